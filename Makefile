@@ -1,0 +1,57 @@
+# Every target can be run again at any time: it does only what is missing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PYTHON := .venv/bin/python
+AGENT := src/pyro_mcp/engine/pyro-agent
+
+# Where setup-host unpacks the registry that the tests talk to.
+export PATH := $(PATH):$(CURDIR)/build/registry/usr/bin
+
+.PHONY: help demo test check bench test-kvm dist-check clean setup setup-check setup-test
+
+help: ## show this list
+	@echo "pyro: disposable microVM workspaces. Usage: make TARGET"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+	@echo "What a target needs (Debian packages by apt-get, Python packages into .venv) it installs first, if missing."
+
+demo: setup ## run a real project's tests inside a real virtual machine, with timings
+	@$(PYTHON) scripts/demo.py
+
+test: setup-test ## run every test, those on real virtual machines included
+	@$(PYTHON) -m pytest
+
+check: setup-check ## lint, strict types, C warnings as errors, layer and size rules; no virtual machine
+	@scripts/check
+
+bench: setup ## measure the speeds that SPEC.md promises: a table and JSON
+	@$(PYTHON) benchmarks/run.py
+
+test-kvm: setup-test ## run the engine's tests under KVM, nested inside an emulated machine where there is none
+	@scripts/test-kvm
+
+dist-check: setup ## build the wheel and let it do its main job in an isolated environment
+	@scripts/dist-check
+
+clean: ## remove what make made in this folder; environments in the user's cache stay ('pyro env prune')
+	rm -rf .venv build dist $(AGENT) $(AGENT).new .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+setup: setup-check
+	@scripts/setup-host run
+
+setup-test: setup
+	@scripts/setup-host test
+
+setup-check:
+	@scripts/setup-host build
+	@scripts/setup-python
+	@$(MAKE) --silent $(AGENT)
+
+$(AGENT): guest/agent.c guest/build
+	@echo "== the guest agent: $@"
+	@guest/build $@.new && mv $@.new $@

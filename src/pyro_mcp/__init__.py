@@ -1,0 +1,3 @@
+"""Disposable microVM workspaces for coding agents."""
+
+from __future__ import annotations

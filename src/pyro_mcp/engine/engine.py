@@ -1,0 +1,41 @@
+"""What the layers above ask of an engine, and nothing more; one file per kind of engine implements it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from pyro_mcp.engine.accelerator import Accelerator
+from pyro_mcp.engine.guest import Command, Outcome
+from pyro_mcp.engine.launch import Identity
+from pyro_mcp.engine.machines import Start
+from pyro_mcp.host.progress import Progress
+
+
+class Session(Protocol):
+    """A connection to one running machine."""
+
+    def run(self, command: Command) -> Outcome: ...
+
+    def flush(self) -> None: ...
+
+
+class Engine(Protocol):
+    """Starts, reaches and ends machines."""
+
+    @property
+    def execution_mode(self) -> str:
+        """`guest_virtio` for a real guest, `host_compat` for none."""
+
+    def accelerator(self) -> Accelerator: ...
+
+    def start(self, request: Start, progress: Progress) -> Identity: ...
+
+    def guest(self, sockets: Path) -> AbstractContextManager[Session]: ...
+
+    def alive(self, identity: Identity) -> bool: ...
+
+    def power_off(self, identity: Identity, sockets: Path) -> None: ...
+
+    def end(self, identity: Identity, sockets: Path) -> None: ...

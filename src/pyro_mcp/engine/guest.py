@@ -1,0 +1,338 @@
+"""A conversation with the agent in one running machine."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from pyro_mcp.engine import wire
+from pyro_mcp.engine.wire import Frame, Tag, Type
+from pyro_mcp.errors import Busy, DeadlineExceeded, GuestFailed, GuestGone, InvalidRequest, ProtocolViolation
+
+OUTPUT_CAP = 1024 * 1024
+"""Bytes of each output stream that a result keeps unless asked otherwise."""
+_REPLY_GRACE = 15.0
+_CHUNK = 256 * 1024
+
+OutputSink = Callable[[bytes], None]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A program to run in the guest, or on the host where no guest can run.
+
+    `argv` and `environ` may hold any bytes but NUL (as `os.fsencode` gives them); `cwd` is a guest path;
+    `timeout_seconds` bounds the run (0: no bound); `stdin` is given whole or as an open binary file.
+    """
+
+    argv: Sequence[str | bytes]
+    cwd: str = "/workspace"
+    environ: Mapping[str, str] = field(default_factory=dict)
+    timeout_seconds: float = 30.0
+    stdin: bytes | IO[bytes] | None = None
+    output_cap: int = OUTPUT_CAP
+    on_stdout: OutputSink | None = None
+    on_stderr: OutputSink | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended.
+
+    `exit_code` is the program's, 126 or 127 when it could not be started, 128+n when signal n ended it, and 124 when
+    the time limit did (`timed_out`). `stdout` and `stderr` hold the first `output_cap` bytes; the totals are true.
+    """
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+    stdout_bytes: int
+    stderr_bytes: int
+    timed_out: bool
+    signal: int | None
+    duration_ms: float
+
+    @property
+    def truncated(self) -> bool:
+        return self.stdout_bytes > len(self.stdout) or self.stderr_bytes > len(self.stderr)
+
+
+class Capture:
+    """Keeps the first `cap` bytes of a stream, counts all of them, passes each piece on."""
+
+    def __init__(self, cap: int, sink: OutputSink | None) -> None:
+        self._cap = cap
+        self._sink = sink
+        self._kept = bytearray()
+        self.total = 0
+
+    def take(self, data: bytes) -> None:
+        self._kept += data[: max(0, self._cap - len(self._kept))]
+        self.total += len(data)
+        if self._sink is not None and data:
+            self._sink(data)
+
+    def kept(self) -> bytes:
+        return bytes(self._kept)
+
+
+class Guest:
+    """One client's connection to the agent; requests run one after another.
+
+    Get one from `connected`. Every method raises `GuestGone` when the machine ends meanwhile, `GuestFailed` when the
+    agent refuses, `ProtocolViolation` when it misbehaves, `DeadlineExceeded` when it stays silent.
+    """
+
+    def __init__(self, connection: socket.socket, *, resync: bool = False) -> None:
+        nonce = secrets.token_bytes(wire.NONCE_SIZE)
+        self._socket = connection
+        self._socket.setblocking(False)
+        self._decoder = wire.Decoder(nonce)
+        self._arrived: deque[Frame] = deque()
+        self._outgoing = bytearray(wire.RESYNC if resync else b"")
+        self._outgoing += wire.SYNC
+        self._outgoing += wire.encode_fields(Type.HELLO, [(Tag.NONCE, nonce), (Tag.VERSION, wire.VERSION)])
+        self._welcomed = False
+
+    def hello(self, *, deadline_seconds: float) -> str:
+        """Wait for the agent's greeting; its build. Other requests do this on their own."""
+        end = time.monotonic() + deadline_seconds
+        welcome = self._expect(Type.WELCOME, end)
+        self._welcomed = True
+        return welcome.text(Tag.BUILD)
+
+    def setup(
+        self, *, hostname: str, files: Mapping[str, tuple[int, bytes]], deadline_seconds: float = _REPLY_GRACE
+    ) -> None:
+        """Make a resumed machine one of its own: clock, entropy, host name, disks, and `files` (path → mode, content)."""
+        fields: list[tuple[Tag, bytes | int]] = [
+            (Tag.CLOCK, time.time_ns()),
+            (Tag.ENTROPY, secrets.token_bytes(64)),
+            (Tag.HOSTNAME, hostname.encode()),
+        ]
+        for path, (mode, content) in files.items():
+            fields.append((Tag.FILE, b"%b\0%o\0%b" % (path.encode(), mode, content)))
+        self._request(wire.encode_fields(Type.SETUP, fields), deadline_seconds)
+
+    def flush(self, *, deadline_seconds: float = 60.0) -> None:
+        """Return when everything written so far is on the virtual disks."""
+        self._request(wire.encode(Type.FLUSH), deadline_seconds)
+
+    def power_off(self, *, deadline_seconds: float = _REPLY_GRACE) -> None:
+        """Ask the machine to flush its disks and end; returns when it has agreed."""
+        self._request(wire.encode(Type.POWEROFF), deadline_seconds)
+
+    def run(self, command: Command) -> Outcome:
+        """Run one command to its end; a command that fails is an `Outcome`, not an error."""
+        started = time.monotonic()
+        end = started + command.timeout_seconds + _REPLY_GRACE if command.timeout_seconds else float("inf")
+        self._outgoing += encode_exec(command)
+        stdout = Capture(command.output_cap, command.on_stdout)
+        stderr = Capture(command.output_cap, command.on_stderr)
+        source = _Input(command.stdin)
+        while True:
+            frame = self._next(end, source)
+            if frame.type == Type.STDOUT:
+                stdout.take(frame.payload)
+            elif frame.type == Type.STDERR:
+                stderr.take(frame.payload)
+            elif frame.type == Type.TAKEN:
+                source.taken(frame.number(Tag.NUMBER))
+            elif frame.type == Type.EXIT:
+                break
+            elif frame.type == Type.ERROR:
+                raise InvalidRequest(f"the guest cannot run the command: {frame.text(Tag.TEXT)}")
+            elif frame.type not in (Type.STARTED, Type.WELCOME):
+                raise ProtocolViolation(f"the guest answered a command with a frame of type {frame.type}")
+        return _outcome(frame, stdout, stderr, time.monotonic() - started)
+
+    def _request(self, frame: bytes, deadline_seconds: float) -> None:
+        self._outgoing += frame
+        end = time.monotonic() + deadline_seconds
+        if not self._welcomed:
+            self.hello(deadline_seconds=deadline_seconds)
+        self._expect(Type.OK, end)
+
+    def _expect(self, type_: Type, end: float) -> Frame:
+        frame = self._next(end)
+        if frame.type == Type.ERROR:
+            raise GuestFailed(f"the guest refused: {frame.text(Tag.TEXT)}")
+        if frame.type != type_:
+            raise ProtocolViolation(f"the guest sent a frame of type {frame.type} where {type_.name} was due")
+        return frame
+
+    def _next(self, end: float, source: _Input | None = None) -> Frame:
+        """The next frame; meanwhile sends what is waiting and, within its window, `source`."""
+        while not self._arrived:
+            self._turn(end, source)
+        frame = self._arrived.popleft()
+        if frame.type == Type.WELCOME:
+            self._welcomed = True
+        return frame
+
+    def _turn(self, end: float, source: _Input | None) -> None:
+        """Wait until something can move, and move it."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN | (select.POLLOUT if self._outgoing else 0))
+        reads_source = source is not None and source.room > 0 and not self._outgoing
+        if source is not None and reads_source:
+            if source.fd is None:
+                self._outgoing += source.read()
+                return
+            poll.register(source.fd, select.POLLIN)
+        left = end - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceeded("the guest did not answer in time")
+        for fd, events in poll.poll(min(left, 3600.0) * 1000):
+            if source is not None and fd == source.fd:
+                self._outgoing += source.read()
+                continue
+            if events & select.POLLOUT:
+                self._send()
+            if events & (select.POLLIN | select.POLLHUP | select.POLLERR):
+                self._receive()
+
+    def _send(self) -> None:
+        try:
+            sent = self._socket.send(self._outgoing)
+        except BlockingIOError:
+            return
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise GuestGone("the virtual machine ended while it was being talked to") from error
+        del self._outgoing[:sent]
+
+    def _receive(self) -> None:
+        try:
+            data = self._socket.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            raise GuestGone("the virtual machine ended while it was being talked to")
+        self._arrived.extend(self._decoder.feed(data))
+
+
+class _Input:
+    """A command's standard input on its way, at most `INPUT_WINDOW` bytes ahead of the command."""
+
+    def __init__(self, source: bytes | IO[bytes] | None) -> None:
+        self._memory = memoryview(source) if isinstance(source, bytes) else None
+        self._file = None if source is None or isinstance(source, bytes) else source
+        self._ended = source is None
+        self._untaken = 0
+
+    @property
+    def fd(self) -> int | None:
+        return self._file.fileno() if self._file is not None else None
+
+    @property
+    def room(self) -> int:
+        return 0 if self._ended else wire.INPUT_WINDOW - self._untaken
+
+    def read(self) -> bytes:
+        """The next piece as an INPUT frame; the last one is empty and means end of file."""
+        if self._file is not None:
+            piece = os.read(self._file.fileno(), self.room)
+        else:
+            assert self._memory is not None
+            piece = bytes(self._memory[: self.room])
+            self._memory = self._memory[len(piece) :]
+        self._ended = not piece
+        self._untaken += len(piece)
+        return wire.encode(Type.INPUT, piece)
+
+    def taken(self, count: int) -> None:
+        if count > self._untaken:
+            raise ProtocolViolation("the guest took more input than it was given")
+        self._untaken -= count
+
+
+def encode_exec(command: Command) -> bytes:
+    """The EXEC frame for `command`; raises `InvalidRequest` for what no program can be given."""
+    arguments = [os.fsencode(word) for word in command.argv]
+    variables = [os.fsencode(f"{name}={value}") for name, value in command.environ.items()]
+    if not arguments or not arguments[0]:
+        raise InvalidRequest("there is no command to run", hint="give one after --, for example: -- git --version")
+    if any(b"\0" in word for word in [*arguments, *variables, os.fsencode(command.cwd)]):
+        raise InvalidRequest("a command, its directory and its environment cannot hold a NUL byte")
+    if any(not name or "=" in name for name in command.environ):
+        raise InvalidRequest("the name of an environment variable cannot be empty or hold '='")
+    fields: list[tuple[Tag, bytes | int]] = [(Tag.ARG, word) for word in arguments]
+    fields += [(Tag.ENV, variable) for variable in variables]
+    fields += [(Tag.CWD, os.fsencode(command.cwd)), (Tag.TIMEOUT_MS, int(command.timeout_seconds * 1000))]
+    fields += [(Tag.STDIN, int(command.stdin is not None))]
+    try:
+        return wire.encode_fields(Type.EXEC, fields)
+    except ValueError as error:
+        raise InvalidRequest("the command and its environment are larger than 1 MiB together") from error
+
+
+def _outcome(frame: Frame, stdout: Capture, stderr: Capture, seconds: float) -> Outcome:
+    timed_out = frame.number(Tag.TIMED_OUT) == 1
+    if reason := frame.text(Tag.TEXT):
+        stderr.take(f"pyro: {reason}\n".encode())
+    return Outcome(
+        exit_code=124 if timed_out else frame.number(Tag.NUMBER) & 0xFF,
+        stdout=stdout.kept(),
+        stderr=stderr.kept(),
+        stdout_bytes=stdout.total,
+        stderr_bytes=stderr.total,
+        timed_out=timed_out,
+        signal=frame.number(Tag.SIGNALLED) or None,
+        duration_ms=seconds * 1000,
+    )
+
+
+@contextmanager
+def connected(sockets: Path, *, deadline_seconds: float = 10.0) -> Iterator[Guest]:
+    """Take a free slot of the machine whose sockets are in `sockets`, for as long as the block runs.
+
+    Raises `Busy` when all slots stay taken for `deadline_seconds`, `GuestGone` when nothing listens.
+    """
+    lock = _take_slot(sockets, time.monotonic() + deadline_seconds)
+    try:
+        slot, fd = lock
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
+            try:
+                connection.connect(str(sockets / str(slot)))
+            except OSError as error:
+                raise GuestGone("the virtual machine is not running") from error
+            # The byte tells the slot's next client whether this one left in the middle of something.
+            left_cleanly = os.pread(fd, 1, 0) in (b"", b"0")
+            os.pwrite(fd, b"1", 0)
+            yield Guest(connection, resync=not left_cleanly)
+        os.pwrite(fd, b"0", 0)
+    finally:
+        os.close(lock[1])
+
+
+def _take_slot(sockets: Path, end: float) -> tuple[int, int]:
+    """A free slot's number and the descriptor that holds its lock."""
+    pause = 0.001
+    while True:
+        for slot in range(wire.SLOTS):
+            try:
+                fd = os.open(sockets / f"{slot}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except FileNotFoundError as error:
+                raise GuestGone("the virtual machine is not running") from error
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return slot, fd
+            except BlockingIOError:
+                os.close(fd)
+        if time.monotonic() >= end:
+            raise Busy(f"all {wire.SLOTS} connections to this machine are in use", hint="try again in a moment")
+        with suppress(InterruptedError):
+            time.sleep(pause)
+        pause = min(pause * 2, 0.05)

@@ -1,0 +1,186 @@
+"""The engine for hosts where no guest can run: a bubblewrap sandbox on the host itself.
+
+Used only when asked for, and labelled `host_compat` everywhere: the host's kernel is shared, so this is much less of
+a boundary than a machine. The command sees the host's programs read-only, an empty /workspace that lasts as long as
+the machine's home, no other file of the user, no network and no other process.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from pyro_mcp.engine.accelerator import Accelerator
+from pyro_mcp.engine.guest import Capture, Command, Outcome, encode_exec
+from pyro_mcp.engine.launch import Identity
+from pyro_mcp.engine.machines import Start
+from pyro_mcp.errors import GuestGone, InvalidRequest
+from pyro_mcp.host.files import private_directory
+from pyro_mcp.host.process import child_environment
+from pyro_mcp.host.progress import Progress, silent
+from pyro_mcp.host.tools import require_tool
+
+_READ_ONLY = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/alternatives", "/etc/ld.so.cache", "/etc/passwd")
+_NO_PROCESS = Identity(0, 0)
+_CHUNK = 64 * 1024
+
+
+class HostCompat:
+    """Runs each command in a sandbox of its own; between commands nothing runs."""
+
+    execution_mode = "host_compat"
+
+    def accelerator(self) -> Accelerator:
+        return Accelerator("none", "no guest runs: commands run in a sandbox on the host")
+
+    def start(self, request: Start, progress: Progress = silent) -> Identity:
+        """Make the folder that is /workspace; raises `HostToolMissing` without bubblewrap."""
+        require_tool("bwrap")
+        private_directory(request.home / "workspace")
+        # The layers above know a machine by its sockets' folder; here it only leads to the workspace.
+        private_directory(request.sockets)
+        link = request.sockets / "workspace"
+        link.unlink(missing_ok=True)
+        link.symlink_to(request.home / "workspace")
+        return _NO_PROCESS
+
+    @contextmanager
+    def guest(self, sockets: Path) -> Iterator[HostSession]:
+        link = sockets / "workspace"
+        if not link.exists():
+            raise GuestGone("this host_compat machine has ended")
+        yield HostSession(link.resolve())
+
+    def alive(self, identity: Identity) -> bool:
+        return identity == _NO_PROCESS
+
+    def power_off(self, identity: Identity, sockets: Path) -> None:
+        self.end(identity, sockets)
+
+    def end(self, identity: Identity, sockets: Path) -> None:
+        (sockets / "workspace").unlink(missing_ok=True)
+
+
+class HostSession:
+    """Runs commands in sandboxes around one workspace folder."""
+
+    def __init__(self, workspace: Path) -> None:
+        self._workspace = workspace
+
+    def flush(self) -> None:
+        os.sync()
+
+    def run(self, command: Command) -> Outcome:
+        """Run one command to its end, with the same outcome as in a guest."""
+        encode_exec(command)  # the same refusals as on the wire
+        started = time.monotonic()
+        child = subprocess.Popen(
+            self._argv(command),
+            stdin=subprocess.PIPE if isinstance(command.stdin, bytes) else command.stdin or subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=child_environment(),
+            start_new_session=True,
+        )
+        stdout = Capture(command.output_cap, command.on_stdout)
+        stderr = Capture(command.output_cap, command.on_stderr)
+        end = started + command.timeout_seconds if command.timeout_seconds else float("inf")
+        try:
+            timed_out = not _communicate(child, command.stdin, stdout, stderr, end)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            status = child.wait()
+        return _outcome(status, stdout, stderr, timed_out, time.monotonic() - started)
+
+    def _argv(self, command: Command) -> list[bytes]:
+        words: list[str] = [str(require_tool("bwrap")), "--unshare-all", "--die-with-parent", "--new-session"]
+        words += ["--cap-drop", "ALL", "--clearenv", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
+        for path in _READ_ONLY:
+            if os.path.islink(path):
+                words += ["--symlink", os.readlink(path), path]
+            else:
+                words += ["--ro-bind-try", path, path]
+        words += ["--bind", str(self._workspace), "/workspace", "--dir", "/root", "--chdir", command.cwd]
+        for name, value in command.environ.items():
+            words += ["--setenv", name, value]
+        # A shell in between gives 126 and 127 as in a guest; bubblewrap itself would end with 1.
+        words += ["--", "/bin/sh", "-c", 'exec "$@"', "sh"]
+        return [os.fsencode(word) for word in [*words, *command.argv]]
+
+
+def _communicate(
+    child: subprocess.Popen[bytes], stdin: bytes | IO[bytes] | None, stdout: Capture, stderr: Capture, end: float
+) -> bool:
+    """Feed and drain the child until it has ended; False when `end` came first."""
+    assert child.stdout is not None and child.stderr is not None
+    waiting = memoryview(stdin) if isinstance(stdin, bytes) else memoryview(b"")
+    with selectors.DefaultSelector() as selector:
+        ended = os.pidfd_open(child.pid)
+        try:
+            selector.register(ended, selectors.EVENT_READ)
+            for pipe, capture in ((child.stdout, stdout), (child.stderr, stderr)):
+                os.set_blocking(pipe.fileno(), False)
+                selector.register(pipe, selectors.EVENT_READ, capture)
+            if child.stdin is not None:
+                os.set_blocking(child.stdin.fileno(), False)
+                selector.register(child.stdin, selectors.EVENT_WRITE)
+            while True:
+                left = end - time.monotonic()
+                if left <= 0:
+                    return False
+                ready = selector.select(min(left, 3600.0))
+                for key, _ in ready:
+                    if isinstance(key.data, Capture):
+                        _drain(key.fd, key.data, once=True)
+                    elif child.stdin is not None and key.fileobj is child.stdin:
+                        waiting = _feed(child.stdin, waiting)
+                        if not waiting:
+                            selector.unregister(child.stdin)
+                            child.stdin.close()
+                if any(key.fd == ended for key, _ in ready):
+                    _drain(child.stdout.fileno(), stdout)
+                    _drain(child.stderr.fileno(), stderr)
+                    return True
+        finally:
+            os.close(ended)
+
+
+def _drain(fd: int, capture: Capture, *, once: bool = False) -> None:
+    with suppress(BlockingIOError):
+        while data := os.read(fd, _CHUNK):
+            capture.take(data)
+            if once:
+                return
+
+
+def _feed(pipe: IO[bytes], waiting: memoryview) -> memoryview:
+    try:
+        return waiting[os.write(pipe.fileno(), waiting[:_CHUNK]) :]
+    except BlockingIOError:
+        return waiting
+    except BrokenPipeError:
+        return waiting[len(waiting) :]
+
+
+def _outcome(status: int, stdout: Capture, stderr: Capture, timed_out: bool, seconds: float) -> Outcome:
+    signalled = -status if status < 0 else (status - 128 if 128 < status <= 192 else 0)
+    return Outcome(
+        exit_code=124 if timed_out else status if status >= 0 else 128 - status,
+        stdout=stdout.kept(),
+        stderr=stderr.kept(),
+        stdout_bytes=stdout.total,
+        stderr_bytes=stderr.total,
+        timed_out=timed_out,
+        signal=None if timed_out else signalled or None,
+        duration_ms=seconds * 1000,
+    )
+
+

@@ -1,0 +1,60 @@
+"""The first file system of the guest: the agent as /init, and the kernel modules it loads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pyro_mcp.engine.shape import System, agent_binary
+from pyro_mcp.errors import HostNotReady
+from pyro_mcp.host.files import locked, published
+
+_ORDER = "modules.order-pyro"
+
+
+def initramfs(system: System, cache: Path) -> Path:
+    """The initramfs for `system` and this package's agent, built once; its folder's name is its digest."""
+    agent = agent_binary()
+    try:
+        program = agent.read_bytes()
+    except FileNotFoundError as error:
+        raise HostNotReady(
+            f"the guest agent {agent} has not been built", hint="in a source checkout run: make setup"
+        ) from error
+    names = [path.name for path in system.modules]
+    ingredients = [hashlib.sha256(program).hexdigest(), system.kernel_digest, names]
+    digest = hashlib.sha256(json.dumps(ingredients).encode()).hexdigest()[:32]
+    target = cache / "initramfs" / digest
+    image = target / "initramfs.cpio"
+    if not image.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with locked(target.parent / f"{digest}.lock", deadline_seconds=60):
+            if not image.exists():
+                with published(target) as scratch:
+                    (scratch / image.name).write_bytes(b"".join(_archive(program, system.modules)))
+    return image
+
+
+def _archive(program: bytes, modules: tuple[Path, ...]) -> Iterator[bytes]:
+    order = "".join(f"/modules/{path.name}\n" for path in modules).encode()
+    yield _entry("init", 0o100755, program)
+    yield _entry("modules", 0o040755)
+    for path in modules:
+        yield _entry(f"modules/{path.name}", 0o100644, path.read_bytes())
+    yield _entry(_ORDER, 0o100644, order)
+    yield _entry("TRAILER!!!", 0)
+
+
+def _entry(name: str, mode: int, content: bytes = b"") -> bytes:
+    """One member in the "new ASCII" cpio format: cpio(5), kernel's buffer-format.rst."""
+    path = os.fsencode(name) + b"\0"
+    numbers = (0, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(path), 0)
+    header = b"070701" + b"".join(b"%08X" % number for number in numbers)
+    return _padded(header + path) + _padded(content)
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 4)

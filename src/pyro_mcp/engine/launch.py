@@ -1,0 +1,150 @@
+"""Starting and ending the processes of one machine.
+
+We make the machine's listening sockets and pass them on, so a client can connect at once and nobody polls for a
+file to appear. The processes run in a session of their own and outlive us.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyro_mcp.engine.qemu import Sockets
+from pyro_mcp.errors import DeadlineExceeded, HostNotReady
+from pyro_mcp.host.files import private_directory
+from pyro_mcp.host.process import child_environment
+
+_END_DEADLINE = 10.0
+_PATH_LIMIT = 107  # sun_path, less its NUL: unix(7)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A process that cannot be mistaken for another: its number, and when it started (clock ticks since boot)."""
+
+    pid: int
+    start_time: int
+
+
+def identify(pid: int) -> Identity | None:
+    """The identity of the running process `pid`; None when it has ended (also when only its zombie is left)."""
+    try:
+        stat = Path("/proc", str(pid), "stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    return None if fields[0] in b"ZX" else Identity(pid, int(fields[19]))
+
+
+def alive(identity: Identity) -> bool:
+    """Whether that very process still runs."""
+    return identify(identity.pid) == identity
+
+
+def find_processes(argument: str) -> list[Identity]:
+    """The machines' first processes that were started with a path below `argument` on their command line."""
+    found = []
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        with suppress(OSError):
+            words = Path(entry.path, "cmdline").read_bytes().split(b"\0")
+            leads = os.path.basename(words[0]) == b"timeout"
+            if leads and any(word.startswith(os.fsencode(argument) + b"/") for word in words):
+                identity = identify(int(entry.name))
+                found += [identity] if identity else []
+    return found
+
+
+def launch(make_argv: Callable[[list[int]], list[str]], sockets: Sockets, log: Path) -> Identity:
+    """Start a machine's processes; `make_argv` gets the descriptors of its listening sockets.
+
+    Their output goes to `log`. The first process leads a process group that holds them all.
+    """
+    with listening(sockets) as fds, open(log, "wb") as output:
+        process = subprocess.Popen(
+            make_argv(fds),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=child_environment(),
+            start_new_session=True,
+            pass_fds=fds,
+            cwd="/",
+        )
+    identity = identify(process.pid)
+    # A process that ended already cannot be told from one that never was; the first request will say why.
+    return identity or Identity(process.pid, 0)
+
+
+@contextmanager
+def listening(sockets: Sockets) -> Iterator[list[int]]:
+    """Listen on every socket of a machine; yields the descriptors in the order of `Sockets.all`."""
+    folder = private_directory(sockets.folder)
+    if len(os.fsencode(max(sockets.all, key=lambda path: len(str(path))))) > _PATH_LIMIT:
+        raise HostNotReady(f"the path {folder} is too long for a socket", hint="set XDG_RUNTIME_DIR to a shorter one")
+    with ExitStack() as stack:
+        fds = []
+        for path in sockets.all:
+            path.unlink(missing_ok=True)
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            listener.bind(str(path))
+            listener.listen(64)
+            fds.append(listener.fileno())
+        yield fds
+
+
+def end(identity: Identity, sockets: Sockets) -> None:
+    """Kill all processes of a machine and wait until none is left; twice is a no-op."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as witness:
+        watching = _watch(witness, sockets)
+        if alive(identity):
+            with suppress(ProcessLookupError):
+                os.killpg(identity.pid, signal.SIGKILL)
+        if watching:
+            _wait_closed(witness)
+    with suppress(ChildProcessError):
+        os.waitpid(identity.pid, os.WNOHANG)
+    shutil.rmtree(sockets.folder, ignore_errors=True)
+
+
+def ended(identity: Identity, sockets: Sockets, *, deadline_seconds: float) -> bool:
+    """Wait for a machine to end by itself; whether it did."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as witness:
+        if _watch(witness, sockets):
+            poll = select.poll()
+            poll.register(witness, select.POLLHUP)
+            poll.poll(deadline_seconds * 1000)
+    return not alive(identity)
+
+
+def _watch(witness: socket.socket, sockets: Sockets) -> bool:
+    """Connect to the socket that every process of the machine holds open; False when none is left."""
+    try:
+        witness.connect(str(sockets.life))
+    except OSError:
+        return False
+    return True
+
+
+def _wait_closed(witness: socket.socket) -> None:
+    """Wait until the last process is gone: then the kernel closes the other side."""
+    end_time = time.monotonic() + _END_DEADLINE
+    witness.settimeout(_END_DEADLINE)
+    try:
+        witness.recv(1)
+    except ConnectionResetError:
+        return
+    except TimeoutError:
+        pass
+    if time.monotonic() >= end_time:
+        raise DeadlineExceeded(f"a virtual machine did not die within {_END_DEADLINE:g} s of being killed")

@@ -1,0 +1,173 @@
+"""Starting, reaching and ending real machines: clones of warm templates."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pyro_mcp.engine import launch, qemu
+from pyro_mcp.engine.accelerator import Accelerator, accelerator, remember
+from pyro_mcp.engine.cage import Bind, Limits, caged
+from pyro_mcp.engine.disks import WRITABLE_BYTES, blank_disks, new_writable
+from pyro_mcp.engine.guest import Guest, connected
+from pyro_mcp.engine.initramfs import initramfs
+from pyro_mcp.engine.launch import Identity
+from pyro_mcp.engine.qemu import Sockets, qemu_argv
+from pyro_mcp.engine.qmp import monitor
+from pyro_mcp.engine.shape import Shape, System
+from pyro_mcp.engine.templates import Parts, Template, Templates, give_away
+from pyro_mcp.errors import DeadlineExceeded, GuestFailed, InvalidRequest, PyroError
+from pyro_mcp.host.progress import Progress, silent
+from pyro_mcp.host.tools import require_tool
+
+_RESUME_DEADLINE = 60.0
+# Makes QEMU open a template's memory read-only: see cage/readonly_ram.c.
+_READONLY_RAM = Path(__file__).with_name("readonly-ram.so")
+
+
+@dataclass(frozen=True)
+class Start:
+    """A machine to be started.
+
+    `home` holds its disk and log and must exist; `sockets` is where its sockets will be. `lifetime_seconds` is when
+    it is killed in any case. `files` (guest path → mode, content) are written before the first command.
+    `baseline` is an EROFS image for /workspace, None for an empty one. Only an engine without a guest does without
+    a `system`.
+    """
+
+    system: System | None
+    shape: Shape
+    home: Path
+    sockets: Path
+    hostname: str
+    lifetime_seconds: float
+    files: Mapping[str, tuple[int, bytes]] = field(default_factory=dict)
+    baseline: Path | None = None
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A warm template and what it took: `reused` when it was there already, `cold_boot_ms` when it was made."""
+
+    template: Template
+    reused: bool
+
+
+class Machines:
+    """The real engine: QEMU, caged. All state is in files, so any number of processes may hold one of these."""
+
+    execution_mode = "guest_virtio"
+
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache
+        self._templates = Templates(cache)
+
+    def accelerator(self) -> Accelerator:
+        """What runs machines here, and why."""
+        return accelerator(self._cache)
+
+    def warm(self, system: System, shape: Shape) -> Template | None:
+        """The template that a start would use, when it is there already."""
+        return self._templates.find(self._parts(system, shape, self.accelerator().name))
+
+    def prepare(self, system: System, shape: Shape, progress: Progress = silent) -> Preparation:
+        """Have a warm template; falls back from KVM to emulation when only the boot shows that KVM does not work."""
+        chosen = self.accelerator()
+        parts = self._parts(system, shape, chosen.name)
+        try:
+            template, made = self._templates.ensure(parts, progress)
+        except (GuestFailed, DeadlineExceeded) as error:
+            if chosen.name != "kvm" or chosen.reason.startswith("PYRO_ACCELERATOR"):
+                raise
+            why = error.message.splitlines()[0]
+            remember(self._cache, Accelerator("tcg", f"KVM did not boot a machine ({why}), so QEMU emulates"))
+            template, made = self._templates.ensure(self._parts(system, shape, "tcg"), progress)
+        return Preparation(template, reused=not made)
+
+    def start(self, request: Start, progress: Progress = silent) -> Identity:
+        """Start a machine and make it one of its own; returns when it takes commands.
+
+        An existing disk in `home` is used, otherwise a blank one is made. Nothing is left running when this raises.
+        """
+        if request.system is None:
+            raise InvalidRequest("a virtual machine needs an environment to boot from")
+        template = self.prepare(request.system, request.shape, progress).template
+        try:
+            return self._clone(template, request.system, request)
+        except (GuestFailed, DeadlineExceeded):
+            # A template damaged on disk shows only here; if it was not that, the second try says so.
+            self._templates.discard(template)
+        template = self.prepare(request.system, request.shape, progress).template
+        return self._clone(template, request.system, request)
+
+    def guest(self, sockets: Path, *, deadline_seconds: float = 10.0) -> AbstractContextManager[Guest]:
+        """A connection to a running machine."""
+        return connected(sockets, deadline_seconds=deadline_seconds)
+
+    def alive(self, identity: Identity) -> bool:
+        """Whether the machine still runs."""
+        return launch.alive(identity)
+
+    def end(self, identity: Identity, sockets: Path) -> None:
+        """Kill the machine and wait until nothing of it is left; twice is a no-op."""
+        launch.end(identity, Sockets(sockets))
+
+    def power_off(self, identity: Identity, sockets: Path) -> None:
+        """Let the machine flush its disks and end; kills it when it does not within 15 s."""
+        try:
+            with self.guest(sockets) as guest:
+                guest.power_off()
+            launch.ended(identity, Sockets(sockets), deadline_seconds=15.0)
+        except PyroError:
+            if launch.alive(identity):
+                raise
+        finally:
+            self.end(identity, sockets)
+
+    def _parts(self, system: System, shape: Shape, accelerator_name: str) -> Parts:
+        return Parts(system, shape, initramfs(system, self._cache), blank_disks(self._cache), accelerator_name)
+
+    def _clone(self, template: Template, system: System, request: Start) -> Identity:
+        parts = self._parts(system, request.shape, template.accelerator)
+        writable = request.home / "writable.qcow2"
+        if not writable.exists():
+            new_writable(parts.blank, writable)
+            give_away(writable)
+        binds = parts.binds(writable, request.baseline or parts.blank.baseline)
+        binds += [Bind(template.ram, qemu.RAM), Bind(_READONLY_RAM, qemu.READONLY_RAM)]
+        limits = Limits(request.shape.mem_mib, 2 * WRITABLE_BYTES, request.lifetime_seconds)
+
+        def argv(fds: list[int]) -> list[str]:
+            program = require_tool("qemu-system-x86_64")
+            words = qemu_argv(program, request.shape, template.accelerator, fds, booting=False)
+            return caged(words, binds, limits, kvm=template.accelerator == "kvm", preload=qemu.READONLY_RAM)
+
+        sockets = Sockets(request.sockets)
+        log = request.home / "qemu.log"
+        identity = launch.launch(argv, sockets, log)
+        try:
+            _resume(template, sockets)
+            with connected(sockets.folder) as guest:
+                guest.setup(hostname=request.hostname, files=request.files)
+        except BaseException as error:
+            launch.end(identity, sockets)
+            if isinstance(error, PyroError) and (said := log.read_text(errors="replace").strip()):
+                raise type(error)(f"{error.message}\nQEMU said: {said[-2000:]}", hint=error.hint) from error
+            raise
+        return identity
+
+
+def _resume(template: Template, sockets: Sockets) -> None:
+    with monitor(sockets.monitor, deadline_seconds=_RESUME_DEADLINE) as qmp, open(template.state, "rb") as state:
+        capabilities = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
+        qmp.execute("migrate-set-capabilities", capabilities=capabilities)
+        qmp.pass_descriptor("state", state.fileno())
+        qmp.execute("migrate-incoming", uri="fd:state")
+        end = time.monotonic() + _RESUME_DEADLINE
+        while (status := qmp.wait_event("MIGRATION")["status"]) != "completed":
+            if status == "failed" or time.monotonic() > end:
+                raise GuestFailed("QEMU could not load the machine's saved state")
+        qmp.execute("cont")

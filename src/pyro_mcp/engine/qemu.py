@@ -1,0 +1,106 @@
+"""QEMU's command line. It names only paths inside the cage, so it is the same for every machine of a shape."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyro_mcp.engine.shape import Shape
+from pyro_mcp.engine.wire import SLOTS
+
+KERNEL, INITRAMFS = "/boot/vmlinuz", "/boot/initramfs"
+ROOT, BLANK, WRITABLE, BASELINE = "/disks/root", "/disks/blank", "/disks/writable", "/disks/baseline"
+RAM, READONLY_RAM = "/ram", "/readonly-ram.so"
+
+_SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+# Only what a guest needs to find its virtio devices; `reboot=t`/`panic=-1` make every failure an exit.
+_KERNEL_LINE = (
+    "quiet loglevel=4 console=ttyS0 panic=-1 reboot=t mitigations=off audit=0 "
+    "random.trust_cpu=on tsc=reliable no_timer_check rdinit=/init"
+)
+
+
+@dataclass(frozen=True)
+class Sockets:
+    """The Unix sockets of a machine, all in one folder."""
+
+    folder: Path
+
+    @property
+    def monitor(self) -> Path:
+        return self.folder / "monitor"
+
+    @property
+    def life(self) -> Path:
+        """Nobody answers here; it stays open as long as any process of the machine lives."""
+        return self.folder / "life"
+
+    @property
+    def all(self) -> list[Path]:
+        return [self.life, self.monitor, *(self.folder / str(slot) for slot in range(SLOTS))]
+
+
+def qemu_argv(
+    program: Path, shape: Shape, accelerator: str, fds: list[int], *, booting: bool, console: str = ""
+) -> list[str]:
+    """The whole command.
+
+    `fds` are the listening sockets in the order of `Sockets.all`. `booting` starts the kernel with memory that will
+    be saved; otherwise QEMU waits for a saved state. `console` is where the serial console goes, "" for nowhere.
+    """
+    _, monitor, *slots = fds
+    argv = [
+        str(program),
+        "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
+        "-sandbox", _SANDBOX,
+        *_machine(shape, accelerator, shared=booting),
+        "-kernel", KERNEL, "-initrd", INITRAMFS, "-append", _KERNEL_LINE,
+        "-chardev", f"socket,id=monitor,fd={monitor},server=on,wait=off",
+        "-mon", "chardev=monitor,mode=control",
+        "-chardev", f"file,id=console,path={console}" if console else "null,id=console",
+        "-device", "isa-serial,chardev=console",
+        "-global", "virtio-pci.disable-legacy=on",
+        "-object", "rng-builtin,id=entropy",
+        "-device", "virtio-rng-pci,rng=entropy",
+        "-device", f"virtio-serial-pci,id=ports,max_ports={SLOTS + 1}",
+    ]  # fmt: skip
+    for slot, fd in enumerate(slots):
+        argv += ["-chardev", f"socket,id=slot{slot},fd={fd},server=on,wait=off"]
+        argv += ["-device", f"virtserialport,bus=ports.0,nr={slot + 1},chardev=slot{slot},name=pyro.{slot}"]
+    argv += _disks()
+    if not booting:
+        argv += ["-incoming", "defer"]
+    return argv
+
+
+def _machine(shape: Shape, accelerator: str, *, shared: bool) -> list[str]:
+    accel = "kvm" if accelerator == "kvm" else "tcg,thread=multi,tb-size=256"
+    share = "on" if shared else "off"
+    return [
+        "-machine", "q35,memory-backend=ram,vmport=off,smbus=off,sata=off,smm=off,graphics=off,usb=off,i8042=off",
+        "-accel", accel,
+        "-cpu", "host" if accelerator == "kvm" else "max",
+        "-smp", str(shape.vcpu_count),
+        "-m", f"{shape.mem_mib}M",
+        "-object", f"memory-backend-file,id=ram,mem-path={RAM},size={shape.mem_mib}M,share={share}",
+    ]  # fmt: skip
+
+
+def _disks() -> list[str]:
+    blank = {"driver": "raw", "file": _file(BLANK), "read-only": True}
+    nodes = [
+        {"node-name": "vda", "driver": "raw", "file": _file(ROOT), "read-only": True},
+        {"node-name": "vdb", "driver": "qcow2", "file": _file(WRITABLE, discard="unmap"), "backing": blank}
+        | {"discard": "unmap", "detect-zeroes": "unmap"},
+        {"node-name": "vdc", "driver": "raw", "file": _file(BASELINE), "read-only": True},
+    ]
+    argv = []
+    for node in nodes:
+        argv += ["-blockdev", json.dumps(node)]
+        argv += ["-device", f"virtio-blk-pci,id={node['node-name']}-device,drive={node['node-name']}"]
+    return argv
+
+
+def _file(path: str, **more: str) -> dict[str, str]:
+    return {"driver": "file", "filename": path, **more}

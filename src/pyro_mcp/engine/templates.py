@@ -1,0 +1,234 @@
+"""Warm templates: a machine is booted once per shape and saved; every machine after that is a copy-on-write clone.
+
+A template is a folder named by everything that shaped it. It appears whole or not at all, is never changed, and is
+built once even when several processes want it at the same time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyro_mcp.engine import launch, qemu, wire
+from pyro_mcp.engine.cage import NOBODY, Bind, Limits, caged
+from pyro_mcp.engine.disks import WRITABLE_BYTES, BlankDisks, new_writable
+from pyro_mcp.engine.guest import Command, connected
+from pyro_mcp.engine.qemu import Sockets, qemu_argv
+from pyro_mcp.engine.qmp import monitor
+from pyro_mcp.engine.shape import Shape, System
+from pyro_mcp.errors import GuestFailed, InvalidRequest, PyroError
+from pyro_mcp.host.files import locked, published, runtime_home, sweep_scratch
+from pyro_mcp.host.progress import Progress, silent
+from pyro_mcp.host.tools import require_tool
+
+_FORMAT = 1
+_BOOT_DEADLINE = {"kvm": 60.0, "tcg": 180.0}
+# Run once before saving, so that every clone finds them in its page cache.
+_WARM_UP = (["/bin/sh", "-c", "true"], ["true"], ["env"], ["cat", "/dev/null"], ["ls", "/"])
+
+
+@dataclass(frozen=True)
+class Template:
+    """A saved machine: its memory, the state of its devices, and what it was made of."""
+
+    folder: Path
+    shape: Shape
+    accelerator: str
+    cold_boot_ms: float
+
+    @property
+    def ram(self) -> Path:
+        return self.folder / "ram"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that goes into a template."""
+
+    system: System
+    shape: Shape
+    initramfs: Path
+    blank: BlankDisks
+    accelerator: str
+
+    def key(self) -> str:
+        """A name that changes when any ingredient does."""
+        program = require_tool("qemu-system-x86_64")
+        found = os.stat(program)
+        argv = qemu_argv(program, self.shape, self.accelerator, [0] * len(Sockets(Path()).all), booting=True)
+        ingredients = [
+            _FORMAT, wire.VERSION, argv, [found.st_size, found.st_mtime_ns], _host_processor(self.accelerator),
+            self.system.kernel_digest, self.system.root_digest, self.initramfs.parent.name, str(self.blank.ext4),
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(ingredients).encode()).hexdigest()[:32]
+
+    def binds(self, writable: Path, baseline: Path) -> list[Bind]:
+        """The files a machine made of these parts sees in its cage, but for its memory."""
+        return [
+            Bind(self.system.vmlinuz, qemu.KERNEL),
+            Bind(self.initramfs, qemu.INITRAMFS),
+            Bind(self.system.root, qemu.ROOT),
+            Bind(self.blank.ext4, qemu.BLANK),
+            Bind(writable, qemu.WRITABLE, writable=True),
+            Bind(baseline, qemu.BASELINE),
+        ]
+
+
+class Templates:
+    """The templates in one cache folder."""
+
+    def __init__(self, cache: Path) -> None:
+        self._folder = cache / "templates"
+
+    def find(self, parts: Parts) -> Template | None:
+        """The template for `parts` if it is there and as it was made; costs a few file reads."""
+        return _load(self._folder / parts.key(), parts)
+
+    def ensure(self, parts: Parts, progress: Progress = silent) -> tuple[Template, bool]:
+        """The template for `parts`, and whether it had to be made (2–6 s under emulation).
+
+        Raises `GuestFailed`, `GuestGone` or `DeadlineExceeded` when the machine does not boot.
+        """
+        if (found := self.find(parts)) is not None:
+            return found, False
+        self._folder.mkdir(parents=True, exist_ok=True)
+        folder = self._folder / parts.key()
+        with locked(folder.with_suffix(".lock"), deadline_seconds=300, what="the template being made"):
+            if (found := _load(folder, parts)) is not None:
+                return found, False
+            sweep_scratch(self._folder)
+            progress(f"booting {parts.shape.vcpu_count} vCPU, {parts.shape.mem_mib} MiB once, to be cloned", None)
+            with published(folder) as scratch:
+                _make(scratch, parts)
+        made = _load(folder, parts)
+        if made is None:
+            raise GuestFailed("the template that was just made cannot be read back")
+        return made, True
+
+    def discard(self, template: Template) -> None:
+        """Forget a template that turned out to be broken; machines that run on it keep their files."""
+        shutil.rmtree(template.folder, ignore_errors=True)
+
+
+def _load(folder: Path, parts: Parts) -> Template | None:
+    try:
+        made = json.loads((folder / "template.json").read_text())
+        template = Template(folder, parts.shape, parts.accelerator, float(made["cold_boot_ms"]))
+        if made["files"] == _facts(folder) and made["state_sha256"] == _sha256(template.state):
+            return template
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None
+
+
+def _facts(folder: Path) -> dict[str, list[int]]:
+    """What tells that a file was touched without reading it: size, and when it was last written."""
+    found = {name: os.stat(folder / name) for name in ("ram", "state")}
+    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in found.items()}
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _make(folder: Path, parts: Parts) -> None:
+    started = time.monotonic()
+    writable = folder / "writable"
+    new_writable(parts.blank, writable)
+    ram = folder / "ram"
+    with open(ram, "wb") as file:
+        file.truncate(parts.shape.mem_mib * 1024 * 1024)
+    console = folder / "console"
+    console.touch()
+    give_away(writable, ram, console)
+    with _booted(folder, parts, ram, writable, console) as sockets:
+        cold_boot_ms = _reach_agent(sockets, parts.accelerator, started)
+        _save(sockets, folder / "state")
+    for path in (ram, folder / "state"):
+        os.chown(path, os.getuid(), os.getgid())
+        path.chmod(0o444)
+    made: dict[str, Any] = {"cold_boot_ms": cold_boot_ms, "files": _facts(folder)}
+    made["state_sha256"] = _sha256(folder / "state")
+    writable.unlink()
+    (folder / "template.json").write_text(json.dumps(made))
+
+
+def give_away(*paths: Path) -> None:
+    """Let the caged QEMU write these files: as root we run it as nobody."""
+    if os.getuid() == 0:
+        for path in paths:
+            os.chown(path, NOBODY, NOBODY)
+
+
+@contextmanager
+def _booted(folder: Path, parts: Parts, ram: Path, writable: Path, console: Path) -> Iterator[Sockets]:
+    """A machine booting from `parts`, ended with the block; its console is in any error that leaves the block."""
+    sockets = Sockets(runtime_home() / folder.name.removeprefix("."))
+    deadline = _BOOT_DEADLINE[parts.accelerator]
+    limits = Limits(parts.shape.mem_mib, max(WRITABLE_BYTES, ram.stat().st_size), deadline + 30)
+    binds = [*parts.binds(writable, parts.blank.baseline)]
+    binds += [Bind(ram, qemu.RAM, writable=True), Bind(console, "/console", writable=True)]
+
+    def argv(fds: list[int]) -> list[str]:
+        program = require_tool("qemu-system-x86_64")
+        words = qemu_argv(program, parts.shape, parts.accelerator, fds, booting=True, console="/console")
+        return caged(words, binds, limits, kvm=parts.accelerator == "kvm")
+
+    identity = launch.launch(argv, sockets, folder / "log")
+    try:
+        yield sockets
+    except PyroError as error:
+        said = (folder / "log").read_text(errors="replace") + console.read_text(errors="replace")
+        last = "\n".join(said.strip().splitlines()[-8:]) or "(nothing)"
+        raise GuestFailed(f"the machine did not boot: {error.message}\nIt printed: {last}", hint=error.hint) from error
+    finally:
+        launch.end(identity, sockets)
+
+
+def _reach_agent(sockets: Sockets, accelerator: str, started: float) -> float:
+    """Wait for the agent and run a few programs; milliseconds from `started` to the agent's greeting."""
+    with connected(sockets.folder) as guest:
+        guest.hello(deadline_seconds=_BOOT_DEADLINE[accelerator])
+        cold_boot_ms = (time.monotonic() - started) * 1000
+        for words in _WARM_UP:
+            try:
+                guest.run(Command(words, cwd="/", environ={"PATH": "/usr/bin:/bin"}, timeout_seconds=30))
+            except InvalidRequest:
+                continue  # an image without that directory or program is allowed
+    return cold_boot_ms
+
+
+def _save(sockets: Sockets, state: Path) -> None:
+    with monitor(sockets.monitor, deadline_seconds=60) as qmp, open(state, "wb") as file:
+        capabilities = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
+        qmp.execute("migrate-set-capabilities", capabilities=capabilities)
+        qmp.execute("stop")
+        qmp.pass_descriptor("state", file.fileno())
+        qmp.execute("migrate", uri="fd:state")
+        while True:
+            status = qmp.wait_event("MIGRATION")["status"]
+            if status == "completed":
+                return
+            if status == "failed":
+                raise GuestFailed("QEMU could not save the machine's state")
+
+
+def _host_processor(accelerator: str) -> str:
+    """Under KVM the guest sees the host's processor, so a template is good for that one only."""
+    if accelerator != "kvm":
+        return ""
+    lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    return "\n".join(line for line in lines if line.startswith(("vendor_id", "model", "stepping", "flags")))

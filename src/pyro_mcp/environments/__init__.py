@@ -1,0 +1,9 @@
+"""What guests boot: root images by name, and the kernel. Built from Debian or fetched from a registry, and cached."""
+
+from __future__ import annotations
+
+from pyro_mcp.environments.kernel import GuestKernel
+from pyro_mcp.environments.modules import load_order
+from pyro_mcp.environments.store import Environments, RootImage
+
+__all__ = ["Environments", "GuestKernel", "RootImage", "load_order"]

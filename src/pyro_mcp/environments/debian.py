@@ -1,0 +1,155 @@
+"""Debian root filesystems with mmdebstrap, from the mirror that this machine already uses."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pyro_mcp.environments.catalog import SUITE, Recipe
+from pyro_mcp.environments.fakeroot import as_root
+from pyro_mcp.environments.source import Tree
+from pyro_mcp.errors import EnvironmentFailed, HostCommandFailed, InvalidRequest
+from pyro_mcp.host.process import run
+from pyro_mcp.host.progress import Progress
+from pyro_mcp.host.tools import find_tool
+
+MIRROR_VARIABLE = "PYRO_DEBIAN_MIRROR"
+
+_DEADLINE_SECONDS = 1800
+_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+_ENVIRON = {
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+}
+_LEFT_OUT = (
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/lintian/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-include=/usr/share/locale/locale.alias",
+    "path-exclude=/usr/share/man/*",
+)
+# The guest keeps the package sources, but neither the host's proxies nor a password inside a mirror's address.
+_FORGET_HOST = (
+    'rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/machine-id" "$1/var/lib/dbus/machine-id"',
+    'sed -i "s#://[^/ ]*@#://#" "$1/etc/apt/sources.list"',
+)
+_STAGES = {
+    "running apt-get update": ("reading Debian's package lists", 0.05),
+    "downloading packages": ("downloading packages", 0.15),
+    "extracting archives": ("unpacking the base system", 0.25),
+    "installing essential": ("installing the base system", 0.35),
+    "installing remaining": ("installing packages", 0.5),
+    "cleaning package lists": ("cleaning up", 0.85),
+}
+
+
+class DebianSource:
+    """Builds one recipe of the catalogue."""
+
+    kind: Literal["debian", "oci"] = "debian"
+    version: str | None
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self.name = recipe.name
+        self.version = recipe.version
+        self.description = recipe.description
+        self.packages = recipe.packages
+
+    def build(self, work: Path, progress: Progress) -> Tree:
+        root = work / "root"
+        mmdebstrap(
+            [
+                "--variant=minbase",
+                f"--include={','.join(self.packages)}",
+                *(f"--dpkgopt={option}" for option in _LEFT_OUT),
+                *(f"--customize-hook={script}" for script in _FORGET_HOST),
+            ],
+            root,
+            progress,
+        )
+        (root / "etc/resolv.conf").unlink(missing_ok=True)
+        (root / "etc/resolv.conf").write_text("")
+        (root / "etc/hostname").unlink(missing_ok=True)
+        (root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
+        return Tree(root, self._recipe.version, dict(_ENVIRON))
+
+
+def mmdebstrap(options: Sequence[str], root: Path, progress: Progress) -> None:
+    """Make `root`, a Debian root filesystem; apt verifies the signatures. Raises `EnvironmentFailed`, `NoSpace`."""
+    try:
+        as_root(
+            [
+                "mmdebstrap",
+                "--mode=unshare",  # device nodes are then bound, not made; it makes no user namespace when root
+                "--format=directory",
+                *([f"--keyring={_KEYRING}"] if _KEYRING.exists() else []),
+                *(f"--aptopt={line}" for line in _host_apt_settings()),
+                *options,
+                SUITE,
+                root,
+                *_package_sources(),
+            ],
+            writable=root.parent,
+            deadline_seconds=_DEADLINE_SECONDS,
+            network=True,
+            all_capabilities=True,
+            on_stderr_line=_staged(progress),
+        )
+    except HostCommandFailed as error:
+        raise EnvironmentFailed(
+            f"Debian {SUITE} could not be built: {error.message}",
+            hint=f"check the network and the host's apt sources, or set {MIRROR_VARIABLE} to a Debian mirror;"
+            f" not on Debian: install debian-archive-keyring\n{error.hint}",
+        ) from error
+
+
+def _staged(progress: Progress) -> Callable[[str], None]:
+    def on_line(line: str) -> None:
+        for prefix, (message, fraction) in _STAGES.items():
+            if line.startswith(f"I: {prefix}"):
+                progress(message, fraction)
+
+    return on_line
+
+
+def _package_sources() -> list[str]:
+    """Lines for sources.list; none means mmdebstrap's own choice, Debian's public archive."""
+    mirror = os.environ.get(MIRROR_VARIABLE)
+    if mirror:
+        if not re.fullmatch(r"https?://[!-~]+", mirror):
+            raise InvalidRequest(f"{MIRROR_VARIABLE} is not the http(s) address of a mirror: {mirror!r}")
+        return [f"deb {mirror} {SUITE} main", f"deb {mirror} {SUITE}-updates main"]
+    archives = _host_archives()
+    if "Debian" not in archives or "Debian-Security" not in archives:
+        return []
+    main = archives["Debian"]
+    return [
+        f"deb {main} {SUITE} main",
+        f"deb {main} {SUITE}-updates main",
+        f"deb {archives['Debian-Security']} {SUITE}-security main",
+    ]
+
+
+def _host_archives() -> dict[str, str]:
+    """The addresses of the archives that the host's apt uses, by label ("Debian", "Debian-Security")."""
+    if find_tool("apt-get") is None:
+        return {}
+    listed = run(["apt-get", "indextargets", "--format", "$(LABEL) $(REPO_URI)"], deadline_seconds=60).stdout
+    pairs = [line.split(" ") for line in listed.decode(errors="replace").splitlines()]
+    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and re.fullmatch(r"https?://[!-~]+", pair[1])}
+
+
+def _host_apt_settings() -> list[str]:
+    """How the host's apt reaches its mirrors: proxies, certificates, checks of dates; as apt.conf lines."""
+    if find_tool("apt-config") is None:
+        return []
+    dumped = run(["apt-config", "dump"], deadline_seconds=60).stdout.decode(errors="replace")
+    wanted = re.compile(r'Acquire::(?:https?::.+|Check-Date|Check-Valid-Until) "[^"]+";')
+    return [line for line in dumped.splitlines() if wanted.fullmatch(line)]

@@ -1,0 +1,178 @@
+"""Images of any OCI registry: skopeo fetches and verifies, umoci unpacks, nothing of the image runs on the host."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pyro_mcp.environments.fakeroot import as_root
+from pyro_mcp.environments.names import OciName
+from pyro_mcp.environments.source import Tree
+from pyro_mcp.errors import EnvironmentFailed, HostCommandFailed
+from pyro_mcp.host.process import Completed, run
+from pyro_mcp.host.progress import Progress
+
+_DEADLINE_SECONDS = 1800
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_LAYOUT = "layout:image"
+_LARGEST_JSON = 8 << 20
+_ASSIGNMENT = re.compile(r"[^=\0\ud800-\udfff]+=[^\0\ud800-\udfff]*")
+
+# What skopeo says (in words, not in codes), and what that means to a person.
+_MEANINGS: tuple[tuple[str, str, str], ...] = (
+    (
+        r"no image found in (manifest list|image index) for",
+        "{name} has no variant for linux/amd64",
+        "choose an image that is built for this architecture",
+    ),
+    (
+        r"digest did not match|does not match|digest mismatch|invalid checksum|unexpected (EOF|end of)|blob unknown",
+        "{name} is damaged: the registry sent something else than the digest promises",
+        "try again; if it stays so, the image must be pushed again",
+    ),
+    (
+        r"manifest unknown|manifest_unknown|name unknown|not found|\b404\b",
+        "the registry {registry} does not have {what}",
+        "check the name, the tag and the digest",
+    ),
+    (
+        r"unauthorized|authentication required|denied|forbidden|\b40[13]\b",
+        "the registry {registry} refuses to hand out {name}",
+        "log in with: skopeo login {registry}",
+    ),
+    (
+        r"http response to https client",
+        "the registry {registry} does not speak https",
+        "plain http is accepted from localhost alone",
+    ),
+    (
+        r"connection refused|no such host|timeout|unreachable|tls|x509|certificate|dial tcp|lookup|\bEOF\b",
+        "the registry {registry} cannot be reached",
+        "check the name, the network and the proxy settings",
+    ),
+)
+
+
+class OciSource:
+    """Fetches one image."""
+
+    kind: Literal["debian", "oci"] = "oci"
+    packages: tuple[str, ...] = ()
+
+    def __init__(self, name: str, reference: OciName) -> None:
+        self.name = name
+        self.version = reference.digest
+        self.description = f"image {reference.tagged}"
+        self._reference = reference
+
+    def build(self, work: Path, progress: Progress) -> Tree:
+        progress(f"asking {self._reference.registry}", 0.0)
+        digest = self._resolve()
+        progress(f"fetching {self.name}", 0.1)
+        self._fetch(digest, work)
+        progress("unpacking", 0.6)
+        config = self._config(work / "layout")
+        self._unpack(work)
+        return Tree(work / "root", digest, _environ(config))
+
+    def _resolve(self) -> str:
+        """The digest of the manifest (or index) that the name stands for right now."""
+        pinned = self._reference.digest
+        reference = self._reference.at(pinned) if pinned else self._reference.tagged
+        raw = self._skopeo(["inspect", *self._tls("--tls-verify=false"), "--raw", f"docker://{reference}"], 120).stdout
+        digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
+        if pinned and digest != pinned:
+            raise EnvironmentFailed(
+                f"{self.name} is damaged: the registry sent a manifest whose digest is {digest}",
+                hint="do not use it before its owner explains the difference",
+            )
+        return digest
+
+    def _fetch(self, digest: str, work: Path) -> None:
+        source = f"docker://{self._reference.at(digest)}"
+        self._skopeo(
+            ["--tmpdir", str(work), "copy", *self._tls("--src-tls-verify=false"), source, f"oci:{work}/{_LAYOUT}"],
+            _DEADLINE_SECONDS,
+        )
+
+    def _config(self, layout: Path) -> dict[str, Any]:
+        """The image's configuration; raises `EnvironmentFailed` unless it is for linux/amd64."""
+        try:
+            index = json.loads((layout / "index.json").read_bytes())
+            manifest = _blob(layout, index["manifests"][0]["digest"])
+            config = _blob(layout, manifest["config"]["digest"])
+            platform = f"{config['os']}/{config['architecture']}"
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise EnvironmentFailed(f"{self.name} is not a container image", hint="choose another one") from error
+        if platform != "linux/amd64":
+            raise EnvironmentFailed(
+                f"{self.name} is for {platform[:40]!r}, not for linux/amd64",
+                hint="choose an image that is built for this architecture",
+            )
+        return dict(config)
+
+    def _unpack(self, work: Path) -> None:
+        try:
+            as_root(
+                ["umoci", "raw", "unpack", "--image", _LAYOUT, "root"],
+                writable=work,
+                deadline_seconds=_DEADLINE_SECONDS,
+            )
+        except HostCommandFailed as error:
+            raise EnvironmentFailed(
+                f"{self.name} cannot be unpacked: {error.message}",
+                hint=f"one of its layers is damaged or malicious\n{error.hint}",
+            ) from error
+
+    def _tls(self, option: str) -> list[str]:
+        return [option] if self._reference.loopback else []
+
+    def _skopeo(self, arguments: Sequence[str], deadline_seconds: float) -> Completed:
+        argv = ["skopeo", *_policy(), "--override-os", "linux", "--override-arch", "amd64", *arguments]
+        try:
+            return run(argv, deadline_seconds=deadline_seconds)
+        except HostCommandFailed as error:
+            raise self._meaning(error) from error
+
+    def _meaning(self, error: HostCommandFailed) -> EnvironmentFailed:
+        reference = self._reference
+        what = f"the digest {reference.digest}" if reference.digest else f"{reference.repository}:{reference.tag}"
+        for pattern, message, hint in _MEANINGS:
+            if re.search(pattern, error.message, re.IGNORECASE):
+                words = {"name": self.name, "registry": reference.registry, "what": what}
+                return EnvironmentFailed(
+                    f"{message.format(**words)} ({error.message})", hint=f"{hint.format(**words)}\n{error.hint}"
+                )
+        return EnvironmentFailed(f"{self.name} could not be fetched: {error.message}", hint=error.hint)
+
+
+def _blob(layout: Path, digest: str) -> Any:
+    algorithm, _, value = digest.partition(":")
+    if algorithm != "sha256" or not re.fullmatch("[0-9a-f]{64}", value):
+        raise ValueError(digest)
+    path = layout / "blobs" / algorithm / value
+    if path.stat().st_size > _LARGEST_JSON:
+        raise ValueError(f"{digest} is too large")
+    return json.loads(path.read_bytes())
+
+
+def _environ(config: dict[str, Any]) -> dict[str, str]:
+    """The environment that an image's configuration asks for; what is malformed is left out."""
+    given = config.get("config")
+    lines = given.get("Env") if isinstance(given, dict) else None
+    environ = {"HOME": "/root", "PATH": _DEFAULT_PATH}
+    for line in lines if isinstance(lines, list) else []:
+        if isinstance(line, str) and _ASSIGNMENT.fullmatch(line):
+            name, _, value = line.partition("=")
+            environ[name] = value
+    return environ
+
+
+def _policy() -> list[str]:
+    """The user's own rules for signatures; skopeo refuses to work where there are none at all."""
+    places = (Path.home() / ".config/containers/policy.json", Path("/etc/containers/policy.json"))
+    return [] if any(place.exists() for place in places) else ["--insecure-policy"]

@@ -1,0 +1,154 @@
+"""A folder of finished things, each in a folder of its own that is there whole or not at all.
+
+* `.lock` is held by whoever makes or removes something here.
+* `.work` is where it is made; when nobody holds the lock, it is rubbish.
+* `VERSION/` holds what was made, and `record.json` that describes every file of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyro_mcp.environments.fakeroot import remove_tree
+from pyro_mcp.errors import Busy
+from pyro_mcp.host.files import locked, no_space, published
+from pyro_mcp.host.progress import Progress, silent
+
+PATIENCE_SECONDS = 3600.0
+
+_RECORD = "record.json"
+
+
+@dataclass(frozen=True)
+class Made:
+    """One complete version: its folder, and what its maker wrote down about it."""
+
+    place: Path
+    facts: Mapping[str, object]
+    built_at: float
+
+
+class Shelf:
+    """The versions of one thing. Reading needs no lock; making and removing happens inside `exclusive`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def version(self, version: str) -> Made | None:
+        """This version, or None unless it is complete and its files are as they were made. Hashes nothing."""
+        return _read(self.folder / _safe(version))
+
+    def versions(self) -> list[Made]:
+        """All complete versions, newest first."""
+        complete = [made for place in self._places() if (made := _read(place)) is not None]
+        return sorted(complete, key=lambda made: made.built_at, reverse=True)
+
+    @contextmanager
+    def exclusive(
+        self, what: str, progress: Progress = silent, patience_seconds: float = PATIENCE_SECONDS
+    ) -> Iterator[Path]:
+        """Hold this shelf alone; yields an empty work folder that does not outlive the block.
+
+        Waits for a process that makes the same thing: look again once inside. Raises `Busy`, `NoSpace`.
+        """
+        work = self.folder / ".work"
+        with ExitStack() as stack:
+            try:
+                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                stack.enter_context(self._locked(what, progress, patience_seconds))
+                self._sweep()
+                stack.callback(remove_tree, work)
+                work.mkdir()
+                yield work
+            except OSError as error:
+                raise no_space(error, self.folder) from error
+
+    def publish(self, version: str, folder: Path, facts: Mapping[str, object]) -> Made:
+        """Put `folder`, made in the work folder, on the shelf. Raises `NoSpace`."""
+        target = self.folder / _safe(version)
+        with published(target) as scratch:
+            for entry in folder.iterdir():
+                entry.rename(scratch / entry.name)
+            record = {"facts": facts, "built_at": time.time(), "files": _signature(scratch)}
+            (scratch / _RECORD).write_text(json.dumps(record))
+        made = _read(target)
+        assert made is not None, "what was just published is complete"
+        return made
+
+    def remove(self, made: Made) -> int:
+        """Remove a version; returns the bytes it took on the disk."""
+        return _remove(made.place)
+
+    def clean(self) -> int:
+        """Remove all that is not a complete version; returns the bytes it took. The lock must be held."""
+        whole = {made.place for made in self.versions()}
+        return self._sweep() + sum(_remove(place) for place in self._places() if place not in whole)
+
+    def _sweep(self) -> int:
+        """Remove what interrupted work left: we hold the lock, so nobody is using it."""
+        rubbish = [self.folder / ".work", *self.folder.glob(".scratch-*")]
+        return sum(_remove(path) for path in rubbish if path.exists())
+
+    def _places(self) -> list[Path]:
+        if not self.folder.is_dir():
+            return []
+        return [entry for entry in self.folder.iterdir() if not entry.name.startswith(".")]
+
+    @contextmanager
+    def _locked(self, what: str, progress: Progress, patience_seconds: float) -> Iterator[None]:
+        lock = self.folder / ".lock"
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(lock, deadline_seconds=0, what=what))
+            except Busy:
+                if not patience_seconds:
+                    raise
+                progress(f"waiting for another process that makes {what}", None)
+                stack.enter_context(locked(lock, deadline_seconds=patience_seconds, what=what))
+            yield
+
+
+def _safe(version: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.+~_-]", "-", version).lstrip(".")
+
+
+def _signature(folder: Path) -> dict[str, list[int]]:
+    """Size and modification time of every file below `folder`: what can be checked without reading it all."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != _RECORD)
+    return {str(path.relative_to(folder)): _stamp(path) for path in files}
+
+
+def _stamp(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _read(place: Path) -> Made | None:
+    try:
+        record = json.loads((place / _RECORD).read_bytes())
+        if any(_stamp(place / name) != stamp for name, stamp in record["files"].items()):
+            return None
+        return Made(place, dict(record["facts"]), float(record["built_at"]))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None  # not there, or a crash or a visitor damaged it: either way it is made again
+
+
+def _remove(path: Path) -> int:
+    size = _disk_usage(path)
+    remove_tree(path)
+    return size
+
+
+def _disk_usage(path: Path) -> int:
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            total += os.lstat(os.path.join(folder, name)).st_blocks * 512
+    return total

@@ -1,0 +1,173 @@
+"""All environments of one cache folder: which there are, getting them, and throwing them away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyro_mcp.environments.catalog import CATALOG
+from pyro_mcp.environments.image import file_digest, pack
+from pyro_mcp.environments.kernel import GuestKernel, current_kernel, fetch_kernel
+from pyro_mcp.environments.names import folder_name
+from pyro_mcp.environments.shelf import Made, Shelf
+from pyro_mcp.environments.source import Source
+from pyro_mcp.environments.sources import find_source
+from pyro_mcp.errors import Busy
+from pyro_mcp.host.progress import Progress, silent
+from pyro_mcp.results import EnvironmentDetails, EnvironmentSummary, PruneReport
+
+Summaries = list[EnvironmentSummary]  # inside a class with a method `list`, that name means the method
+
+_IMAGE = "root.erofs"
+
+
+@dataclass(frozen=True)
+class RootImage:
+    """One installed environment.
+
+    `version` is the recipe's, or the manifest digest of an `oci:` image; `path` is an uncompressed EROFS image,
+    never written; `digest` is that of the file; `environ` is the default environment of its commands.
+    """
+
+    name: str
+    version: str
+    path: Path
+    digest: str
+    size_bytes: int
+    environ: dict[str, str]
+
+
+class Environments:
+    """The environments below `cache`. Any number of processes may share it."""
+
+    def __init__(self, cache: Path, find_source: Callable[[str], Source] = find_source) -> None:
+        self._images = cache / "environments"
+        self._kernels = Shelf(cache / "kernels")
+        self._find_source = find_source
+
+    def list(self) -> Summaries:
+        """The catalogue, then what is installed of registries, by name."""
+        foreign = sorted(name for name in self._names() if name.startswith("oci:"))
+        return [self._summary(self._find_source(name)) for name in (*CATALOG, *foreign)]
+
+    def inspect(self, name: str) -> EnvironmentDetails:
+        """All about one environment, installed or not. Raises `UnknownEnvironment`, `InvalidRequest`."""
+        source = self._find_source(name)
+        made = self._made(source)
+        image = _as_image(name, made) if made else None
+        return {
+            **self._summary(source),
+            "packages": [*source.packages],
+            "path": str(image.path) if image else None,
+            "digest": image.digest if image else None,
+            "environ": image.environ if image else {},
+            "built_at": made.built_at if made else None,
+        }
+
+    def installed(self, name: str) -> RootImage | None:
+        """The image, or None unless it is complete and of the current recipe. Cheap: it hashes nothing."""
+        made = self._made(self._find_source(name))
+        return _as_image(name, made) if made else None
+
+    def pull(self, name: str, progress: Progress = silent) -> RootImage:
+        """Get an environment; what is installed is left as it is (a tag is resolved once, until it is pruned).
+
+        Of several processes that pull the same, one works and the others wait for it. Raises
+        `EnvironmentFailed`, `NoSpace`, `HostNotReady`, `UnknownEnvironment`, `InvalidRequest`, `Busy`.
+        """
+        source = self._find_source(name)
+        made = self._made(source) or self._make(source, progress)
+        progress(f"{name} is ready", 1.0)
+        return _as_image(name, made)
+
+    def kernel(self, progress: Progress = silent) -> GuestKernel:
+        """The guest kernel, fetched when it is not there. Raises as `pull` does."""
+        return fetch_kernel(self._kernels, progress)
+
+    def prune(self, keep: Collection[str] = ()) -> PruneReport:
+        """Remove old versions, leftovers, and every `oci:` image whose name is not in `keep`."""
+        report: PruneReport = {"removed": [], "skipped": [], "freed_bytes": 0}
+        current = current_kernel(self._kernels)
+        wanted = {current.vmlinuz.parent} if current else set()
+        self._prune_shelf(self._kernels, wanted, report)
+        for shelf in self._shelves():
+            self._prune_shelf(shelf, self._wanted(shelf, keep), report)
+        return report
+
+    def _make(self, source: Source, progress: Progress) -> Made:
+        shelf = self._shelf(source.name)
+        with shelf.exclusive(source.name, progress) as work:
+            made = self._made(source)
+            if made:
+                return made
+            tree = source.build(work, progress)
+            progress("writing the image", 0.9)
+            folder = work / "image"
+            folder.mkdir()
+            pack(tree.path, work / _IMAGE)
+            digest = file_digest(work / _IMAGE)
+            (work / _IMAGE).rename(folder / _IMAGE)
+            facts = {"name": source.name, "version": tree.version, "digest": digest, "environ": tree.environ}
+            return shelf.publish(tree.version, folder, facts)
+
+    def _made(self, source: Source) -> Made | None:
+        shelf = self._shelf(source.name)
+        if source.version is not None:
+            return shelf.version(source.version)
+        return next(iter(shelf.versions()), None)
+
+    def _summary(self, source: Source) -> EnvironmentSummary:
+        made = self._made(source)
+        image = _as_image(source.name, made) if made else None
+        return {
+            "name": source.name,
+            "version": image.version if image else source.version or "",
+            "source": source.kind,
+            "description": source.description,
+            "installed": image is not None,
+            "size_bytes": image.size_bytes if image else None,
+        }
+
+    def _shelf(self, name: str) -> Shelf:
+        return Shelf(self._images / folder_name(name))
+
+    def _shelves(self) -> Iterator[Shelf]:
+        folders = sorted(self._images.iterdir()) if self._images.is_dir() else []
+        return (Shelf(folder) for folder in folders if folder.is_dir())
+
+    def _names(self) -> set[str]:
+        return {str(made.facts["name"]) for shelf in self._shelves() for made in shelf.versions()}
+
+    def _wanted(self, shelf: Shelf, keep: Collection[str]) -> set[Path]:
+        """The versions on a shelf that a prune leaves alone: the one in use of each name that is to stay."""
+        names = {str(made.facts["name"]) for made in shelf.versions()}
+        staying = [name for name in names if name in CATALOG or name in keep]
+        return {made.place for name in staying if (made := self._made(self._find_source(name)))}
+
+    def _prune_shelf(self, shelf: Shelf, wanted: set[Path], report: PruneReport) -> None:
+        if not shelf.folder.is_dir():
+            return
+        try:
+            with shelf.exclusive(shelf.folder.name, patience_seconds=0):
+                report["freed_bytes"] += shelf.clean()
+                for made in shelf.versions():
+                    if made.place not in wanted:
+                        report["freed_bytes"] += shelf.remove(made)
+                        report["removed"].append(f"{made.facts.get('name', 'kernel')} {made.facts['version']}")
+        except Busy:
+            report["skipped"].append(shelf.folder.name)
+
+
+def _as_image(name: str, made: Made) -> RootImage:
+    environ = made.facts["environ"]
+    assert isinstance(environ, dict)
+    path = made.place / _IMAGE
+    return RootImage(
+        name=name,
+        version=str(made.facts["version"]),
+        path=path,
+        digest=str(made.facts["digest"]),
+        size_bytes=path.stat().st_size,
+        environ=dict(environ),
+    )

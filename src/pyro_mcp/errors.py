@@ -1,0 +1,108 @@
+"""Every error that pyro raises on purpose.
+
+    PyroError
+    ├── InvalidRequest         the caller asked for something that cannot be
+    │   └── UnknownEnvironment
+    ├── NotFound               no such vm, workspace, snapshot, file …
+    ├── Conflict               it exists, but not in a state that allows this
+    │   └── Busy               somebody else is using it right now
+    ├── HostNotReady           this machine lacks something; the hint says what to install or change
+    │   └── HostToolMissing
+    ├── HostCommandFailed      a program we ran on the host failed; the message can be pasted to replay it
+    ├── EnvironmentFailed      an environment could not be built, pulled or verified
+    ├── GuestFailed            the virtual machine or its agent failed
+    │   ├── GuestGone          it ended while we were talking to it
+    │   └── ProtocolViolation  it sent bytes that are not the protocol
+    ├── DeadlineExceeded       a wait of ours ended without its event
+    └── NoSpace                a disk is full, on the host or in the guest
+
+`exit_code` is what the command line returns, `code` what crosses a wire, `hint` what to do next.
+Libraries raise; only a surface's `main()` prints and exits.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PyroError(Exception):
+    """Root of all errors that pyro raises on purpose.
+
+    `message` is one sentence for a person; `hint`, when not empty, says what to do about it.
+    """
+
+    exit_code: ClassVar[int] = 1
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class InvalidRequest(PyroError):
+    exit_code = 2
+    code = "invalid_request"
+
+
+class UnknownEnvironment(InvalidRequest):
+    code = "unknown_environment"
+
+
+class NotFound(PyroError):
+    exit_code = 3
+    code = "not_found"
+
+
+class Conflict(PyroError):
+    exit_code = 4
+    code = "conflict"
+
+
+class Busy(Conflict):
+    code = "busy"
+
+
+class HostNotReady(PyroError):
+    exit_code = 5
+    code = "host_not_ready"
+
+
+class HostToolMissing(HostNotReady):
+    code = "host_tool_missing"
+
+
+class HostCommandFailed(PyroError):
+    exit_code = 6
+    code = "host_command_failed"
+
+
+class EnvironmentFailed(PyroError):
+    exit_code = 7
+    code = "environment_failed"
+
+
+class GuestFailed(PyroError):
+    exit_code = 8
+    code = "guest_failed"
+
+
+class GuestGone(GuestFailed):
+    code = "guest_gone"
+
+
+class ProtocolViolation(GuestFailed):
+    code = "protocol_violation"
+
+
+class DeadlineExceeded(PyroError):
+    exit_code = 9
+    code = "deadline_exceeded"
+
+
+class NoSpace(PyroError):
+    exit_code = 10
+    code = "no_space"

@@ -1,0 +1,1 @@
+"""What we ask of the machine we run on: programs, folders, locks. Everything else stands on this."""

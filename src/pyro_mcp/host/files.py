@@ -1,0 +1,159 @@
+"""Folders by the XDG rules, locks that die with their process, and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyro_mcp.errors import Busy, HostNotReady, NoSpace
+
+_NAME = "pyro-mcp"
+
+
+def cache_home() -> Path:
+    """Where rebuildable things live: environments, kernels, templates. `$XDG_CACHE_HOME/pyro-mcp`."""
+    return _base("XDG_CACHE_HOME", Path.home() / ".cache")
+
+
+def state_home() -> Path:
+    """Where the database and the machines' disks live. `$XDG_STATE_HOME/pyro-mcp`."""
+    return _base("XDG_STATE_HOME", Path.home() / ".local" / "state")
+
+
+def runtime_home() -> Path:
+    """Where sockets live: `$XDG_RUNTIME_DIR/pyro-mcp`, else a private folder in /tmp.
+
+    A Unix socket's path holds at most 107 bytes, so this must be short.
+    """
+    given = os.environ.get("XDG_RUNTIME_DIR")
+    if given:
+        return private_directory(Path(given) / _NAME)
+    return private_directory(Path(f"/tmp/{_NAME}-{os.getuid()}"))
+
+
+def _base(variable: str, fallback: Path) -> Path:
+    given = os.environ.get(variable, "")
+    root = Path(given) if os.path.isabs(given) else fallback  # the specification: relative values are ignored
+    return private_directory(root / _NAME)
+
+
+def private_directory(path: Path) -> Path:
+    """Make `path` (and its parents) and check that it is ours alone; raises `HostNotReady` when it is not."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = os.lstat(path)
+    except OSError as error:
+        raise HostNotReady(f"cannot use the folder {path}: {error.strerror}") from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise HostNotReady(
+            f"{path} is not a folder of yours", hint="remove it, or set XDG_RUNTIME_DIR to a folder of your own"
+        )
+    if found.st_mode & 0o077:
+        path.chmod(0o700)
+    return path
+
+
+@contextmanager
+def locked(path: Path, *, deadline_seconds: float, shared: bool = False, what: str = "") -> Iterator[int]:
+    """Hold `path` as a lock file; yields its descriptor.
+
+    The kernel drops the lock when the process dies, however it dies. Raises `Busy` after `deadline_seconds`;
+    0 tries once. The holder of an exclusive lock may remove the file.
+    """
+    end = time.monotonic() + deadline_seconds
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            _lock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, end, what or path.name)
+            if _still_there(fd, path):
+                yield fd
+                return
+        finally:
+            os.close(fd)
+
+
+def _still_there(fd: int, path: Path) -> bool:
+    """Whether `path` is still the file that was locked: its last holder may have removed it."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _lock(fd: int, kind: int, end: float, what: str) -> None:
+    pause = 0.001
+    while True:
+        try:
+            fcntl.flock(fd, kind | fcntl.LOCK_NB)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+        left = end - time.monotonic()
+        if left <= 0:
+            raise Busy(f"{what} is in use by another process", hint="wait for it to finish and try again")
+        # flock has no wait with a time limit that is safe in threads, so this polls, ever more slowly.
+        time.sleep(min(pause, left))
+        pause = min(pause * 2, 0.05)
+
+
+@contextmanager
+def published(target: Path) -> Iterator[Path]:
+    """Build a folder that appears at `target` whole or not at all.
+
+    Yields an empty scratch folder beside `target`; when the block ends without error it is renamed into place
+    (an older `target` is replaced). A crash leaves only the scratch folder, which `sweep_scratch` removes.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = target.parent / f".scratch-{os.getpid()}-{secrets.token_hex(4)}"
+    scratch.mkdir(mode=0o755)
+    try:
+        yield scratch
+        _sync_tree(scratch)
+        replaced = target.parent / f".scratch-{os.getpid()}-{secrets.token_hex(4)}"
+        if target.exists():
+            target.rename(replaced)
+        scratch.rename(target)
+        shutil.rmtree(replaced, ignore_errors=True)
+    except OSError as error:
+        raise no_space(error, target) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def no_space(error: OSError, where: Path) -> Exception:
+    """`error` itself, or a `NoSpace` that names the disk when that is what happened."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpace(
+            f"the disk that holds {where} is full", hint="free some space; 'pyro env prune' removes unused environments"
+        )
+    return error
+
+
+def sweep_scratch(folder: Path) -> None:
+    """Remove scratch folders whose process is gone."""
+    for scratch in folder.glob(".scratch-*"):
+        owner = scratch.name.split("-")[1]
+        if not (owner.isdigit() and Path("/proc", owner).exists()):
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _sync_tree(folder: Path) -> None:
+    """Flush every file below `folder`, so that the rename never outlives the contents."""
+    for directory, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(directory, name)
+            if not os.path.islink(path):
+                fd = os.open(path, os.O_RDONLY)
+                try:
+                    os.fdatasync(fd)
+                finally:
+                    os.close(fd)

@@ -1,0 +1,201 @@
+"""From a wish to a running machine and back to nothing, one step at a time, each of which may be the last.
+
+Every change of phase happens under the machine's lock file, which the kernel drops when the process dies. So a
+record that is under way while its lock is free was left by a dead process, and `repair` can settle it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyro_mcp.engine import Engine, Identity, Shape, Start, System, find_processes
+from pyro_mcp.environments import RootImage
+from pyro_mcp.errors import Busy, Conflict, NotFound
+from pyro_mcp.host.files import locked, private_directory
+from pyro_mcp.host.progress import Progress, silent
+from pyro_mcp.workspaces.phases import UNDER_WAY, Phase, require_phase
+from pyro_mcp.workspaces.store import Record, Store
+
+_LOCK_DEADLINE = 60.0
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where machines keep what they own on the host."""
+
+    state: Path
+    runtime: Path
+
+    def home(self, id_: str) -> Path:
+        return self.state / "machines" / id_
+
+    def sockets(self, id_: str) -> Path:
+        return self.runtime / id_
+
+    def lock(self, id_: str) -> Path:
+        return private_directory(self.state / "locks") / id_
+
+
+@dataclass(frozen=True)
+class Lifecycle:
+    """Moves machines between phases.
+
+    `engine_for` gives the engine of an execution mode; `system_for` the files that an image boots from.
+    """
+
+    store: Store
+    folders: Folders
+    engine_for: Callable[[str], Engine]
+    system_for: Callable[[RootImage], System]
+
+    def create(
+        self, prefix: str, image: RootImage, shape: Shape, *, ttl_seconds: float, allow_host_compat: bool
+    ) -> Record:
+        """Register a new machine; nothing runs yet."""
+        now = time.time()
+        record = Record(
+            id=f"{prefix}-{secrets.token_hex(6)}",
+            environment=image.name,
+            environment_version=image.version,
+            vcpu_count=shape.vcpu_count,
+            mem_mib=shape.mem_mib,
+            allow_host_compat=allow_host_compat,
+            phase=Phase.CREATED,
+            created_at=now,
+            expires_at=now + ttl_seconds,
+        )
+        self.store.add(record)
+        return record
+
+    @contextmanager
+    def hold(self, id_: str, *, deadline_seconds: float = _LOCK_DEADLINE) -> Iterator[Record]:
+        """The machine for us alone, settled if a dead process left it half way; raises `NotFound`, `Busy`."""
+        self.store.get(id_)  # so that an unknown name leaves no lock file behind
+        with locked(self.folders.lock(id_), deadline_seconds=deadline_seconds, what=f"machine {id_}"):
+            try:
+                record = self._settled(self.store.get(id_))
+            except NotFound:
+                self.folders.lock(id_).unlink(missing_ok=True)
+                raise
+            yield record
+
+    def start(self, record: Record, image: RootImage | None, mode: str, progress: Progress = silent) -> Record:
+        """Start a machine that is held; on failure nothing runs and its phase says so."""
+        home = private_directory(self.folders.home(record.id))
+        engine = self.engine_for(mode)
+        self.store.move(record.id, Phase.STARTING, execution_mode=mode)
+        try:
+            identity = engine.start(self._request(record, image, home), progress)
+            return self.store.move(
+                record.id,
+                Phase.RUNNING,
+                accelerator=engine.accelerator().name,
+                pid=identity.pid,
+                process_start_time=identity.start_time,
+            )
+        except BaseException as error:
+            self._clear(record.id, None)
+            self.store.move(record.id, Phase.FAILED, failure=str(error) or type(error).__name__)
+            raise
+
+    def stop(self, record: Record) -> Record:
+        """Flush and end a machine that is held; one that is stopped already stays so."""
+        if record.phase == Phase.STOPPED:
+            return record
+        require_phase(record.id, record.phase, {Phase.RUNNING})
+        self.store.move(record.id, Phase.STOPPING)
+        if record.identity is not None:
+            self._engine(record).power_off(record.identity, self.folders.sockets(record.id))
+        return self.store.move(record.id, Phase.STOPPED, pid=None, process_start_time=None)
+
+    def delete(self, record: Record) -> None:
+        """Remove a machine that is held, and all it owned."""
+        self.store.move(record.id, Phase.DELETING)
+        self._clear(record.id, record.identity)
+        shutil.rmtree(self.folders.home(record.id), ignore_errors=True)
+        self.store.remove(record.id)
+        self.folders.lock(record.id).unlink(missing_ok=True)
+
+    def repair(self) -> list[str]:
+        """Settle what dead processes left, delete what has expired; the ids deleted.
+
+        A machine that somebody is working on is left alone.
+        """
+        deleted = []
+        for record in self.store.all():
+            try:
+                with self.hold(record.id, deadline_seconds=0) as settled:
+                    if settled.expired or settled.phase == Phase.DELETING:
+                        self.delete(settled)
+                        deleted.append(record.id)
+            except (Busy, NotFound):
+                continue
+        self._remove_strays({record.id for record in self.store.all()})
+        return deleted
+
+    def _settled(self, record: Record) -> Record:
+        """`record` with a phase that is true: nobody but us works on it, since we hold its lock."""
+        if record.phase == Phase.RUNNING and record.identity and not self._engine(record).alive(record.identity):
+            self._clear(record.id, record.identity)
+            failure = "its time was over" if record.expired else "the virtual machine ended by itself"
+            return self.store.move(record.id, Phase.FAILED, failure=failure)
+        if record.phase in UNDER_WAY and record.phase != Phase.DELETING:
+            self._clear(record.id, record.identity)
+            failure = f"the process that was {record.phase} it died"
+            return self.store.move(record.id, Phase.FAILED, failure=failure, pid=None, process_start_time=None)
+        return record
+
+    def _clear(self, id_: str, identity: Identity | None) -> None:
+        """End every process of a machine, also one whose number never reached the database."""
+        engine = self.engine_for("guest_virtio")
+        home = str(self.folders.home(id_))
+        for found in [identity] if identity else find_processes(home):
+            engine.end(found, self.folders.sockets(id_))
+        shutil.rmtree(self.folders.sockets(id_), ignore_errors=True)
+
+    def _remove_strays(self, known: set[str]) -> None:
+        """Remove folders that belong to no machine: their record went, or never came."""
+        for parent in (self.folders.state / "machines", self.folders.state / "locks"):
+            for path in parent.iterdir() if parent.exists() else ():
+                if path.name not in known:
+                    self._remove_stray(path)
+
+    def _remove_stray(self, path: Path) -> None:
+        try:
+            with locked(self.folders.lock(path.name), deadline_seconds=0):
+                try:
+                    self.store.get(path.name)
+                except NotFound:
+                    self._clear(path.name, None)
+                    shutil.rmtree(self.folders.home(path.name), ignore_errors=True)
+                    self.folders.lock(path.name).unlink(missing_ok=True)
+        except Busy:
+            return
+
+    def _engine(self, record: Record) -> Engine:
+        if record.execution_mode is None:
+            raise Conflict(f"{record.id} was never started")
+        return self.engine_for(record.execution_mode)
+
+    def _request(self, record: Record, image: RootImage | None, home: Path) -> Start:
+        hosts = f"127.0.0.1 localhost\n127.0.1.1 {record.id}\n::1 localhost ip6-localhost\n"
+        return Start(
+            system=self.system_for(image) if image else None,
+            shape=Shape(record.vcpu_count, record.mem_mib),
+            home=home,
+            sockets=self.folders.sockets(record.id),
+            hostname=record.id,
+            lifetime_seconds=max(1.0, record.expires_at - time.time()),
+            files={
+                "/etc/hostname": (0o644, f"{record.id}\n".encode()),
+                "/etc/hosts": (0o644, hosts.encode()),
+                "/etc/machine-id": (0o444, f"{secrets.token_hex(16)}\n".encode()),
+            },
+        )
+

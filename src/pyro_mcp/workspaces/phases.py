@@ -1,0 +1,46 @@
+"""The life of a machine as data."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from enum import StrEnum
+
+from pyro_mcp.errors import Conflict
+
+
+class Phase(StrEnum):
+    """Where a machine is in its life; those in `UNDER_WAY` last only as long as some process works on them."""
+
+    CREATED = "created"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    DELETING = "deleting"
+    FAILED = "failed"
+
+
+UNDER_WAY = frozenset({Phase.STARTING, Phase.STOPPING, Phase.DELETING})
+
+_NEXT: dict[Phase, frozenset[Phase]] = {
+    Phase.CREATED: frozenset({Phase.STARTING, Phase.DELETING}),
+    Phase.STARTING: frozenset({Phase.RUNNING, Phase.FAILED, Phase.DELETING}),
+    Phase.RUNNING: frozenset({Phase.STOPPING, Phase.STOPPED, Phase.FAILED, Phase.DELETING}),
+    Phase.STOPPING: frozenset({Phase.STOPPED, Phase.FAILED, Phase.DELETING}),
+    Phase.STOPPED: frozenset({Phase.STARTING, Phase.DELETING}),
+    Phase.DELETING: frozenset({Phase.DELETING}),
+    Phase.FAILED: frozenset({Phase.STARTING, Phase.DELETING}),
+}
+
+
+def check_transition(name: str, actual: Phase, wanted: Phase) -> None:
+    """Raise `Conflict` when `actual` does not lead to `wanted`."""
+    if wanted not in _NEXT[actual]:
+        allowed = ", ".join(sorted(_NEXT[actual])) or "nothing"
+        raise Conflict(f"{name} is {actual}; from there it can only become: {allowed}, not {wanted}")
+
+
+def require_phase(name: str, actual: Phase, allowed: Collection[Phase], *, hint: str = "") -> None:
+    """Raise `Conflict`, with the actual and the required phase, unless `actual` is one of `allowed`."""
+    if actual not in allowed:
+        raise Conflict(f"{name} is {actual}; this needs it to be {' or '.join(sorted(allowed))}", hint=hint)

@@ -1,0 +1,170 @@
+"""The one database: which machines exist, in which phase, and what they own on the host.
+
+SQLite in WAL mode, so readers never wait for a writer; transactions are short. The schema grows by `_MIGRATIONS`;
+a database that is newer than this program, or damaged, is an error and is left alone.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from pyro_mcp.engine import Identity
+from pyro_mcp.errors import HostNotReady, NoSpace, NotFound
+from pyro_mcp.workspaces.phases import Phase, check_transition
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE machines (
+        id TEXT PRIMARY KEY,
+        environment TEXT NOT NULL,
+        environment_version TEXT NOT NULL,
+        vcpu_count INTEGER NOT NULL,
+        mem_mib INTEGER NOT NULL,
+        allow_host_compat INTEGER NOT NULL,
+        phase TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        expires_at REAL NOT NULL,
+        execution_mode TEXT,
+        accelerator TEXT,
+        pid INTEGER,
+        process_start_time INTEGER,
+        failure TEXT
+    ) STRICT
+    """,
+)
+_BUSY_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Record:
+    """One machine as the database knows it; times in seconds since 1970."""
+
+    id: str
+    environment: str
+    environment_version: str
+    vcpu_count: int
+    mem_mib: int
+    allow_host_compat: bool
+    phase: Phase
+    created_at: float
+    expires_at: float
+    execution_mode: str | None = None
+    accelerator: str | None = None
+    pid: int | None = None
+    process_start_time: int | None = None
+    failure: str | None = None
+
+    @property
+    def identity(self) -> Identity | None:
+        if self.pid is None or self.process_start_time is None:
+            return None
+        return Identity(self.pid, self.process_start_time)
+
+    @property
+    def expired(self) -> bool:
+        return time.time() >= self.expires_at
+
+
+_COLUMNS = tuple(field.name for field in fields(Record))
+
+
+class Store:
+    """The database at `path`; every method is one short transaction."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._connection() as connection:
+            _migrate(connection, path)
+
+    def add(self, record: Record) -> None:
+        marks = ", ".join("?" for _ in _COLUMNS)
+        with self._connection() as connection, connection:
+            connection.execute(
+                f"INSERT INTO machines ({', '.join(_COLUMNS)}) VALUES ({marks})",  # noqa: S608 - our own column names
+                tuple(getattr(record, name) for name in _COLUMNS),
+            )
+
+    def get(self, id_: str) -> Record:
+        """The record of `id_`; raises `NotFound`."""
+        with self._connection() as connection:
+            return _get(connection, id_)
+
+    def all(self) -> list[Record]:
+        """Every record, newest first."""
+        with self._connection() as connection:
+            rows = connection.execute("SELECT * FROM machines ORDER BY created_at DESC").fetchall()
+        return [_record(row) for row in rows]
+
+    def move(self, id_: str, phase: Phase, **changes: str | float | None) -> Record:
+        """Change the phase (raises `Conflict` when the table of transitions forbids it) and other columns."""
+        columns = {"phase": str(phase), **changes}
+        unknown = columns.keys() - set(_COLUMNS)
+        if unknown:
+            raise ValueError(f"no such columns: {unknown}")
+        with self._connection() as connection, connection:
+            connection.execute("BEGIN IMMEDIATE")
+            check_transition(id_, _get(connection, id_).phase, phase)
+            assignments = ", ".join(f"{name} = ?" for name in columns)
+            connection.execute(f"UPDATE machines SET {assignments} WHERE id = ?", (*columns.values(), id_))  # noqa: S608
+            return _get(connection, id_)
+
+    def remove(self, id_: str) -> None:
+        with self._connection() as connection, connection:
+            connection.execute("DELETE FROM machines WHERE id = ?", (id_,))
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """A connection for one transaction; foreign errors become ours."""
+        try:
+            connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
+            try:
+                connection.row_factory = sqlite3.Row
+                # NORMAL is safe in WAL mode: a power cut may lose the last transaction, never the database.
+                connection.execute("PRAGMA synchronous = NORMAL")
+                yield connection
+            finally:
+                connection.close()
+        except sqlite3.OperationalError as error:
+            if "disk is full" in str(error):
+                raise NoSpace(f"the disk that holds {self._path} is full") from error
+            raise HostNotReady(f"cannot use the database {self._path}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise HostNotReady(
+                f"the database {self._path} is damaged: {error}",
+                hint="nothing was changed; move the file away to start anew, or restore it from a backup",
+            ) from error
+
+
+def _get(connection: sqlite3.Connection, id_: str) -> Record:
+    row = connection.execute("SELECT * FROM machines WHERE id = ?", (id_,)).fetchone()
+    if row is None:
+        raise NotFound(f"there is no machine {id_!r}", hint="it may have been deleted or have expired")
+    return _record(row)
+
+
+def _record(row: sqlite3.Row) -> Record:
+    values = {name: row[name] for name in _COLUMNS}
+    return Record(**values | {"phase": Phase(row["phase"]), "allow_host_compat": bool(row["allow_host_compat"])})
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(_MIGRATIONS):
+        raise HostNotReady(
+            f"the database {path} was made by a newer pyro (schema {version}; this one knows {len(_MIGRATIONS)})",
+            hint="upgrade pyro-mcp, or set XDG_STATE_HOME to another folder",
+        )
+    if version == len(_MIGRATIONS):
+        return
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    # Another process may have migrated while we waited for the lock.
+    for done in range(connection.execute("PRAGMA user_version").fetchone()[0], len(_MIGRATIONS)):
+        connection.execute(_MIGRATIONS[done])
+        connection.execute(f"PRAGMA user_version = {done + 1}")
+    connection.execute("COMMIT")

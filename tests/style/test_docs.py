@@ -1,0 +1,62 @@
+"""What the documents promise about the project's files is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.style.project import ROOT, files, shown
+
+DOCUMENTS = [path for path in files() if path.suffix == ".md"]
+MAKEFILE = (ROOT / "Makefile").read_text()
+TARGETS = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
+ADRS = sorted((ROOT / "adrs").glob("[0-9]*.md"))
+
+
+def named_targets(text: str) -> set[str]:
+    """The make targets that a document tells the reader to run: `make X` as code."""
+    code = re.findall(r"```.*?```|`[^`\n]+`", text, re.DOTALL)
+    return {target for part in code for target in re.findall(r"\bmake ([a-z][a-z-]*)", part)}
+
+
+def linked_files(text: str) -> set[str]:
+    """The files that a document links to, relative to itself."""
+    found = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text)
+    return {link for link in found if not re.match(r"[a-z]+:", link)}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=shown)
+def test_a_document_names_only_make_targets_that_exist(document: Path) -> None:
+    assert named_targets(document.read_text()) - TARGETS == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=shown)
+def test_a_document_links_only_to_files_that_exist(document: Path) -> None:
+    assert [link for link in linked_files(document.read_text()) if not (document.parent / link).exists()] == []
+
+
+def test_targets_and_links_are_seen_in_a_document() -> None:
+    text = "Run `make demo`, make tea,\n```\nmake test\n```\nsee [a](docs/a.md#b) and [c](https://example.org)."
+
+    assert named_targets(text) == {"demo", "test"}
+    assert linked_files(text) == {"docs/a.md"}
+
+
+def test_make_help_describes_every_target_that_is_for_people() -> None:
+    described = set(re.findall(r"^([a-z][a-z-]*):.*## ", MAKEFILE, re.MULTILINE))
+
+    assert {target for target in TARGETS if not target.startswith("setup")} == described
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    assert [path.name[:5] for path in ADRS] == [f"{number:04d}-" for number in range(1, len(ADRS) + 1)]
+
+
+def test_a_decision_opens_with_its_number_and_title() -> None:
+    assert [shown(path) for path in ADRS if not path.read_text().startswith(f"# {int(path.name[:4])}. ")] == []
+
+
+def test_continuous_integration_runs_the_gates() -> None:
+    assert re.search(r"for target in check test;.*make \"\$target\"", (ROOT / ".ci/run").read_text(), re.DOTALL)
