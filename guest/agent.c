@@ -9,10 +9,11 @@
  * The agent stays outside the root in which commands run; they enter it, each for itself, by setns().
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
+#include <libgen.h>
 #include <limits.h>
 #include <net/if.h>
 #include <poll.h>
@@ -57,6 +58,7 @@ enum {
     TAKEN_STEP = 64 << 10,
     GROWN_PIPE = 1 << 20,
     DRAINS = 256,
+    ABSENCE_MS = 200,               /* so long no client on a virtio port, and it is taken for gone */
     DEVICE_DEADLINE_MS = 10000,
     GOODBYE_DEADLINE_MS = 200,
 };
@@ -117,6 +119,7 @@ struct port {
     int fd;                    /* -1: gone for good */
     enum { LOST, SYNCED, OPEN } state;
     bool readable, blocked;
+    int64_t absent_until_ns;   /* 0: nothing says that the client has gone; else, when to believe it */
     struct queue in, out, input;
     size_t frame_start;        /* of the frame being built in `out` */
     struct command command;
@@ -144,17 +147,15 @@ enum source { FROM_SIGNALS, FROM_PORT, FROM_STDOUT, FROM_STDERR, FROM_INPUT, FRO
 
 /* ---- small things ------------------------------------------------------------------------------------------- */
 
-static int64_t now_ns(void)
-{
+static int64_t now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static noreturn void die(const char *what, int error)
-{
+static noreturn void die(const char *why) {
     int console = agent.is_machine ? open("/dev/console", O_WRONLY | O_NOCTTY | O_CLOEXEC) : STDERR_FILENO;
-    dprintf(console < 0 ? STDERR_FILENO : console, "pyro agent: cannot %s: %s\n", what, strerror(error));
+    dprintf(console < 0 ? STDERR_FILENO : console, "pyro agent: %s\n", why);
     if (agent.is_machine) {
         sync();
         reboot(RB_POWER_OFF);
@@ -162,33 +163,28 @@ static noreturn void die(const char *what, int error)
     _exit(1);
 }
 
-static void close_fd(int *fd)
-{
+static void close_fd(int *fd) {
     if (*fd >= 0)
         close(*fd);
     *fd = -1;
 }
 
-static int set_nonblocking(int fd)
-{
+static int set_nonblocking(int fd) {
     int flags = fcntl(fd, F_GETFL);
     return flags < 0 ? -1 : fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 }
 
-static int watch(int operation, int fd, uint32_t events, enum source source, unsigned index)
-{
+static int watch(int operation, int fd, uint32_t events, enum source source, unsigned index) {
     struct epoll_event event = { .events = events, .data.u64 = (uint64_t)source << 32 | index };
     return epoll_ctl(agent.epoll, operation, fd, &event);
 }
 
-static size_t queued(const struct queue *queue)
-{
+static size_t queued(const struct queue *queue) {
     return queue->end - queue->start;
 }
 
 /* Contiguous free bytes at the end, after moving what is held to the front if less than `wanted` are there. */
-static size_t make_room(struct queue *queue, size_t wanted)
-{
+static size_t make_room(struct queue *queue, size_t wanted) {
     if (queue->start == queue->end)
         queue->start = queue->end = 0;
     if (queue->capacity - queue->end < wanted) {
@@ -201,8 +197,7 @@ static size_t make_room(struct queue *queue, size_t wanted)
 
 /* ---- fields of a request ------------------------------------------------------------------------------------ */
 
-static bool next_field(const struct frame *frame, size_t *position, struct field *field)
-{
+static bool next_field(const struct frame *frame, size_t *position, struct field *field) {
     uint32_t size;
     if (frame->size - *position < FIELD_SIZE)
         return false;
@@ -215,14 +210,12 @@ static bool next_field(const struct frame *frame, size_t *position, struct field
     return true;
 }
 
-static bool is_number(uint8_t tag)
-{
+static bool is_number(uint8_t tag) {
     return tag == TAG_VERSION || tag == TAG_CLOCK || tag == TAG_TIMEOUT_MS || tag == TAG_STDIN || tag == TAG_NUMBER;
 }
 
 /* Checked once for every request, so that the rest may rely on it. */
-static bool fields_are_valid(const struct frame *frame)
-{
+static bool fields_are_valid(const struct frame *frame) {
     size_t position = 0;
     struct field field;
     while (next_field(frame, &position, &field))
@@ -231,8 +224,7 @@ static bool fields_are_valid(const struct frame *frame)
     return position == frame->size;
 }
 
-static struct field find_field(const struct frame *frame, enum tag tag)
-{
+static struct field find_field(const struct frame *frame, enum tag tag) {
     size_t position = 0;
     struct field field;
     while (next_field(frame, &position, &field))
@@ -241,8 +233,7 @@ static struct field find_field(const struct frame *frame, enum tag tag)
     return (struct field){ 0 };
 }
 
-static uint64_t find_number(const struct frame *frame, enum tag tag)
-{
+static uint64_t find_number(const struct frame *frame, enum tag tag) {
     struct field field = find_field(frame, tag);
     uint64_t number = 0;
     if (field.data)
@@ -253,56 +244,48 @@ static uint64_t find_number(const struct frame *frame, enum tag tag)
 /* ---- answers ------------------------------------------------------------------------------------------------ */
 
 /* Room for the pieces below is made by serve_port(), which never lets a port's queue become too full for them. */
-static void put(struct port *port, const void *data, size_t size)
-{
+static void put(struct port *port, const void *data, size_t size) {
     memcpy(port->out.bytes + port->out.end, data, size);
     port->out.end += size;
 }
 
-static void begin_frame(struct port *port, enum type type)
-{
+static void begin_frame(struct port *port, enum type type) {
     make_room(&port->out, REPLY_ROOM);
     port->frame_start = port->out.end;
     put(port, (uint8_t[HEADER_SIZE]){ [HEADER_SIZE - 1] = type }, HEADER_SIZE);
 }
 
-static void end_frame(struct port *port)
-{
+static void end_frame(struct port *port) {
     uint32_t size = htole32(port->out.end - port->frame_start - HEADER_SIZE);
     memcpy(port->out.bytes + port->frame_start, &size, sizeof size);
     put(port, (uint8_t[]){ END_MARK }, 1);
 }
 
-static void put_field(struct port *port, enum tag tag, const void *data, uint32_t size)
-{
+static void put_field(struct port *port, enum tag tag, const void *data, uint32_t size) {
     uint32_t little = htole32(size);
     put(port, (uint8_t[]){ tag }, 1);
     put(port, &little, sizeof little);
     put(port, data, size);
 }
 
-static void put_number(struct port *port, enum tag tag, uint64_t number)
-{
+static void put_number(struct port *port, enum tag tag, uint64_t number) {
     number = htole64(number);
     put_field(port, tag, &number, sizeof number);
 }
 
-static void answer_number(struct port *port, enum type type, uint64_t number)
-{
+static void answer_number(struct port *port, enum type type, uint64_t number) {
     begin_frame(port, type);
     put_number(port, TAG_NUMBER, number);
     end_frame(port);
 }
 
-static void answer_ok(struct port *port)
-{
+static void answer_ok(struct port *port) {
     begin_frame(port, OK);
     end_frame(port);
 }
 
 __attribute__((format(printf, 3, 4)))
-static void answer_error(struct port *port, int error, const char *format, ...)
-{
+static void answer_error(struct port *port, int error, const char *format, ...) {
     char text[512];
     va_list arguments;
     va_start(arguments, format);
@@ -331,8 +314,7 @@ struct refusal {
 };
 
 /* Returns only when `path` could not be executed; errno says why. */
-static void execute(const char *path, const struct launch *launch, volatile struct refusal *refusal)
-{
+static void execute(const char *path, const struct launch *launch, volatile struct refusal *refusal) {
     execve(path, launch->argv, launch->env);
     int error = errno;
     /* The kernel says ENOENT also for a script or a program whose interpreter is missing. */
@@ -341,8 +323,7 @@ static void execute(const char *path, const struct launch *launch, volatile stru
     errno = error;
 }
 
-static const char *search_path(char **env)
-{
+static const char *search_path(char **env) {
     for (; *env; env++)
         if (strncmp(*env, "PATH=", 5) == 0)
             return *env + 5;
@@ -350,15 +331,15 @@ static const char *search_path(char **env)
 }
 
 /* Tries the program in every folder of the PATH it is given; returns like execute(). */
-static void search_and_execute(const struct launch *launch, volatile struct refusal *refusal)
-{
+static void search_and_execute(const struct launch *launch, volatile struct refusal *refusal) {
     const char *program = launch->argv[0];
     bool denied = false;
     char candidate[PATH_MAX];
     for (const char *folder = search_path(launch->env), *end; folder; folder = *end ? end + 1 : NULL) {
         end = strchrnul(folder, ':');
         int folder_size = (int)(end - folder);
-        int size = snprintf(candidate, sizeof candidate, "%.*s%s%s", folder_size, folder, folder_size ? "/" : "", program);
+        const char *slash = folder_size ? "/" : "";    /* an empty entry means the current folder */
+        int size = snprintf(candidate, sizeof candidate, "%.*s%s%s", folder_size, folder, slash, program);
         if (size < 0 || (size_t)size >= sizeof candidate)
             continue;
         execute(candidate, launch, refusal);
@@ -371,8 +352,7 @@ static void search_and_execute(const struct launch *launch, volatile struct refu
 }
 
 /* Runs in a child made by vfork(): it owns its descriptors and signals, but not the memory. */
-static noreturn void become(const struct launch *launch, volatile struct refusal *refusal)
-{
+static noreturn void become(const struct launch *launch, volatile struct refusal *refusal) {
     sigset_t none;
     sigemptyset(&none);
     refusal->step = PREPARING;
@@ -400,8 +380,7 @@ refused:
 
 /* vfork, because the copy of the page tables that fork makes is what costs most under emulation. */
 __attribute__((noinline))
-static pid_t start_child(const struct launch *launch, volatile struct refusal *refusal)
-{
+static pid_t start_child(const struct launch *launch, volatile struct refusal *refusal) {
     pid_t pid = vfork();
     if (pid == 0)
         become(launch, refusal);
@@ -411,8 +390,7 @@ static pid_t start_child(const struct launch *launch, volatile struct refusal *r
 /* ---- commands: pipes that outlive them ---------------------------------------------------------------------- */
 
 /* A background child still holds the other end: keep reading, so that it does not die of a broken pipe. */
-static void drain(int fd)
-{
+static void drain(int fd) {
     unsigned slot = agent.oldest_drain;
     for (unsigned tried = 0; tried < DRAINS && agent.drains[slot] >= 0; tried++)
         slot = (slot + 1) % DRAINS;
@@ -425,8 +403,7 @@ static void drain(int fd)
         agent.drains[slot] = fd;
 }
 
-static void throw_away(unsigned slot)
-{
+static void throw_away(unsigned slot) {
     ssize_t size = splice(agent.drains[slot], NULL, agent.null, NULL, GROWN_PIPE, SPLICE_F_NONBLOCK);
     if (size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR))
         close_fd(&agent.drains[slot]);
@@ -435,179 +412,142 @@ static void throw_away(unsigned slot)
 /* ---- commands: the agent's side ----------------------------------------------------------------------------- */
 
 /* Forgets the port's command; kills it if it still runs. Whoever holds its pipes may go on writing. */
-static void end_command(struct port *port)
-{
+static void end_command(struct port *port) {
     struct command *command = &port->command;
     if (!command->present)
         return;
     if (!command->ended)
         kill(-command->pid, SIGKILL);
-    for (int i = 0; i < 2; i++)
-        if (command->outputs[i].fd >= 0)
-            drain(command->outputs[i].fd);
+    for (int i = 0; i < 2; i++) {
+        struct pipe_end *end = &command->outputs[i];
+        if (end->fd >= 0 && end->hung_up)
+            close(end->fd);
+        else if (end->fd >= 0)
+            drain(end->fd);
+    }
     close_fd(&command->input);
     port->input.start = port->input.end = 0;
     *command = (struct command){ .outputs = { { .fd = -1 }, { .fd = -1 } }, .input = -1 };
 }
 
-/* The child's ends of all pipes go to `files`. */
-static int open_pipes(struct port *port, bool with_input, int files[3])
-{
-    struct command *command = &port->command;
-    unsigned index = port - agent.ports;
-    int ends[2];
-    for (int i = 0; i < 2; i++) {
-        if (pipe2(ends, O_CLOEXEC) < 0)
-            return -1;
-        command->outputs[i] = (struct pipe_end){ .fd = ends[0] };
-        files[1 + i] = ends[1];
-        if (set_nonblocking(ends[0]) < 0 || watch(EPOLL_CTL_ADD, ends[0], EPOLLIN | EPOLLET, FROM_STDOUT + i, index) < 0)
-            return -1;
-    }
-    if (!with_input)
-        return 0;
+/* Makes a pipe to or from a command; our end, watched, or -1. The command's end goes to `theirs`. */
+static int open_pipe(enum source source, unsigned port, int *theirs) {
+    int ends[2], our = source == FROM_INPUT;
     if (pipe2(ends, O_CLOEXEC) < 0)
         return -1;
-    command->input = ends[1];
-    files[0] = ends[0];
-    if (set_nonblocking(ends[1]) < 0 || watch(EPOLL_CTL_ADD, ends[1], EPOLLOUT | EPOLLET, FROM_INPUT, index) < 0)
-        return -1;
-    return 0;
+    *theirs = ends[!our];
+    if (set_nonblocking(ends[our]) == 0
+        && watch(EPOLL_CTL_ADD, ends[our], (our ? EPOLLOUT : EPOLLIN) | EPOLLET, source, port) == 0)
+        return ends[our];
+    close(ends[our]);
+    return -1;
 }
 
-static void answer_refusal(struct port *port, const char *program, pid_t pid, const volatile struct refusal *refusal)
-{
-    bool missing = refusal->error == ENOENT;
+static bool open_pipes(struct port *port, bool with_input, int theirs[3]) {
+    struct command *command = &port->command;
+    unsigned index = port - agent.ports;
+    command->outputs[0].fd = open_pipe(FROM_STDOUT, index, &theirs[1]);
+    command->outputs[1].fd = open_pipe(FROM_STDERR, index, &theirs[2]);
+    command->input = with_input ? open_pipe(FROM_INPUT, index, &theirs[0]) : -1;
+    return command->outputs[0].fd >= 0 && command->outputs[1].fd >= 0 && (command->input >= 0 || !with_input);
+}
+
+static void answer_refusal(struct port *port, const struct launch *launch, pid_t pid,
+                           const volatile struct refusal *why) {
+    const char *reason = strerror(why->error);
     char text[512];
-    if (refusal->no_interpreter)
-        snprintf(text, sizeof text, "%.256s: found, but the interpreter it needs is not there", program);
-    else
-        snprintf(text, sizeof text, "%.256s: %s", program, missing ? "not found" : strerror(refusal->error));
-    answer_number(port, STARTED, pid);
-    begin_frame(port, EXIT);
-    put_number(port, TAG_NUMBER, missing ? 127 : 126);
-    put_field(port, TAG_TEXT, text, strlen(text));
-    end_frame(port);
+    if (why->step == PREPARING) {
+        answer_error(port, why->error, "cannot start a process: %s", reason);
+    } else if (why->step == ENTERING_FOLDER) {
+        answer_error(port, why->error, "cannot enter the folder %.256s: %s", launch->folder, reason);
+    } else {
+        if (why->error == ENOENT)
+            reason = why->no_interpreter ? "found, but the interpreter it needs is not there" : "not found";
+        snprintf(text, sizeof text, "%.256s: %s", launch->argv[0], reason);
+        answer_number(port, STARTED, pid);
+        begin_frame(port, EXIT);
+        put_number(port, TAG_NUMBER, why->error == ENOENT ? 127 : 126);
+        put_field(port, TAG_TEXT, text, strlen(text));
+        end_frame(port);
+    }
 }
 
-static void run(struct port *port, struct launch *launch, uint64_t timeout_ms, bool with_input)
-{
+static void run(struct port *port, struct launch *launch, uint64_t timeout_ms, bool with_input) {
     struct command *command = &port->command;
     volatile struct refusal refusal = { 0 };
-    command->present = command->ended = true;
-    launch->files[0] = launch->files[1] = launch->files[2] = -1;
-    int failed = open_pipes(port, with_input, launch->files);
-    if (launch->files[0] < 0)
-        launch->files[0] = agent.null;
-    pid_t pid = failed < 0 ? -1 : start_child(launch, &refusal);
-    int error = pid < 0 ? errno : refusal.error;
-    if (launch->files[0] == agent.null)
-        launch->files[0] = -1;
+    int theirs[3] = { -1, -1, -1 };
+    command->present = command->ended = command->input_writable = true;
+    pid_t pid = -1;
+    if (open_pipes(port, with_input, theirs)) {
+        memcpy(launch->files, theirs, sizeof theirs);
+        if (!with_input)
+            launch->files[0] = agent.null;
+        pid = start_child(launch, &refusal);
+    }
+    if (pid < 0)
+        refusal.error = errno;
     for (int i = 0; i < 3; i++)
-        close_fd(&launch->files[i]);
-    if (error) {
+        close_fd(&theirs[i]);
+    if (refusal.error) {
         end_command(port);
-        if (refusal.step == EXECUTING)
-            answer_refusal(port, launch->argv[0], pid, &refusal);
-        else if (refusal.step == ENTERING_FOLDER)
-            answer_error(port, error, "cannot enter the folder %.256s: %s", launch->folder, strerror(error));
-        else
-            answer_error(port, error, "cannot start a process: %s", strerror(error));
+        answer_refusal(port, launch, pid, &refusal);
         return;
     }
     command->ended = false;
     command->pid = pid;
-    if (timeout_ms > 0)
-        command->deadline_ns = now_ns() + (int64_t)timeout_ms * 1000000;
+    command->deadline_ns = timeout_ms ? now_ns() + (int64_t)timeout_ms * 1000000 : 0;
     answer_number(port, STARTED, pid);
 }
 
-/* Fills `launch` from the request; `strings` holds a pointer for every field and two ends of list. */
-static bool read_launch(const struct frame *frame, struct launch *launch, char **strings)
-{
-    struct field field;
+/* Makes C strings of the request's fields, in place: each ends over the next field's tag, which has been read, or
+ * over the frame's end mark. */
+static bool read_launch(const struct frame *frame, struct launch *launch) {
     size_t args = 0, envs = 0;
-    for (size_t at = 0; next_field(frame, &at, &field);)
-        args += field.tag == TAG_ARG;
-    *launch = (struct launch){ .argv = strings, .env = strings + args + 1, .folder = "/" };
-    args = 0;
-    for (size_t at = 0; next_field(frame, &at, &field);) {
-        if (field.tag != TAG_ARG && field.tag != TAG_ENV && field.tag != TAG_CWD)
-            continue;
-        if (memchr(field.data, '\0', field.size) || (field.tag == TAG_ENV && !memchr(field.data, '=', field.size)))
-            return false;
+    uint8_t *end = NULL;
+    struct field field;
+    for (size_t at = 0; next_field(frame, &at, &field); end = field.data + field.size) {
+        if (end)
+            *end = '\0';
         if (field.tag == TAG_ARG)
             launch->argv[args++] = (char *)field.data;
         else if (field.tag == TAG_ENV)
             launch->env[envs++] = (char *)field.data;
-        else
+        else if (field.tag == TAG_CWD)
             launch->folder = (char *)field.data;
+        else
+            continue;
+        if (memchr(field.data, '\0', field.size) || (field.tag == TAG_ENV && !memchr(field.data, '=', field.size)))
+            return false;
     }
-    launch->argv[args] = launch->env[envs] = NULL;
+    if (end)
+        *end = '\0';
     return args > 0;
 }
 
-/* Ends every field with NUL in place: over the next field's tag, which has been read, or the frame's end mark. */
-static void terminate_strings(const struct frame *frame)
-{
-    struct field field;
-    uint8_t *end = NULL;
-    for (size_t at = 0; next_field(frame, &at, &field); end = field.data + field.size)
-        if (end)
-            *end = '\0';
-    if (end)
-        *end = '\0';
-}
-
-static void start_command(struct port *port, const struct frame *frame)
-{
-    size_t count = 0;
-    struct field field;
-    struct launch launch;
-    for (size_t at = 0; next_field(frame, &at, &field);)
-        count++;
+static void start_command(struct port *port, const struct frame *frame) {
+    size_t most = frame->size / FIELD_SIZE + 1;
     uint64_t timeout_ms = find_number(frame, TAG_TIMEOUT_MS);
     bool with_input = find_number(frame, TAG_STDIN) == 1;
-    char **strings = calloc(count + 2, sizeof *strings);
-    if (!strings) {
+    char **strings = calloc(2 * most, sizeof *strings);
+    struct launch launch = { .argv = strings, .env = strings + most, .folder = "/" };
+    if (!strings)
         answer_error(port, ENOMEM, "no memory for the command's arguments");
-    } else if (timeout_ms > INT32_MAX * UINT64_C(1000)) {
+    else if (timeout_ms > INT32_MAX * UINT64_C(1000))
         answer_error(port, EINVAL, "a time limit is at most %d seconds", INT32_MAX);
-    } else if (!read_launch(frame, &launch, strings)) {
+    else if (!read_launch(frame, &launch))
         answer_error(port, EINVAL, "a command needs an argument, NAME=value variables, and no NUL byte");
-    } else {
-        terminate_strings(frame);
+    else
         run(port, &launch, timeout_ms, with_input);
-    }
     free(strings);
 }
 
-static void grow_pipe(int fd, bool *grown)
-{
+static void grow_pipe(int fd, bool *grown) {
     if (!*grown)
         fcntl(fd, F_SETPIPE_SZ, GROWN_PIPE);   /* a wish: small pipes work too, slower */
     *grown = true;
 }
 
-/* Gives `data` to the command; how much of it is done with. A command that reads no more gets the rest thrown away. */
-static size_t feed(struct command *command, const uint8_t *data, size_t size)
-{
-    if (command->input < 0)
-        return size;
-    ssize_t written = write(command->input, data, size);
-    if (written < 0 && errno != EAGAIN && errno != EINTR) {
-        close_fd(&command->input);
-        return size;
-    }
-    if (written < (ssize_t)size) {
-        command->input_writable = false;
-        grow_pipe(command->input, &command->input_grown);
-    }
-    return written < 0 ? 0 : written;
-}
-
-static void accept_input(struct port *port, const struct frame *frame)
-{
+static void accept_input(struct port *port, const struct frame *frame) {
     struct command *command = &port->command;
     if (!command->present || command->input_ends)
         return;    /* sent before the client knew that the command has ended */
@@ -616,35 +556,47 @@ static void accept_input(struct port *port, const struct frame *frame)
         answer_error(port, EOVERFLOW, "more than %d bytes of input that had not been taken", INPUT_WINDOW);
         return;
     }
+    make_room(&port->input, frame->size);
+    memcpy(port->input.bytes + port->input.end, frame->payload, frame->size);
+    port->input.end += frame->size;
     command->input_ends = frame->size == 0;
-    size_t taken = queued(&port->input) == 0 ? feed(command, frame->payload, frame->size) : 0;
-    command->unreported += taken;
-    make_room(&port->input, frame->size - taken);
-    memcpy(port->input.bytes + port->input.end, frame->payload + taken, frame->size - taken);
-    port->input.end += frame->size - taken;
 }
 
-static void pump_input(struct port *port)
-{
+/* How much of its queued input the command takes now. If it reads no more, all: the rest is thrown away. */
+static size_t feed(struct command *command, const struct queue *input) {
+    size_t waiting = queued(input);
+    if (command->input < 0)
+        return waiting;
+    ssize_t written = write(command->input, input->bytes + input->start, waiting);
+    if (written < 0 && errno != EAGAIN && errno != EINTR) {
+        close_fd(&command->input);
+        return waiting;
+    }
+    if (written < (ssize_t)waiting) {
+        command->input_writable = false;
+        grow_pipe(command->input, &command->input_grown);
+    }
+    return written < 0 ? 0 : written;
+}
+
+static void pump_input(struct port *port) {
     struct command *command = &port->command;
-    size_t waiting = queued(&port->input);
-    if (waiting > 0 && (command->input_writable || command->input < 0)) {
-        size_t taken = feed(command, port->input.bytes + port->input.start, waiting);
+    if (queued(&port->input) > 0 && (command->input_writable || command->input < 0)) {
+        size_t taken = feed(command, &port->input);
         command->unreported += taken;
         port->input.start += taken;
-        waiting -= taken;
     }
-    if (waiting == 0 && command->input_ends)
+    bool all_taken = queued(&port->input) == 0;
+    if (all_taken && command->input_ends)
         close_fd(&command->input);
-    if (command->unreported >= TAKEN_STEP || (command->unreported > 0 && waiting == 0)) {
+    if (command->unreported >= TAKEN_STEP || (command->unreported > 0 && all_taken)) {
         answer_number(port, TAKEN, command->unreported);
         command->unreported = 0;
     }
 }
 
 /* Moves what a pipe holds into frames, until it is empty or enough waits to be sent. */
-static void pump_output(struct port *port, struct pipe_end *end, enum type type)
-{
+static void pump_output(struct port *port, struct pipe_end *end, enum type type) {
     const struct command *command = &port->command;
     while (end->fd >= 0 && (command->ended ? end->owed > 0 : end->readable) && queued(&port->out) < OUT_LIMIT) {
         make_room(&port->out, PIPE_READ + REPLY_ROOM);
@@ -657,7 +609,7 @@ static void pump_output(struct port *port, struct pipe_end *end, enum type type)
             end->owed -= command->ended ? size : 0;
             if (size >= 64 << 10)
                 grow_pipe(end->fd, &end->grown);
-            /* A short read has emptied the pipe, and the next write to it is a new edge; but a hang-up came only once. */
+            /* A short read has emptied the pipe and the next write is a new edge; but a hang-up comes only once. */
             end->readable = (size_t)size == wanted || end->hung_up;
         } else if (size < 0 && (errno == EAGAIN || errno == EINTR)) {
             end->readable = errno == EINTR;
@@ -669,8 +621,7 @@ static void pump_output(struct port *port, struct pipe_end *end, enum type type)
     }
 }
 
-static void answer_exit(struct port *port)
-{
+static void answer_exit(struct port *port) {
     const struct command *command = &port->command;
     int killer = WIFSIGNALED(command->status) ? WTERMSIG(command->status) : 0;
     begin_frame(port, EXIT);
@@ -682,8 +633,7 @@ static void answer_exit(struct port *port)
     end_frame(port);
 }
 
-static void pump_command(struct port *port)
-{
+static void pump_command(struct port *port) {
     struct command *command = &port->command;
     if (!command->present)
         return;
@@ -700,8 +650,7 @@ static void pump_command(struct port *port)
     }
 }
 
-static void signal_command(struct port *port, const struct frame *frame)
-{
+static void signal_command(struct port *port, const struct frame *frame) {
     uint64_t number = find_number(frame, TAG_NUMBER);
     if (number < 1 || number >= NSIG)
         answer_error(port, EINVAL, "there is no signal %llu", (unsigned long long)number);
@@ -710,8 +659,7 @@ static void signal_command(struct port *port, const struct frame *frame)
 }
 
 /* The command itself has ended: what its pipes hold at this moment is still its output. */
-static void command_ended(struct command *command, int status)
-{
+static void command_ended(struct command *command, int status) {
     command->ended = true;
     command->status = status;
     for (int i = 0; i < 2; i++) {
@@ -721,8 +669,7 @@ static void command_ended(struct command *command, int status)
     }
 }
 
-static void reap_children(void)
-{
+static void reap_children(void) {
     struct signalfd_siginfo ignored;
     int status;
     while (read(agent.signals, &ignored, sizeof ignored) > 0)
@@ -748,37 +695,63 @@ static void reap_children(void)
 static char subject[PATH_MAX];
 
 struct step {
-    const char *what;
+    const char *what;      /* NULL ends a list */
     int (*take)(const struct frame *request);
 };
 
-static int mount_at(const char *device, const char *path, const char *type, unsigned long flags, const char *options)
-{
-    snprintf(subject, sizeof subject, "%s on %s", type, path);
-    if (mkdir(path, 0755) < 0 && errno != EEXIST && errno != EROFS)
-        return -1;
-    if (mount(device, path, type, flags, options) < 0)
-        return -1;
-    subject[0] = '\0';
-    return 0;
+/* Takes the steps in order; NULL, or what went wrong, with errno. */
+static const char *take_steps(const struct step *step, const struct frame *request) {
+    static char failure[sizeof subject + 256];
+    for (; step->what; step++) {
+        subject[0] = '\0';
+        if (step->take(request) == 0)
+            continue;
+        int error = errno;
+        const char *colon = subject[0] ? ": " : "";
+        snprintf(failure, sizeof failure, "cannot %s%s%.256s: %s", step->what, colon, subject, strerror(error));
+        errno = error;
+        return failure;
+    }
+    return NULL;
 }
 
-static int mount_kernel_filesystems(const struct frame *request)
-{
-    (void)request;
-    if (mount_at("proc", "/proc", "proc", 0, NULL) < 0 || mount_at("sysfs", "/sys", "sysfs", 0, NULL) < 0)
+struct mount_point {
+    const char *device, *path, *type;
+    unsigned long flags;
+    const char *options;
+};
+
+/* The file behind a disk may have been exchanged after the kernel had read its first blocks. */
+static int forget_cached_blocks(const char *disk) {
+    int fd = open(disk, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
         return -1;
-    if (mount_at("dev", "/dev", "devtmpfs", 0, "mode=0755") < 0 && errno != EBUSY)
+    int result = ioctl(fd, BLKFLSBUF, 0);
+    close(fd);
+    return result;
+}
+
+static int mount_at(const struct mount_point *point) {
+    snprintf(subject, sizeof subject, "%s on %s", point->device, point->path);
+    if (mkdir(point->path, 0755) < 0 && errno != EEXIST && errno != EROFS)
         return -1;
-    subject[0] = '\0';
+    if (strncmp(point->device, "/dev/vd", 7) == 0 && forget_cached_blocks(point->device) < 0)
+        return -1;
+    return mount(point->device, point->path, point->type, point->flags, point->options);
+}
+
+static int mount_kernel_filesystems(const struct frame *request) {
+    if (mount_at(&(struct mount_point){ "proc", "/proc", "proc", 0, NULL }) < 0
+        || mount_at(&(struct mount_point){ "sysfs", "/sys", "sysfs", 0, NULL }) < 0)
+        return -1;
+    if (mount_at(&(struct mount_point){ "dev", "/dev", "devtmpfs", 0, NULL }) < 0 && errno != EBUSY)
+        return -1;    /* busy: the kernel has mounted it already */
     agent.null = open("/dev/null", O_RDWR | O_CLOEXEC);
     agent.own_namespace = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
     return agent.null < 0 || agent.own_namespace < 0 ? -1 : 0;
 }
 
-static int load_modules(const struct frame *request)
-{
-    (void)request;
+static int load_modules(const struct frame *request) {
     FILE *list = fopen("/modules.order-pyro", "re");
     if (!list)
         return errno == ENOENT ? 0 : -1;    /* a kernel that has all it needs built in */
@@ -791,15 +764,11 @@ static int load_modules(const struct frame *request)
         if (module >= 0)
             close(module);
     }
-    if (result == 0)
-        subject[0] = '\0';
     fclose(list);
     return result;
 }
 
-static int raise_loopback(const struct frame *request)
-{
-    (void)request;
+static int raise_loopback(const struct frame *request) {
     struct ifreq loopback = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
     int any = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     int result = any < 0 ? -1 : ioctl(any, SIOCSIFFLAGS, &loopback);
@@ -809,45 +778,36 @@ static int raise_loopback(const struct frame *request)
 }
 
 /* Mounted in every root that commands get. */
-static const struct {
-    const char *path, *type;
-    unsigned long flags;
-    const char *options;
-} furniture[] = {
-    { "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL },
-    { "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL },
-    { "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL },
-    { "/dev", "devtmpfs", MS_NOSUID, NULL },
-    { "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=0620,ptmxmode=0666,gid=5" },
-    { "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777" },
-    { "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755" },
+static const struct mount_point furniture[] = {
+    { "proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL },
+    { "sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL },
+    { "cgroup", "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL },
+    { "dev", "/dev", "devtmpfs", MS_NOSUID, NULL },
+    { "devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=0620,ptmxmode=0666,gid=5" },
+    { "shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777" },
+    { "run", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755" },
+    { 0 },
 };
 
-static int furnish_root(const struct frame *request)
-{
-    (void)request;
-    static const char *const links[][2] = { { "/proc/self/fd", "/dev/fd" }, { "/proc/self/fd/0", "/dev/stdin" },
-                                            { "/proc/self/fd/1", "/dev/stdout" }, { "/proc/self/fd/2", "/dev/stderr" } };
-    for (size_t i = 0; i < sizeof furniture / sizeof *furniture; i++) {
-        int result = mount_at(furniture[i].type, furniture[i].path, furniture[i].type, furniture[i].flags, furniture[i].options);
+static int furnish_root(const struct frame *request) {
+    static const char *const links[][2] = { { "/proc/self/fd", "/dev/fd" }, { "fd/0", "/dev/stdin" },
+                                            { "fd/1", "/dev/stdout" }, { "fd/2", "/dev/stderr" } };
+    for (const struct mount_point *point = furniture; point->path; point++)
         /* The template's root is read-only: an image without such a folder goes without it until SETUP. */
-        if (result < 0 && !(errno == ENOENT && agent.phase == TEMPLATE && !agent.setup_seen))
+        if (mount_at(point) < 0 && (request || errno != ENOENT))
             return -1;
-    }
     for (size_t i = 0; i < sizeof links / sizeof *links; i++)
         if (symlink(links[i][0], links[i][1]) < 0 && errno != EEXIST)
             return -1;
-    subject[0] = '\0';
     return 0;
 }
 
-/* Moves the agent into a new mount namespace whose root is the mount at `path`.
+/* Moves the agent into a new mount namespace whose root is the environment or, in SETUP, the overlay upon it.
  *
  * Not by chroot alone: the kernel refuses user namespaces to a process whose root is not its namespace's topmost
  * mount. Whoever joins this namespace by setns() is put there. What the image holds (links above all) is only looked
  * at from inside, so that no link of it leads out. */
-static int enter_new_root(const char *path)
-{
+static int enter_new_root(const struct frame *request) {
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return -1;
     int namespace = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
@@ -855,63 +815,51 @@ static int enter_new_root(const char *path)
         return -1;
     close_fd(&agent.command_namespace);
     agent.command_namespace = namespace;
-    return chdir(path) < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ? -1 : 0;
+    if (chdir(request ? "/root" : "/lower") < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0)
+        return -1;
+    return chroot(".");
 }
 
-static void return_to_own_root(void)
-{
+static void return_to_own_root(void) {
     if (setns(agent.own_namespace, CLONE_NEWNS) < 0)
-        die("return to the initramfs", errno);
+        die("cannot return to the initramfs");
 }
 
 /* ---- the machine: boot -------------------------------------------------------------------------------------- */
 
-/* Opens the port of the device `device` (vport1p3) if its name is pyro.N. */
-static int open_port(const char *device)
-{
-    char path[64 + NAME_MAX], name[32];
-    snprintf(path, sizeof path, "/sys/class/virtio-ports/%s/name", device);
-    FILE *file = fopen(path, "re");
-    if (!file)
-        return errno == ENOENT ? 0 : -1;
-    unsigned index = PORTS;
-    if (fgets(name, sizeof name, file))
-        sscanf(name, "pyro.%u", &index);
-    fclose(file);
-    if (index >= PORTS || agent.ports[index].fd >= 0)
-        return 0;
-    snprintf(path, sizeof path, "/dev/%s", device);
-    int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        return errno == ENOENT ? 0 : -1;
-    agent.ports[index].fd = fd;
-    return watch(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET, FROM_PORT, index);
-}
-
-static int open_ports(void)
-{
-    DIR *ports = opendir("/sys/class/virtio-ports");
-    if (!ports)
-        return errno == ENOENT ? 0 : -1;
+/* Opens the ports that are there by now, whatever their devices are called. */
+static int open_ports(void) {
+    glob_t names = { 0 };
     int result = 0;
-    for (struct dirent *entry; result == 0 && (entry = readdir(ports));)
-        if (entry->d_name[0] != '.')
-            result = open_port(entry->d_name);
-    closedir(ports);
+    glob("/sys/class/virtio-ports/*/name", GLOB_NOSORT, NULL, &names);
+    for (size_t i = 0; i < names.gl_pathc && result == 0; i++) {
+        unsigned index = PORTS;
+        FILE *file = fopen(names.gl_pathv[i], "re");
+        if (!file || fscanf(file, "pyro.%u", &index) != 1)
+            index = PORTS;
+        if (file)
+            fclose(file);
+        if (index >= PORTS || agent.ports[index].fd >= 0)
+            continue;
+        snprintf(subject, sizeof subject, "/dev/%s", basename(dirname(names.gl_pathv[i])));
+        int fd = agent.ports[index].fd = open(subject, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0 && errno != ENOENT)
+            result = -1;
+        if (fd >= 0)
+            result = watch(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET, FROM_PORT, index);
+    }
+    globfree(&names);
     return result;
 }
 
-static bool devices_are_there(void)
-{
+static bool devices_are_there(void) {
     for (int i = 0; i < PORTS; i++)
         if (agent.ports[i].fd < 0)
             return false;
     return access("/dev/vda", F_OK) == 0;
 }
 
-static int wait_for_devices(const struct frame *request)
-{
-    (void)request;
+static int wait_for_devices(const struct frame *request) {
     const struct timespec pause = { .tv_nsec = 2000000 };
     for (int64_t end = now_ns() + DEVICE_DEADLINE_MS * INT64_C(1000000); now_ns() < end; nanosleep(&pause, NULL)) {
         if (open_ports() < 0)
@@ -923,56 +871,39 @@ static int wait_for_devices(const struct frame *request)
     return -1;
 }
 
-static int mount_environment(const struct frame *request)
-{
-    (void)request;
-    if (mount_at("/dev/vda", "/lower", "erofs", MS_RDONLY, NULL) == 0)
-        return 0;
-    return mount_at("/dev/vda", "/lower", "ext4", MS_RDONLY, NULL);
+static int mount_environment(const struct frame *request) {
+    return mount_at(&(struct mount_point){ "/dev/vda", "/lower", "erofs", MS_RDONLY, NULL }) < 0
+        ? mount_at(&(struct mount_point){ "/dev/vda", "/lower", "ext4", MS_RDONLY, NULL }) : 0;
 }
 
-static int enter_environment(const struct frame *request)
-{
-    (void)request;
-    return enter_new_root("/lower");
-}
-
-static void boot(void)
-{
+static void boot(void) {
     static const struct step steps[] = {
         { "mount /proc, /sys and /dev", mount_kernel_filesystems },
         { "load the kernel's modules", load_modules },
         { "raise the loopback interface", raise_loopback },
         { "find the ports and the first disk", wait_for_devices },
         { "mount the environment", mount_environment },
-        { "enter the environment", enter_environment },
+        { "enter the environment", enter_new_root },
         { "furnish the environment", furnish_root },
+        { 0 },
     };
-    const struct rlimit files = { 1024, 512 << 10 };
-    agent.is_machine = true;
-    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-        if (steps[i].take(NULL) < 0) {
-            int error = errno;
-            char what[sizeof subject + 64];
-            snprintf(what, sizeof what, "%s%s%s", steps[i].what, subject[0] ? ": " : "", subject);
-            die(what, error);
-        }
-    }
+    const struct rlimit files = { 1024, 512 << 10 };    /* the kernel's own 4096 at most is too few for commands */
+    const char *failure = take_steps(steps, NULL);
+    if (failure)
+        die(failure);
     return_to_own_root();
     setrlimit(RLIMIT_NOFILE, &files);
 }
 
 /* ---- the machine: from template to workspace ---------------------------------------------------------------- */
 
-static int set_clock(const struct frame *request)
-{
+static int set_clock(const struct frame *request) {
     uint64_t ns = find_number(request, TAG_CLOCK);
     struct timespec now = { .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
     return clock_settime(CLOCK_REALTIME, &now);
 }
 
-static int add_entropy(const struct frame *request)
-{
+static int add_entropy(const struct frame *request) {
     /* As in <linux/random.h>, which a plain musl-gcc does not find. */
     enum { ADD_ENTROPY = _IOW('R', 0x03, int[2]), RESEED = _IO('R', 0x07) };
     struct { int entropy_bits, size; uint8_t bytes[512]; } pool;
@@ -992,31 +923,16 @@ static int add_entropy(const struct frame *request)
     return result;
 }
 
-static int set_hostname(const struct frame *request)
-{
+static int set_hostname(const struct frame *request) {
     struct field name = find_field(request, TAG_HOSTNAME);
     return name.size == 0 ? 0 : sethostname((char *)name.data, name.size);
 }
 
-/* The file behind the disk was exchanged after the kernel had read its first blocks. */
-static int forget_cached_blocks(const char *disk)
-{
-    snprintf(subject, sizeof subject, "%s", disk);
-    int fd = open(disk, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    int result = ioctl(fd, BLKFLSBUF, 0);
-    close(fd);
-    return result;
-}
-
-static int mount_disk(const struct frame *request)
-{
-    (void)request;
+static int mount_disk(const struct frame *request) {
     static const char *const folders[] = { "/disk/root", "/disk/root/upper", "/disk/root/work",
                                            "/disk/workspace", "/disk/workspace/upper", "/disk/workspace/work" };
     /* noinit_itable: or the kernel would write every clone's inode tables, behind our back, into its own layer. */
-    if (forget_cached_blocks("/dev/vdb") < 0 || mount_at("/dev/vdb", "/disk", "ext4", MS_NOATIME, "noinit_itable") < 0)
+    if (mount_at(&(struct mount_point){ "/dev/vdb", "/disk", "ext4", MS_NOATIME, "noinit_itable" }) < 0)
         return -1;
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
         if (mkdir(folders[i], 0755) < 0 && errno != EEXIST)
@@ -1025,45 +941,24 @@ static int mount_disk(const struct frame *request)
     return agent.disk < 0 ? -1 : 0;
 }
 
-static int mount_baseline(const struct frame *request)
-{
-    (void)request;
-    if (forget_cached_blocks("/dev/vdc") < 0)
-        return -1;
-    return mount_at("/dev/vdc", "/baseline", "erofs", MS_RDONLY, NULL);
+static int mount_root(const struct frame *request) {
+    return mount_at(&(struct mount_point){ "root", "/root", "overlay", MS_NOATIME,
+        "lowerdir=/lower,upperdir=/disk/root/upper,workdir=/disk/root/work,redirect_dir=on" });
 }
 
-static int mount_root(const struct frame *request)
-{
-    (void)request;
-    return mount_at("root", "/root", "overlay", MS_NOATIME,
-                    "lowerdir=/lower,upperdir=/disk/root/upper,workdir=/disk/root/work,redirect_dir=on");
-}
-
-static int mount_workspace(const struct frame *request)
-{
-    (void)request;
+static int mount_workspace(const struct frame *request) {
     struct stat found;
-    if (mkdir("/root/workspace", 0755) < 0 && errno != EEXIST)
+    if (mount_at(&(struct mount_point){ "/dev/vdc", "/baseline", "erofs", MS_RDONLY, NULL }) < 0)
         return -1;
-    if (lstat("/root/workspace", &found) < 0)
-        return -1;
-    if (!S_ISDIR(found.st_mode)) {    /* an image could make it a link, and mount() follows links */
-        errno = ENOTDIR;
+    if (lstat("/root/workspace", &found) == 0 && !S_ISDIR(found.st_mode)) {
+        errno = ENOTDIR;    /* an image could make it a link, and mount() follows links */
         return -1;
     }
-    return mount_at("workspace", "/root/workspace", "overlay", MS_NOATIME,
-                    "lowerdir=/baseline,upperdir=/disk/workspace/upper,workdir=/disk/workspace/work,redirect_dir=on");
+    return mount_at(&(struct mount_point){ "workspace", "/root/workspace", "overlay", MS_NOATIME,
+        "lowerdir=/baseline,upperdir=/disk/workspace/upper,workdir=/disk/workspace/work,redirect_dir=on" });
 }
 
-static int enter_workspace_root(const struct frame *request)
-{
-    (void)request;
-    return enter_new_root("/root");
-}
-
-static int make_parents(char *path)
-{
+static int make_parents(char *path) {
     for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         int result = mkdir(path, 0755);
@@ -1074,21 +969,15 @@ static int make_parents(char *path)
     return 0;
 }
 
-static int write_all(int fd, const uint8_t *data, size_t size)
-{
-    while (size > 0) {
-        ssize_t written = write(fd, data, size);
-        if (written < 0)
+static int write_all(int fd, const uint8_t *data, size_t size) {
+    for (ssize_t written; size > 0; data += written, size -= written)
+        if ((written = write(fd, data, size)) < 0)
             return -1;
-        data += written;
-        size -= written;
-    }
     return 0;
 }
 
 /* The file appears whole, in place of whatever had that name: a link there is replaced, not followed. */
-static int place_file(const char *path, mode_t mode, const uint8_t *data, size_t size)
-{
+static int place_file(const char *path, mode_t mode, const uint8_t *data, size_t size) {
     char scratch[PATH_MAX];
     if ((size_t)snprintf(scratch, sizeof scratch, "%s.pyro-new", path) >= sizeof scratch) {
         errno = ENAMETOOLONG;
@@ -1108,8 +997,7 @@ static int place_file(const char *path, mode_t mode, const uint8_t *data, size_t
 }
 
 /* path NUL mode(octal) NUL content */
-static int write_file(struct field field)
-{
+static int write_file(struct field field) {
     uint8_t *end = field.data + field.size, *mode_end = NULL;
     uint8_t *path_end = memchr(field.data, '\0', field.size);
     if (path_end)
@@ -1129,55 +1017,44 @@ static int write_file(struct field field)
     return make_parents(path) < 0 ? -1 : place_file(path, mode, mode_end + 1, end - mode_end - 1);
 }
 
-static int write_files(const struct frame *request)
-{
+static int write_files(const struct frame *request) {
     struct field field;
     for (size_t at = 0; next_field(request, &at, &field);)
         if (field.tag == TAG_FILE && write_file(field) < 0)
             return -1;
-    subject[0] = '\0';
     return 0;
 }
 
-static void set_up(struct port *port, const struct frame *request)
-{
+static void set_up(struct port *port, const struct frame *request) {
     static const struct step steps[] = {
         { "set the clock", set_clock },
         { "add entropy", add_entropy },
         { "set the host name", set_hostname },
         { "mount the disk", mount_disk },
-        { "mount the baseline", mount_baseline },
         { "mount the root", mount_root },
         { "mount /workspace", mount_workspace },
-        { "enter the root", enter_workspace_root },
+        { "enter the root", enter_new_root },
         { "furnish the root", furnish_root },
         { "write the files", write_files },
+        { 0 },
     };
     if (agent.setup_seen) {
         answer_error(port, EALREADY, "SETUP works once per machine start");
         return;
     }
     agent.setup_seen = true;
-    subject[0] = '\0';
-    const char *failed = NULL;
-    int error = 0;
-    for (size_t i = 0; i < sizeof steps / sizeof *steps && !failed; i++) {
-        if (steps[i].take(request) < 0) {
-            error = errno;
-            failed = steps[i].what;
-        }
-    }
+    const char *failure = take_steps(steps, request);
+    int error = errno;
     return_to_own_root();
-    if (failed) {
-        answer_error(port, error, "cannot %s%s%.200s: %s", failed, subject[0] ? ": " : "", subject, strerror(error));
+    if (failure) {
+        answer_error(port, error, "%s", failure);
         return;
     }
     agent.phase = READY;
     answer_ok(port);
 }
 
-static void adjust_clock(struct port *port, const struct frame *request)
-{
+static void adjust_clock(struct port *port, const struct frame *request) {
     if (set_clock(request) < 0)
         answer_error(port, errno, "cannot set the clock: %s", strerror(errno));
     else
@@ -1185,9 +1062,7 @@ static void adjust_clock(struct port *port, const struct frame *request)
 }
 
 /* In a child: a full disk cache takes seconds to write, and the other ports should not wait for it. */
-static void flush_disk(struct port *port, const struct frame *request)
-{
-    (void)request;
+static void flush_disk(struct port *port, const struct frame *request) {
     if (agent.disk < 0) {
         answer_ok(port);
         return;
@@ -1203,9 +1078,7 @@ static void flush_disk(struct port *port, const struct frame *request)
 
 static bool send_queue(struct port *port);
 
-static void power_off(struct port *port, const struct frame *request)
-{
-    (void)request;
+static void power_off(struct port *port, const struct frame *request) {
     struct pollfd writable = { .fd = port->fd, .events = POLLOUT };
     answer_ok(port);
     for (int64_t end = now_ns() + GOODBYE_DEADLINE_MS * INT64_C(1000000); now_ns() < end;)
@@ -1215,36 +1088,35 @@ static void power_off(struct port *port, const struct frame *request)
     sync();
     mount(NULL, "/disk", NULL, MS_REMOUNT | MS_RDONLY, NULL);   /* marks it clean; synced it is already */
     reboot(RB_POWER_OFF);
-    die("power off", errno);
+    die("cannot power off");
 }
 
 /* ---- ports -------------------------------------------------------------------------------------------------- */
 
 /* Forgets the client: its command, its half-sent frame, what it has not read. */
-static void reset_port(struct port *port)
-{
+static void reset_port(struct port *port) {
     end_command(port);
     port->flusher = 0;
     port->state = LOST;
     port->out.start = port->out.end = 0;
 }
 
-static void disconnect(struct port *port)
-{
+static void disconnect(struct port *port) {
     reset_port(port);
     port->in.start = port->in.end = 0;
     port->readable = false;
+    port->absent_until_ns = 0;
     if (!agent.is_machine)
         close_fd(&port->fd);
 }
 
-static void greet(struct port *port, const struct frame *request)
-{
+static void greet(struct port *port, const struct frame *request) {
     struct field nonce = find_field(request, TAG_NONCE);
     if (port->state == OPEN || nonce.size != NONCE_SIZE) {
         answer_error(port, EPROTO, "HELLO comes once, right after SYNC, with %d bytes of NONCE", NONCE_SIZE);
         return;
     }
+    make_room(&port->out, REPLY_ROOM);
     put(port, SYNC, sizeof SYNC);
     put(port, nonce.data, nonce.size);
     if (find_number(request, TAG_VERSION) != VERSION) {
@@ -1275,8 +1147,7 @@ static const struct request {
     [CLOCK] = { adjust_clock, .alone = true, .machine = true },
 };
 
-static void handle_request(struct port *port, const struct frame *frame)
-{
+static void handle_request(struct port *port, const struct frame *frame) {
     const struct request *request = frame->type < sizeof requests / sizeof *requests ? &requests[frame->type] : NULL;
     if (port->state == SYNCED && frame->type != HELLO)
         answer_error(port, EPROTO, "HELLO comes first");
@@ -1293,8 +1164,7 @@ static void handle_request(struct port *port, const struct frame *frame)
 }
 
 /* Throws away what comes before SYNC. */
-static bool find_sync(struct port *port)
-{
+static bool find_sync(struct port *port) {
     struct queue *in = &port->in;
     uint8_t *found = memmem(in->bytes + in->start, queued(in), SYNC, sizeof SYNC);
     if (!found) {
@@ -1308,8 +1178,7 @@ static bool find_sync(struct port *port)
     return true;
 }
 
-static bool take_frame(struct port *port, struct frame *frame)
-{
+static bool take_frame(struct port *port, struct frame *frame) {
     struct queue *in = &port->in;
     for (;;) {
         uint32_t size;
@@ -1335,20 +1204,17 @@ static bool take_frame(struct port *port, struct frame *frame)
     }
 }
 
-static void handle_requests(struct port *port)
-{
+static void handle_requests(struct port *port) {
     struct frame frame;
     while (take_frame(port, &frame)) {
-        if (queued(&port->out) > OUT_LIMIT + PIPE_READ + REPLIES_ROOM) {
+        if (queued(&port->out) > OUT_LIMIT + PIPE_READ + REPLIES_ROOM)
             reset_port(port);
-            return;
-        }
-        handle_request(port, &frame);
+        else
+            handle_request(port, &frame);
     }
 }
 
-static void read_port(struct port *port)
-{
+static void read_port(struct port *port) {
     for (size_t budget = READ_BUDGET; port->readable && budget > 0;) {
         size_t room = make_room(&port->in, MAX_FRAME - queued(&port->in));
         if (room > budget)
@@ -1360,22 +1226,35 @@ static void read_port(struct port *port)
             handle_requests(port);
         } else if (size < 0 && errno == EAGAIN) {
             port->readable = false;
+        } else if (size == 0 && agent.is_machine) {
+            port->readable = false;
+            if (!port->absent_until_ns)
+                port->absent_until_ns = now_ns() + ABSENCE_MS * INT64_C(1000000);
         } else if (size == 0 || errno != EINTR) {
-            disconnect(port);    /* of a virtio port, 0 says that no client is there now */
+            disconnect(port);
         }
     }
 }
 
-static void set_blocked(struct port *port, bool blocked)
-{
+/* A virtio port reads 0 while no client is there. But the kernel learns of clients in a work queue and of their data
+ * in an interrupt: a client's first bytes can be read, and answered, before the port says that there is a client. */
+static void check_absence(struct port *port) {
+    struct pollfd now = { .fd = port->fd };
+    if (!port->absent_until_ns || now_ns() < port->absent_until_ns)
+        return;
+    port->absent_until_ns = 0;
+    if (poll(&now, 1, 0) == 1 && now.revents & POLLHUP)
+        disconnect(port);
+}
+
+static void set_blocked(struct port *port, bool blocked) {
     if (port->blocked != blocked)
         watch(EPOLL_CTL_MOD, port->fd, EPOLLIN | EPOLLET | (blocked ? EPOLLOUT : 0), FROM_PORT, port - agent.ports);
     port->blocked = blocked;
 }
 
 /* Sends until all is sent or the peer takes no more; false when the peer is gone. */
-static bool send_queue(struct port *port)
-{
+static bool send_queue(struct port *port) {
     struct queue *out = &port->out;
     while (queued(out) > 0) {
         ssize_t size = write(port->fd, out->bytes + out->start, queued(out));
@@ -1393,8 +1272,7 @@ static bool send_queue(struct port *port)
     return true;
 }
 
-static bool has_work(const struct port *port)
-{
+static bool has_work(const struct port *port) {
     const struct command *command = &port->command;
     if (port->fd < 0)
         return false;
@@ -1407,11 +1285,11 @@ static bool has_work(const struct port *port)
 }
 
 /* One turn for one port; true when it wants another at once. */
-static bool serve_port(struct port *port)
-{
+static bool serve_port(struct port *port) {
     if (port->fd < 0)
         return false;
     read_port(port);
+    check_absence(port);
     pump_command(port);
     if (port->fd >= 0)
         send_queue(port);
@@ -1420,8 +1298,7 @@ static bool serve_port(struct port *port)
 
 /* ---- the loop ----------------------------------------------------------------------------------------------- */
 
-static void note_event(const struct epoll_event *event)
-{
+static void note_event(const struct epoll_event *event) {
     unsigned index = (uint32_t)event->data.u64;
     enum source source = event->data.u64 >> 32;
     if (source == FROM_SIGNALS) {
@@ -1439,14 +1316,16 @@ static void note_event(const struct epoll_event *event)
     }
 }
 
-/* Milliseconds until the next command's time limit; -1 when there is none. */
-static int next_deadline_ms(void)
-{
+/* Milliseconds until the next time limit of a command or a client's absence; -1 when there is none. */
+static int next_deadline_ms(void) {
     int64_t next = INT64_MAX;
-    for (const struct port *port = agent.ports; port < agent.ports + PORTS; port++) {
-        const struct command *command = &port->command;
-        if (command->present && !command->ended && !command->timed_out && command->deadline_ns && command->deadline_ns < next)
+    for (int i = 0; i < PORTS; i++) {
+        const struct command *command = &agent.ports[i].command;
+        bool limited = command->present && !command->ended && !command->timed_out && command->deadline_ns;
+        if (limited && command->deadline_ns < next)
             next = command->deadline_ns;
+        if (agent.ports[i].absent_until_ns && agent.ports[i].absent_until_ns < next)
+            next = agent.ports[i].absent_until_ns;
     }
     if (next == INT64_MAX)
         return -1;
@@ -1454,22 +1333,20 @@ static int next_deadline_ms(void)
     return left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left;
 }
 
-static bool any_port_open(void)
-{
+static bool any_port_open(void) {
     for (int i = 0; i < PORTS; i++)
         if (agent.ports[i].fd >= 0)
             return true;
     return false;
 }
 
-static void serve(void)
-{
+static void serve(void) {
     struct epoll_event events[64];
     bool more = false;
     while (any_port_open()) {
         int count = epoll_wait(agent.epoll, events, sizeof events / sizeof *events, more ? 0 : next_deadline_ms());
         if (count < 0 && errno != EINTR)
-            die("wait for events", errno);
+            die("cannot wait for events");
         for (int i = 0; i < count; i++)
             note_event(&events[i]);
         if (agent.children_ended)
@@ -1482,8 +1359,7 @@ static void serve(void)
 
 /* ---- start -------------------------------------------------------------------------------------------------- */
 
-static void prepare_ports(void)
-{
+static void prepare_ports(void) {
     enum { IN_SIZE = MAX_FRAME, OUT_SIZE = 2 << 20 };
     static uint8_t in[PORTS][IN_SIZE], out[PORTS][OUT_SIZE], input[PORTS][INPUT_WINDOW];
     _Static_assert(OUT_SIZE >= OUT_LIMIT + PIPE_READ + REPLIES_ROOM + 2 * REPLY_ROOM, "the queue holds what it must");
@@ -1501,8 +1377,7 @@ static void prepare_ports(void)
 
 /* SIGCHLD is read from a descriptor and SIGPIPE stays blocked; no handler and nothing ignored that a command
  * would inherit. Orphans come to us also when we are not process 1. */
-static void prepare_process(void)
-{
+static void prepare_process(void) {
     sigset_t handled;
     sigemptyset(&handled);
     sigaddset(&handled, SIGCHLD);
@@ -1512,34 +1387,32 @@ static void prepare_process(void)
     umask(022);
     agent.command_namespace = agent.own_namespace = agent.disk = -1;
     if (sigprocmask(SIG_SETMASK, &handled, NULL) < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
-        die("prepare the process", errno);
+        die("cannot prepare the process");
     sigdelset(&handled, SIGPIPE);
     agent.epoll = epoll_create1(EPOLL_CLOEXEC);
     agent.signals = signalfd(-1, &handled, SFD_NONBLOCK | SFD_CLOEXEC);
     if (agent.epoll < 0 || agent.signals < 0 || watch(EPOLL_CTL_ADD, agent.signals, EPOLLIN, FROM_SIGNALS, 0) < 0)
-        die("watch for events", errno);
+        die("cannot watch for events");
 }
 
-static void adopt_ports(int count, char **descriptors)
-{
+static void adopt_ports(int count, char **descriptors) {
     agent.null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (agent.null < 0)
-        die("open /dev/null", errno);
+        die("cannot open /dev/null");
     for (int i = 0; i < count && i < PORTS; i++) {
         int fd = atoi(descriptors[i]);
-        if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || set_nonblocking(fd) < 0)
-            die("use a descriptor", errno);
+        if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || set_nonblocking(fd) < 0
+            || watch(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET, FROM_PORT, i) < 0)
+            die("--serve wants the numbers of connected sockets");
         agent.ports[i].fd = fd;
-        if (watch(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET, FROM_PORT, i) < 0)
-            die("watch a descriptor", errno);
     }
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     bool on_host = argc > 2 && strcmp(argv[1], "--serve") == 0;
     if (!on_host && getpid() != 1) {
-        fprintf(stderr, "usage: %s --serve FD...    (build %s; without arguments it is process 1 of a machine)\n", argv[0], PYRO_BUILD);
+        fprintf(stderr, "usage: %s --serve FD...    (build %s)\n"
+                        "Without arguments it is process 1 of a virtual machine.\n", argv[0], PYRO_BUILD);
         return 2;
     }
     agent.is_machine = !on_host;

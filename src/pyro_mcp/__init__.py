@@ -1,3 +1,21 @@
 """Disposable microVM workspaces for coding agents."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyro_mcp._version import __version__
+
+if TYPE_CHECKING:
+    from pyro_mcp.workspaces import OutputSink, Pyro
+
+__all__ = ["OutputSink", "Pyro", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    # `pyro --version` must not pay for importing everything.
+    if name in __all__:
+        from pyro_mcp import workspaces  # noqa: PLC0415
+
+        return getattr(workspaces, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

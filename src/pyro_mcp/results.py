@@ -42,6 +42,151 @@ class PruneReport(TypedDict):
     removed: list[str]
     """Each as "NAME VERSION"; leftovers of interrupted work are not named."""
     skipped: list[str]
-    """What somebody was working on at the time, as in `removed` but without a version."""
+    """Folders of the cache in which somebody was working at the time."""
     freed_bytes: int
     """Disk space given back."""
+
+
+class EnvironmentList(TypedDict):
+    """The catalogue, then what is installed of registries."""
+
+    count: int
+    environments: list[EnvironmentSummary]
+
+
+class VmInfo(TypedDict):
+    """One one-shot machine."""
+
+    vm_id: str
+    environment: str
+    environment_version: str
+    state: Literal["created", "starting", "running", "stopping", "stopped", "deleting", "failed"]
+    vcpu_count: int
+    mem_mib: int
+    network: bool
+    allow_host_compat: bool
+    execution_mode: str | None
+    """`guest_virtio` in a virtual machine, `host_compat` without one; None until it is started."""
+    accelerator: str | None
+    """`kvm`, `tcg` (software emulation) or `none`; None until it is started."""
+    created_at: float
+    expires_at: float
+    """Moment from which it does not exist any more."""
+    failure: str | None
+    """Why its state is `failed`."""
+
+
+class Cleanup(TypedDict):
+    """What became of a machine after its command."""
+
+    deleted: bool
+    reason: str
+
+
+class VmExecResult(TypedDict):
+    """How a command ended, and where it ran."""
+
+    vm_id: str
+    environment: str
+    environment_version: str
+    command: str | list[str]
+    exit_code: int
+    """The program's; 126 or 127 when it could not be started, 128+n when signal n ended it, 124 at the time limit."""
+    signal: int | None
+    timed_out: bool
+    stdout: str
+    """The first part, as UTF-8 with broken bytes replaced."""
+    stderr: str
+    stdout_bytes: int
+    """True size, also of what `stdout` does not hold."""
+    stderr_bytes: int
+    truncated: bool
+    duration_ms: float
+    execution_mode: str
+    accelerator: str
+    cleanup: Cleanup
+
+
+class VmDeleted(TypedDict):
+    """A machine that is no more."""
+
+    vm_id: str
+    deleted: bool
+
+
+class VmNetworkInfo(TypedDict):
+    """What network a machine has."""
+
+    vm_id: str
+    network: bool
+    policy: Literal["off"]
+
+
+class ReapReport(TypedDict):
+    """The machines that had expired, or whose process had died half way, and are gone now."""
+
+    count: int
+    deleted: list[str]
+
+
+class DoctorCheck(TypedDict):
+    """One fact about the host."""
+
+    name: str
+    ok: bool
+    detail: str
+    hint: str
+    """What to do when it is not ok."""
+
+
+class EnvironmentReadiness(TypedDict):
+    """How soon a machine of an environment can start."""
+
+    environment: str
+    readiness: Literal["warm", "cold", "stale", "absent"]
+    """warm: a saved machine is there; stale: one was, but something it was made of has changed; cold: only the image
+    is there; absent: not even that."""
+    hint: str
+
+
+class DoctorReport(TypedDict):
+    """Whether this host can run machines."""
+
+    ready: bool
+    accelerator: str
+    accelerator_reason: str
+    checks: list[DoctorCheck]
+    missing_packages: list[str]
+    install_command: str
+    environment: EnvironmentReadiness | None
+
+
+class PrepareReport(TypedDict):
+    """An environment that is warm, and the throw-away machine that proved it."""
+
+    environment: str
+    environment_version: str
+    outcome: Literal["reused", "prepared"]
+    execution_mode: str
+    accelerator: str
+    cold_boot_ms: float
+    """What the one real boot took when the saved machine was made."""
+    create_ms: float
+    exec_ms: float
+    reset_ms: float
+    delete_ms: float
+
+
+class DemoReport(TypedDict):
+    """The life of one machine, with timings."""
+
+    environment: str
+    execution_mode: str
+    accelerator: str
+    command: list[str]
+    stdout: str
+    exit_code: int
+    create_ms: float
+    start_ms: float
+    exec_ms: float
+    delete_ms: float

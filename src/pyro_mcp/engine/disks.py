@@ -54,8 +54,8 @@ def _make(folder: Path) -> None:
     # Everything initialised now: otherwise each guest would write its own inode tables in the background.
     features = "lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0"
     run(["mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-U", _UUID, "-E", features, ext4], deadline_seconds=120)
-    qcow2 = ["qemu-img", "create", "-q", "-f", "qcow2", folder / "blank.qcow2", str(WRITABLE_BYTES)]
-    run(qcow2, deadline_seconds=60)
+    qcow2 = folder / "blank.qcow2"
+    run(["qemu-img", "create", "-q", "-f", "qcow2", qcow2, str(WRITABLE_BYTES)], deadline_seconds=60)
     with tempfile.TemporaryDirectory() as empty:
         make_baseline(Path(empty), folder / "blank.erofs")
     for path in folder.iterdir():

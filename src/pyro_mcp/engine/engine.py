@@ -9,7 +9,8 @@ from typing import Protocol
 from pyro_mcp.engine.accelerator import Accelerator
 from pyro_mcp.engine.guest import Command, Outcome
 from pyro_mcp.engine.launch import Identity
-from pyro_mcp.engine.machines import Start
+from pyro_mcp.engine.machines import Preparation, Readiness, Start
+from pyro_mcp.engine.shape import Shape, System
 from pyro_mcp.host.progress import Progress
 
 
@@ -29,6 +30,10 @@ class Engine(Protocol):
         """`guest_virtio` for a real guest, `host_compat` for none."""
 
     def accelerator(self) -> Accelerator: ...
+
+    def readiness(self, system: System, shape: Shape) -> Readiness: ...
+
+    def prepare(self, system: System, shape: Shape, progress: Progress) -> Preparation: ...
 
     def start(self, request: Start, progress: Progress) -> Identity: ...
 

@@ -114,7 +114,10 @@ class Guest:
     def setup(
         self, *, hostname: str, files: Mapping[str, tuple[int, bytes]], deadline_seconds: float = _REPLY_GRACE
     ) -> None:
-        """Make a resumed machine one of its own: clock, entropy, host name, disks, and `files` (path → mode, content)."""
+        """Make a resumed machine one of its own: clock, entropy, host name, disks.
+
+        `files` (guest path → mode, content) are written before the first command.
+        """
         fields: list[tuple[Tag, bytes | int]] = [
             (Tag.CLOCK, time.time_ns()),
             (Tag.ENTROPY, secrets.token_bytes(64)),

@@ -20,8 +20,9 @@ from typing import IO
 from pyro_mcp.engine.accelerator import Accelerator
 from pyro_mcp.engine.guest import Capture, Command, Outcome, encode_exec
 from pyro_mcp.engine.launch import Identity
-from pyro_mcp.engine.machines import Start
-from pyro_mcp.errors import GuestGone, InvalidRequest
+from pyro_mcp.engine.machines import Preparation, Readiness, Start
+from pyro_mcp.engine.shape import Shape, System
+from pyro_mcp.errors import GuestGone
 from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.process import child_environment
 from pyro_mcp.host.progress import Progress, silent
@@ -39,6 +40,12 @@ class HostCompat:
 
     def accelerator(self) -> Accelerator:
         return Accelerator("none", "no guest runs: commands run in a sandbox on the host")
+
+    def readiness(self, system: System, shape: Shape) -> Readiness:
+        return "cold"
+
+    def prepare(self, system: System, shape: Shape, progress: Progress = silent) -> Preparation:
+        return Preparation("none", 0.0, reused=True)
 
     def start(self, request: Start, progress: Progress = silent) -> Identity:
         """Make the folder that is /workspace; raises `HostToolMissing` without bubblewrap."""
@@ -182,5 +189,3 @@ def _outcome(status: int, stdout: Capture, stderr: Capture, timed_out: bool, sec
         signal=None if timed_out else signalled or None,
         duration_ms=seconds * 1000,
     )
-
-

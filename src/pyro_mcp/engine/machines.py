@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from pyro_mcp.engine import launch, qemu
 from pyro_mcp.engine.accelerator import Accelerator, accelerator, remember
@@ -48,11 +49,16 @@ class Start:
     baseline: Path | None = None
 
 
+Readiness = Literal["warm", "cold", "stale"]
+"""warm: a template is there; stale: one was made, of parts that have changed since; cold: none."""
+
+
 @dataclass(frozen=True)
 class Preparation:
-    """A warm template and what it took: `reused` when it was there already, `cold_boot_ms` when it was made."""
+    """A warm template: `reused` when it was there already; `cold_boot_ms` is what its one real boot took."""
 
-    template: Template
+    accelerator: str
+    cold_boot_ms: float
     reused: bool
 
 
@@ -69,23 +75,17 @@ class Machines:
         """What runs machines here, and why."""
         return accelerator(self._cache)
 
-    def warm(self, system: System, shape: Shape) -> Template | None:
-        """The template that a start would use, when it is there already."""
-        return self._templates.find(self._parts(system, shape, self.accelerator().name))
+    def readiness(self, system: System, shape: Shape) -> Readiness:
+        """Whether a start would find a template."""
+        parts = self._parts(system, shape, self.accelerator().name)
+        if self._templates.find(parts) is not None:
+            return "warm"
+        return "stale" if self._templates.older(parts) else "cold"
 
     def prepare(self, system: System, shape: Shape, progress: Progress = silent) -> Preparation:
-        """Have a warm template; falls back from KVM to emulation when only the boot shows that KVM does not work."""
-        chosen = self.accelerator()
-        parts = self._parts(system, shape, chosen.name)
-        try:
-            template, made = self._templates.ensure(parts, progress)
-        except (GuestFailed, DeadlineExceeded) as error:
-            if chosen.name != "kvm" or chosen.reason.startswith("PYRO_ACCELERATOR"):
-                raise
-            why = error.message.splitlines()[0]
-            remember(self._cache, Accelerator("tcg", f"KVM did not boot a machine ({why}), so QEMU emulates"))
-            template, made = self._templates.ensure(self._parts(system, shape, "tcg"), progress)
-        return Preparation(template, reused=not made)
+        """Have a warm template for machines of this shape."""
+        template, made = self._template(system, shape, progress)
+        return Preparation(template.accelerator, template.cold_boot_ms, reused=not made)
 
     def start(self, request: Start, progress: Progress = silent) -> Identity:
         """Start a machine and make it one of its own; returns when it takes commands.
@@ -94,13 +94,13 @@ class Machines:
         """
         if request.system is None:
             raise InvalidRequest("a virtual machine needs an environment to boot from")
-        template = self.prepare(request.system, request.shape, progress).template
+        template, _ = self._template(request.system, request.shape, progress)
         try:
             return self._clone(template, request.system, request)
         except (GuestFailed, DeadlineExceeded):
             # A template damaged on disk shows only here; if it was not that, the second try says so.
             self._templates.discard(template)
-        template = self.prepare(request.system, request.shape, progress).template
+        template, _ = self._template(request.system, request.shape, progress)
         return self._clone(template, request.system, request)
 
     def guest(self, sockets: Path, *, deadline_seconds: float = 10.0) -> AbstractContextManager[Guest]:
@@ -126,6 +126,19 @@ class Machines:
                 raise
         finally:
             self.end(identity, sockets)
+
+    def _template(self, system: System, shape: Shape, progress: Progress) -> tuple[Template, bool]:
+        """A template, and whether it was made; only a boot shows whether KVM really works, else emulation does."""
+        chosen = self.accelerator()
+        parts = self._parts(system, shape, chosen.name)
+        try:
+            return self._templates.ensure(parts, progress)
+        except (GuestFailed, DeadlineExceeded) as error:
+            if chosen.name != "kvm" or chosen.reason.startswith("PYRO_ACCELERATOR"):
+                raise
+            why = error.message.splitlines()[0]
+            remember(self._cache, Accelerator("tcg", f"KVM did not boot a machine ({why}), so QEMU emulates"))
+            return self._templates.ensure(self._parts(system, shape, "tcg"), progress)
 
     def _parts(self, system: System, shape: Shape, accelerator_name: str) -> Parts:
         return Parts(system, shape, initramfs(system, self._cache), blank_disks(self._cache), accelerator_name)

@@ -74,6 +74,10 @@ class Parts:
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(ingredients).encode()).hexdigest()[:32]
 
+    def described(self) -> list[object]:
+        """What a person would call the same template: its root file system and its shape."""
+        return [self.system.root_digest, self.shape.vcpu_count, self.shape.mem_mib]
+
     def binds(self, writable: Path, baseline: Path) -> list[Bind]:
         """The files a machine made of these parts sees in its cage, but for its memory."""
         return [
@@ -117,6 +121,10 @@ class Templates:
             raise GuestFailed("the template that was just made cannot be read back")
         return made, True
 
+    def older(self, parts: Parts) -> bool:
+        """Whether there is a template for the same root and shape whose other parts have changed."""
+        return any(_made_of(folder) == parts.described() for folder in self._folder.glob("*/"))
+
     def discard(self, template: Template) -> None:
         """Forget a template that turned out to be broken; machines that run on it keep their files."""
         shutil.rmtree(template.folder, ignore_errors=True)
@@ -131,6 +139,13 @@ def _load(folder: Path, parts: Parts) -> Template | None:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return None
+
+
+def _made_of(folder: Path) -> object:
+    try:
+        return json.loads((folder / "template.json").read_text())["made_of"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _facts(folder: Path) -> dict[str, list[int]]:
@@ -160,7 +175,7 @@ def _make(folder: Path, parts: Parts) -> None:
     for path in (ram, folder / "state"):
         os.chown(path, os.getuid(), os.getgid())
         path.chmod(0o444)
-    made: dict[str, Any] = {"cold_boot_ms": cold_boot_ms, "files": _facts(folder)}
+    made: dict[str, Any] = {"made_of": parts.described(), "cold_boot_ms": cold_boot_ms, "files": _facts(folder)}
     made["state_sha256"] = _sha256(folder / "state")
     writable.unlink()
     (folder / "template.json").write_text(json.dumps(made))

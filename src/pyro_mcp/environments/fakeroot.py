@@ -45,6 +45,7 @@ def as_root(
         "--dev", "/dev",
         "--proc", "/proc",
         "--tmpfs", "/tmp",
+        *([] if network else ["--tmpfs", "/run"]),  # a read-only socket still connects; resolv.conf may be in there
         "--bind", writable, writable,
         "--chdir", writable,
         "--",

@@ -9,14 +9,18 @@ from pyro_mcp.environments.fakeroot import as_root
 from pyro_mcp.errors import EnvironmentFailed, HostCommandFailed
 
 _DEADLINE_SECONDS = 900
-# The guest mounts over these. What an image has in their place is dropped, never followed.
+# The guest mounts over these. What an image has in their place is dropped, never followed. What we make has a
+# fixed date, or no two images would be the same.
 _MOUNT_POINTS = """
 for name in dev proc run sys tmp workspace; do
     [ -d "$1/$name" ] && [ ! -L "$1/$name" ] && continue
-    rm -f -- "$1/$name" && mkdir -m 755 -- "$1/$name" || exit
+    rm -f -- "$1/$name"
+    mkdir -m 755 -- "$1/$name"
+    touch -d @0 "$1/$name"
 done
 chmod 1777 "$1/tmp"
 chmod 755 "$1"
+touch -d @0 "$1"
 """
 
 

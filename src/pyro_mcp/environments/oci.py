@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import hashlib
 import json
 import re
+import shutil
+import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +18,7 @@ from pyro_mcp.environments.fakeroot import as_root
 from pyro_mcp.environments.names import OciName
 from pyro_mcp.environments.source import Tree
 from pyro_mcp.errors import EnvironmentFailed, HostCommandFailed
+from pyro_mcp.host.files import no_space
 from pyro_mcp.host.process import Completed, run
 from pyro_mcp.host.progress import Progress
 
@@ -123,6 +129,8 @@ class OciSource:
                 deadline_seconds=_DEADLINE_SECONDS,
             )
         except HostCommandFailed as error:
+            if not _fits(work / "layout", work):
+                raise no_space(OSError(errno.ENOSPC, ""), work) from error
             raise EnvironmentFailed(
                 f"{self.name} cannot be unpacked: {error.message}",
                 hint=f"one of its layers is damaged or malicious\n{error.hint}",
@@ -148,6 +156,16 @@ class OciSource:
                     f"{message.format(**words)} ({error.message})", hint=f"{hint.format(**words)}\n{error.hint}"
                 )
         return EnvironmentFailed(f"{self.name} could not be fetched: {error.message}", hint=error.hint)
+
+
+def _fits(layout: Path, disk: Path) -> bool:
+    """Whether the unpacked layers have room on `disk`; asked after a failure, for umoci may panic on a full disk."""
+    room = shutil.disk_usage(disk).free
+    for blob in (layout / "blobs/sha256").iterdir():
+        with suppress(OSError, EOFError, zlib.error), gzip.open(blob) as layer:
+            while room >= 0 and (chunk := layer.read(1 << 20)):
+                room -= len(chunk)
+    return room >= 0
 
 
 def _blob(layout: Path, digest: str) -> Any:

@@ -134,6 +134,8 @@ def _communicate_by_line(
     for reader in readers:
         reader.join()
     child.wait()
+    child.stdout.close()
+    child.stderr.close()
     return collected[0], kept
 
 

@@ -10,11 +10,11 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyro_mcp.engine import Engine, Identity, Shape, Start, System, find_processes
+from pyro_mcp.engine import Engine, Identity, Session, Shape, Start, System, find_processes
 from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import Busy, Conflict, NotFound
 from pyro_mcp.host.files import locked, private_directory
@@ -22,6 +22,8 @@ from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.workspaces.phases import UNDER_WAY, Phase, require_phase
 from pyro_mcp.workspaces.store import Record, Store
 
+GUEST, HOST_COMPAT = "guest_virtio", "host_compat"
+"""The execution modes: in a virtual machine, and without one."""
 _LOCK_DEADLINE = 60.0
 
 
@@ -55,14 +57,21 @@ class Lifecycle:
     system_for: Callable[[RootImage], System]
 
     def create(
-        self, prefix: str, image: RootImage, shape: Shape, *, ttl_seconds: float, allow_host_compat: bool
+        self,
+        prefix: str,
+        environment: str,
+        version: str,
+        shape: Shape,
+        *,
+        ttl_seconds: float,
+        allow_host_compat: bool,
     ) -> Record:
         """Register a new machine; nothing runs yet."""
         now = time.time()
         record = Record(
             id=f"{prefix}-{secrets.token_hex(6)}",
-            environment=image.name,
-            environment_version=image.version,
+            environment=environment,
+            environment_version=version,
             vcpu_count=shape.vcpu_count,
             mem_mib=shape.mem_mib,
             allow_host_compat=allow_host_compat,
@@ -84,6 +93,18 @@ class Lifecycle:
                 self.folders.lock(id_).unlink(missing_ok=True)
                 raise
             yield record
+
+    def observe(self, id_: str) -> Record:
+        """The machine as it is now, without waiting for whoever works on it; raises `NotFound`."""
+        try:
+            with self.hold(id_, deadline_seconds=0) as record:
+                return record
+        except Busy:
+            return self.store.get(id_)
+
+    def session(self, record: Record) -> AbstractContextManager[Session]:
+        """A connection to a running machine."""
+        return self._engine(record).guest(self.folders.sockets(record.id))
 
     def start(self, record: Record, image: RootImage | None, mode: str, progress: Progress = silent) -> Record:
         """Start a machine that is held; on failure nothing runs and its phase says so."""
@@ -113,6 +134,16 @@ class Lifecycle:
         if record.identity is not None:
             self._engine(record).power_off(record.identity, self.folders.sockets(record.id))
         return self.store.move(record.id, Phase.STOPPED, pid=None, process_start_time=None)
+
+    def reset(self, record: Record, image: RootImage | None, progress: Progress = silent) -> Record:
+        """Give a running machine that is held a blank disk and a fresh start."""
+        require_phase(record.id, record.phase, {Phase.RUNNING})
+        mode = record.execution_mode or ""
+        self.store.move(record.id, Phase.STOPPING)
+        self._clear(record.id, record.identity)
+        shutil.rmtree(self.folders.home(record.id), ignore_errors=True)
+        stopped = self.store.move(record.id, Phase.STOPPED, pid=None, process_start_time=None)
+        return self.start(stopped, image, mode, progress)
 
     def delete(self, record: Record) -> None:
         """Remove a machine that is held, and all it owned."""
@@ -153,7 +184,7 @@ class Lifecycle:
 
     def _clear(self, id_: str, identity: Identity | None) -> None:
         """End every process of a machine, also one whose number never reached the database."""
-        engine = self.engine_for("guest_virtio")
+        engine = self.engine_for(GUEST)
         home = str(self.folders.home(id_))
         for found in [identity] if identity else find_processes(home):
             engine.end(found, self.folders.sockets(id_))
@@ -198,4 +229,3 @@ class Lifecycle:
                 "/etc/machine-id": (0o444, f"{secrets.token_hex(16)}\n".encode()),
             },
         )
-

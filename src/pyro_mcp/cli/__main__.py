@@ -1,0 +1,9 @@
+"""`python -m pyro_mcp.cli`."""
+
+from __future__ import annotations
+
+import sys
+
+from pyro_mcp.cli.program import main
+
+sys.exit(main())

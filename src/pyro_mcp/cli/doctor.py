@@ -1,0 +1,36 @@
+"""pyro doctor"""
+
+from __future__ import annotations
+
+import argparse
+
+import pyro_mcp
+from pyro_mcp.cli.options import Verbs, verb
+from pyro_mcp.cli.render import print_json
+from pyro_mcp.errors import HostNotReady
+
+
+def add(verbs: Verbs) -> None:
+    parser = verb(
+        verbs, "doctor", "say what this host has and lacks", _doctor, example="pyro doctor --environment debian:12"
+    )
+    parser.add_argument("--environment", metavar="ENV", help="also say how soon a machine of ENV can start")
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    report = pyro_mcp.Pyro().doctor(arguments.environment)
+    if arguments.json:
+        print_json(report)
+        return 0 if report["ready"] else HostNotReady.exit_code
+    for check in report["checks"]:
+        print(f"{'ok  ' if check['ok'] else 'MISS'}  {check['name']:19} {check['detail']}")
+        if check["hint"]:
+            print(f"      {'':19} {check['hint']}")
+    print(f"\naccelerator: {report['accelerator']} ({report['accelerator_reason']})")
+    if report["environment"]:
+        found = report["environment"]
+        print(f"{found['environment']}: {found['readiness']}{'; ' if found['hint'] else ''}{found['hint']}")
+    if report["install_command"]:
+        print(f"\nThis installs what is missing:\n  {report['install_command']}")
+    print("\nready to run machines" if report["ready"] else "\nnot ready")
+    return 0 if report["ready"] else HostNotReady.exit_code

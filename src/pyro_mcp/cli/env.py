@@ -1,0 +1,77 @@
+"""pyro env list | pull | inspect | prune"""
+
+from __future__ import annotations
+
+import argparse
+
+import pyro_mcp
+from pyro_mcp.cli.options import Verbs, verb
+from pyro_mcp.cli.render import print_json, progress_line, size, table
+
+
+def add(verbs: Verbs) -> None:
+    group = verbs.add_parser("env", help="list, build, fetch and remove environments")
+    inner = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    verb(inner, "list", "list the environments and which are installed", _list, example="pyro env list")
+    pull = verb(inner, "pull", "build or fetch an environment", _pull, example="pyro env pull debian:12")
+    inspect = verb(inner, "inspect", "show all about an environment", _inspect, example="pyro env inspect debian:12")
+    for parser in (pull, inspect):
+        parser.add_argument("environment", help="a name from 'pyro env list', or oci:REGISTRY/NAME:TAG[@DIGEST]")
+    prune = verb(
+        inner, "prune", "remove old versions, leftovers and unused registry images", _prune, example="pyro env prune"
+    )
+    prune.add_argument("--keep", action="append", default=[], metavar="NAME", help="keep this registry image too")
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    found = pyro_mcp.Pyro().list_environments()
+    if arguments.json:
+        print_json(found)
+        return 0
+    rows = [("NAME", "VERSION", "SIZE", "DESCRIPTION")]
+    rows += [
+        (one["name"], one["version"][:19], size(one["size_bytes"]), one["description"]) for one in found["environments"]
+    ]
+    print(table(rows))
+    return 0
+
+
+def _pull(arguments: argparse.Namespace) -> int:
+    with progress_line() as line:
+        details = pyro_mcp.Pyro(progress=line).pull_environment(arguments.environment)
+    if arguments.json:
+        print_json(details)
+    else:
+        print(f"{details['name']} {details['version']} is installed ({size(details['size_bytes'])})")
+    return 0
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    details = pyro_mcp.Pyro().inspect_environment(arguments.environment)
+    if arguments.json:
+        print_json(details)
+        return 0
+    print(f"{details['name']}: {details['description']}")
+    print(f"  version    {details['version'] or '-'}")
+    print(f"  installed  {'yes, ' + size(details['size_bytes']) if details['installed'] else 'no'}")
+    for name, value in (("image", details["path"]), ("digest", details["digest"])):
+        if value:
+            print(f"  {name:9}  {value}")
+    if details["packages"]:
+        print(f"  packages   {' '.join(details['packages'])}")
+    for name, value in details["environ"].items():
+        print(f"  {name}={value}")
+    return 0
+
+
+def _prune(arguments: argparse.Namespace) -> int:
+    report = pyro_mcp.Pyro().prune_environments(keep=arguments.keep)
+    if arguments.json:
+        print_json(report)
+        return 0
+    for name in report["removed"]:
+        print(f"removed {name}")
+    for name in report["skipped"]:
+        print(f"left alone, in use: {name}")
+    print(f"{size(report['freed_bytes'])} freed")
+    return 0

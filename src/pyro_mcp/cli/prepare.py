@@ -1,0 +1,34 @@
+"""pyro prepare"""
+
+from __future__ import annotations
+
+import argparse
+
+import pyro_mcp
+from pyro_mcp.cli.options import Verbs, verb
+from pyro_mcp.cli.render import print_json, progress_line, table
+
+
+def add(verbs: Verbs) -> None:
+    parser = verb(
+        verbs,
+        "prepare",
+        "make an environment warm, and prove it with a throw-away machine",
+        _prepare,
+        example="pyro prepare debian:12",
+    )
+    parser.add_argument("environment", nargs="?", default="debian:12", help="default: debian:12")
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    with progress_line() as line:
+        report = pyro_mcp.Pyro(progress=line).prepare(arguments.environment)
+    if arguments.json:
+        print_json(report)
+        return 0
+    print(f"{report['environment']} {report['environment_version']}: {report['outcome']}, on {report['accelerator']}")
+    steps = (("create", "create_ms"), ("exec", "exec_ms"), ("reset", "reset_ms"), ("delete", "delete_ms"))
+    rows = [("STEP", "MS"), ("cold boot", f"{report['cold_boot_ms']:.0f}")]
+    rows += [(name, f"{report[key]:.0f}") for name, key in steps]  # type: ignore[literal-required]
+    print(table(rows))
+    return 0

@@ -1,0 +1,91 @@
+"""From `sys.argv` to an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from pyro_mcp import __version__
+from pyro_mcp.cli import demo, doctor, env, prepare, run
+from pyro_mcp.errors import PyroError
+
+_EXAMPLES = """\
+examples:
+  pyro doctor                                     what this host has, lacks, and how to mend it
+  pyro prepare debian:12                          build the environment and make it warm
+  pyro run debian:12 -- git --version             one command in a fresh virtual machine
+  tar c . | pyro run debian:12 -- tar tv          a pipe goes in and out as it would on the host
+
+exit codes:
+  0 done   2 wrong usage   3 no such thing   4 not in that state, or busy   5 the host lacks something
+  6 a host program failed   7 an environment could not be made   8 the guest failed   9 out of time
+  10 a disk is full   130 interrupted
+  'pyro run' returns the command's own code, 124 when its time was over, 125 when pyro itself failed
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; returns its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    options, command = _split_at_dashes(words)
+    arguments = _parser().parse_args(options)
+    arguments.command = command
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _unwind)
+    try:
+        status: int = arguments.act(arguments)
+        sys.stdout.flush()
+        return status
+    except PyroError as error:
+        return _report(error, arguments)
+    except KeyboardInterrupt:
+        print("pyro: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone; the interpreter must not try to flush it once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _split_at_dashes(words: list[str]) -> tuple[list[str], list[str] | None]:
+    """What stands before the first `--`, and the command after it (None without one)."""
+    if "--" not in words:
+        return words, None
+    at = words.index("--")
+    return words[:at], words[at + 1 :]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pyro",
+        description="Disposable microVM workspaces for coding agents.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"pyro {__version__}")
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for group in (doctor, prepare, run, env, demo):
+        group.add(verbs)
+    return parser
+
+
+def _report(error: PyroError, arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        print(json.dumps({"error": {"code": error.code, "message": error.message, "hint": error.hint}}, indent=2))
+    print(f"pyro: {error.message}", file=sys.stderr)
+    for line in error.hint.splitlines():
+        print(f"  {line}", file=sys.stderr)
+    return int(getattr(arguments, "own_failure", error.exit_code))
+
+
+def _unwind(number: int, _frame: FrameType | None) -> None:
+    """End as if by an exception, so that machines made for this command are deleted."""
+    sys.exit(128 + number)

@@ -1,0 +1,76 @@
+"""What a person sees: tables that fit 80 columns, sizes, progress."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+_BAR = 20
+_SHOWN_AFTER = 0.3  # seconds; quicker work needs no progress
+
+
+def print_json(result: Mapping[str, object]) -> None:
+    """The result as the SDK returns it."""
+    print(json.dumps(result, indent=2))
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows in aligned columns; the first row is the heading, the last column takes what is left of the line."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    left = max(20, shutil.get_terminal_size().columns - sum(widths) - 2 * len(widths))
+    lines = []
+    for row in rows:
+        last = row[-1] if len(row[-1]) <= left or not sys.stdout.isatty() else row[-1][: left - 1] + "…"
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        lines.append("  ".join([*cells, last]).rstrip())
+    return "\n".join(lines)
+
+
+def size(count: int | None) -> str:
+    """Bytes as a person reads them."""
+    if count is None:
+        return "-"
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
+
+
+class ProgressLine:
+    """Shows a `Progress` as one line on stderr that rewrites itself; silent when stderr is not a terminal."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._shown = False
+        self._on = sys.stderr.isatty()
+
+    def __call__(self, message: str, fraction: float | None = None) -> None:
+        if not self._on or (not self._shown and time.monotonic() - self._started < _SHOWN_AFTER and fraction == 1.0):
+            return
+        bar = "" if fraction is None else f"[{'#' * round(fraction * _BAR):<{_BAR}}] "
+        width = shutil.get_terminal_size().columns - 1
+        sys.stderr.write(f"\r\x1b[K{f'{bar}{message}'[:width]}")
+        sys.stderr.flush()
+        self._shown = True
+
+    def clear(self) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._shown = False
+
+
+@contextmanager
+def progress_line() -> Iterator[ProgressLine]:
+    """A progress line that is gone when the block ends."""
+    line = ProgressLine()
+    try:
+        yield line
+    finally:
+        line.clear()

@@ -1,0 +1,37 @@
+"""From the name of an environment to the files that a machine boots from."""
+
+from __future__ import annotations
+
+from pyro_mcp.engine import BOOT_MODULES, System
+from pyro_mcp.environments import Environments, RootImage, load_order
+from pyro_mcp.host.progress import Progress, silent
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Images:
+    """Joins an environment's root image and the guest kernel into a bootable system."""
+
+    def __init__(self, environments: Environments) -> None:
+        self._environments = environments
+
+    def pulled(self, name: str, progress: Progress = silent) -> RootImage:
+        """The image, fetched or built when it is not installed, and the kernel with it."""
+        image = self._environments.installed(name) or self._environments.pull(name, progress)
+        self._environments.kernel(progress)
+        return image
+
+    def installed(self, name: str) -> RootImage | None:
+        """The image, None when it is not installed."""
+        return self._environments.installed(name)
+
+    def system(self, image: RootImage) -> System:
+        """What a machine with this image boots from."""
+        kernel = self._environments.kernel()
+        modules = tuple(load_order(kernel.modules, BOOT_MODULES))
+        return System(kernel.vmlinuz, kernel.digest, modules, image.path, image.digest)
+
+    def environ(self, name: str) -> dict[str, str]:
+        """The environment that commands start with: the image's own, with what no program can do without."""
+        image = self._environments.installed(name)
+        return {"PATH": _PATH, "HOME": "/root"} | (image.environ if image else {})

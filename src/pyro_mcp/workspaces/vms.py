@@ -1,0 +1,204 @@
+"""One-shot machines: create, start, one command, gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import IO
+
+from pyro_mcp.engine import OUTPUT_CAP, Command, Outcome, OutputSink, Shape
+from pyro_mcp.environments import RootImage
+from pyro_mcp.errors import EnvironmentFailed, GuestFailed, HostNotReady, InvalidRequest, NotFound, PyroError
+from pyro_mcp.host.progress import Progress
+from pyro_mcp.results import ReapReport, VmDeleted, VmExecResult, VmInfo, VmNetworkInfo
+from pyro_mcp.workspaces.images import Images
+from pyro_mcp.workspaces.lifecycle import GUEST, HOST_COMPAT, Lifecycle
+from pyro_mcp.workspaces.phases import Phase, require_phase
+from pyro_mcp.workspaces.store import Record
+
+# What stops a guest from running here, as opposed to what was asked for wrongly.
+_NO_GUEST = (HostNotReady, EnvironmentFailed, GuestFailed)
+_START_FIRST = "a machine takes commands once start_vm has started it"
+MAX_TTL_SECONDS = 30 * 24 * 3600
+MAX_TIMEOUT_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class ExecOptions:
+    """How a command is run: seconds until it is killed, its input, how many bytes of its output are kept, who else
+    gets the output as it comes."""
+
+    timeout_seconds: float = 30.0
+    stdin: bytes | IO[bytes] | None = None
+    output_cap: int = OUTPUT_CAP
+    on_stdout: OutputSink | None = None
+    on_stderr: OutputSink | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.timeout_seconds <= MAX_TIMEOUT_SECONDS:
+            raise InvalidRequest(f"timeout_seconds is above 0 and at most {MAX_TIMEOUT_SECONDS} (a day)")
+
+
+class Vms:
+    """The one-shot machines of one state folder."""
+
+    def __init__(self, lifecycle: Lifecycle, images: Images) -> None:
+        self._lifecycle = lifecycle
+        self._images = images
+
+    def create(
+        self,
+        environment: str,
+        shape: Shape,
+        *,
+        ttl_seconds: float,
+        network: bool,
+        allow_host_compat: bool,
+        progress: Progress,
+    ) -> VmInfo:
+        if not 1 <= ttl_seconds <= MAX_TTL_SECONDS:
+            raise InvalidRequest(f"ttl_seconds is from 1 to {MAX_TTL_SECONDS} (30 days), not {ttl_seconds:g}")
+        if network:
+            raise InvalidRequest(
+                "this version of pyro gives machines no network", hint="leave --network out; the machine is offline"
+            )
+        image = self._image(environment, allow_host_compat, progress)
+        version = image.version if image else ""
+        record = self._lifecycle.create(
+            "vm", environment, version, shape, ttl_seconds=ttl_seconds, allow_host_compat=allow_host_compat
+        )
+        return info(record)
+
+    def start(self, vm_id: str, progress: Progress) -> VmInfo:
+        with self._lifecycle.hold(vm_id) as record:
+            require_phase(vm_id, record.phase, {Phase.CREATED, Phase.STOPPED})
+            return info(self._start(record, progress))
+
+    def run(self, vm_id: str, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
+        """Run one command in a running machine."""
+        with self._lifecycle.hold(vm_id) as record:
+            return self._run(record, command, options)
+
+    def exec(self, vm_id: str, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
+        """Run one command in a running machine, then delete the machine, however the command ended."""
+        with self._lifecycle.hold(vm_id) as record:
+            require_phase(vm_id, record.phase, {Phase.RUNNING}, hint=_START_FIRST)
+            try:
+                result = self._run(record, command, options)
+            finally:
+                self._lifecycle.delete(record)
+        return result | {"cleanup": {"deleted": True, "reason": "a one-shot machine ends with its command"}}
+
+    def stop(self, vm_id: str) -> VmInfo:
+        with self._lifecycle.hold(vm_id) as record:
+            return info(self._lifecycle.stop(record))
+
+    def delete(self, vm_id: str) -> VmDeleted:
+        with self._lifecycle.hold(vm_id) as record:
+            self._lifecycle.delete(record)
+        return {"vm_id": vm_id, "deleted": True}
+
+    def status(self, vm_id: str) -> VmInfo:
+        return info(self._lifecycle.observe(vm_id))
+
+    def network_info(self, vm_id: str) -> VmNetworkInfo:
+        self._lifecycle.observe(vm_id)
+        return {"vm_id": vm_id, "network": False, "policy": "off"}
+
+    def reap(self) -> ReapReport:
+        deleted = self._lifecycle.repair()
+        return {"count": len(deleted), "deleted": deleted}
+
+    def discard(self, vm_id: str) -> None:
+        """Delete a machine that may be gone already."""
+        with suppress(NotFound):
+            self.delete(vm_id)
+
+    def reset(self, vm_id: str, progress: Progress) -> VmInfo:
+        with self._lifecycle.hold(vm_id) as record:
+            return info(self._lifecycle.reset(record, self._images.installed(record.environment), progress))
+
+    def _run(self, record: Record, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
+        require_phase(record.id, record.phase, {Phase.RUNNING}, hint=_START_FIRST)
+        wanted = Command(
+            argv=shell_words(command),
+            environ=self._images.environ(record.environment),
+            timeout_seconds=options.timeout_seconds,
+            stdin=options.stdin,
+            output_cap=options.output_cap,
+            on_stdout=options.on_stdout,
+            on_stderr=options.on_stderr,
+        )
+        with self._lifecycle.session(record) as session:
+            return exec_result(record, command, session.run(wanted))
+
+    def _start(self, record: Record, progress: Progress) -> Record:
+        image = self._images.installed(record.environment)
+        if image is not None:
+            try:
+                return self._lifecycle.start(record, image, GUEST, progress)
+            except _NO_GUEST:
+                if not record.allow_host_compat:
+                    raise
+                record = self._lifecycle.store.get(record.id)
+        return self._lifecycle.start(record, None, HOST_COMPAT, progress)
+
+    def _image(self, environment: str, allow_host_compat: bool, progress: Progress) -> RootImage | None:
+        try:
+            return self._images.pulled(environment, progress)
+        except _NO_GUEST as error:
+            if allow_host_compat:
+                return None
+            raise _with_remedy(error) from error
+
+
+def _with_remedy(error: PyroError) -> PyroError:
+    remedy = "run 'pyro doctor' to see what this host lacks; --allow-host-compat runs without a guest"
+    return type(error)(error.message, hint=f"{error.hint}\n{remedy}".strip())
+
+
+def shell_words(command: str | Sequence[str]) -> list[str]:
+    """The argv of a command: a string is a line for the guest's shell, a list is the argv itself."""
+    return ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
+
+
+def info(record: Record) -> VmInfo:
+    """What the surfaces tell of a machine."""
+    return {
+        "vm_id": record.id,
+        "environment": record.environment,
+        "environment_version": record.environment_version,
+        "state": record.phase.value,
+        "vcpu_count": record.vcpu_count,
+        "mem_mib": record.mem_mib,
+        "network": False,
+        "allow_host_compat": record.allow_host_compat,
+        "execution_mode": record.execution_mode,
+        "accelerator": record.accelerator,
+        "created_at": record.created_at,
+        "expires_at": record.expires_at,
+        "failure": record.failure,
+    }
+
+
+def exec_result(record: Record, command: str | Sequence[str], outcome: Outcome) -> VmExecResult:
+    """What the surfaces tell of a finished command."""
+    return {
+        "vm_id": record.id,
+        "environment": record.environment,
+        "environment_version": record.environment_version,
+        "command": command if isinstance(command, str) else list(command),
+        "exit_code": outcome.exit_code,
+        "signal": outcome.signal,
+        "timed_out": outcome.timed_out,
+        "stdout": outcome.stdout.decode(errors="replace"),
+        "stderr": outcome.stderr.decode(errors="replace"),
+        "stdout_bytes": outcome.stdout_bytes,
+        "stderr_bytes": outcome.stderr_bytes,
+        "truncated": outcome.truncated,
+        "duration_ms": round(outcome.duration_ms, 3),
+        "execution_mode": record.execution_mode or "",
+        "accelerator": record.accelerator or "",
+        "cleanup": {"deleted": False, "reason": ""},
+    }
