@@ -7,7 +7,9 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 PYTHON := .venv/bin/python
-AGENT := src/pyro_mcp/engine/pyro-agent
+ENGINE := src/pyro_mcp/engine
+AGENT := $(ENGINE)/pyro-agent
+READONLY_RAM := $(ENGINE)/readonly-ram.so
 
 # Where setup-host unpacks the registry that the tests talk to.
 export PATH := $(PATH):$(CURDIR)/build/registry/usr/bin
@@ -29,7 +31,7 @@ check: setup-check ## lint, strict types, C warnings as errors, layer and size r
 	@scripts/check
 
 bench: setup ## measure the speeds that SPEC.md promises: a table and JSON
-	@$(PYTHON) benchmarks/run.py
+	@$(PYTHON) -m benchmarks.run
 
 test-kvm: setup-test ## run the engine's tests under KVM, nested inside an emulated machine where there is none
 	@scripts/test-kvm
@@ -38,7 +40,7 @@ dist-check: setup ## build the wheel and let it do its main job in an isolated e
 	@scripts/dist-check
 
 clean: ## remove what make made in this folder; environments in the user's cache stay ('pyro env prune')
-	rm -rf .venv build dist $(AGENT) $(AGENT).new .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist $(AGENT){,.new} $(READONLY_RAM){,.new} .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 setup: setup-check
@@ -50,8 +52,12 @@ setup-test: setup
 setup-check:
 	@scripts/setup-host build
 	@scripts/setup-python
-	@$(MAKE) --silent $(AGENT)
+	@$(MAKE) --silent $(AGENT) $(READONLY_RAM)
 
 $(AGENT): guest/agent.c guest/build
 	@echo "== the guest agent: $@"
 	@guest/build $@.new && mv $@.new $@
+
+$(READONLY_RAM): cage/readonly_ram.c cage/build
+	@echo "== what makes a template's memory read-only: $@"
+	@cage/build $@.new && mv $@.new $@

@@ -71,6 +71,7 @@ enum type {
 enum tag {
     TAG_NONCE = 1, TAG_VERSION, TAG_BUILD, TAG_PHASE, TAG_CLOCK, TAG_ENTROPY, TAG_HOSTNAME, TAG_FILE, TAG_ARG,
     TAG_ENV, TAG_CWD, TAG_TIMEOUT_MS, TAG_STDIN, TAG_NUMBER, TAG_TEXT, TAG_SIGNALLED, TAG_TIMED_OUT,
+    TAG_TOOL, TAG_GENERATION,
 };
 
 static const uint8_t SYNC[16] = { 255, 255, 255, 255, 255, 255, 255, 255, 'P', 'Y', 'R', 'O', '/', '1', '\r', '\n' };
@@ -99,7 +100,7 @@ struct queue {
 struct pipe_end {
     int fd;          /* -1: closed */
     bool readable;   /* as far as we know */
-    bool hung_up;    /* no writer is left: read on until the end of file */
+    bool hung_up;    /* no writer is left */
     bool grown;
     size_t owed;     /* once the command has ended: what it had written by then and we have not yet sent */
 };
@@ -211,7 +212,8 @@ static bool next_field(const struct frame *frame, size_t *position, struct field
 }
 
 static bool is_number(uint8_t tag) {
-    return tag == TAG_VERSION || tag == TAG_CLOCK || tag == TAG_TIMEOUT_MS || tag == TAG_STDIN || tag == TAG_NUMBER;
+    return tag == TAG_VERSION || tag == TAG_CLOCK || tag == TAG_TIMEOUT_MS || tag == TAG_STDIN || tag == TAG_NUMBER
+        || tag == TAG_TOOL || tag == TAG_GENERATION;
 }
 
 /* Checked once for every request, so that the rest may rely on it. */
@@ -609,8 +611,7 @@ static void pump_output(struct port *port, struct pipe_end *end, enum type type)
             end->owed -= command->ended ? size : 0;
             if (size >= 64 << 10)
                 grow_pipe(end->fd, &end->grown);
-            /* A short read has emptied the pipe and the next write is a new edge; but a hang-up comes only once. */
-            end->readable = (size_t)size == wanted || end->hung_up;
+            end->readable = (size_t)size == wanted;    /* a short read empties a pipe; the next write is a new edge */
         } else if (size < 0 && (errno == EAGAIN || errno == EINTR)) {
             end->readable = errno == EINTR;
             end->owed = 0;
@@ -929,21 +930,32 @@ static int set_hostname(const struct frame *request) {
 }
 
 static int mount_disk(const struct frame *request) {
-    static const char *const folders[] = { "/disk/root", "/disk/root/upper", "/disk/root/work",
-                                           "/disk/workspace", "/disk/workspace/upper", "/disk/workspace/work" };
     /* noinit_itable: or the kernel would write every clone's inode tables, behind our back, into its own layer. */
     if (mount_at(&(struct mount_point){ "/dev/vdb", "/disk", "ext4", MS_NOATIME, "noinit_itable" }) < 0)
         return -1;
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
-        if (mkdir(folders[i], 0755) < 0 && errno != EEXIST)
-            return -1;
     agent.disk = open("/disk", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return agent.disk < 0 ? -1 : 0;
 }
 
+/* What is written to `lower` goes to /disk/NAME; `subject` says what failed. */
+static int mount_overlay(const char *lower, const char *name, const char *path) {
+    char folder[64], options[256];
+    const char *const parts[] = { "", "/upper", "/work" };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        snprintf(folder, sizeof folder, "/disk/%s%s", name, parts[i]);
+        if (mkdir(folder, 0755) < 0 && errno != EEXIST)
+            return -1;
+    }
+    snprintf(options, sizeof options, "lowerdir=%s,upperdir=/disk/%s/upper,workdir=/disk/%s/work,redirect_dir=on",
+             lower, name, name);
+    return mount_at(&(struct mount_point){ name, path, "overlay", MS_NOATIME, options });
+}
+
+/* A new generation begins with the environment as it was, upon the same disk: /workspace stays. */
 static int mount_root(const struct frame *request) {
-    return mount_at(&(struct mount_point){ "root", "/root", "overlay", MS_NOATIME,
-        "lowerdir=/lower,upperdir=/disk/root/upper,workdir=/disk/root/work,redirect_dir=on" });
+    char name[32];
+    snprintf(name, sizeof name, "root.%llu", (unsigned long long)find_number(request, TAG_GENERATION));
+    return mount_overlay("/lower", name, "/root");
 }
 
 static int mount_workspace(const struct frame *request) {
@@ -954,8 +966,7 @@ static int mount_workspace(const struct frame *request) {
         errno = ENOTDIR;    /* an image could make it a link, and mount() follows links */
         return -1;
     }
-    return mount_at(&(struct mount_point){ "workspace", "/root/workspace", "overlay", MS_NOATIME,
-        "lowerdir=/baseline,upperdir=/disk/workspace/upper,workdir=/disk/workspace/work,redirect_dir=on" });
+    return mount_overlay("/baseline", "workspace", "/root/workspace");
 }
 
 static int make_parents(char *path) {
@@ -1097,6 +1108,7 @@ static void power_off(struct port *port, const struct frame *request) {
 static void reset_port(struct port *port) {
     end_command(port);
     port->flusher = 0;
+    port->absent_until_ns = 0;
     port->state = LOST;
     port->out.start = port->out.end = 0;
 }
@@ -1105,7 +1117,6 @@ static void disconnect(struct port *port) {
     reset_port(port);
     port->in.start = port->in.end = 0;
     port->readable = false;
-    port->absent_until_ns = 0;
     if (!agent.is_machine)
         close_fd(&port->fd);
 }

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from pyro_mcp import Pyro
+from pyro_mcp.engine import find_processes
+from pyro_mcp.engine.launch import end
+from pyro_mcp.engine.qemu import Sockets
+from pyro_mcp.environments import Environments
+from pyro_mcp.host.files import private_directory
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -25,3 +35,28 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.delenv(variable, raising=False)
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def warm_cache() -> Path:
+    """A cache that holds `debian:12` and the guest kernel: about 20 s where it must be made.
+
+    It lies in `$PYRO_TEST_CACHE/pyro-mcp`, or else below build/; either way later runs use it again.
+    """
+    given = os.environ.get("PYRO_TEST_CACHE")
+    cache = private_directory(Path(given or ROOT / "build/test-cache").absolute() / "pyro-mcp")
+    environments = Environments(cache)
+    environments.pull("debian:12")
+    environments.kernel()
+    return cache
+
+
+@pytest.fixture
+def pyro(home: Path, warm_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pyro]:
+    """The SDK with a state of its own and the shared cache; no machine may be left at the end."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(warm_cache.parent))
+    yield Pyro()
+    left = find_processes(str(home))
+    for identity in left:
+        end(identity, Sockets(home / "run/none"))
+    assert left == []

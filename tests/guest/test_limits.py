@@ -16,12 +16,15 @@ from tests.guest.conftest import Agent, running, wait_until_gone
 
 def test_fifty_megabytes_to_a_slow_reader_do_not_pile_up_in_the_agent(shipped: Path) -> None:
     size = 50_000_000
-    with running(shipped, 1) as agent:
-        guest = agent.connections[0]
-        assert guest.greet().type == Type.WELCOME
-        guest.start("head", "-c", str(size), "/dev/zero")
+    with running(shipped, 2) as agent:
+        slow, quick = agent.connections
+        assert slow.greet().type == Type.WELCOME
+        assert quick.greet().type == Type.WELCOME
+        slow.start("head", "-c", str(size), "/dev/zero")
+        for _ in range(200):  # time for the agent to take far more than it may
+            assert quick.run("true").code == 0
         received = 0
-        while (frame := guest.receive(size=16 * 1024)).type == Type.STDOUT:
+        while (frame := slow.receive(size=16 * 1024)).type == Type.STDOUT:
             received += len(frame.payload)
         assert (frame.type, received) == (Type.EXIT, size)
         assert agent.peak_memory_kib < 8 * 1024

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyro_mcp.engine.accelerator import Accelerator
 from pyro_mcp.engine.engine import Engine, Session
+from pyro_mcp.engine.fake import FakeMachines
 from pyro_mcp.engine.guest import OUTPUT_CAP, Command, Outcome, OutputSink
 from pyro_mcp.engine.host_compat import HostCompat
 from pyro_mcp.engine.launch import Identity, find_processes
@@ -16,6 +17,7 @@ __all__ = [
     "Accelerator",
     "Command",
     "Engine",
+    "FakeMachines",
     "HostCompat",
     "Identity",
     "Machines",

@@ -1,7 +1,7 @@
 """The machine's three disks, of which only the second is ever written.
 
 vda  the environment's root file system, one read-only image for every machine
-vdb  all that a machine writes: a qcow2 file on a shared blank ext4 image
+vdb  all that a machine writes: qcow2 layers on a shared blank ext4 image, of which only the top is written
 vdc  the baseline of /workspace, an EROFS image that is never written
 
 Sizes are fixed, because the warm template has seen them.
@@ -9,11 +9,15 @@ Sizes are fixed, because the warm template has seen them.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyro_mcp.engine.cage import NOBODY
+from pyro_mcp.errors import GuestFailed
 from pyro_mcp.host.files import locked, published
 from pyro_mcp.host.process import run
 
@@ -68,10 +72,59 @@ def make_baseline(tree: Path, image: Path) -> None:
     _sparse(image, BASELINE_BYTES)
 
 
-def new_writable(blank: BlankDisks, target: Path) -> None:
-    """A fresh vdb at `target`."""
+def new_layer(blank: BlankDisks, target: Path) -> None:
+    """An empty layer at `target`, for the caged QEMU to write: as root we run it as nobody."""
     shutil.copyfile(blank.qcow2, target)
     target.chmod(0o600)
+    if os.getuid() == 0:
+        os.chown(target, NOBODY, NOBODY)
+
+
+class Layers:
+    """The layers of one machine: files in `home`, the one that is written apart from those that are not any more."""
+
+    def __init__(self, home: Path) -> None:
+        self.live = home / "live"
+        self.frozen = home / "frozen"
+
+    def arrange(self, names: Sequence[str], blank: BlankDisks) -> None:
+        """Have the files of `names`, lowest first, where QEMU looks for them; a missing top layer is made empty.
+
+        Raises `GuestFailed` when a lower one is missing.
+        """
+        for folder in (self.live, self.frozen):
+            # The folders above are ours alone; within the cage nobody must be able to pass through these.
+            folder.mkdir(mode=0o711, exist_ok=True)
+        *lower, top = names
+        for name in lower:
+            if (self.live / name).exists():
+                self._freeze(name)
+            if not (self.frozen / name).exists():
+                raise GuestFailed(f"the layer {name} of the machine's disk is missing in {self.frozen}")
+        if not (self.live / top).exists():
+            new_layer(blank, self.live / top)
+
+    def add(self, name: str, blank: BlankDisks) -> None:
+        """A new empty layer, not yet in use."""
+        new_layer(blank, self.live / name)
+
+    def adopt(self, other: Layers, names: Sequence[str]) -> None:
+        """Share frozen layers of another machine; each machine's link keeps the file alive for itself."""
+        self.frozen.mkdir(mode=0o711, parents=True, exist_ok=True)
+        for name in names:
+            source = other.frozen if (other.frozen / name).exists() else other.live
+            os.link(source / name, self.frozen / name)
+
+    def keep_only(self, names: Collection[str]) -> None:
+        """Remove the files of layers that nothing needs any more."""
+        for folder in (self.live, self.frozen):
+            for path in folder.iterdir() if folder.exists() else ():
+                if path.name not in names:
+                    path.unlink()
+
+    def _freeze(self, name: str) -> None:
+        (self.live / name).rename(self.frozen / name)
+        (self.frozen / name).chmod(0o444)
 
 
 def _sparse(path: Path, size: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import secrets
 import select
@@ -112,16 +113,23 @@ class Guest:
         return welcome.text(Tag.BUILD)
 
     def setup(
-        self, *, hostname: str, files: Mapping[str, tuple[int, bytes]], deadline_seconds: float = _REPLY_GRACE
+        self,
+        *,
+        hostname: str,
+        files: Mapping[str, tuple[int, bytes]],
+        generation: int = 0,
+        deadline_seconds: float = _REPLY_GRACE,
     ) -> None:
         """Make a resumed machine one of its own: clock, entropy, host name, disks.
 
-        `files` (guest path → mode, content) are written before the first command.
+        `files` (guest path → mode, content) are written before the first command. A new `generation` begins with /
+        as the environment has it, on whatever /workspace the disk holds.
         """
         fields: list[tuple[Tag, bytes | int]] = [
             (Tag.CLOCK, time.time_ns()),
             (Tag.ENTROPY, secrets.token_bytes(64)),
             (Tag.HOSTNAME, hostname.encode()),
+            (Tag.GENERATION, generation),
         ]
         for path, (mode, content) in files.items():
             fields.append((Tag.FILE, b"%b\0%o\0%b" % (path.encode(), mode, content)))
@@ -263,17 +271,22 @@ class _Input:
 
 def encode_exec(command: Command) -> bytes:
     """The EXEC frame for `command`; raises `InvalidRequest` for what no program can be given."""
-    arguments = [os.fsencode(word) for word in command.argv]
-    variables = [os.fsencode(f"{name}={value}") for name, value in command.environ.items()]
+    try:
+        arguments = [os.fsencode(word) for word in command.argv]
+        variables = [os.fsencode(f"{name}={value}") for name, value in command.environ.items()]
+        cwd = os.fsencode(command.cwd)
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"a command, its directory and its environment are bytes or text: {error}") from error
     if not arguments or not arguments[0]:
         raise InvalidRequest("there is no command to run", hint="give one after --, for example: -- git --version")
-    if any(b"\0" in word for word in [*arguments, *variables, os.fsencode(command.cwd)]):
+    if any(b"\0" in word for word in [*arguments, *variables, cwd]):
         raise InvalidRequest("a command, its directory and its environment cannot hold a NUL byte")
     if any(not name or "=" in name for name in command.environ):
         raise InvalidRequest("the name of an environment variable cannot be empty or hold '='")
     fields: list[tuple[Tag, bytes | int]] = [(Tag.ARG, word) for word in arguments]
     fields += [(Tag.ENV, variable) for variable in variables]
-    fields += [(Tag.CWD, os.fsencode(command.cwd)), (Tag.TIMEOUT_MS, int(command.timeout_seconds * 1000))]
+    # Rounded up: 0 would be no limit at all.
+    fields += [(Tag.CWD, cwd), (Tag.TIMEOUT_MS, math.ceil(command.timeout_seconds * 1000))]
     fields += [(Tag.STDIN, int(command.stdin is not None))]
     try:
         return wire.encode_fields(Type.EXEC, fields)

@@ -7,13 +7,17 @@ the machine's home, no other file of the user, no network and no other process.
 
 from __future__ import annotations
 
+import errno
+import json
 import os
+import select
 import selectors
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -22,7 +26,7 @@ from pyro_mcp.engine.guest import Capture, Command, Outcome, encode_exec
 from pyro_mcp.engine.launch import Identity
 from pyro_mcp.engine.machines import Preparation, Readiness, Start
 from pyro_mcp.engine.shape import Shape, System
-from pyro_mcp.errors import GuestGone
+from pyro_mcp.errors import DeadlineExceeded, GuestGone, HostNotReady, InvalidRequest, PyroError
 from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.process import child_environment
 from pyro_mcp.host.progress import Progress, silent
@@ -31,6 +35,7 @@ from pyro_mcp.host.tools import require_tool
 _READ_ONLY = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/alternatives", "/etc/ld.so.cache", "/etc/passwd")
 _NO_PROCESS = Identity(0, 0)
 _CHUNK = 64 * 1024
+_END_DEADLINE = 10.0
 
 
 class HostCompat:
@@ -85,42 +90,108 @@ class HostSession:
         os.sync()
 
     def run(self, command: Command) -> Outcome:
-        """Run one command to its end, with the same outcome as in a guest."""
+        """Run one command to its end, with the same outcome as in a guest.
+
+        Raises `InvalidRequest` for a folder that cannot be entered, `HostNotReady` where no sandbox can be made.
+        """
         encode_exec(command)  # the same refusals as on the wire
         started = time.monotonic()
-        child = subprocess.Popen(
-            self._argv(command),
-            stdin=subprocess.PIPE if isinstance(command.stdin, bytes) else command.stdin or subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=child_environment(),
-            start_new_session=True,
-        )
+        end = started + command.timeout_seconds if command.timeout_seconds else float("inf")
         stdout = Capture(command.output_cap, command.on_stdout)
         stderr = Capture(command.output_cap, command.on_stderr)
-        end = started + command.timeout_seconds if command.timeout_seconds else float("inf")
         try:
-            timed_out = not _communicate(child, command.stdin, stdout, stderr, end)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-            status = child.wait()
-        return _outcome(status, stdout, stderr, timed_out, time.monotonic() - started)
+            with self._sandbox(command) as sandbox:
+                timed_out = not _communicate(sandbox.bubblewrap, command.stdin, stdout, stderr, end)
+        except OSError as error:
+            if error.errno != errno.E2BIG:
+                raise
+            stderr.take(f"pyro: {error.strerror}\n".encode())
+            return _outcome(126, stdout, stderr, False, time.monotonic() - started)
+        status = sandbox.exit_code()
+        if status is None and not timed_out:
+            raise _no_sandbox(command, stderr.kept())
+        return _outcome(status or 0, stdout, stderr, timed_out, time.monotonic() - started)
 
-    def _argv(self, command: Command) -> list[bytes]:
+    @contextmanager
+    def _sandbox(self, command: Command) -> Iterator[Sandbox]:
+        """The command in its sandbox; when the block ends, so has every process of it."""
+        report, reporter = os.pipe()
+        with open(report, "rb", buffering=0) as reports:
+            os.set_blocking(report, False)
+            try:
+                bubblewrap = subprocess.Popen(
+                    self._argv(command, reporter),
+                    stdin=subprocess.PIPE if isinstance(command.stdin, bytes) else command.stdin or subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env=child_environment(),
+                    start_new_session=True,
+                    pass_fds=(reporter,),
+                )
+            finally:
+                os.close(reporter)
+            sandbox = Sandbox(bubblewrap, reports)
+            with bubblewrap:
+                try:
+                    yield sandbox
+                finally:
+                    sandbox.end()
+
+    def _argv(self, command: Command, reporter: int) -> list[bytes]:
         words: list[str] = [str(require_tool("bwrap")), "--unshare-all", "--die-with-parent", "--new-session"]
         words += ["--cap-drop", "ALL", "--clearenv", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
+        words += ["--json-status-fd", str(reporter)]
         for path in _READ_ONLY:
             if os.path.islink(path):
                 words += ["--symlink", os.readlink(path), path]
             else:
                 words += ["--ro-bind-try", path, path]
         words += ["--bind", str(self._workspace), "/workspace", "--dir", "/root", "--chdir", command.cwd]
-        for name, value in command.environ.items():
-            words += ["--setenv", name, value]
-        # A shell in between gives 126 and 127 as in a guest; bubblewrap itself would end with 1.
-        words += ["--", "/bin/sh", "-c", 'exec "$@"', "sh"]
+        # env gives exactly the environment asked for, to which bubblewrap would add PWD; nice, which changes nothing
+        # here, ends with 126 and 127 as a guest does and takes a program whose name holds "=".
+        words += ["--", "/usr/bin/env", "-i", "--", *(f"{name}={value}" for name, value in command.environ.items())]
+        words += ["/usr/bin/nice", "-n", "0", "--"]
         return [os.fsencode(word) for word in [*words, *command.argv]]
+
+
+@dataclass
+class Sandbox:
+    """A running bubblewrap, and the lines of JSON in which it reports."""
+
+    bubblewrap: subprocess.Popen[bytes]
+    reports: IO[bytes]
+    facts: dict[str, int] = field(default_factory=dict)
+
+    def exit_code(self) -> int | None:
+        """The command's, once it has ended; None when bubblewrap itself has failed."""
+        return self.facts.get("exit-code")
+
+    def end(self) -> None:
+        """Kill every process in the sandbox and wait until none is left; raises `DeadlineExceeded`."""
+        self._read()
+        with suppress(ProcessLookupError), ExitStack() as stack:
+            # The first process of a pid namespace is gone only when all others are.
+            first = os.pidfd_open(self.facts["child-pid"]) if "child-pid" in self.facts else None
+            if first is not None:
+                stack.callback(os.close, first)
+            os.killpg(self.bubblewrap.pid, signal.SIGKILL)
+            if first is not None and not select.select([first], [], [], _END_DEADLINE)[0]:
+                raise DeadlineExceeded(f"a sandbox did not die within {_END_DEADLINE:g} s of being killed")
+        self.bubblewrap.wait()
+
+    def _read(self) -> None:
+        for line in (self.reports.read() or b"").splitlines():
+            self.facts |= json.loads(line)
+
+
+def _no_sandbox(command: Command, said: bytes) -> PyroError:
+    why = said.decode(errors="replace").strip() or "it did not say why"
+    if "Can't chdir to" in why:
+        return InvalidRequest(f"the guest cannot run the command: it cannot enter {command.cwd}")
+    return HostNotReady(
+        f"bubblewrap cannot make a sandbox here: {why}",
+        hint="it needs unprivileged user namespaces: see sysctl user.max_user_namespaces",
+    )
 
 
 def _communicate(
@@ -178,14 +249,15 @@ def _feed(pipe: IO[bytes], waiting: memoryview) -> memoryview:
 
 
 def _outcome(status: int, stdout: Capture, stderr: Capture, timed_out: bool, seconds: float) -> Outcome:
-    signalled = -status if status < 0 else (status - 128 if 128 < status <= 192 else 0)
+    # bubblewrap does not tell a signal from an exit code over 128.
+    signalled = status - 128 if 128 < status <= 192 else None
     return Outcome(
-        exit_code=124 if timed_out else status if status >= 0 else 128 - status,
+        exit_code=124 if timed_out else status,
         stdout=stdout.kept(),
         stderr=stderr.kept(),
         stdout_bytes=stdout.total,
         stderr_bytes=stderr.total,
         timed_out=timed_out,
-        signal=None if timed_out else signalled or None,
+        signal=signal.SIGKILL if timed_out else signalled,
         duration_ms=seconds * 1000,
     )

@@ -37,12 +37,18 @@ class Identity:
 
 def identify(pid: int) -> Identity | None:
     """The identity of the running process `pid`; None when it has ended (also when only its zombie is left)."""
+    found = _stat(pid)
+    return None if found is None or found[0] in b"ZX" else Identity(pid, found[1])
+
+
+def _stat(pid: int) -> tuple[bytes, int] | None:
+    """The state letter and the start time of a process or zombie: proc(5)."""
     try:
         stat = Path("/proc", str(pid), "stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat[stat.rindex(b")") + 2 :].split()
-    return None if fields[0] in b"ZX" else Identity(pid, int(fields[19]))
+    return fields[0], int(fields[19])
 
 
 def alive(identity: Identity) -> bool:
@@ -81,6 +87,7 @@ def launch(make_argv: Callable[[list[int]], list[str]], sockets: Sockets, log: P
             pass_fds=fds,
             cwd="/",
         )
+    process.returncode = 0  # it outlives us by design; Popen would warn of it when collected
     identity = identify(process.pid)
     # A process that ended already cannot be told from one that never was; the first request will say why.
     return identity or Identity(process.pid, 0)
@@ -112,8 +119,10 @@ def end(identity: Identity, sockets: Sockets) -> None:
                 os.killpg(identity.pid, signal.SIGKILL)
         if watching:
             _wait_closed(witness)
-    with suppress(ChildProcessError):
-        os.waitpid(identity.pid, os.WNOHANG)
+    found = _stat(identity.pid)
+    if found is not None and found[1] == identity.start_time:  # its zombie, not another child of ours
+        with suppress(ChildProcessError):
+            os.waitpid(identity.pid, os.WNOHANG)
     shutil.rmtree(sockets.folder, ignore_errors=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +12,14 @@ from typing import Literal
 from pyro_mcp.engine import launch, qemu
 from pyro_mcp.engine.accelerator import Accelerator, accelerator, remember
 from pyro_mcp.engine.cage import Bind, Limits, caged
-from pyro_mcp.engine.disks import WRITABLE_BYTES, blank_disks, new_writable
+from pyro_mcp.engine.disks import WRITABLE_BYTES, Layers, blank_disks
 from pyro_mcp.engine.guest import Guest, connected
 from pyro_mcp.engine.initramfs import initramfs
 from pyro_mcp.engine.launch import Identity
 from pyro_mcp.engine.qemu import Sockets, qemu_argv
 from pyro_mcp.engine.qmp import monitor
 from pyro_mcp.engine.shape import Shape, System
-from pyro_mcp.engine.templates import Parts, Template, Templates, give_away
+from pyro_mcp.engine.templates import Parts, Template, Templates
 from pyro_mcp.errors import DeadlineExceeded, GuestFailed, InvalidRequest, PyroError
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.host.tools import require_tool
@@ -33,10 +33,11 @@ _READONLY_RAM = Path(__file__).with_name("readonly-ram.so")
 class Start:
     """A machine to be started.
 
-    `home` holds its disk and log and must exist; `sockets` is where its sockets will be. `lifetime_seconds` is when
-    it is killed in any case. `files` (guest path → mode, content) are written before the first command.
-    `baseline` is an EROFS image for /workspace, None for an empty one. Only an engine without a guest does without
-    a `system`.
+    `home` holds its log and the layers of its disk and must exist; `layers` names them, lowest first, and a top layer
+    that is not there is made empty. `sockets` is where its sockets will be. `lifetime_seconds` is when it is killed in
+    any case. A new `generation` starts with / as the environment has it. `files` (guest path → mode, content) are
+    written before the first command. `baseline` is an EROFS image for /workspace, None for an empty one. Only an
+    engine without a guest does without a `system`.
     """
 
     system: System | None
@@ -45,6 +46,8 @@ class Start:
     sockets: Path
     hostname: str
     lifetime_seconds: float
+    layers: Sequence[str] = ("l0",)
+    generation: int = 0
     files: Mapping[str, tuple[int, bytes]] = field(default_factory=dict)
     baseline: Path | None = None
 
@@ -90,7 +93,7 @@ class Machines:
     def start(self, request: Start, progress: Progress = silent) -> Identity:
         """Start a machine and make it one of its own; returns when it takes commands.
 
-        An existing disk in `home` is used, otherwise a blank one is made. Nothing is left running when this raises.
+        Nothing is left running when this raises.
         """
         if request.system is None:
             raise InvalidRequest("a virtual machine needs an environment to boot from")
@@ -145,17 +148,15 @@ class Machines:
 
     def _clone(self, template: Template, system: System, request: Start) -> Identity:
         parts = self._parts(system, request.shape, template.accelerator)
-        writable = request.home / "writable.qcow2"
-        if not writable.exists():
-            new_writable(parts.blank, writable)
-            give_away(writable)
-        binds = parts.binds(writable, request.baseline or parts.blank.baseline)
+        layers = Layers(request.home)
+        layers.arrange(request.layers, parts.blank)
+        binds = parts.binds(layers, request.baseline or parts.blank.baseline)
         binds += [Bind(template.ram, qemu.RAM), Bind(_READONLY_RAM, qemu.READONLY_RAM)]
         limits = Limits(request.shape.mem_mib, 2 * WRITABLE_BYTES, request.lifetime_seconds)
 
         def argv(fds: list[int]) -> list[str]:
             program = require_tool("qemu-system-x86_64")
-            words = qemu_argv(program, request.shape, template.accelerator, fds, booting=False)
+            words = qemu_argv(program, request.shape, template.accelerator, fds, request.layers, booting=False)
             return caged(words, binds, limits, kvm=template.accelerator == "kvm", preload=qemu.READONLY_RAM)
 
         sockets = Sockets(request.sockets)
@@ -164,7 +165,7 @@ class Machines:
         try:
             _resume(template, sockets)
             with connected(sockets.folder) as guest:
-                guest.setup(hostname=request.hostname, files=request.files)
+                guest.setup(hostname=request.hostname, files=request.files, generation=request.generation)
         except BaseException as error:
             launch.end(identity, sockets)
             if isinstance(error, PyroError) and (said := log.read_text(errors="replace").strip()):

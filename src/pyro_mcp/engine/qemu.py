@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from pyro_mcp.engine.shape import Shape
 from pyro_mcp.engine.wire import SLOTS
 
 KERNEL, INITRAMFS = "/boot/vmlinuz", "/boot/initramfs"
-ROOT, BLANK, WRITABLE, BASELINE = "/disks/root", "/disks/blank", "/disks/writable", "/disks/baseline"
+ROOT, BLANK, BASELINE = "/disks/root", "/disks/blank", "/disks/baseline"
+LIVE, FROZEN = "/live", "/frozen"
+"""Folders of a machine's own layers: the one it writes, and those below it."""
 RAM, READONLY_RAM = "/ram", "/readonly-ram.so"
 
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
@@ -45,12 +48,20 @@ class Sockets:
 
 
 def qemu_argv(
-    program: Path, shape: Shape, accelerator: str, fds: list[int], *, booting: bool, console: str = ""
+    program: Path,
+    shape: Shape,
+    accelerator: str,
+    fds: list[int],
+    layers: Sequence[str],
+    *,
+    booting: bool,
+    console: str = "",
 ) -> list[str]:
     """The whole command.
 
-    `fds` are the listening sockets in the order of `Sockets.all`. `booting` starts the kernel with memory that will
-    be saved; otherwise QEMU waits for a saved state. `console` is where the serial console goes, "" for nowhere.
+    `layers` names the files that make up the writable disk, lowest first. `fds` are the listening sockets in the order
+    of `Sockets.all`. `booting` starts the kernel with memory that will be saved; otherwise QEMU waits for a saved
+    state. `console` is where the serial console goes, "" for nowhere.
     """
     _, monitor, *slots = fds
     argv = [
@@ -70,7 +81,7 @@ def qemu_argv(
     for slot, fd in enumerate(slots):
         argv += ["-chardev", f"socket,id=slot{slot},fd={fd},server=on,wait=off"]
         argv += ["-device", f"virtserialport,bus=ports.0,nr={slot + 1},chardev=slot{slot},name=pyro.{slot}"]
-    argv += _disks()
+    argv += _disks(layers)
     # A clone's kernel is in its memory already; loading the files again would cost time and 13 MB.
     kernel = ["-kernel", KERNEL, "-initrd", INITRAMFS, "-append", _KERNEL_LINE]
     return argv + (kernel if booting else ["-incoming", "defer"])
@@ -89,20 +100,29 @@ def _machine(shape: Shape, accelerator: str, *, shared: bool) -> list[str]:
     ]  # fmt: skip
 
 
-def _disks() -> list[str]:
-    blank = {"driver": "raw", "file": _file(BLANK), "read-only": True}
-    nodes: list[dict[str, object]] = [
-        {"node-name": "vda", "driver": "raw", "file": _file(ROOT), "read-only": True},
-        {"node-name": "vdb", "driver": "qcow2", "file": _file(WRITABLE, discard="unmap"), "backing": blank}
-        | {"discard": "unmap", "detect-zeroes": "unmap"},
-        {"node-name": "vdc", "driver": "raw", "file": _file(BASELINE), "read-only": True},
+def layer_node(layer: str, path: str) -> dict[str, object]:
+    """The block node of one layer, without what is below it."""
+    reclaim = {"discard": "unmap", "detect-zeroes": "unmap"}
+    return {"driver": "qcow2", "node-name": layer, "file": _file(path, discard="unmap"), **reclaim}
+
+
+def _disks(layers: Sequence[str]) -> list[str]:
+    blank: dict[str, object] = {"driver": "raw", "file": _file(BLANK), "read-only": True}
+    writable = blank
+    for layer in layers:
+        folder = LIVE if layer == layers[-1] else FROZEN
+        writable = {**layer_node(layer, f"{folder}/{layer}"), "backing": writable}
+    nodes = [
+        {"driver": "raw", "node-name": "root", "file": _file(ROOT), "read-only": True},
+        writable,
+        {"driver": "raw", "node-name": "baseline", "file": _file(BASELINE), "read-only": True},
     ]
     argv = []
-    for node in nodes:
+    for name, node in zip(("vda", "vdb", "vdc"), nodes, strict=True):
         argv += ["-blockdev", json.dumps(node)]
-        argv += ["-device", f"virtio-blk-pci,id={node['node-name']}-device,drive={node['node-name']}"]
+        argv += ["-device", f"virtio-blk-pci,id={name},drive={node['node-name']}"]
     return argv
 
 
-def _file(path: str, **more: str) -> dict[str, str]:
+def _file(path: str, **more: str) -> dict[str, object]:
     return {"driver": "file", "filename": path, **more}

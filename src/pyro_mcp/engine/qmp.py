@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from pyro_mcp.errors import DeadlineExceeded, GuestFailed, GuestGone
 
 _LINE_LIMIT = 4 * 1024 * 1024
+_EVENTS_KEPT = 256
 
 
 class Monitor:
@@ -28,7 +30,7 @@ class Monitor:
         self._socket = connection
         self._end = time.monotonic() + deadline_seconds
         self._held = b""
-        self._events: list[dict[str, Any]] = []
+        self._events: deque[dict[str, Any]] = deque(maxlen=_EVENTS_KEPT)
 
     def execute(self, command: str, **arguments: Any) -> Any:
         """Run one command; its `return` value. Underscores in argument names become dashes."""
@@ -64,7 +66,7 @@ class Monitor:
             if "event" in message:
                 self._events.append(message)
             elif "error" in message:
-                raise GuestFailed(f"QEMU refused {command}: {message['error'].get('desc', 'no reason given')}")
+                raise GuestFailed(f"QEMU refused {command}: {_reason(message['error'])}")
             elif "return" in message:
                 return message["return"]
 
@@ -86,10 +88,17 @@ class Monitor:
             if len(self._held) > _LINE_LIMIT:
                 raise GuestFailed("QEMU's monitor sent a line of over 4 MiB")
         line, _, self._held = self._held.partition(b"\n")
-        message = json.loads(line)
-        if not isinstance(message, dict):
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError):
+            message = None
+        if not isinstance(message, dict) or not isinstance(message.get("data", {}), dict):
             raise GuestFailed("QEMU's monitor sent something that is not a message")
         return message
+
+
+def _reason(error: object) -> object:
+    return error.get("desc", "no reason given") if isinstance(error, dict) else error
 
 
 @contextmanager

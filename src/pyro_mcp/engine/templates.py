@@ -19,7 +19,7 @@ from typing import Any
 
 from pyro_mcp.engine import launch, qemu, wire
 from pyro_mcp.engine.cage import NOBODY, Bind, Limits, caged
-from pyro_mcp.engine.disks import WRITABLE_BYTES, BlankDisks, new_writable
+from pyro_mcp.engine.disks import WRITABLE_BYTES, BlankDisks, Layers
 from pyro_mcp.engine.guest import Command, connected
 from pyro_mcp.engine.qemu import Sockets, qemu_argv
 from pyro_mcp.engine.qmp import monitor
@@ -30,6 +30,7 @@ from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.host.tools import require_tool
 
 _FORMAT = 1
+_LAYER = "template"
 _BOOT_DEADLINE = {"kvm": 60.0, "tcg": 180.0}
 # Run once before saving, so that every clone finds them in its page cache.
 _WARM_UP = (["/bin/sh", "-c", "true"], ["true"], ["env"], ["cat", "/dev/null"], ["ls", "/"])
@@ -67,7 +68,8 @@ class Parts:
         """A name that changes when any ingredient does."""
         program = require_tool("qemu-system-x86_64")
         found = os.stat(program)
-        argv = qemu_argv(program, self.shape, self.accelerator, [0] * len(Sockets(Path()).all), booting=True)
+        fds = [0] * len(Sockets(Path()).all)
+        argv = qemu_argv(program, self.shape, self.accelerator, fds, [_LAYER], booting=True)
         ingredients = [
             _FORMAT, wire.VERSION, argv, [found.st_size, found.st_mtime_ns], _host_processor(self.accelerator),
             self.system.kernel_digest, self.system.root_digest, self.initramfs.parent.name, str(self.blank.ext4),
@@ -78,14 +80,15 @@ class Parts:
         """What a person would call the same template: its root file system and its shape."""
         return [self.system.root_digest, self.shape.vcpu_count, self.shape.mem_mib]
 
-    def binds(self, writable: Path, baseline: Path) -> list[Bind]:
+    def binds(self, layers: Layers, baseline: Path) -> list[Bind]:
         """The files a machine made of these parts sees in its cage, but for its memory."""
         return [
             Bind(self.system.vmlinuz, qemu.KERNEL),
             Bind(self.initramfs, qemu.INITRAMFS),
             Bind(self.system.root, qemu.ROOT),
             Bind(self.blank.ext4, qemu.BLANK),
-            Bind(writable, qemu.WRITABLE, writable=True),
+            Bind(layers.live, qemu.LIVE, writable=True),
+            Bind(layers.frozen, qemu.FROZEN),
             Bind(baseline, qemu.BASELINE),
         ]
 
@@ -161,15 +164,15 @@ def _sha256(path: Path) -> str:
 
 def _make(folder: Path, parts: Parts) -> None:
     started = time.monotonic()
-    writable = folder / "writable"
-    new_writable(parts.blank, writable)
+    layers = Layers(folder)
+    layers.arrange([_LAYER], parts.blank)
     ram = folder / "ram"
     with open(ram, "wb") as file:
         file.truncate(parts.shape.mem_mib * 1024 * 1024)
     console = folder / "console"
     console.touch()
-    give_away(writable, ram, console)
-    with _booted(folder, parts, ram, writable, console) as sockets:
+    _give_away(ram, console)
+    with _booted(folder, parts, ram, layers, console) as sockets:
         cold_boot_ms = _reach_agent(sockets, parts.accelerator, started)
         _save(sockets, folder / "state")
     for path in (ram, folder / "state"):
@@ -177,11 +180,11 @@ def _make(folder: Path, parts: Parts) -> None:
         path.chmod(0o444)
     made: dict[str, Any] = {"made_of": parts.described(), "cold_boot_ms": cold_boot_ms, "files": _facts(folder)}
     made["state_sha256"] = _sha256(folder / "state")
-    writable.unlink()
+    layers.keep_only(())
     (folder / "template.json").write_text(json.dumps(made))
 
 
-def give_away(*paths: Path) -> None:
+def _give_away(*paths: Path) -> None:
     """Let the caged QEMU write these files: as root we run it as nobody."""
     if os.getuid() == 0:
         for path in paths:
@@ -189,17 +192,17 @@ def give_away(*paths: Path) -> None:
 
 
 @contextmanager
-def _booted(folder: Path, parts: Parts, ram: Path, writable: Path, console: Path) -> Iterator[Sockets]:
+def _booted(folder: Path, parts: Parts, ram: Path, layers: Layers, console: Path) -> Iterator[Sockets]:
     """A machine booting from `parts`, ended with the block; its console is in any error that leaves the block."""
     sockets = Sockets(runtime_home() / folder.name.removeprefix("."))
     deadline = _BOOT_DEADLINE[parts.accelerator]
     limits = Limits(parts.shape.mem_mib, max(WRITABLE_BYTES, ram.stat().st_size), deadline + 30)
-    binds = [*parts.binds(writable, parts.blank.baseline)]
+    binds = [*parts.binds(layers, parts.blank.baseline)]
     binds += [Bind(ram, qemu.RAM, writable=True), Bind(console, "/console", writable=True)]
 
     def argv(fds: list[int]) -> list[str]:
         program = require_tool("qemu-system-x86_64")
-        words = qemu_argv(program, parts.shape, parts.accelerator, fds, booting=True, console="/console")
+        words = qemu_argv(program, parts.shape, parts.accelerator, fds, [_LAYER], booting=True, console="/console")
         return caged(words, binds, limits, kvm=parts.accelerator == "kvm")
 
     identity = launch.launch(argv, sockets, folder / "log")

@@ -68,6 +68,8 @@ class Tag(IntEnum):
     TEXT = 15
     SIGNALLED = 16
     TIMED_OUT = 17
+    TOOL = 18
+    GENERATION = 19
 
 
 @dataclass(frozen=True)

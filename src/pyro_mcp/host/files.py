@@ -33,8 +33,8 @@ def runtime_home() -> Path:
 
     A Unix socket's path holds at most 107 bytes, so this must be short.
     """
-    given = os.environ.get("XDG_RUNTIME_DIR")
-    if given:
+    given = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.path.isabs(given):
         return private_directory(Path(given) / _NAME)
     return private_directory(Path(f"/tmp/{_NAME}-{os.getuid()}"))
 

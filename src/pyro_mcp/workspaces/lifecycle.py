@@ -111,6 +111,7 @@ class Lifecycle:
         home = private_directory(self.folders.home(record.id))
         engine = self.engine_for(mode)
         self.store.move(record.id, Phase.STARTING, execution_mode=mode)
+        identity = None
         try:
             identity = engine.start(self._request(record, image, home), progress)
             return self.store.move(
@@ -121,7 +122,7 @@ class Lifecycle:
                 process_start_time=identity.start_time,
             )
         except BaseException as error:
-            self._clear(record.id, None)
+            self._clear(record.id, identity)
             self.store.move(record.id, Phase.FAILED, failure=str(error) or type(error).__name__)
             raise
 
@@ -175,7 +176,7 @@ class Lifecycle:
         if record.phase == Phase.RUNNING and record.identity and not self._engine(record).alive(record.identity):
             self._clear(record.id, record.identity)
             failure = "its time was over" if record.expired else "the virtual machine ended by itself"
-            return self.store.move(record.id, Phase.FAILED, failure=failure)
+            return self.store.move(record.id, Phase.FAILED, failure=failure, pid=None, process_start_time=None)
         if record.phase in UNDER_WAY and record.phase != Phase.DELETING:
             self._clear(record.id, record.identity)
             failure = f"the process that was {record.phase} it died"

@@ -1,0 +1,170 @@
+"""What our own machines cost. Every function returns figures; none decides whether they are good."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.figures import Figure, milliseconds
+from pyro_mcp import Pyro
+from pyro_mcp.host.files import cache_home
+from pyro_mcp.workspaces.vms import ExecOptions
+
+_CLONES = 12
+_STREAM_BYTES = 50_000_000
+_MB = 1_000_000
+
+
+class Bench:
+    """Machines of one environment, in a state folder of their own; the user's cache is read, and made warm."""
+
+    def __init__(self, environment: str, state: Path) -> None:
+        self.environment = environment
+        self.pyro = Pyro(state=state)
+        self.prepared = self.pyro.prepare(environment)
+
+    def create(self) -> str:
+        """A started machine's id."""
+        vm_id = self.pyro.create_vm(self.environment)["vm_id"]
+        self.pyro.start_vm(vm_id)
+        return vm_id
+
+    def run(self, vm_id: str, *argv: str, options: ExecOptions | None = None) -> None:
+        """Run a command that must succeed. By contract `exec_vm` takes the machine down, so this goes below it."""
+        done = self.pyro._vms.run(vm_id, argv, options or ExecOptions())
+        if done["exit_code"] != 0:
+            raise RuntimeError(f"{argv} ended with {done['exit_code']}: {done['stderr']}")
+
+    @contextmanager
+    def machine(self) -> Iterator[str]:
+        """A machine that has run its first command, deleted with the block."""
+        vm_id = self.create()
+        try:
+            self.run(vm_id, "true")
+            yield vm_id
+        finally:
+            self.pyro.delete_vm(vm_id)
+
+
+def cold_boot(environment: str, runs: int) -> Figure:
+    """The one real boot of the shape, to the agent's greeting, from a cache that holds everything but the template."""
+    samples = []
+    for _ in range(runs):
+        with tempfile.TemporaryDirectory(prefix="pyro-bench-") as folder:
+            cache = Path(folder, "cache")
+            cache.mkdir()
+            for name in ("environments", "kernels", "disks"):
+                (cache / name).symlink_to(cache_home() / name)
+            samples.append(Pyro(cache=cache, state=Path(folder, "state")).prepare(environment)["cold_boot_ms"])
+    return Figure("cold boot", "ms", samples)
+
+
+def life(bench: Bench, runs: int) -> list[Figure]:
+    """Create to the first command's result, a reset to the same, and delete."""
+    first, reset, delete = [], [], []
+    for _ in range(runs):
+        started = time.perf_counter()
+        vm_id = bench.create()
+        bench.run(vm_id, "true")
+        first.append((time.perf_counter() - started) * 1000)
+        started = time.perf_counter()
+        bench.pyro._vms.reset(vm_id, lambda *_: None)
+        bench.run(vm_id, "true")
+        reset.append((time.perf_counter() - started) * 1000)
+        delete.append(milliseconds(lambda vm_id=vm_id: bench.pyro.delete_vm(vm_id)))  # type: ignore[misc]
+    return [
+        Figure("create → first result", "ms", first, target=250),
+        Figure("reset → first result", "ms", reset, target=300),
+        Figure("delete", "ms", delete, target=100),
+    ]
+
+
+def exec_round_trip(bench: Bench, runs: int) -> Figure:
+    """`true` in a machine that has run it before."""
+    with bench.machine() as vm_id:
+        for _ in range(3):
+            bench.run(vm_id, "true")
+        samples = [milliseconds(lambda: bench.run(vm_id, "true")) for _ in range(runs)]
+    return Figure("exec 'true', round trip", "ms", samples, target=15)
+
+
+def at_once(bench: Bench, runs: int) -> Figure:
+    """Many machines created together, until the last has answered its first command."""
+
+    def create() -> str:
+        vm_id = bench.create()
+        bench.run(vm_id, "true")
+        return vm_id
+
+    samples = []
+    for _ in range(runs):
+        with ThreadPoolExecutor(_CLONES) as pool:
+            started = time.perf_counter()
+            machines = list(pool.map(lambda _: create(), range(_CLONES)))
+            samples.append(time.perf_counter() - started)
+            list(pool.map(bench.pyro.delete_vm, machines))
+    return Figure(f"{_CLONES} machines at once", "s", samples, target=2)
+
+
+def private_memory(bench: Bench, runs: int) -> Figure:
+    """What one more idle machine of 1 GiB takes: the pages of its processes that no other machine shares."""
+    samples = []
+    for _ in range(runs):
+        with bench.machine(), bench.machine() as vm_id:
+            leader = bench.pyro._lifecycle.store.get(vm_id).pid
+            assert leader is not None
+            samples.append(sum(map(_private_bytes, _group(leader))) / _MB)
+    return Figure("private memory, idle 1 GiB", "MB", samples, target=45)
+
+
+def throughput(bench: Bench, runs: int) -> list[Figure]:
+    """50 MB through a command's output, and through its input."""
+    sent, taken = [], []
+    discard = ExecOptions(output_cap=0, on_stdout=lambda _: None)
+    give = ExecOptions(stdin=bytes(_STREAM_BYTES))
+    megabytes = _STREAM_BYTES / _MB
+    with bench.machine() as vm_id:
+        for _ in range(runs):
+            out = milliseconds(lambda: bench.run(vm_id, "head", "-c", str(_STREAM_BYTES), "/dev/zero", options=discard))
+            into = milliseconds(lambda: bench.run(vm_id, "tail", "-c", "1", options=give))
+            sent.append(megabytes / (out / 1000))
+            taken.append(megabytes / (into / 1000))
+    return [
+        Figure("output of a command", "MB/s", sent, more_is_better=True),
+        Figure("input of a command", "MB/s", taken, more_is_better=True),
+    ]
+
+
+def whole_process(runs: int) -> Figure:
+    """`pyro --version`, from its start to its end."""
+    program = Path(sys.executable).with_name("pyro")
+
+    def version() -> None:
+        subprocess.run([program, "--version"], check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+
+    return Figure("pyro --version", "ms", [milliseconds(version) for _ in range(runs)], target=80)
+
+
+def _group(leader: int) -> list[int]:
+    """The processes of a machine: those in the process group that its first one leads."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                found += [int(entry.name)] if os.getpgid(int(entry.name)) == leader else []
+            except ProcessLookupError:
+                continue
+    return found
+
+
+def _private_bytes(pid: int) -> int:
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return sum(int(kib) * 1024 for kib in re.findall(r"^Private_(?:Clean|Dirty):\s+(\d+) kB", text, re.MULTILINE))

@@ -1,0 +1,102 @@
+"""Measure what SPEC.md promises about speed: a table, and JSON in build/bench.json.
+
+Medians on the machine at hand, with the smallest and largest sample; ratios come from the same run, so that they say
+something on a faster or slower machine too. Nothing fails for being slow: a missed target is shown as such.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import machines
+from benchmarks.docker import docker
+from benchmarks.figures import Figure, ratio, table
+from benchmarks.machines import Bench
+from pyro_mcp import __version__
+from pyro_mcp.errors import PyroError
+
+_TARGET = Path("build/bench.json")
+
+
+def main() -> int:
+    """Measure, print, write; the exit code is 0 unless something could not be measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few runs: to see that it works")
+    parser.add_argument("--environment", default="debian:12", help="default: debian:12")
+    parser.add_argument("--with-docker", action="store_true", help="start a docker daemon when none answers (root)")
+    arguments = parser.parse_args()
+    try:
+        report = _measure(arguments.environment, quick=arguments.quick, with_docker=arguments.with_docker)
+    except PyroError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return error.exit_code
+    _TARGET.parent.mkdir(exist_ok=True)
+    _TARGET.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    print(f"\nwritten to {_TARGET}")
+    return 0
+
+
+def _measure(environment: str, *, quick: bool, with_docker: bool) -> dict[str, object]:
+    few, some, many = (1, 3, 10) if quick else (3, 20, 50)
+    # Sockets are made below it, and their paths hold at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="pyro-bench-") as state:
+        _say("preparing")
+        bench = Bench(environment, Path(state))
+        host = _host(bench)
+        _say("cold boot")
+        cold = machines.cold_boot(environment, few)
+        _say("life of a machine")
+        life = machines.life(bench, some)
+        _say("exec")
+        execute = machines.exec_round_trip(bench, many)
+        _say("many at once, memory, throughput")
+        rest = [machines.at_once(bench, few), machines.private_memory(bench, few)]
+        rest += [machines.whole_process(some), *machines.throughput(bench, few)]
+        beside, why = _docker(environment, some, start=with_docker, create=life[0], execute=execute)
+    figures = [cold, *life, execute, *rest, ratio("create ÷ cold boot", life[0], cold, target=1 / 8), *beside]
+    print("\n".join(f"{name:12} {value}" for name, value in host.items()))
+    print(f"\n{table(figures)}")
+    if why:
+        print(f"\nnot beside docker: {why}")
+    return {"host": host, "figures": [figure.as_json() for figure in figures], "docker": why or "measured"}
+
+
+def _docker(environment: str, runs: int, *, start: bool, create: Figure, execute: Figure) -> tuple[list[Figure], str]:
+    """Docker's figures and ours divided by them, or none and why."""
+    with docker(start=start) as (daemon, why):
+        if daemon is None:
+            return [], why
+        _say("docker, with the same files")
+        run, inside = daemon.figures(environment, runs)
+    ratios = [
+        ratio("create ÷ docker run", create, run, target=1),
+        ratio("exec ÷ docker exec", execute, inside, target=1),
+    ]
+    return [run, inside, *ratios], ""
+
+
+def _host(bench: Bench) -> dict[str, str]:
+    report = bench.pyro.doctor()
+    cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
+    processor = next((line.split(":", 1)[1].strip() for line in cpuinfo if line.startswith("model name")), "unknown")
+    return {
+        "pyro": __version__,
+        "environment": f"{bench.prepared['environment']} {bench.prepared['environment_version']}",
+        "accelerator": f"{report['accelerator']} ({report['accelerator_reason']})",
+        "processor": f"{processor}, {os.cpu_count()} usable",
+        "kernel": platform.release(),
+    }
+
+
+def _say(what: str) -> None:
+    print(f"== {what}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

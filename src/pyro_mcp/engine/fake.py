@@ -1,0 +1,129 @@
+"""An engine without machines: what everything above an engine is tested with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from pyro_mcp.engine.accelerator import Accelerator
+from pyro_mcp.engine.guest import Capture, Command, Outcome, encode_exec
+from pyro_mcp.engine.launch import Identity
+from pyro_mcp.engine.machines import Preparation, Readiness, Start
+from pyro_mcp.engine.shape import Shape, System
+from pyro_mcp.errors import GuestGone
+from pyro_mcp.host.progress import Progress, silent
+
+# Above the highest number that the kernel gives to a process: PID_MAX_LIMIT in linux/threads.h.
+_FIRST_PID = 4 * 1024 * 1024 + 1
+
+Answer = Callable[[Command], Outcome]
+
+
+def outcome(exit_code: int = 0, stdout: bytes = b"", stderr: bytes = b"") -> Outcome:
+    """What a program that ended at once with this code and output comes to."""
+    return Outcome(exit_code, stdout, stderr, len(stdout), len(stderr), timed_out=False, signal=None, duration_ms=0.0)
+
+
+def succeed(_: Command) -> Outcome:
+    """The answer of `true` to every command."""
+    return outcome()
+
+
+class FakeMachines:
+    """Implements `Engine` in memory: `answer` decides how each command ends.
+
+    An error in `failures`, under the name of a method of `Engine` or `Session`, is raised by that method before it
+    does anything. `started`, `commands` and `ended` (sockets' folders) remember what was asked; `running` says what a
+    real engine would have running now.
+    """
+
+    execution_mode = "guest_virtio"
+
+    def __init__(self, answer: Answer = succeed) -> None:
+        self.answer = answer
+        self.failures: dict[str, Exception] = {}
+        self.started: list[Start] = []
+        self.commands: list[Command] = []
+        self.ended: list[Path] = []
+        self.running: dict[Path, Identity] = {}
+        self._warm: set[tuple[System, Shape]] = set()
+
+    def accelerator(self) -> Accelerator:
+        self.fail("accelerator")
+        return Accelerator("tcg", "nothing runs: this engine is a fake")
+
+    def readiness(self, system: System, shape: Shape) -> Readiness:
+        self.fail("readiness")
+        return "warm" if (system, shape) in self._warm else "cold"
+
+    def prepare(self, system: System, shape: Shape, progress: Progress = silent) -> Preparation:
+        self.fail("prepare")
+        reused = (system, shape) in self._warm
+        self._warm.add((system, shape))
+        return Preparation("tcg", 0.0, reused=reused)
+
+    def start(self, request: Start, progress: Progress = silent) -> Identity:
+        self.fail("start")
+        if request.system is not None:
+            self._warm.add((request.system, request.shape))
+        identity = Identity(_FIRST_PID + len(self.started), start_time=1)
+        self.started.append(request)
+        self.running[request.sockets] = identity
+        return identity
+
+    @contextmanager
+    def guest(self, sockets: Path) -> Iterator[FakeSession]:
+        self.fail("guest")
+        self.require_running(sockets)
+        yield FakeSession(self, sockets)
+
+    def alive(self, identity: Identity) -> bool:
+        self.fail("alive")
+        return identity in self.running.values()
+
+    def power_off(self, identity: Identity, sockets: Path) -> None:
+        self.fail("power_off")
+        self.end(identity, sockets)
+
+    def end(self, identity: Identity, sockets: Path) -> None:
+        self.fail("end")
+        if self.running.get(sockets) == identity:
+            del self.running[sockets]
+            self.ended.append(sockets)
+
+    def fail(self, step: str) -> None:
+        """Raise what `failures` holds for `step`, if anything."""
+        if step in self.failures:
+            raise self.failures[step]
+
+    def require_running(self, sockets: Path) -> None:
+        """Raise `GuestGone` unless the machine with these sockets runs."""
+        if sockets not in self.running:
+            raise GuestGone("the virtual machine is not running")
+
+
+class FakeSession:
+    """A connection to a machine that is not there."""
+
+    def __init__(self, machines: FakeMachines, sockets: Path) -> None:
+        self._machines = machines
+        self._sockets = sockets
+
+    def run(self, command: Command) -> Outcome:
+        """Refuse what a guest refuses; else ask `answer`, and treat its output as a guest's."""
+        self._machines.fail("run")
+        encode_exec(command)
+        self._machines.require_running(self._sockets)
+        self._machines.commands.append(command)
+        answered = self._machines.answer(command)
+        stdout = Capture(command.output_cap, command.on_stdout)
+        stderr = Capture(command.output_cap, command.on_stderr)
+        stdout.take(answered.stdout)
+        stderr.take(answered.stderr)
+        return replace(answered, stdout=stdout.kept(), stderr=stderr.kept())
+
+    def flush(self) -> None:
+        self._machines.fail("flush")
+        self._machines.require_running(self._sockets)

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pyro_mcp.engine.guest import Guest
+from tests.engine.ports import served
+from tests.guest.conftest import running, shipped
+
+__all__ = ["shipped"]
+
+
+@pytest.fixture
+def sockets(home: Path, shipped: Path) -> Iterator[Path]:
+    """The sockets' folder of a machine that is the real agent on this host, with two ports."""
+    with running(shipped, 2) as agent, served(home / "sockets", [port.socket for port in agent.connections]) as folder:
+        yield folder
+
+
+@pytest.fixture
+def guest(shipped: Path) -> Iterator[Guest]:
+    """A connection to the real agent on this host, without a port in between."""
+    with running(shipped, 1) as agent:
+        yield Guest(agent.connections[0].socket)

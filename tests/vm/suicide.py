@@ -1,0 +1,31 @@
+"""Dying, as by `kill -9`, at a chosen moment: the crash tests run this in processes of their own."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+from typing import Any
+
+
+def die_at(target: str, *, after: bool, count: int = 1) -> None:
+    """Arrange for this process to be killed before or after the `count`th call of `target`, "module:name.name"."""
+    module, _, path = target.partition(":")
+    owner: Any = importlib.import_module(module)
+    *parents, name = path.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    real = getattr(owner, name)
+    left = count
+
+    def deadly(*arguments: Any, **options: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left == 0 and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = real(*arguments, **options)
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, deadly)

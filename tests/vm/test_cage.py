@@ -1,0 +1,86 @@
+"""QEMU runs in a cage, seen from the host's side."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.vm.machine import Vm, processes_of
+
+NAMESPACES = ("mnt", "pid", "net", "ipc", "uts")
+
+# Only root may look into the processes of another user.
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="looks into the cage from outside: run the tests as root")
+
+
+@pytest.fixture
+def process(vm: Vm) -> Path:
+    """QEMU's folder in /proc."""
+    return Path("/proc", str(vm.qemu))
+
+
+def test_qemu_has_no_privilege_and_cannot_gain_any(process: Path) -> None:
+    status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines())
+
+    assert status["Uid"].split() == status["Gid"].split() == ["65534"] * 4
+    assert status["Groups"].strip() == ""
+    assert {status[f"Cap{name}"] for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}
+    assert status["NoNewPrivs"] == "1"
+    assert status["Seccomp"] == "2"
+
+
+@pytest.mark.parametrize("namespace", NAMESPACES)
+def test_qemu_shares_no_namespace_with_us(process: Path, namespace: str) -> None:
+    assert (process / "ns" / namespace).readlink() != Path("/proc/self/ns", namespace).readlink()
+
+
+def test_qemu_sees_only_its_own_files(process: Path) -> None:
+    mounts = {line.split()[4] for line in (process / "mountinfo").read_text().splitlines()}
+    its_own = {"/boot/vmlinuz", "/boot/initramfs", "/disks/root", "/disks/blank", "/disks/writable", "/disks/baseline"}
+    its_own |= {"/ram", "/readonly-ram.so", "/usr/bin/qemu-system-x86_64", "/usr/bin/setpriv", "/etc/ld.so.cache"}
+    libraries = {"/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/share/qemu", "/usr/share/seabios"}
+    devices = {mount for mount in mounts if mount == "/dev" or mount.startswith("/dev/")}
+
+    assert mounts - devices - libraries - {"/"} == its_own
+    assert not {path.name for path in (process / "root/dev").iterdir()} & {"mem", "vda", "sda", "vhost-net"}
+    assert [path for path in ("etc/passwd", "root", "home", "proc/1") if (process / "root" / path).exists()] == []
+
+
+def test_qemu_can_write_only_its_own_disk(process: Path) -> None:
+    lines = [line.split() for line in (process / "mountinfo").read_text().splitlines()]
+    writable = {words[4] for words in lines if "rw" in words[5].split(",") and not words[4].startswith("/dev")}
+
+    assert writable == {"/", "/disks/writable"}
+    assert (process / "root").stat().st_mode & 0o022 == 0
+
+
+def test_qemu_has_no_network_but_its_own_loopback(process: Path) -> None:
+    lines = (process / "net/dev").read_text().splitlines()[2:]
+
+    assert [line.split(":")[0].strip() for line in lines] == ["lo"]
+
+
+def test_qemu_is_told_nothing_of_our_environment(process: Path) -> None:
+    names = {entry.split(b"=")[0] for entry in (process / "environ").read_bytes().split(b"\0") if entry}
+
+    assert names <= {b"LD_PRELOAD", b"PWD"}
+
+
+def test_qemu_is_bounded_in_memory_and_file_size(process: Path) -> None:
+    lines = (process / "limits").read_text().splitlines()
+    limits = {line[:26].strip(): line[26:].split()[0] for line in lines}
+
+    assert int(limits["Max address space"]) <= 5 * 1024**3
+    assert int(limits["Max file size"]) <= 64 * 1024**3
+    assert limits["Max core file size"] == "0"
+    assert int(limits["Max open files"]) <= 1024
+
+
+def test_every_process_of_a_machine_is_in_one_group_that_ends_with_it(vm: Vm) -> None:
+    assert [name for _, name in processes_of(vm.identity.pid)] != []
+
+    vm.machines.end(vm.identity, vm.sockets)
+
+    assert list(processes_of(vm.identity.pid)) == []

@@ -1,0 +1,129 @@
+"""A template on disk is whole, made once, and made again when anything about it is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pyro_mcp.engine import Machines, Shape, System, find_processes
+from tests.vm.machine import running
+
+SMALL = Shape(mem_mib=192)
+
+
+@pytest.fixture(scope="module")
+def cache(warm_cache: Path) -> Iterator[Path]:
+    """A cache with templates of its own; what they are made of is shared."""
+    folder = Path(tempfile.mkdtemp(prefix="pyro-", dir="/tmp"))
+    for name in ("environments", "kernels"):
+        (folder / name).symlink_to(warm_cache / name)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def saved(cache: Path, home: Path, system: System) -> Path:
+    """The folder of a good template."""
+    Machines(cache).prepare(system, SMALL)
+    (folder,) = (cache / "templates").glob("[!.]*/")
+    return folder
+
+
+def flip_memory(folder: Path) -> None:
+    with os.fdopen(os.open(folder / "ram", os.O_RDWR), "r+b") as ram:
+        ram.seek(32 << 20)
+        ram.write(os.urandom(4096))
+
+
+def shorten_state(folder: Path) -> None:
+    os.truncate(folder / "state", 1000)
+
+
+def garble_state_unseen(folder: Path) -> None:
+    before = (folder / "state").stat()
+    (folder / "state").write_bytes(os.urandom(before.st_size))
+    os.utime(folder / "state", ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def remove_memory(folder: Path) -> None:
+    (folder / "ram").unlink()
+
+
+def garble_description(folder: Path) -> None:
+    (folder / "template.json").write_text("[1, 2")
+
+
+@pytest.mark.parametrize(
+    "damage", [flip_memory, shorten_state, garble_state_unseen, remove_memory, garble_description]
+)
+def test_a_damaged_template_is_noticed_and_made_anew(
+    cache: Path, saved: Path, system: System, home: Path, damage: Callable[[Path], None]
+) -> None:
+    machines = Machines(cache)
+    assert machines.readiness(system, SMALL) == "warm"
+    for path in saved.iterdir():
+        path.chmod(0o600)
+
+    damage(saved)
+
+    assert machines.readiness(system, SMALL) != "warm"
+    with running(machines, system, home, shape=SMALL) as vm:
+        assert vm.sh("echo good") == "good\n"
+    assert machines.readiness(system, SMALL) == "warm"
+
+
+def test_damage_that_only_a_resume_can_show_costs_one_more_boot(
+    cache: Path, saved: Path, system: System, home: Path
+) -> None:
+    state = saved / "state"
+    state.chmod(0o600)
+    state.write_bytes(os.urandom(5000))
+    described = json.loads((saved / "template.json").read_text())
+    found = state.stat()
+    described["files"]["state"] = [found.st_size, found.st_mtime_ns]
+    described["state_sha256"] = hashlib.sha256(state.read_bytes()).hexdigest()
+    (saved / "template.json").write_text(json.dumps(described))
+    machines = Machines(cache)
+    assert machines.readiness(system, SMALL) == "warm"
+
+    with running(machines, system, home, shape=SMALL) as vm:
+        assert vm.sh("echo good") == "good\n"
+
+
+def test_two_processes_that_want_the_same_template_make_it_once(cache: Path, saved: Path, system: System) -> None:
+    shutil.rmtree(saved)
+    both = [preparing(cache) for _ in range(2)]
+
+    assert sorted(one.communicate(timeout=120)[0] for one in both) == ["made\n", "reused\n"]
+
+
+def test_a_maker_that_is_killed_leaves_nothing_that_looks_complete(
+    cache: Path, saved: Path, system: System, home: Path
+) -> None:
+    shutil.rmtree(saved)
+    maker = preparing(cache, die_after="pyro_mcp.engine.templates:_save")
+    maker.communicate(timeout=120)
+    assert maker.returncode == -9
+    machines = Machines(cache)
+    assert machines.readiness(system, SMALL) == "cold"
+
+    assert machines.prepare(system, SMALL).reused is False
+
+    assert find_processes(str(cache)) == []
+    assert [path.name for path in (cache / "templates").iterdir() if path.name.startswith(".")] == []
+    assert list((home / "run/pyro-mcp").iterdir()) == []
+
+
+def preparing(cache: Path, die_after: str = "") -> subprocess.Popen[str]:
+    """Another process that prepares the same template and says how it went."""
+    command = [sys.executable, "-m", "tests.vm.preparer", str(cache), str(SMALL.mem_mib), die_after]
+    return subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True)
