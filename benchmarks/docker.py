@@ -66,11 +66,11 @@ class Docker:
         self.load(environment)
         try:
             self("run", "--rm", *_ALONE, _IMAGE, "true")
-            run = [milliseconds(lambda: self("run", "--rm", *_ALONE, _IMAGE, "true")) for _ in range(runs)]
+            run = [milliseconds(self, "run", "--rm", *_ALONE, _IMAGE, "true") for _ in range(runs)]
             container = self("run", "--detach", "--rm", *_ALONE, _IMAGE, "sleep", "600")
             try:
                 self("exec", container, "true")
-                execute = [milliseconds(lambda: self("exec", container, "true")) for _ in range(runs)]
+                execute = [milliseconds(self, "exec", container, "true") for _ in range(runs)]
             finally:
                 self("kill", container)
         finally:

@@ -79,7 +79,7 @@ def life(bench: Bench, runs: int) -> list[Figure]:
         bench.pyro._vms.reset(vm_id, lambda *_: None)
         bench.run(vm_id, "true")
         reset.append((time.perf_counter() - started) * 1000)
-        delete.append(milliseconds(lambda vm_id=vm_id: bench.pyro.delete_vm(vm_id)))  # type: ignore[misc]
+        delete.append(milliseconds(bench.pyro.delete_vm, vm_id))
     return [
         Figure("create → first result", "ms", first, target=250),
         Figure("reset → first result", "ms", reset, target=300),
@@ -92,7 +92,7 @@ def exec_round_trip(bench: Bench, runs: int) -> Figure:
     with bench.machine() as vm_id:
         for _ in range(3):
             bench.run(vm_id, "true")
-        samples = [milliseconds(lambda: bench.run(vm_id, "true")) for _ in range(runs)]
+        samples = [milliseconds(bench.run, vm_id, "true") for _ in range(runs)]
     return Figure("exec 'true', round trip", "ms", samples, target=15)
 
 

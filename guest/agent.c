@@ -305,6 +305,7 @@ struct launch {
     char **argv, **env;
     const char *folder;
     int files[3];
+    bool is_tool;       /* ours: it runs where the agent does, outside the commands' root */
 };
 
 /* Written by the child, read by the parent: they share memory until the program runs. Always volatile: to the
@@ -362,7 +363,7 @@ static noreturn void become(const struct launch *launch, volatile struct refusal
     for (int fd = 0; fd < 3; fd++)
         if (dup2(launch->files[fd], fd) < 0)
             goto refused;
-    if (agent.command_namespace >= 0 && setns(agent.command_namespace, CLONE_NEWNS) < 0)
+    if (!launch->is_tool && agent.command_namespace >= 0 && setns(agent.command_namespace, CLONE_NEWNS) < 0)
         goto refused;
     refusal->step = ENTERING_FOLDER;
     if (chdir(launch->folder) < 0)
@@ -532,6 +533,7 @@ static void start_command(struct port *port, const struct frame *frame) {
     bool with_input = find_number(frame, TAG_STDIN) == 1;
     char **strings = calloc(2 * most, sizeof *strings);
     struct launch launch = { .argv = strings, .env = strings + most, .folder = "/" };
+    launch.is_tool = find_number(frame, TAG_TOOL) == 1;
     if (!strings)
         answer_error(port, ENOMEM, "no memory for the command's arguments");
     else if (timeout_ms > INT32_MAX * UINT64_C(1000))

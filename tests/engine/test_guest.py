@@ -154,9 +154,7 @@ def test_arguments_are_bytes(guest: Guest) -> None:
         (command("true", cwd="/nowhere"), "No such file"),
     ],
 )
-def test_what_no_program_can_be_given_is_refused_and_the_connection_stays(
-    guest: Guest, bad: Command, why: str
-) -> None:
+def test_what_no_program_can_be_given_is_refused_and_the_connection_stays(guest: Guest, bad: Command, why: str) -> None:
     with pytest.raises(InvalidRequest, match=why):
         guest.run(bad)
     assert guest.run(command("true")).exit_code == 0
@@ -164,7 +162,7 @@ def test_what_no_program_can_be_given_is_refused_and_the_connection_stays(
 
 def test_requests_that_only_a_machine_can_serve_are_refused_clearly(guest: Guest) -> None:
     with pytest.raises(GuestFailed, match="refused"):
-        guest.setup(hostname="x", files={"/../x": (0o644, b"")})
+        guest.setup(hostname="x", files={"/etc/x": (0o644, b"")})
 
 
 def test_two_clients_share_a_machine(sockets: Path) -> None:
@@ -209,7 +207,7 @@ with connected(Path(sys.argv[1])) as guest:
 
 @pytest.mark.parametrize("sent", [1, 5, 300_000])
 def test_a_client_killed_in_mid_frame_frees_its_slot_and_the_next_one_is_understood(sockets: Path, sent: int) -> None:
-    argv = [sys.executable, "-c", _DYING_CLIENT, sockets, str(sent)]
+    argv: list[str | Path] = [sys.executable, "-c", _DYING_CLIENT, sockets, str(sent)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
         assert client.stdout is not None
         assert client.stdout.readline() == b"half sent\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -34,7 +35,7 @@ pieces = st.lists(
 def cut(data: bytes, at: Iterable[int]) -> list[bytes]:
     """`data` in pieces that end at the places `at`."""
     places = [0, *sorted(place % (len(data) + 1) for place in at), len(data)]
-    return [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(places)]
 
 
 @given(frames, st.lists(st.integers(0, 10_000), max_size=8))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-_MADE_BY_TOOLS = {".git", ".venv", "build", "dist", "__pycache__"}
+_MADE_BY_TOOLS = {".git", ".hypothesis", ".venv", "build", "dist", "__pycache__"}
 
 
 def files(root: Path = ROOT) -> Iterator[Path]:

@@ -18,7 +18,7 @@ ADRS = sorted((ROOT / "adrs").glob("[0-9]*.md"))
 def named_targets(text: str) -> set[str]:
     """The make targets that a document tells the reader to run: `make X` as code."""
     code = re.findall(r"```.*?```|`[^`\n]+`", text, re.DOTALL)
-    return {target for part in code for target in re.findall(r"\bmake ([a-z][a-z-]*)", part)}
+    return {target for part in code for target in re.findall(r"^[`\s]*make ([a-z][a-z-]*)", part, re.MULTILINE)}
 
 
 def linked_files(text: str) -> set[str]:

@@ -38,8 +38,8 @@ def test_qemu_shares_no_namespace_with_us(process: Path, namespace: str) -> None
 
 def test_qemu_sees_only_its_own_files(process: Path) -> None:
     mounts = {line.split()[4] for line in (process / "mountinfo").read_text().splitlines()}
-    its_own = {"/boot/vmlinuz", "/boot/initramfs", "/disks/root", "/disks/blank", "/disks/writable", "/disks/baseline"}
-    its_own |= {"/ram", "/readonly-ram.so", "/usr/bin/qemu-system-x86_64", "/usr/bin/setpriv", "/etc/ld.so.cache"}
+    its_own = {"/boot/vmlinuz", "/boot/initramfs", "/disks/root", "/disks/blank", "/disks/baseline"}
+    its_own |= {"/live", "/frozen", "/ram", "/readonly-ram.so", "/usr/bin/qemu-system-x86_64", "/usr/bin/setpriv", "/etc/ld.so.cache"}
     libraries = {"/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/share/qemu", "/usr/share/seabios"}
     devices = {mount for mount in mounts if mount == "/dev" or mount.startswith("/dev/")}
 
@@ -52,7 +52,7 @@ def test_qemu_can_write_only_its_own_disk(process: Path) -> None:
     lines = [line.split() for line in (process / "mountinfo").read_text().splitlines()]
     writable = {words[4] for words in lines if "rw" in words[5].split(",") and not words[4].startswith("/dev")}
 
-    assert writable == {"/", "/disks/writable"}
+    assert writable == {"/", "/live"}
     assert (process / "root").stat().st_mode & 0o022 == 0
 
 

@@ -6,7 +6,7 @@ import argparse
 
 import pyro_mcp
 from pyro_mcp.cli.options import Verbs, verb
-from pyro_mcp.cli.render import print_json
+from pyro_mcp.cli.render import paragraph, print_json
 from pyro_mcp.errors import HostNotReady
 
 
@@ -26,7 +26,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
         print(f"{'ok  ' if check['ok'] else 'MISS'}  {check['name']:19} {check['detail']}")
         if check["hint"]:
             print(f"      {'':19} {check['hint']}")
-    print(f"\naccelerator: {report['accelerator']} ({report['accelerator_reason']})")
+    print()
+    print(paragraph(f"accelerator: {report['accelerator']} ({report['accelerator_reason']})"))
     if report["environment"]:
         found = report["environment"]
         print(f"{found['environment']}: {found['readiness']}{'; ' if found['hint'] else ''}{found['hint']}")

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from typing import TypeAlias
 
+from pyro_mcp.errors import InvalidRequest
+
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argparse has no public name for it
 
 
@@ -23,3 +25,29 @@ def verb(
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(act=act)
     return parser
+
+
+def id_argument(parser: argparse.ArgumentParser) -> None:
+    """The workspace that a verb is about."""
+    parser.add_argument("workspace_id", metavar="WORKSPACE_ID", help="as 'pyro workspace list' shows it")
+
+
+def machine_options(parser: argparse.ArgumentParser, *, ttl_seconds: float) -> None:
+    """The shape of a machine and how long it may live."""
+    parser.add_argument("--vcpu-count", type=int, default=1, metavar="N", help="virtual processors (default 1)")
+    parser.add_argument("--mem-mib", type=int, default=1024, metavar="N", help="memory in MiB (default 1024)")
+    parser.add_argument(
+        "--ttl-seconds",
+        type=float,
+        default=ttl_seconds,
+        metavar="S",
+        help=f"it is gone after this time in any case (default {ttl_seconds:g})",
+    )
+
+
+def labels(given: list[str]) -> dict[str, str]:
+    """`KEY=VALUE` words as a dictionary; raises `InvalidRequest` for one without `=`."""
+    for word in given:
+        if "=" not in word:
+            raise InvalidRequest(f"the label {word!r} has no value", hint="write it as --label KEY=VALUE")
+    return dict(word.split("=", 1) for word in given)

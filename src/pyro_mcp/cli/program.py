@@ -16,16 +16,18 @@ from pyro_mcp.errors import PyroError
 
 _EXAMPLES = """\
 examples:
-  pyro doctor                                     what this host has, lacks, and how to mend it
-  pyro prepare debian:12                          build the environment and make it warm
-  pyro run debian:12 -- git --version             one command in a fresh virtual machine
-  tar c . | pyro run debian:12 -- tar tv          a pipe goes in and out as it would on the host
+  pyro doctor                             what this host has and lacks
+  pyro prepare debian:12                  build the environment and make it warm
+  pyro run debian:12 -- git --version     one command in a fresh virtual machine
+  tar c . | pyro run debian:12 -- tar tv  a pipe goes in and out as on the host
 
 exit codes:
-  0 done   2 wrong usage   3 no such thing   4 not in that state, or busy   5 the host lacks something
-  6 a host program failed   7 an environment could not be made   8 the guest failed   9 out of time
+  0 done   2 wrong usage   3 no such thing   4 not in that state, or busy
+  5 the host lacks something   6 a host program failed
+  7 an environment could not be made   8 the guest failed   9 out of time
   10 a disk is full   130 interrupted
-  'pyro run' returns the command's own code, 124 when its time was over, 125 when pyro itself failed
+  'pyro run' returns the command's own code, 124 when its time was over,
+  125 when pyro itself failed
 """
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pyro_mcp.engine.accelerator import Accelerator
+from pyro_mcp.engine.disks import Layers, make_baseline
 from pyro_mcp.engine.engine import Engine, Session
 from pyro_mcp.engine.fake import FakeMachines
+from pyro_mcp.engine.freeze import TOOL
 from pyro_mcp.engine.guest import OUTPUT_CAP, Command, Outcome, OutputSink
 from pyro_mcp.engine.host_compat import HostCompat
 from pyro_mcp.engine.launch import Identity, find_processes
@@ -14,12 +16,14 @@ from pyro_mcp.engine.shape import BOOT_MODULES, Shape, System
 __all__ = [
     "BOOT_MODULES",
     "OUTPUT_CAP",
+    "TOOL",
     "Accelerator",
     "Command",
     "Engine",
     "FakeMachines",
     "HostCompat",
     "Identity",
+    "Layers",
     "Machines",
     "Outcome",
     "OutputSink",
@@ -30,4 +34,5 @@ __all__ = [
     "Start",
     "System",
     "find_processes",
+    "make_baseline",
 ]

@@ -1,8 +1,9 @@
-"""The machine's three disks, of which only the second is ever written.
+"""The machine's disks.
 
 vda  the environment's root file system, one read-only image for every machine
 vdb  all that a machine writes: qcow2 layers on a shared blank ext4 image, of which only the top is written
 vdc  the baseline of /workspace, an EROFS image that is never written
+vdd  nothing; but in a machine that exports another's disk, the file that is made
 
 Sizes are fixed, because the warm template has seen them.
 """
@@ -17,15 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyro_mcp.engine.cage import NOBODY
+from pyro_mcp.engine.qemu import DISK_BYTES
 from pyro_mcp.errors import GuestFailed
 from pyro_mcp.host.files import locked, published
 from pyro_mcp.host.process import run
 
-WRITABLE_BYTES = 16 * 1024**3
-"""Capacity of vdb: what a machine can write in all."""
 BASELINE_BYTES = 64 * 1024**3
 """Apparent size of vdc; the file is sparse."""
-_VERSION = "1"
+_VERSION = "2"
 # Fixed, so that the same tools build the same image: it has no secrets and is shared by all.
 _UUID = "7079726f-0000-4000-8000-626c616e6b21"
 
@@ -53,17 +53,22 @@ def blank_disks(cache: Path) -> BlankDisks:
 
 
 def _make(folder: Path) -> None:
-    ext4 = folder / "blank.ext4"
-    _sparse(ext4, WRITABLE_BYTES)
-    # Everything initialised now: otherwise each guest would write its own inode tables in the background.
-    features = "lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0"
-    run(["mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-U", _UUID, "-E", features, ext4], deadline_seconds=120)
+    make_ext4(folder / "blank.ext4")
     qcow2 = folder / "blank.qcow2"
-    run(["qemu-img", "create", "-q", "-f", "qcow2", qcow2, str(WRITABLE_BYTES)], deadline_seconds=60)
+    run(["qemu-img", "create", "-q", "-f", "qcow2", qcow2, str(DISK_BYTES)], deadline_seconds=60)
     with tempfile.TemporaryDirectory() as empty:
         make_baseline(Path(empty), folder / "blank.erofs")
     for path in folder.iterdir():
         path.chmod(0o444)
+
+
+def make_ext4(image: Path) -> None:
+    """An empty ext4 file system of the fixed capacity, as a sparse file."""
+    _sparse(image, DISK_BYTES)
+    # Everything initialised now: otherwise each guest would write its own inode tables in the background.
+    features = "lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0"
+    make = ["mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-J", "size=32", "-U", _UUID, "-E", features]
+    run([*make, image], deadline_seconds=120)
 
 
 def make_baseline(tree: Path, image: Path) -> None:
@@ -73,11 +78,17 @@ def make_baseline(tree: Path, image: Path) -> None:
 
 
 def new_layer(blank: BlankDisks, target: Path) -> None:
-    """An empty layer at `target`, for the caged QEMU to write: as root we run it as nobody."""
+    """An empty layer at `target`, for the caged QEMU to write."""
     shutil.copyfile(blank.qcow2, target)
     target.chmod(0o600)
+    give_away(target)
+
+
+def give_away(*paths: Path) -> None:
+    """Let the caged QEMU write these files: as root we run it as nobody."""
     if os.getuid() == 0:
-        os.chown(target, NOBODY, NOBODY)
+        for path in paths:
+            os.chown(path, NOBODY, NOBODY)
 
 
 class Layers:

@@ -79,6 +79,13 @@ class FakeMachines:
         self.require_running(sockets)
         yield FakeSession(self, sockets)
 
+    def make_layer(self, home: Path, name: str) -> None:
+        self.fail("make_layer")
+
+    def use_layer(self, sockets: Path, name: str) -> None:
+        self.fail("use_layer")
+        self.require_running(sockets)
+
     def alive(self, identity: Identity) -> bool:
         self.fail("alive")
         return identity in self.running.values()

@@ -33,7 +33,8 @@ class Command:
     """A program to run in the guest, or on the host where no guest can run.
 
     `argv` and `environ` may hold any bytes but NUL (as `os.fsencode` gives them); `cwd` is a guest path;
-    `timeout_seconds` bounds the run (0: no bound); `stdin` is given whole or as an open binary file.
+    `timeout_seconds` bounds the run (0: no bound); `stdin` is given whole or as an open binary file. A `tool` is one of
+    our own programs, run outside the root that commands see.
     """
 
     argv: Sequence[str | bytes]
@@ -44,6 +45,7 @@ class Command:
     output_cap: int = OUTPUT_CAP
     on_stdout: OutputSink | None = None
     on_stderr: OutputSink | None = None
+    tool: bool = False
 
 
 @dataclass(frozen=True)
@@ -287,7 +289,7 @@ def encode_exec(command: Command) -> bytes:
     fields += [(Tag.ENV, variable) for variable in variables]
     # Rounded up: 0 would be no limit at all.
     fields += [(Tag.CWD, cwd), (Tag.TIMEOUT_MS, math.ceil(command.timeout_seconds * 1000))]
-    fields += [(Tag.STDIN, int(command.stdin is not None))]
+    fields += [(Tag.STDIN, int(command.stdin is not None)), (Tag.TOOL, int(command.tool))]
     try:
         return wire.encode_fields(Type.EXEC, fields)
     except ValueError as error:

@@ -26,7 +26,7 @@ from pyro_mcp.engine.guest import Capture, Command, Outcome, encode_exec
 from pyro_mcp.engine.launch import Identity
 from pyro_mcp.engine.machines import Preparation, Readiness, Start
 from pyro_mcp.engine.shape import Shape, System
-from pyro_mcp.errors import DeadlineExceeded, GuestGone, HostNotReady, InvalidRequest, PyroError
+from pyro_mcp.errors import Conflict, DeadlineExceeded, GuestGone, HostNotReady, InvalidRequest, PyroError
 from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.process import child_environment
 from pyro_mcp.host.progress import Progress, silent
@@ -69,6 +69,12 @@ class HostCompat:
         if not link.exists():
             raise GuestGone("this host_compat machine has ended")
         yield HostSession(link.resolve())
+
+    def make_layer(self, home: Path, name: str) -> None:
+        raise Conflict("a host_compat machine has no disk that could be frozen")
+
+    def use_layer(self, sockets: Path, name: str) -> None:
+        raise Conflict("a host_compat machine has no disk that could be frozen")
 
     def alive(self, identity: Identity) -> bool:
         return identity == _NO_PROCESS

@@ -64,7 +64,8 @@ def find_processes(argument: str) -> list[Identity]:
             continue
         with suppress(OSError):
             words = Path(entry.path, "cmdline").read_bytes().split(b"\0")
-            leads = os.path.basename(words[0]) == b"timeout"
+            # Until its child has called exec, that one has the same command line.
+            leads = os.path.basename(words[0]) == b"timeout" and os.getpgid(int(entry.name)) == int(entry.name)
             if leads and any(word.startswith(os.fsencode(argument) + b"/") for word in words):
                 identity = identify(int(entry.name))
                 found += [identity] if identity else []
@@ -117,8 +118,9 @@ def end(identity: Identity, sockets: Sockets) -> None:
         if alive(identity):
             with suppress(ProcessLookupError):
                 os.killpg(identity.pid, signal.SIGKILL)
-        if watching:
-            _wait_closed(witness)
+        # The last process closes the witness a moment before it has ended.
+        if not ((not watching or _closed(witness, _END_DEADLINE)) and _exited(identity, _END_DEADLINE)):
+            raise DeadlineExceeded(f"a virtual machine did not die within {_END_DEADLINE:g} s of being killed")
     found = _stat(identity.pid)
     if found is not None and found[1] == identity.start_time:  # its zombie, not another child of ours
         with suppress(ChildProcessError):
@@ -128,12 +130,11 @@ def end(identity: Identity, sockets: Sockets) -> None:
 
 def ended(identity: Identity, sockets: Sockets, *, deadline_seconds: float) -> bool:
     """Wait for a machine to end by itself; whether it did."""
+    end_time = time.monotonic() + deadline_seconds
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as witness:
-        if _watch(witness, sockets):
-            poll = select.poll()
-            poll.register(witness, select.POLLHUP)
-            poll.poll(deadline_seconds * 1000)
-    return not alive(identity)
+        if _watch(witness, sockets) and not _closed(witness, deadline_seconds):
+            return False
+    return _exited(identity, max(0.0, end_time - time.monotonic()))
 
 
 def _watch(witness: socket.socket, sockets: Sockets) -> bool:
@@ -145,15 +146,24 @@ def _watch(witness: socket.socket, sockets: Sockets) -> bool:
     return True
 
 
-def _wait_closed(witness: socket.socket) -> None:
+def _closed(witness: socket.socket, deadline_seconds: float) -> bool:
     """Wait until the last process is gone: then the kernel closes the other side."""
-    end_time = time.monotonic() + _END_DEADLINE
-    witness.settimeout(_END_DEADLINE)
+    return _ready(witness.fileno(), deadline_seconds)
+
+
+def _exited(identity: Identity, deadline_seconds: float) -> bool:
+    """Wait until that very process has ended; its zombie may be left."""
     try:
-        witness.recv(1)
-    except ConnectionResetError:
-        return
-    except TimeoutError:
-        pass
-    if time.monotonic() >= end_time:
-        raise DeadlineExceeded(f"a virtual machine did not die within {_END_DEADLINE:g} s of being killed")
+        watched = os.pidfd_open(identity.pid)
+    except OSError:  # there is no such process, or no such number
+        return True
+    try:
+        return not alive(identity) or _ready(watched, deadline_seconds)
+    finally:
+        os.close(watched)
+
+
+def _ready(fd: int, deadline_seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)  # as ever with poll, a hang-up counts too
+    return bool(poll.poll(deadline_seconds * 1000))

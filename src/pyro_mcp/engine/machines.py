@@ -12,12 +12,13 @@ from typing import Literal
 from pyro_mcp.engine import launch, qemu
 from pyro_mcp.engine.accelerator import Accelerator, accelerator, remember
 from pyro_mcp.engine.cage import Bind, Limits, caged
-from pyro_mcp.engine.disks import WRITABLE_BYTES, Layers, blank_disks
+from pyro_mcp.engine.disks import Layers, blank_disks, give_away
+from pyro_mcp.engine.freeze import while_frozen
 from pyro_mcp.engine.guest import Guest, connected
 from pyro_mcp.engine.initramfs import initramfs
 from pyro_mcp.engine.launch import Identity
-from pyro_mcp.engine.qemu import Sockets, qemu_argv
-from pyro_mcp.engine.qmp import monitor
+from pyro_mcp.engine.qemu import Sockets, layer_node, qemu_argv
+from pyro_mcp.engine.qmp import Monitor, monitor
 from pyro_mcp.engine.shape import Shape, System
 from pyro_mcp.engine.templates import Parts, Template, Templates
 from pyro_mcp.errors import DeadlineExceeded, GuestFailed, InvalidRequest, PyroError
@@ -36,8 +37,9 @@ class Start:
     `home` holds its log and the layers of its disk and must exist; `layers` names them, lowest first, and a top layer
     that is not there is made empty. `sockets` is where its sockets will be. `lifetime_seconds` is when it is killed in
     any case. A new `generation` starts with / as the environment has it. `files` (guest path → mode, content) are
-    written before the first command. `baseline` is an EROFS image for /workspace, None for an empty one. Only an
-    engine without a guest does without a `system`.
+    written before the first command. `baseline` is an EROFS image for /workspace, None for an empty one. `output`
+    is a host file of `DISK_BYTES` that the machine may write as its fourth disk. Only an engine without a guest does
+    without a `system`.
     """
 
     system: System | None
@@ -50,6 +52,7 @@ class Start:
     generation: int = 0
     files: Mapping[str, tuple[int, bytes]] = field(default_factory=dict)
     baseline: Path | None = None
+    output: Path | None = None
 
 
 Readiness = Literal["warm", "cold", "stale"]
@@ -118,6 +121,20 @@ class Machines:
         """Kill the machine and wait until nothing of it is left; twice is a no-op."""
         launch.end(identity, Sockets(sockets))
 
+    def make_layer(self, home: Path, name: str) -> None:
+        """An empty layer in the machine's home."""
+        Layers(home).add(name, blank_disks(self._cache))
+
+    def use_layer(self, sockets: Path, name: str) -> None:
+        """Freeze what a running machine's disk holds now: from here on it writes to the layer `name`.
+
+        The guest's file system is flushed and stands still for the moment of the change (some 10 ms).
+        """
+        with self.guest(sockets) as guest, monitor(Sockets(sockets).monitor, deadline_seconds=60) as qmp:
+            top = _top_layer(qmp)
+            qmp.execute("blockdev-add", **layer_node(name, f"{qemu.LIVE}/{name}"), backing=None)
+            while_frozen(guest, lambda: qmp.execute("blockdev-snapshot", node=top, overlay=name))
+
     def power_off(self, identity: Identity, sockets: Path) -> None:
         """Let the machine flush its disks and end; kills it when it does not within 15 s."""
         try:
@@ -152,11 +169,17 @@ class Machines:
         layers.arrange(request.layers, parts.blank)
         binds = parts.binds(layers, request.baseline or parts.blank.baseline)
         binds += [Bind(template.ram, qemu.RAM), Bind(_READONLY_RAM, qemu.READONLY_RAM)]
-        limits = Limits(request.shape.mem_mib, 2 * WRITABLE_BYTES, request.lifetime_seconds)
+        if request.output is not None:
+            give_away(request.output)
+            binds.append(Bind(request.output, qemu.OUTPUT, writable=True))
+        limits = Limits(request.shape.mem_mib, 2 * qemu.DISK_BYTES, request.lifetime_seconds)
 
         def argv(fds: list[int]) -> list[str]:
             program = require_tool("qemu-system-x86_64")
-            words = qemu_argv(program, request.shape, template.accelerator, fds, request.layers, booting=False)
+            output = request.output is not None
+            words = qemu_argv(
+                program, request.shape, template.accelerator, fds, request.layers, booting=False, output=output
+            )
             return caged(words, binds, limits, kvm=template.accelerator == "kvm", preload=qemu.READONLY_RAM)
 
         sockets = Sockets(request.sockets)
@@ -172,6 +195,13 @@ class Machines:
                 raise type(error)(f"{error.message}\nQEMU said: {said[-2000:]}", hint=error.hint) from error
             raise
         return identity
+
+
+def _top_layer(qmp: Monitor) -> str:
+    for device in qmp.execute("query-block"):
+        if "/vdb/" in device.get("qdev", ""):
+            return str(device["inserted"]["node-name"])
+    raise GuestFailed("QEMU does not know the machine's writable disk")
 
 
 def _resume(template: Template, sockets: Sockets) -> None:

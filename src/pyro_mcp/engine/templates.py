@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from pyro_mcp.engine import launch, qemu, wire
-from pyro_mcp.engine.cage import NOBODY, Bind, Limits, caged
-from pyro_mcp.engine.disks import WRITABLE_BYTES, BlankDisks, Layers
+from pyro_mcp.engine.cage import Bind, Limits, caged
+from pyro_mcp.engine.disks import BlankDisks, Layers, give_away
 from pyro_mcp.engine.guest import Command, connected
 from pyro_mcp.engine.qemu import Sockets, qemu_argv
 from pyro_mcp.engine.qmp import monitor
 from pyro_mcp.engine.shape import Shape, System
 from pyro_mcp.errors import GuestFailed, InvalidRequest, PyroError
-from pyro_mcp.host.files import locked, published, runtime_home, sweep_scratch
+from pyro_mcp.host.files import abandoned_scratch, locked, published, runtime_home
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.host.tools import require_tool
 
@@ -115,7 +115,7 @@ class Templates:
         with locked(folder.with_suffix(".lock"), deadline_seconds=300, what="the template being made"):
             if (found := _load(folder, parts)) is not None:
                 return found, False
-            sweep_scratch(self._folder)
+            _sweep(self._folder)
             progress(f"booting {parts.shape.vcpu_count} vCPU, {parts.shape.mem_mib} MiB once, to be cloned", None)
             with published(folder) as scratch:
                 _make(scratch, parts)
@@ -131,6 +131,16 @@ class Templates:
     def discard(self, template: Template) -> None:
         """Forget a template that turned out to be broken; machines that run on it keep their files."""
         shutil.rmtree(template.folder, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """End the machines of makers that were killed, and remove what they had made."""
+    for scratch in abandoned_scratch(folder):
+        sockets = _boot_sockets(scratch)
+        for identity in launch.find_processes(str(scratch)):
+            launch.end(identity, sockets)
+        shutil.rmtree(sockets.folder, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _load(folder: Path, parts: Parts) -> Template | None:
@@ -171,7 +181,7 @@ def _make(folder: Path, parts: Parts) -> None:
         file.truncate(parts.shape.mem_mib * 1024 * 1024)
     console = folder / "console"
     console.touch()
-    _give_away(ram, console)
+    give_away(ram, console)
     with _booted(folder, parts, ram, layers, console) as sockets:
         cold_boot_ms = _reach_agent(sockets, parts.accelerator, started)
         _save(sockets, folder / "state")
@@ -184,19 +194,16 @@ def _make(folder: Path, parts: Parts) -> None:
     (folder / "template.json").write_text(json.dumps(made))
 
 
-def _give_away(*paths: Path) -> None:
-    """Let the caged QEMU write these files: as root we run it as nobody."""
-    if os.getuid() == 0:
-        for path in paths:
-            os.chown(path, NOBODY, NOBODY)
+def _boot_sockets(scratch: Path) -> Sockets:
+    return Sockets(runtime_home() / scratch.name.removeprefix("."))
 
 
 @contextmanager
 def _booted(folder: Path, parts: Parts, ram: Path, layers: Layers, console: Path) -> Iterator[Sockets]:
     """A machine booting from `parts`, ended with the block; its console is in any error that leaves the block."""
-    sockets = Sockets(runtime_home() / folder.name.removeprefix("."))
+    sockets = _boot_sockets(folder)
     deadline = _BOOT_DEADLINE[parts.accelerator]
-    limits = Limits(parts.shape.mem_mib, max(WRITABLE_BYTES, ram.stat().st_size), deadline + 30)
+    limits = Limits(parts.shape.mem_mib, max(qemu.DISK_BYTES, ram.stat().st_size), deadline + 30)
     binds = [*parts.binds(layers, parts.blank.baseline)]
     binds += [Bind(ram, qemu.RAM, writable=True), Bind(console, "/console", writable=True)]
 

@@ -74,13 +74,21 @@ def _user_namespace() -> list[str | Path]:
     if os.geteuid() == 0:
         return []
     require_tool("newuidmap")
-    user = pwd.getpwuid(os.geteuid()).pw_name
+    user = _own_name()
     if not (_granted(Path("/etc/subuid"), user) and _granted(Path("/etc/subgid"), user)):
         raise HostNotReady(
             f"the user {user} owns no range of subordinate user ids, which a root filesystem needs",
             hint=f"grant one with: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}",
         )
     return [require_tool("unshare"), "--map-root-user", "--map-auto"]
+
+
+def _own_name() -> str:
+    """The user's name, or number: in a container there may be no account behind it."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _granted(table: Path, user: str) -> bool:

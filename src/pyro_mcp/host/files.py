@@ -110,7 +110,7 @@ def published(target: Path) -> Iterator[Path]:
     """Build a folder that appears at `target` whole or not at all.
 
     Yields an empty scratch folder beside `target`; when the block ends without error it is renamed into place
-    (an older `target` is replaced). A crash leaves only the scratch folder, which `sweep_scratch` removes.
+    (an older `target` is replaced). A crash leaves only the scratch folder, which `abandoned_scratch` finds.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.parent / f".scratch-{os.getpid()}-{secrets.token_hex(4)}"
@@ -138,12 +138,10 @@ def no_space(error: OSError, where: Path) -> Exception:
     return error
 
 
-def sweep_scratch(folder: Path) -> None:
-    """Remove scratch folders whose process is gone."""
-    for scratch in folder.glob(".scratch-*"):
-        owner = scratch.name.split("-")[1]
-        if not (owner.isdigit() and Path("/proc", owner).exists()):
-            shutil.rmtree(scratch, ignore_errors=True)
+def abandoned_scratch(folder: Path) -> list[Path]:
+    """The scratch folders of `published` whose process is gone."""
+    found = ((path, path.name.split("-")[1]) for path in folder.glob(".scratch-*"))
+    return [path for path, owner in found if not (owner.isdigit() and Path("/proc", owner).exists())]
 
 
 def _sync_tree(folder: Path) -> None:

@@ -7,10 +7,11 @@ and a failure carries a line that can be pasted into a shell to replay it.
 from __future__ import annotations
 
 import os
+import selectors
 import shlex
 import signal
 import subprocess
-import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ _PASSED_ON = (
     "http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
 )  # fmt: skip
 _STDERR_KEPT = 64 * 1024
+_CHUNK = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -94,56 +96,80 @@ def _communicate(
     on_stderr_line: Callable[[str], None] | None,
 ) -> tuple[bytes, bytes, bool]:
     """Feed and drain the child; (stdout, last part of stderr, whether it ended in time)."""
-    expired = threading.Event()
-
-    def kill_group() -> None:
-        expired.set()
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-
-    timer = threading.Timer(deadline_seconds, kill_group)
-    timer.start()
-    try:
-        if on_stderr_line is None:
-            stdout, stderr = child.communicate(stdin)
-        else:
-            stdout, stderr = _communicate_by_line(child, stdin, on_stderr_line)
-    except BaseException:
-        kill_group()
-        child.wait()
-        raise
-    finally:
-        timer.cancel()
-    return stdout, stderr[-_STDERR_KEPT:], not expired.is_set()
+    end = time.monotonic() + deadline_seconds
+    stdout, stderr = bytearray(), _Complaints(on_stderr_line)
+    # Leaving closes our ends of the pipes, so a descendant that fled from the group and holds theirs delays nobody.
+    with child:
+        in_time = False
+        try:
+            in_time = _pump(child, stdin, stdout, stderr, end)
+        finally:
+            if not in_time:
+                with suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+    return bytes(stdout), stderr.kept, in_time
 
 
-def _communicate_by_line(
-    child: subprocess.Popen[bytes], stdin: bytes | None, on_stderr_line: Callable[[str], None]
-) -> tuple[bytes, bytes]:
+def _pump(
+    child: subprocess.Popen[bytes], stdin: bytes | None, stdout: bytearray, stderr: _Complaints, end: float
+) -> bool:
+    """Move bytes until the child has ended and all its streams are closed; False when `end` came first."""
     assert child.stdout is not None and child.stderr is not None
-    collected: list[bytes] = []
-    readers = [threading.Thread(target=lambda: collected.append(child.stdout.read()), daemon=True)]  # type: ignore[union-attr]
-    if stdin is not None:
-        readers.append(threading.Thread(target=_feed, args=(child, stdin), daemon=True))
-    for reader in readers:
-        reader.start()
-    kept = b""
-    for line in child.stderr:
-        kept = (kept + line)[-_STDERR_KEPT:]
-        on_stderr_line(line.decode(errors="replace").rstrip())
-    for reader in readers:
-        reader.join()
-    child.wait()
-    child.stdout.close()
-    child.stderr.close()
-    return collected[0], kept
+    waiting = memoryview(stdin or b"")
+    with selectors.DefaultSelector() as selector:
+        selector.register(child.stdout, selectors.EVENT_READ, stdout.extend)
+        selector.register(child.stderr, selectors.EVENT_READ, stderr.take)
+        if child.stdin is not None:
+            os.set_blocking(child.stdin.fileno(), False)
+            selector.register(child.stdin, selectors.EVENT_WRITE)
+        while selector.get_map():
+            for key, _ in selector.select(max(0.0, end - time.monotonic())):
+                if child.stdin is not None and key.fileobj is child.stdin:
+                    waiting = _feed(key.fd, waiting)
+                    if not waiting:
+                        selector.unregister(child.stdin)
+                        child.stdin.close()
+                elif data := os.read(key.fd, _CHUNK):
+                    key.data(data)
+                else:
+                    selector.unregister(key.fileobj)
+            if time.monotonic() >= end:
+                return False
+    stderr.end()
+    try:
+        child.wait(max(0.0, end - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
-def _feed(child: subprocess.Popen[bytes], data: bytes) -> None:
-    assert child.stdin is not None
-    with suppress(BrokenPipeError):
-        child.stdin.write(data)
-        child.stdin.close()
+class _Complaints:
+    """Keeps the last part of stderr, and passes its lines on."""
+
+    def __init__(self, on_line: Callable[[str], None] | None) -> None:
+        self.kept = b""
+        self._on_line = on_line
+        self._begun = b""
+
+    def take(self, data: bytes) -> None:
+        self.kept = (self.kept + data)[-_STDERR_KEPT:]
+        if self._on_line is not None:
+            *lines, self._begun = (self._begun + data)[-_STDERR_KEPT:].split(b"\n")
+            for line in lines:
+                self._on_line(line.decode(errors="replace").rstrip())
+
+    def end(self) -> None:
+        if self._begun:
+            self.take(b"\n")
+
+
+def _feed(fd: int, waiting: memoryview) -> memoryview:
+    try:
+        return waiting[os.write(fd, waiting[:_CHUNK]) :]
+    except BlockingIOError:
+        return waiting
+    except BrokenPipeError:
+        return waiting[len(waiting) :]
 
 
 def _failure(words: Sequence[str], status: int, stderr: bytes) -> HostCommandFailed | NoSpace:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pyro_mcp.engine import Engine, Identity, Session, Shape, Start, System, find_processes
 from pyro_mcp.environments import RootImage
-from pyro_mcp.errors import Busy, Conflict, NotFound
+from pyro_mcp.errors import Busy, Conflict, GuestGone, NotFound
 from pyro_mcp.host.files import locked, private_directory
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.workspaces.phases import UNDER_WAY, Phase, require_phase
@@ -25,6 +25,15 @@ from pyro_mcp.workspaces.store import Record, Store
 GUEST, HOST_COMPAT = "guest_virtio", "host_compat"
 """The execution modes: in a virtual machine, and without one."""
 _LOCK_DEADLINE = 60.0
+
+
+def new_layer_name() -> str:
+    """A name for a layer that no other layer has; QEMU wants a letter first."""
+    return f"l{secrets.token_hex(6)}"
+
+
+def _start_hint(record: Record) -> str:
+    return "start it first" if record.phase in {Phase.STOPPED, Phase.FAILED, Phase.CREATED} else ""
 
 
 @dataclass(frozen=True)
@@ -58,18 +67,20 @@ class Lifecycle:
 
     def create(
         self,
-        prefix: str,
+        id_: str,
         environment: str,
         version: str,
         shape: Shape,
         *,
         ttl_seconds: float,
         allow_host_compat: bool,
+        layers: tuple[str, ...] = ("l0",),
+        generation: int = 0,
     ) -> Record:
         """Register a new machine; nothing runs yet."""
         now = time.time()
         record = Record(
-            id=f"{prefix}-{secrets.token_hex(6)}",
+            id=id_,
             environment=environment,
             environment_version=version,
             vcpu_count=shape.vcpu_count,
@@ -78,9 +89,22 @@ class Lifecycle:
             phase=Phase.CREATED,
             created_at=now,
             expires_at=now + ttl_seconds,
+            layers=layers,
+            generation=generation,
         )
         self.store.add(record)
         return record
+
+    @contextmanager
+    def making(self, prefix: str) -> Iterator[str]:
+        """A new name, held for us alone; what was made under it is removed again when the block fails."""
+        id_ = f"{prefix}-{secrets.token_hex(6)}"
+        with locked(self.folders.lock(id_), deadline_seconds=0):
+            try:
+                yield id_
+            except BaseException:
+                self._remove(id_, None)
+                raise
 
     @contextmanager
     def hold(self, id_: str, *, deadline_seconds: float = _LOCK_DEADLINE) -> Iterator[Record]:
@@ -93,6 +117,23 @@ class Lifecycle:
                 self.folders.lock(id_).unlink(missing_ok=True)
                 raise
             yield record
+
+    @contextmanager
+    def use(self, id_: str) -> Iterator[Record]:
+        """The running machine, shared with others who use it; nobody resets or stops it meanwhile.
+
+        Raises `NotFound`, `Conflict` when it does not run, `Busy` while it is being changed.
+        """
+        self.observe(id_)
+        with locked(self.folders.lock(id_), deadline_seconds=_LOCK_DEADLINE, shared=True, what=f"machine {id_}"):
+            record = self.store.get(id_)
+            require_phase(id_, record.phase, {Phase.RUNNING}, hint=_start_hint(record))
+            try:
+                yield record
+            except GuestGone as error:
+                if self.store.get(id_).phase == Phase.DELETING:
+                    raise Conflict(f"{id_} was deleted meanwhile") from error
+                raise
 
     def observe(self, id_: str) -> Record:
         """The machine as it is now, without waiting for whoever works on it; raises `NotFound`."""
@@ -136,23 +177,49 @@ class Lifecycle:
             self._engine(record).power_off(record.identity, self.folders.sockets(record.id))
         return self.store.move(record.id, Phase.STOPPED, pid=None, process_start_time=None)
 
-    def reset(self, record: Record, image: RootImage | None, progress: Progress = silent) -> Record:
-        """Give a running machine that is held a blank disk and a fresh start."""
-        require_phase(record.id, record.phase, {Phase.RUNNING})
-        mode = record.execution_mode or ""
-        self.store.move(record.id, Phase.STOPPING)
-        self._clear(record.id, record.identity)
-        shutil.rmtree(self.folders.home(record.id), ignore_errors=True)
-        stopped = self.store.move(record.id, Phase.STOPPED, pid=None, process_start_time=None)
-        return self.start(stopped, image, mode, progress)
+    def reset(
+        self, record: Record, image: RootImage | None, layers: Sequence[str], progress: Progress = silent
+    ) -> Record:
+        """Start a machine that is held anew: / as the environment has it, /workspace as `layers` hold it."""
+        require_phase(record.id, record.phase, {Phase.RUNNING, Phase.STOPPED, Phase.FAILED})
+        if record.phase == Phase.RUNNING:
+            self.store.move(record.id, Phase.STOPPING)
+            self._clear(record.id, record.identity)
+        stopped = self.store.move(
+            record.id,
+            Phase.STOPPED,
+            pid=None,
+            process_start_time=None,
+            failure=None,
+            layers=(*layers, new_layer_name()),
+            generation=record.generation + 1,
+        )
+        return self.start(stopped, image, record.execution_mode or GUEST, progress)
+
+    def freeze_layers(self, record: Record) -> tuple[str, ...]:
+        """Put a new layer on the disk of a machine that is held; the layers that will not change any more."""
+        require_phase(record.id, record.phase, {Phase.RUNNING, Phase.STOPPED}, hint="start it first")
+        fresh, engine = new_layer_name(), self._engine(record)
+        engine.make_layer(self.folders.home(record.id), fresh)
+        # Recorded before it is used: a layer that never comes into use is empty and does no harm below others.
+        self.store.move(record.id, record.phase, layers=(*record.layers, fresh))
+        if record.phase == Phase.RUNNING:
+            engine.use_layer(self.folders.sockets(record.id), fresh)
+        return record.layers
 
     def delete(self, record: Record) -> None:
         """Remove a machine that is held, and all it owned."""
         self.store.move(record.id, Phase.DELETING)
-        self._clear(record.id, record.identity)
-        shutil.rmtree(self.folders.home(record.id), ignore_errors=True)
-        self.store.remove(record.id)
-        self.folders.lock(record.id).unlink(missing_ok=True)
+        self._remove(record.id, record.identity)
+
+    def delete_now(self, id_: str) -> None:
+        """Delete a machine also while others use it: what they run in it ends, and they are told."""
+        record = self.store.get(id_)
+        if record.phase == Phase.RUNNING and record.identity is not None:
+            self.store.move(id_, Phase.DELETING)
+            self._engine(record).end(record.identity, self.folders.sockets(id_))
+        with self.hold(id_) as held:
+            self.delete(held)
 
     def repair(self) -> list[str]:
         """Settle what dead processes left, delete what has expired; the ids deleted.
@@ -170,6 +237,12 @@ class Lifecycle:
                 continue
         self._remove_strays({record.id for record in self.store.all()})
         return deleted
+
+    def _remove(self, id_: str, identity: Identity | None) -> None:
+        self._clear(id_, identity)
+        shutil.rmtree(self.folders.home(id_), ignore_errors=True)
+        self.store.remove(id_)
+        self.folders.lock(id_).unlink(missing_ok=True)
 
     def _settled(self, record: Record) -> Record:
         """`record` with a phase that is true: nobody but us works on it, since we hold its lock."""
@@ -222,6 +295,9 @@ class Lifecycle:
             shape=Shape(record.vcpu_count, record.mem_mib),
             home=home,
             sockets=self.folders.sockets(record.id),
+            layers=record.layers,
+            generation=record.generation,
+            baseline=baseline if (baseline := home / "baseline.erofs").exists() else None,
             hostname=record.id,
             lifetime_seconds=max(1.0, record.expires_at - time.time()),
             files={

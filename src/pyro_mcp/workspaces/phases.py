@@ -25,11 +25,11 @@ UNDER_WAY = frozenset({Phase.STARTING, Phase.STOPPING, Phase.DELETING})
 _NEXT: dict[Phase, frozenset[Phase]] = {
     Phase.CREATED: frozenset({Phase.STARTING, Phase.DELETING}),
     Phase.STARTING: frozenset({Phase.RUNNING, Phase.FAILED, Phase.DELETING}),
-    Phase.RUNNING: frozenset({Phase.STOPPING, Phase.STOPPED, Phase.FAILED, Phase.DELETING}),
+    Phase.RUNNING: frozenset({Phase.RUNNING, Phase.STOPPING, Phase.STOPPED, Phase.FAILED, Phase.DELETING}),
     Phase.STOPPING: frozenset({Phase.STOPPED, Phase.FAILED, Phase.DELETING}),
-    Phase.STOPPED: frozenset({Phase.STARTING, Phase.DELETING}),
+    Phase.STOPPED: frozenset({Phase.STARTING, Phase.STOPPED, Phase.DELETING}),
     Phase.DELETING: frozenset({Phase.DELETING}),
-    Phase.FAILED: frozenset({Phase.STARTING, Phase.DELETING}),
+    Phase.FAILED: frozenset({Phase.STARTING, Phase.STOPPED, Phase.DELETING}),
 }
 
 

@@ -6,6 +6,7 @@ a database that is newer than this program, or damaged, is an error and is left 
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -33,9 +34,52 @@ _MIGRATIONS = (
         accelerator TEXT,
         pid INTEGER,
         process_start_time INTEGER,
-        failure TEXT
+        failure TEXT,
+        layers TEXT NOT NULL,
+        generation INTEGER NOT NULL
     ) STRICT
     """,
+    """
+    CREATE TABLE workspaces (
+        id TEXT PRIMARY KEY REFERENCES machines (id) ON DELETE CASCADE,
+        name TEXT,
+        labels TEXT NOT NULL,
+        seed TEXT NOT NULL,
+        network_policy TEXT NOT NULL,
+        last_activity_at REAL NOT NULL,
+        reset_count INTEGER NOT NULL DEFAULT 0,
+        last_reset_at REAL
+    ) STRICT
+    """,
+    """
+    CREATE TABLE snapshots (
+        workspace_id TEXT NOT NULL REFERENCES workspaces (id) ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        layers TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        PRIMARY KEY (workspace_id, name)
+    ) STRICT
+    """,
+    """
+    CREATE TABLE commands (
+        id INTEGER PRIMARY KEY,
+        workspace_id TEXT NOT NULL REFERENCES workspaces (id) ON DELETE CASCADE,
+        command TEXT NOT NULL,
+        started_at REAL NOT NULL,
+        result TEXT
+    ) STRICT
+    """,
+    """
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY,
+        workspace_id TEXT NOT NULL REFERENCES workspaces (id) ON DELETE CASCADE,
+        at REAL NOT NULL,
+        kind TEXT NOT NULL,
+        detail TEXT NOT NULL
+    ) STRICT
+    """,
+    "CREATE INDEX commands_of ON commands (workspace_id)",
+    "CREATE INDEX events_of ON events (workspace_id)",
 )
 _BUSY_SECONDS = 10.0
 
@@ -58,6 +102,9 @@ class Record:
     pid: int | None = None
     process_start_time: int | None = None
     failure: str | None = None
+    layers: tuple[str, ...] = ("l0",)
+    """The layers of its disk, lowest first. One that was never put to use may be among them; it is empty then."""
+    generation: int = 0
 
     @property
     def identity(self) -> Identity | None:
@@ -78,54 +125,67 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with self._connection() as connection:
+        with self.reading() as connection:
             _migrate(connection, path)
 
     def add(self, record: Record) -> None:
         marks = ", ".join("?" for _ in _COLUMNS)
-        with self._connection() as connection, connection:
+        with self.transaction() as connection:
             connection.execute(
                 f"INSERT INTO machines ({', '.join(_COLUMNS)}) VALUES ({marks})",  # noqa: S608 - our own column names
-                tuple(getattr(record, name) for name in _COLUMNS),
+                tuple(_stored(getattr(record, name)) for name in _COLUMNS),
             )
 
     def get(self, id_: str) -> Record:
         """The record of `id_`; raises `NotFound`."""
-        with self._connection() as connection:
+        with self.reading() as connection:
             return _get(connection, id_)
 
     def all(self) -> list[Record]:
         """Every record, newest first."""
-        with self._connection() as connection:
+        with self.reading() as connection:
             rows = connection.execute("SELECT * FROM machines ORDER BY created_at DESC").fetchall()
         return [_record(row) for row in rows]
 
-    def move(self, id_: str, phase: Phase, **changes: str | float | None) -> Record:
+    def move(self, id_: str, phase: Phase, **changes: str | float | tuple[str, ...] | None) -> Record:
         """Change the phase (raises `Conflict` when the table of transitions forbids it) and other columns."""
         columns = {"phase": str(phase), **changes}
         unknown = columns.keys() - set(_COLUMNS)
         if unknown:
             raise ValueError(f"no such columns: {unknown}")
-        with self._connection() as connection, connection:
-            connection.execute("BEGIN IMMEDIATE")
+        with self.transaction() as connection:
             check_transition(id_, _get(connection, id_).phase, phase)
             assignments = ", ".join(f"{name} = ?" for name in columns)
-            connection.execute(f"UPDATE machines SET {assignments} WHERE id = ?", (*columns.values(), id_))  # noqa: S608
+            values = (*map(_stored, columns.values()), id_)
+            connection.execute(f"UPDATE machines SET {assignments} WHERE id = ?", values)  # noqa: S608
             return _get(connection, id_)
 
     def remove(self, id_: str) -> None:
-        with self._connection() as connection, connection:
+        with self.transaction() as connection:
             connection.execute("DELETE FROM machines WHERE id = ?", (id_,))
 
     @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        """A connection for one transaction; foreign errors become ours."""
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All that is done in the block happens, or nothing of it. Keep it short: writers wait for each other."""
+        with self.reading() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection for single statements, which never wait for a writer; foreign errors become ours."""
         try:
             connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
             try:
                 connection.row_factory = sqlite3.Row
                 # NORMAL is safe in WAL mode: a power cut may lose the last transaction, never the database.
                 connection.execute("PRAGMA synchronous = NORMAL")
+                connection.execute("PRAGMA foreign_keys = ON")
                 yield connection
             finally:
                 connection.close()
@@ -149,7 +209,14 @@ def _get(connection: sqlite3.Connection, id_: str) -> Record:
 
 def _record(row: sqlite3.Row) -> Record:
     values = {name: row[name] for name in _COLUMNS}
-    return Record(**values | {"phase": Phase(row["phase"]), "allow_host_compat": bool(row["allow_host_compat"])})
+    values["phase"] = Phase(row["phase"])
+    values["allow_host_compat"] = bool(row["allow_host_compat"])
+    values["layers"] = tuple(json.loads(row["layers"]))
+    return Record(**values)
+
+
+def _stored(value: object) -> object:
+    return json.dumps(value) if isinstance(value, tuple) else value
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:

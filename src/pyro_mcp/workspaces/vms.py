@@ -11,7 +11,7 @@ from pyro_mcp.engine import OUTPUT_CAP, Command, Outcome, OutputSink, Shape
 from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import EnvironmentFailed, GuestFailed, HostNotReady, InvalidRequest, NotFound, PyroError
 from pyro_mcp.host.progress import Progress
-from pyro_mcp.results import ReapReport, VmDeleted, VmExecResult, VmInfo, VmNetworkInfo
+from pyro_mcp.results import CommandEnd, ReapReport, VmDeleted, VmExecResult, VmInfo, VmNetworkInfo
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.lifecycle import GUEST, HOST_COMPAT, Lifecycle
 from pyro_mcp.workspaces.phases import Phase, require_phase
@@ -57,17 +57,17 @@ class Vms:
         allow_host_compat: bool,
         progress: Progress,
     ) -> VmInfo:
-        if not 1 <= ttl_seconds <= MAX_TTL_SECONDS:
-            raise InvalidRequest(f"ttl_seconds is from 1 to {MAX_TTL_SECONDS} (30 days), not {ttl_seconds:g}")
+        check_ttl(ttl_seconds)
         if network:
             raise InvalidRequest(
                 "this version of pyro gives machines no network", hint="leave --network out; the machine is offline"
             )
         image = self._image(environment, allow_host_compat, progress)
         version = image.version if image else ""
-        record = self._lifecycle.create(
-            "vm", environment, version, shape, ttl_seconds=ttl_seconds, allow_host_compat=allow_host_compat
-        )
+        with self._lifecycle.making("vm") as vm_id:
+            record = self._lifecycle.create(
+                vm_id, environment, version, shape, ttl_seconds=ttl_seconds, allow_host_compat=allow_host_compat
+            )
         return info(record)
 
     def start(self, vm_id: str, progress: Progress) -> VmInfo:
@@ -117,7 +117,7 @@ class Vms:
 
     def reset(self, vm_id: str, progress: Progress) -> VmInfo:
         with self._lifecycle.hold(vm_id) as record:
-            return info(self._lifecycle.reset(record, self._images.installed(record.environment), progress))
+            return info(self._lifecycle.reset(record, self._images.installed(record.environment), (), progress))
 
     def _run(self, record: Record, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
         require_phase(record.id, record.phase, {Phase.RUNNING}, hint=_START_FIRST)
@@ -142,6 +142,11 @@ class Vms:
                 if not record.allow_host_compat:
                     raise
                 record = self._lifecycle.store.get(record.id)
+        elif not record.allow_host_compat:
+            raise EnvironmentFailed(
+                f"{record.environment} is not installed any more",
+                hint=f"'pyro env pull {record.environment}' installs it again",
+            )
         return self._lifecycle.start(record, None, HOST_COMPAT, progress)
 
     def _image(self, environment: str, allow_host_compat: bool, progress: Progress) -> RootImage | None:
@@ -156,6 +161,12 @@ class Vms:
 def _with_remedy(error: PyroError) -> PyroError:
     remedy = "run 'pyro doctor' to see what this host lacks; --allow-host-compat runs without a guest"
     return type(error)(error.message, hint=f"{error.hint}\n{remedy}".strip())
+
+
+def check_ttl(seconds: float) -> None:
+    """Raise `InvalidRequest` unless a machine may live so long."""
+    if not 1 <= seconds <= MAX_TTL_SECONDS:
+        raise InvalidRequest(f"ttl_seconds is from 1 to {MAX_TTL_SECONDS} (30 days), not {seconds:g}")
 
 
 def shell_words(command: str | Sequence[str]) -> list[str]:
@@ -189,6 +200,16 @@ def exec_result(record: Record, command: str | Sequence[str], outcome: Outcome) 
         "environment": record.environment,
         "environment_version": record.environment_version,
         "command": command if isinstance(command, str) else list(command),
+        **ended(outcome),
+        "execution_mode": record.execution_mode or "",
+        "accelerator": record.accelerator or "",
+        "cleanup": {"deleted": False, "reason": ""},
+    }
+
+
+def ended(outcome: Outcome) -> CommandEnd:
+    """How a command ended, as every surface tells it."""
+    return {
         "exit_code": outcome.exit_code,
         "signal": outcome.signal,
         "timed_out": outcome.timed_out,
@@ -198,7 +219,4 @@ def exec_result(record: Record, command: str | Sequence[str], outcome: Outcome) 
         "stderr_bytes": outcome.stderr_bytes,
         "truncated": outcome.truncated,
         "duration_ms": round(outcome.duration_ms, 3),
-        "execution_mode": record.execution_mode or "",
-        "accelerator": record.accelerator or "",
-        "cleanup": {"deleted": False, "reason": ""},
     }

@@ -1,0 +1,63 @@
+"""Commands whose input and output are the terminal's own, or a pipe's."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO
+
+import pyro_mcp
+from pyro_mcp.cli.render import ProgressLine, print_json
+from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.results import VmExecResult, WorkspaceExecResult
+
+OWN_FAILURE = 125
+"""The exit code for a failure of pyro itself, so that it is not taken for the command's."""
+
+
+@dataclass(frozen=True)
+class Streams:
+    """What a command is connected to; with `--json` its output goes into the result alone."""
+
+    progress: ProgressLine
+    stdin: IO[bytes] | None
+    on_stdout: pyro_mcp.OutputSink | None
+    on_stderr: pyro_mcp.OutputSink | None
+
+
+@contextmanager
+def streams(arguments: argparse.Namespace, *, example: str) -> Iterator[Streams]:
+    """The command's connections; raises `InvalidRequest` when there is no command."""
+    if not arguments.command:
+        raise InvalidRequest("there is no command to run", hint=f"give it after --, for example: {example}")
+    line = ProgressLine()
+
+    def sink(output: IO[bytes]) -> pyro_mcp.OutputSink | None:
+        def write(data: bytes) -> None:
+            line.clear()
+            output.write(data)
+            output.flush()
+
+        return None if arguments.json else write
+
+    # A terminal is not passed on: what is typed ahead belongs to the user's shell.
+    stdin = None if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer
+    try:
+        yield Streams(line, stdin, sink(sys.stdout.buffer), sink(sys.stderr.buffer))
+    finally:
+        line.clear()
+
+
+def finish(arguments: argparse.Namespace, result: VmExecResult | WorkspaceExecResult) -> int:
+    """Print the result as JSON, or on stderr what the output alone does not tell; the command's exit code."""
+    if arguments.json:
+        print_json(result)
+        return result["exit_code"]
+    if result["execution_mode"] == "host_compat":
+        print("pyro: host_compat: this ran in a sandbox on the host, not in a virtual machine", file=sys.stderr)
+    if result["timed_out"]:
+        print(f"pyro: killed after {arguments.timeout_seconds:g} s; --timeout-seconds gives it longer", file=sys.stderr)
+    return result["exit_code"]

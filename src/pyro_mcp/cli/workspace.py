@@ -1,0 +1,281 @@
+"""pyro workspace create | list | status | update | delete | stop | start | reset | fork | exec | logs | summary"""
+
+from __future__ import annotations
+
+import argparse
+
+import pyro_mcp
+from pyro_mcp.cli import workspace_files, workspace_snapshots
+from pyro_mcp.cli.options import Verbs, id_argument, labels, machine_options, verb
+from pyro_mcp.cli.render import ago, print_json, progress_line, table
+from pyro_mcp.cli.stream import OWN_FAILURE, finish, streams
+from pyro_mcp.results import WorkspaceInfo
+
+_STORY = """\
+the loop:
+  id=$(pyro workspace create debian:12 --seed-path . --id-only)
+  pyro workspace exec $id -- python3 -m unittest
+  pyro workspace diff $id          what changed since it was created
+  pyro workspace reset $id         as it was, in a fraction of a second
+  pyro workspace export $id src --output ./result
+  pyro workspace delete $id
+"""
+
+
+def add(verbs: Verbs) -> None:
+    group = verbs.add_parser(
+        "workspace",
+        help="workspaces that last: create, use, diff, reset, export, delete",
+        epilog=_STORY,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    inner = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_create(inner)
+    verb(inner, "list", "list the workspaces, most recently active first", _list, example="pyro workspace list")
+    for name, purpose, act in (
+        ("status", "show one workspace", _status),
+        ("delete", "end a workspace and remove all it owned", _delete),
+        ("stop", "flush and power off; files, packages, snapshots and history stay", _stop),
+        ("start", "start a stopped workspace as it was", _start),
+        ("logs", "show the command history", _logs),
+        ("summary", "review the session: commands, edits, changes, exports", _summary),
+    ):
+        id_argument(verb(inner, name, purpose, act, example=f"pyro workspace {name} ws-0123456789ab"))
+    _add_update(inner)
+    _add_reset(inner)
+    _add_fork(inner)
+    _add_exec(inner)
+    workspace_files.add(inner)
+    workspace_snapshots.add(inner)
+
+
+def _add_create(inner: Verbs) -> None:
+    parser = verb(
+        inner, "create", "make and start a workspace", _create, example="pyro workspace create debian:12 --seed-path ."
+    )
+    parser.add_argument("environment", metavar="ENVIRONMENT", help="for example debian:12; see 'pyro env list'")
+    parser.add_argument("--seed-path", metavar="PATH", help="folder, .tar, .tar.gz or .tgz that /workspace begins as")
+    _add_names(parser)
+    machine_options(parser, ttl_seconds=24 * 3600)
+    parser.add_argument("--id-only", action="store_true", help="print only the new workspace's id")
+
+
+def _add_names(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", metavar="NAME", help="a name for people; need not be unique")
+    parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="a label; may be repeated")
+
+
+def _add_update(inner: Verbs) -> None:
+    parser = verb(
+        inner, "update", "change name and labels", _update, example="pyro workspace update ws-0123456789ab --name fix"
+    )
+    id_argument(parser)
+    _add_names(parser)
+    parser.add_argument("--clear-name", action="store_true", help="remove the name")
+    parser.add_argument("--clear-label", action="append", default=[], metavar="KEY", help="remove a label")
+
+
+def _add_reset(inner: Verbs) -> None:
+    parser = verb(
+        inner, "reset", "start the whole sandbox anew", _reset, example="pyro workspace reset ws-0123456789ab"
+    )
+    id_argument(parser)
+    parser.add_argument("--snapshot", default="baseline", metavar="NAME", help="default: baseline, as it was created")
+
+
+def _add_fork(inner: Verbs) -> None:
+    parser = verb(
+        inner,
+        "fork",
+        "make a second workspace from the current state of one",
+        _fork,
+        example="pyro workspace fork ws-0123456789ab --name try-two",
+    )
+    id_argument(parser)
+    _add_names(parser)
+    parser.add_argument("--ttl-seconds", type=float, default=24 * 3600, metavar="S", help="default 86400, a day")
+    parser.add_argument("--id-only", action="store_true", help="print only the new workspace's id")
+
+
+def _add_exec(inner: Verbs) -> None:
+    parser = verb(
+        inner, "exec", "run a command in a workspace", _exec, example="pyro workspace exec ws-0123456789ab -- make test"
+    )
+    parser.usage = "pyro workspace exec [options] WORKSPACE_ID -- COMMAND [ARG ...]"
+    id_argument(parser)
+    parser.add_argument("--cwd", default="/workspace", metavar="PATH", help="where it runs (default /workspace)")
+    parser.add_argument("--timeout-seconds", type=float, default=30, metavar="S", help="kill it then (default 30)")
+    parser.set_defaults(own_failure=OWN_FAILURE)
+
+
+def _create(arguments: argparse.Namespace) -> int:
+    with progress_line() as line:
+        made = pyro_mcp.Pyro(progress=line).create_workspace(
+            arguments.environment,
+            seed_path=arguments.seed_path,
+            name=arguments.name,
+            labels=labels(arguments.label),
+            vcpu_count=arguments.vcpu_count,
+            mem_mib=arguments.mem_mib,
+            ttl_seconds=arguments.ttl_seconds,
+        )
+    return _show_new(arguments, made)
+
+
+def _fork(arguments: argparse.Namespace) -> int:
+    with progress_line() as line:
+        made = pyro_mcp.Pyro(progress=line).fork_workspace(
+            arguments.workspace_id,
+            name=arguments.name,
+            labels=labels(arguments.label),
+            ttl_seconds=arguments.ttl_seconds,
+        )
+    return _show_new(arguments, made)
+
+
+def _show_new(arguments: argparse.Namespace, made: WorkspaceInfo) -> int:
+    if arguments.id_only:
+        print(made["workspace_id"])
+    else:
+        _show(arguments, made)
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    found = pyro_mcp.Pyro().list_workspaces()
+    if arguments.json:
+        print_json(found)
+        return 0
+    if not found["workspaces"]:
+        print("no workspaces; 'pyro workspace create debian:12 --seed-path .' makes one")
+        return 0
+    rows = [("ID", "STATE", "ENVIRONMENT", "ACTIVE", "COMMANDS", "NAME")]
+    rows += [
+        (
+            one["workspace_id"],
+            one["state"],
+            one["environment"],
+            ago(one["last_activity_at"]),
+            str(one["command_count"]),
+            " ".join([one["name"] or "-", *(f"{key}={value}" for key, value in one["labels"].items())]),
+        )
+        for one in found["workspaces"]
+    ]
+    print(table(rows))
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    return _show(arguments, pyro_mcp.Pyro().status_workspace(arguments.workspace_id))
+
+
+def _update(arguments: argparse.Namespace) -> int:
+    updated = pyro_mcp.Pyro().update_workspace(
+        arguments.workspace_id,
+        name=arguments.name,
+        clear_name=arguments.clear_name,
+        labels=labels(arguments.label),
+        clear_labels=arguments.clear_label,
+    )
+    return _show(arguments, updated)
+
+
+def _delete(arguments: argparse.Namespace) -> int:
+    done = pyro_mcp.Pyro().delete_workspace(arguments.workspace_id)
+    if arguments.json:
+        print_json(done)
+    else:
+        print(f"{done['workspace_id']} is deleted")
+    return 0
+
+
+def _stop(arguments: argparse.Namespace) -> int:
+    return _show(arguments, pyro_mcp.Pyro().stop_workspace(arguments.workspace_id))
+
+
+def _start(arguments: argparse.Namespace) -> int:
+    with progress_line() as line:
+        started = pyro_mcp.Pyro(progress=line).start_workspace(arguments.workspace_id)
+    return _show(arguments, started)
+
+
+def _reset(arguments: argparse.Namespace) -> int:
+    with progress_line() as line:
+        fresh = pyro_mcp.Pyro(progress=line).reset_workspace(arguments.workspace_id, snapshot=arguments.snapshot)
+    if arguments.json:
+        print_json(fresh)
+    else:
+        print(f"{fresh['workspace_id']} is as in {fresh['snapshot_name']} again ({fresh['duration_ms']:.0f} ms)")
+    return 0
+
+
+def _exec(arguments: argparse.Namespace) -> int:
+    with streams(arguments, example="pyro workspace exec ws-0123456789ab -- make test") as ends:
+        result = pyro_mcp.Pyro().exec_workspace(
+            arguments.workspace_id,
+            command=arguments.command,
+            cwd=arguments.cwd,
+            timeout_seconds=arguments.timeout_seconds,
+            stdin=ends.stdin,
+            on_stdout=ends.on_stdout,
+            on_stderr=ends.on_stderr,
+        )
+    return finish(arguments, result)
+
+
+def _logs(arguments: argparse.Namespace) -> int:
+    found = pyro_mcp.Pyro().logs_workspace(arguments.workspace_id)
+    if arguments.json:
+        print_json(found)
+        return 0
+    for entry in found["entries"]:
+        command = entry["command"] if isinstance(entry["command"], str) else " ".join(entry["command"])
+        print(f"#{entry['sequence']} [{_ending(entry['exit_code'], entry['timed_out'])}] {command}")
+        print(entry["stdout"], end="")
+        print(entry["stderr"], end="")
+    return 0
+
+
+def _ending(exit_code: int | None, timed_out: bool) -> str:
+    if timed_out:
+        return "out of time"
+    return "not ended" if exit_code is None else f"exit {exit_code}"
+
+
+def _summary(arguments: argparse.Namespace) -> int:
+    review = pyro_mcp.Pyro().summarize_workspace(arguments.workspace_id)
+    if arguments.json:
+        print_json(review)
+        return 0
+    print(f"{review['workspace_id']} {review['name'] or ''} ({review['state']}, reset {review['reset_count']} times)")
+    for name, value in review["outcome"].items():
+        print(f"  {name.replace('_', ' '):16} {'-' if value is None else value}")
+    for entry in review["commands"]["recent"]:
+        command = entry["command"] if isinstance(entry["command"], str) else " ".join(entry["command"])
+        print(f"  [{_ending(entry['exit_code'], entry['timed_out'])}] {command}")
+    for change in review["changes"].get("first", []):
+        print(f"  {change['status']:12} {change['path']}")
+    return 0
+
+
+def _show(arguments: argparse.Namespace, info: WorkspaceInfo) -> int:
+    if arguments.json:
+        print_json(info)
+        return 0
+    print(f"{info['workspace_id']}  {info['state']}  {info['name'] or ''}".rstrip())
+    seed = info["workspace_seed"]
+    rows = {
+        "environment": f"{info['environment']} {info['environment_version']}",
+        "machine": f"{info['vcpu_count']} vCPU, {info['mem_mib']} MiB",
+        "runs": f"{info['execution_mode']} on {info['accelerator']}",
+        "seed": f"{seed['seed_path'] or 'empty'} ({seed['entry_count']} entries)",
+        "labels": " ".join(f"{key}={value}" for key, value in info["labels"].items()),
+        "resets": str(info["reset_count"]),
+        "failure": info["failure"] or "",
+    }
+    for name, value in rows.items():
+        if value:
+            print(f"  {name:12} {value}")
+    for path in seed["skipped"]:
+        print(f"  left out of the seed (not a file, folder or link): {path}")
+    return 0

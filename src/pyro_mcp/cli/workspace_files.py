@@ -1,0 +1,202 @@
+"""pyro workspace file list | read | write, patch apply, diff, export, sync push"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import pyro_mcp
+from pyro_mcp.cli.options import Verbs, id_argument, verb
+from pyro_mcp.cli.render import print_json, progress_line, size, table
+from pyro_mcp.errors import InvalidRequest, NotFound
+
+_ID = "ws-0123456789ab"
+
+
+def add(inner: Verbs) -> None:
+    _add_files(inner)
+    patch = inner.add_parser("patch", help="apply a patch").add_subparsers(metavar="COMMAND", required=True)
+    apply = verb(
+        patch,
+        "apply",
+        "apply a unified diff, all of it or nothing",
+        _apply,
+        example=f"git diff | pyro workspace patch apply {_ID} --patch-file -",
+    )
+    id_argument(apply)
+    given = apply.add_mutually_exclusive_group(required=True)
+    given.add_argument("--patch", metavar="TEXT", help="the patch itself")
+    given.add_argument("--patch-file", metavar="PATH", help="a file that holds it; - for standard input")
+    diff = verb(inner, "diff", "show what changed since creation", _diff, example=f"pyro workspace diff {_ID} --stat")
+    id_argument(diff)
+    how = diff.add_mutually_exclusive_group()
+    how.add_argument("--name-only", action="store_true", help="only the paths")
+    how.add_argument("--stat", action="store_true", help="paths with what happened to them, and counts")
+    export = verb(
+        inner,
+        "export",
+        "copy a file or folder to the host",
+        _export,
+        example=f"pyro workspace export {_ID} src --output ./result",
+    )
+    id_argument(export)
+    export.add_argument("path", metavar="PATH", help="in the workspace")
+    export.add_argument("--output", required=True, metavar="HOST_PATH", help="where it goes; must not exist")
+    export.add_argument("--overwrite", action="store_true", help="replace what is there")
+    sync = inner.add_parser("sync", help="bring later host content in").add_subparsers(metavar="COMMAND", required=True)
+    push = verb(
+        sync,
+        "push",
+        "copy a host folder or archive into the live workspace",
+        _push,
+        example=f"pyro workspace sync push {_ID} ./fixtures --dest tests/fixtures",
+    )
+    id_argument(push)
+    push.add_argument("source_path", metavar="SOURCE_PATH", help="folder, .tar, .tar.gz or .tgz")
+    push.add_argument("--dest", default="/workspace", metavar="PATH", help="where it goes (default /workspace)")
+
+
+def _add_files(inner: Verbs) -> None:
+    files = inner.add_parser("file", help="list, read and write files").add_subparsers(metavar="COMMAND", required=True)
+    listing = verb(files, "list", "list what is at a path", _list, example=f"pyro workspace file list {_ID} src")
+    id_argument(listing)
+    listing.add_argument("path", nargs="?", default="/workspace", metavar="PATH", help="default /workspace")
+    listing.add_argument("--recursive", action="store_true", help="and all that is below")
+    read = verb(files, "read", "print a text file", _read, example=f"pyro workspace file read {_ID} README.md")
+    id_argument(read)
+    read.add_argument("path", metavar="PATH")
+    read.add_argument("--max-bytes", type=int, default=65536, metavar="N", help="stop there (default 65536)")
+    read.add_argument("--base64", action="store_true", help="print it as base64, also when it is not text")
+    write = verb(
+        files,
+        "write",
+        "create or replace a file",
+        _write,
+        example=f"pyro workspace file write {_ID} notes.txt --text hello",
+    )
+    id_argument(write)
+    write.add_argument("path", metavar="PATH")
+    given = write.add_mutually_exclusive_group(required=True)
+    given.add_argument("--text", metavar="TEXT", help="the content itself")
+    given.add_argument("--text-file", metavar="HOST_PATH", help="a host file that holds it; - for standard input")
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    found = pyro_mcp.Pyro().list_workspace_files(arguments.workspace_id, arguments.path, recursive=arguments.recursive)
+    if arguments.json:
+        print_json(found)
+        return 0
+    rows = [("TYPE", "SIZE", "PATH")]
+    for entry in found["entries"]:
+        target = f" -> {entry['link_target']}" if entry["link_target"] is not None else ""
+        rows.append((entry["artifact_type"], size(entry["size_bytes"]), f"{entry['path']}{target}"))
+    print(table(rows))
+    return 0
+
+
+def _read(arguments: argparse.Namespace) -> int:
+    found = pyro_mcp.Pyro().read_workspace_file(
+        arguments.workspace_id, arguments.path, max_bytes=arguments.max_bytes, binary=arguments.base64
+    )
+    if arguments.json:
+        print_json(found)
+        return 0
+    print(found["content"], end="" if found["encoding"] == "utf-8" else "\n")
+    if found["truncated"]:
+        print(
+            f"pyro: these are the first {found['max_bytes']} of {found['size_bytes']} bytes; --max-bytes gives more",
+            file=sys.stderr,
+        )
+    return 0
+
+
+def _write(arguments: argparse.Namespace) -> int:
+    content = _given(arguments.text, arguments.text_file)
+    done = pyro_mcp.Pyro().write_workspace_file(arguments.workspace_id, arguments.path, text=_as_text(content))
+    if arguments.json:
+        print_json(done)
+    else:
+        print(f"{done['path']}: {done['bytes_written']} bytes")
+    return 0
+
+
+def _apply(arguments: argparse.Namespace) -> int:
+    patch = _given(arguments.patch, arguments.patch_file)
+    done = pyro_mcp.Pyro().apply_workspace_patch(arguments.workspace_id, patch=patch)
+    if arguments.json:
+        print_json(done)
+        return 0
+    for entry in done["entries"]:
+        print(f"{entry['status']:12} {entry['path']}")
+    return 0
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    found = pyro_mcp.Pyro().diff_workspace(arguments.workspace_id)
+    if arguments.json:
+        print_json(found)
+    elif arguments.name_only:
+        for entry in found["entries"]:
+            print(entry["path"])
+    elif arguments.stat:
+        for entry in found["entries"]:
+            print(f"{entry['status']:12} {entry['path']}")
+        counts = {name: count for name, count in found["summary"].items() if count}
+        print(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()) or "no changes")
+    else:
+        sys.stdout.write(found["patch"])
+        for path in found["left_out"]:
+            print(f"pyro: not in the patch, too large: {path}", file=sys.stderr)
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    with progress_line() as line:
+        line(f"copying {arguments.path}", None)
+        done = pyro_mcp.Pyro().export_workspace(
+            arguments.workspace_id, arguments.path, output_path=arguments.output, overwrite=arguments.overwrite
+        )
+    if arguments.json:
+        print_json(done)
+        return 0
+    print(f"{done['output_path']}: {done['entry_count']} entries, {size(done['bytes_written'])}")
+    for skipped in done["skipped"]:
+        print(f"pyro: left out {skipped['path']}: {skipped['reason']}", file=sys.stderr)
+    return 0
+
+
+def _push(arguments: argparse.Namespace) -> int:
+    with progress_line() as line:
+        line(f"copying {arguments.source_path}", None)
+        done = pyro_mcp.Pyro().push_workspace_sync(arguments.workspace_id, arguments.source_path, dest=arguments.dest)
+    if arguments.json:
+        print_json(done)
+        return 0
+    print(f"{done['destination']}: {done['entry_count']} entries, {size(done['bytes_written'])}")
+    for path in done["overwritten"]:
+        print(f"  replaced {path}")
+    return 0
+
+
+def _given(text: str | None, path: str | None) -> bytes:
+    """What was given as an option, in a file, or on standard input."""
+    if text is not None:
+        return text.encode(errors="surrogateescape")
+    if path == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(path or "").read_bytes()
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no file {path}") from error
+    except OSError as error:
+        raise InvalidRequest(f"cannot read {path}: {error.strerror}") from error
+
+
+def _as_text(content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(
+            "that is not text in UTF-8", hint="'pyro workspace sync push' brings in files of any kind"
+        ) from error

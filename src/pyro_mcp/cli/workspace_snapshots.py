@@ -1,0 +1,53 @@
+"""pyro workspace snapshot create | list | delete"""
+
+from __future__ import annotations
+
+import argparse
+
+import pyro_mcp
+from pyro_mcp.cli.options import Verbs, id_argument, verb
+from pyro_mcp.cli.render import ago, print_json, table
+
+_ID = "ws-0123456789ab"
+
+
+def add(inner: Verbs) -> None:
+    group = inner.add_parser("snapshot", help="points to reset to").add_subparsers(metavar="COMMAND", required=True)
+    create = verb(
+        group, "create", "keep the current state", _create, example=f"pyro workspace snapshot create {_ID} green"
+    )
+    listing = verb(group, "list", "list them", _list, example=f"pyro workspace snapshot list {_ID}")
+    delete = verb(group, "delete", "forget one", _delete, example=f"pyro workspace snapshot delete {_ID} green")
+    for parser in (create, listing, delete):
+        id_argument(parser)
+    for parser in (create, delete):
+        parser.add_argument("snapshot_name", metavar="NAME", help="letters, digits, '-', '_' and '.'")
+
+
+def _create(arguments: argparse.Namespace) -> int:
+    done = pyro_mcp.Pyro().create_snapshot(arguments.workspace_id, arguments.snapshot_name)
+    if arguments.json:
+        print_json(done)
+    else:
+        print(f"{done['snapshot']['snapshot_name']} is kept")
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    found = pyro_mcp.Pyro().list_snapshots(arguments.workspace_id)
+    if arguments.json:
+        print_json(found)
+        return 0
+    rows = [("NAME", "KIND", "MADE")]
+    rows += [(one["snapshot_name"], one["kind"], ago(one["created_at"])) for one in found["snapshots"]]
+    print(table(rows))
+    return 0
+
+
+def _delete(arguments: argparse.Namespace) -> int:
+    done = pyro_mcp.Pyro().delete_snapshot(arguments.workspace_id, arguments.snapshot_name)
+    if arguments.json:
+        print_json(done)
+    else:
+        print(f"{done['snapshot_name']} is deleted")
+    return 0

@@ -1,0 +1,43 @@
+"""Holding a guest's file system still for a moment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from pyro_mcp.engine.guest import Command, Guest
+from pyro_mcp.errors import GuestFailed
+
+TOOL = "/tool"
+_DISK = "/disk"
+
+
+def while_frozen(guest: Guest, action: Callable[[], None]) -> None:
+    """Flush and freeze the machine's disk, do `action`, thaw.
+
+    Should we die meanwhile, or `action` fail, the guest thaws by itself. Raises `GuestFailed` when it cannot freeze.
+    """
+    reading, writing = os.pipe()
+    done = False
+
+    def act(_: bytes) -> None:
+        nonlocal done
+        if not done:
+            done = True
+            try:
+                action()
+            finally:
+                os.close(writing)
+
+    try:
+        with open(reading, "rb") as until_closed:
+            outcome = guest.run(
+                Command(
+                    [TOOL, "freeze", _DISK], cwd="/", tool=True, timeout_seconds=60, stdin=until_closed, on_stdout=act
+                )
+            )
+    finally:
+        if not done:
+            os.close(writing)
+    if outcome.exit_code != 0 or not done:
+        raise GuestFailed(f"the guest's disk could not be frozen: {outcome.stderr.decode(errors='replace').strip()}")

@@ -1,0 +1,52 @@
+"""The verbs about environments and the host."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from pyro_mcp.results import (
+    DemoReport,
+    DoctorReport,
+    EnvironmentDetails,
+    EnvironmentList,
+    PrepareReport,
+    PruneReport,
+)
+from pyro_mcp.workspaces.doctor import report
+from pyro_mcp.workspaces.parts import Parts
+from pyro_mcp.workspaces.proof import demo, prepare
+
+
+class HostVerbs(Parts):
+    """What this host has, and what machines boot from."""
+
+    def list_environments(self) -> EnvironmentList:
+        """The catalogue, installed or not, and what was pulled from registries."""
+        found = self._environments.list()
+        return {"count": len(found), "environments": found}
+
+    def pull_environment(self, environment: str) -> EnvironmentDetails:
+        """Build or fetch an environment unless it is installed; about 15 s for `debian:12`."""
+        self._images.pulled(environment, self._progress)
+        return self._environments.inspect(environment)
+
+    def inspect_environment(self, environment: str) -> EnvironmentDetails:
+        """All that is known about an environment, installed or not."""
+        return self._environments.inspect(environment)
+
+    def prune_environments(self, keep: Collection[str] = ()) -> PruneReport:
+        """Remove old versions, leftovers, and every image from a registry that is neither in `keep` nor in use."""
+        used = {record.environment for record in self._lifecycle.store.all()}
+        return self._environments.prune({*keep, *used})
+
+    def doctor(self, environment: str | None = None) -> DoctorReport:
+        """What this host has and lacks; with `environment`, also how soon a machine of it can start."""
+        return report(self._guests, self._images, environment)
+
+    def prepare(self, environment: str = "debian:12") -> PrepareReport:
+        """Make an environment warm, and prove it with a throw-away create, exec, reset and delete."""
+        return prepare(self._vms, self._guests, self._images, environment, self._progress)
+
+    def demo(self, environment: str = "debian:12") -> DemoReport:
+        """Create, start, exec and delete one machine, with timings."""
+        return demo(self._vms, environment, self._progress)

@@ -1,0 +1,189 @@
+"""What is done inside a workspace: commands, files, patches, the diff, exports."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from pyro_mcp.engine import TOOL, Command, OutputSink, Session
+from pyro_mcp.errors import GuestFailed, NoSpace, NotFound
+from pyro_mcp.results import (
+    CommandEnd,
+    WorkspaceDiff,
+    WorkspaceExecResult,
+    WorkspaceExport,
+    WorkspaceFileList,
+    WorkspaceFileRead,
+    WorkspaceFileWrite,
+    WorkspaceLogEntry,
+    WorkspaceLogs,
+    WorkspacePatch,
+    WorkspaceSyncPush,
+)
+from pyro_mcp.trees import (
+    Tree,
+    apply_patch,
+    diff,
+    export,
+    list_files,
+    push,
+    read_file,
+    write_file,
+)
+from pyro_mcp.workspaces.images import Images
+from pyro_mcp.workspaces.ledger import CommandRecord, Ledger
+from pyro_mcp.workspaces.lifecycle import Lifecycle
+from pyro_mcp.workspaces.store import Record
+from pyro_mcp.workspaces.vms import ExecOptions, ended, shell_words
+
+_KEPT_IN_HISTORY = 64 * 1024
+_TOOL_DEADLINE = 600.0
+_CWD = "/workspace"
+
+
+class Inside:
+    """The insides of the workspaces of one state folder. Any number of processes work in one at once."""
+
+    def __init__(self, lifecycle: Lifecycle, images: Images, ledger: Ledger) -> None:
+        self._lifecycle = lifecycle
+        self._images = images
+        self._ledger = ledger
+
+    def exec(self, id_: str, command: str | Sequence[str], cwd: str, options: ExecOptions) -> WorkspaceExecResult:
+        words = shell_words(command)
+        given = command if isinstance(command, str) else list(command)
+        with self._running(id_) as (record, session):
+            number = self._ledger.begin_command(id_, given)
+            outcome = session.run(
+                Command(
+                    argv=words,
+                    cwd=os.path.join(_CWD, cwd),
+                    environ=self._images.environ(record.environment),
+                    timeout_seconds=options.timeout_seconds,
+                    stdin=options.stdin,
+                    output_cap=options.output_cap,
+                    on_stdout=options.on_stdout,
+                    on_stderr=options.on_stderr,
+                )
+            )
+            end = ended(outcome)
+            self._ledger.end_command(number, _for_history(end))
+        return {
+            "workspace_id": id_,
+            "sequence": self._ledger.position(id_, number),
+            "command": given,
+            "cwd": os.path.join(_CWD, cwd),
+            **end,
+            "execution_mode": record.execution_mode or "",
+            "accelerator": record.accelerator or "",
+        }
+
+    def logs(self, id_: str) -> WorkspaceLogs:
+        self._ledger.get(id_)
+        entries = [_log_entry(place, one) for place, one in enumerate(self._ledger.commands(id_), start=1)]
+        return {"workspace_id": id_, "count": len(entries), "entries": entries}
+
+    def list_files(self, id_: str, path: str, *, recursive: bool) -> WorkspaceFileList:
+        with self._tree(id_) as tree:
+            found = list_files(tree, path, recursive=recursive)
+        self._ledger.touch(id_)
+        return {"workspace_id": id_, **found}
+
+    def read_file(self, id_: str, path: str, *, max_bytes: int) -> WorkspaceFileRead:
+        with self._tree(id_) as tree:
+            found = read_file(tree, path, max_bytes=max_bytes)
+        self._ledger.touch(id_)
+        return {"workspace_id": id_, **found}
+
+    def write_file(self, id_: str, path: str, content: bytes) -> WorkspaceFileWrite:
+        with self._tree(id_) as tree:
+            done = write_file(tree, path, content)
+        self._ledger.note(id_, "edit", {"path": done["path"], "bytes_written": done["bytes_written"]})
+        return {"workspace_id": id_, **done}
+
+    def apply_patch(self, id_: str, patch: str | bytes) -> WorkspacePatch:
+        with self._tree(id_) as tree:
+            done = apply_patch(tree, patch)
+        self._ledger.note(id_, "patch", {"summary": done["summary"], "entries": done["entries"][:100]})
+        return {"workspace_id": id_, **done}
+
+    def diff(self, id_: str, *, patch: bool = True) -> WorkspaceDiff:
+        with self._tree(id_) as tree:
+            found = diff(tree, patch=patch)
+        self._ledger.touch(id_)
+        return {"workspace_id": id_, **found}
+
+    def export(self, id_: str, path: str, output: Path, *, overwrite: bool) -> WorkspaceExport:
+        with self._tree(id_) as tree:
+            done = export(tree, path, output, overwrite=overwrite)
+        self._ledger.note(id_, "export", {"path": done["workspace_path"], "output_path": done["output_path"]})
+        return {"workspace_id": id_, **done}
+
+    def push(self, id_: str, source: Path, dest: str) -> WorkspaceSyncPush:
+        with self._tree(id_) as tree:
+            done = push(tree, source, dest)
+        self._ledger.note(id_, "sync", {"source_path": str(source), "destination": dest})
+        return {"workspace_id": id_, **done}
+
+    @contextmanager
+    def _running(self, id_: str) -> Iterator[tuple[Record, Session]]:
+        self._ledger.get(id_)
+        with self._lifecycle.use(id_) as record, self._lifecycle.session(record) as session:
+            yield record, session
+
+    @contextmanager
+    def _tree(self, id_: str) -> Iterator[Tree]:
+        with self._running(id_) as (_, session):
+            yield Tree(ToolOf(session))
+
+
+class ToolOf:
+    """Runs the guest's file tool over one connection."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __call__(
+        self, arguments: Sequence[str | bytes], *, stdin: bytes | IO[bytes] | None = None, on_stdout: OutputSink
+    ) -> None:
+        """Run the tool to its end; raises what it complained of."""
+        command = Command(
+            [TOOL, *arguments],
+            cwd="/",
+            tool=True,
+            timeout_seconds=_TOOL_DEADLINE,
+            stdin=stdin,
+            output_cap=_KEPT_IN_HISTORY,
+            on_stdout=on_stdout,
+        )
+        outcome = self._session.run(command)
+        if outcome.exit_code == 0:
+            return
+        said = outcome.stderr.decode(errors="replace").strip() or f"the file tool ended with {outcome.exit_code}"
+        if "No space left on device" in said:
+            raise NoSpace(f"the workspace's disk is full: {said}")
+        if "No such file or directory" in said:
+            raise NotFound(said)
+        raise GuestFailed(said)
+
+
+def _for_history(end: CommandEnd) -> CommandEnd:
+    return {**end, "stdout": end["stdout"][:_KEPT_IN_HISTORY], "stderr": end["stderr"][:_KEPT_IN_HISTORY]}
+
+
+def _log_entry(place: int, one: CommandRecord) -> WorkspaceLogEntry:
+    ended = one.result or {}
+    return {
+        "sequence": place,
+        "command": one.command,
+        "started_at": one.started_at,
+        "status": "ended" if one.result else "unknown",
+        "exit_code": ended.get("exit_code"),
+        "timed_out": ended.get("timed_out", False),
+        "duration_ms": ended.get("duration_ms"),
+        "stdout": ended.get("stdout", ""),
+        "stderr": ended.get("stderr", ""),
+    }

@@ -1,0 +1,64 @@
+"""The review of a session: what a person wants to know before looking at the diff."""
+
+from __future__ import annotations
+
+from pyro_mcp.results import WorkspaceLogEntry, WorkspaceSummarized
+from pyro_mcp.workspaces.inside import Inside
+from pyro_mcp.workspaces.ledger import Ledger
+from pyro_mcp.workspaces.workspaces import Workspaces
+
+_RECENT = 10
+
+
+def summarize(workspaces: Workspaces, inside: Inside, ledger: Ledger, id_: str) -> WorkspaceSummarized:
+    """The review of one workspace, stopped or running."""
+    status = workspaces.status(id_)
+    logs = inside.logs(id_)["entries"]
+    events = ledger.events(id_)
+    failed = [entry for entry in logs if entry["exit_code"] not in (0, None)]
+    edits = [event for event in events if event["kind"] in ("edit", "patch", "sync")]
+    exports = [event for event in events if event["kind"] == "export"]
+    changes: dict[str, object] = {"available": False}
+    if status["state"] == "running":
+        changes = _changes(inside, id_)
+    snapshots = workspaces.list_snapshots(id_)["snapshots"]
+    return {
+        "workspace_id": id_,
+        "name": status["name"],
+        "labels": status["labels"],
+        "environment": status["environment"],
+        "state": status["state"],
+        "reset_count": status["reset_count"],
+        "last_reset_at": status["last_reset_at"],
+        "outcome": {
+            "commands": len(logs),
+            "failed_commands": len(failed),
+            "edits": sum(event["kind"] != "patch" for event in edits),
+            "patches": sum(event["kind"] == "patch" for event in edits),
+            "exports": len(exports),
+            "changed_files": changes.get("total"),
+            "snapshots": len(snapshots) - 1,
+            "services": 0,
+        },
+        "commands": {
+            "total": len(logs),
+            "failed": len(failed),
+            "recent": [_short(entry) for entry in reversed(logs[-_RECENT:])],
+        },
+        "edits": list(reversed(edits[-_RECENT:])),
+        "changes": changes,
+        "services": {"total": 0, "running": 0, "recent": []},
+        "artifacts": list(reversed(exports[-_RECENT:])),
+        "snapshots": snapshots,
+    }
+
+
+def _changes(inside: Inside, id_: str) -> dict[str, object]:
+    found = inside.diff(id_, patch=False)
+    first = [{"path": entry["path"], "status": entry["status"]} for entry in found["entries"][:_RECENT]]
+    return {"available": True, "changed": found["changed"], **found["summary"], "first": first}
+
+
+def _short(entry: WorkspaceLogEntry) -> dict[str, object]:
+    names = ("sequence", "command", "exit_code", "timed_out", "duration_ms", "started_at")
+    return {name: value for name, value in entry.items() if name in names}

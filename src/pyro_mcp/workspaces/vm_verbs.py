@@ -1,0 +1,112 @@
+"""The verbs about one-shot machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import IO
+
+from pyro_mcp.engine import OUTPUT_CAP, OutputSink, Shape
+from pyro_mcp.results import ReapReport, VmDeleted, VmExecResult, VmInfo, VmNetworkInfo
+from pyro_mcp.workspaces.parts import Parts
+from pyro_mcp.workspaces.vms import ExecOptions, check_ttl
+
+
+class VmVerbs(Parts):
+    """Machines for one command."""
+
+    def create_vm(
+        self,
+        environment: str,
+        *,
+        vcpu_count: int = 1,
+        mem_mib: int = 1024,
+        ttl_seconds: float = 600,
+        network: bool = False,
+        allow_host_compat: bool = False,
+    ) -> VmInfo:
+        """Register a machine; nothing runs yet. It is gone `ttl_seconds` from now in any case."""
+        return self._vms.create(
+            environment,
+            Shape(vcpu_count, mem_mib),
+            ttl_seconds=ttl_seconds,
+            network=network,
+            allow_host_compat=allow_host_compat,
+            progress=self._progress,
+        )
+
+    def start_vm(self, vm_id: str) -> VmInfo:
+        """Start a created machine: a fraction of a second when its environment is warm."""
+        return self._vms.start(vm_id, self._progress)
+
+    def exec_vm(
+        self,
+        vm_id: str,
+        *,
+        command: str | Sequence[str],
+        timeout_seconds: float = 30,
+        stdin: bytes | IO[bytes] | None = None,
+        output_cap: int = OUTPUT_CAP,
+        on_stdout: OutputSink | None = None,
+        on_stderr: OutputSink | None = None,
+    ) -> VmExecResult:
+        """Run one command, then delete the machine.
+
+        A string is a line for `/bin/sh`, a list is the argv itself. It runs as root in /workspace. `stdin` is given
+        whole or as an open binary file; `on_stdout` and `on_stderr` get the output as it comes, all of it; the result
+        holds the first `output_cap` bytes of each.
+        """
+        options = ExecOptions(timeout_seconds, stdin, output_cap, on_stdout, on_stderr)
+        return self._vms.exec(vm_id, command, options)
+
+    def stop_vm(self, vm_id: str) -> VmInfo:
+        """Flush and end a running machine; `start_vm` starts it again with the same disk."""
+        return self._vms.stop(vm_id)
+
+    def delete_vm(self, vm_id: str) -> VmDeleted:
+        """End a machine and remove all it owned."""
+        return self._vms.delete(vm_id)
+
+    def status_vm(self, vm_id: str) -> VmInfo:
+        """The machine as it is now."""
+        return self._vms.status(vm_id)
+
+    def network_info_vm(self, vm_id: str) -> VmNetworkInfo:
+        """The machine's network: none."""
+        return self._vms.network_info(vm_id)
+
+    def reap_expired(self) -> ReapReport:
+        """Delete machines whose time is over, and whatever dead processes have left behind."""
+        return self._vms.reap()
+
+    def run_in_vm(
+        self,
+        environment: str,
+        *,
+        command: str | Sequence[str],
+        vcpu_count: int = 1,
+        mem_mib: int = 1024,
+        timeout_seconds: float = 30,
+        ttl_seconds: float = 600,
+        network: bool = False,
+        allow_host_compat: bool = False,
+        stdin: bytes | IO[bytes] | None = None,
+        output_cap: int = OUTPUT_CAP,
+        on_stdout: OutputSink | None = None,
+        on_stderr: OutputSink | None = None,
+    ) -> VmExecResult:
+        """Create, start, exec and delete in one call; the arguments are those of `create_vm` and `exec_vm`."""
+        options = ExecOptions(timeout_seconds, stdin, output_cap, on_stdout, on_stderr)
+        check_ttl(ttl_seconds)
+        created = self.create_vm(
+            environment,
+            vcpu_count=vcpu_count,
+            mem_mib=mem_mib,
+            ttl_seconds=max(ttl_seconds, timeout_seconds + 30),
+            network=network,
+            allow_host_compat=allow_host_compat,
+        )
+        try:
+            self.start_vm(created["vm_id"])
+            return self._vms.exec(created["vm_id"], command, options)
+        finally:
+            self._vms.discard(created["vm_id"])

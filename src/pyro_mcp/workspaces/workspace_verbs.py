@@ -1,0 +1,210 @@
+"""The verbs about workspaces."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import IO
+
+from pyro_mcp.engine import OUTPUT_CAP, OutputSink, Shape
+from pyro_mcp.results import (
+    SnapshotDeleted,
+    SnapshotList,
+    SnapshotResult,
+    WorkspaceDeleted,
+    WorkspaceDiff,
+    WorkspaceExecResult,
+    WorkspaceExport,
+    WorkspaceFileList,
+    WorkspaceFileRead,
+    WorkspaceFileWrite,
+    WorkspaceFork,
+    WorkspaceInfo,
+    WorkspaceList,
+    WorkspaceLogs,
+    WorkspacePatch,
+    WorkspaceReset,
+    WorkspaceSummarized,
+    WorkspaceSyncPush,
+)
+from pyro_mcp.workspaces.inside import Inside
+from pyro_mcp.workspaces.ledger import BASELINE, Ledger
+from pyro_mcp.workspaces.parts import Parts
+from pyro_mcp.workspaces.review import summarize
+from pyro_mcp.workspaces.vms import ExecOptions
+from pyro_mcp.workspaces.workspaces import Workspaces
+
+DAY = 24 * 3600.0
+
+
+class WorkspaceVerbs(Parts):
+    """Persistent workspaces: a /workspace tree in a machine of its own, by an opaque `workspace_id`.
+
+    Guest paths are given from / or from /workspace, and never lead out of /workspace.
+    """
+
+    def create_workspace(
+        self,
+        environment: str,
+        *,
+        seed_path: str | Path | None = None,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        vcpu_count: int = 1,
+        mem_mib: int = 1024,
+        ttl_seconds: float = DAY,
+    ) -> WorkspaceInfo:
+        """Make and start a workspace whose /workspace begins as `seed_path`: a folder, .tar, .tar.gz or .tgz.
+
+        It is gone `ttl_seconds` from now in any case. Names need not be unique; the id counts.
+        """
+        return self._workspaces.create(
+            environment,
+            Shape(vcpu_count, mem_mib),
+            seed_path=seed_path,
+            name=name,
+            labels=labels or {},
+            ttl_seconds=ttl_seconds,
+            progress=self._progress,
+        )
+
+    def list_workspaces(self) -> WorkspaceList:
+        """Every workspace, the most recently active first; starts nothing."""
+        return self._workspaces.list()
+
+    def status_workspace(self, workspace_id: str) -> WorkspaceInfo:
+        """The workspace as it is now."""
+        return self._workspaces.status(workspace_id)
+
+    def update_workspace(
+        self,
+        workspace_id: str,
+        *,
+        name: str | None = None,
+        clear_name: bool = False,
+        labels: Mapping[str, str] | None = None,
+        clear_labels: Collection[str] | None = None,
+    ) -> WorkspaceInfo:
+        """Change the name and labels; `labels` are added, those named in `clear_labels` removed first."""
+        return self._workspaces.update(
+            workspace_id, name=name, clear_name=clear_name, labels=labels or {}, clear_labels=clear_labels or ()
+        )
+
+    def delete_workspace(self, workspace_id: str) -> WorkspaceDeleted:
+        """End a workspace and remove all it owned; commands that run in it end."""
+        return self._workspaces.delete(workspace_id)
+
+    def stop_workspace(self, workspace_id: str) -> WorkspaceInfo:
+        """Flush and power off; files, installed packages, snapshots and history stay."""
+        return self._workspaces.stop(workspace_id)
+
+    def start_workspace(self, workspace_id: str) -> WorkspaceInfo:
+        """Start a stopped or failed workspace as its disk holds it."""
+        return self._workspaces.start(workspace_id, self._progress)
+
+    def reset_workspace(self, workspace_id: str, *, snapshot: str = BASELINE) -> WorkspaceReset:
+        """Start the whole sandbox anew: / as the environment has it, /workspace as the snapshot has it.
+
+        Commands that run are waited for, up to a minute; the command history is cleared. Takes a fraction of a second
+        whatever the size of the tree.
+        """
+        return self._workspaces.reset(workspace_id, snapshot, self._progress)
+
+    def fork_workspace(
+        self,
+        workspace_id: str,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        ttl_seconds: float = DAY,
+    ) -> WorkspaceFork:
+        """A second workspace with the current /workspace and installed packages, independent from then on.
+
+        Processes and memory are not copied. Its baseline is that of the first.
+        """
+        return self._workspaces.fork(
+            workspace_id, name=name, labels=labels or {}, ttl_seconds=ttl_seconds, progress=self._progress
+        )
+
+    def create_snapshot(self, workspace_id: str, snapshot_name: str) -> SnapshotResult:
+        """Keep the current state under a name, to reset to."""
+        return self._workspaces.create_snapshot(workspace_id, snapshot_name)
+
+    def list_snapshots(self, workspace_id: str) -> SnapshotList:
+        """The baseline and the named snapshots."""
+        return self._workspaces.list_snapshots(workspace_id)
+
+    def delete_snapshot(self, workspace_id: str, snapshot_name: str) -> SnapshotDeleted:
+        """Forget a named snapshot."""
+        return self._workspaces.delete_snapshot(workspace_id, snapshot_name)
+
+    def exec_workspace(
+        self,
+        workspace_id: str,
+        *,
+        command: str | Sequence[str],
+        cwd: str = "/workspace",
+        timeout_seconds: float = 30,
+        stdin: bytes | IO[bytes] | None = None,
+        output_cap: int = OUTPUT_CAP,
+        on_stdout: OutputSink | None = None,
+        on_stderr: OutputSink | None = None,
+    ) -> WorkspaceExecResult:
+        """Run one command; the arguments are those of `exec_vm`. The workspace stays, and what the command did."""
+        options = ExecOptions(timeout_seconds, stdin, output_cap, on_stdout, on_stderr)
+        return self._inside.exec(workspace_id, command, cwd, options)
+
+    def logs_workspace(self, workspace_id: str) -> WorkspaceLogs:
+        """The command history since creation or the last reset; kept until the workspace is deleted."""
+        return self._inside.logs(workspace_id)
+
+    def list_workspace_files(
+        self, workspace_id: str, path: str = "/workspace", recursive: bool = False
+    ) -> WorkspaceFileList:
+        """What is at a path: type, size, link target."""
+        return self._inside.list_files(workspace_id, path, recursive=recursive)
+
+    def read_workspace_file(self, workspace_id: str, path: str, *, max_bytes: int = 65536) -> WorkspaceFileRead:
+        """The first `max_bytes` of a regular text file; of a binary file, as base64."""
+        return self._inside.read_file(workspace_id, path, max_bytes=max_bytes)
+
+    def write_workspace_file(self, workspace_id: str, path: str, *, text: str) -> WorkspaceFileWrite:
+        """Create or replace a regular file; it appears whole. Missing folders are made, an existing mode is kept."""
+        return self._inside.write_file(workspace_id, path, text.encode())
+
+    def apply_workspace_patch(self, workspace_id: str, *, patch: str | bytes) -> WorkspacePatch:
+        """Apply a unified diff, all of it or nothing."""
+        return self._inside.apply_patch(workspace_id, patch)
+
+    def diff_workspace(self, workspace_id: str) -> WorkspaceDiff:
+        """What differs from the baseline; `patch` applies to the seed with `git apply`."""
+        return self._inside.diff(workspace_id)
+
+    def export_workspace(
+        self, workspace_id: str, path: str, *, output_path: str | Path, overwrite: bool = False
+    ) -> WorkspaceExport:
+        """Copy a file or folder to the host."""
+        return self._inside.export(workspace_id, path, Path(output_path), overwrite=overwrite)
+
+    def push_workspace_sync(
+        self, workspace_id: str, source_path: str | Path, *, dest: str = "/workspace"
+    ) -> WorkspaceSyncPush:
+        """Copy a host folder or archive into the live workspace; what it overwrote is told."""
+        return self._inside.push(workspace_id, Path(source_path), dest)
+
+    def summarize_workspace(self, workspace_id: str) -> WorkspaceSummarized:
+        """One concise review of the session."""
+        return summarize(self._workspaces, self._inside, self._ledger, workspace_id)
+
+    @cached_property
+    def _ledger(self) -> Ledger:
+        return Ledger(self._lifecycle.store)
+
+    @cached_property
+    def _workspaces(self) -> Workspaces:
+        return Workspaces(self._lifecycle, self._images, self._ledger)
+
+    @cached_property
+    def _inside(self) -> Inside:
+        return Inside(self._lifecycle, self._images, self._ledger)

@@ -1,0 +1,291 @@
+"""Persistent workspaces: created from a seed, used, snapshotted, reset, forked, stopped, deleted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from pyro_mcp.engine import Layers, Shape, make_baseline
+from pyro_mcp.errors import Conflict, InvalidRequest
+from pyro_mcp.host.files import private_directory
+from pyro_mcp.host.progress import Progress
+from pyro_mcp.results import (
+    SnapshotDeleted,
+    SnapshotInfo,
+    SnapshotList,
+    SnapshotResult,
+    WorkspaceDeleted,
+    WorkspaceFork,
+    WorkspaceInfo,
+    WorkspaceList,
+    WorkspaceReset,
+    WorkspaceSeed,
+    WorkspaceSummary,
+)
+from pyro_mcp.trees import prepare_seed
+from pyro_mcp.workspaces.images import Images
+from pyro_mcp.workspaces.ledger import BASELINE, Ledger, Snapshot, WorkspaceRecord
+from pyro_mcp.workspaces.lifecycle import GUEST, Lifecycle, new_layer_name
+from pyro_mcp.workspaces.phases import Phase, require_phase
+from pyro_mcp.workspaces.store import Record
+from pyro_mcp.workspaces.vms import check_ttl
+
+_LONGEST_NAME = 120
+_NO_SEED: WorkspaceSeed = {
+    "mode": "empty", "seed_path": None, "destination": "/workspace", "entry_count": 0, "size_bytes": 0, "skipped": [],
+    "origin_kind": "empty", "origin_ref": None,
+}  # fmt: skip
+
+
+class Workspaces:
+    """The workspaces of one state folder, as wholes; what is done inside one is in `inside`."""
+
+    def __init__(self, lifecycle: Lifecycle, images: Images, ledger: Ledger) -> None:
+        self._lifecycle = lifecycle
+        self._images = images
+        self._ledger = ledger
+
+    def create(
+        self,
+        environment: str,
+        shape: Shape,
+        *,
+        seed_path: str | Path | None,
+        name: str | None,
+        labels: Mapping[str, str],
+        ttl_seconds: float,
+        progress: Progress,
+    ) -> WorkspaceInfo:
+        check_ttl(ttl_seconds)
+        check_labels(name, labels)
+        image = self._images.pulled(environment, progress)
+        with self._lifecycle.making("ws") as id_:
+            home = private_directory(self._lifecycle.folders.home(id_))
+            seed = self._seed(Path(seed_path), home, progress) if seed_path is not None else _NO_SEED
+            record = self._lifecycle.create(
+                id_, environment, image.version, shape, ttl_seconds=ttl_seconds, allow_host_compat=False
+            )
+            record = self._lifecycle.start(record, image, GUEST, progress)
+            self._ledger.add(WorkspaceRecord(id_, name, labels, seed, network_policy="off"))
+        return self._info(record)
+
+    def list(self) -> WorkspaceList:
+        records = {record.id: record for record in self._lifecycle.store.all()}
+        counts = self._ledger.command_counts()
+        rows = [
+            _summary(records[one.id], one, counts.get(one.id, 0)) for one in self._ledger.all() if one.id in records
+        ]
+        return {"count": len(rows), "workspaces": rows}
+
+    def status(self, id_: str) -> WorkspaceInfo:
+        self._ledger.get(id_)
+        return self._info(self._lifecycle.observe(id_))
+
+    def update(
+        self, id_: str, *, name: str | None, clear_name: bool, labels: Mapping[str, str], clear_labels: Collection[str]
+    ) -> WorkspaceInfo:
+        check_labels(name, labels)
+        if name is not None and clear_name:
+            raise InvalidRequest("a name cannot be given and cleared at once")
+        known = self._ledger.get(id_)
+        kept = {key: value for key, value in known.labels.items() if key not in clear_labels}
+        new_name = None if clear_name else name if name is not None else known.name
+        self._ledger.describe(id_, new_name, {**kept, **labels})
+        return self.status(id_)
+
+    def delete(self, id_: str) -> WorkspaceDeleted:
+        self._ledger.get(id_)
+        self._lifecycle.delete_now(id_)
+        return {"workspace_id": id_, "deleted": True}
+
+    def stop(self, id_: str) -> WorkspaceInfo:
+        self._ledger.get(id_)
+        with self._lifecycle.hold(id_) as record:
+            stopped = self._lifecycle.stop(record)
+        self._ledger.touch(id_)
+        return self._info(stopped)
+
+    def start(self, id_: str, progress: Progress) -> WorkspaceInfo:
+        self._ledger.get(id_)
+        with self._lifecycle.hold(id_) as record:
+            if record.phase == Phase.RUNNING:
+                return self._info(record)
+            require_phase(id_, record.phase, {Phase.STOPPED, Phase.FAILED})
+            image = self._images.pulled(record.environment, progress)
+            started = self._lifecycle.start(record, image, GUEST, progress)
+        self._ledger.touch(id_)
+        return self._info(started)
+
+    def create_snapshot(self, id_: str, name: str) -> SnapshotResult:
+        _check_snapshot_name(name)
+        self._ledger.get(id_)
+        with self._lifecycle.hold(id_) as record:
+            if any(one.name == name for one in self._ledger.snapshots(id_)):
+                raise Conflict(f"{id_} has a snapshot {name!r} already", hint="delete it, or take another name")
+            snapshot = Snapshot(name, self._lifecycle.freeze_layers(record), time.time())
+            self._ledger.add_snapshot(id_, snapshot)
+        self._ledger.note(id_, "snapshot", {"action": "create", "snapshot_name": name})
+        return {"workspace_id": id_, "snapshot": _snapshot_info(snapshot)}
+
+    def list_snapshots(self, id_: str) -> SnapshotList:
+        self._ledger.get(id_)
+        created_at = self._lifecycle.store.get(id_).created_at
+        baseline: SnapshotInfo = {
+            "snapshot_name": BASELINE, "kind": "baseline", "created_at": created_at, "deletable": False
+        }  # fmt: skip
+        found = [baseline, *(_snapshot_info(one) for one in self._ledger.snapshots(id_))]
+        return {"workspace_id": id_, "count": len(found), "snapshots": found}
+
+    def delete_snapshot(self, id_: str, name: str) -> SnapshotDeleted:
+        self._ledger.get(id_)
+        if name == BASELINE:
+            raise InvalidRequest("the baseline is what the workspace was created as; it cannot be deleted")
+        with self._lifecycle.hold(id_) as record:
+            self._ledger.snapshot(id_, name)
+            self._ledger.remove_snapshot(id_, name)
+            self._drop_unused_layers(record)
+        self._ledger.note(id_, "snapshot", {"action": "delete", "snapshot_name": name})
+        return {"workspace_id": id_, "snapshot_name": name, "deleted": True}
+
+    def reset(self, id_: str, snapshot: str, progress: Progress) -> WorkspaceReset:
+        started = time.monotonic()
+        self._ledger.get(id_)
+        with self._lifecycle.hold(id_) as record:
+            layers = () if snapshot == BASELINE else self._ledger.snapshot(id_, snapshot).layers
+            image = self._images.pulled(record.environment, progress)
+            fresh = self._lifecycle.reset(record, image, layers, progress)
+            self._ledger.note_reset(id_)
+            self._drop_unused_layers(fresh)
+        self._ledger.note(id_, "reset", {"snapshot_name": snapshot})
+        return {**self._info(fresh), "snapshot_name": snapshot, "duration_ms": _since(started)}
+
+    def fork(
+        self, id_: str, *, name: str | None, labels: Mapping[str, str], ttl_seconds: float, progress: Progress
+    ) -> WorkspaceFork:
+        started = time.monotonic()
+        check_ttl(ttl_seconds)
+        check_labels(name, labels)
+        origin = self._ledger.get(id_)
+        folders = self._lifecycle.folders
+        with self._lifecycle.making("ws") as new_id:
+            home = private_directory(folders.home(new_id))
+            with self._lifecycle.hold(id_) as record:
+                layers = self._lifecycle.freeze_layers(record)
+                Layers(home).adopt(Layers(folders.home(id_)), layers)
+            with suppress(FileNotFoundError):
+                os.link(folders.home(id_) / "baseline.erofs", home / "baseline.erofs")
+            image = self._images.pulled(record.environment, progress)
+            shape = Shape(record.vcpu_count, record.mem_mib)
+            made = self._lifecycle.create(
+                new_id,
+                record.environment,
+                record.environment_version,
+                shape,
+                ttl_seconds=ttl_seconds,
+                allow_host_compat=False,
+                layers=(*layers, new_layer_name()),
+                generation=record.generation,
+            )
+            made = self._lifecycle.start(made, image, GUEST, progress)
+            seed: WorkspaceSeed = {**origin.seed, "origin_kind": "fork", "origin_ref": id_}
+            self._ledger.add(WorkspaceRecord(new_id, name, labels, seed, origin.network_policy))
+        return {**self._info(made), "forked_from": id_, "duration_ms": _since(started)}
+
+    def known(self) -> set[str]:
+        """The workspaces that were created to the end."""
+        return {record.id for record in self._ledger.all()}
+
+    def _seed(self, source: Path, home: Path, progress: Progress) -> WorkspaceSeed:
+        progress(f"reading {source}", None)
+        work = home / "seed"
+        work.mkdir()
+        try:
+            seed = prepare_seed(source, work)
+            make_baseline(seed.tree, home / "baseline.erofs", seed.left_out)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        return {
+            "mode": seed.mode, "seed_path": str(source.absolute()), "destination": "/workspace",
+            "entry_count": seed.entry_count, "size_bytes": seed.size_bytes, "skipped": seed.skipped,
+            "origin_kind": "manual_seed_path", "origin_ref": str(source.absolute()),
+        }  # fmt: skip
+
+    def _drop_unused_layers(self, record: Record) -> None:
+        needed = {*record.layers, *(layer for one in self._ledger.snapshots(record.id) for layer in one.layers)}
+        Layers(self._lifecycle.folders.home(record.id)).keep_only(needed)
+
+    def _info(self, record: Record) -> WorkspaceInfo:
+        known = self._ledger.get(record.id)
+        return {
+            "workspace_id": record.id,
+            "name": known.name,
+            "labels": dict(known.labels),
+            "environment": record.environment,
+            "environment_version": record.environment_version,
+            "state": record.phase.value,
+            "execution_mode": record.execution_mode,
+            "accelerator": record.accelerator,
+            "vcpu_count": record.vcpu_count,
+            "mem_mib": record.mem_mib,
+            "allow_host_compat": record.allow_host_compat,
+            "network_policy": known.network_policy,
+            "workspace_path": "/workspace",
+            "workspace_seed": known.seed,
+            "secrets": [],
+            "command_count": len(self._ledger.commands(record.id)),
+            "service_count": 0,
+            "running_service_count": 0,
+            "reset_count": known.reset_count,
+            "last_reset_at": known.last_reset_at,
+            "created_at": record.created_at,
+            "last_activity_at": known.last_activity_at,
+            "expires_at": record.expires_at,
+            "failure": record.failure,
+        }
+
+
+def check_labels(name: str | None, labels: Mapping[str, str]) -> None:
+    """Raise `InvalidRequest` for a name or label that could not be shown on one line."""
+    if name is not None and (not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable()):
+        raise InvalidRequest(f"a name is one printable line of at most {_LONGEST_NAME} characters")
+    for key, value in labels.items():
+        if not key or "=" in key or not (key + value).isprintable() or max(len(key), len(value)) > _LONGEST_NAME:
+            raise InvalidRequest(
+                f"the label {key!r} is not a printable KEY=VALUE of at most {_LONGEST_NAME} characters each"
+            )
+
+
+def _check_snapshot_name(name: str) -> None:
+    if name == BASELINE:
+        raise Conflict(f"the name {BASELINE!r} belongs to the snapshot that every workspace has")
+    allowed = name.replace("-", "").replace("_", "").replace(".", "")
+    if not (allowed.isascii() and allowed.isalnum() and len(name) <= 64 and name[0].isalnum()):
+        raise InvalidRequest(f"{name!r} is not a snapshot name", hint="use up to 64 letters, digits, '-', '_' and '.'")
+
+
+def _snapshot_info(snapshot: Snapshot) -> SnapshotInfo:
+    return {"snapshot_name": snapshot.name, "kind": "named", "created_at": snapshot.created_at, "deletable": True}
+
+
+def _summary(record: Record, known: WorkspaceRecord, command_count: int) -> WorkspaceSummary:
+    return {
+        "workspace_id": record.id,
+        "name": known.name,
+        "labels": dict(known.labels),
+        "environment": record.environment,
+        "state": record.phase.value,
+        "created_at": record.created_at,
+        "last_activity_at": known.last_activity_at,
+        "expires_at": record.expires_at,
+        "command_count": command_count,
+        "service_count": 0,
+        "running_service_count": 0,
+    }
+
+
+def _since(started: float) -> float:
+    return round((time.monotonic() - started) * 1000, 1)

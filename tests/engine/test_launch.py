@@ -1,0 +1,204 @@
+"""Starting and ending a machine's processes, with harmless ones in their place."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pyro_mcp.engine.launch import Identity, alive, end, ended, find_processes, identify, launch, listening
+from pyro_mcp.engine.qemu import Sockets
+from pyro_mcp.errors import HostNotReady
+
+DEADLINE = 20.0
+
+
+@pytest.fixture
+def sockets(home: Path) -> Sockets:
+    return Sockets(home / "machine")
+
+
+def start(sockets: Sockets, line: str, *arguments: str) -> Identity:
+    """A "machine" that is a shell below `timeout`, as QEMU is."""
+    argv = ["/usr/bin/timeout", "60", "/bin/sh", "-c", line, "sh", *arguments]
+    return launch(lambda _: argv, sockets, sockets.folder.with_name("log"))
+
+
+@pytest.fixture
+def machine(sockets: Sockets) -> Iterator[Identity]:
+    """Three processes in one group, one of them deaf to all but KILL."""
+    identity = start(sockets, "trap '' TERM HUP INT; sleep 50 & sleep 50 & wait")
+    yield identity
+    end(identity, sockets)
+
+
+def open_life(sockets: Sockets) -> socket.socket:
+    """A connection that the kernel closes with the machine's last process."""
+    witness = socket.socket(socket.AF_UNIX)
+    witness.connect(str(sockets.life))
+    return witness
+
+
+def is_closed(witness: socket.socket) -> bool:
+    return bool(select.select([witness], [], [], 0)[0])
+
+
+def test_the_machine_holds_its_sockets_and_nobody_has_to_wait_for_them(sockets: Sockets) -> None:
+    identity = start(sockets, "ls -l /proc/self/fd; sleep 50")
+    try:
+        for path in sockets.all:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+        assert identify(identity.pid) == identity
+    finally:
+        end(identity, sockets)
+
+
+def test_the_command_gets_the_sockets_in_their_order(sockets: Sockets) -> None:
+    with listening(sockets) as fds:
+        names = [socket.socket(fileno=os.dup(fd)) for fd in fds]
+        paths = [Path(name.getsockname()) for name in names]
+        for name in names:
+            name.close()
+    assert paths == sockets.all
+
+
+def test_only_we_may_enter_the_sockets_folder(sockets: Sockets) -> None:
+    with listening(sockets):
+        assert sockets.folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_end_kills_the_whole_group_and_waits_for_it(sockets: Sockets, machine: Identity) -> None:
+    with open_life(sockets) as witness:
+        assert alive(machine)
+        assert not is_closed(witness)
+        end(machine, sockets)
+        assert is_closed(witness)
+    assert not alive(machine)
+    assert not sockets.folder.exists()
+
+
+def test_end_twice_is_a_no_op(sockets: Sockets, machine: Identity) -> None:
+    end(machine, sockets)
+    end(machine, sockets)
+    assert not alive(machine)
+
+
+def test_end_leaves_no_zombie(sockets: Sockets, machine: Identity) -> None:
+    end(machine, sockets)
+    assert not Path(f"/proc/{machine.pid}").exists()
+
+
+def test_a_machine_that_ended_by_itself_is_seen_and_removed(sockets: Sockets) -> None:
+    identity = start(sockets, "exit 3")
+    assert ended(identity, sockets, deadline_seconds=DEADLINE)
+    end(identity, sockets)
+    assert not sockets.folder.exists()
+
+
+def test_a_machine_that_goes_on_has_not_ended(sockets: Sockets, machine: Identity) -> None:
+    assert not ended(machine, sockets, deadline_seconds=0.05)
+
+
+def test_a_recycled_number_is_not_the_machine_and_is_spared(sockets: Sockets, machine: Identity) -> None:
+    earlier = Identity(machine.pid, machine.start_time - 1)
+    assert not alive(earlier)
+    with open_life(sockets):
+        end(earlier, Sockets(sockets.folder.with_name("another")))
+    assert alive(machine)
+
+
+@pytest.mark.parametrize("number", [0, -1, 4 * 1024 * 1024 + 1])
+def test_what_is_no_process_is_not_alive_and_can_be_ended(sockets: Sockets, number: int) -> None:
+    assert identify(number) is None
+    end(Identity(number, 0), sockets)
+
+
+def test_ending_nothing_takes_no_child_of_ours(sockets: Sockets) -> None:
+    with subprocess.Popen(["/bin/sh", "-c", "exit 7"]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        end(Identity(0, 0), sockets)
+        end(Identity(child.pid, 1), sockets)
+        assert child.wait(DEADLINE) == 7
+
+
+def test_a_zombie_is_not_alive() -> None:
+    with subprocess.Popen(["/bin/true"]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert Path(f"/proc/{child.pid}").exists()
+        assert identify(child.pid) is None
+
+
+def test_a_process_is_known_by_number_and_start_whatever_its_name(tmp_path: Path) -> None:
+    odd = tmp_path / "a) Z 1 ("
+    odd.symlink_to("/bin/sleep")
+    with subprocess.Popen([odd, "50"]) as child:
+        identity = identify(child.pid)
+        child.kill()
+    assert identity is not None
+    assert identity.start_time > 0
+
+
+def test_our_own_identity_is_alive() -> None:
+    identity = identify(os.getpid())
+    assert identity is not None
+    assert alive(identity)
+
+
+def test_processes_are_found_by_a_path_below_a_folder(sockets: Sockets, home: Path) -> None:
+    identity = start(sockets, "sleep 50; true", f"{home}/machines/vm-1/disk")
+    try:
+        assert find_processes(f"{home}/machines/vm-1") == [identity]
+        assert find_processes(f"{home}/machines") == [identity]
+        assert find_processes(f"{home}/machines/vm") == []
+        assert find_processes(f"{home}/machines/vm-1/disk") == []
+    finally:
+        end(identity, sockets)
+    assert find_processes(f"{home}/machines/vm-1") == []
+
+
+def test_other_programs_that_name_the_folder_are_not_machines(home: Path) -> None:
+    with subprocess.Popen(["/bin/sh", "-c", "read never", "sh", f"{home}/x"], stdin=subprocess.PIPE) as editor:
+        assert find_processes(str(home)) == []
+        editor.kill()
+
+
+def test_what_the_processes_print_is_in_the_log(sockets: Sockets, home: Path) -> None:
+    identity = start(sockets, "echo out; echo err >&2")
+    assert ended(identity, sockets, deadline_seconds=DEADLINE)
+    end(identity, sockets)
+    assert (home / "log").read_text() == "out\nerr\n"
+
+
+def test_a_machine_outlives_the_process_that_started_it(sockets: Sockets, home: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from pyro_mcp.engine.launch import launch; from pyro_mcp.engine.qemu import Sockets\n"
+        "sockets = Sockets(Path(sys.argv[1]))\n"
+        "identity = launch(lambda _: ['/usr/bin/timeout', '60', '/bin/sleep', '50'], sockets, Path(sys.argv[2]))\n"
+        "print(identity.pid, identity.start_time)"
+    )
+    argv: list[str | Path] = [sys.executable, "-c", script, sockets.folder, home / "log"]
+    printed = subprocess.run(argv, check=True, timeout=DEADLINE, stdout=subprocess.PIPE).stdout.split()
+    identity = Identity(int(printed[0]), int(printed[1]))
+    assert alive(identity)
+    end(identity, sockets)
+    assert not alive(identity)
+
+
+def test_a_path_too_long_for_a_socket_is_refused_with_the_remedy(home: Path) -> None:
+    with pytest.raises(HostNotReady, match="too long") as raised, listening(Sockets(home / ("x" * 100))):
+        pass
+    assert "XDG_RUNTIME_DIR" in raised.value.hint
+
+
+def test_the_longest_path_that_fits_is_taken(home: Path) -> None:
+    name = "x" * (107 - len(f"{home}//monitor"))
+    with listening(Sockets(home / name)) as fds:
+        assert len(fds) == 18

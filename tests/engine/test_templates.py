@@ -1,0 +1,191 @@
+"""When a saved machine is used, and when it is as if it were not there; no machine is started."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pyro_mcp.engine import templates as module
+from pyro_mcp.engine.disks import BlankDisks
+from pyro_mcp.engine.shape import Shape, System
+from pyro_mcp.engine.templates import Parts, Template, Templates
+from pyro_mcp.errors import GuestFailed
+
+
+def build(folder: Path, parts: Parts) -> None:
+    """What a boot leaves, without the boot."""
+    (folder / "ram").write_bytes(b"memory")
+    (folder / "state").write_bytes(b"devices")
+    made = {"made_of": parts.described(), "cold_boot_ms": 1234.5, "files": module._facts(folder)}
+    made["state_sha256"] = module._sha256(folder / "state")
+    (folder / "template.json").write_text(json.dumps(made))
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Parts:
+    disks = BlankDisks(*(tmp_path / name for name in ("ext4", "qcow2", "erofs")))
+    system = System(tmp_path / "vmlinuz", "sha256:kernel", (), tmp_path / "root", "sha256:root")
+    return Parts(system, Shape(1, 512), tmp_path / "initramfs-digest" / "initramfs.cpio", disks, "tcg")
+
+
+@pytest.fixture
+def templates(home: Path, monkeypatch: pytest.MonkeyPatch) -> Templates:
+    """Templates whose machines boot at once."""
+    monkeypatch.setattr(module, "_make", build)
+    return Templates(home)
+
+
+@pytest.fixture
+def template(templates: Templates, parts: Parts) -> Template:
+    return templates.ensure(parts)[0]
+
+
+def test_the_key_changes_with_each_ingredient(parts: Parts, tmp_path: Path) -> None:
+    system = parts.system
+    others = [
+        replace(parts, system=replace(system, kernel_digest="sha256:other")),
+        replace(parts, system=replace(system, root_digest="sha256:other")),
+        replace(parts, shape=Shape(2, 512)),
+        replace(parts, shape=Shape(1, 513)),
+        replace(parts, initramfs=tmp_path / "other-digest" / "initramfs.cpio"),
+        replace(parts, blank=replace(parts.blank, ext4=tmp_path / "other")),
+        replace(parts, accelerator="kvm"),
+    ]
+    assert len({parts.key(), *(other.key() for other in others)}) == 1 + len(others)
+
+
+def test_the_key_changes_with_qemu(parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "qemu-system-x86_64"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    keys = [parts.key()]
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    keys.append(parts.key())
+    os.utime(program, (1, 1))
+    keys.append(parts.key())
+    program.write_text("#!/bin/sh\n# longer\n")
+    os.utime(program, (1, 1))
+    keys.append(parts.key())
+    assert len(set(keys)) == 4
+
+
+@pytest.mark.parametrize("constant", ["_FORMAT", "_host_processor"])
+def test_the_key_changes_with_the_format_and_the_processor(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, constant: str
+) -> None:
+    before = parts.key()
+    monkeypatch.setattr(module, constant, 99 if constant == "_FORMAT" else lambda _: "another processor")
+    assert parts.key() != before
+
+
+def test_the_key_stays_when_only_places_change(parts: Parts, tmp_path: Path) -> None:
+    moved = replace(parts.system, vmlinuz=tmp_path / "elsewhere", root=tmp_path / "elsewhere")
+    assert replace(parts, system=moved).key() == parts.key()
+
+
+def test_a_template_is_made_once_and_found_again(templates: Templates, parts: Parts) -> None:
+    assert templates.find(parts) is None
+    template, made = templates.ensure(parts)
+    assert (made, template.cold_boot_ms, template.ram.read_bytes()) == (True, 1234.5, b"memory")
+    assert templates.ensure(parts) == (template, False)
+    assert templates.find(parts) == template
+
+
+@pytest.mark.parametrize("name", ["ram", "state"])
+@pytest.mark.parametrize("damage", ["touched", "cut", "grown", "gone"])
+def test_a_template_whose_files_were_touched_is_made_again(
+    templates: Templates, template: Template, parts: Parts, name: str, damage: str
+) -> None:
+    path = template.folder / name
+    match damage:
+        case "touched":
+            os.utime(path, (1, 1))
+        case "cut":
+            os.truncate(path, 1)
+        case "grown":
+            path.write_bytes(path.read_bytes() + b"x")
+        case "gone":
+            path.unlink()
+    assert templates.find(parts) is None
+    assert templates.ensure(parts)[1]
+    assert templates.find(parts) is not None
+
+
+def test_a_state_with_other_bytes_but_the_same_size_and_date_is_seen(
+    templates: Templates, template: Template, parts: Parts
+) -> None:
+    found = template.state.stat()
+    template.state.write_bytes(b"devicez")
+    os.utime(template.state, ns=(found.st_atime_ns, found.st_mtime_ns))
+    assert templates.find(parts) is None
+
+
+@pytest.mark.parametrize(
+    "record", ["", "{", "[]", "null", "{}", '{"cold_boot_ms": null}', "\udcff", '{"cold_boot_ms": "x"}']
+)
+def test_a_template_with_a_broken_record_is_not_loaded(
+    templates: Templates, template: Template, parts: Parts, record: str
+) -> None:
+    (template.folder / "template.json").write_bytes(record.encode(errors="surrogateescape"))
+    assert templates.find(parts) is None
+    assert not templates.older(parts)
+    assert templates.ensure(parts)[1]
+
+
+def test_a_failed_boot_leaves_nothing_and_the_next_one_works(
+    templates: Templates, parts: Parts, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(folder: Path, _: Parts) -> None:
+        (folder / "ram").write_bytes(b"half")
+        raise GuestFailed("it did not boot")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_make", fail)
+        with pytest.raises(GuestFailed, match="did not boot"):
+            templates.ensure(parts)
+    assert [path.name for path in (home / "templates").iterdir() if path.is_dir()] == []
+    assert templates.ensure(parts)[1]
+
+
+@contextmanager
+def a_dead_process() -> Iterator[int]:
+    """The number of a process that has ended, and that no other has while the block runs."""
+    with subprocess.Popen(["/bin/true"]) as child:
+        child.wait()
+        yield child.pid
+
+
+def test_what_killed_makers_left_is_swept_and_what_living_ones_make_is_not(
+    templates: Templates, parts: Parts, home: Path
+) -> None:
+    with a_dead_process() as gone:
+        left = home / "templates" / f".scratch-{gone}-00000000"
+        sockets = home / "run" / "pyro-mcp" / left.name.removeprefix(".")
+        being_made = home / "templates" / f".scratch-{os.getpid()}-00000000"
+        for folder in (left, sockets, being_made):
+            folder.mkdir(parents=True)
+            (folder / "file").touch()
+        templates.ensure(parts)
+    assert (left.exists(), sockets.exists(), being_made.exists()) == (False, False, True)
+
+
+def test_an_older_template_of_the_same_root_and_shape_makes_it_stale(templates: Templates, parts: Parts) -> None:
+    assert not templates.older(parts)
+    templates.ensure(parts)
+    newer = replace(parts, system=replace(parts.system, kernel_digest="sha256:newer"))
+    assert templates.older(newer)
+    assert not templates.older(replace(parts, shape=Shape(2, 512)))
+
+
+def test_a_discarded_template_is_made_again(templates: Templates, template: Template, parts: Parts) -> None:
+    templates.discard(template)
+    templates.discard(template)
+    assert templates.find(parts) is None
+    assert templates.ensure(parts)[1]

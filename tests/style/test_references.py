@@ -1,0 +1,50 @@
+"""What is generated is up to date, what is quoted is what runs, and what SPEC.md names as its proof exists."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.style.project import ROOT
+
+SPEC = (ROOT / "SPEC.md").read_text()
+PROOFS = re.findall(r"`((?:tests|benchmarks)/[\w/]+\.py)(?:::(\w+))?`", SPEC)
+
+
+def functions_of(path: Path) -> set[str]:
+    """The names of the functions that a Python file defines, at any depth."""
+    return {node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)}
+
+
+def test_the_command_line_reference_is_what_the_parser_says() -> None:
+    script = ROOT / "scripts/cli_reference.py"
+    made = subprocess.run([sys.executable, script], check=True, capture_output=True, text=True, timeout=60).stdout
+
+    assert (ROOT / "docs/cli.md").read_text() == made, "run: .venv/bin/python scripts/cli_reference.py > docs/cli.md"
+
+
+def test_the_readme_shows_the_example_as_it_is() -> None:
+    example = (ROOT / "examples/one_command.py").read_text()
+    body = example[example.index("from pyro_mcp import") :]
+
+    assert f"```python\n{body}```" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("file", "function"), PROOFS)
+def test_what_the_specification_names_as_proof_exists(file: str, function: str) -> None:
+    path = ROOT / file
+
+    assert path.is_file()
+    assert not function or function in functions_of(path)
+
+
+def test_every_promise_of_the_specification_names_its_proof() -> None:
+    promises = [line for line in SPEC.splitlines() if line.startswith("| ") and not line.startswith("| What")]
+
+    assert promises
+    assert [line for line in promises if not re.search(r"`(tests|benchmarks)/[\w/]+\.py", line)] == []

@@ -1,0 +1,73 @@
+"""However `pyro run` ends, its machine ends with it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pyro_mcp import Pyro
+from tests.vm.remains import remains
+
+Running = Callable[[str], "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def running(pyro: Pyro) -> Iterator[Running]:
+    """Starts `pyro run` on a shell script and returns when its first line has come."""
+    pyro.prepare("debian:12")
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(script: str) -> subprocess.Popen[bytes]:
+        words = [sys.executable, "-m", "pyro_mcp.cli", "run", "debian:12", "--", "sh", "-c", script]
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate(timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=str
+)
+def test_a_signal_deletes_the_machine(running: Running, home: Path, number: int, exit_code: int) -> None:
+    process = running("echo ready; sleep 600")
+
+    process.send_signal(number)
+
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == exit_code
+    assert b"Traceback" not in said
+    assert remains(home) == []
+
+
+def test_a_reader_that_goes_away_deletes_the_machine(running: Running, home: Path) -> None:
+    process = running("echo ready; exec yes")
+    assert process.stdout is not None and process.stderr is not None
+
+    process.stdout.close()
+
+    assert process.wait(timeout=30) == 128 + signal.SIGPIPE
+    assert process.stderr.read() == b""
+    assert remains(home) == []
+
+
+def test_a_machine_that_is_killed_under_a_command_is_told_and_cleared_away(
+    running: Running, home: Path
+) -> None:
+    process = running("echo ready; kill -9 -1; echo c >/proc/sysrq-trigger; sleep 600")
+
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 125
+    assert b"the virtual machine ended" in said
+    assert remains(home) == []

@@ -1,0 +1,61 @@
+"""A client that is killed at any moment leaves nothing that the next command does not mend or remove."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pyro_mcp import Pyro
+from tests.vm.remains import let_time_pass, remains
+
+STORE, LIFECYCLE = "pyro_mcp.workspaces.store:Store", "pyro_mcp.workspaces.lifecycle:Lifecycle"
+
+# Where in `pyro run`: what is called, whether we die before or after it, and at which call of it.
+MOMENTS = {
+    "create: the record is written": (f"{STORE}.add", "after", 1),
+    "create: the record says starting": (f"{STORE}.move", "after", 1),
+    "create: the processes run, nobody knows their number": ("pyro_mcp.engine.launch:launch", "after", 1),
+    "create: the memory is loaded": ("pyro_mcp.engine.machines:_resume", "after", 1),
+    "create: the machine is set up, the record does not know": ("pyro_mcp.engine.guest:Guest.setup", "after", 1),
+    "create: the record says running": (f"{STORE}.move", "after", 2),
+    "exec: the command is on its way": ("pyro_mcp.engine.guest:Guest._send", "after", 2),
+    "exec: the first output has come": ("pyro_mcp.engine.guest:Capture.take", "before", 1),
+    "exec: the command has ended": ("pyro_mcp.engine.guest:Guest.run", "after", 1),
+    "delete: the record says deleting": (f"{STORE}.move", "after", 3),
+    "delete: the processes have ended": (f"{LIFECYCLE}._clear", "after", 1),
+    "delete: the files are gone": (f"{STORE}.remove", "before", 1),
+    "delete: the record is gone": (f"{STORE}.remove", "after", 1),
+}
+
+# The same for create_vm, start_vm, stop_vm, start_vm, delete_vm.
+LONG_LIFE = {
+    "stop: the record says stopping": (f"{STORE}.move", "after", 3),
+    "stop: the machine has powered off": ("pyro_mcp.engine.machines:Machines.power_off", "after", 1),
+    "start again: the processes run": ("pyro_mcp.engine.launch:launch", "after", 2),
+}
+
+
+@pytest.mark.parametrize(
+    ("surface", "moment"),
+    [("cli", moment) for moment in MOMENTS.values()] + [("sdk", moment) for moment in LONG_LIFE.values()],
+    ids=[*MOMENTS, *LONG_LIFE],
+)
+@pytest.mark.usefixtures("template")
+def test_a_client_that_is_killed_leaves_nothing_behind(
+    pyro: Pyro, home: Path, surface: str, moment: tuple[str, str, int]
+) -> None:
+    words = [sys.executable, "-m", "tests.vm.victim", *map(str, moment), surface]
+    victim = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, timeout=60, check=False)
+    assert victim.returncode == -9, victim.stderr.decode()
+    assert remains(home) != []
+
+    assert pyro.run_in_vm("debian:12", command="echo next")["stdout"] == "next\n"
+    pyro.reap_expired()
+    let_time_pass(home)
+    pyro.reap_expired()
+
+    assert remains(home) == []
+    assert pyro.run_in_vm("debian:12", command="echo last")["stdout"] == "last\n"

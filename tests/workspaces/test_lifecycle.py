@@ -1,0 +1,286 @@
+"""A machine's life over an engine that fails where it is told to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pyro_mcp.engine import FakeMachines
+from pyro_mcp.errors import Busy, Conflict, GuestFailed, GuestGone, NoSpace, NotFound
+from pyro_mcp.workspaces.lifecycle import GUEST, Lifecycle
+from pyro_mcp.workspaces.phases import Phase
+from tests.workspaces.conftest import IMAGE, create, start
+
+BROKEN = GuestFailed("it broke")
+
+
+def left_on_disk(lifecycle: Lifecycle, id_: str) -> list[str]:
+    """Which of a machine's places on the host exist."""
+    folders = lifecycle.folders
+    places = {"home": folders.home(id_), "sockets": folders.sockets(id_), "lock": folders.lock(id_)}
+    return [name for name, path in places.items() if path.exists()]
+
+
+def test_a_created_machine_runs_nothing_and_owns_nothing(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    record = create(lifecycle)
+    assert lifecycle.observe(record.id).phase == Phase.CREATED
+    assert (engine.started, left_on_disk(lifecycle, record.id)) == ([], ["lock"])
+
+
+def test_a_machine_whose_making_failed_never_was(lifecycle: Lifecycle) -> None:
+    def fail() -> str:
+        with lifecycle.making("vm") as id_:
+            lifecycle.folders.home(id_).mkdir(parents=True)
+            made.append(id_)
+            raise NoSpace("full")
+
+    made: list[str] = []
+    with pytest.raises(NoSpace):
+        fail()
+    assert (lifecycle.store.all(), left_on_disk(lifecycle, made[0])) == ([], [])
+
+
+def test_a_started_machine_is_recorded_with_its_process(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    record = start(lifecycle)
+    assert (record.phase, record.execution_mode, record.accelerator) == (Phase.RUNNING, GUEST, "tcg")
+    assert engine.running == {lifecycle.folders.sockets(record.id): record.identity}
+    assert lifecycle.observe(record.id) == record
+
+
+def test_each_machine_is_told_its_own_name_and_no_two_are_twins(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    names = [start(lifecycle).id, start(lifecycle).id]
+    assert [request.hostname for request in engine.started] == names
+    assert [request.files["/etc/hostname"] for request in engine.started] == [
+        (0o644, f"{name}\n".encode()) for name in names
+    ]
+    assert len({request.files["/etc/machine-id"] for request in engine.started}) == 2
+
+
+def test_a_machine_may_live_no_longer_than_its_record(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    start(lifecycle, ttl_seconds=100)
+    start(lifecycle, ttl_seconds=0.5)
+    long, short = (request.lifetime_seconds for request in engine.started)
+    assert 90 < long <= 100
+    assert short == 1
+
+
+@pytest.mark.parametrize("step", ["start", "accelerator"])
+def test_a_start_that_fails_leaves_a_failed_machine_and_nothing_running(
+    lifecycle: Lifecycle, engine: FakeMachines, step: str
+) -> None:
+    engine.failures[step] = BROKEN
+    with pytest.raises(GuestFailed, match="it broke"):
+        start(lifecycle)
+    (record,) = lifecycle.store.all()
+    assert (record.phase, record.failure, record.identity) == (Phase.FAILED, "it broke", None)
+    assert engine.running == {}
+    assert not lifecycle.folders.sockets(record.id).exists()
+
+
+@pytest.mark.parametrize("step", ["power_off", "end"])
+def test_a_stop_that_fails_is_settled_by_whoever_looks_next(
+    lifecycle: Lifecycle, engine: FakeMachines, step: str
+) -> None:
+    id_ = start(lifecycle).id
+    engine.failures[step] = BROKEN
+
+    def stop() -> None:
+        with lifecycle.hold(id_) as record:
+            lifecycle.stop(record)
+
+    with pytest.raises(GuestFailed, match="it broke"):
+        stop()
+    engine.failures.clear()
+    assert lifecycle.observe(id_).phase == Phase.FAILED
+    assert engine.running == {}
+
+
+def test_a_reset_that_cannot_end_the_machine_is_settled_by_whoever_looks_next(
+    lifecycle: Lifecycle, engine: FakeMachines
+) -> None:
+    id_ = start(lifecycle).id
+    engine.failures["end"] = BROKEN
+    with lifecycle.hold(id_) as record, pytest.raises(GuestFailed):
+        lifecycle.reset(record, IMAGE, ())
+    engine.failures.clear()
+    assert lifecycle.observe(id_).phase == Phase.FAILED
+    assert engine.running == {}
+
+
+def test_a_reset_that_cannot_start_again_leaves_a_failed_machine(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    id_ = start(lifecycle).id
+    engine.failures["start"] = BROKEN
+    with lifecycle.hold(id_) as record, pytest.raises(GuestFailed):
+        lifecycle.reset(record, IMAGE, ())
+    assert lifecycle.observe(id_).phase == Phase.FAILED
+    assert engine.running == {}
+
+
+def test_a_delete_that_fails_can_be_tried_again_and_is_finished_by_a_repair(
+    lifecycle: Lifecycle, engine: FakeMachines
+) -> None:
+    id_ = start(lifecycle).id
+    engine.failures["end"] = BROKEN
+    for _ in range(2):
+        with lifecycle.hold(id_) as record, pytest.raises(GuestFailed):
+            lifecycle.delete(record)
+        assert lifecycle.observe(id_).phase == Phase.DELETING
+    engine.failures.clear()
+    assert lifecycle.repair() == [id_]
+    assert (engine.running, left_on_disk(lifecycle, id_)) == ({}, [])
+
+
+def test_a_stopped_machine_keeps_its_disk_and_starts_again(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    id_ = start(lifecycle).id
+    (lifecycle.folders.home(id_) / "disk").touch()
+    with lifecycle.hold(id_) as record:
+        stopped = lifecycle.stop(record)
+        assert (stopped.phase, stopped.identity, engine.running) == (Phase.STOPPED, None, {})
+        assert lifecycle.stop(stopped) == stopped
+        assert lifecycle.start(stopped, IMAGE, GUEST).phase == Phase.RUNNING
+    assert (lifecycle.folders.home(id_) / "disk").exists()
+
+
+def test_a_reset_machine_runs_anew_on_layers_of_its_own(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    id_ = start(lifecycle).id
+    with lifecycle.hold(id_) as record:
+        again = lifecycle.reset(record, IMAGE, ("base",))
+    assert again.phase == Phase.RUNNING
+    assert len(engine.ended) == len(engine.running) == 1
+    first, second = engine.started
+    assert second.layers[0] == "base"
+    assert not set(first.layers) & set(second.layers)
+    assert second.generation == first.generation + 1
+
+
+def test_what_a_phase_does_not_allow_changes_nothing(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    record = create(lifecycle)
+    with lifecycle.hold(record.id) as held:
+        with pytest.raises(Conflict, match="is created"):
+            lifecycle.stop(held)
+        with pytest.raises(Conflict, match="is created"):
+            lifecycle.reset(held, IMAGE, ())
+    assert lifecycle.observe(record.id) == record
+    with pytest.raises(Conflict, match="never started"):
+        lifecycle.session(record)
+    assert engine.running == {}
+
+
+def test_a_deleted_machine_leaves_nothing(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    id_ = start(lifecycle).id
+    with lifecycle.hold(id_) as record:
+        lifecycle.delete(record)
+    assert (lifecycle.store.all(), engine.running, left_on_disk(lifecycle, id_)) == ([], {}, [])
+    with pytest.raises(NotFound), lifecycle.hold(id_):
+        pass
+    assert left_on_disk(lifecycle, id_) == []
+
+
+def test_a_machine_that_ended_by_itself_is_seen_as_failed(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    id_ = start(lifecycle).id
+    engine.running.clear()
+    record = lifecycle.observe(id_)
+    assert (record.phase, record.failure) == (Phase.FAILED, "the virtual machine ended by itself")
+    with lifecycle.hold(id_) as held:
+        lifecycle.delete(held)
+    assert lifecycle.store.all() == []
+
+
+def test_a_machine_that_ended_at_its_time_says_so(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    id_ = start(lifecycle, ttl_seconds=0).id
+    engine.running.clear()
+    assert lifecycle.observe(id_).failure == "its time was over"
+
+
+def test_a_held_machine_is_for_one_and_seen_by_all(lifecycle: Lifecycle) -> None:
+    record = start(lifecycle)
+    with lifecycle.hold(record.id):
+        assert lifecycle.observe(record.id) == record
+        with pytest.raises(Busy, match=record.id), lifecycle.hold(record.id, deadline_seconds=0):
+            pass
+
+
+def test_users_of_a_machine_share_it_and_keep_changes_away(lifecycle: Lifecycle) -> None:
+    id_ = start(lifecycle).id
+    with lifecycle.use(id_) as one, lifecycle.use(id_) as two:
+        assert one == two
+        with pytest.raises(Busy), lifecycle.hold(id_, deadline_seconds=0):
+            pass
+    with lifecycle.hold(id_, deadline_seconds=0) as record:
+        lifecycle.stop(record)
+    with pytest.raises(Conflict, match="stopped"), lifecycle.use(id_):
+        pass
+
+
+def test_a_machine_can_be_deleted_under_its_users_who_are_told(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    record = start(lifecycle)
+
+    def use() -> None:
+        with lifecycle.use(record.id) as used:
+            # What delete_now does first in another process; the rest of it waits for us.
+            lifecycle.store.move(record.id, Phase.DELETING)
+            assert record.identity is not None
+            engine.end(record.identity, lifecycle.folders.sockets(record.id))
+            with lifecycle.session(used):
+                raise AssertionError("the machine is gone")
+
+    with pytest.raises(Conflict, match="deleted meanwhile") as raised:
+        use()
+    assert isinstance(raised.value.__cause__, GuestGone)
+    lifecycle.delete_now(record.id)
+    assert lifecycle.store.all() == []
+
+
+def test_a_repair_deletes_what_has_expired_and_leaves_the_rest(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    kept = [create(lifecycle).id, start(lifecycle).id]
+    expired = {create(lifecycle, ttl_seconds=0).id, start(lifecycle, ttl_seconds=0).id}
+    assert set(lifecycle.repair()) == expired
+    assert {record.id for record in lifecycle.store.all()} == set(kept)
+    assert list(engine.running) == [lifecycle.folders.sockets(kept[1])]
+    assert [left_on_disk(lifecycle, id_) for id_ in expired] == [[], []]
+    assert lifecycle.repair() == []
+
+
+def test_a_repair_leaves_alone_what_somebody_works_on(lifecycle: Lifecycle) -> None:
+    record = start(lifecycle, ttl_seconds=0)
+    with lifecycle.hold(record.id):
+        assert lifecycle.repair() == []
+        assert lifecycle.store.get(record.id) == record
+    with lifecycle.use(record.id):
+        assert lifecycle.repair() == []
+    assert lifecycle.repair() == [record.id]
+
+
+def test_a_repair_removes_strays_but_not_what_is_being_made(lifecycle: Lifecycle) -> None:
+    folders = lifecycle.folders
+    for folder in (folders.home("vm-stray"), folders.sockets("vm-stray")):
+        folder.mkdir(parents=True)
+        (folder / "file").touch()
+    folders.lock("vm-lock-only").touch()
+    with lifecycle.making("vm") as id_:
+        folders.home(id_).mkdir()
+        assert lifecycle.repair() == []
+        assert left_on_disk(lifecycle, id_) == ["home", "lock"]
+    assert [left_on_disk(lifecycle, stray) for stray in ("vm-stray", "vm-lock-only")] == [[], []]
+
+
+def test_an_unknown_machine_leaves_no_lock_behind(lifecycle: Lifecycle) -> None:
+    with pytest.raises(NotFound), lifecycle.hold("vm-none"):
+        pass
+    with pytest.raises(NotFound):
+        lifecycle.observe("vm-none")
+    assert left_on_disk(lifecycle, "vm-none") == []
+
+
+def test_frozen_layers_are_recorded_before_they_are_used(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    before = start(lifecycle)
+    engine.failures["use_layer"] = BROKEN
+    with lifecycle.hold(before.id) as record, pytest.raises(GuestFailed):
+        lifecycle.freeze_layers(record)
+    after = lifecycle.observe(before.id)
+    assert after == replace(before, layers=after.layers)
+    assert after.layers[:-1] == before.layers
+    engine.failures.clear()
+    with lifecycle.hold(before.id) as record:
+        assert lifecycle.freeze_layers(record) == after.layers

@@ -1,0 +1,161 @@
+"""The database: shared by processes, never lost to a newer or damaged file."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pyro_mcp.engine import Identity
+from pyro_mcp.errors import Conflict, HostNotReady, NotFound
+from pyro_mcp.workspaces.phases import Phase
+from pyro_mcp.workspaces.store import Record, Store
+
+DEADLINE = 60.0
+RECORD = Record("vm-1", "debian:12", "1", 1, 1024, True, Phase.CREATED, 1000.0, 2000.0)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "pyro.db"
+
+
+def test_what_was_added_is_read_back(path: Path) -> None:
+    Store(path).add(RECORD)
+    assert Store(path).get("vm-1") == RECORD
+    assert Store(path).all() == [RECORD]
+
+
+def test_a_move_changes_what_it_was_given_and_nothing_else(path: Path) -> None:
+    store = Store(path)
+    store.add(RECORD)
+    store.add(replace(RECORD, id="vm-2"))
+    moved = store.move("vm-1", Phase.STARTING, pid=7, process_start_time=8, execution_mode="guest_virtio")
+    assert moved == replace(RECORD, phase=Phase.STARTING, pid=7, process_start_time=8, execution_mode="guest_virtio")
+    assert moved.identity == Identity(7, 8)
+    assert store.get("vm-1") == moved
+    assert store.get("vm-2") == replace(RECORD, id="vm-2")
+
+
+def test_a_forbidden_move_changes_nothing(path: Path) -> None:
+    store = Store(path)
+    store.add(RECORD)
+    with pytest.raises(Conflict):
+        store.move("vm-1", Phase.RUNNING, pid=7)
+    with pytest.raises(ValueError, match="no such column"):
+        store.move("vm-1", Phase.STARTING, **{"phase = 'x' --": "x"})
+    assert store.get("vm-1") == RECORD
+
+
+def test_the_newest_machine_comes_first(path: Path) -> None:
+    store = Store(path)
+    for number, created_at in ((1, 10.0), (2, 30.0), (3, 20.0)):
+        store.add(replace(RECORD, id=f"vm-{number}", created_at=created_at))
+    assert [record.id for record in store.all()] == ["vm-2", "vm-3", "vm-1"]
+
+
+def test_an_unknown_machine_is_not_found(path: Path) -> None:
+    store = Store(path)
+    store.remove("vm-9")
+    with pytest.raises(NotFound, match="vm-9"):
+        store.get("vm-9")
+    with pytest.raises(NotFound, match="vm-9"):
+        store.move("vm-9", Phase.DELETING)
+
+
+def test_an_id_is_never_part_of_a_statement(path: Path) -> None:
+    store = Store(path)
+    store.add(replace(RECORD, id="x'; DROP TABLE machines; --"))
+    store.remove("' OR 1=1 --")
+    assert len(store.all()) == 1
+
+
+def test_an_empty_file_becomes_a_database(path: Path) -> None:
+    path.touch()
+    Store(path).add(RECORD)
+    assert Store(path).get("vm-1") == RECORD
+
+
+def test_a_newer_database_is_refused_and_left_as_it_is(path: Path) -> None:
+    Store(path).add(RECORD)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 999")
+    before = path.read_bytes()
+    with pytest.raises(HostNotReady, match="newer pyro") as raised:
+        Store(path)
+    assert "upgrade" in raised.value.hint
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("keep", [0, 100, 4096 + 100])
+def test_a_damaged_database_is_refused_and_left_as_it_is(path: Path, keep: int) -> None:
+    Store(path).add(RECORD)
+    damaged = path.read_bytes()[:keep] + b"not a database " * 1000
+    path.write_bytes(damaged)
+    with pytest.raises(HostNotReady, match="damaged") as raised:
+        Store(path).add(replace(RECORD, id="vm-2"))
+    assert "move the file away" in raised.value.hint
+    assert path.read_bytes() == damaged
+
+
+def test_a_database_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
+    with pytest.raises(HostNotReady, match="cannot use the database"):
+        Store(tmp_path)
+
+
+def test_readers_do_not_wait_for_a_writer(path: Path) -> None:
+    store = Store(path)
+    store.add(RECORD)
+    script = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); c.execute('BEGIN IMMEDIATE')\n"
+        "c.execute('DELETE FROM machines'); print('written', flush=True); sys.stdin.read(); c.execute('COMMIT')"
+    )
+    argv: list[str | Path] = [sys.executable, "-c", script, path]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"written\n"
+        assert Store(path).all() == [RECORD]
+        writer.communicate(timeout=DEADLINE)
+    assert store.all() == []
+
+
+def test_a_writer_that_was_killed_changes_nothing(path: Path) -> None:
+    Store(path).add(RECORD)
+    script = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); c.execute('BEGIN IMMEDIATE')\n"
+        "c.execute('DELETE FROM machines'); print('written', flush=True); sys.stdin.read()"
+    )
+    argv: list[str | Path] = [sys.executable, "-c", script, path]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"written\n"
+        writer.kill()
+    assert Store(path).move("vm-1", Phase.DELETING).id == "vm-1"
+
+
+def test_many_processes_create_the_database_and_write_to_it_at_once(path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from dataclasses import replace\n"
+        "from pyro_mcp.workspaces.store import Record, Store; from pyro_mcp.workspaces.phases import Phase\n"
+        "one = Record('', 'debian:12', '1', 1, 1024, False, Phase.CREATED, 1.0, 2.0)\n"
+        "print('ready', flush=True); sys.stdin.readline(); store = Store(Path(sys.argv[1]))\n"
+        "for number in range(20): store.add(replace(one, id=f'vm-{sys.argv[2]}-{number}'))"
+    )
+    argvs: list[list[str | Path]] = [[sys.executable, "-c", script, path, str(number)] for number in range(6)]
+    writers = [subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for argv in argvs]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"ready\n"
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write(b"go\n")
+        writer.stdin.flush()
+    for writer in writers:
+        writer.communicate(timeout=DEADLINE)
+    assert [writer.returncode for writer in writers] == [0] * 6
+    assert len(Store(path).all()) == 120
