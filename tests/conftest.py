@@ -37,14 +37,16 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(path)
 
 
+def real_cache() -> Path:
+    """Where real images are kept from one run to the next: `$PYRO_TEST_CACHE/pyro-mcp`, or else below build/."""
+    given = os.environ.get("PYRO_TEST_CACHE")
+    return private_directory(Path(given or ROOT / "build/test-cache").absolute() / "pyro-mcp")
+
+
 @pytest.fixture(scope="session")
 def warm_cache() -> Path:
-    """A cache that holds `debian:12` and the guest kernel: about 20 s where it must be made.
-
-    It lies in `$PYRO_TEST_CACHE/pyro-mcp`, or else below build/; either way later runs use it again.
-    """
-    given = os.environ.get("PYRO_TEST_CACHE")
-    cache = private_directory(Path(given or ROOT / "build/test-cache").absolute() / "pyro-mcp")
+    """A cache that holds `debian:12` and the guest kernel: about 20 s where it must be made."""
+    cache = real_cache()
     environments = Environments(cache)
     environments.pull("debian:12")
     environments.kernel()

@@ -50,10 +50,10 @@ def test_the_guests_mount_points_are_made_and_never_followed(
 def test_the_configured_environment_is_kept_and_nonsense_in_it_is_dropped(
     environments: Environments, registry: Registry
 ) -> None:
-    given = ["PATH=/opt/bin:/bin", "EMPTY=", "A=b=c", "=x", "novalue", "NUL=a\0b", "LONE=\ud800", ""]
+    given = ["PATH=/app/bin:/bin", "EMPTY=", "A=b=c", "=x", "novalue", "NUL=a\0b", "LONE=\ud800", ""]
     registry.push("env:1", HELLO, environ=given)
     image = environments.pull(f"oci:{registry.address}/env:1")
-    assert image.environ == {"HOME": "/root", "PATH": "/opt/bin:/bin", "EMPTY": "", "A": "b=c"}
+    assert image.environ == {"HOME": "/root", "PATH": "/app/bin:/bin", "EMPTY": "", "A": "b=c"}
 
 
 def test_whiteouts_remove_files_and_opaque_folders_hide_older_layers(

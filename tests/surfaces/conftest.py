@@ -21,7 +21,9 @@ def cli(home: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
 
     def run(*words: str | bytes, stdin: str = "", timeout: float = 120) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "pyro_mcp.cli", *words]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
+        return subprocess.run(
+            command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False, cwd=home
+        )
 
     return run
 

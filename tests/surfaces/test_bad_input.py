@@ -11,8 +11,8 @@ import pytest
 from pyro_mcp import Pyro
 from pyro_mcp.errors import InvalidRequest, PyroError
 from pyro_mcp.host.tools import PACKAGE_OF
-from tests.vm.remains import remains
 from tests.surfaces.conftest import Cli
+from tests.vm.remains import remains
 
 REFUSED = {
     "no processor": (["--vcpu-count", "0"], "virtual processors"),
@@ -30,9 +30,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("options", "reason"), REFUSED.values(), ids=REFUSED)
-def test_a_machine_that_cannot_be_is_refused(
-    options: list[str], reason: str, warm_cli: Cli, home: Path
-) -> None:
+def test_a_machine_that_cannot_be_is_refused(options: list[str], reason: str, warm_cli: Cli, home: Path) -> None:
     told = warm_cli("run", "debian:12", *options, "--", "true")
 
     assert (told.returncode, told.stdout) == (125, "")

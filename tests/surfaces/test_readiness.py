@@ -11,7 +11,7 @@ from tests.surfaces.conftest import Cli
 
 
 @pytest.fixture
-def fresh(home: Path, warm_cache: Path, cli: Cli) -> Path:
+def fresh(home: Path, warm_cache: Path) -> Path:
     """A cache that has the image and the kernel, but no template."""
     cache = home / "cache/pyro-mcp"
     cache.mkdir(mode=0o700)

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def start(template: Machines, system: System) -> Iterator[Callable[..., Vm]]:
     """Starts machines, with more arguments for `running`; they are ended afterwards."""
     with ExitStack() as stack:
 
-        def start(**options: float) -> Vm:
+        def start(**options: Any) -> Vm:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pyro-vm-", dir="/tmp")))
             return stack.enter_context(running(template, system, folder, **options))
 

@@ -41,17 +41,30 @@ class Vm:
 
 @contextmanager
 def running(
-    machines: Machines, system: System, folder: Path, *, shape: Shape | None = None, lifetime_seconds: float = 120
+    machines: Machines,
+    system: System,
+    folder: Path,
+    *,
+    shape: Shape | None = None,
+    lifetime_seconds: float = 120,
+    baseline: Path | None = None,
 ) -> Iterator[Vm]:
-    """A machine whose home is `folder`, ended with the block."""
-    home, sockets = folder / "machine", folder / "sockets"
-    home.mkdir()
-    request = Start(system, shape or Shape(), home, sockets, "tester", lifetime_seconds)
+    """A machine whose files are below `folder`, ended with the block."""
+    request = Start(
+        system=system,
+        shape=shape or Shape(),
+        home=folder / "machine",
+        sockets=folder / "sockets",
+        hostname="tester",
+        lifetime_seconds=lifetime_seconds,
+        baseline=baseline,
+    )
+    request.home.mkdir()
     identity = machines.start(request)
     try:
-        yield Vm(machines, identity, sockets)
+        yield Vm(machines, identity, request.sockets)
     finally:
-        machines.end(identity, sockets)
+        machines.end(identity, request.sockets)
 
 
 def processes_of(group: int) -> Iterator[tuple[int, str]]:

@@ -39,8 +39,9 @@ def test_qemu_shares_no_namespace_with_us(process: Path, namespace: str) -> None
 def test_qemu_sees_only_its_own_files(process: Path) -> None:
     mounts = {line.split()[4] for line in (process / "mountinfo").read_text().splitlines()}
     its_own = {"/boot/vmlinuz", "/boot/initramfs", "/disks/root", "/disks/blank", "/disks/baseline"}
-    its_own |= {"/live", "/frozen", "/ram", "/readonly-ram.so", "/usr/bin/qemu-system-x86_64", "/usr/bin/setpriv", "/etc/ld.so.cache"}
-    libraries = {"/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/share/qemu", "/usr/share/seabios"}
+    its_own |= {"/live", "/frozen", "/ram", "/readonly-ram.so", "/usr/bin/qemu-system-x86_64", "/usr/bin/setpriv"}
+    libraries = {"/etc/ld.so.cache", "/usr/lib", "/usr/lib64", "/lib", "/lib64"}
+    libraries |= {"/usr/share/qemu", "/usr/share/seabios"}
     devices = {mount for mount in mounts if mount == "/dev" or mount.startswith("/dev/")}
 
     assert mounts - devices - libraries - {"/"} == its_own

@@ -43,9 +43,7 @@ def test_a_clone_knows_what_time_it_is(vm: Vm) -> None:
     assert before - 1 <= told <= time.time() + 1
 
 
-def test_a_template_is_unchanged_by_what_its_clones_write(
-    warm_cache: Path, start: Callable[..., Vm]
-) -> None:
+def test_a_template_is_unchanged_by_what_its_clones_write(warm_cache: Path, start: Callable[..., Vm]) -> None:
     def saved() -> list[tuple[Path, int, int, int]]:
         found = [(path, path.stat()) for path in sorted((warm_cache / "templates").glob("*/*"))]
         # The kernel sets the change time at every write, also through a mapping, and nobody can set it back.
@@ -72,7 +70,7 @@ def test_a_guest_that_is_killed_while_a_command_runs_is_noticed_at_once(vm: Vm) 
     qemu = vm.qemu
     killed: list[float] = []
 
-    def on_stdout(data: bytes) -> None:
+    def on_stdout(_: bytes) -> None:
         os.kill(qemu, signal.SIGKILL)
         killed.append(time.monotonic())
 

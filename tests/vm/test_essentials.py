@@ -30,7 +30,7 @@ def test_prepare_proves_what_it_made(pyro: Pyro, template: Machines) -> None:
 
     assert (report["outcome"], report["execution_mode"]) == ("reused", "guest_virtio")
     assert report["accelerator"] == template.accelerator().name
-    assert all(report[step] > 0 for step in ("cold_boot_ms", "create_ms", "exec_ms", "reset_ms", "delete_ms"))  # type: ignore[literal-required]
+    assert all(report[step] > 0 for step in ("cold_boot_ms", "create_ms", "exec_ms", "reset_ms", "delete_ms"))
 
 
 @pytest.mark.parametrize(

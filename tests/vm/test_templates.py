@@ -19,6 +19,8 @@ from tests.vm.machine import running
 
 SMALL = Shape(mem_mib=192)
 
+pytestmark = pytest.mark.usefixtures("home")
+
 
 @pytest.fixture(scope="module")
 def cache(warm_cache: Path) -> Iterator[Path]:
@@ -31,7 +33,7 @@ def cache(warm_cache: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def saved(cache: Path, home: Path, system: System) -> Path:
+def saved(cache: Path, system: System) -> Path:
     """The folder of a good template."""
     Machines(cache).prepare(system, SMALL)
     (folder,) = (cache / "templates").glob("[!.]*/")
@@ -62,9 +64,7 @@ def garble_description(folder: Path) -> None:
     (folder / "template.json").write_text("[1, 2")
 
 
-@pytest.mark.parametrize(
-    "damage", [flip_memory, shorten_state, garble_state_unseen, remove_memory, garble_description]
-)
+@pytest.mark.parametrize("damage", [flip_memory, shorten_state, garble_state_unseen, remove_memory, garble_description])
 def test_a_damaged_template_is_noticed_and_made_anew(
     cache: Path, saved: Path, system: System, home: Path, damage: Callable[[Path], None]
 ) -> None:
@@ -99,7 +99,7 @@ def test_damage_that_only_a_resume_can_show_costs_one_more_boot(
         assert vm.sh("echo good") == "good\n"
 
 
-def test_two_processes_that_want_the_same_template_make_it_once(cache: Path, saved: Path, system: System) -> None:
+def test_two_processes_that_want_the_same_template_make_it_once(cache: Path, saved: Path) -> None:
     shutil.rmtree(saved)
     both = [preparing(cache) for _ in range(2)]
 
