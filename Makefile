@@ -9,6 +9,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 PYTHON := .venv/bin/python
 ENGINE := src/pyro_mcp/engine
 AGENT := $(ENGINE)/pyro-agent
+TOOL := $(ENGINE)/pyro-tool
 READONLY_RAM := $(ENGINE)/readonly-ram.so
 
 # Where setup-host unpacks the registry that the tests talk to.
@@ -40,7 +41,7 @@ dist-check: setup ## build the wheel and let it do its main job in an isolated e
 	@scripts/dist-check
 
 clean: ## remove what make made in this folder; environments in the user's cache stay ('pyro env prune')
-	rm -rf .venv build dist $(AGENT){,.new} $(READONLY_RAM){,.new} .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist $(AGENT){,.new} $(TOOL){,.new} $(READONLY_RAM){,.new} .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 setup: setup-check
@@ -52,11 +53,15 @@ setup-test: setup
 setup-check:
 	@scripts/setup-host build
 	@scripts/setup-python
-	@$(MAKE) --silent $(AGENT) $(READONLY_RAM)
+	@$(MAKE) --silent $(AGENT) $(TOOL) $(READONLY_RAM)
 
 $(AGENT): guest/agent.c guest/build
 	@echo "== the guest agent: $@"
-	@guest/build $@.new && mv $@.new $@
+	@guest/build agent $@.new && mv $@.new $@
+
+$(TOOL): guest/tool.c guest/build
+	@echo "== the guest's file tool: $@"
+	@guest/build tool $@.new && mv $@.new $@
 
 $(READONLY_RAM): cage/readonly_ram.c cage/build
 	@echo "== what makes a template's memory read-only: $@"

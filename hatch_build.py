@@ -9,8 +9,12 @@ from typing import Any
 from hatchling.builders.config import BuilderConfig
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-BUILT = {"guest": "pyro-agent", "cage": "readonly-ram.so"}
-"""Each folder with a `build` script, and what it makes beside the engine's modules."""
+BUILT = {
+    "pyro-agent": ["guest/build", "agent"],
+    "pyro-tool": ["guest/build", "tool"],
+    "readonly-ram.so": ["cage/build"],
+}
+"""What is built beside the engine's modules, and the script and its arguments that build it."""
 
 
 class NativeBuildHook(BuildHookInterface[BuilderConfig]):
@@ -19,10 +23,10 @@ class NativeBuildHook(BuildHookInterface[BuilderConfig]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build all of it and mark the wheel as one for Linux on x86-64; raises `CalledProcessError`."""
         root = Path(self.root)
-        for folder, name in BUILT.items():
+        for name, (script, *arguments) in BUILT.items():
             target = root / "src" / "pyro_mcp" / "engine" / name
             fresh = target.with_name(f"{name}.new")
-            subprocess.run([root / folder / "build", fresh], check=True, stdin=subprocess.DEVNULL, timeout=300)
+            subprocess.run([root / script, *arguments, fresh], check=True, stdin=subprocess.DEVNULL, timeout=300)
             fresh.replace(target)
         build_data["pure_python"] = False
         build_data["tag"] = "py3-none-linux_x86_64"

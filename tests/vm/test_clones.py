@@ -21,7 +21,7 @@ _SELF_PORTRAIT = """
 cat /etc/machine-id /etc/hostname
 hostname
 head -c 16 /dev/urandom | sha256sum
-cat /proc/sys/kernel/random/uuid
+cat /proc/sys/kernel/random/uuid /proc/sys/kernel/random/boot_id
 """
 
 

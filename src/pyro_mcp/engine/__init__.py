@@ -12,6 +12,7 @@ from pyro_mcp.engine.host_compat import HostCompat
 from pyro_mcp.engine.launch import Identity, find_processes
 from pyro_mcp.engine.machines import Machines, Preparation, Readiness, Start
 from pyro_mcp.engine.shape import BOOT_MODULES, Shape, System
+from pyro_mcp.engine.wire import Decoder, Frame, encode, encode_fields
 
 __all__ = [
     "BOOT_MODULES",
@@ -19,8 +20,10 @@ __all__ = [
     "TOOL",
     "Accelerator",
     "Command",
+    "Decoder",
     "Engine",
     "FakeMachines",
+    "Frame",
     "HostCompat",
     "Identity",
     "Layers",
@@ -33,6 +36,8 @@ __all__ = [
     "Shape",
     "Start",
     "System",
+    "encode",
+    "encode_fields",
     "find_processes",
     "make_baseline",
 ]

@@ -108,14 +108,14 @@ class Frame:
         return next((data.decode(errors="replace") for found, data in self.fields() if found == tag), "")
 
 
-def encode(type_: Type, payload: bytes = b"") -> bytes:
+def encode(type_: int, payload: bytes = b"") -> bytes:
     """The bytes of one frame; `payload` must be within `MAX_PAYLOAD`."""
     if len(payload) > MAX_PAYLOAD:
         raise ValueError(f"a frame carries at most {MAX_PAYLOAD} bytes, not {len(payload)}")
     return _HEADER.pack(len(payload), type_) + payload + _END
 
 
-def encode_fields(type_: Type, fields: Iterable[tuple[Tag, bytes | int]]) -> bytes:
+def encode_fields(type_: int, fields: Iterable[tuple[int, bytes | int]]) -> bytes:
     """The bytes of one frame whose payload is a field list; integers become 8-byte numbers."""
     parts = []
     for tag, value in fields:

@@ -10,6 +10,7 @@ from pyro_mcp.errors import HostToolMissing
 
 PACKAGE_OF = {
     "bwrap": "bubblewrap",
+    "git": "git",
     "mke2fs": "e2fsprogs",
     "mkfs.erofs": "erofs-utils",
     "mmdebstrap": "mmdebstrap",

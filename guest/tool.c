@@ -1,0 +1,1569 @@
+/*
+ * The tool: reads and changes trees of files, in the words of TREE.md. In a machine the agent starts it outside the
+ * root in which commands run; it works on whatever folders it is given, so it does the same on a host.
+ *
+ * It lives for one request. What goes wrong ends it with one line on standard error, after `undo` has put back what
+ * it had begun to change. Others may rename and replace what it looks at meanwhile: so it goes from open folder to
+ * open folder, never follows a link by accident, and believes what it has opened rather than what it has seen before.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <stdnoreturn.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/sendfile.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { END_MARK = 0xA7, HEADER_SIZE = 5, FIELD_SIZE = 5, NUMBER_SIZE = 8 };
+
+enum {
+    MAX_PAYLOAD = 1 << 20,
+    MAX_FRAME = HEADER_SIZE + MAX_PAYLOAD + 1,
+    MAX_PATH = 64 << 10,            /* beyond PATH_MAX, as every step is made from an open folder */
+    MAX_DEPTH = 1000,               /* folders within folders: each level holds up to four descriptors */
+    OUT_SIZE = 256 << 10,
+    FIELDS_ROOM = MAX_PATH + PATH_MAX + 1024,
+    PIECE_ROOM = 16 << 10,          /* with less room left, a file's content waits for the next write */
+    COMPARED = 64 << 10,
+    FROZEN_AT_MOST_MS = 10000,
+};
+
+enum type { ENTRY = 1, DATA, FILE_END, END, CHANGE, EDIT, COMMIT, CHANGED, FROZEN };
+
+enum tag {
+    TAG_PATH = 1, TAG_KIND, TAG_MODE, TAG_SIZE, TAG_MTIME_NS, TAG_LINKS, TAG_TARGET, TAG_INODE, TAG_SENT, TAG_COUNT,
+    TAG_OLD_KIND, TAG_OLD_MODE, TAG_OLD_SIZE, TAG_OLD_INODE, TAG_NEW_KIND, TAG_NEW_MODE, TAG_NEW_SIZE, TAG_ORIGIN,
+    TAG_CONTENT_DIFFERS, TAG_ACTION, TAG_REPLACED,
+};
+
+static const char STAGING[] = ".pyro-staging-";
+static const char RESCUED[] = ".pyro-rescued-";
+
+/* ---- failing ------------------------------------------------------------------------------------------------ */
+
+/* What must be put back should anything fail from here on. */
+static void (*undo)(void);
+
+/* In words that do not depend on the C library where TREE.md promises them. */
+static const char *reason(int error) {
+    switch (error) {
+    case EXDEV: return "Invalid cross-device link";
+    case ELOOP: return "Too many levels of symbolic links";
+    case ENAMETOOLONG: return "File name too long";
+    default: return strerror(error);
+    }
+}
+
+static void complain(const char *path, const char *why) {
+    dprintf(STDERR_FILENO, "%s: %s\n", *path ? path : ".", why);
+}
+
+static noreturn void fail(const char *path, const char *why) {
+    void (*first)(void) = undo;
+    undo = NULL;
+    complain(path, why);
+    if (first)
+        first();
+    _exit(1);
+}
+
+static noreturn void fail_errno(const char *path) {
+    fail(path, reason(errno));
+}
+
+/* What was there a moment ago is not, or is something else by now. */
+static bool vanished(int error) {
+    return error == ENOENT || error == ENOTDIR || error == ELOOP || error == ESTALE;
+}
+
+static void *checked(void *memory) {
+    if (!memory)
+        fail("memory", reason(ENOMEM));
+    return memory;
+}
+
+static void close_fd(int fd) {
+    int error = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = error;
+}
+
+/* ---- frames out --------------------------------------------------------------------------------------------- */
+
+static struct {
+    uint8_t bytes[OUT_SIZE];
+    size_t used, frame;
+} out;
+
+static void flush_output(void) {
+    for (size_t sent = 0; sent < out.used;) {
+        ssize_t size = write(STDOUT_FILENO, out.bytes + sent, out.used - sent);
+        if (size < 0 && errno != EINTR)
+            fail_errno("output");
+        sent += size > 0 ? size : 0;
+    }
+    out.used = 0;
+}
+
+static void begin_frame(enum type type) {
+    if (OUT_SIZE - out.used < FIELDS_ROOM)
+        flush_output();
+    out.frame = out.used;
+    out.bytes[out.frame + HEADER_SIZE - 1] = type;
+    out.used += HEADER_SIZE;
+}
+
+static void end_frame(void) {
+    uint32_t size = htole32(out.used - out.frame - HEADER_SIZE);
+    memcpy(out.bytes + out.frame, &size, sizeof size);
+    out.bytes[out.used++] = END_MARK;
+}
+
+static void put_field(enum tag tag, const void *data, size_t size) {
+    uint32_t little = htole32(size);
+    out.bytes[out.used] = tag;
+    memcpy(out.bytes + out.used + 1, &little, sizeof little);
+    memcpy(out.bytes + out.used + FIELD_SIZE, data, size);
+    out.used += FIELD_SIZE + size;
+}
+
+static void put_text(enum tag tag, const char *text) {
+    put_field(tag, text, strlen(text));
+}
+
+static void put_number(enum tag tag, uint64_t number) {
+    number = htole64(number);
+    put_field(tag, &number, sizeof number);
+}
+
+static void put_end(uint64_t count) {
+    begin_frame(END);
+    put_number(TAG_COUNT, count);
+    end_frame();
+    flush_output();
+}
+
+/* ---- what an entry is --------------------------------------------------------------------------------------- */
+
+static char kind_of(const struct stat *found) {
+    switch (found->st_mode & S_IFMT) {
+    case S_IFREG: return 'f';
+    case S_IFDIR: return 'd';
+    case S_IFLNK: return 'l';
+    case S_IFIFO: return 'p';
+    case S_IFSOCK: return 's';
+    case S_IFCHR: return 'c';
+    case S_IFBLK: return 'b';
+    default: return 0;    /* nothing */
+    }
+}
+
+static mode_t mode_of(const struct stat *found) {
+    return found->st_mode & 07777;
+}
+
+static uint64_t size_of(const struct stat *found) {
+    return S_ISREG(found->st_mode) || S_ISLNK(found->st_mode) ? found->st_size : 0;
+}
+
+static bool same_inode(const struct stat *one, const struct stat *other) {
+    return one->st_ino == other->st_ino && one->st_dev == other->st_dev;
+}
+
+/* ---- folders and paths -------------------------------------------------------------------------------------- */
+
+/* Where a descent is, relative to its root. */
+static struct {
+    char path[MAX_PATH];
+    size_t size;
+    unsigned depth;
+} here;
+
+/* Goes one name down; what leave() wants to come back. */
+static size_t enter(const char *name) {
+    size_t outer = here.size, size = strlen(name);
+    if (outer + size + 2 > sizeof here.path || here.depth == MAX_DEPTH)
+        fail(here.path, reason(ENAMETOOLONG));
+    if (outer > 0)
+        here.path[here.size++] = '/';
+    memcpy(here.path + here.size, name, size + 1);
+    here.size += size;
+    here.depth++;
+    return outer;
+}
+
+static void leave(size_t outer) {
+    here.size = outer;
+    here.path[outer] = '\0';
+    here.depth--;
+}
+
+/* A name in a root that belongs to apply, not to the tree. */
+static bool is_staging(const char *name) {
+    return here.size == 0 && strncmp(name, STAGING, sizeof STAGING - 1) == 0;
+}
+
+/* Has no empty, "." or ".." component, so neither leads up nor begins at /. */
+static bool is_plain(const char *path) {
+    for (unsigned depth = 0; depth < MAX_DEPTH; depth++, path++) {
+        size_t size = strcspn(path, "/");
+        if (size == 0 || (size <= 2 && strncmp(path, "..", size) == 0))
+            return false;
+        path += size;
+        if (!*path)
+            return true;
+    }
+    return false;
+}
+
+static int open_root(const char *path) {
+    int root = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (root < 0)
+        fail_errno(path);
+    return root;
+}
+
+/* Opens `path` below `root`: links may lead anywhere within it, never out (EXDEV). -1 with errno. */
+static int open_beneath(int root, const char *path, int flags) {
+    enum { NO_MAGICLINKS = 2, BENEATH = 8, TRIES = 1000 };
+    struct { uint64_t flags, mode, resolve; } how = { flags | O_CLOEXEC, 0, BENEATH | NO_MAGICLINKS };
+    for (int tries = 0;; tries++) {
+        int fd = (int)syscall(SYS_openat2, root, *path ? path : ".", &how, sizeof how);
+        /* The kernel gives up on ".." when anything anywhere was renamed meanwhile. */
+        if (fd >= 0 || (errno != EAGAIN && errno != EINTR) || tries == TRIES)
+            return fd;
+    }
+}
+
+/* Opens a folder to look names up in; a path longer than the kernel takes is walked in pieces. -1 with errno. */
+static int open_folder(int root, const char *path, size_t size) {
+    char piece[PATH_MAX];
+    for (int from = root;;) {
+        const char *cut = size < sizeof piece ? path + size : memrchr(path, '/', sizeof piece - 1);
+        if (!cut || cut == path + sizeof piece) {
+            errno = ENAMETOOLONG;
+            return -1;
+        }
+        size_t taken = cut - path;
+        memcpy(piece, path, taken);
+        piece[taken] = '\0';
+        int folder = open_beneath(from, piece, O_PATH | O_DIRECTORY);
+        if (from != root)
+            close_fd(from);
+        if (folder < 0 || taken == size)
+            return folder;
+        path += taken + 1;
+        size -= taken + 1;
+        from = folder;
+    }
+}
+
+/* Opens the folder that `path` is in and finds its last name. -1 with errno. */
+static int open_parent(int root, const char *path, const char **name) {
+    const char *slash = strrchr(path, '/');
+    *name = slash ? slash + 1 : path;
+    return open_folder(root, path, slash ? slash - path : 0);
+}
+
+/* Opens a folder in a folder, if there is one by that name; else -1. */
+static int open_child(int parent, const char *name) {
+    if (parent < 0)
+        return -1;
+    int child = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (child < 0 && !vanished(errno))
+        fail_errno(here.path);
+    return child;
+}
+
+/* What has this name; kind 0 when nothing has. */
+static struct stat look(int parent, const char *name) {
+    struct stat found;
+    if (parent >= 0 && fstatat(parent, name, &found, AT_SYMLINK_NOFOLLOW) == 0)
+        return found;
+    if (parent >= 0 && !vanished(errno))
+        fail_errno(here.path);
+    return (struct stat){ 0 };
+}
+
+/* A link's target as a string; false when it has vanished. */
+static bool read_link(int parent, const char *name, char target[PATH_MAX]) {
+    ssize_t size = readlinkat(parent, name, target, PATH_MAX - 1);
+    if (size < 0 && !vanished(errno) && errno != EINVAL)
+        fail_errno(here.path);
+    target[size < 0 ? 0 : size] = '\0';
+    return size >= 0;
+}
+
+/* ---- the names in a folder ---------------------------------------------------------------------------------- */
+
+struct names {
+    char *bytes;               /* one string after another */
+    size_t size, capacity;
+    const char **list;
+    size_t count;
+};
+
+static void add_name(struct names *names, const char *name) {
+    size_t size = strlen(name) + 1;
+    if (names->capacity - names->size < size) {
+        names->capacity = 2 * names->capacity + 1024;
+        names->bytes = checked(realloc(names->bytes, names->capacity));
+    }
+    memcpy(names->bytes + names->size, name, size);
+    names->size += size;
+    names->count++;
+}
+
+static void collect_names(struct names *names, int folder) {
+    static _Alignas(struct dirent) char batch[64 << 10];
+    long size;
+    if (folder < 0)
+        return;
+    while ((size = syscall(SYS_getdents64, folder, batch, sizeof batch)) > 0) {
+        for (long at = 0; at < size;) {
+            const struct dirent *entry = (const struct dirent *)(batch + at);
+            at += entry->d_reclen;
+            if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 && !is_staging(entry->d_name))
+                add_name(names, entry->d_name);
+        }
+    }
+    if (size < 0 && errno != ENOENT)    /* the folder itself was removed */
+        fail_errno(here.path);
+}
+
+static int compare_names(const void *one, const void *other) {
+    return strcmp(*(const char *const *)one, *(const char *const *)other);
+}
+
+/* The names in one folder or in either of two (-1: none), sorted, each once. To be freed with forget_names(). */
+static struct names list_names(int folder, int other) {
+    struct names names = { 0 };
+    collect_names(&names, folder);
+    collect_names(&names, other);
+    size_t all = names.count;
+    names.list = checked(calloc(all + 1, sizeof *names.list));
+    for (size_t i = 0, at = 0; i < all; i++, at += strlen(names.bytes + at) + 1)
+        names.list[i] = names.bytes + at;
+    qsort(names.list, all, sizeof *names.list, compare_names);
+    names.count = 0;
+    for (size_t i = 0; i < all; i++)
+        if (i == 0 || strcmp(names.list[i], names.list[names.count - 1]) != 0)
+            names.list[names.count++] = names.list[i];
+    return names;
+}
+
+static void forget_names(struct names *names) {
+    free(names->list);
+    free(names->bytes);
+}
+
+/* ---- walk --------------------------------------------------------------------------------------------------- */
+
+static struct {
+    unsigned depth;
+    bool with_content, follow, skip_missing;
+    uint64_t most;             /* bytes of each file */
+    uint64_t count;
+} walk = { .depth = UINT_MAX };
+
+static void put_content(int fd, uint64_t wanted) {
+    uint64_t sent = 0;
+    while (sent < wanted) {
+        if (OUT_SIZE - out.used < PIECE_ROOM)
+            flush_output();
+        size_t room = OUT_SIZE - out.used - HEADER_SIZE - 1;
+        ssize_t size = read(fd, out.bytes + out.used + HEADER_SIZE, wanted - sent < room ? wanted - sent : room);
+        if (size < 0 && errno != EINTR)
+            fail_errno(here.path);
+        if (size == 0)
+            break;    /* it has shrunk */
+        if (size < 0)
+            continue;
+        out.frame = out.used;
+        out.bytes[out.frame + HEADER_SIZE - 1] = DATA;
+        out.used += HEADER_SIZE + size;
+        end_frame();
+        sent += size;
+    }
+    begin_frame(FILE_END);
+    put_number(TAG_SENT, sent);
+    end_frame();
+}
+
+static void put_entry(const struct stat *found, const char *target) {
+    begin_frame(ENTRY);
+    put_text(TAG_PATH, here.path);
+    put_number(TAG_KIND, kind_of(found));
+    put_number(TAG_MODE, mode_of(found));
+    put_number(TAG_SIZE, size_of(found));
+    put_number(TAG_MTIME_NS, (uint64_t)found->st_mtim.tv_sec * 1000000000 + found->st_mtim.tv_nsec);
+    put_number(TAG_LINKS, found->st_nlink);
+    put_number(TAG_INODE, found->st_ino);
+    if (target)
+        put_text(TAG_TARGET, target);
+    end_frame();
+    walk.count++;
+}
+
+static void walk_entry(int parent, const char *name, unsigned depth, bool follow);
+
+static void walk_folder(int folder, unsigned depth) {
+    struct names names = list_names(folder, -1);
+    for (size_t i = 0; i < names.count; i++) {
+        size_t outer = enter(names.list[i]);
+        walk_entry(folder, names.list[i], depth, false);
+        leave(outer);
+    }
+    forget_names(&names);
+}
+
+/* Lists what has this name and, `depth` levels deep, what is below. */
+static void walk_entry(int parent, const char *name, unsigned depth, bool follow) {
+    char target[PATH_MAX];
+    struct stat found;
+    int fd = -1;
+    if (fstatat(parent, name, &found, follow ? 0 : AT_SYMLINK_NOFOLLOW) < 0) {
+        if (!vanished(errno))
+            fail_errno(here.path);
+        return;
+    }
+    bool is_link = S_ISLNK(found.st_mode);
+    if (is_link && !read_link(parent, name, target))
+        return;
+    if ((S_ISDIR(found.st_mode) && depth > 0) || (S_ISREG(found.st_mode) && walk.with_content)) {
+        fd = openat(parent, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW));
+        if (fd < 0 && vanished(errno))
+            return;
+        if (fd < 0 || fstat(fd, &found) < 0)
+            fail_errno(here.path);
+    }
+    put_entry(&found, is_link ? target : NULL);
+    if (fd >= 0 && S_ISREG(found.st_mode))
+        put_content(fd, size_of(&found) < walk.most ? size_of(&found) : walk.most);
+    else if (fd >= 0 && S_ISDIR(found.st_mode))
+        walk_folder(fd, depth - 1);
+    close_fd(fd);
+}
+
+static void walk_path(int root, const char *path) {
+    uint64_t before = walk.count;
+    char opened[32];
+    const char *name = ".";
+    int parent = root;
+    if (strlen(path) >= sizeof here.path)
+        fail(path, reason(ENAMETOOLONG));
+    if (*path && !is_plain(path))
+        fail(path, reason(EINVAL));
+    if (*path)
+        parent = walk.follow ? open_beneath(root, path, O_PATH) : open_parent(root, path, &name);
+    if (parent < 0 && walk.skip_missing && vanished(errno))
+        return;
+    if (parent < 0)
+        fail_errno(path);
+    if (*path && walk.follow) {
+        snprintf(opened, sizeof opened, "/proc/self/fd/%d", parent);
+        name = opened;
+    }
+    here.size = strlen(strcpy(here.path, path));
+    here.depth = 0;
+    walk_entry(parent, name, walk.depth, walk.follow);
+    if (parent != root)
+        close(parent);
+    if (walk.count == before && !walk.skip_missing)
+        fail(path, reason(ENOENT));
+}
+
+static void run_walk(char **words) {
+    int root = open_root(words[0]);
+    for (words++; *words; words++)
+        walk_path(root, *words);
+    put_end(walk.count);
+}
+
+/* ---- changes ------------------------------------------------------------------------------------------------ */
+
+/* One place in all its versions; -1: there is no such folder. */
+struct folders {
+    int upper;
+    int origin;      /* the folder of the baseline that the overlay shows through `upper` */
+    int base;        /* the folder of the baseline that has this path */
+    int merged;
+};
+
+static int baseline;
+static uint64_t changes;
+
+static void put_change(const struct stat *old, const struct stat *new, const bool *differs, const struct stat *origin) {
+    begin_frame(CHANGE);
+    put_text(TAG_PATH, here.path);
+    if (kind_of(old)) {
+        put_number(TAG_OLD_KIND, kind_of(old));
+        put_number(TAG_OLD_MODE, mode_of(old));
+        put_number(TAG_OLD_SIZE, size_of(old));
+        put_number(TAG_OLD_INODE, old->st_ino);
+    }
+    if (kind_of(new)) {
+        put_number(TAG_NEW_KIND, kind_of(new));
+        put_number(TAG_NEW_MODE, mode_of(new));
+        put_number(TAG_NEW_SIZE, size_of(new));
+    }
+    if (differs)
+        put_number(TAG_CONTENT_DIFFERS, *differs);
+    if (origin)
+        put_number(TAG_ORIGIN, origin->st_ino);
+    end_frame();
+    changes++;
+}
+
+/* Reads until the buffer is full or the file ends. */
+static size_t read_full(int fd, char *bytes, size_t size) {
+    size_t held = 0;
+    for (ssize_t got = 1; held < size && got != 0; held += got > 0 ? got : 0)
+        if ((got = read(fd, bytes + held, size - held)) < 0 && errno != EINTR)
+            fail_errno(here.path);
+    return held;
+}
+
+static bool contents_differ(int one, int other) {
+    static char ones[COMPARED], others[COMPARED];
+    for (;;) {
+        size_t size = read_full(one, ones, sizeof ones);
+        if (read_full(other, others, sizeof others) != size || memcmp(ones, others, size) != 0)
+            return true;
+        if (size < sizeof ones)
+            return false;
+    }
+}
+
+static bool files_differ(const struct folders *in, const char *name) {
+    const int flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC;
+    int one = openat(in->base, name, flags), other = openat(in->merged, name, flags);
+    if ((one < 0 || other < 0) && !vanished(errno))
+        fail_errno(here.path);
+    bool differ = one < 0 || other < 0 || contents_differ(one, other);
+    close_fd(one);
+    close_fd(other);
+    return differ;
+}
+
+static bool links_differ(const struct folders *in, const char *name) {
+    char one[PATH_MAX], other[PATH_MAX];
+    return read_link(in->base, name, one) != read_link(in->merged, name, other) || strcmp(one, other) != 0;
+}
+
+/* Of two entries of the same kind. */
+static bool entries_differ(const struct folders *in, const char *name, const struct stat *old, const struct stat *new) {
+    switch (kind_of(old)) {
+    case 'f': return size_of(old) != size_of(new) || files_differ(in, name);
+    case 'l': return links_differ(in, name);
+    case 'c': case 'b': return old->st_rdev != new->st_rdev;
+    default: return false;
+    }
+}
+
+/* The folder of the baseline that the overlay merges with the folder `name`, as overlayfs itself finds it: see
+ * "redirect_dir" in the kernel's overlayfs.rst. */
+static int open_origin(const struct folders *in, int upper, const char *name) {
+    char value[PATH_MAX];
+    if (upper >= 0) {
+        if (fgetxattr(upper, "trusted.overlay.opaque", value, 1) == 1 && value[0] == 'y')
+            return -1;
+        ssize_t size = fgetxattr(upper, "trusted.overlay.redirect", value, sizeof value - 1);
+        value[size < 0 ? 0 : size] = '\0';
+        if (value[0] == '/')
+            return is_plain(value + 1) ? open_beneath(baseline, value + 1, O_RDONLY | O_DIRECTORY) : -1;
+        if (size > 0 && (!is_plain(value) || strchr(value, '/')))
+            return -1;
+        name = size > 0 ? value : name;
+    }
+    return open_child(in->origin, name);
+}
+
+static bool same_folder(int one, int other) {
+    struct stat found, wanted;
+    return one >= 0 && other >= 0 && fstat(one, &found) == 0 && fstat(other, &wanted) == 0
+        && same_inode(&found, &wanted);
+}
+
+static void compare_folder(const struct folders *in);
+
+static void compare_below(const struct folders *in, const char *name, const struct stat *old, const struct stat *new) {
+    int upper = open_child(in->upper, name);
+    struct folders below = {
+        .upper = upper,
+        .origin = S_ISDIR(new->st_mode) ? open_origin(in, upper, name) : -1,
+        .base = S_ISDIR(old->st_mode) ? open_child(in->base, name) : -1,
+        .merged = S_ISDIR(new->st_mode) ? open_child(in->merged, name) : -1,
+    };
+    compare_folder(&below);
+    close_fd(below.upper);
+    close_fd(below.origin);
+    close_fd(below.base);
+    close_fd(below.merged);
+}
+
+static void compare_entry(const struct folders *in, const char *name) {
+    const struct stat old = look(in->base, name), new = look(in->merged, name), upper = look(in->upper, name);
+    struct stat origin = { 0 };
+    if (!kind_of(&upper) && kind_of(&new))
+        origin = look(in->origin, name);
+    if (kind_of(&origin) && kind_of(&old) && same_inode(&origin, &old))
+        return;    /* the baseline's own, shown in its own place */
+    if (kind_of(&old) && kind_of(&old) == kind_of(&new)) {
+        bool differs = entries_differ(in, name, &old, &new);
+        if (differs || mode_of(&old) != mode_of(&new))
+            put_change(&old, &new, &differs, S_ISREG(origin.st_mode) ? &origin : NULL);
+    } else if (kind_of(&old) || kind_of(&new)) {
+        put_change(&old, &new, NULL, S_ISREG(origin.st_mode) ? &origin : NULL);
+    }
+    if (S_ISDIR(old.st_mode) || S_ISDIR(new.st_mode))
+        compare_below(in, name, &old, &new);
+}
+
+/* Where the overlay shows the baseline's folder in its own place, only names in `upper` can have changed. */
+static void compare_folder(const struct folders *in) {
+    bool in_place = same_folder(in->origin, in->base);
+    struct names names = in_place ? list_names(in->upper, -1) : list_names(in->base, in->merged);
+    for (size_t i = 0; i < names.count; i++) {
+        size_t outer = enter(names.list[i]);
+        compare_entry(in, names.list[i]);
+        leave(outer);
+    }
+    forget_names(&names);
+}
+
+static void run_changes(char **words) {
+    int upper = open_root(words[0]);
+    baseline = open_root(words[1]);
+    compare_folder(&(struct folders){ upper, baseline, baseline, open_root(words[2]) });
+    put_end(changes);
+}
+
+/* ---- frames in ---------------------------------------------------------------------------------------------- */
+
+struct frame {
+    uint8_t type;
+    const uint8_t *payload;
+    size_t size;
+};
+
+struct field {
+    uint8_t tag;
+    const uint8_t *data;
+    size_t size;
+};
+
+static struct {
+    uint8_t bytes[MAX_FRAME];
+    size_t start, end;
+    int signals;
+} in;
+
+/* Waits for more input, or for a signal that ends us: those are read here, so that none comes at a bad moment. */
+static void read_input(void) {
+    struct pollfd sources[] = { { .fd = in.signals, .events = POLLIN }, { .fd = STDIN_FILENO, .events = POLLIN } };
+    if (in.start > 0) {
+        memmove(in.bytes, in.bytes + in.start, in.end - in.start);
+        in.end -= in.start;
+        in.start = 0;
+    }
+    if (poll(sources, 2, -1) < 0 && errno != EINTR)
+        fail_errno("input");
+    if (sources[0].revents)
+        fail("input", "ended by a signal, nothing has been changed");
+    ssize_t size = read(STDIN_FILENO, in.bytes + in.end, sizeof in.bytes - in.end);
+    if (size == 0)
+        fail("input", "it ends before COMMIT, nothing has been changed");
+    if (size < 0 && errno != EINTR && errno != EAGAIN)
+        fail_errno("input");
+    in.end += size > 0 ? size : 0;
+}
+
+/* The next frame; it stays valid until the one after it. */
+static struct frame next_frame(void) {
+    for (uint32_t size;; read_input()) {
+        const uint8_t *header = in.bytes + in.start;
+        if (in.end - in.start < HEADER_SIZE)
+            continue;
+        memcpy(&size, header, sizeof size);
+        size = le32toh(size);
+        if (size > MAX_PAYLOAD)
+            fail("input", "a frame is over the limit of 1 MiB");
+        if (in.end - in.start < HEADER_SIZE + size + 1)
+            continue;
+        if (header[HEADER_SIZE + size] != END_MARK)
+            fail("input", "a frame has no end mark");
+        in.start += HEADER_SIZE + size + 1;
+        return (struct frame){ header[HEADER_SIZE - 1], header + HEADER_SIZE, size };
+    }
+}
+
+static bool next_field(const struct frame *frame, size_t *position, struct field *field) {
+    uint32_t size;
+    if (*position == frame->size)
+        return false;
+    if (frame->size - *position < FIELD_SIZE)
+        fail("input", "a field is broken");
+    const uint8_t *at = frame->payload + *position;
+    memcpy(&size, at + 1, sizeof size);
+    *field = (struct field){ at[0], at + FIELD_SIZE, le32toh(size) };
+    if (field->size > frame->size - *position - FIELD_SIZE)
+        fail("input", "a field is longer than its frame");
+    *position += FIELD_SIZE + field->size;
+    return true;
+}
+
+static uint64_t number_in(const struct field *field) {
+    uint64_t number;
+    if (field->size != NUMBER_SIZE)
+        fail("input", "a number does not have 8 bytes");
+    memcpy(&number, field->data, sizeof number);
+    return le64toh(number);
+}
+
+static char *text_in(const struct field *field) {
+    if (memchr(field->data, '\0', field->size))
+        fail("input", "a path holds a NUL byte");
+    return checked(strndup((const char *)field->data, field->size));
+}
+
+/* ---- apply: what is wanted ---------------------------------------------------------------------------------- */
+
+struct edit {
+    char *path;
+    char *target;
+    unsigned action;
+    bool has_mode, has_time;
+    mode_t mode;
+    struct timespec time;
+    uint64_t size;
+    unsigned number;           /* its name in the staging folder */
+    bool replaced;
+};
+
+/* What has been done to the tree: enough to put it back. */
+struct step {
+    enum { PUT, EXCHANGED, TAKEN, CHANGED_MODE } what;
+    char *path;
+    unsigned number;
+    mode_t mode;
+};
+
+static struct {
+    bool replace;
+    int root;
+    int staging;               /* -1: not needed so far */
+    char name[64];             /* of the staging folder */
+    unsigned numbers;          /* names given out in it */
+    struct edit *edits;
+    struct step *steps;
+    size_t count, taken;       /* edits, steps */
+} apply = { .staging = -1 };
+
+/* Room for one more at the end of a growing list. */
+static void *grown(void *list, size_t count, size_t size) {
+    bool full = (count & (count - 1)) == 0;    /* it doubles at the powers of two */
+    return full ? checked(reallocarray(list, count ? 2 * count : 1, size)) : list;
+}
+
+static const char *staged(unsigned number) {
+    static char name[16];
+    snprintf(name, sizeof name, "%u", number);
+    return name;
+}
+
+/* As RENAME_NOREPLACE and RENAME_EXCHANGE of <stdio.h>, where a C library has them. */
+enum rename_how { NO_REPLACE = 1, EXCHANGE = 2 };
+
+static int rename_as(int from, const char *name, int to, const char *new_name, enum rename_how how) {
+    return (int)syscall(SYS_renameat2, from, name, to, new_name, how);
+}
+
+static void random_name(char name[64], const char *prefix) {
+    uint64_t random;
+    if (getrandom(&random, sizeof random, 0) != sizeof random)
+        fail_errno("getrandom");
+    snprintf(name, 64, "%s%016llx", prefix, (unsigned long long)random);
+}
+
+/* Empties a folder, as far as it can. What lies too deep for a descriptor per level is moved up, for the next time. */
+static void empty_folder(int folder, int top, unsigned depth) {
+    char name[64];
+    struct names names = list_names(folder, -1);
+    for (size_t i = 0; i < names.count; i++) {
+        const char *each = names.list[i];
+        if (unlinkat(folder, each, 0) == 0 || errno != EISDIR || unlinkat(folder, each, AT_REMOVEDIR) == 0)
+            continue;
+        if (depth == MAX_DEPTH) {
+            random_name(name, "deep-");
+            renameat(folder, each, top, name);
+            continue;
+        }
+        int below = openat(folder, each, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (below < 0)
+            continue;
+        empty_folder(below, top, depth + 1);
+        close(below);
+        unlinkat(folder, each, AT_REMOVEDIR);
+    }
+    forget_names(&names);
+}
+
+/* Best effort: what withstands it is tried again by the next apply. */
+static void remove_folder(const char *name, int folder) {
+    enum { PASSES = 1000 };
+    for (int pass = 0; pass < PASSES && unlinkat(apply.root, name, AT_REMOVEDIR) < 0 && errno == ENOTEMPTY; pass++) {
+        lseek(folder, 0, SEEK_SET);
+        empty_folder(folder, folder, 0);
+    }
+}
+
+/* Whoever works in a staging folder holds its lock. */
+static int lock_staging(const char *name) {
+    int folder = openat(apply.root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (folder >= 0 && flock(folder, LOCK_EX | LOCK_NB) == 0)
+        return folder;
+    close_fd(folder);
+    return -1;
+}
+
+/* Removes what an apply that was killed has left behind. */
+static void remove_stale(void) {
+    struct names names = { 0 };
+    here.size = 1;    /* no longer the root, whose staging folders are not listed */
+    collect_names(&names, apply.root);
+    for (size_t at = 0; at < names.size; at += strlen(names.bytes + at) + 1) {
+        if (strncmp(names.bytes + at, STAGING, sizeof STAGING - 1) != 0)
+            continue;
+        int folder = lock_staging(names.bytes + at);
+        if (folder >= 0)
+            remove_folder(names.bytes + at, folder);
+        close_fd(folder);
+    }
+    forget_names(&names);
+}
+
+static int staging(void) {
+    enum { TRIES = 100 };
+    for (int tries = 0; apply.staging < 0; tries++) {
+        random_name(apply.name, STAGING);
+        if (tries == TRIES || mkdirat(apply.root, apply.name, 0700) < 0)
+            fail_errno(apply.name);
+        apply.staging = lock_staging(apply.name);
+        /* Another apply may have taken it for a stale one before it was locked. */
+        if (apply.staging >= 0 && faccessat(apply.root, apply.name, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
+            close(apply.staging);
+            apply.staging = -1;
+        }
+    }
+    return apply.staging;
+}
+
+/* ---- apply: reading and staging ----------------------------------------------------------------------------- */
+
+static struct edit read_edit(const struct frame *frame) {
+    struct edit edit = { 0 };
+    struct field field;
+    for (size_t at = 0; next_field(frame, &at, &field);) {
+        uint64_t number = field.tag == TAG_PATH || field.tag == TAG_TARGET ? 0 : number_in(&field);
+        switch (field.tag) {
+        case TAG_PATH: edit.path = text_in(&field); break;
+        case TAG_TARGET: edit.target = text_in(&field); break;
+        case TAG_ACTION: edit.action = number < 128 ? number : 0; break;
+        case TAG_SIZE: edit.size = number; break;
+        case TAG_MODE:
+            edit.has_mode = true;
+            edit.mode = number <= 07777 ? number : UINT_MAX;
+            break;
+        case TAG_MTIME_NS:
+            edit.has_time = true;
+            edit.time.tv_sec = (int64_t)number / 1000000000 - ((int64_t)number % 1000000000 < 0);
+            edit.time.tv_nsec = (int64_t)number - (int64_t)edit.time.tv_sec * 1000000000;
+            break;
+        }
+    }
+    return edit;
+}
+
+static void check_edit(const struct edit *edit) {
+    const char *path = edit->path;
+    if (!path)
+        fail("input", "an edit has no path");
+    if (strlen(path) >= MAX_PATH)
+        fail(path, reason(ENAMETOOLONG));
+    if (!is_plain(path) || strncmp(path, STAGING, sizeof STAGING - 1) == 0)
+        fail(path, "not a path within the tree");
+    if (!edit->action || !strchr("fldxm", (int)edit->action))
+        fail(path, "there is no such action");
+    if (edit->mode == UINT_MAX || (edit->action == 'm' && !edit->has_mode))
+        fail(path, "the mode is missing or over 07777");
+    if (edit->action == 'l' && (!edit->target || !*edit->target))
+        fail(path, "a link needs a target");
+    if (edit->action != 'f' && edit->size)
+        fail(path, "only a file has a size");
+}
+
+static void write_all(int fd, const uint8_t *data, size_t size, const char *path) {
+    for (ssize_t written; size > 0; data += written, size -= written)
+        if ((written = write(fd, data, size)) < 0)
+            fail_errno(path);
+}
+
+static void set_time(const struct edit *edit, int folder, const char *name) {
+    const struct timespec times[] = { { .tv_nsec = UTIME_OMIT }, edit->time };
+    if (edit->has_time && utimensat(folder, name, times, AT_SYMLINK_NOFOLLOW) < 0)
+        fail_errno(edit->path);
+}
+
+static void stage_file(const struct edit *edit) {
+    const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+    int fd = openat(staging(), staged(edit->number), flags, edit->has_mode ? edit->mode : 0644);
+    if (fd < 0)
+        fail_errno(edit->path);
+    for (uint64_t left = edit->size; left > 0;) {
+        struct frame frame = next_frame();
+        if (frame.type != DATA || frame.size == 0 || frame.size > left)
+            fail(edit->path, "its data is not of the size that was announced");
+        write_all(fd, frame.payload, frame.size, edit->path);
+        left -= frame.size;
+    }
+    /* Also because a write takes away the set-id bits that open() gave. */
+    if (edit->has_mode && edit->mode & 07000 && fchmod(fd, edit->mode) < 0)
+        fail_errno(edit->path);
+    close(fd);
+}
+
+static void stage_edits(void) {
+    for (struct frame frame; (frame = next_frame()).type != COMMIT;) {
+        if (frame.type != EDIT)
+            fail("input", "a frame is neither an edit nor COMMIT");
+        apply.edits = grown(apply.edits, apply.count, sizeof *apply.edits);
+        struct edit *edit = &apply.edits[apply.count];
+        *edit = read_edit(&frame);
+        check_edit(edit);
+        edit->number = apply.numbers++;
+        apply.count++;
+        if (edit->action == 'f')
+            stage_file(edit);
+        if (edit->action == 'l' && symlinkat(edit->target, staging(), staged(edit->number)) < 0)
+            fail_errno(edit->path);
+        if (edit->action == 'f' || edit->action == 'l')
+            set_time(edit, staging(), staged(edit->number));
+    }
+}
+
+/* ---- apply: making the edits -------------------------------------------------------------------------------- */
+
+static int set_mode(int parent, const char *name, mode_t mode) {
+    char opened[32];
+    struct stat found;
+    int fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    int result = fstat(fd, &found);
+    if (result == 0 && S_ISLNK(found.st_mode)) {
+        errno = ELOOP;
+        result = -1;
+    }
+    snprintf(opened, sizeof opened, "/proc/self/fd/%d", fd);
+    if (result == 0)
+        result = chmod(opened, mode);
+    close_fd(fd);
+    return result;
+}
+
+static void remember(int what, const char *path, unsigned number, mode_t mode) {
+    staging();
+    apply.steps = grown(apply.steps, apply.taken, sizeof *apply.steps);
+    apply.steps[apply.taken++] = (struct step){ what, checked(strdup(path)), number, mode };
+}
+
+static int take_back(const struct step *step) {
+    const char *name;
+    int result = -1, parent = open_parent(apply.root, step->path, &name);
+    if (parent < 0)
+        return -1;
+    switch (step->what) {
+    case PUT: result = rename_as(parent, name, apply.staging, staged(step->number), NO_REPLACE); break;
+    case EXCHANGED: result = rename_as(apply.staging, staged(step->number), parent, name, EXCHANGE); break;
+    case TAKEN: result = rename_as(apply.staging, staged(step->number), parent, name, NO_REPLACE); break;
+    case CHANGED_MODE: result = set_mode(parent, name, step->mode); break;
+    }
+    close_fd(parent);
+    return result;
+}
+
+static void remove_staging(void) {
+    if (apply.staging >= 0)
+        remove_folder(apply.name, apply.staging);
+}
+
+static void give_up(void) {
+    char rescued[64];
+    bool lost = false;
+    while (apply.taken > 0) {
+        const struct step *step = &apply.steps[--apply.taken];
+        if (take_back(step) == 0)
+            continue;
+        complain(step->path, "it could not be put back");
+        lost = true;
+    }
+    random_name(rescued, RESCUED);
+    if (!lost || renameat(apply.root, apply.name, apply.root, rescued) < 0)
+        remove_staging();
+}
+
+/* A place in the tree: an open folder, a name in it, and what has that name. */
+struct spot {
+    int parent;
+    const char *name;
+    struct stat found;
+};
+
+static struct spot find_spot(const char *path, bool make_parents);
+
+/* Makes a folder where nothing is, and its parents. */
+static void make_folder(const char *path) {
+    struct spot spot = find_spot(path, true);
+    if (kind_of(&spot.found))
+        fail(path, reason(ENOTDIR));
+    if (mkdirat(spot.parent, spot.name, 0755) < 0)
+        fail_errno(path);
+    remember(PUT, path, apply.numbers++, 0);
+    close(spot.parent);
+}
+
+static struct spot find_spot(const char *path, bool make_parents) {
+    struct spot spot;
+    spot.parent = open_parent(apply.root, path, &spot.name);
+    if (spot.parent < 0 && errno == ENOENT && make_parents) {
+        char *outer = checked(strndup(path, spot.name - path - 1));
+        make_folder(outer);
+        free(outer);
+        spot.parent = open_parent(apply.root, path, &spot.name);
+    }
+    if (spot.parent < 0)
+        fail_errno(path);
+    strcpy(here.path, "");
+    spot.found = look(spot.parent, spot.name);
+    return spot;
+}
+
+/* The path a link leads to, which may be that of another. */
+static char *follow_link(const struct spot *spot, const char *path) {
+    char target[PATH_MAX];
+    if (!read_link(spot->parent, spot->name, target))
+        fail(path, reason(ENOENT));
+    size_t folder = spot->name - path, size = strlen(target);
+    if (target[0] == '/')
+        fail(path, reason(EXDEV));
+    while (size > 0 && target[size - 1] == '/')
+        target[--size] = '\0';
+    const char *last = strrchr(target, '/');
+    last = last ? last + 1 : target;
+    if (strcmp(last, ".") == 0 || strcmp(last, "..") == 0)
+        fail(path, reason(EISDIR));
+    if (folder + size >= MAX_PATH)
+        fail(path, reason(ENAMETOOLONG));
+    char *led = checked(malloc(folder + size + 1));
+    memcpy(led, path, folder);
+    memcpy(led + folder, target, size + 1);
+    return led;
+}
+
+/* Puts what is staged into its place. The last edit need not be undone, so what it replaces need not be kept: in an
+ * overlay that would cost a copy. */
+static void put(const struct edit *edit, const struct spot *spot, const char *path, bool last) {
+    const char *name = staged(edit->number);
+    bool simple = last && !S_ISDIR(spot->found.st_mode) && edit->action != 'd';
+    int result;
+    if (simple)
+        result = renameat(apply.staging, name, spot->parent, spot->name);
+    else
+        result = rename_as(apply.staging, name, spot->parent, spot->name, kind_of(&spot->found) ? EXCHANGE : NO_REPLACE);
+    if (result < 0)
+        fail_errno(edit->path);
+    if (!simple)
+        remember(kind_of(&spot->found) ? EXCHANGED : PUT, path, edit->number, 0);
+}
+
+static void make_file(struct edit *edit, bool last) {
+    enum { MOST_LINKS = 40 };
+    char *path = edit->path;
+    struct spot spot = find_spot(path, true);
+    for (int links = 0; S_ISLNK(spot.found.st_mode) && !apply.replace && edit->action == 'f'; links++) {
+        if (links == MOST_LINKS)
+            fail(edit->path, reason(ELOOP));
+        path = follow_link(&spot, path);
+        close(spot.parent);
+        spot = find_spot(path, false);
+    }
+    edit->replaced = kind_of(&spot.found);
+    if (S_ISDIR(spot.found.st_mode) && !apply.replace)
+        fail(edit->path, reason(EISDIR));
+    if (edit->action == 'f' && !edit->has_mode && S_ISREG(spot.found.st_mode)
+        && fchmodat(apply.staging, staged(edit->number), mode_of(&spot.found), 0) < 0)
+        fail_errno(edit->path);
+    put(edit, &spot, path, last);
+    close(spot.parent);
+}
+
+static void change_mode(struct edit *edit, const struct spot *spot) {
+    if (!kind_of(&spot->found))
+        fail(edit->path, reason(ENOENT));
+    if (set_mode(spot->parent, spot->name, edit->mode) < 0)
+        fail_errno(edit->path);
+    remember(CHANGED_MODE, edit->path, 0, mode_of(&spot->found));
+}
+
+static void make_or_keep_folder(struct edit *edit, bool last) {
+    mode_t mode = edit->has_mode ? edit->mode : 0755;
+    struct spot spot = find_spot(edit->path, true);
+    edit->replaced = kind_of(&spot.found);
+    if (S_ISDIR(spot.found.st_mode)) {
+        if (edit->has_mode)
+            change_mode(edit, &spot);
+    } else if (!edit->replaced) {
+        if (mkdirat(spot.parent, spot.name, mode) < 0)
+            fail_errno(edit->path);
+        remember(PUT, edit->path, edit->number, 0);
+    } else {
+        if (!apply.replace)
+            fail(edit->path, reason(EEXIST));
+        if (mkdirat(staging(), staged(edit->number), mode) < 0)
+            fail_errno(edit->path);
+        put(edit, &spot, edit->path, last);
+    }
+    close(spot.parent);
+}
+
+static void take_away(struct edit *edit, bool last) {
+    struct spot spot = find_spot(edit->path, false);
+    edit->replaced = true;
+    if (!kind_of(&spot.found))
+        fail(edit->path, reason(ENOENT));
+    bool simple = last && !S_ISDIR(spot.found.st_mode);
+    if (simple ? unlinkat(spot.parent, spot.name, 0)
+               : rename_as(spot.parent, spot.name, staging(), staged(edit->number), NO_REPLACE))
+        fail_errno(edit->path);
+    if (!simple)
+        remember(TAKEN, edit->path, edit->number, 0);
+    close(spot.parent);
+}
+
+static void make_edit(struct edit *edit, bool last) {
+    struct spot spot;
+    switch (edit->action) {
+    case 'd': make_or_keep_folder(edit, last); break;
+    case 'x': take_away(edit, last); break;
+    case 'm':
+        spot = find_spot(edit->path, false);
+        change_mode(edit, &spot);
+        close(spot.parent);
+        edit->replaced = true;
+        break;
+    default: make_file(edit, last);
+    }
+}
+
+/* From here on the edits are made whoever goes away: the agent kills a command's group, but we leave it. A single
+ * edit is one step, so it is spared the fork, which is dear under emulation. */
+static void outlive_client(void) {
+    int status;
+    pid_t child = apply.count > 1 ? fork() : 0;
+    if (child < 0)
+        fail_errno("fork");
+    if (child > 0) {
+        undo = NULL;
+        while (waitpid(child, &status, 0) < 0)
+            if (errno != EINTR)
+                _exit(1);
+        _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+    }
+    setsid();
+}
+
+static void run_apply(char **words) {
+    sigset_t handled;
+    sigemptyset(&handled);
+    for (const int *number = (const int[]){ SIGTERM, SIGHUP, SIGINT, SIGPIPE, 0 }; *number; number++)
+        sigaddset(&handled, *number);
+    sigprocmask(SIG_BLOCK, &handled, NULL);
+    in.signals = signalfd(-1, &handled, SFD_CLOEXEC);
+    if (in.signals < 0)
+        fail_errno("signals");
+    apply.root = open_root(words[0]);
+    remove_stale();
+    undo = give_up;
+    stage_edits();
+    outlive_client();
+    for (size_t i = 0; i < apply.count; i++)
+        make_edit(&apply.edits[i], i == apply.count - 1);
+    undo = NULL;
+    remove_staging();
+    for (size_t i = 0; i < apply.count; i++) {
+        begin_frame(CHANGED);
+        put_text(TAG_PATH, apply.edits[i].path);
+        put_number(TAG_REPLACED, apply.edits[i].replaced);
+        end_frame();
+    }
+    put_end(apply.count);
+}
+
+/* ---- freeze ------------------------------------------------------------------------------------------------- */
+
+/* As in <linux/fs.h>, which a plain musl-gcc does not find. */
+enum { FREEZE = _IOWR('X', 119, int), THAW = _IOWR('X', 120, int) };
+
+static int frozen;
+
+static void thaw(void) {
+    ioctl(frozen, THAW, 0);
+}
+
+static int64_t now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Until the input ends; fails when nobody is left to end it, or too late. */
+static void wait_for_release(const char *path, int parent) {
+    struct pollfd sources[] = { { .fd = parent, .events = POLLIN }, { .fd = STDIN_FILENO, .events = POLLIN } };
+    char ignored[512];
+    for (int64_t end = now_ms() + FROZEN_AT_MOST_MS, left; (left = end - now_ms()) > 0;) {
+        if (poll(sources, 2, (int)left) < 0 && errno != EINTR)
+            fail_errno("input");
+        if (sources[0].revents)
+            fail(path, "whoever had it frozen was killed");
+        if (sources[1].revents && read(STDIN_FILENO, ignored, sizeof ignored) == 0)
+            return;
+    }
+    fail(path, "frozen for too long");
+}
+
+static void hold_frozen(const char *path, int parent) {
+    setsid();
+    if (syncfs(frozen) < 0 || ioctl(frozen, FREEZE, 0) < 0)
+        fail_errno(path);
+    undo = thaw;
+    begin_frame(FROZEN);
+    end_frame();
+    flush_output();
+    wait_for_release(path, parent);
+    undo = NULL;
+    if (ioctl(frozen, THAW, 0) < 0)
+        fail_errno(path);
+}
+
+/* Freezing and thawing are the child's alone: it is in no group that is killed, and sees our death as the pipe's end. */
+static void run_freeze(char **words) {
+    int alive[2], status;
+    signal(SIGPIPE, SIG_IGN);
+    frozen = open_root(words[0]);
+    if (pipe2(alive, O_CLOEXEC) < 0)
+        fail_errno("pipe");
+    pid_t child = fork();
+    if (child < 0)
+        fail_errno("fork");
+    if (child == 0) {
+        close(alive[1]);
+        hold_frozen(words[0], alive[0]);
+        _exit(0);
+    }
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR)
+            fail_errno("wait");
+    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+}
+
+/* ---- copy --------------------------------------------------------------------------------------------------- */
+
+/* The first name of a file that has several. */
+struct linked {
+    struct linked *next;
+    dev_t device;
+    ino_t inode;
+    char path[];
+};
+
+enum { CHAINS = 4096 };
+
+static struct {
+    const char *also[64];
+    size_t alsos;
+    int to;
+    struct linked *linked[CHAINS];
+    uint64_t count;
+} copy;
+
+/* Links to the first copy of a file with several names, if there is one already. */
+static bool link_to_first(const struct stat *found, int to, const char *name) {
+    struct linked **chain = &copy.linked[found->st_ino % CHAINS], *first = *chain;
+    const char *first_name;
+    while (first && (first->inode != found->st_ino || first->device != found->st_dev))
+        first = first->next;
+    if (!first) {
+        first = checked(malloc(sizeof *first + here.size + 1));
+        *first = (struct linked){ *chain, found->st_dev, found->st_ino };
+        memcpy(first->path, here.path, here.size + 1);
+        *chain = first;
+        return false;
+    }
+    int parent = open_parent(copy.to, first->path, &first_name);
+    if (parent < 0 || linkat(parent, first_name, to, name, 0) < 0)
+        fail_errno(here.path);
+    close(parent);
+    return true;
+}
+
+static void copy_range(int from, int to, off_t start, off_t end) {
+    if (lseek(to, start, SEEK_SET) < 0)
+        fail_errno(here.path);
+    while (start < end) {
+        ssize_t size = sendfile(to, from, &start, end - start);
+        if (size < 0 && errno != EINTR)
+            fail_errno(here.path);
+        if (size == 0)
+            return;    /* it has shrunk */
+    }
+}
+
+static void copy_content(int from, int to, const struct stat *found) {
+    off_t size = found->st_size;
+    for (off_t data, hole = 0; hole < size;) {
+        bool sparse = found->st_blocks * 512 < size;
+        data = sparse ? lseek(from, hole, SEEK_DATA) : 0;
+        if (data < 0 && errno == ENXIO)
+            break;
+        hole = sparse && data >= 0 ? lseek(from, data, SEEK_HOLE) : size;
+        if (data < 0 || hole < 0)
+            fail_errno(here.path);
+        copy_range(from, to, data, hole);
+    }
+    if (ftruncate(to, size) < 0)
+        fail_errno(here.path);
+}
+
+static void copy_attributes(int from, int to) {
+    static char names[64 << 10], value[64 << 10];    /* the kernel's own limits */
+    ssize_t size = flistxattr(from, names, sizeof names);
+    if (size < 0 && errno != EOPNOTSUPP)
+        fail_errno(here.path);
+    for (const char *name = names; name < names + size; name += strlen(name) + 1) {
+        if (strncmp(name, "user.", 5) != 0 && strcmp(name, "security.capability") != 0)
+            continue;
+        ssize_t length = fgetxattr(from, name, value, sizeof value);
+        if (length < 0 ? errno != ENODATA : fsetxattr(to, name, value, length, 0) < 0)
+            fail_errno(here.path);
+    }
+}
+
+/* Last of all: a write takes away set-id bits and capabilities, as a change of owner does, and changes the time. */
+static void finish(int from, int to, const struct stat *found) {
+    const struct timespec times[] = { found->st_atim, found->st_mtim };
+    if (fchown(to, found->st_uid, found->st_gid) < 0 || fchmod(to, mode_of(found)) < 0)
+        fail_errno(here.path);
+    copy_attributes(from, to);
+    if (futimens(to, times) < 0)
+        fail_errno(here.path);
+}
+
+static void copy_file(int from, const char *name, int to) {
+    struct stat found;
+    int source = openat(from, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC);
+    if (source < 0 && vanished(errno))
+        return;
+    if (source < 0 || fstat(source, &found) < 0)
+        fail_errno(here.path);
+    if (S_ISREG(found.st_mode) && !(found.st_nlink > 1 && link_to_first(&found, to, name))) {
+        int copied = openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (copied < 0)
+            fail_errno(here.path);
+        copy_content(source, copied, &found);
+        finish(source, copied, &found);
+        close(copied);
+    }
+    copy.count++;
+    close(source);
+}
+
+/* What has a name but no content of its own. */
+static void copy_special(int from, const char *name, int to, const struct stat *found) {
+    const struct timespec times[] = { found->st_atim, found->st_mtim };
+    char target[PATH_MAX];
+    bool is_link = S_ISLNK(found->st_mode);
+    if (is_link && !read_link(from, name, target))
+        return;
+    copy.count++;
+    if (found->st_nlink > 1 && link_to_first(found, to, name))
+        return;
+    if ((is_link ? symlinkat(target, to, name) : mknodat(to, name, found->st_mode, found->st_rdev)) < 0
+        || fchownat(to, name, found->st_uid, found->st_gid, AT_SYMLINK_NOFOLLOW) < 0
+        || (!is_link && fchmodat(to, name, mode_of(found), 0) < 0)
+        || utimensat(to, name, times, AT_SYMLINK_NOFOLLOW) < 0)
+        fail_errno(here.path);
+}
+
+static bool is_wanted_too(const char *path) {
+    for (size_t i = 0; i < copy.alsos; i++)
+        if (strcmp(copy.also[i], path) == 0)
+            return true;
+    return false;
+}
+
+static void copy_entry(int from, const char *name, int to, dev_t device);
+
+static void copy_below(int from, int to, dev_t device) {
+    struct names names = list_names(from, -1);
+    for (size_t i = 0; i < names.count; i++) {
+        size_t outer = enter(names.list[i]);
+        copy_entry(from, names.list[i], to, device);
+        leave(outer);
+    }
+    forget_names(&names);
+}
+
+/* Only a folder tells by its device which file system it is on: the files of an overlay have that of their layer. */
+static void copy_folder(int from, const char *name, int to, dev_t device) {
+    struct stat found;
+    int source = open_child(from, name);
+    if (source < 0)
+        return;
+    if (fstat(source, &found) < 0 || mkdirat(to, name, 0700) < 0)
+        fail_errno(here.path);
+    int copied = open_child(to, name);
+    if (copied < 0)
+        fail_errno(here.path);
+    if (found.st_dev == device || is_wanted_too(here.path))
+        copy_below(source, copied, found.st_dev);
+    finish(source, copied, &found);
+    copy.count++;
+    close(source);
+    close(copied);
+}
+
+static void copy_entry(int from, const char *name, int to, dev_t device) {
+    const struct stat found = look(from, name);
+    if (S_ISDIR(found.st_mode))
+        copy_folder(from, name, to, device);
+    else if (S_ISREG(found.st_mode))
+        copy_file(from, name, to);
+    else if (kind_of(&found))
+        copy_special(from, name, to, &found);
+}
+
+static void run_copy(char **words) {
+    struct stat root;
+    int from = open_root(words[0]);
+    copy.to = open_root(words[1]);
+    if (fstat(from, &root) < 0)
+        fail_errno(words[0]);
+    copy_below(from, copy.to, root.st_dev);
+    finish(from, copy.to, &root);
+    if (syncfs(copy.to) < 0)
+        fail_errno(words[1]);
+    put_end(copy.count);
+}
+
+/* ---- the command line --------------------------------------------------------------------------------------- */
+
+static noreturn void explain(void) {
+    fputs("usage: tool walk [--depth N] [--content MAX] [--follow] [--skip-missing] ROOT PATH...\n"
+          "       tool changes UPPER BASELINE MERGED\n"
+          "       tool apply [--replace] ROOT\n"
+          "       tool freeze MOUNT\n"
+          "       tool copy [--also REL]... FROM TO\n", stderr);
+    exit(2);
+}
+
+static uint64_t number_of(const char *word) {
+    char *end;
+    errno = 0;
+    uint64_t number = word ? strtoull(word, &end, 10) : 0;
+    if (!word || *word < '0' || *word > '9' || *end || errno)
+        explain();
+    return number;
+}
+
+/* Takes one option of the command and its value, if it has one; how many words those are. */
+static int take_option(const char *command, char **words) {
+    bool walks = strcmp(command, "walk") == 0;
+    if (walks && strcmp(*words, "--follow") == 0) {
+        walk.follow = true;
+    } else if (walks && strcmp(*words, "--skip-missing") == 0) {
+        walk.skip_missing = true;
+    } else if (strcmp(command, "apply") == 0 && strcmp(*words, "--replace") == 0) {
+        apply.replace = true;
+    } else if (walks && strcmp(*words, "--depth") == 0) {
+        uint64_t depth = number_of(words[1]);
+        walk.depth = depth < UINT_MAX ? depth : UINT_MAX;
+        return 2;
+    } else if (walks && strcmp(*words, "--content") == 0) {
+        walk.with_content = true;
+        walk.most = number_of(words[1]);
+        return 2;
+    } else if (strcmp(command, "copy") == 0 && strcmp(*words, "--also") == 0 && words[1]
+               && copy.alsos < sizeof copy.also / sizeof *copy.also) {
+        copy.also[copy.alsos++] = words[1];
+        return 2;
+    } else {
+        explain();
+    }
+    return 1;
+}
+
+int main(int argc, char **argv) {
+    static const struct command {
+        const char *name;
+        void (*run)(char **words);
+        int words, more;       /* at least, and how many more */
+    } commands[] = {
+        { "walk", run_walk, 2, INT_MAX },
+        { "changes", run_changes, 3, 0 },
+        { "apply", run_apply, 1, 0 },
+        { "freeze", run_freeze, 1, 0 },
+        { "copy", run_copy, 2, 0 },
+    };
+    struct rlimit files;
+    int at = 2;
+    umask(0);
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    while (at < argc && strncmp(argv[at], "--", 2) == 0)
+        at += take_option(argv[1], argv + at);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        const struct command *command = &commands[i];
+        if (argc < 2 || strcmp(command->name, argv[1]) != 0)
+            continue;
+        if (argc - at < command->words || argc - at - command->words > command->more)
+            break;
+        command->run(argv + at);
+        return 0;
+    }
+    explain();
+}

@@ -1,0 +1,159 @@
+"""Git on the host as a calculator for diffs and patches: a throw-away bare repository, its programs, nothing else.
+
+No name of a guest ever becomes a name on the host: contents and names go in as a stream, text comes out. No
+configuration of the user or the machine, no attribute, filter, hook or external program has a say.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyro_mcp.host.process import run
+from pyro_mcp.trees.stream import Kind
+
+_DEADLINE = 120.0
+_HEAD = "ref: refs/heads/none\n"
+_CONFIG = """\
+[core]
+\trepositoryFormatVersion = 0
+\tbare = true
+\tfsync = none
+\tattributesFile = /dev/null
+\thooksPath = /dev/null
+\tquotePath = true
+[fastImport]
+\tunpackLimit = 0
+[diff]
+\trenameLimit = 400
+[gc]
+\tauto = 0
+"""
+_NOBODY = b"pyro <pyro> 0 +0000"
+
+# Git refuses these names at any depth, whatever the letters' case: verify_path() in its read-cache.c.
+_REFUSED = re.compile(rb"(\.git|git~1)[. ]*(:.*)?", re.IGNORECASE | re.DOTALL)
+_REFUSED_LINKS = re.compile(rb"(\.gitmodules[. ]*(:.*)?|gi[t7][a-z0-9]*~[0-9].*)", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Blob:
+    """What git knows of a path: a file, an executable file or a link, and its bytes."""
+
+    mode: bytes
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of git's raw output. `status` is one of A C D M R T; `old_path` is set for C and R."""
+
+    status: str
+    old_mode: bytes
+    new_mode: bytes
+    old_id: bytes
+    new_id: bytes
+    path: bytes
+    old_path: bytes | None
+
+
+@dataclass(frozen=True)
+class Repository:
+    """An empty bare repository."""
+
+    folder: Path
+
+    def git(self, *arguments: str, stdin: bytes | None = None) -> bytes:
+        """The output of one git command; raises `HostCommandFailed` with what it said."""
+        environment = {
+            "GIT_DIR": str(self.folder),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "GIT_ATTR_NOSYSTEM": "1",
+            "GIT_OPTIONAL_LOCKS": "0",
+        }
+        done = run(["git", *arguments], deadline_seconds=_DEADLINE, stdin=stdin, extra_environment=environment)
+        return done.stdout
+
+    def import_trees(self, trees: Mapping[str, Mapping[bytes, Blob]]) -> None:
+        """Make a branch of each tree, by its name."""
+        self.git("fast-import", "--quiet", stdin=b"".join(_import_stream(trees)))
+
+    def treat_as_binary(self, paths: list[bytes]) -> None:
+        """Have diffs of these paths written in git's binary form."""
+        info = self.folder / "info"
+        info.mkdir(exist_ok=True)
+        lines = [b'"/%b" -diff\n' % quoted(re.sub(rb"[\\*?\[]", rb"\\\g<0>", path)) for path in paths]
+        (info / "attributes").write_bytes(b"".join(lines))
+
+
+@contextmanager
+def bare_repository() -> Iterator[Repository]:
+    """A repository for the length of the block; `git init` would take longer than the work."""
+    with tempfile.TemporaryDirectory(prefix="pyro-git-") as name:
+        folder = Path(name)
+        (folder / "objects").mkdir()
+        (folder / "refs").mkdir()
+        (folder / "HEAD").write_text(_HEAD)
+        (folder / "config").write_text(_CONFIG)
+        yield Repository(folder)
+
+
+def is_git_internal(path: bytes) -> bool:
+    """Whether a path lies in a `.git`, which git takes for its own."""
+    return b".git" in path.split(b"/")
+
+
+def is_carried(path: bytes, kind: Kind) -> bool:
+    """Whether git has a way to say that something of this kind has this path."""
+    names = path.split(b"/")
+    if kind not in "fl" or any(_REFUSED.fullmatch(name) for name in names):
+        return False
+    return kind != "l" or not any(_REFUSED_LINKS.fullmatch(name) for name in names)
+
+
+def git_mode(kind: Kind, mode: int) -> bytes:
+    """The mode git keeps: only whether the owner may execute."""
+    if kind == "l":
+        return b"120000"
+    return b"100755" if mode & 0o100 else b"100644"
+
+
+def quoted(path: bytes) -> bytes:
+    """A path in the quoting of git, without the quotes."""
+    return b"".join(b"\\%03o" % byte if byte < 32 or byte >= 127 or byte in b'"\\' else bytes([byte]) for byte in path)
+
+
+def raw_records(output: bytes) -> tuple[list[Record], bytes]:
+    """The records of `--raw -z` output, and what comes after them."""
+    records = []
+    at = 0
+
+    def word() -> bytes:
+        nonlocal at
+        end = output.index(b"\0", at)
+        at, found = end + 1, output[at:end]
+        return found
+
+    while output[at : at + 1] == b":":
+        old_mode, new_mode, old_id, new_id, status = word()[1:].split(b" ")
+        old_path = word() if status[:1] in b"CR" else None
+        records.append(Record(status[:1].decode(), old_mode, new_mode, old_id, new_id, word(), old_path))
+    return records, output[at:].removeprefix(b"\0")
+
+
+def _import_stream(trees: Mapping[str, Mapping[bytes, Blob]]) -> Iterator[bytes]:
+    marks: dict[bytes, int] = {}
+    commits = []
+    for name, tree in trees.items():
+        commits.append(b"commit refs/heads/%b\ncommitter %b\ndata 0\n" % (name.encode(), _NOBODY))
+        for path, blob in tree.items():
+            if blob.data not in marks:
+                marks[blob.data] = len(marks) + 1
+                yield b"blob\nmark :%d\ndata %d\n%b\n" % (marks[blob.data], len(blob.data), blob.data)
+            commits.append(b'M %b :%d "%b"\n' % (blob.mode, marks[blob.data], quoted(path)))
+    yield from commits

@@ -1,0 +1,366 @@
+"""The guest tool's streams without any input or output: see `guest/TREE.md`.
+
+Bytes go in, entries and changes come out, edits become bytes. Everything from the guest is hostile: what is not the
+format raises `ProtocolViolation`, and no more than one frame is ever held in memory. Paths are bytes, relative to the
+tree's root, which itself is the empty path.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Literal, Protocol
+
+from pyro_mcp.engine import Decoder, Frame, encode, encode_fields
+from pyro_mcp.errors import ProtocolViolation
+
+Kind = Literal["f", "d", "l", "p", "s", "c", "b"]
+"""File, directory, link, pipe, socket, character device, block device."""
+Action = Literal["f", "l", "d", "x", "m"]
+"""Put a file, put a link, make a folder, delete, set a mode."""
+
+MOST_ENTRIES = 4_000_000
+"""More of them than any disk of ours has room for."""
+_KINDS: Mapping[int, Kind] = {ord("f"): "f", ord("d"): "d", ord("l"): "l", ord("p"): "p", ord("s"): "s", ord("c"): "c",
+                              ord("b"): "b"}  # fmt: skip
+_LONGEST_PATH = 64 * 1024
+_LONGEST_NAME = 255
+_DEEPEST = 1000
+_PIECE = 256 * 1024
+_NUMBER = struct.Struct("<Q")
+_SIGNED = struct.Struct("<q")
+
+
+class Type(IntEnum):
+    ENTRY = 1
+    DATA = 2
+    FILE_END = 3
+    END = 4
+    CHANGE = 5
+    EDIT = 6
+    COMMIT = 7
+    CHANGED = 8
+
+
+class Tag(IntEnum):
+    PATH = 1
+    KIND = 2
+    MODE = 3
+    SIZE = 4
+    MTIME_NS = 5
+    LINKS = 6
+    TARGET = 7
+    INODE = 8
+    SENT = 9
+    COUNT = 10
+    OLD_KIND = 11
+    OLD_MODE = 12
+    OLD_SIZE = 13
+    OLD_INODE = 14
+    NEW_KIND = 15
+    NEW_MODE = 16
+    NEW_SIZE = 17
+    ORIGIN = 18
+    CONTENT_DIFFERS = 19
+    ACTION = 20
+    REPLACED = 21
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name of a tree. `mode` is the lower 12 bits, `mtime_ns` may be negative, `target` is a link's or empty."""
+
+    path: bytes
+    kind: Kind
+    mode: int
+    size: int
+    mtime_ns: int
+    links: int
+    inode: int
+    target: bytes = b""
+
+
+@dataclass(frozen=True)
+class Side:
+    """What a changed path was before, or is now. `inode` is known of the baseline's alone, else 0."""
+
+    kind: Kind
+    mode: int
+    size: int
+    inode: int = 0
+
+
+@dataclass(frozen=True)
+class Change:
+    """One path that differs from the baseline; at least one side is there.
+
+    `origin` is the baseline's inode of which the new file is the untouched content, 0 when that is not known.
+    """
+
+    path: bytes
+    old: Side | None
+    new: Side | None
+    content_differs: bool = True
+    origin: int = 0
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One thing to do to a tree. A file's `content` yields exactly `size` bytes; without `mode` the present one stays."""
+
+    path: bytes
+    action: Action
+    mode: int | None = None
+    mtime_ns: int | None = None
+    target: bytes = b""
+    size: int = 0
+    content: Iterable[bytes] = ()
+
+
+@dataclass(frozen=True)
+class Changed:
+    """An edit that was made, and whether something had been there."""
+
+    path: bytes
+    replaced: bool
+
+
+class Receiver(Protocol):
+    """Takes a walk as it arrives: for each file whose content was asked for, data and then the end."""
+
+    def entry(self, entry: Entry) -> None: ...
+    def data(self, piece: bytes) -> None: ...
+    def file_end(self) -> None: ...
+
+
+def is_path(path: bytes) -> bool:
+    """Whether these bytes name something at or below a tree's root and nothing else."""
+    if not path:
+        return True
+    names = path.split(b"/")
+    return (
+        len(path) <= _LONGEST_PATH
+        and len(names) <= _DEEPEST
+        and b"\0" not in path
+        and not any(name in (b"", b".", b"..") or len(name) > _LONGEST_NAME for name in names)
+    )
+
+
+class _Listing:
+    """What all answers share: frames that are counted, then END with the count, then nothing."""
+
+    def __init__(self) -> None:
+        self._decoder = Decoder()
+        self._count = 0
+        self._ended = False
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes as they arrive; raises `ProtocolViolation`."""
+        for frame in self._decoder.feed(data):
+            if self._ended:
+                raise ProtocolViolation("the guest's tool went on after its end")
+            if frame.type == Type.END:
+                if (count := _Fields(frame).number(Tag.COUNT)) != self._count:
+                    raise ProtocolViolation(f"the guest's tool announced {count} entries after {self._count}")
+                self._before_end()
+                self._ended = True
+            else:
+                self._take(frame)
+
+    def finish(self) -> None:
+        """Raise `ProtocolViolation` unless the answer was complete."""
+        if not self._ended:
+            raise ProtocolViolation("the guest's tool ended in the middle of its answer")
+
+    def _counted(self) -> None:
+        self._count += 1
+        if self._count > MOST_ENTRIES:
+            raise ProtocolViolation(f"the guest's tool named more than {MOST_ENTRIES} entries")
+
+    def _before_end(self) -> None:
+        pass
+
+    def _take(self, frame: Frame) -> None:
+        raise NotImplementedError
+
+
+class Walk(_Listing):
+    """The answer of `walk`, passed to a receiver; `content` is the most bytes of each file that were asked for."""
+
+    def __init__(self, receiver: Receiver, content: int) -> None:
+        super().__init__()
+        self._receiver = receiver
+        self._content = content
+        self._file: Entry | None = None
+        self._sent = 0
+
+    def _take(self, frame: Frame) -> None:
+        if frame.type == Type.ENTRY and self._file is None:
+            self._counted()
+            entry = _entry(_Fields(frame))
+            if self._content and entry.kind == "f":
+                self._file, self._sent = entry, 0
+            self._receiver.entry(entry)
+        elif frame.type == Type.DATA and self._file is not None and frame.payload:
+            self._sent += len(frame.payload)
+            if self._sent > min(self._content, self._file.size):
+                raise ProtocolViolation("the guest's tool sent more of a file than there is")
+            self._receiver.data(frame.payload)
+        elif frame.type == Type.FILE_END and self._file is not None:
+            if (sent := _Fields(frame).number(Tag.SENT)) != self._sent:
+                raise ProtocolViolation(f"the guest's tool says it sent {sent} bytes of a file, {self._sent} came")
+            self._file = None
+            self._receiver.file_end()
+        else:
+            raise _unexpected(frame)
+
+    def _before_end(self) -> None:
+        if self._file is not None:
+            raise ProtocolViolation("the guest's tool ended in the middle of a file")
+
+
+class Changes(_Listing):
+    """The answer of `changes`: each path once, in the order of a walk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[Change] = []
+
+    def _take(self, frame: Frame) -> None:
+        if frame.type != Type.CHANGE:
+            raise _unexpected(frame)
+        self._counted()
+        change = _change(_Fields(frame))
+        if self.found and place(change.path) <= place(self.found[-1].path):
+            raise ProtocolViolation("the guest's tool listed changes out of order")
+        self.found.append(change)
+
+
+class Applied(_Listing):
+    """The answer of `apply`: what was made, in the order of the edits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[Changed] = []
+
+    def _take(self, frame: Frame) -> None:
+        if frame.type != Type.CHANGED:
+            raise _unexpected(frame)
+        self._counted()
+        fields = _Fields(frame)
+        self.made.append(Changed(fields.path(), fields.number(Tag.REPLACED, 0) == 1))
+
+
+def place(path: bytes) -> list[bytes]:
+    """A key that sorts paths as a walk does: by their components' bytes, a folder before its content."""
+    return path.split(b"/") if path else []
+
+
+def encode_edits(edits: Iterable[Edit]) -> Iterator[bytes]:
+    """The input of `apply` in pieces; raises `ValueError` for content that is not of the edit's size."""
+    for edit in edits:
+        fields: list[tuple[int, bytes | int]] = [(Tag.PATH, edit.path), (Tag.ACTION, ord(edit.action))]
+        if edit.mode is not None:
+            fields.append((Tag.MODE, edit.mode))
+        if edit.mtime_ns is not None:
+            fields.append((Tag.MTIME_NS, _SIGNED.pack(edit.mtime_ns)))
+        if edit.action == "l":
+            fields.append((Tag.TARGET, edit.target))
+        if edit.action == "f":
+            fields.append((Tag.SIZE, edit.size))
+        yield encode_fields(Type.EDIT, fields)
+        left = edit.size
+        for content in edit.content:
+            left -= len(content)
+            for at in range(0, len(content), _PIECE):
+                yield encode(Type.DATA, content[at : at + _PIECE])
+        if left:
+            raise ValueError(f"the content of {edit.path!r} is not {edit.size} bytes")
+    yield encode(Type.COMMIT)
+
+
+class _Fields:
+    """The fields of one frame, each at most once."""
+
+    def __init__(self, frame: Frame) -> None:
+        found = frame.fields()
+        self._values = dict(found)
+        if len(self._values) != len(found):
+            raise ProtocolViolation("the guest's tool sent a field twice")
+
+    def __contains__(self, tag: Tag) -> bool:
+        return tag in self._values
+
+    def data(self, tag: Tag) -> bytes:
+        try:
+            return self._values[tag]
+        except KeyError:
+            raise ProtocolViolation(f"the guest's tool left out {tag.name}") from None
+
+    def number(self, tag: Tag, default: int | None = None) -> int:
+        if default is not None and tag not in self._values:
+            return default
+        data = self.data(tag)
+        if len(data) != _NUMBER.size:
+            raise ProtocolViolation(f"the guest's tool sent {tag.name} with {len(data)} bytes instead of 8")
+        return int(_NUMBER.unpack(data)[0])
+
+    def moment(self, tag: Tag) -> int:
+        number = self.number(tag)
+        return number - (1 << 64) if number >> 63 else number
+
+    def path(self) -> bytes:
+        path = self.data(Tag.PATH)
+        if not is_path(path):
+            raise ProtocolViolation(f"the guest's tool named the impossible path {path[:200]!r}")
+        return path
+
+    def kind(self, tag: Tag) -> Kind:
+        number = self.number(tag)
+        if number not in _KINDS:
+            raise ProtocolViolation(f"the guest's tool named the unknown kind {number}")
+        return _KINDS[number]
+
+    def mode(self, tag: Tag) -> int:
+        mode = self.number(tag)
+        if mode > 0o7777:
+            raise ProtocolViolation(f"the guest's tool named the impossible mode {mode:#o}")
+        return mode
+
+
+def _entry(fields: _Fields) -> Entry:
+    kind = fields.kind(Tag.KIND)
+    target = fields.data(Tag.TARGET) if kind == "l" else b""
+    if kind == "l" and (not target or b"\0" in target):
+        raise ProtocolViolation("the guest's tool named an impossible link target")
+    return Entry(
+        path=fields.path(),
+        kind=kind,
+        mode=fields.mode(Tag.MODE),
+        size=fields.number(Tag.SIZE),
+        mtime_ns=fields.moment(Tag.MTIME_NS),
+        links=fields.number(Tag.LINKS),
+        inode=fields.number(Tag.INODE),
+        target=target,
+    )
+
+
+def _change(fields: _Fields) -> Change:
+    old = new = None
+    if Tag.OLD_KIND in fields:
+        kind, mode = fields.kind(Tag.OLD_KIND), fields.mode(Tag.OLD_MODE)
+        old = Side(kind, mode, fields.number(Tag.OLD_SIZE), fields.number(Tag.OLD_INODE))
+    if Tag.NEW_KIND in fields:
+        new = Side(fields.kind(Tag.NEW_KIND), fields.mode(Tag.NEW_MODE), fields.number(Tag.NEW_SIZE))
+    if not fields.path() or (old is None and new is None):
+        raise ProtocolViolation("the guest's tool named a change that is none")
+    same_kind = old is not None and new is not None and old.kind == new.kind
+    differs = fields.number(Tag.CONTENT_DIFFERS) != 0 if same_kind else True
+    origin = fields.number(Tag.ORIGIN, 0) if new is not None and new.kind == "f" else 0
+    return Change(fields.path(), old, new, differs, origin)
+
+
+def _unexpected(frame: Frame) -> ProtocolViolation:
+    return ProtocolViolation(f"the guest's tool sent a frame of type {frame.type} where none was due")

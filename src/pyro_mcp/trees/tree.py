@@ -1,0 +1,260 @@
+"""A workspace's tree, seen from the host: walked, compared and changed by the guest's tool."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import IO, Literal, Protocol
+
+from pyro_mcp.errors import Conflict, GuestFailed, InvalidRequest, NotFound, ProtocolViolation
+from pyro_mcp.trees.stream import Applied, Change, Changed, Changes, Edit, Entry, Receiver, Walk, encode_edits
+
+WORKSPACE = "/workspace"
+View = Literal["merged", "baseline"]
+_ARGUMENT_BYTES = 256 * 1024
+_EVERYTHING = (1 << 63) - 1
+
+# How the guest's C library words what a caller can do something about.
+_EXPLAINED = {
+    "Invalid cross-device link": "a link on the way to it leads out of /workspace",
+    "Too many levels of symbolic links": "the links on the way to it never end",
+    "Is a directory": "there is a folder",
+    "Not a directory": "something on the way to it is not a folder",
+    "File exists": "something else has that name",
+    "File name too long": "a name holds at most 255 bytes, a path 4,096",
+}
+
+
+class ToolRunner(Protocol):
+    """Runs the tool in the guest to its end.
+
+    Raises `NotFound`, `NoSpace` or `GuestFailed` with what the tool complained of.
+    """
+
+    def __call__(
+        self,
+        arguments: Sequence[str | bytes],
+        *,
+        stdin: bytes | IO[bytes] | None = None,
+        on_stdout: Callable[[bytes], None],
+    ) -> None: ...
+
+
+class Tree:
+    """The tree of one workspace. The folders are those of a guest; tests give their own.
+
+    Every method raises what the runner raises, `ProtocolViolation` when the tool misbehaves, and `InvalidRequest`
+    for what the tree does not allow.
+    """
+
+    def __init__(
+        self,
+        run: ToolRunner,
+        *,
+        merged: str = "/root/workspace",
+        baseline: str = "/baseline",
+        upper: str = "/disk/workspace/upper",
+    ) -> None:
+        self._run = run
+        self._roots: dict[View, str] = {"merged": merged, "baseline": baseline}
+        self._upper = upper
+
+    def walk(
+        self,
+        receiver: Receiver,
+        paths: Sequence[bytes],
+        *,
+        view: View = "merged",
+        depth: int | None = None,
+        content: int | None = 0,
+        follow: bool = False,
+        skip_missing: bool = False,
+    ) -> None:
+        """Have `receiver` told of each path, and of what is below it to `depth` (None: all of it).
+
+        `content` is how much of each file comes along (None: all of it). A path that is not there raises `NotFound`
+        unless `skip_missing`.
+        """
+        most = _EVERYTHING if content is None else content
+        options = ["walk"]
+        options += ["--depth", str(depth)] if depth is not None else []
+        options += ["--content", str(most)] if most else []
+        options += ["--follow"] if follow else []
+        options += ["--skip-missing"] if skip_missing else []
+        for batch in _batches(paths):
+            walk = Walk(_Asked(batch, depth, receiver), most)
+            with _complaints():
+                self._run([*options, self._roots[view], *batch], on_stdout=walk.feed)
+            walk.finish()
+
+    def contents(
+        self,
+        paths: Sequence[bytes],
+        limit: int,
+        *,
+        view: View = "merged",
+        follow: bool = False,
+        skip_missing: bool = False,
+    ) -> dict[bytes, tuple[Entry, bytes]]:
+        """What is at each of the paths, with the first `limit` bytes of files (0: none)."""
+        found = _Contents()
+        self.walk(found, paths, view=view, depth=0, content=limit, follow=follow, skip_missing=skip_missing)
+        return {path: (entry, bytes(data)) for path, (entry, data) in found.all.items()}
+
+    def entries(self, paths: Sequence[bytes], *, depth: int | None) -> list[Entry]:
+        """What is at and below the paths."""
+        found = _Contents()
+        self.walk(found, paths, depth=depth)
+        return [entry for entry, _ in found.all.values()]
+
+    def changes(self) -> list[Change]:
+        """What differs from the baseline, in the order of a walk; the cost grows with what has changed."""
+        found = Changes()
+        with _complaints():
+            self._run(["changes", self._upper, self._roots["baseline"], self._roots["merged"]], on_stdout=found.feed)
+        found.finish()
+        return found.found
+
+    def apply(self, edits: Iterable[Edit]) -> list[Changed]:
+        """Make all the edits in their order, or none; what was made, one for each."""
+        made = Applied()
+        with _piped(encode_edits(edits)) as stdin, _complaints():
+            self._run(["apply", self._roots["merged"]], stdin=stdin, on_stdout=made.feed)
+        made.finish()
+        return made.made
+
+
+class _Asked:
+    """Passes on only what was asked for, each thing once."""
+
+    def __init__(self, paths: Sequence[bytes], depth: int | None, receiver: Receiver) -> None:
+        self._wanted = set(paths)
+        self._depth = depth
+        self._seen: set[bytes] = set()
+        self.data = receiver.data
+        self.file_end = receiver.file_end
+        self._receiver = receiver
+
+    def entry(self, entry: Entry) -> None:
+        if entry.path in self._seen or not self._is_wanted(entry.path):
+            raise ProtocolViolation(f"the guest's tool named {entry.path[:200]!r}, which was not due")
+        self._seen.add(entry.path)
+        self._receiver.entry(entry)
+
+    def _is_wanted(self, path: bytes) -> bool:
+        above = 0
+        while path not in self._wanted:
+            above += 1
+            if not path or (self._depth is not None and above > self._depth):
+                return False
+            path = posixpath.dirname(path)
+        return True
+
+
+class _Contents:
+    """A receiver that keeps everything."""
+
+    def __init__(self) -> None:
+        self.all: dict[bytes, tuple[Entry, bytearray]] = {}
+        self._last = bytearray()
+
+    def entry(self, entry: Entry) -> None:
+        self._last = bytearray()
+        self.all[entry.path] = (entry, self._last)
+
+    def data(self, piece: bytes) -> None:
+        self._last += piece
+
+    def file_end(self) -> None:
+        pass
+
+
+def inner_path(path: str | bytes) -> bytes:
+    """The path within the tree of a guest path, given from / or from /workspace; raises `InvalidRequest`."""
+    try:
+        given = os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"{path!r} cannot be a path: {error.reason}") from error
+    if b"\0" in given:
+        raise InvalidRequest("a path cannot hold a NUL byte")
+    root = WORKSPACE.encode()
+    whole = posixpath.normpath(posixpath.join(root, given))
+    if whole != root and not whole.startswith(root + b"/"):
+        raise InvalidRequest(
+            f"{os.fsdecode(given)} is outside {WORKSPACE}", hint=f"give a path below {WORKSPACE}, or relative to it"
+        )
+    return whole[len(root) + 1 :]
+
+
+def guest_path(inner: bytes) -> str:
+    """The path as a person writes it: below /workspace."""
+    return posixpath.join(WORKSPACE, os.fsdecode(inner)) if inner else WORKSPACE
+
+
+def _batches(paths: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """The paths in groups that fit on a command line."""
+    batch: list[bytes] = []
+    size = 0
+    for path in paths:
+        if batch and size + len(path) > _ARGUMENT_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(path)
+        size += len(path) + 16
+    if batch:
+        yield batch
+
+
+@contextmanager
+def _complaints() -> Iterator[None]:
+    """Put what the tool complained of into our own errors and words: it says "PATH: reason"."""
+    try:
+        yield
+    except NotFound as error:
+        path = error.message.rpartition(":")[0]
+        raise NotFound(
+            f"there is no {posixpath.join(WORKSPACE, path)}", hint="'pyro workspace file list' shows what there is"
+        ) from error
+    except ProtocolViolation:
+        raise
+    except GuestFailed as error:
+        path, _, reason = error.message.rpartition(": ")
+        if reason not in _EXPLAINED:
+            raise
+        raise InvalidRequest(f"{posixpath.join(WORKSPACE, path)}: {_EXPLAINED[reason]}") from error
+
+
+@contextmanager
+def _piped(pieces: Iterable[bytes]) -> Iterator[IO[bytes]]:
+    """A pipe's end from which the pieces can be read as they are made; what goes wrong in making them is raised here.
+
+    The one that reads may stop early. The stream then ends without its last piece, so nothing is applied by halves.
+    """
+    reading, writing = os.pipe()
+    failures: list[Exception] = []
+
+    def write() -> None:
+        try:
+            with suppress(BrokenPipeError), open(writing, "wb") as sink:
+                sink.writelines(pieces)
+        except Exception as error:  # noqa: BLE001 - it is raised in the thread that waits for this one
+            failures.append(error)
+
+    writer = threading.Thread(target=write, daemon=True)
+    with open(reading, "rb", buffering=0) as source:
+        writer.start()
+        complaint: Exception | None = None
+        try:
+            yield source
+        except Exception as error:  # noqa: BLE001 - raised below, unless it is only the echo of ours
+            complaint = error
+    writer.join()
+    for error in failures:
+        if isinstance(error, ValueError):
+            raise Conflict(f"a file changed while it was read: {error}", hint="try again") from error
+        raise error
+    if complaint is not None:
+        raise complaint

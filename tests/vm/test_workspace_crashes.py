@@ -1,0 +1,100 @@
+"""A workspace whose client, or whose whole host, dies at random moments: before or after, never between."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pyro_mcp import Pyro
+from pyro_mcp.engine import find_processes
+from tests.vm.crash_victim import STEPS
+
+_CRASHES = int(os.environ.get("PYRO_TEST_CRASHES", "200"))
+_KEPT = "print('kept')\n"
+
+
+class Subject:
+    """One workspace that survives many crashes, and what must be true of it."""
+
+    def __init__(self, pyro: Pyro, home: Path) -> None:
+        seed = home / "seed"
+        seed.mkdir()
+        (seed / "kept.py").write_text(_KEPT)
+        self.pyro, self.home = pyro, home
+        self.id = pyro.create_workspace("debian:12", seed_path=seed)["workspace_id"]
+
+    def calls(self, step: str) -> int:
+        """How many moments there are to die at in a step."""
+        done = self._live(step, 0, "client")
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout)
+
+    def crash(self, step: str, moment: int, how: str) -> None:
+        """Do a step and die at one moment of it; then everything must be as before or as after."""
+        before = self.files()
+        done = self._live(step, moment, how)
+        assert done.returncode in (0, -signal.SIGKILL), done.stderr
+        self.pyro.reap_expired()
+        status = self.pyro.status_workspace(self.id)
+        processes = [found for found in find_processes(str(self.home)) if self._is_of(found.pid, self.id)]
+        assert len(processes) == (status["state"] == "running"), status
+        if status["state"] != "running":
+            assert status["state"] in ("stopped", "failed")
+            self.pyro.start_workspace(self.id)
+        self._check_files(step, moment, before)
+        self._check_nothing_else()
+
+    def files(self) -> dict[str, str]:
+        """The names and contents of /workspace, on the disk: what was never flushed, a power cut may take."""
+        done = self.pyro.exec_workspace(self.id, command="sync; grep -r '' . | sort")
+        return dict(line.split(":", 1) for line in done["stdout"].splitlines())
+
+    def _check_files(self, step: str, moment: int, before: dict[str, str]) -> None:
+        after = {"write": {**before, "./written": str(moment)}, "exec": {**before, "./executed": str(moment)}}
+        allowed = [before, after.get(step, before)]
+        if step == "exec":  # the shell makes the file before it writes to it
+            allowed.append({name: text for name, text in before.items() if name != "./executed"})
+        if step == "reset":
+            allowed.append({"./kept.py": _KEPT.strip()})
+        assert self.files() in allowed
+
+    def _check_nothing_else(self) -> None:
+        """Whatever the step made beside the workspace is whole and can be deleted, or is not there at all."""
+        for one in self.pyro.list_workspaces()["workspaces"]:
+            if one["workspace_id"] != self.id:
+                self.pyro.delete_workspace(one["workspace_id"])
+        for snapshot in self.pyro.list_snapshots(self.id)["snapshots"][1:]:
+            self.pyro.delete_snapshot(self.id, snapshot["snapshot_name"])
+        assert [path.name for path in (self.home / "state/pyro-mcp/machines").iterdir()] == [self.id]
+        assert [path.name for path in (self.home / "run/pyro-mcp").iterdir()] == [self.id]
+        assert len(find_processes(str(self.home))) == 1
+
+    def _live(self, step: str, moment: int, how: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "tests.vm.crash_victim", step, self.id, str(moment), how]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    def _is_of(self, pid: int, id_: str) -> bool:
+        return id_.encode() in Path("/proc", str(pid), "cmdline").read_bytes()
+
+
+@pytest.mark.timeout(1800)
+def test_two_hundred_crashes_leave_a_workspace_as_before_or_as_after(pyro: Pyro, home: Path) -> None:
+    subject = Subject(pyro, home)
+    chance = random.Random(20261121)
+    moments = {step: subject.calls(step) for step in STEPS}
+    pyro.start_workspace(subject.id)
+    try:
+        for number in range(_CRASHES):
+            step = chance.choice(list(STEPS))
+            moment, how = chance.randint(1, moments[step]), chance.choice(["client", "power"])
+            print(f"{number}: {step} at {moment} of {moments[step]}, {how}")
+            subject.crash(step, moment, how)
+    finally:
+        for one in pyro.list_workspaces()["workspaces"]:
+            pyro.delete_workspace(one["workspace_id"])
