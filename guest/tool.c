@@ -194,12 +194,23 @@ static bool same_inode(const struct stat *one, const struct stat *other) {
 
 /* ---- folders and paths -------------------------------------------------------------------------------------- */
 
-/* Where a descent is, relative to its root. */
+/* Where we are, relative to the root: what a failure is about. */
 static struct {
     char path[MAX_PATH];
     size_t size;
     unsigned depth;
 } here;
+
+static noreturn void fail_here(void) {
+    fail_errno(here.path);
+}
+
+static void go_to(const char *path) {
+    if (strlen(path) >= sizeof here.path)
+        fail(path, reason(ENAMETOOLONG));
+    here.size = strlen(strcpy(here.path, path));
+    here.depth = 0;
+}
 
 /* Goes one name down; what leave() wants to come back. */
 static size_t enter(const char *name) {
@@ -220,9 +231,9 @@ static void leave(size_t outer) {
     here.depth--;
 }
 
-/* A name in a root that belongs to apply, not to the tree. */
-static bool is_staging(const char *name) {
-    return here.size == 0 && strncmp(name, STAGING, sizeof STAGING - 1) == 0;
+/* Below a name that belongs to apply, not to the tree. */
+static bool is_staging(const char *path) {
+    return strncmp(path, STAGING, sizeof STAGING - 1) == 0;
 }
 
 /* Has no empty, "." or ".." component, so neither leads up nor begins at /. */
@@ -293,7 +304,7 @@ static int open_child(int parent, const char *name) {
         return -1;
     int child = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (child < 0 && !vanished(errno))
-        fail_errno(here.path);
+        fail_here();
     return child;
 }
 
@@ -303,7 +314,7 @@ static struct stat look(int parent, const char *name) {
     if (parent >= 0 && fstatat(parent, name, &found, AT_SYMLINK_NOFOLLOW) == 0)
         return found;
     if (parent >= 0 && !vanished(errno))
-        fail_errno(here.path);
+        fail_here();
     return (struct stat){ 0 };
 }
 
@@ -311,7 +322,7 @@ static struct stat look(int parent, const char *name) {
 static bool read_link(int parent, const char *name, char target[PATH_MAX]) {
     ssize_t size = readlinkat(parent, name, target, PATH_MAX - 1);
     if (size < 0 && !vanished(errno) && errno != EINVAL)
-        fail_errno(here.path);
+        fail_here();
     target[size < 0 ? 0 : size] = '\0';
     return size >= 0;
 }
@@ -345,12 +356,12 @@ static void collect_names(struct names *names, int folder) {
         for (long at = 0; at < size;) {
             const struct dirent *entry = (const struct dirent *)(batch + at);
             at += entry->d_reclen;
-            if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 && !is_staging(entry->d_name))
+            if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
                 add_name(names, entry->d_name);
         }
     }
     if (size < 0 && errno != ENOENT)    /* the folder itself was removed */
-        fail_errno(here.path);
+        fail_here();
 }
 
 static int compare_names(const void *one, const void *other) {
@@ -396,7 +407,7 @@ static void put_content(int fd, uint64_t wanted) {
         size_t room = OUT_SIZE - out.used - HEADER_SIZE - 1;
         ssize_t size = read(fd, out.bytes + out.used + HEADER_SIZE, wanted - sent < room ? wanted - sent : room);
         if (size < 0 && errno != EINTR)
-            fail_errno(here.path);
+            fail_here();
         if (size == 0)
             break;    /* it has shrunk */
         if (size < 0)
@@ -433,7 +444,8 @@ static void walk_folder(int folder, unsigned depth) {
     struct names names = list_names(folder, -1);
     for (size_t i = 0; i < names.count; i++) {
         size_t outer = enter(names.list[i]);
-        walk_entry(folder, names.list[i], depth, false);
+        if (!is_staging(here.path))
+            walk_entry(folder, names.list[i], depth, false);
         leave(outer);
     }
     forget_names(&names);
@@ -446,7 +458,7 @@ static void walk_entry(int parent, const char *name, unsigned depth, bool follow
     int fd = -1;
     if (fstatat(parent, name, &found, follow ? 0 : AT_SYMLINK_NOFOLLOW) < 0) {
         if (!vanished(errno))
-            fail_errno(here.path);
+            fail_here();
         return;
     }
     bool is_link = S_ISLNK(found.st_mode);
@@ -457,7 +469,7 @@ static void walk_entry(int parent, const char *name, unsigned depth, bool follow
         if (fd < 0 && vanished(errno))
             return;
         if (fd < 0 || fstat(fd, &found) < 0)
-            fail_errno(here.path);
+            fail_here();
     }
     put_entry(&found, is_link ? target : NULL);
     if (fd >= 0 && S_ISREG(found.st_mode))
@@ -472,8 +484,7 @@ static void walk_path(int root, const char *path) {
     char opened[32];
     const char *name = ".";
     int parent = root;
-    if (strlen(path) >= sizeof here.path)
-        fail(path, reason(ENAMETOOLONG));
+    go_to(path);
     if (*path && !is_plain(path))
         fail(path, reason(EINVAL));
     if (*path)
@@ -486,8 +497,6 @@ static void walk_path(int root, const char *path) {
         snprintf(opened, sizeof opened, "/proc/self/fd/%d", parent);
         name = opened;
     }
-    here.size = strlen(strcpy(here.path, path));
-    here.depth = 0;
     walk_entry(parent, name, walk.depth, walk.follow);
     if (parent != root)
         close(parent);
@@ -542,7 +551,7 @@ static size_t read_full(int fd, char *bytes, size_t size) {
     size_t held = 0;
     for (ssize_t got = 1; held < size && got != 0; held += got > 0 ? got : 0)
         if ((got = read(fd, bytes + held, size - held)) < 0 && errno != EINTR)
-            fail_errno(here.path);
+            fail_here();
     return held;
 }
 
@@ -561,7 +570,7 @@ static bool files_differ(const struct folders *in, const char *name) {
     const int flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC;
     int one = openat(in->base, name, flags), other = openat(in->merged, name, flags);
     if ((one < 0 || other < 0) && !vanished(errno))
-        fail_errno(here.path);
+        fail_here();
     bool differ = one < 0 || other < 0 || contents_differ(one, other);
     close_fd(one);
     close_fd(other);
@@ -648,7 +657,8 @@ static void compare_folder(const struct folders *in) {
     struct names names = in_place ? list_names(in->upper, -1) : list_names(in->base, in->merged);
     for (size_t i = 0; i < names.count; i++) {
         size_t outer = enter(names.list[i]);
-        compare_entry(in, names.list[i]);
+        if (!is_staging(here.path))
+            compare_entry(in, names.list[i]);
         leave(outer);
     }
     forget_names(&names);
@@ -851,15 +861,11 @@ static int lock_staging(const char *name) {
 
 /* Removes what an apply that was killed has left behind. */
 static void remove_stale(void) {
-    struct names names = { 0 };
-    here.size = 1;    /* no longer the root, whose staging folders are not listed */
-    collect_names(&names, apply.root);
-    for (size_t at = 0; at < names.size; at += strlen(names.bytes + at) + 1) {
-        if (strncmp(names.bytes + at, STAGING, sizeof STAGING - 1) != 0)
-            continue;
-        int folder = lock_staging(names.bytes + at);
+    struct names names = list_names(apply.root, -1);
+    for (size_t i = 0; i < names.count; i++) {
+        int folder = is_staging(names.list[i]) ? lock_staging(names.list[i]) : -1;
         if (folder >= 0)
-            remove_folder(names.bytes + at, folder);
+            remove_folder(names.list[i], folder);
         close_fd(folder);
     }
     forget_names(&names);
@@ -911,9 +917,8 @@ static void check_edit(const struct edit *edit) {
     const char *path = edit->path;
     if (!path)
         fail("input", "an edit has no path");
-    if (strlen(path) >= MAX_PATH)
-        fail(path, reason(ENAMETOOLONG));
-    if (!is_plain(path) || strncmp(path, STAGING, sizeof STAGING - 1) == 0)
+    go_to(path);
+    if (!is_plain(path) || is_staging(path))
         fail(path, "not a path within the tree");
     if (!edit->action || !strchr("fldxm", (int)edit->action))
         fail(path, "there is no such action");
@@ -925,33 +930,33 @@ static void check_edit(const struct edit *edit) {
         fail(path, "only a file has a size");
 }
 
-static void write_all(int fd, const uint8_t *data, size_t size, const char *path) {
+static void write_all(int fd, const uint8_t *data, size_t size) {
     for (ssize_t written; size > 0; data += written, size -= written)
         if ((written = write(fd, data, size)) < 0)
-            fail_errno(path);
+            fail_here();
 }
 
 static void set_time(const struct edit *edit, int folder, const char *name) {
     const struct timespec times[] = { { .tv_nsec = UTIME_OMIT }, edit->time };
     if (edit->has_time && utimensat(folder, name, times, AT_SYMLINK_NOFOLLOW) < 0)
-        fail_errno(edit->path);
+        fail_here();
 }
 
 static void stage_file(const struct edit *edit) {
     const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
     int fd = openat(staging(), staged(edit->number), flags, edit->has_mode ? edit->mode : 0644);
     if (fd < 0)
-        fail_errno(edit->path);
+        fail_here();
     for (uint64_t left = edit->size; left > 0;) {
         struct frame frame = next_frame();
         if (frame.type != DATA || frame.size == 0 || frame.size > left)
-            fail(edit->path, "its data is not of the size that was announced");
-        write_all(fd, frame.payload, frame.size, edit->path);
+            fail(here.path, "its data is not of the size that was announced");
+        write_all(fd, frame.payload, frame.size);
         left -= frame.size;
     }
     /* Also because a write takes away the set-id bits that open() gave. */
     if (edit->has_mode && edit->mode & 07000 && fchmod(fd, edit->mode) < 0)
-        fail_errno(edit->path);
+        fail_here();
     close(fd);
 }
 
@@ -968,7 +973,7 @@ static void stage_edits(void) {
         if (edit->action == 'f')
             stage_file(edit);
         if (edit->action == 'l' && symlinkat(edit->target, staging(), staged(edit->number)) < 0)
-            fail_errno(edit->path);
+            fail_here();
         if (edit->action == 'f' || edit->action == 'l')
             set_time(edit, staging(), staged(edit->number));
     }
@@ -1048,9 +1053,9 @@ static struct spot find_spot(const char *path, bool make_parents);
 static void make_folder(const char *path) {
     struct spot spot = find_spot(path, true);
     if (kind_of(&spot.found))
-        fail(path, reason(ENOTDIR));
+        fail(here.path, reason(ENOTDIR));
     if (mkdirat(spot.parent, spot.name, 0755) < 0)
-        fail_errno(path);
+        fail_here();
     remember(PUT, path, apply.numbers++, 0);
     close(spot.parent);
 }
@@ -1065,32 +1070,27 @@ static struct spot find_spot(const char *path, bool make_parents) {
         spot.parent = open_parent(apply.root, path, &spot.name);
     }
     if (spot.parent < 0)
-        fail_errno(path);
-    strcpy(here.path, "");
+        fail_here();
     spot.found = look(spot.parent, spot.name);
     return spot;
 }
 
-/* The path a link leads to, which may be that of another. */
-static char *follow_link(const struct spot *spot, const char *path) {
+/* Makes a link's path the path it leads to, which may be that of another link. */
+static void follow_link(const struct spot *spot, char path[MAX_PATH]) {
     char target[PATH_MAX];
     if (!read_link(spot->parent, spot->name, target))
-        fail(path, reason(ENOENT));
+        fail(here.path, reason(ENOENT));
     size_t folder = spot->name - path, size = strlen(target);
-    if (target[0] == '/')
-        fail(path, reason(EXDEV));
-    while (size > 0 && target[size - 1] == '/')
+    while (size > 1 && target[size - 1] == '/')
         target[--size] = '\0';
-    const char *last = strrchr(target, '/');
-    last = last ? last + 1 : target;
+    const char *slash = strrchr(target, '/'), *last = slash ? slash + 1 : target;
+    if (target[0] == '/')
+        fail(here.path, reason(EXDEV));
     if (strcmp(last, ".") == 0 || strcmp(last, "..") == 0)
-        fail(path, reason(EISDIR));
+        fail(here.path, reason(EISDIR));
     if (folder + size >= MAX_PATH)
-        fail(path, reason(ENAMETOOLONG));
-    char *led = checked(malloc(folder + size + 1));
-    memcpy(led, path, folder);
-    memcpy(led + folder, target, size + 1);
-    return led;
+        fail(here.path, reason(ENAMETOOLONG));
+    memcpy(path + folder, target, size + 1);
 }
 
 /* Puts what is staged into its place. The last edit need not be undone, so what it replaces need not be kept: in an
@@ -1104,37 +1104,37 @@ static void put(const struct edit *edit, const struct spot *spot, const char *pa
     else
         result = rename_as(apply.staging, name, spot->parent, spot->name, kind_of(&spot->found) ? EXCHANGE : NO_REPLACE);
     if (result < 0)
-        fail_errno(edit->path);
+        fail_here();
     if (!simple)
         remember(kind_of(&spot->found) ? EXCHANGED : PUT, path, edit->number, 0);
 }
 
 static void make_file(struct edit *edit, bool last) {
     enum { MOST_LINKS = 40 };
-    char *path = edit->path;
-    struct spot spot = find_spot(path, true);
+    static char path[MAX_PATH];
+    struct spot spot = find_spot(strcpy(path, edit->path), true);
     for (int links = 0; S_ISLNK(spot.found.st_mode) && !apply.replace && edit->action == 'f'; links++) {
         if (links == MOST_LINKS)
-            fail(edit->path, reason(ELOOP));
-        path = follow_link(&spot, path);
+            fail(here.path, reason(ELOOP));
+        follow_link(&spot, path);
         close(spot.parent);
         spot = find_spot(path, false);
     }
     edit->replaced = kind_of(&spot.found);
     if (S_ISDIR(spot.found.st_mode) && !apply.replace)
-        fail(edit->path, reason(EISDIR));
+        fail(here.path, reason(EISDIR));
     if (edit->action == 'f' && !edit->has_mode && S_ISREG(spot.found.st_mode)
         && fchmodat(apply.staging, staged(edit->number), mode_of(&spot.found), 0) < 0)
-        fail_errno(edit->path);
+        fail_here();
     put(edit, &spot, path, last);
     close(spot.parent);
 }
 
 static void change_mode(struct edit *edit, const struct spot *spot) {
     if (!kind_of(&spot->found))
-        fail(edit->path, reason(ENOENT));
+        fail(here.path, reason(ENOENT));
     if (set_mode(spot->parent, spot->name, edit->mode) < 0)
-        fail_errno(edit->path);
+        fail_here();
     remember(CHANGED_MODE, edit->path, 0, mode_of(&spot->found));
 }
 
@@ -1147,13 +1147,13 @@ static void make_or_keep_folder(struct edit *edit, bool last) {
             change_mode(edit, &spot);
     } else if (!edit->replaced) {
         if (mkdirat(spot.parent, spot.name, mode) < 0)
-            fail_errno(edit->path);
+            fail_here();
         remember(PUT, edit->path, edit->number, 0);
     } else {
         if (!apply.replace)
-            fail(edit->path, reason(EEXIST));
+            fail(here.path, reason(EEXIST));
         if (mkdirat(staging(), staged(edit->number), mode) < 0)
-            fail_errno(edit->path);
+            fail_here();
         put(edit, &spot, edit->path, last);
     }
     close(spot.parent);
@@ -1163,11 +1163,11 @@ static void take_away(struct edit *edit, bool last) {
     struct spot spot = find_spot(edit->path, false);
     edit->replaced = true;
     if (!kind_of(&spot.found))
-        fail(edit->path, reason(ENOENT));
+        fail(here.path, reason(ENOENT));
     bool simple = last && !S_ISDIR(spot.found.st_mode);
     if (simple ? unlinkat(spot.parent, spot.name, 0)
                : rename_as(spot.parent, spot.name, staging(), staged(edit->number), NO_REPLACE))
-        fail_errno(edit->path);
+        fail_here();
     if (!simple)
         remember(TAKEN, edit->path, edit->number, 0);
     close(spot.parent);
@@ -1175,6 +1175,7 @@ static void take_away(struct edit *edit, bool last) {
 
 static void make_edit(struct edit *edit, bool last) {
     struct spot spot;
+    go_to(edit->path);
     switch (edit->action) {
     case 'd': make_or_keep_folder(edit, last); break;
     case 'x': take_away(edit, last); break;
@@ -1334,18 +1335,18 @@ static bool link_to_first(const struct stat *found, int to, const char *name) {
     }
     int parent = open_parent(copy.to, first->path, &first_name);
     if (parent < 0 || linkat(parent, first_name, to, name, 0) < 0)
-        fail_errno(here.path);
+        fail_here();
     close(parent);
     return true;
 }
 
 static void copy_range(int from, int to, off_t start, off_t end) {
     if (lseek(to, start, SEEK_SET) < 0)
-        fail_errno(here.path);
+        fail_here();
     while (start < end) {
         ssize_t size = sendfile(to, from, &start, end - start);
         if (size < 0 && errno != EINTR)
-            fail_errno(here.path);
+            fail_here();
         if (size == 0)
             return;    /* it has shrunk */
     }
@@ -1360,24 +1361,24 @@ static void copy_content(int from, int to, const struct stat *found) {
             break;
         hole = sparse && data >= 0 ? lseek(from, data, SEEK_HOLE) : size;
         if (data < 0 || hole < 0)
-            fail_errno(here.path);
+            fail_here();
         copy_range(from, to, data, hole);
     }
     if (ftruncate(to, size) < 0)
-        fail_errno(here.path);
+        fail_here();
 }
 
 static void copy_attributes(int from, int to) {
     static char names[64 << 10], value[64 << 10];    /* the kernel's own limits */
     ssize_t size = flistxattr(from, names, sizeof names);
     if (size < 0 && errno != EOPNOTSUPP)
-        fail_errno(here.path);
+        fail_here();
     for (const char *name = names; name < names + size; name += strlen(name) + 1) {
         if (strncmp(name, "user.", 5) != 0 && strcmp(name, "security.capability") != 0)
             continue;
         ssize_t length = fgetxattr(from, name, value, sizeof value);
         if (length < 0 ? errno != ENODATA : fsetxattr(to, name, value, length, 0) < 0)
-            fail_errno(here.path);
+            fail_here();
     }
 }
 
@@ -1385,10 +1386,10 @@ static void copy_attributes(int from, int to) {
 static void finish(int from, int to, const struct stat *found) {
     const struct timespec times[] = { found->st_atim, found->st_mtim };
     if (fchown(to, found->st_uid, found->st_gid) < 0 || fchmod(to, mode_of(found)) < 0)
-        fail_errno(here.path);
+        fail_here();
     copy_attributes(from, to);
     if (futimens(to, times) < 0)
-        fail_errno(here.path);
+        fail_here();
 }
 
 static void copy_file(int from, const char *name, int to) {
@@ -1397,11 +1398,11 @@ static void copy_file(int from, const char *name, int to) {
     if (source < 0 && vanished(errno))
         return;
     if (source < 0 || fstat(source, &found) < 0)
-        fail_errno(here.path);
+        fail_here();
     if (S_ISREG(found.st_mode) && !(found.st_nlink > 1 && link_to_first(&found, to, name))) {
         int copied = openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (copied < 0)
-            fail_errno(here.path);
+            fail_here();
         copy_content(source, copied, &found);
         finish(source, copied, &found);
         close(copied);
@@ -1424,7 +1425,7 @@ static void copy_special(int from, const char *name, int to, const struct stat *
         || fchownat(to, name, found->st_uid, found->st_gid, AT_SYMLINK_NOFOLLOW) < 0
         || (!is_link && fchmodat(to, name, mode_of(found), 0) < 0)
         || utimensat(to, name, times, AT_SYMLINK_NOFOLLOW) < 0)
-        fail_errno(here.path);
+        fail_here();
 }
 
 static bool is_wanted_too(const char *path) {
@@ -1453,10 +1454,10 @@ static void copy_folder(int from, const char *name, int to, dev_t device) {
     if (source < 0)
         return;
     if (fstat(source, &found) < 0 || mkdirat(to, name, 0700) < 0)
-        fail_errno(here.path);
+        fail_here();
     int copied = open_child(to, name);
     if (copied < 0)
-        fail_errno(here.path);
+        fail_here();
     if (found.st_dev == device || is_wanted_too(here.path))
         copy_below(source, copied, found.st_dev);
     finish(source, copied, &found);

@@ -60,7 +60,7 @@ class VmInfo(TypedDict):
     vm_id: str
     environment: str
     environment_version: str
-    state: Literal["created", "starting", "running", "stopping", "stopped", "deleting", "failed"]
+    state: Literal["created", "starting", "running", "executing", "stopping", "stopped", "deleting", "failed"]
     vcpu_count: int
     mem_mib: int
     network: bool
@@ -219,7 +219,7 @@ class WorkspaceInfo(TypedDict):
     labels: dict[str, str]
     environment: str
     environment_version: str
-    state: Literal["created", "starting", "running", "stopping", "stopped", "deleting", "failed"]
+    state: Literal["created", "starting", "running", "executing", "stopping", "stopped", "deleting", "failed"]
     execution_mode: str | None
     accelerator: str | None
     vcpu_count: int

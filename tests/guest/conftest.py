@@ -194,25 +194,33 @@ def wait_until_gone(pid: int) -> None:
         assert select.select([watched], [], [], DEADLINE)[0], f"process {pid} is still alive"
 
 
-@pytest.fixture(scope="session")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The agent as it goes into a machine."""
-    binary = tmp_path_factory.mktemp("agent") / "agent"
-    subprocess.run([BUILD, binary], check=True, timeout=120)
-    return binary
+def compile_as_shipped(program: str, folder: Path) -> Path:
+    """A program of guest/ as it goes into a machine."""
+    subprocess.run([BUILD, program, folder / program], check=True, timeout=120)
+    return folder / program
 
 
-@pytest.fixture(scope="session")
-def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The agent with the address and undefined behaviour sanitizers of gcc."""
-    folder = tmp_path_factory.mktemp("sanitized")
+def compile_sanitized(program: str, folder: Path) -> Path:
+    """A program of guest/ with the address and undefined behaviour sanitizers of gcc."""
     probe = ["gcc", *SANITIZE.split(), "-x", "c", "-", "-o", str(folder / "probe")]
     empty = b"int main(void) { return 0; }"
     if not shutil.which("gcc") or subprocess.run(probe, input=empty, check=False, timeout=60).returncode != 0:
         pytest.skip("gcc with its sanitizers is not installed")
     environment = os.environ | {"CC": "gcc", "CFLAGS": f"-g {SANITIZE}"}
-    subprocess.run([BUILD, folder / "agent"], env=environment, check=True, timeout=120)
-    return folder / "agent"
+    subprocess.run([BUILD, program, folder / program], env=environment, check=True, timeout=120)
+    return folder / program
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The agent as it goes into a machine."""
+    return compile_as_shipped("agent", tmp_path_factory.mktemp("agent"))
+
+
+@pytest.fixture(scope="session")
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The agent with gcc's sanitizers."""
+    return compile_sanitized("agent", tmp_path_factory.mktemp("sanitized"))
 
 
 @pytest.fixture(params=["shipped", "sanitized"])

@@ -54,8 +54,9 @@ def test_a_client_that_is_killed_leaves_nothing_behind(
 
     assert pyro.run_in_vm("debian:12", command="echo next")["stdout"] == "next\n"
     pyro.reap_expired()
-    let_time_pass(home)
-    pyro.reap_expired()
+    if surface == "sdk":  # such a machine may be used again by its number, until its time is over
+        let_time_pass(home)
+        pyro.reap_expired()
 
     assert remains(home) == []
     assert pyro.run_in_vm("debian:12", command="echo last")["stdout"] == "last\n"

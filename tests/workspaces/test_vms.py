@@ -59,12 +59,11 @@ def vms(lifecycle: Lifecycle, images: OneImage) -> Vms:
     return Vms(lifecycle, images)
 
 
-def create(vms: Vms, *, ttl_seconds: float = 600, network: bool = False, allow_host_compat: bool = False) -> VmInfo:
+def create(vms: Vms, *, ttl_seconds: float = 600, allow_host_compat: bool = False) -> VmInfo:
     return vms.create(
         "debian:12",
         Shape(),
         ttl_seconds=ttl_seconds,
-        network=network,
         allow_host_compat=allow_host_compat,
         progress=silent,
     )
@@ -209,12 +208,6 @@ def test_a_reap_tells_which_machines_are_gone(vms: Vms, lifecycle: Lifecycle, en
     assert machines_left(lifecycle, engine) == 0
 
 
-def test_discarding_is_a_no_op_when_the_machine_is_gone(vms: Vms) -> None:
-    vm_id = start(vms)["vm_id"]
-    vms.discard(vm_id)
-    vms.discard(vm_id)
-
-
 def test_a_command_can_look_at_its_own_machine(vms: Vms, engine: FakeMachines) -> None:
     states: list[str] = []
     vm_id = start(vms)["vm_id"]
@@ -225,4 +218,4 @@ def test_a_command_can_look_at_its_own_machine(vms: Vms, engine: FakeMachines) -
 
     engine.answer = answer
     vms.exec(vm_id, "true", ExecOptions())
-    assert states == ["running"]
+    assert states == ["executing"]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import secrets
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from pyro_mcp.results import ChangeStatus, Diff, DiffEntry, DiffSummary
+from pyro_mcp.results import ChangeStatus, Diff, DiffEntry
 from pyro_mcp.trees.files import ARTIFACT_TYPES
 from pyro_mcp.trees.git import Blob, Record, bare_repository, git_mode, is_carried, is_git_internal, raw_records
-from pyro_mcp.trees.stream import Change, Side
+from pyro_mcp.trees.stream import Change, Kind, Side
 from pyro_mcp.trees.tree import Tree, View
 
 LARGEST_FILE = 2 * 1024 * 1024
@@ -19,63 +20,210 @@ LARGEST_FILE = 2 * 1024 * 1024
 LARGEST_PATCH = 64 * 1024 * 1024
 """Bytes of all files that one patch looks at; what is beyond is left out too."""
 _DIFF = ("diff-tree", "-r", "-z", "--raw", "-p", "--binary", "--full-index", "-M", "--no-ext-diff", "--no-textconv")
-_SECTION = re.compile(rb"^diff --git ", re.MULTILINE)
+_SECTION = re.compile(rb"^(?=diff --git )", re.MULTILINE)
+_BINARY = re.compile(rb"^GIT binary patch$", re.MULTILINE)
 
 
 def diff(tree: Tree, *, patch: bool = True) -> Diff:
     """What differs from the baseline; the patch applies to the seed with `git apply` and yields the tree.
 
     Git knows files, whether they are executable, and links. Empty folders, other modes and special files are told of
-    by the entries alone. Folders are entries only where nothing in them is. Without `patch` nothing is read, and only
-    moves of whole folders count as renames.
+    by the entries alone; folders are entries only where nothing in them is. Without `patch` nothing is read, and only
+    what moved with a folder counts as renamed.
     """
     changes = tree.changes()
     outside = [change for change in changes if not is_git_internal(change.path)]
-    found = _Patch() if not patch else _patch(tree, outside)
-    renames = found.renames if patch else _moves(outside)
-    entries = list(_entries(outside, renames, found.sections))
+    found = _patch(tree, outside) if patch else _Patch(renames=_moves(outside))
+    entries = list(_entries(outside, found))
     counts = Counter(entry["status"] for entry in entries)
     with_text = sum(entry["text_patch"] is not None for entry in entries)
-    summary: DiffSummary = {
-        "total": len(entries),
-        "added": counts["added"],
-        "modified": counts["modified"],
-        "deleted": counts["deleted"],
-        "type_changed": counts["type_changed"],
-        "renamed": counts["renamed"],
-        "text_patched": with_text,
-        "non_text": len(entries) - with_text,
-    }
     return {
         "changed": bool(changes),
-        "summary": summary,
+        "summary": {
+            "total": len(entries),
+            "added": counts["added"],
+            "modified": counts["modified"],
+            "deleted": counts["deleted"],
+            "type_changed": counts["type_changed"],
+            "renamed": counts["renamed"],
+            "text_patched": with_text,
+            "non_text": len(entries) - with_text,
+        },
         "entries": entries,
         "git_changes": len(changes) - len(outside),
-        "patch": _text(found.whole),
-        "patch_complete": not found.left_out,
+        "patch": os.fsdecode(found.whole),
+        "patch_complete": patch and not found.left_out,
         "left_out": [os.fsdecode(path) for path in found.left_out],
     }
 
 
 @dataclass(frozen=True)
 class _Patch:
-    """Git's answer: the patch, its sections by path, where renamed files were, and what is not in it."""
+    """Git's answer: the patch, its sections by path, old paths by new ones, and what is not in it."""
 
     whole: bytes = b""
-    sections: Mapping[bytes, bytes] = {}  # noqa: RUF009
-    renames: Mapping[bytes, bytes] = {}  # noqa: RUF009
+    sections: Mapping[bytes, bytes] = field(default_factory=dict)
+    renames: Mapping[bytes, bytes] = field(default_factory=dict)
     left_out: Sequence[bytes] = ()
 
 
 def _patch(tree: Tree, changes: Sequence[Change]) -> _Patch:
-    left_out = [change.path for change in changes if not _fits(change)]
-    carried = _within_limits([change for change in changes if _fits(change)], left_out)
-    if not carried:
-        return _Patch(left_out=left_out)
-    known = _known_contents(carried)
-    records, whole = _compare(tree, carried, known)
-    if any(record.status != "R" and _is_stand_in(record, known) for record in records):
-        records, whole = _compare(tree, carried, {})
-    sections = _sections(records, whole)
-    renames = {record.path: record.old_path for record in records if record.old_path is not None}
-    return _Patch(whole, sections, renames, left_out)
+    # A file that only moved needs not be read, unless git then pairs it with something else.
+    for stand_ins in (_stand_ins(changes), {}):
+        sides = _within_limits(changes, stand_ins)
+        blobs = {view: _blobs(tree, view, found, stand_ins) for view, found in sides.items()}
+        # What is not the same any more as when it was listed is not shown as anything.
+        lost = {path for view, found in sides.items() for path in found if path not in blobs[view]}
+        trees = {
+            view: {path: blob for path, blob in found.items() if path not in lost} for view, found in blobs.items()
+        }
+        records, whole = _compare(trees)
+        if not any(_mispaired(record, stand_ins) for record in records):
+            break
+    return _Patch(
+        whole=whole,
+        sections=_sections(records, whole),
+        renames={record.path: record.old_path for record in records if record.old_path is not None},
+        left_out=[change.path for change in changes if change.path in lost or not _is_told(change, trees)],
+    )
+
+
+def _stand_ins(changes: Sequence[Change]) -> dict[bytes, bytes]:
+    """Content to take for that of files which are as they were, but for their mode or the folder they are in."""
+    token = secrets.token_hex(16).encode()  # so that no real content looks like it
+    found = {change.path: b"%b %b" % (token, change.path) for change in changes if not change.content_differs}
+    for inode, (old_paths, new_paths) in _moved_inodes(changes).items():
+        found |= dict.fromkeys((*old_paths, *new_paths), b"%b %d" % (token, inode))
+    return found
+
+
+def _moved_inodes(changes: Sequence[Change]) -> dict[int, tuple[list[bytes], list[bytes]]]:
+    """For each file of the baseline that lost names and got as many elsewhere: the old paths, the new ones."""
+    found: dict[int, tuple[list[bytes], list[bytes]]] = defaultdict(lambda: ([], []))
+    for change in changes:
+        if change.old is not None and change.new is None and change.old.kind == "f":
+            found[change.old.inode][0].append(change.path)
+        elif change.old is None and change.origin:
+            found[change.origin][1].append(change.path)
+    return {inode: paths for inode, paths in found.items() if len(paths[0]) == len(paths[1])}
+
+
+def _moves(changes: Sequence[Change]) -> dict[bytes, bytes]:
+    """Old paths by new ones, of what moved with a folder."""
+    return {
+        new: old
+        for old_paths, new_paths in _moved_inodes(changes).values()
+        for old, new in zip(old_paths, new_paths, strict=True)
+    }
+
+
+def _within_limits(changes: Sequence[Change], stand_ins: Mapping[bytes, bytes]) -> dict[View, dict[bytes, Side]]:
+    """The sides that git is shown, as far as the limits go."""
+    sides: dict[View, dict[bytes, Side]] = {"baseline": {}, "merged": {}}
+    left = LARGEST_PATCH
+    for change in changes:
+        both: list[tuple[View, Side | None]] = [("baseline", change.old), ("merged", change.new)]
+        shown = [(view, side) for view, side in both if side is not None and is_carried(change.path, side.kind)]
+        sizes = [0] if change.path in stand_ins else [side.size for _, side in shown]
+        if max(sizes, default=0) <= LARGEST_FILE and sum(sizes) <= left:
+            left -= sum(sizes)
+            for view, side in shown:
+                sides[view][change.path] = side
+    return sides
+
+
+def _blobs(tree: Tree, view: View, sides: Mapping[bytes, Side], stand_ins: Mapping[bytes, bytes]) -> dict[bytes, Blob]:
+    """What git is shown of one view; a path that is not what it was a moment ago is left out."""
+    wanted = [path for path in sides if path not in stand_ins]
+    found = tree.contents(wanted, LARGEST_FILE + 1, view=view, skip_missing=True)
+    blobs = {}
+    for path, side in sides.items():
+        data = stand_ins.get(path)
+        if data is None and path in found:
+            entry, content = found[path]
+            data = entry.target if entry.kind == "l" else content
+            if entry.kind != side.kind or len(data) > LARGEST_FILE:
+                continue
+        if data is not None:
+            blobs[path] = Blob(git_mode(side.kind, side.mode), data)
+    return blobs
+
+
+def _compare(trees: Mapping[View, Mapping[bytes, Blob]]) -> tuple[list[Record], bytes]:
+    """Git's records and patch from one tree to the other."""
+    if not any(trees.values()):
+        return [], b""
+    binary = {path for tree in trees.values() for path, blob in tree.items() if not _is_text(blob.data)}
+    with bare_repository() as repository:
+        repository.import_trees(trees)
+        repository.treat_as_binary(sorted(binary))
+        return raw_records(repository.git(*_DIFF, "refs/heads/baseline", "refs/heads/merged"))
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in data
+
+
+def _mispaired(record: Record, stand_ins: Mapping[bytes, bytes]) -> bool:
+    """Whether git shows a content that is only a stand-in."""
+    return record.old_id != record.new_id and not stand_ins.keys().isdisjoint({record.path, record.old_path})
+
+
+def _sections(records: Sequence[Record], whole: bytes) -> dict[bytes, bytes]:
+    """The part of the patch for each record; a change of type has two: it is deleted, then made."""
+    pieces = iter(_SECTION.split(whole)[1:] if whole else ())
+    return {record.path: b"".join(next(pieces) for _ in range(2 if record.status == "T" else 1)) for record in records}
+
+
+def _is_told(change: Change, trees: Mapping[View, Mapping[bytes, Blob]]) -> bool:
+    """Whether the patch says all of a change that git has words for; it has none for folders."""
+    sides: list[tuple[View, Side | None]] = [("baseline", change.old), ("merged", change.new)]
+    return all(side is None or side.kind == "d" or change.path in trees[view] for view, side in sides)
+
+
+def _entries(changes: Sequence[Change], found: _Patch) -> Iterator[DiffEntry]:
+    by_path = {change.path: change for change in changes}
+    renames = {
+        new: by_path[old] for new, old in found.renames.items() if by_path[new].old is None and by_path[old].new is None
+    }
+    moved_away = {change.path for change in renames.values()}
+    for change, after in zip(changes, [*changes[1:], None], strict=True):
+        has_content = after is not None and after.path.startswith(change.path + b"/")
+        if change.path not in moved_away and not (has_content and _is_mere_folder(change)):
+            yield _entry(change, renames.get(change.path), found.sections.get(change.path))
+
+
+def _is_mere_folder(change: Change) -> bool:
+    return (change.old is None or change.new is None) and (change.old or change.new or _NOTHING).kind == "d"
+
+
+def _entry(change: Change, renamed: Change | None, section: bytes | None) -> DiffEntry:
+    old, new = renamed.old if renamed else change.old, change.new
+    present = new or old or _NOTHING
+    return {
+        "path": os.fsdecode(change.path),
+        "old_path": os.fsdecode(renamed.path) if renamed else None,
+        "status": "renamed" if renamed else _status(change),
+        "artifact_type": ARTIFACT_TYPES[present.kind],
+        "old_artifact_type": ARTIFACT_TYPES[old.kind] if old else None,
+        "size_bytes": new.size if new else None,
+        "old_size_bytes": old.size if old else None,
+        "mode": f"{new.mode:04o}" if new else None,
+        "old_mode": f"{old.mode:04o}" if old else None,
+        "text_patch": os.fsdecode(section) if section is not None and not _BINARY.search(section) else None,
+    }
+
+
+_NOTHING = Side("f", 0, 0)
+
+
+def _status(change: Change) -> ChangeStatus:
+    if change.old is None:
+        return "added"
+    if change.new is None:
+        return "deleted"
+    return "modified" if change.old.kind == change.new.kind else "type_changed"

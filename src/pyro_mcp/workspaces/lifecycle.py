@@ -76,6 +76,7 @@ class Lifecycle:
         allow_host_compat: bool,
         layers: tuple[str, ...] = ("l0",),
         generation: int = 0,
+        phase: Phase = Phase.CREATED,
     ) -> Record:
         """Register a new machine; nothing runs yet."""
         now = time.time()
@@ -86,7 +87,7 @@ class Lifecycle:
             vcpu_count=shape.vcpu_count,
             mem_mib=shape.mem_mib,
             allow_host_compat=allow_host_compat,
-            phase=Phase.CREATED,
+            phase=phase,
             created_at=now,
             expires_at=now + ttl_seconds,
             layers=layers,
@@ -147,7 +148,15 @@ class Lifecycle:
         """A connection to a running machine."""
         return self._engine(record).guest(self.folders.sockets(record.id))
 
-    def start(self, record: Record, image: RootImage | None, mode: str, progress: Progress = silent) -> Record:
+    def start(
+        self,
+        record: Record,
+        image: RootImage | None,
+        mode: str,
+        progress: Progress = silent,
+        *,
+        reaching: Phase = Phase.RUNNING,
+    ) -> Record:
         """Start a machine that is held; on failure nothing runs and its phase says so."""
         home = private_directory(self.folders.home(record.id))
         engine = self.engine_for(mode)
@@ -157,7 +166,7 @@ class Lifecycle:
             identity = engine.start(self._request(record, image, home), progress)
             return self.store.move(
                 record.id,
-                Phase.RUNNING,
+                reaching,
                 accelerator=engine.accelerator().name,
                 pid=identity.pid,
                 process_start_time=identity.start_time,
@@ -221,8 +230,8 @@ class Lifecycle:
         with self.hold(id_) as held:
             self.delete(held)
 
-    def repair(self) -> list[str]:
-        """Settle what dead processes left, delete what has expired; the ids deleted.
+    def repair(self, is_over: Callable[[Record], bool] = lambda _: False) -> list[str]:
+        """Settle what dead processes left, delete what has expired or `is_over`; the ids deleted.
 
         A machine that somebody is working on is left alone.
         """
@@ -230,7 +239,7 @@ class Lifecycle:
         for record in self.store.all():
             try:
                 with self.hold(record.id, deadline_seconds=0) as settled:
-                    if settled.expired or settled.phase == Phase.DELETING:
+                    if settled.expired or settled.phase == Phase.DELETING or is_over(settled):
                         self.delete(settled)
                         deleted.append(record.id)
             except (Busy, NotFound):

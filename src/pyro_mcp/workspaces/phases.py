@@ -14,18 +14,21 @@ class Phase(StrEnum):
     CREATED = "created"
     STARTING = "starting"
     RUNNING = "running"
+    EXECUTING = "executing"
+    """Running its one command, after which it is deleted."""
     STOPPING = "stopping"
     STOPPED = "stopped"
     DELETING = "deleting"
     FAILED = "failed"
 
 
-UNDER_WAY = frozenset({Phase.STARTING, Phase.STOPPING, Phase.DELETING})
+UNDER_WAY = frozenset({Phase.STARTING, Phase.EXECUTING, Phase.STOPPING, Phase.DELETING})
 
 _NEXT: dict[Phase, frozenset[Phase]] = {
     Phase.CREATED: frozenset({Phase.STARTING, Phase.DELETING}),
-    Phase.STARTING: frozenset({Phase.RUNNING, Phase.FAILED, Phase.DELETING}),
-    Phase.RUNNING: frozenset({Phase.RUNNING, Phase.STOPPING, Phase.STOPPED, Phase.FAILED, Phase.DELETING}),
+    Phase.STARTING: frozenset({Phase.RUNNING, Phase.EXECUTING, Phase.FAILED, Phase.DELETING}),
+    Phase.RUNNING: frozenset(set(Phase) - {Phase.CREATED, Phase.STARTING}),
+    Phase.EXECUTING: frozenset({Phase.FAILED, Phase.DELETING}),
     Phase.STOPPING: frozenset({Phase.STOPPED, Phase.FAILED, Phase.DELETING}),
     Phase.STOPPED: frozenset({Phase.STARTING, Phase.STOPPED, Phase.DELETING}),
     Phase.DELETING: frozenset({Phase.DELETING}),

@@ -69,9 +69,7 @@ def demo(vms: Vms, environment: str, progress: Progress) -> DemoReport:
 
 
 def _created(vms: Vms, environment: str, progress: Progress) -> VmInfo:
-    return vms.create(
-        environment, Shape(), ttl_seconds=_TTL_SECONDS, network=False, allow_host_compat=False, progress=progress
-    )
+    return vms.create(environment, Shape(), ttl_seconds=_TTL_SECONDS, allow_host_compat=False, progress=progress)
 
 
 def _succeed(vms: Vms, vm_id: str) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pyro_mcp.engine import Identity
 from pyro_mcp.errors import HostNotReady, NoSpace, NotFound
+from pyro_mcp.host.files import locked
 from pyro_mcp.workspaces.phases import Phase, check_transition
 
 _MIGRATIONS = (
@@ -126,7 +127,14 @@ class Store:
     def __init__(self, path: Path) -> None:
         self._path = path
         with self.reading() as connection:
-            _migrate(connection, path)
+            current = _is_current(connection, path)
+        if not current:
+            # SQLite does not wait when two processes want to switch a new database to WAL.
+            with (
+                locked(path.with_name(f"{path.name}.lock"), deadline_seconds=_BUSY_SECONDS),
+                self.reading() as connection,
+            ):
+                _migrate(connection, path)
 
     def add(self, record: Record) -> None:
         marks = ", ".join("?" for _ in _COLUMNS)
@@ -219,18 +227,22 @@ def _stored(value: object) -> object:
     return json.dumps(value) if isinstance(value, tuple) else value
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+def _is_current(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether the schema is the one we know; raises `HostNotReady` for a newer one."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(_MIGRATIONS):
         raise HostNotReady(
             f"the database {path} was made by a newer pyro (schema {version}; this one knows {len(_MIGRATIONS)})",
             hint="upgrade pyro-mcp, or set XDG_STATE_HOME to another folder",
         )
-    if version == len(_MIGRATIONS):
-        return
+    return bool(version == len(_MIGRATIONS))
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    if _is_current(connection, path):
+        return  # by another process, while we waited
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("BEGIN IMMEDIATE")
-    # Another process may have migrated while we waited for the lock.
     for done in range(connection.execute("PRAGMA user_version").fetchone()[0], len(_MIGRATIONS)):
         connection.execute(_MIGRATIONS[done])
         connection.execute(f"PRAGMA user_version = {done + 1}")

@@ -8,7 +8,7 @@ from typing import IO
 from pyro_mcp.engine import OUTPUT_CAP, OutputSink, Shape
 from pyro_mcp.results import ReapReport, VmDeleted, VmExecResult, VmInfo, VmNetworkInfo
 from pyro_mcp.workspaces.parts import Parts
-from pyro_mcp.workspaces.vms import ExecOptions, check_ttl
+from pyro_mcp.workspaces.vms import ExecOptions
 
 
 class VmVerbs(Parts):
@@ -21,7 +21,6 @@ class VmVerbs(Parts):
         vcpu_count: int = 1,
         mem_mib: int = 1024,
         ttl_seconds: float = 600,
-        network: bool = False,
         allow_host_compat: bool = False,
     ) -> VmInfo:
         """Register a machine; nothing runs yet. It is gone `ttl_seconds` from now in any case."""
@@ -29,7 +28,6 @@ class VmVerbs(Parts):
             environment,
             Shape(vcpu_count, mem_mib),
             ttl_seconds=ttl_seconds,
-            network=network,
             allow_host_compat=allow_host_compat,
             progress=self._progress,
         )
@@ -87,26 +85,23 @@ class VmVerbs(Parts):
         mem_mib: int = 1024,
         timeout_seconds: float = 30,
         ttl_seconds: float = 600,
-        network: bool = False,
         allow_host_compat: bool = False,
         stdin: bytes | IO[bytes] | None = None,
         output_cap: int = OUTPUT_CAP,
         on_stdout: OutputSink | None = None,
         on_stderr: OutputSink | None = None,
     ) -> VmExecResult:
-        """Create, start, exec and delete in one call; the arguments are those of `create_vm` and `exec_vm`."""
+        """Create, start, exec and delete in one call; the arguments are those of `create_vm` and `exec_vm`.
+
+        The machine lives as long as the command may run, also where `ttl_seconds` is less.
+        """
         options = ExecOptions(timeout_seconds, stdin, output_cap, on_stdout, on_stderr)
-        check_ttl(ttl_seconds)
-        created = self.create_vm(
+        return self._vms.run_once(
             environment,
-            vcpu_count=vcpu_count,
-            mem_mib=mem_mib,
-            ttl_seconds=max(ttl_seconds, timeout_seconds + 30),
-            network=network,
+            Shape(vcpu_count, mem_mib),
+            command,
+            options,
+            ttl_seconds=ttl_seconds,
             allow_host_compat=allow_host_compat,
+            progress=self._progress,
         )
-        try:
-            self.start_vm(created["vm_id"])
-            return self._vms.exec(created["vm_id"], command, options)
-        finally:
-            self._vms.discard(created["vm_id"])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
 
 from pyro_mcp.engine import OUTPUT_CAP, Command, Outcome, OutputSink, Shape
 from pyro_mcp.environments import RootImage
-from pyro_mcp.errors import EnvironmentFailed, GuestFailed, HostNotReady, InvalidRequest, NotFound, PyroError
+from pyro_mcp.errors import EnvironmentFailed, GuestFailed, HostNotReady, InvalidRequest, PyroError
 from pyro_mcp.host.progress import Progress
 from pyro_mcp.results import CommandEnd, ReapReport, VmDeleted, VmExecResult, VmInfo, VmNetworkInfo
 from pyro_mcp.workspaces.images import Images
@@ -19,6 +18,7 @@ from pyro_mcp.workspaces.store import Record
 
 # What stops a guest from running here, as opposed to what was asked for wrongly.
 _NO_GUEST = (HostNotReady, EnvironmentFailed, GuestFailed)
+_LEEWAY_SECONDS = 30.0
 _START_FIRST = "a machine takes commands once start_vm has started it"
 MAX_TTL_SECONDS = 30 * 24 * 3600
 MAX_TIMEOUT_SECONDS = 24 * 3600
@@ -53,15 +53,10 @@ class Vms:
         shape: Shape,
         *,
         ttl_seconds: float,
-        network: bool,
         allow_host_compat: bool,
         progress: Progress,
     ) -> VmInfo:
         check_ttl(ttl_seconds)
-        if network:
-            raise InvalidRequest(
-                "this version of pyro gives machines no network", hint="leave --network out; the machine is offline"
-            )
         image = self._image(environment, allow_host_compat, progress)
         version = image.version if image else ""
         with self._lifecycle.making("vm") as vm_id:
@@ -70,25 +65,50 @@ class Vms:
             )
         return info(record)
 
+    def run_once(
+        self,
+        environment: str,
+        shape: Shape,
+        command: str | Sequence[str],
+        options: ExecOptions,
+        *,
+        ttl_seconds: float,
+        allow_host_compat: bool,
+        progress: Progress,
+    ) -> VmExecResult:
+        """Create, start, run and delete, never letting go of the machine: should we die, a reap removes it."""
+        check_ttl(ttl_seconds)
+        image = self._image(environment, allow_host_compat, progress)
+        version = image.version if image else ""
+        with self._lifecycle.making("vm") as vm_id:
+            record = self._lifecycle.create(
+                vm_id,
+                environment,
+                version,
+                shape,
+                ttl_seconds=max(ttl_seconds, options.timeout_seconds + _LEEWAY_SECONDS),
+                allow_host_compat=allow_host_compat,
+                phase=Phase.FAILED,  # until it runs: what a dead process leaves is then never mistaken for ours
+            )
+            return self._run_and_delete(self._start(record, progress, reaching=Phase.EXECUTING), command, options)
+
     def start(self, vm_id: str, progress: Progress) -> VmInfo:
         with self._lifecycle.hold(vm_id) as record:
             require_phase(vm_id, record.phase, {Phase.CREATED, Phase.STOPPED})
             return info(self._start(record, progress))
 
     def run(self, vm_id: str, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
-        """Run one command in a running machine."""
+        """Run one command in a running machine, which stays."""
         with self._lifecycle.hold(vm_id) as record:
+            require_phase(vm_id, record.phase, {Phase.RUNNING}, hint=_START_FIRST)
             return self._run(record, command, options)
 
     def exec(self, vm_id: str, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
         """Run one command in a running machine, then delete the machine, however the command ended."""
         with self._lifecycle.hold(vm_id) as record:
             require_phase(vm_id, record.phase, {Phase.RUNNING}, hint=_START_FIRST)
-            try:
-                result = self._run(record, command, options)
-            finally:
-                self._lifecycle.delete(record)
-        return result | {"cleanup": {"deleted": True, "reason": "a one-shot machine ends with its command"}}
+            self._lifecycle.store.move(vm_id, Phase.EXECUTING)
+            return self._run_and_delete(record, command, options)
 
     def stop(self, vm_id: str) -> VmInfo:
         with self._lifecycle.hold(vm_id) as record:
@@ -107,20 +127,21 @@ class Vms:
         return {"vm_id": vm_id, "network": False, "policy": "off"}
 
     def reap(self) -> ReapReport:
-        deleted = self._lifecycle.repair()
+        deleted = self._lifecycle.repair(is_over=lambda record: record.phase == Phase.FAILED and is_vm(record.id))
         return {"count": len(deleted), "deleted": deleted}
-
-    def discard(self, vm_id: str) -> None:
-        """Delete a machine that may be gone already."""
-        with suppress(NotFound):
-            self.delete(vm_id)
 
     def reset(self, vm_id: str, progress: Progress) -> VmInfo:
         with self._lifecycle.hold(vm_id) as record:
             return info(self._lifecycle.reset(record, self._images.installed(record.environment), (), progress))
 
+    def _run_and_delete(self, record: Record, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
+        try:
+            result = self._run(record, command, options)
+        finally:
+            self._lifecycle.delete(record)
+        return result | {"cleanup": {"deleted": True, "reason": "a one-shot machine ends with its command"}}
+
     def _run(self, record: Record, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
-        require_phase(record.id, record.phase, {Phase.RUNNING}, hint=_START_FIRST)
         wanted = Command(
             argv=shell_words(command),
             environ=self._images.environ(record.environment),
@@ -133,11 +154,11 @@ class Vms:
         with self._lifecycle.session(record) as session:
             return exec_result(record, command, session.run(wanted))
 
-    def _start(self, record: Record, progress: Progress) -> Record:
+    def _start(self, record: Record, progress: Progress, reaching: Phase = Phase.RUNNING) -> Record:
         image = self._images.installed(record.environment)
         if image is not None:
             try:
-                return self._lifecycle.start(record, image, GUEST, progress)
+                return self._lifecycle.start(record, image, GUEST, progress, reaching=reaching)
             except _NO_GUEST:
                 if not record.allow_host_compat:
                     raise
@@ -147,7 +168,7 @@ class Vms:
                 f"{record.environment} is not installed any more",
                 hint=f"'pyro env pull {record.environment}' installs it again",
             )
-        return self._lifecycle.start(record, None, HOST_COMPAT, progress)
+        return self._lifecycle.start(record, None, HOST_COMPAT, progress, reaching=reaching)
 
     def _image(self, environment: str, allow_host_compat: bool, progress: Progress) -> RootImage | None:
         try:
@@ -161,6 +182,11 @@ class Vms:
 def _with_remedy(error: PyroError) -> PyroError:
     remedy = "run 'pyro doctor' to see what this host lacks; --allow-host-compat runs without a guest"
     return type(error)(error.message, hint=f"{error.hint}\n{remedy}".strip())
+
+
+def is_vm(id_: str) -> bool:
+    """Whether a machine is a one-shot one, to judge by its name."""
+    return id_.startswith("vm-")
 
 
 def check_ttl(seconds: float) -> None:

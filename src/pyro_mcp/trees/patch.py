@@ -1,0 +1,144 @@
+"""Patches on a workspace's tree: git fits the hunks on the host, the guest is given whole files, all or none."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pyro_mcp.errors import HostCommandFailed, InvalidRequest
+from pyro_mcp.results import ChangeStatus, Patch
+from pyro_mcp.trees import patch_text
+from pyro_mcp.trees.files import NOUNS
+from pyro_mcp.trees.git import Blob, Record, Repository, bare_repository, git_mode, raw_records
+from pyro_mcp.trees.patch_text import Section
+from pyro_mcp.trees.stream import Edit, Entry, is_path
+from pyro_mcp.trees.tree import Tree, guest_path
+
+LARGEST_PATCH = 64 * 1024 * 1024
+LARGEST_FILE = 32 * 1024 * 1024
+"""Bytes of a file that can be patched."""
+_DIFF = ("diff-index", "--cached", "--raw", "-z", "--no-abbrev", "-M", "refs/heads/now")
+_MODES = {b"000000", b"100644", b"100755", b"120000"}
+_STATUS: Mapping[str, ChangeStatus] = {
+    "A": "added", "M": "modified", "D": "deleted", "T": "type_changed", "R": "renamed",
+}  # fmt: skip
+_MISFIT = re.compile(r"error: patch failed: (.*):(\d+)")
+_REFUSED = re.compile(r"error: (.*?)(?: in (?:index|working directory))?$", re.MULTILINE)
+
+
+def apply_patch(tree: Tree, patch: str | bytes) -> Patch:
+    """Apply a unified diff, all of it or nothing: files added, modified, deleted, renamed, their x bit, links.
+
+    Paths may have the prefixes a/ and b/ or none. Folders that are left without content go, as with `git apply`.
+    Raises `InvalidRequest` that names the file and hunk which does not fit, with the nearest lines as they are.
+    """
+    given = os.fsencode(patch)
+    if not given.strip():
+        raise InvalidRequest("the patch is empty")
+    if len(given) > LARGEST_PATCH:
+        raise InvalidRequest(f"the patch has {len(given)} bytes, more than {LARGEST_PATCH}")
+    sections = patch_text.parse(given)
+    if not sections:
+        raise InvalidRequest("the patch changes no file", hint="give a unified diff, as 'git diff' and 'diff -u' print it")
+    present = _present(tree, sections)
+    with bare_repository() as repository:
+        outcome = _fitted(repository, sections, present)
+        edits = [*_deletions(tree, outcome, present), *_puts(repository, outcome, present)]
+    if edits:
+        tree.apply(edits)
+    counts = Counter(_STATUS[record.status] for record in outcome)
+    return {
+        "changed": bool(outcome),
+        "summary": {
+            "total": len(outcome),
+            "added": counts["added"],
+            "modified": counts["modified"],
+            "deleted": counts["deleted"],
+            "type_changed": counts["type_changed"],
+            "renamed": counts["renamed"],
+        },
+        "entries": [
+            {
+                "path": os.fsdecode(record.path),
+                "old_path": os.fsdecode(record.old_path) if record.old_path is not None else None,
+                "status": _STATUS[record.status],
+            }
+            for record in outcome
+        ],
+    }
+
+
+Present = Mapping[bytes, tuple[Entry, bytes]]
+
+
+def _present(tree: Tree, sections: Sequence[Section]) -> Present:
+    """What is now at each path that the patch may mean, however its prefixes are read."""
+    paths = {path for section in sections for strip in (0, 1) for path in section.paths(strip)}
+    for path in sorted(paths):
+        if not path or not is_path(path):
+            raise InvalidRequest(f"the patch names {os.fsdecode(path)!r}, which does not stay in /workspace")
+        if b".git" in path.lower().split(b"/"):
+            raise InvalidRequest(f"the patch names {os.fsdecode(path)}: patches cannot reach into a .git folder")
+    found = tree.contents(sorted(paths), LARGEST_FILE, skip_missing=True)
+    return {path: (entry, entry.target if entry.kind == "l" else data) for path, (entry, data) in found.items()}
+
+
+def _fitted(repository: Repository, sections: Sequence[Section], present: Present) -> list[Record]:
+    """What the patch changes, as git says; the new contents are then in the repository."""
+    blobs = {
+        path: Blob(git_mode(entry.kind, entry.mode), data)
+        for path, (entry, data) in present.items()
+        if entry.kind in "fl" and entry.size <= LARGEST_FILE
+    }
+    repository.import_trees({"now": blobs})
+    first, second = patch_text.prefix_depths(sections)
+    try:
+        text = _attempt(repository, sections, present, first)
+    except HostCommandFailed as error:
+        try:
+            text = _attempt(repository, sections, present, second)
+        except HostCommandFailed:
+            raise _refusal(error, sections, present, first) from error
+    records, _ = raw_records(repository.git(*_DIFF))
+    _check(records, text, present)
+    return records
+
+
+def _attempt(repository: Repository, sections: Sequence[Section], present: Present, strip: int) -> bytes:
+    def content_of(section: Section) -> bytes | None:
+        return next((present[path][1] for path in sorted(section.paths(strip)) if path in present), None)
+
+    text = patch_text.rebuild(sections, content_of)
+    repository.git("read-tree", "refs/heads/now")
+    repository.git("apply", "--cached", "--whitespace=nowarn", f"-p{strip}", stdin=text)
+    return text
+
+
+def _check(records: Sequence[Record], text: bytes, present: Present) -> None:
+    """Refuse what git would do without a word but nobody can mean."""
+    for record in records:
+        name = guest_path(record.path)
+        if record.new_mode not in _MODES:
+            raise InvalidRequest(f"the patch makes {name} a submodule, which is no file")
+        if record.status == "M" and record.new_mode == b"120000" and b" 120000" not in text:
+            raise InvalidRequest(f"{name} is a link; the patch is for a file", hint="patch the file that it leads to")
+        if record.path in present and present[record.path][0].kind not in "fld":
+            raise InvalidRequest(f"{name} is {NOUNS[present[record.path][0].kind]}, not a file")
+
+
+def _deletions(tree: Tree, records: Sequence[Record], present: Present) -> Iterator[Edit]:
+    """First of all, what goes: files, what changes its type, and folders without other content."""
+    gone = {record.path for record in records if record.status in "DT"}
+    gone |= {record.old_path for record in records if record.old_path is not None}
+    kept = {folder for record in records if record.status != "D" for folder in _above(record.path)}
+    emptied = _emptied(tree, gone - kept, kept) if gone else set()
+    for path in sorted(gone | emptied, reverse=True):
+        yield Edit(path, "x")
+    for record in records:
+        if record.status != "D" and record.path in present and present[record.path][0].kind == "d":
+            if record.path not in emptied:
+                raise InvalidRequest(f"{guest_path(record.path)} is a folder; the patch is for a file")

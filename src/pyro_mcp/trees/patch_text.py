@@ -1,0 +1,191 @@
+"""The text of a unified diff: its sections and hunks, the paths it names, its line ends, and where a hunk would fit.
+
+Whether a patch applies is for git to say; this is what we need to know before and after asking it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+_HUNK = re.compile(rb"@@ -(\d+)(?:,(\d+))? \+\d+(?:,(\d+))? @@")
+_ESCAPE = re.compile(rb'\\([0-3][0-7]{2}|[abtnvfr"\\])')
+_ESCAPES = {b"a": b"\a", b"b": b"\b", b"t": b"\t", b"n": b"\n", b"v": b"\v", b"f": b"\f", b"r": b"\r",
+            b'"': b'"', b"\\": b"\\"}  # fmt: skip
+_MOVES = (b"rename from ", b"rename to ", b"copy from ", b"copy to ")
+_NOWHERE = b"/dev/null"
+_PREFIXES = {b"a", b"b", b"c", b"i", b"o", b"w"}
+_MOST_LINES = 50_000
+_WINDOW = 200
+_SHOWN_LINES = 9
+
+
+@dataclass(frozen=True)
+class Hunk:
+    """One @@ block: `start` is its first line in the old file; `lines` keep their first character and their end."""
+
+    head: bytes
+    start: int
+    lines: list[bytes]
+
+    def old_lines(self) -> list[bytes]:
+        """What the hunk expects to find, without line ends."""
+        return [line[1:].rstrip(b"\r\n") for line in self.lines if line[:1] in b" -"]
+
+
+@dataclass
+class Section:
+    """What a patch does to one file. `names` are as they stand there, `moves` without any prefix."""
+
+    pieces: list[bytes | Hunk] = field(default_factory=list)
+    names: list[bytes] = field(default_factory=list)
+    moves: list[bytes] = field(default_factory=list)
+
+    def hunks(self) -> list[Hunk]:
+        return [piece for piece in self.pieces if isinstance(piece, Hunk)]
+
+    def paths(self, strip: int) -> set[bytes]:
+        """The paths it is about, when so many leading folders are prefixes; names without so many are no paths."""
+        split = (name.split(b"/", strip) for name in self.names if name != _NOWHERE)
+        return {*self.moves, *(parts[strip] for parts in split if len(parts) > strip)}
+
+
+def parse(patch: bytes) -> list[Section]:
+    """The sections of a patch; text before, between and after them stays with them."""
+    lines = patch.split(b"\n")
+    ends = [line + b"\n" for line in (lines[:-1] if not lines[-1] else lines)]
+    sections = [Section()]
+    at = 0
+    while at < len(ends):
+        line = ends[at]
+        section = sections[-1]
+        begins = line.startswith(b"--- ") and at + 1 < len(ends) and ends[at + 1].startswith(b"+++ ")
+        if line.startswith(b"diff --git ") or (begins and section.hunks()):
+            sections.append(section := Section())
+        found = _HUNK.match(line)
+        if found and section.names:
+            end = _hunk_end(ends, at + 1, int(found[2] or 1), int(found[3] or 1))
+            section.pieces.append(Hunk(_plain(line), int(found[1]), ends[at + 1 : end]))
+            at = end
+            continue
+        if begins:
+            section.names = [_name(line[4:]), _name(ends[at + 1][4:])]
+        elif line.startswith(b"diff --git "):
+            section.names = _git_names(_plain(line)[len(b"diff --git ") :].strip())
+        section.moves += [_name(line[len(word) :]) for word in _MOVES if line.startswith(word)]
+        section.pieces.append(line)
+        at += 1
+    return [section for section in sections if section.names]
+
+
+def prefix_depths(sections: Sequence[Section]) -> tuple[int, int]:
+    """How many leading folders of the names are to be taken away: the likelier number first."""
+    names = [[name for name in section.names if name != _NOWHERE] for section in sections]
+    if all(name.split(b"/")[0] in _PREFIXES and b"/" in name for pair in names for name in pair):
+        return 1, 0
+    return (0, 1) if all(len(set(pair)) == 1 for pair in names) else (1, 0)
+
+
+def rebuild(sections: Sequence[Section], content_of: Callable[[Section], bytes | None]) -> bytes:
+    """The patch again, with the line ends of its hunks those of the file they are for.
+
+    Lines that end with CRLF for a file without any, and lines without for a file of nothing else, are taken to have
+    been converted on their way.
+    """
+    parts = []
+    for section in sections:
+        headers_converted = all(piece.endswith(b"\r\n") for piece in section.pieces if isinstance(piece, bytes))
+        change = _line_ends(section, content_of(section), headers_converted=headers_converted)
+        for piece in section.pieces:
+            parts += [_plain(piece)] if isinstance(piece, bytes) else [piece.head, *change(piece.lines)]
+    return b"".join(parts)
+
+
+def nearest(hunk: Hunk, content: bytes) -> str:
+    """The lines of a file that are most like what a hunk expects, with their numbers; "" for an empty file."""
+    lines = [line.rstrip(b"\r") for line in content.split(b"\n")[:_MOST_LINES]]
+    wanted = hunk.old_lines()
+    begin = min(max(_most_alike(wanted, lines, hunk.start - 1), 0), len(lines) - 1)
+    shown = lines[begin : begin + min(max(len(wanted), 3), _SHOWN_LINES)]
+    width = len(str(begin + len(shown)))
+    return "\n".join(
+        f"{number:>{width}}  {line[:200].decode(errors='replace')}" for number, line in enumerate(shown, start=begin + 1)
+    )
+
+
+def _most_alike(wanted: Sequence[bytes], lines: Sequence[bytes], expected: int) -> int:
+    """Where the wanted lines would begin: at the longest run of them, else near a line like one of them."""
+    bare = [line.strip() for line in lines]
+    telling = [line.strip() or None for line in wanted]  # empty lines are everywhere
+    matcher: difflib.SequenceMatcher[bytes | None] = difflib.SequenceMatcher(None, bare, telling, autojunk=False)
+    run = matcher.find_longest_match()
+    if run.size:
+        return run.a - run.b
+    window = range(max(0, expected - _WINDOW), min(len(lines), expected + _WINDOW))
+    texts = {at: bare[at].decode(errors="replace") for at in window}
+    for place, line in enumerate(telling):
+        alike = difflib.get_close_matches((line or b"").decode(errors="replace"), texts.values(), n=1)
+        if line and alike:
+            return next(at for at, text in texts.items() if text == alike[0]) - place
+    return expected
+
+
+def _hunk_end(lines: Sequence[bytes], at: int, old: int, new: int) -> int:
+    """The index after the last line of a hunk of so many old and new lines."""
+    while at < len(lines) and (old > 0 or new > 0 or lines[at].startswith(b"\\")):
+        first = lines[at][:1]
+        old -= first in b" -\r\n"
+        new -= first in b" +\r\n"
+        at += 1
+    return at
+
+
+def _line_ends(
+    section: Section, content: bytes | None, *, headers_converted: bool
+) -> Callable[[Sequence[bytes]], list[bytes]]:
+    """What is to be done to the lines of a section's hunks."""
+    lines = [line for hunk in section.hunks() for line in hunk.lines if not line.startswith(b"\\")]
+    with_cr = sum(line.endswith(b"\r\n") for line in lines)
+    file_has_cr = headers_converted is False if content is None else b"\r\n" in content
+    if lines and with_cr == len(lines) and not file_has_cr:
+        return lambda lines: [_plain(line) for line in lines]
+    if content and not with_cr and content.count(b"\r\n") == content.count(b"\n") > 0:
+        return _with_cr
+    return list
+
+
+def _with_cr(lines: Sequence[bytes]) -> list[bytes]:
+    """The lines with CRLF, but for those whose end is not in the file."""
+    after = [*lines[1:], b""]
+    return [
+        line if line.startswith(b"\\") or follows.startswith(b"\\") else line[:-1] + b"\r\n"
+        for line, follows in zip(lines, after, strict=True)
+    ]
+
+
+def _plain(line: bytes) -> bytes:
+    return line[:-2] + b"\n" if line.endswith(b"\r\n") else line
+
+
+def _name(text: bytes) -> bytes:
+    """The name in a header line: quoted, or up to a tab."""
+    text = _plain(text).rstrip(b"\n")
+    if text.startswith(b'"') and (end := text.rfind(b'"')) > 0:
+        return _unquoted(text[1:end])
+    return text.split(b"\t")[0]
+
+
+def _git_names(text: bytes) -> list[bytes]:
+    """The two names of a "diff --git" line; without quotes they can be told apart only where they are the same."""
+    if text.startswith(b'"') or text.endswith(b'"'):
+        found = re.fullmatch(rb'("(?:[^"\\]|\\.)*"|\S+) ("(?:[^"\\]|\\.)*"|.+)', text)
+        return [_name(found[1]), _name(found[2])] if found else []
+    half = len(text) // 2
+    one, two = text[:half], text[half + 1 :]
+    return [one, two] if text[half : half + 1] == b" " and one.split(b"/")[1:] == two.split(b"/")[1:] else [_NOWHERE]
+
+
+def _unquoted(text: bytes) -> bytes:
+    return _ESCAPE.sub(lambda found: _ESCAPES.get(found[1]) or bytes([int(found[1], 8)]), text)
