@@ -954,9 +954,6 @@ static void stage_file(const struct edit *edit) {
         write_all(fd, frame.payload, frame.size);
         left -= frame.size;
     }
-    /* Also because a write takes away the set-id bits that open() gave. */
-    if (edit->has_mode && edit->mode & 07000 && fchmod(fd, edit->mode) < 0)
-        fail_here();
     close(fd);
 }
 

@@ -5,7 +5,7 @@ All are JSON-ready. Sizes are bytes, moments are seconds since 1970 (UTC), diges
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 
 class EnvironmentSummary(TypedDict):
@@ -363,16 +363,16 @@ class WorkspaceSummarized(TypedDict):
     state: str
     reset_count: int
     last_reset_at: float | None
-    outcome: dict[str, object]
+    outcome: dict[str, Any]
     """Counts: commands, failed_commands, edits, patches, exports, changed_files, snapshots, services."""
-    commands: dict[str, object]
+    commands: dict[str, Any]
     """`total`, `failed`, and `recent`: the last commands with their exit codes, newest first."""
-    edits: list[dict[str, object]]
+    edits: list[dict[str, Any]]
     """Recent file writes and sync pushes, newest first; `patches` are among them."""
-    changes: dict[str, object]
+    changes: dict[str, Any]
     """The summary of the diff and its first entries; `available` is false while the workspace does not run."""
-    services: dict[str, object]
-    artifacts: list[dict[str, object]]
+    services: dict[str, Any]
+    artifacts: list[dict[str, Any]]
     """Recent exports, newest first."""
     snapshots: list[SnapshotInfo]
 

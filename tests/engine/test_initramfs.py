@@ -22,6 +22,15 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return program
 
 
+@pytest.fixture(autouse=True)
+def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file tool of our own, likewise."""
+    program = tmp_path / "tool"
+    program.write_bytes(b"the tool")
+    monkeypatch.setattr(module, "tool_binary", lambda: program)
+    return program
+
+
 def system(folder: Path, *names: str, kernel_digest: str = "sha256:1") -> System:
     for name in names:
         (folder / name).write_bytes(f"module {name}".encode())
@@ -38,9 +47,10 @@ def cpio(archive: Path, *arguments: str, where: Path | None = None) -> str:
         ).stdout
 
 
-def test_the_archive_holds_the_agent_and_the_modules_in_load_order(tmp_path: Path) -> None:
+def test_the_archive_holds_the_programs_and_the_modules_in_load_order(tmp_path: Path) -> None:
     image = initramfs(system(tmp_path, "b.ko", "a.ko"), tmp_path / "cache")
-    assert cpio(image, "-t").splitlines() == ["init", "modules", "modules/b.ko", "modules/a.ko", "modules.order-pyro"]
+    listed = ["init", "tool", "modules", "modules/b.ko", "modules/a.ko", "modules.order-pyro"]
+    assert cpio(image, "-t").splitlines() == listed
 
 
 def test_the_archive_unpacks_to_what_went_in(tmp_path: Path) -> None:
@@ -49,7 +59,8 @@ def test_the_archive_unpacks_to_what_went_in(tmp_path: Path) -> None:
     out.mkdir()
     cpio(image, "-i", where=out)
     assert (out / "init").read_bytes() == b"the agent"
-    assert (out / "init").stat().st_mode & 0o777 == 0o755
+    assert (out / "tool").read_bytes() == b"the tool"
+    assert [(out / name).stat().st_mode & 0o777 for name in ("init", "tool")] == [0o755, 0o755]
     assert (out / "modules/a.ko").read_bytes() == b"module a.ko"
     assert (out / "modules.order-pyro").read_text() == "/modules/b.ko\n/modules/a.ko\n"
 
@@ -66,19 +77,22 @@ def test_it_is_made_once(tmp_path: Path) -> None:
     assert (first.st_ino, first.st_mtime_ns) == (again.st_ino, again.st_mtime_ns)
 
 
-def test_another_agent_kernel_or_list_of_modules_makes_another(agent: Path, tmp_path: Path) -> None:
+def test_another_program_kernel_or_list_of_modules_makes_another(agent: Path, tool: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     made = [initramfs(system(tmp_path, "a.ko", "b.ko"), cache)]
     made.append(initramfs(system(tmp_path, "b.ko", "a.ko"), cache))
     made.append(initramfs(system(tmp_path, "a.ko", "b.ko", kernel_digest="sha256:9"), cache))
     agent.write_bytes(b"the next agent")
     made.append(initramfs(system(tmp_path, "a.ko", "b.ko"), cache))
-    assert len({image.parent.name for image in made}) == 4
-    assert b"the next agent" in made[3].read_bytes()
+    tool.write_bytes(b"the next tool")
+    made.append(initramfs(system(tmp_path, "a.ko", "b.ko"), cache))
+    assert len({image.parent.name for image in made}) == 5
+    assert b"the next agent" in made[3].read_bytes() and b"the next tool" in made[4].read_bytes()
 
 
-def test_without_an_agent_it_says_how_to_build_one(agent: Path, tmp_path: Path) -> None:
-    agent.unlink()
+@pytest.mark.parametrize("missing", ["agent", "tool"])
+def test_without_one_of_its_programs_it_says_how_to_build_them(missing: str, tmp_path: Path) -> None:
+    (tmp_path / missing).unlink()
     with pytest.raises(HostNotReady) as raised:
         initramfs(system(tmp_path), tmp_path / "cache")
     assert "make setup" in raised.value.hint

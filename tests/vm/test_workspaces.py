@@ -154,7 +154,7 @@ def test_a_patch_goes_in_and_the_diff_comes_out(pyro: Pyro, create: Create, seed
     assert output(pyro, id_, "cat README.md docs/new.md").splitlines() == ["a project", "with a second line", "new"]
     diff = pyro.diff_workspace(id_)
     assert {entry["path"]: entry["status"] for entry in diff["entries"] if entry["status"] != "added"} == {
-        "/workspace/README.md": "modified"
+        "README.md": "modified"
     }
     assert "+with a second line" in diff["patch"]
     with pytest.raises(InvalidRequest):

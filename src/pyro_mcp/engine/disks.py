@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,9 +71,10 @@ def make_ext4(image: Path) -> None:
     run([*make, image], deadline_seconds=120)
 
 
-def make_baseline(tree: Path, image: Path) -> None:
-    """Write the tree at `tree` as an EROFS image whose files all belong to root."""
-    run(["mkfs.erofs", "--quiet", "--all-root", f"-U{_UUID}", image, tree], deadline_seconds=600)
+def make_baseline(tree: Path, image: Path, left_out: Iterable[bytes] = ()) -> None:
+    """Write the tree at `tree`, without the paths `left_out`, as an EROFS image whose files all belong to root."""
+    without = [f"--exclude-path={os.fsdecode(path)}" for path in left_out]
+    run(["mkfs.erofs", "--quiet", "--all-root", f"-U{_UUID}", *without, image, tree], deadline_seconds=600)
     _sparse(image, BASELINE_BYTES)
 
 

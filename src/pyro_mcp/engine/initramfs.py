@@ -1,4 +1,4 @@
-"""The first file system of the guest: the agent as /init, and the kernel modules it loads."""
+"""The first file system of the guest: the agent as /init, the file tool, and the kernel modules the agent loads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pyro_mcp.engine.shape import System, agent_binary
+from pyro_mcp.engine.shape import System, agent_binary, tool_binary
 from pyro_mcp.errors import HostNotReady
 from pyro_mcp.host.files import locked, published
 
@@ -16,16 +16,10 @@ _ORDER = "modules.order-pyro"
 
 
 def initramfs(system: System, cache: Path) -> Path:
-    """The initramfs for `system` and this package's agent, built once; its folder's name is its digest."""
-    agent = agent_binary()
-    try:
-        program = agent.read_bytes()
-    except FileNotFoundError as error:
-        raise HostNotReady(
-            f"the guest agent {agent} has not been built", hint="in a source checkout run: make setup"
-        ) from error
+    """The initramfs for `system` and this package's programs, built once; its folder's name is its digest."""
+    agent, tool = _built(agent_binary()), _built(tool_binary())
     names = [path.name for path in system.modules]
-    ingredients = [hashlib.sha256(program).hexdigest(), system.kernel_digest, names]
+    ingredients = [*(hashlib.sha256(program).hexdigest() for program in (agent, tool)), system.kernel_digest, names]
     digest = hashlib.sha256(json.dumps(ingredients).encode()).hexdigest()[:32]
     target = cache / "initramfs" / digest
     image = target / "initramfs.cpio"
@@ -34,13 +28,23 @@ def initramfs(system: System, cache: Path) -> Path:
         with locked(target.parent / f"{digest}.lock", deadline_seconds=60):
             if not image.exists():
                 with published(target) as scratch:
-                    (scratch / image.name).write_bytes(b"".join(_archive(program, system.modules)))
+                    (scratch / image.name).write_bytes(b"".join(_archive(agent, tool, system.modules)))
     return image
 
 
-def _archive(program: bytes, modules: tuple[Path, ...]) -> Iterator[bytes]:
+def _built(program: Path) -> bytes:
+    try:
+        return program.read_bytes()
+    except FileNotFoundError as error:
+        raise HostNotReady(
+            f"the guest's program {program} has not been built", hint="in a source checkout run: make setup"
+        ) from error
+
+
+def _archive(agent: bytes, tool: bytes, modules: tuple[Path, ...]) -> Iterator[bytes]:
     order = "".join(f"/modules/{path.name}\n" for path in modules).encode()
-    yield _entry("init", 0o100755, program)
+    yield _entry("init", 0o100755, agent)
+    yield _entry("tool", 0o100755, tool)
     yield _entry("modules", 0o040755)
     for path in modules:
         yield _entry(f"modules/{path.name}", 0o100644, path.read_bytes())

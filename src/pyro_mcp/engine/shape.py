@@ -48,3 +48,8 @@ BOOT_MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "vir
 def agent_binary() -> Path:
     """The guest agent that was built with this package."""
     return Path(os.path.dirname(__file__), "pyro-agent")
+
+
+def tool_binary() -> Path:
+    """The guest's file tool that was built with this package."""
+    return Path(os.path.dirname(__file__), "pyro-tool")

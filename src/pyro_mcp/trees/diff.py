@@ -8,11 +8,12 @@ import secrets
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from pyro_mcp.results import ChangeStatus, Diff, DiffEntry
 from pyro_mcp.trees.files import ARTIFACT_TYPES
 from pyro_mcp.trees.git import Blob, Record, bare_repository, git_mode, is_carried, is_git_internal, raw_records
-from pyro_mcp.trees.stream import Change, Kind, Side
+from pyro_mcp.trees.stream import Change, Side
 from pyro_mcp.trees.tree import Tree, View
 
 LARGEST_FILE = 2 * 1024 * 1024
@@ -155,7 +156,7 @@ def _compare(trees: Mapping[View, Mapping[bytes, Blob]]) -> tuple[list[Record], 
         return [], b""
     binary = {path for tree in trees.values() for path, blob in tree.items() if not _is_text(blob.data)}
     with bare_repository() as repository:
-        repository.import_trees(trees)
+        repository.import_trees({str(view): tree for view, tree in trees.items()})
         repository.treat_as_binary(sorted(binary))
         return raw_records(repository.git(*_DIFF, "refs/heads/baseline", "refs/heads/merged"))
 
@@ -191,7 +192,7 @@ def _entries(changes: Sequence[Change], found: _Patch) -> Iterator[DiffEntry]:
         new: by_path[old] for new, old in found.renames.items() if by_path[new].old is None and by_path[old].new is None
     }
     moved_away = {change.path for change in renames.values()}
-    for change, after in zip(changes, [*changes[1:], None], strict=True):
+    for change, after in zip_longest(changes, changes[1:]):
         has_content = after is not None and after.path.startswith(change.path + b"/")
         if change.path not in moved_away and not (has_content and _is_mere_folder(change)):
             yield _entry(change, renames.get(change.path), found.sections.get(change.path))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +82,16 @@ class Repository:
     def import_trees(self, trees: Mapping[str, Mapping[bytes, Blob]]) -> None:
         """Make a branch of each tree, by its name."""
         self.git("fast-import", "--quiet", stdin=b"".join(_import_stream(trees)))
+
+    def blobs(self, ids: Sequence[bytes]) -> Iterator[bytes]:
+        """The contents of blobs, by their ids."""
+        output = self.git("cat-file", "--batch", stdin=b"".join(b"%b\n" % id_ for id_ in ids))
+        at = 0
+        for _ in ids:
+            start = output.index(b"\n", at) + 1
+            size = int(output[at : start - 1].split(b" ")[2])
+            yield output[start : start + size]
+            at = start + size + 1
 
     def treat_as_binary(self, paths: list[bytes]) -> None:
         """Have diffs of these paths written in git's binary form."""

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from pyro_mcp.errors import HostCommandFailed, InvalidRequest
 from pyro_mcp.results import ChangeStatus, Patch
 from pyro_mcp.trees import patch_text
 from pyro_mcp.trees.files import NOUNS
 from pyro_mcp.trees.git import Blob, Record, Repository, bare_repository, git_mode, raw_records
-from pyro_mcp.trees.patch_text import Section
+from pyro_mcp.trees.patch_text import Hunk, Section
 from pyro_mcp.trees.stream import Edit, Entry, is_path
 from pyro_mcp.trees.tree import Tree, guest_path
 
@@ -43,7 +42,9 @@ def apply_patch(tree: Tree, patch: str | bytes) -> Patch:
         raise InvalidRequest(f"the patch has {len(given)} bytes, more than {LARGEST_PATCH}")
     sections = patch_text.parse(given)
     if not sections:
-        raise InvalidRequest("the patch changes no file", hint="give a unified diff, as 'git diff' and 'diff -u' print it")
+        raise InvalidRequest(
+            "the patch changes no file", hint="give a unified diff, as 'git diff' and 'diff -u' print it"
+        )
     present = _present(tree, sections)
     with bare_repository() as repository:
         outcome = _fitted(repository, sections, present)
@@ -84,6 +85,9 @@ def _present(tree: Tree, sections: Sequence[Section]) -> Present:
         if b".git" in path.lower().split(b"/"):
             raise InvalidRequest(f"the patch names {os.fsdecode(path)}: patches cannot reach into a .git folder")
     found = tree.contents(sorted(paths), LARGEST_FILE, skip_missing=True)
+    for path, (entry, _) in found.items():
+        if entry.size > LARGEST_FILE:
+            raise InvalidRequest(f"{guest_path(path)} has {entry.size} bytes; patches are for up to {LARGEST_FILE}")
     return {path: (entry, entry.target if entry.kind == "l" else data) for path, (entry, data) in found.items()}
 
 
@@ -92,7 +96,7 @@ def _fitted(repository: Repository, sections: Sequence[Section], present: Presen
     blobs = {
         path: Blob(git_mode(entry.kind, entry.mode), data)
         for path, (entry, data) in present.items()
-        if entry.kind in "fl" and entry.size <= LARGEST_FILE
+        if entry.kind in "fl"
     }
     repository.import_trees({"now": blobs})
     first, second = patch_text.prefix_depths(sections)
@@ -130,15 +134,79 @@ def _check(records: Sequence[Record], text: bytes, present: Present) -> None:
             raise InvalidRequest(f"{name} is {NOUNS[present[record.path][0].kind]}, not a file")
 
 
-def _deletions(tree: Tree, records: Sequence[Record], present: Present) -> Iterator[Edit]:
-    """First of all, what goes: files, what changes its type, and folders without other content."""
+def _deletions(tree: Tree, records: Sequence[Record], present: Present) -> list[Edit]:
+    """First of all, what goes: files, what changes its type, and folders that nothing else is in."""
     gone = {record.path for record in records if record.status in "DT"}
     gone |= {record.old_path for record in records if record.old_path is not None}
-    kept = {folder for record in records if record.status != "D" for folder in _above(record.path)}
-    emptied = _emptied(tree, gone - kept, kept) if gone else set()
-    for path in sorted(gone | emptied, reverse=True):
-        yield Edit(path, "x")
-    for record in records:
-        if record.status != "D" and record.path in present and present[record.path][0].kind == "d":
-            if record.path not in emptied:
-                raise InvalidRequest(f"{guest_path(record.path)} is a folder; the patch is for a file")
+    made = {record.path for record in records if record.status != "D"}
+    gone |= _emptied(tree, gone, {folder for path in made for folder in _above(path)})
+    for path in made - gone:
+        if path in present and present[path][0].kind == "d":
+            raise InvalidRequest(f"{guest_path(path)} is a folder; the patch is for a file")
+    return [Edit(path, "x") for path in sorted(gone, reverse=True)]
+
+
+def _emptied(tree: Tree, gone: set[bytes], kept: set[bytes]) -> set[bytes]:
+    """The folders that have no content when `gone` is gone."""
+    folders = {folder for path in gone for folder in _above(path)} - kept
+    entries = tree.entries(sorted(folders), depth=1, skip_missing=True)
+    content: dict[bytes, set[bytes]] = {entry.path: set() for entry in entries if entry.kind == "d"}
+    for entry in entries:
+        content.get(posixpath.dirname(entry.path), set()).add(entry.path)
+    emptied: set[bytes] = set()
+    for folder in sorted(folders & content.keys(), reverse=True):
+        if content[folder] <= gone | emptied:
+            emptied.add(folder)
+    return emptied
+
+
+def _above(path: bytes) -> Iterator[bytes]:
+    """The folders on the way to a path, without the root."""
+    while path := posixpath.dirname(path):
+        yield path
+
+
+def _puts(repository: Repository, records: Sequence[Record], present: Present) -> Iterator[Edit]:
+    made = [record for record in records if record.status != "D"]
+    for record, data in zip(made, repository.blobs([record.new_id for record in made]), strict=True):
+        if record.new_mode != b"120000":
+            yield Edit(record.path, "f", mode=_mode(record, present), size=len(data), content=[data])
+        elif not data or b"\0" in data:
+            raise InvalidRequest(f"the patch makes {guest_path(record.path)} a link to nothing that could be a path")
+        else:
+            yield Edit(record.path, "l", target=data)
+
+
+def _mode(record: Record, present: Present) -> int | None:
+    """The mode for a file that is put: the present one, executable or not as git says."""
+    executable = record.new_mode == b"100755"
+    if record.status == "M" and record.old_mode == record.new_mode:
+        return None
+    if record.status not in "MR":
+        return 0o755 if executable else 0o644
+    mode = present[record.old_path or record.path][0].mode
+    return mode | (mode & 0o444) >> 2 if executable else mode & ~0o111
+
+
+def _refusal(error: HostCommandFailed, sections: Sequence[Section], present: Present, strip: int) -> InvalidRequest:
+    """Git's complaint in our words, with what a person needs to mend the patch."""
+    if (misfit := _MISFIT.search(error.message)) is None:
+        said = _REFUSED.search(error.message)
+        return InvalidRequest(f"the patch cannot be applied: {said[1] if said else error.message}")
+    name, start = misfit[1], int(misfit[2])
+    for section in sections:
+        for path in section.paths(strip):
+            if path.decode(errors="replace") == name and path in present:
+                for hunk in section.hunks():
+                    if hunk.start == start:
+                        return _misfit(path, hunk, present[path][1])
+    return InvalidRequest(f"the patch does not fit {name} at line {start}")
+
+
+def _misfit(path: bytes, hunk: Hunk, content: bytes) -> InvalidRequest:
+    head = hunk.head.decode(errors="replace").strip()
+    lines = patch_text.nearest(hunk, content)
+    return InvalidRequest(
+        f"the patch does not fit {guest_path(path)} at its hunk {head}",
+        hint=f"the nearest lines there are:\n{lines}" if lines else "the file is empty",
+    )

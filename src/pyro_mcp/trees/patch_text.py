@@ -111,7 +111,8 @@ def nearest(hunk: Hunk, content: bytes) -> str:
     shown = lines[begin : begin + min(max(len(wanted), 3), _SHOWN_LINES)]
     width = len(str(begin + len(shown)))
     return "\n".join(
-        f"{number:>{width}}  {line[:200].decode(errors='replace')}" for number, line in enumerate(shown, start=begin + 1)
+        f"{number:>{width}}  {line[:200].decode(errors='replace')}"
+        for number, line in enumerate(shown, start=begin + 1)
     )
 
 

@@ -108,7 +108,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Edit:
-    """One thing to do to a tree. A file's `content` yields exactly `size` bytes; without `mode` the present one stays."""
+    """One thing to do to a tree. `content` yields exactly `size` bytes; without `mode` a file keeps the one it has."""
 
     path: bytes
     action: Action

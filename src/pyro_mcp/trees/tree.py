@@ -104,10 +104,10 @@ class Tree:
         self.walk(found, paths, view=view, depth=0, content=limit, follow=follow, skip_missing=skip_missing)
         return {path: (entry, bytes(data)) for path, (entry, data) in found.all.items()}
 
-    def entries(self, paths: Sequence[bytes], *, depth: int | None) -> list[Entry]:
-        """What is at and below the paths."""
+    def entries(self, paths: Sequence[bytes], *, depth: int | None, skip_missing: bool = False) -> list[Entry]:
+        """What is at and below the paths, each once."""
         found = _Contents()
-        self.walk(found, paths, depth=depth)
+        self.walk(found, paths, depth=depth, skip_missing=skip_missing)
         return [entry for entry, _ in found.all.values()]
 
     def changes(self) -> list[Change]:
@@ -128,7 +128,7 @@ class Tree:
 
 
 class _Asked:
-    """Passes on only what was asked for, each thing once."""
+    """Passes on only what was asked for, and each thing once unless it was asked for by itself among others."""
 
     def __init__(self, paths: Sequence[bytes], depth: int | None, receiver: Receiver) -> None:
         self._wanted = set(paths)
@@ -139,7 +139,8 @@ class _Asked:
         self._receiver = receiver
 
     def entry(self, entry: Entry) -> None:
-        if entry.path in self._seen or not self._is_wanted(entry.path):
+        again = entry.path in self._seen and (len(self._wanted) == 1 or entry.path not in self._wanted)
+        if again or not self._is_wanted(entry.path):
             raise ProtocolViolation(f"the guest's tool named {entry.path[:200]!r}, which was not due")
         self._seen.add(entry.path)
         self._receiver.entry(entry)
@@ -252,9 +253,9 @@ def _piped(pieces: Iterable[bytes]) -> Iterator[IO[bytes]]:
         except Exception as error:  # noqa: BLE001 - raised below, unless it is only the echo of ours
             complaint = error
     writer.join()
-    for error in failures:
-        if isinstance(error, ValueError):
-            raise Conflict(f"a file changed while it was read: {error}", hint="try again") from error
-        raise error
+    for failure in failures:
+        if isinstance(failure, ValueError):
+            raise Conflict(f"a file changed while it was read: {failure}", hint="try again") from failure
+        raise failure
     if complaint is not None:
         raise complaint

@@ -92,9 +92,9 @@ class Inside:
         self._ledger.touch(id_)
         return {"workspace_id": id_, **found}
 
-    def read_file(self, id_: str, path: str, *, max_bytes: int) -> WorkspaceFileRead:
+    def read_file(self, id_: str, path: str, *, max_bytes: int, binary: bool) -> WorkspaceFileRead:
         with self._tree(id_) as tree:
-            found = read_file(tree, path, max_bytes=max_bytes)
+            found = read_file(tree, path, max_bytes=max_bytes, binary=binary)
         self._ledger.touch(id_)
         return {"workspace_id": id_, **found}
 

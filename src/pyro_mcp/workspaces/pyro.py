@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pyro_mcp.workspaces.host_verbs import HostVerbs
 from pyro_mcp.workspaces.vm_verbs import VmVerbs
+from pyro_mcp.workspaces.workspace_verbs import WorkspaceVerbs
 
 
-class Pyro(HostVerbs, VmVerbs):
+class Pyro(HostVerbs, VmVerbs, WorkspaceVerbs):
     """Disposable machines on this host.
 
     All state is in files below the XDG cache, state and runtime folders, or `cache` and `state` when given, so any

@@ -165,9 +165,11 @@ class WorkspaceVerbs(Parts):
         """What is at a path: type, size, link target."""
         return self._inside.list_files(workspace_id, path, recursive=recursive)
 
-    def read_workspace_file(self, workspace_id: str, path: str, *, max_bytes: int = 65536) -> WorkspaceFileRead:
-        """The first `max_bytes` of a regular text file; of a binary file, as base64."""
-        return self._inside.read_file(workspace_id, path, max_bytes=max_bytes)
+    def read_workspace_file(
+        self, workspace_id: str, path: str, *, max_bytes: int = 65536, binary: bool = False
+    ) -> WorkspaceFileRead:
+        """The first `max_bytes` of a regular file, which must be text in UTF-8; with `binary` any file, as base64."""
+        return self._inside.read_file(workspace_id, path, max_bytes=max_bytes, binary=binary)
 
     def write_workspace_file(self, workspace_id: str, path: str, *, text: str) -> WorkspaceFileWrite:
         """Create or replace a regular file; it appears whole. Missing folders are made, an existing mode is kept."""

@@ -1,0 +1,24 @@
+"""Work on the tree of a workspace, done on the host: read, written, patched, compared, copied in and out."""
+
+from __future__ import annotations
+
+from pyro_mcp.trees.diff import diff
+from pyro_mcp.trees.export import export
+from pyro_mcp.trees.files import list_files, read_file, write_file
+from pyro_mcp.trees.patch import apply_patch
+from pyro_mcp.trees.seed import Seed, prepare_seed, push
+from pyro_mcp.trees.tree import ToolRunner, Tree
+
+__all__ = [
+    "Seed",
+    "ToolRunner",
+    "Tree",
+    "apply_patch",
+    "diff",
+    "export",
+    "list_files",
+    "prepare_seed",
+    "push",
+    "read_file",
+    "write_file",
+]

@@ -1,0 +1,171 @@
+"""Host content on its way into a workspace: as the baseline it begins with, or later into its live tree."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pyro_mcp.errors import InvalidRequest, NotFound
+from pyro_mcp.results import SyncPush
+from pyro_mcp.trees.archive import ARCHIVES, unpack
+from pyro_mcp.trees.stream import Edit
+from pyro_mcp.trees.tree import Tree, guest_path, inner_path
+
+_PIECE = 1024 * 1024
+_NAMED = 10
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A folder on the host that may become a tree.
+
+    `left_out` are paths in it that must not come along: sockets, pipes and devices; `skipped` tells a person of them,
+    and of what an archive held that was not unpacked.
+    """
+
+    tree: Path
+    mode: Literal["directory", "archive"]
+    entry_count: int
+    size_bytes: int
+    left_out: Sequence[bytes] = ()
+    skipped: list[str] = field(default_factory=list)
+
+
+def prepare_seed(source: Path, work: Path) -> Seed:
+    """The tree that `source` holds: a folder as it lies there, or an archive, unpacked into the empty folder `work`.
+
+    Raises `NotFound`, and `InvalidRequest` for what is neither, cannot be read, or is not a sound archive.
+    """
+    try:
+        found = source.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFound(f"there is no {source}", hint="give a folder, or an archive: " + ", ".join(ARCHIVES)) from error
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(f"{str(source)!r} cannot be used: {error}") from error
+    if stat.S_ISDIR(found.st_mode):
+        scan = _Scan(os.fsencode(source))
+        return Seed(source, "directory", scan.entry_count, scan.size_bytes, scan.special, scan.told())
+    if stat.S_ISREG(found.st_mode) and source.name.lower().endswith(ARCHIVES):
+        unpacked = unpack(source, work)
+        return Seed(work, "archive", unpacked.entry_count, unpacked.size_bytes, (), unpacked.skipped)
+    raise InvalidRequest(f"{source} is neither a folder nor an archive", hint="archives are: " + ", ".join(ARCHIVES))
+
+
+def push(tree: Tree, source: Path, dest: str | bytes) -> SyncPush:
+    """Copy a folder's or an archive's content into the live tree, below `dest`, all of it or nothing.
+
+    Folders that are there stay, with what else is in them. Raises as `prepare_seed`, and `InvalidRequest` where a
+    folder would have to become a file, or a file a folder.
+    """
+    inner = inner_path(dest)
+    with tempfile.TemporaryDirectory(prefix="pyro-push-") as work:
+        seed = prepare_seed(source, Path(work))
+        edits = _Edits(os.fsencode(seed.tree), inner, set(seed.left_out))
+        made = tree.apply(edits)
+    folders = edits.folders
+    return {
+        "mode": seed.mode,
+        "source_path": str(source.absolute()),
+        "destination": guest_path(inner),
+        "entry_count": seed.entry_count,
+        "bytes_written": seed.size_bytes,
+        "overwritten": [guest_path(one.path) for one in made if one.replaced and one.path not in folders],
+        "skipped": seed.skipped,
+    }
+
+
+class _Scan:
+    """Counts a folder's content, finds what must not come along, and checks that the rest can be read."""
+
+    def __init__(self, root: bytes) -> None:
+        self.entry_count = 0
+        self.size_bytes = 0
+        self.special: list[bytes] = []
+        self._unreadable: list[bytes] = []
+        # Root reads everything; asking would cost as much as the rest of the scan.
+        self._asks = os.geteuid() != 0
+        self._folder(root, b"")
+        if self._unreadable:
+            names = ", ".join(os.fsdecode(path) or "." for path in self._unreadable[:_NAMED])
+            more = len(self._unreadable) - _NAMED
+            raise InvalidRequest(
+                f"cannot read in {os.fsdecode(root)}: {names}{f' and {more} more' if more > 0 else ''}",
+                hint="make it readable for you, or move it elsewhere",
+            )
+
+    def told(self) -> list[str]:
+        return [os.fsdecode(path) for path in self.special]
+
+    def _folder(self, root: bytes, top: bytes) -> None:
+        waiting = [top]
+        while waiting:
+            inner = waiting.pop()
+            try:
+                with os.scandir(os.path.join(root, inner)) as names:
+                    for entry in names:
+                        self._entry(entry, os.path.join(inner, entry.name), waiting)
+            except OSError:
+                self._unreadable.append(inner)
+
+    def _entry(self, entry: os.DirEntry[bytes], path: bytes, waiting: list[bytes]) -> None:
+        is_link, is_folder = entry.is_symlink(), entry.is_dir(follow_symlinks=False)
+        if not is_link and not is_folder and not entry.is_file(follow_symlinks=False):
+            self.special.append(path)
+            return
+        self.entry_count += 1
+        if is_folder:
+            waiting.append(path)
+        elif not is_link:
+            self.size_bytes += entry.stat(follow_symlinks=False).st_size
+            if self._asks and not os.access(entry.path, os.R_OK, effective_ids=True):
+                self._unreadable.append(path)
+
+
+class _Edits:
+    """The edits that copy a folder of the host, made as they are asked for; `folders` are those so far."""
+
+    def __init__(self, root: bytes, inner: bytes, left_out: set[bytes]) -> None:
+        self.folders: set[bytes] = set()
+        self._root = root
+        self._inner = inner
+        self._left_out = left_out
+
+    def __iter__(self) -> Iterator[Edit]:
+        if self._inner:
+            self.folders.add(self._inner)
+            yield Edit(self._inner, "d")
+        waiting = [b""]
+        while waiting:
+            folder = waiting.pop()
+            for name in sorted(os.listdir(os.path.join(self._root, folder))):
+                path = os.path.join(folder, name)
+                if path not in self._left_out and (edit := self._edit(path)) is not None:
+                    if edit.action == "d":
+                        self.folders.add(edit.path)
+                        waiting.append(path)
+                    yield edit
+
+    def _edit(self, path: bytes) -> Edit | None:
+        source = os.path.join(self._root, path)
+        there = os.path.join(self._inner, path)
+        found = os.lstat(source)
+        mode = stat.S_IMODE(found.st_mode)
+        if stat.S_ISDIR(found.st_mode):
+            return Edit(there, "d", mode=mode)
+        if stat.S_ISLNK(found.st_mode):
+            return Edit(there, "l", mtime_ns=found.st_mtime_ns, target=os.readlink(source))
+        if stat.S_ISREG(found.st_mode):
+            return Edit(there, "f", mode, found.st_mtime_ns, size=found.st_size, content=_pieces(source))
+        return None
+
+
+def _pieces(path: bytes) -> Iterator[bytes]:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb", buffering=0) as file:
+        while data := file.read(_PIECE):
+            yield data
