@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import machines
+from benchmarks import machines, workspaces
 from benchmarks.docker import docker
 from benchmarks.figures import Figure, ratio, table
 from benchmarks.machines import Bench
@@ -58,8 +58,12 @@ def _measure(environment: str, *, quick: bool, with_docker: bool) -> dict[str, o
         _say("many at once, memory, throughput")
         rest = [machines.at_once(bench, few), machines.private_memory(bench, few)]
         rest += [machines.whole_process(some), *machines.throughput(bench, few)]
+        _say("workspaces")
+        work = workspaces.of_a_large_tree(environment, Path(state, "pyro-mcp"), few)
+        work += workspaces.of_streams(environment, Path(state, "pyro-mcp"), few)
+        work += workspaces.of_many(environment, Path(state, "pyro-mcp"), few)
         beside, why = _docker(environment, some, start=with_docker, create=life[0], execute=execute)
-    figures = [cold, *life, execute, *rest, ratio("create ÷ cold boot", life[0], cold, target=1 / 8), *beside]
+    figures = [cold, *life, execute, *rest, ratio("create ÷ cold boot", life[0], cold, target=1 / 8), *beside, *work]
     print("\n".join(f"{name:12} {value}" for name, value in host.items()))
     print(f"\n{table(figures)}")
     if why:

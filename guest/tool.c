@@ -110,6 +110,14 @@ static void close_fd(int fd) {
     errno = error;
 }
 
+static noreturn void exit_as(pid_t child) {
+    int status;
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR)
+            _exit(1);
+    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+}
+
 /* ---- frames out --------------------------------------------------------------------------------------------- */
 
 static struct {
@@ -167,17 +175,13 @@ static void put_end(uint64_t count) {
 
 /* ---- what an entry is --------------------------------------------------------------------------------------- */
 
+/* A letter; 0 for nothing. */
 static char kind_of(const struct stat *found) {
-    switch (found->st_mode & S_IFMT) {
-    case S_IFREG: return 'f';
-    case S_IFDIR: return 'd';
-    case S_IFLNK: return 'l';
-    case S_IFIFO: return 'p';
-    case S_IFSOCK: return 's';
-    case S_IFCHR: return 'c';
-    case S_IFBLK: return 'b';
-    default: return 0;    /* nothing */
-    }
+    static const char kinds[16] = {
+        [S_IFREG >> 12] = 'f', [S_IFDIR >> 12] = 'd', [S_IFLNK >> 12] = 'l', [S_IFIFO >> 12] = 'p',
+        [S_IFSOCK >> 12] = 's', [S_IFCHR >> 12] = 'c', [S_IFBLK >> 12] = 'b',
+    };
+    return kinds[(found->st_mode & S_IFMT) >> 12];
 }
 
 static mode_t mode_of(const struct stat *found) {
@@ -271,23 +275,22 @@ static int open_beneath(int root, const char *path, int flags) {
 /* Opens a folder to look names up in; a path longer than the kernel takes is walked in pieces. -1 with errno. */
 static int open_folder(int root, const char *path, size_t size) {
     char piece[PATH_MAX];
-    for (int from = root;;) {
-        const char *cut = size < sizeof piece ? path + size : memrchr(path, '/', sizeof piece - 1);
-        if (!cut || cut == path + sizeof piece) {
+    for (int from = root, folder;; from = folder) {
+        const char *cut = size < sizeof piece ? path + size : memrchr(path, '/', sizeof piece);
+        size_t taken = cut ? (size_t)(cut - path) : sizeof piece;
+        if (taken == sizeof piece) {
             errno = ENAMETOOLONG;
             return -1;
         }
-        size_t taken = cut - path;
         memcpy(piece, path, taken);
         piece[taken] = '\0';
-        int folder = open_beneath(from, piece, O_PATH | O_DIRECTORY);
+        folder = open_beneath(from, piece, O_PATH | O_DIRECTORY);
         if (from != root)
             close_fd(from);
         if (folder < 0 || taken == size)
             return folder;
         path += taken + 1;
         size -= taken + 1;
-        from = folder;
     }
 }
 
@@ -338,6 +341,8 @@ struct names {
 
 static void add_name(struct names *names, const char *name) {
     size_t size = strlen(name) + 1;
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return;
     if (names->capacity - names->size < size) {
         names->capacity = 2 * names->capacity + 1024;
         names->bytes = checked(realloc(names->bytes, names->capacity));
@@ -349,17 +354,10 @@ static void add_name(struct names *names, const char *name) {
 
 static void collect_names(struct names *names, int folder) {
     static _Alignas(struct dirent) char batch[64 << 10];
-    long size;
-    if (folder < 0)
-        return;
-    while ((size = syscall(SYS_getdents64, folder, batch, sizeof batch)) > 0) {
-        for (long at = 0; at < size;) {
-            const struct dirent *entry = (const struct dirent *)(batch + at);
-            at += entry->d_reclen;
-            if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-                add_name(names, entry->d_name);
-        }
-    }
+    long size = 0;
+    while (folder >= 0 && (size = syscall(SYS_getdents64, folder, batch, sizeof batch)) > 0)
+        for (long at = 0; at < size; at += ((struct dirent *)(batch + at))->d_reclen)
+            add_name(names, ((struct dirent *)(batch + at))->d_name);
     if (size < 0 && errno != ENOENT)    /* the folder itself was removed */
         fail_here();
 }
@@ -406,12 +404,10 @@ static void put_content(int fd, uint64_t wanted) {
             flush_output();
         size_t room = OUT_SIZE - out.used - HEADER_SIZE - 1;
         ssize_t size = read(fd, out.bytes + out.used + HEADER_SIZE, wanted - sent < room ? wanted - sent : room);
-        if (size < 0 && errno != EINTR)
+        if (size < 0)
             fail_here();
         if (size == 0)
             break;    /* it has shrunk */
-        if (size < 0)
-            continue;
         out.frame = out.used;
         out.bytes[out.frame + HEADER_SIZE - 1] = DATA;
         out.used += HEADER_SIZE + size;
@@ -453,7 +449,7 @@ static void walk_folder(int folder, unsigned depth) {
 
 /* Lists what has this name and, `depth` levels deep, what is below. */
 static void walk_entry(int parent, const char *name, unsigned depth, bool follow) {
-    char target[PATH_MAX];
+    static char target[PATH_MAX];
     struct stat found;
     int fd = -1;
     if (fstatat(parent, name, &found, follow ? 0 : AT_SYMLINK_NOFOLLOW) < 0) {
@@ -482,24 +478,18 @@ static void walk_entry(int parent, const char *name, unsigned depth, bool follow
 static void walk_path(int root, const char *path) {
     uint64_t before = walk.count;
     char opened[32];
-    const char *name = ".";
-    int parent = root;
+    const char *name = opened;
     go_to(path);
     if (*path && !is_plain(path))
         fail(path, reason(EINVAL));
-    if (*path)
-        parent = walk.follow ? open_beneath(root, path, O_PATH) : open_parent(root, path, &name);
-    if (parent < 0 && walk.skip_missing && vanished(errno))
+    int at = walk.follow ? open_beneath(root, path, O_PATH) : open_parent(root, path, &name);
+    if (at < 0 && walk.skip_missing && vanished(errno))
         return;
-    if (parent < 0)
-        fail_errno(path);
-    if (*path && walk.follow) {
-        snprintf(opened, sizeof opened, "/proc/self/fd/%d", parent);
-        name = opened;
-    }
-    walk_entry(parent, name, walk.depth, walk.follow);
-    if (parent != root)
-        close(parent);
+    if (at < 0)
+        fail_here();
+    snprintf(opened, sizeof opened, "/proc/self/fd/%d", at);
+    walk_entry(at, *name ? name : ".", walk.depth, walk.follow);
+    close(at);
     if (walk.count == before && !walk.skip_missing)
         fail(path, reason(ENOENT));
 }
@@ -546,22 +536,15 @@ static void put_change(const struct stat *old, const struct stat *new, const boo
     changes++;
 }
 
-/* Reads until the buffer is full or the file ends. */
-static size_t read_full(int fd, char *bytes, size_t size) {
-    size_t held = 0;
-    for (ssize_t got = 1; held < size && got != 0; held += got > 0 ? got : 0)
-        if ((got = read(fd, bytes + held, size - held)) < 0 && errno != EINTR)
-            fail_here();
-    return held;
-}
-
 static bool contents_differ(int one, int other) {
     static char ones[COMPARED], others[COMPARED];
     for (;;) {
-        size_t size = read_full(one, ones, sizeof ones);
-        if (read_full(other, others, sizeof others) != size || memcmp(ones, others, size) != 0)
+        ssize_t size = read(one, ones, sizeof ones), same = read(other, others, sizeof others);
+        if (size < 0 || same < 0)
+            fail_here();
+        if (size != same || memcmp(ones, others, size) != 0)
             return true;
-        if (size < sizeof ones)
+        if (size == 0)
             return false;
     }
 }
@@ -764,13 +747,10 @@ static char *text_in(const struct field *field) {
 struct edit {
     char *path;
     char *target;
-    unsigned action;
-    bool has_mode, has_time;
-    mode_t mode;
-    struct timespec time;
-    uint64_t size;
+    uint64_t action, mode, size;
+    int64_t time_ns;
+    bool has_mode, has_time, replaced;
     unsigned number;           /* its name in the staging folder */
-    bool replaced;
 };
 
 /* What has been done to the tree: enough to put it back. */
@@ -893,20 +873,18 @@ static struct edit read_edit(const struct frame *frame) {
     struct edit edit = { 0 };
     struct field field;
     for (size_t at = 0; next_field(frame, &at, &field);) {
-        uint64_t number = field.tag == TAG_PATH || field.tag == TAG_TARGET ? 0 : number_in(&field);
         switch (field.tag) {
         case TAG_PATH: edit.path = text_in(&field); break;
         case TAG_TARGET: edit.target = text_in(&field); break;
-        case TAG_ACTION: edit.action = number < 128 ? number : 0; break;
-        case TAG_SIZE: edit.size = number; break;
+        case TAG_ACTION: edit.action = number_in(&field); break;
+        case TAG_SIZE: edit.size = number_in(&field); break;
         case TAG_MODE:
             edit.has_mode = true;
-            edit.mode = number <= 07777 ? number : UINT_MAX;
+            edit.mode = number_in(&field);
             break;
         case TAG_MTIME_NS:
             edit.has_time = true;
-            edit.time.tv_sec = (int64_t)number / 1000000000 - ((int64_t)number % 1000000000 < 0);
-            edit.time.tv_nsec = (int64_t)number - (int64_t)edit.time.tv_sec * 1000000000;
+            edit.time_ns = (int64_t)number_in(&field);
             break;
         }
     }
@@ -920,9 +898,9 @@ static void check_edit(const struct edit *edit) {
     go_to(path);
     if (!is_plain(path) || is_staging(path))
         fail(path, "not a path within the tree");
-    if (!edit->action || !strchr("fldxm", (int)edit->action))
+    if (edit->action == 0 || edit->action > CHAR_MAX || !strchr("fldxm", (int)edit->action))
         fail(path, "there is no such action");
-    if (edit->mode == UINT_MAX || (edit->action == 'm' && !edit->has_mode))
+    if (edit->mode > 07777 || (edit->action == 'm' && !edit->has_mode))
         fail(path, "the mode is missing or over 07777");
     if (edit->action == 'l' && (!edit->target || !*edit->target))
         fail(path, "a link needs a target");
@@ -936,9 +914,11 @@ static void write_all(int fd, const uint8_t *data, size_t size) {
             fail_here();
 }
 
-static void set_time(const struct edit *edit, int folder, const char *name) {
-    const struct timespec times[] = { { .tv_nsec = UTIME_OMIT }, edit->time };
-    if (edit->has_time && utimensat(folder, name, times, AT_SYMLINK_NOFOLLOW) < 0)
+static void set_time(const struct edit *edit) {
+    enum { SECOND = 1000000000 };
+    int64_t below = (edit->time_ns % SECOND + SECOND) % SECOND;    /* it may lie before 1970 */
+    const struct timespec times[] = { { .tv_nsec = UTIME_OMIT }, { (edit->time_ns - below) / SECOND, below } };
+    if (edit->has_time && utimensat(staging(), staged(edit->number), times, AT_SYMLINK_NOFOLLOW) < 0)
         fail_here();
 }
 
@@ -972,7 +952,7 @@ static void stage_edits(void) {
         if (edit->action == 'l' && symlinkat(edit->target, staging(), staged(edit->number)) < 0)
             fail_here();
         if (edit->action == 'f' || edit->action == 'l')
-            set_time(edit, staging(), staged(edit->number));
+            set_time(edit);
     }
 }
 
@@ -980,26 +960,26 @@ static void stage_edits(void) {
 
 static int set_mode(int parent, const char *name, mode_t mode) {
     char opened[32];
-    struct stat found;
     int fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return -1;
-    int result = fstat(fd, &found);
-    if (result == 0 && S_ISLNK(found.st_mode)) {
-        errno = ELOOP;
-        result = -1;
-    }
     snprintf(opened, sizeof opened, "/proc/self/fd/%d", fd);
-    if (result == 0)
-        result = chmod(opened, mode);
+    int result = chmod(opened, mode);
     close_fd(fd);
     return result;
 }
 
-static void remember(int what, const char *path, unsigned number, mode_t mode) {
+/* Takes note of a step; it counts once it is taken, as nothing may fail between the two. */
+static void intend(int what, const char *path, unsigned number, mode_t mode) {
     staging();
     apply.steps = grown(apply.steps, apply.taken, sizeof *apply.steps);
-    apply.steps[apply.taken++] = (struct step){ what, checked(strdup(path)), number, mode };
+    apply.steps[apply.taken] = (struct step){ what, checked(strdup(path)), number, mode };
+}
+
+static void take_step(int result) {
+    if (result < 0)
+        fail_here();
+    apply.taken++;
 }
 
 static int take_back(const struct step *step) {
@@ -1051,9 +1031,8 @@ static void make_folder(const char *path) {
     struct spot spot = find_spot(path, true);
     if (kind_of(&spot.found))
         fail(here.path, reason(ENOTDIR));
-    if (mkdirat(spot.parent, spot.name, 0755) < 0)
-        fail_here();
-    remember(PUT, path, apply.numbers++, 0);
+    intend(PUT, path, apply.numbers++, 0);
+    take_step(mkdirat(spot.parent, spot.name, 0755));
     close(spot.parent);
 }
 
@@ -1093,17 +1072,14 @@ static void follow_link(const struct spot *spot, char path[MAX_PATH]) {
 /* Puts what is staged into its place. The last edit need not be undone, so what it replaces need not be kept: in an
  * overlay that would cost a copy. */
 static void put(const struct edit *edit, const struct spot *spot, const char *path, bool last) {
-    const char *name = staged(edit->number);
-    bool simple = last && !S_ISDIR(spot->found.st_mode) && edit->action != 'd';
-    int result;
-    if (simple)
-        result = renameat(apply.staging, name, spot->parent, spot->name);
-    else
-        result = rename_as(apply.staging, name, spot->parent, spot->name, kind_of(&spot->found) ? EXCHANGE : NO_REPLACE);
-    if (result < 0)
-        fail_here();
-    if (!simple)
-        remember(kind_of(&spot->found) ? EXCHANGED : PUT, path, edit->number, 0);
+    bool taken = kind_of(&spot->found);
+    if (last && !S_ISDIR(spot->found.st_mode) && edit->action != 'd') {
+        if (renameat(apply.staging, staged(edit->number), spot->parent, spot->name) < 0)
+            fail_here();
+        return;
+    }
+    intend(taken ? EXCHANGED : PUT, path, edit->number, 0);
+    take_step(rename_as(apply.staging, staged(edit->number), spot->parent, spot->name, taken ? EXCHANGE : NO_REPLACE));
 }
 
 static void make_file(struct edit *edit, bool last) {
@@ -1130,9 +1106,10 @@ static void make_file(struct edit *edit, bool last) {
 static void change_mode(struct edit *edit, const struct spot *spot) {
     if (!kind_of(&spot->found))
         fail(here.path, reason(ENOENT));
-    if (set_mode(spot->parent, spot->name, edit->mode) < 0)
-        fail_here();
-    remember(CHANGED_MODE, edit->path, 0, mode_of(&spot->found));
+    if (S_ISLNK(spot->found.st_mode))
+        fail(here.path, reason(ELOOP));
+    intend(CHANGED_MODE, edit->path, 0, mode_of(&spot->found));
+    take_step(set_mode(spot->parent, spot->name, edit->mode));
 }
 
 static void make_or_keep_folder(struct edit *edit, bool last) {
@@ -1143,9 +1120,8 @@ static void make_or_keep_folder(struct edit *edit, bool last) {
         if (edit->has_mode)
             change_mode(edit, &spot);
     } else if (!edit->replaced) {
-        if (mkdirat(spot.parent, spot.name, mode) < 0)
-            fail_here();
-        remember(PUT, edit->path, edit->number, 0);
+        intend(PUT, edit->path, edit->number, 0);
+        take_step(mkdirat(spot.parent, spot.name, mode));
     } else {
         if (!apply.replace)
             fail(here.path, reason(EEXIST));
@@ -1161,12 +1137,13 @@ static void take_away(struct edit *edit, bool last) {
     edit->replaced = true;
     if (!kind_of(&spot.found))
         fail(here.path, reason(ENOENT));
-    bool simple = last && !S_ISDIR(spot.found.st_mode);
-    if (simple ? unlinkat(spot.parent, spot.name, 0)
-               : rename_as(spot.parent, spot.name, staging(), staged(edit->number), NO_REPLACE))
-        fail_here();
-    if (!simple)
-        remember(TAKEN, edit->path, edit->number, 0);
+    if (last && !S_ISDIR(spot.found.st_mode)) {
+        if (unlinkat(spot.parent, spot.name, 0) < 0)
+            fail_here();
+    } else {
+        intend(TAKEN, edit->path, edit->number, 0);
+        take_step(rename_as(spot.parent, spot.name, apply.staging, staged(edit->number), NO_REPLACE));
+    }
     close(spot.parent);
 }
 
@@ -1186,21 +1163,16 @@ static void make_edit(struct edit *edit, bool last) {
     }
 }
 
-/* From here on the edits are made whoever goes away: the agent kills a command's group, but we leave it. A single
- * edit is one step, so it is spared the fork, which is dear under emulation. */
+/* From here on nobody can stop us half-way: the agent kills a command's whole group, but a child can leave it. A
+ * single edit is a single step, so it is spared the fork, which is dear under emulation. */
 static void outlive_client(void) {
-    int status;
     pid_t child = apply.count > 1 ? fork() : 0;
     if (child < 0)
         fail_errno("fork");
-    if (child > 0) {
-        undo = NULL;
-        while (waitpid(child, &status, 0) < 0)
-            if (errno != EINTR)
-                _exit(1);
-        _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
-    }
-    setsid();
+    if (child > 0)
+        exit_as(child);
+    if (apply.count > 1)
+        setsid();
 }
 
 static void run_apply(char **words) {
@@ -1241,25 +1213,16 @@ static void thaw(void) {
     ioctl(frozen, THAW, 0);
 }
 
-static int64_t now_ms(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/* Until the input ends; fails when nobody is left to end it, or too late. */
+/* Fails when nobody is left to release it, or too late. */
 static void wait_for_release(const char *path, int parent) {
     struct pollfd sources[] = { { .fd = parent, .events = POLLIN }, { .fd = STDIN_FILENO, .events = POLLIN } };
-    char ignored[512];
-    for (int64_t end = now_ms() + FROZEN_AT_MOST_MS, left; (left = end - now_ms()) > 0;) {
-        if (poll(sources, 2, (int)left) < 0 && errno != EINTR)
-            fail_errno("input");
-        if (sources[0].revents)
-            fail(path, "whoever had it frozen was killed");
-        if (sources[1].revents && read(STDIN_FILENO, ignored, sizeof ignored) == 0)
-            return;
-    }
-    fail(path, "frozen for too long");
+    int ready = poll(sources, 2, FROZEN_AT_MOST_MS);
+    if (ready < 0)
+        fail_errno("input");
+    if (ready == 0)
+        fail(path, "frozen for too long");
+    if (sources[0].revents)
+        fail(path, "whoever had it frozen was killed");
 }
 
 static void hold_frozen(const char *path, int parent) {
@@ -1278,7 +1241,7 @@ static void hold_frozen(const char *path, int parent) {
 
 /* Freezing and thawing are the child's alone: it is in no group that is killed, and sees our death as the pipe's end. */
 static void run_freeze(char **words) {
-    int alive[2], status;
+    int alive[2];
     signal(SIGPIPE, SIG_IGN);
     frozen = open_root(words[0]);
     if (pipe2(alive, O_CLOEXEC) < 0)
@@ -1291,10 +1254,7 @@ static void run_freeze(char **words) {
         hold_frozen(words[0], alive[0]);
         _exit(0);
     }
-    while (waitpid(child, &status, 0) < 0)
-        if (errno != EINTR)
-            fail_errno("wait");
-    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+    exit_as(child);
 }
 
 /* ---- copy --------------------------------------------------------------------------------------------------- */
@@ -1342,22 +1302,18 @@ static void copy_range(int from, int to, off_t start, off_t end) {
         fail_here();
     while (start < end) {
         ssize_t size = sendfile(to, from, &start, end - start);
-        if (size < 0 && errno != EINTR)
+        if (size < 0)
             fail_here();
         if (size == 0)
             return;    /* it has shrunk */
     }
 }
 
-static void copy_content(int from, int to, const struct stat *found) {
-    off_t size = found->st_size;
+static void copy_content(int from, int to, off_t size) {
     for (off_t data, hole = 0; hole < size;) {
-        bool sparse = found->st_blocks * 512 < size;
-        data = sparse ? lseek(from, hole, SEEK_DATA) : 0;
-        if (data < 0 && errno == ENXIO)
-            break;
-        hole = sparse && data >= 0 ? lseek(from, data, SEEK_HOLE) : size;
-        if (data < 0 || hole < 0)
+        if ((data = lseek(from, hole, SEEK_DATA)) < 0 && errno == ENXIO)
+            break;    /* the rest is a hole */
+        if (data < 0 || (hole = lseek(from, data, SEEK_HOLE)) < 0)
             fail_here();
         copy_range(from, to, data, hole);
     }
@@ -1396,11 +1352,15 @@ static void copy_file(int from, const char *name, int to) {
         return;
     if (source < 0 || fstat(source, &found) < 0)
         fail_here();
-    if (S_ISREG(found.st_mode) && !(found.st_nlink > 1 && link_to_first(&found, to, name))) {
+    if (!S_ISREG(found.st_mode)) {
+        close(source);
+        return;
+    }
+    if (found.st_nlink == 1 || !link_to_first(&found, to, name)) {
         int copied = openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (copied < 0)
             fail_here();
-        copy_content(source, copied, &found);
+        copy_content(source, copied, found.st_size);
         finish(source, copied, &found);
         close(copied);
     }
@@ -1432,13 +1392,20 @@ static bool is_wanted_too(const char *path) {
     return false;
 }
 
-static void copy_entry(int from, const char *name, int to, dev_t device);
+static void copy_folder(int from, const char *name, int to, dev_t device);
 
 static void copy_below(int from, int to, dev_t device) {
     struct names names = list_names(from, -1);
     for (size_t i = 0; i < names.count; i++) {
-        size_t outer = enter(names.list[i]);
-        copy_entry(from, names.list[i], to, device);
+        const char *name = names.list[i];
+        size_t outer = enter(name);
+        const struct stat found = look(from, name);
+        if (S_ISDIR(found.st_mode))
+            copy_folder(from, name, to, device);
+        else if (S_ISREG(found.st_mode))
+            copy_file(from, name, to);
+        else if (kind_of(&found))
+            copy_special(from, name, to, &found);
         leave(outer);
     }
     forget_names(&names);
@@ -1461,16 +1428,6 @@ static void copy_folder(int from, const char *name, int to, dev_t device) {
     copy.count++;
     close(source);
     close(copied);
-}
-
-static void copy_entry(int from, const char *name, int to, dev_t device) {
-    const struct stat found = look(from, name);
-    if (S_ISDIR(found.st_mode))
-        copy_folder(from, name, to, device);
-    else if (S_ISREG(found.st_mode))
-        copy_file(from, name, to);
-    else if (kind_of(&found))
-        copy_special(from, name, to, &found);
 }
 
 static void run_copy(char **words) {

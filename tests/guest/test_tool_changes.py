@@ -192,10 +192,21 @@ def facts(root: Path) -> dict[str, tuple[object, ...]]:
     firsts: dict[int, str] = {}
     for path in sorted([root, *root.rglob("*")]):
         name, told = str(path.relative_to(root)), path.lstat()
-        attributes = {key: os.getxattr(path, key, follow_symlinks=False) for key in os.listxattr(path, follow_symlinks=False)}
+        attributes = {
+            key: os.getxattr(path, key, follow_symlinks=False) for key in os.listxattr(path, follow_symlinks=False)
+        }
         content = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None
         same = None if path.is_dir() else firsts.setdefault(told.st_ino, name)
-        found[name] = (told.st_mode, told.st_uid, told.st_gid, told.st_rdev, told.st_mtime_ns, attributes, content, same)
+        found[name] = (
+            told.st_mode,
+            told.st_uid,
+            told.st_gid,
+            told.st_rdev,
+            told.st_mtime_ns,
+            attributes,
+            content,
+            same,
+        )
     return found
 
 

@@ -90,7 +90,9 @@ class Tool:
                 found[last] = (kind, mode, content + message.data)
         return found
 
-    def apply(self, root: Path, *edits: bytes, replace: bool = False, commit: bytes = encode(TYPE_NUMBERS["COMMIT"])) -> Ran:
+    def apply(
+        self, root: Path, *edits: bytes, replace: bool = False, commit: bytes = encode(TYPE_NUMBERS["COMMIT"])
+    ) -> Ran:
         options = ["--replace"] if replace else []
         return self("apply", *options, root, stdin=b"".join(edits) + commit)
 

@@ -59,4 +59,4 @@ def test_a_decision_opens_with_its_number_and_title() -> None:
 
 
 def test_continuous_integration_runs_the_gates() -> None:
-    assert re.search(r"for target in check test;.*make \"\$target\"", (ROOT / ".ci/run").read_text(), re.DOTALL)
+    assert re.search(r"for target in check test test-kvm dist-check;.*make \"\$target\"", (ROOT / ".ci/run").read_text(), re.DOTALL)

@@ -19,12 +19,14 @@ STEPS: dict[str, Callable[[Pyro, str, str], object]] = {
     "write": lambda pyro, id_, mark: pyro.write_workspace_file(id_, "written", text=mark),
     "exec": lambda pyro, id_, mark: pyro.exec_workspace(id_, command=f"echo {mark} > executed"),
     "snapshot": lambda pyro, id_, mark: pyro.create_snapshot(id_, f"s{mark}"),
-    "reset": lambda pyro, id_, mark: pyro.reset_workspace(id_),
-    "stop": lambda pyro, id_, mark: pyro.stop_workspace(id_),
-    "start": lambda pyro, id_, mark: (pyro.stop_workspace(id_), pyro.start_workspace(id_)),
+    "reset": lambda pyro, id_, _: pyro.reset_workspace(id_),
+    "stop": lambda pyro, id_, _: pyro.stop_workspace(id_),
+    "start": lambda pyro, id_, _: (pyro.stop_workspace(id_), pyro.start_workspace(id_)),
     "fork": lambda pyro, id_, mark: pyro.fork_workspace(id_, name=f"fork{mark}"),
-    "create": lambda pyro, id_, mark: pyro.create_workspace("debian:12", name=f"new{mark}"),
-    "delete": lambda pyro, id_, mark: pyro.delete_workspace(pyro.fork_workspace(id_, name=f"gone{mark}")["workspace_id"]),
+    "create": lambda pyro, _, mark: pyro.create_workspace("debian:12", name=f"new{mark}"),
+    "delete": lambda pyro, id_, mark: pyro.delete_workspace(
+        pyro.fork_workspace(id_, name=f"gone{mark}")["workspace_id"]
+    ),
 }
 
 
@@ -51,7 +53,7 @@ def main() -> None:
         STEPS[step](pyro, id_, moment)
     finally:
         sys.setprofile(None)
-    print(seen)
+    sys.stdout.write(str(seen))
 
 
 if __name__ == "__main__":

@@ -200,11 +200,11 @@ def test_a_time_limit_too_short_or_too_long_is_refused(timeout_seconds: float) -
         ExecOptions(timeout_seconds=timeout_seconds)
 
 
-def test_a_reap_tells_which_machines_are_gone(vms: Vms, lifecycle: Lifecycle, engine: FakeMachines) -> None:
+def test_a_repair_tells_which_machines_are_gone(vms: Vms, lifecycle: Lifecycle, engine: FakeMachines) -> None:
     vm_id = create(vms, ttl_seconds=1)["vm_id"]
-    assert vms.reap() == {"count": 0, "deleted": []}
+    assert lifecycle.repair() == []
     lifecycle.store.move(vm_id, lifecycle.store.get(vm_id).phase.STARTING, expires_at=0.0)
-    assert vms.reap() == {"count": 1, "deleted": [vm_id]}
+    assert lifecycle.repair() == [vm_id]
     assert machines_left(lifecycle, engine) == 0
 
 

@@ -97,7 +97,7 @@ class _Unpacker:
             fileobj=cast(IO[bytes], meter), mode="r|", encoding="utf-8", errors="surrogateescape"
         ) as archive:
             while (member := archive.next()) is not None:
-                archive.members = []  # it would keep them all
+                vars(archive)["members"] = []  # it would keep them all
                 self._members += 1
                 if self._members > MOST_MEMBERS:
                     raise InvalidRequest(f"{self._source} has more than {MOST_MEMBERS} members")

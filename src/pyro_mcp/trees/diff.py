@@ -12,7 +12,16 @@ from itertools import zip_longest
 
 from pyro_mcp.results import ChangeStatus, Diff, DiffEntry
 from pyro_mcp.trees.files import ARTIFACT_TYPES
-from pyro_mcp.trees.git import Blob, Record, bare_repository, git_mode, is_carried, is_git_internal, raw_records
+from pyro_mcp.trees.git import (
+    Blob,
+    Record,
+    bare_repository,
+    git_mode,
+    is_carried,
+    is_git_internal,
+    quoted,
+    raw_records,
+)
 from pyro_mcp.trees.stream import Change, Side
 from pyro_mcp.trees.tree import Tree, View
 
@@ -81,9 +90,10 @@ def _patch(tree: Tree, changes: Sequence[Change]) -> _Patch:
         records, whole = _compare(trees)
         if not any(_mispaired(record, stand_ins) for record in records):
             break
+    sections = _sections(records, whole)
     return _Patch(
-        whole=whole,
-        sections=_sections(records, whole),
+        whole=b"".join(sections.values()),
+        sections=sections,
         renames={record.path: record.old_path for record in records if record.old_path is not None},
         left_out=[change.path for change in changes if change.path in lost or not _is_told(change, trees)],
     )
@@ -177,7 +187,18 @@ def _mispaired(record: Record, stand_ins: Mapping[bytes, bytes]) -> bool:
 def _sections(records: Sequence[Record], whole: bytes) -> dict[bytes, bytes]:
     """The part of the patch for each record; a change of type has two: it is deleted, then made."""
     pieces = iter(_SECTION.split(whole)[1:] if whole else ())
-    return {record.path: b"".join(next(pieces) for _ in range(2 if record.status == "T" else 1)) for record in records}
+    return {
+        record.path: b"".join(_well_named(next(pieces), record) for _ in range(2 if record.status == "T" else 1))
+        for record in records
+    }
+
+
+def _well_named(section: bytes, record: Record) -> bytes:
+    """The section with quotes in its first line where git, reading it again, could not tell one name from the other."""
+    old, new = record.old_path or record.path, record.path
+    if b" " not in old + new:
+        return section
+    return b'diff --git "a/%b" "b/%b"\n' % (quoted(old), quoted(new)) + section.partition(b"\n")[2]
 
 
 def _is_told(change: Change, trees: Mapping[View, Mapping[bytes, Blob]]) -> bool:

@@ -76,6 +76,11 @@ class Ledger:
             raise NotFound(f"there is no workspace {id_!r}", hint="'pyro workspace list' shows those there are")
         return _workspace(row)
 
+    def has(self, id_: str) -> bool:
+        """Whether there is such a workspace."""
+        with self._store.reading() as connection:
+            return connection.execute("SELECT 1 FROM workspaces WHERE id = ?", (id_,)).fetchone() is not None
+
     def all(self) -> list[WorkspaceRecord]:
         """Every workspace, the most recently active first."""
         with self._store.reading() as connection:

@@ -10,9 +10,11 @@ from pyro_mcp.environments import Environments
 from pyro_mcp.host.files import cache_home, private_directory, runtime_home, state_home
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.workspaces.images import Images
+from pyro_mcp.workspaces.ledger import Ledger
 from pyro_mcp.workspaces.lifecycle import GUEST, HOST_COMPAT, Folders, Lifecycle
-from pyro_mcp.workspaces.store import Store
-from pyro_mcp.workspaces.vms import Vms
+from pyro_mcp.workspaces.phases import Phase
+from pyro_mcp.workspaces.store import Record, Store
+from pyro_mcp.workspaces.vms import Vms, is_vm
 
 
 class Parts:
@@ -43,3 +45,13 @@ class Parts:
     @cached_property
     def _vms(self) -> Vms:
         return Vms(self._lifecycle, self._images)
+
+    @cached_property
+    def _ledger(self) -> Ledger:
+        return Ledger(self._lifecycle.store)
+
+    def _is_abandoned(self, record: Record) -> bool:
+        """Whether nobody can want a machine any more that no living process works on."""
+        if is_vm(record.id):
+            return record.phase == Phase.FAILED
+        return not self._ledger.has(record.id)  # its maker died before it was a workspace

@@ -74,7 +74,8 @@ class VmVerbs(Parts):
 
     def reap_expired(self) -> ReapReport:
         """Delete machines whose time is over, and whatever dead processes have left behind."""
-        return self._vms.reap()
+        deleted = self._lifecycle.repair(self._is_abandoned)
+        return {"count": len(deleted), "deleted": deleted}
 
     def run_in_vm(
         self,

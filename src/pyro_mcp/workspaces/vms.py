@@ -10,7 +10,7 @@ from pyro_mcp.engine import OUTPUT_CAP, Command, Outcome, OutputSink, Shape
 from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import EnvironmentFailed, GuestFailed, HostNotReady, InvalidRequest, PyroError
 from pyro_mcp.host.progress import Progress
-from pyro_mcp.results import CommandEnd, ReapReport, VmDeleted, VmExecResult, VmInfo, VmNetworkInfo
+from pyro_mcp.results import CommandEnd, VmDeleted, VmExecResult, VmInfo, VmNetworkInfo
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.lifecycle import GUEST, HOST_COMPAT, Lifecycle
 from pyro_mcp.workspaces.phases import Phase, require_phase
@@ -125,10 +125,6 @@ class Vms:
     def network_info(self, vm_id: str) -> VmNetworkInfo:
         self._lifecycle.observe(vm_id)
         return {"vm_id": vm_id, "network": False, "policy": "off"}
-
-    def reap(self) -> ReapReport:
-        deleted = self._lifecycle.repair(is_over=lambda record: record.phase == Phase.FAILED and is_vm(record.id))
-        return {"count": len(deleted), "deleted": deleted}
 
     def reset(self, vm_id: str, progress: Progress) -> VmInfo:
         with self._lifecycle.hold(vm_id) as record:

@@ -29,7 +29,7 @@ from pyro_mcp.results import (
     WorkspaceSyncPush,
 )
 from pyro_mcp.workspaces.inside import Inside
-from pyro_mcp.workspaces.ledger import BASELINE, Ledger
+from pyro_mcp.workspaces.ledger import BASELINE
 from pyro_mcp.workspaces.parts import Parts
 from pyro_mcp.workspaces.review import summarize
 from pyro_mcp.workspaces.vms import ExecOptions
@@ -198,10 +198,6 @@ class WorkspaceVerbs(Parts):
     def summarize_workspace(self, workspace_id: str) -> WorkspaceSummarized:
         """One concise review of the session."""
         return summarize(self._workspaces, self._inside, self._ledger, workspace_id)
-
-    @cached_property
-    def _ledger(self) -> Ledger:
-        return Ledger(self._lifecycle.store)
 
     @cached_property
     def _workspaces(self) -> Workspaces:

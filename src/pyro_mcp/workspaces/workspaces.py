@@ -195,10 +195,6 @@ class Workspaces:
             self._ledger.add(WorkspaceRecord(new_id, name, labels, seed, origin.network_policy))
         return {**self._info(made), "forked_from": id_, "duration_ms": _since(started)}
 
-    def known(self) -> set[str]:
-        """The workspaces that were created to the end."""
-        return {record.id for record in self._ledger.all()}
-
     def _seed(self, source: Path, home: Path, progress: Progress) -> WorkspaceSeed:
         progress(f"reading {source}", None)
         work = home / "seed"

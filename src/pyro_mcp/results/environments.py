@@ -1,0 +1,51 @@
+"""Environments."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+
+class EnvironmentSummary(TypedDict):
+    """One environment as a list shows it."""
+
+    name: str
+    version: str
+    """The recipe's version, or the manifest digest for `oci:` names."""
+    source: Literal["debian", "oci"]
+    description: str
+    installed: bool
+    size_bytes: int | None
+    """Size of the installed image file; None when it is not installed."""
+
+
+class EnvironmentDetails(EnvironmentSummary):
+    """One environment with all that is known about it; what only a build can tell is None until it is installed."""
+
+    packages: list[str]
+    """The Debian packages that the recipe asks for; empty for `oci:` names."""
+    path: str | None
+    """The image file: EROFS, read-only."""
+    digest: str | None
+    """Digest of the image file."""
+    environ: dict[str, str]
+    """The default environment of its commands; empty when it is not installed."""
+    built_at: float | None
+    """Moment of the build."""
+
+
+class PruneReport(TypedDict):
+    """What a prune removed."""
+
+    removed: list[str]
+    """Each as "NAME VERSION"; leftovers of interrupted work are not named."""
+    skipped: list[str]
+    """Folders of the cache in which somebody was working at the time."""
+    freed_bytes: int
+    """Disk space given back."""
+
+
+class EnvironmentList(TypedDict):
+    """The catalogue, then what is installed of registries."""
+
+    count: int
+    environments: list[EnvironmentSummary]
