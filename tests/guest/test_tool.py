@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import socket
 import stat
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -353,6 +355,27 @@ def test_what_a_killed_apply_left_is_never_listed_and_the_next_one_removes_it(to
     assert list(tool.entries(root, b"")) == [b""]
     assert tool.apply(root, edit(b"file", "f", b"data")).code == 0
     assert [path.name for path in root.iterdir()] == ["file"]
+
+
+def test_an_apply_whose_whole_group_is_killed_after_commit_makes_all_its_edits(tool: Tool, root: Path) -> None:
+    argv = [tool.binary, "apply", root]
+    edits = b"".join(edit(b"%04d" % number, "f", b"x") for number in range(3000))
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdin
+        process.stdin.write(edits)
+        process.stdin.flush()
+        end = time.monotonic() + DEADLINE
+        while not (found := list(root.iterdir())):
+            assert time.monotonic() < end
+        staging = os.open(found[0], os.O_RDONLY)
+        process.stdin.write(encode(TYPE_NUMBERS["COMMIT"]))
+        process.stdin.flush()
+        while not (root / "0000").exists():
+            assert time.monotonic() < end
+        os.killpg(process.pid, signal.SIGKILL)
+    with open(staging):
+        fcntl.flock(staging, fcntl.LOCK_EX)  # held until the edits are made
+        assert len(list(root.iterdir())) == 3000
 
 
 def test_one_apply_leaves_the_staging_of_another_alone(tool: Tool, root: Path) -> None:

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pyro_mcp.engine.wire import encode
 from tests.guest.conftest import DEADLINE, compile_as_shipped, compile_sanitized
-from tests.guest.tool import Message, Ran, Tool, messages
+from tests.guest.tool import TYPE_NUMBERS, Message, Ran, Tool, edit, messages
 
 MOUNTS = """
 mount -t tmpfs none "$AREA"
@@ -181,6 +182,51 @@ def test_changes_are_those_that_two_whole_walks_show(
         if "ORIGIN" in each.fields:
             origin = contents[each.number("ORIGIN")].path
             assert sides(old)[origin][2] == sides(new)[each.path][2]
+
+
+# apply, on an overlay
+
+
+EDITS = [
+    edit(b"a", "x"),
+    edit(b"b/four", "f", b"4"),
+    edit(b"c/d/new", "f", b"new"),
+    edit(b"hard", "l", TARGET=b"b"),
+    edit(b"b", "m", MODE=0o700),
+    edit(b"a", "f", b"a file"),
+]
+
+
+def applied(tool: Tool, area: Path, edits: list[bytes], *options: str) -> tuple[Ran, list[str]]:
+    """How an apply to an overlay ended, and what has changed then."""
+    (area / "stream").write_bytes(b"".join(edits) + encode(TYPE_NUMBERS["COMMIT"]))
+    script = f"""exec 3<"$AREA/stream"
+    {MOUNTS}
+    "$TOOL" apply {" ".join(options)} merged <&3 >made 2>&1 || echo $? >>made
+    "$TOOL" changes upper lower merged
+    test -z "$(find upper work -name '.pyro*')"
+    cat made >&2
+    """
+    ran = in_mounts(tool, area, script, SEED=SEED, STEPS="")
+    complaint = ran.complaint if ran.complaint.endswith("\n1\n") else ""
+    return Ran(1 if complaint else 0, [], complaint), told(Ran(ran.code, ran.messages, "").of("CHANGE"))
+
+
+def test_edits_are_made_on_what_only_the_baseline_has(tool: Tool, tmp_path: Path) -> None:
+    ran, changed = applied(tool, tmp_path, EDITS)
+    assert ran.code == 0
+    assert changed == ["d>f a", "-l a/link", "-f a/one", "-d a/sub", "-f a/sub/three", "-f a/two", "=d b", "~f b/four",
+                       "+d c", "+d c/d", "+f c/d/new", "f>l hard"]  # fmt: skip
+
+
+def test_edits_that_fail_are_undone_as_if_nothing_had_been(tool: Tool, tmp_path: Path) -> None:
+    ran, changed = applied(tool, tmp_path, [*EDITS, edit(b"none", "x")])
+    assert (ran.complaint, changed) == ("none: No such file or directory\n1\n", [])
+
+
+def test_a_folder_of_the_baseline_gives_way_to_a_file_and_a_file_to_a_folder(tool: Tool, tmp_path: Path) -> None:
+    ran, changed = applied(tool, tmp_path, [edit(b"b", "f", b"b"), edit(b"big", "d")], "--replace")
+    assert (ran.code, changed) == (0, ["d>f b", "-f b/four", "f>d big"])
 
 
 # copy

@@ -120,10 +120,8 @@ def _is_folder(path: bytes) -> bool:
 
 
 def _found(path: bytes) -> os.stat_result | None:
-    try:
-        return os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    there = _is_folder(os.path.dirname(path)) and os.path.lexists(path)
+    return os.lstat(path) if there else None
 
 
 def _facts(found: os.stat_result) -> tuple[int, int, int]:
