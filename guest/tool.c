@@ -15,7 +15,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,10 +28,8 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { END_MARK = 0xA7, HEADER_SIZE = 5, FIELD_SIZE = 5, NUMBER_SIZE = 8 };
@@ -209,6 +206,18 @@ static noreturn void fail_here(void) {
     fail_errno(here.path);
 }
 
+/* The result of a call that must succeed. */
+static int64_t must(int64_t result) {
+    if (result < 0)
+        fail_here();
+    return result;
+}
+
+/* Whether a call failed because what it was about has vanished; nothing else may fail it. */
+static bool gone(int64_t result) {
+    return result < 0 && (vanished(errno) || must(result) < 0);
+}
+
 static void go_to(const char *path) {
     if (strlen(path) >= sizeof here.path)
         fail(path, reason(ENAMETOOLONG));
@@ -306,28 +315,23 @@ static int open_child(int parent, const char *name) {
     if (parent < 0)
         return -1;
     int child = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (child < 0 && !vanished(errno))
-        fail_here();
-    return child;
+    return gone(child) ? -1 : child;
 }
 
 /* What has this name; kind 0 when nothing has. */
 static struct stat look(int parent, const char *name) {
     struct stat found;
-    if (parent >= 0 && fstatat(parent, name, &found, AT_SYMLINK_NOFOLLOW) == 0)
-        return found;
-    if (parent >= 0 && !vanished(errno))
-        fail_here();
-    return (struct stat){ 0 };
+    if (parent < 0 || gone(fstatat(parent, name, &found, AT_SYMLINK_NOFOLLOW)))
+        return (struct stat){ 0 };
+    return found;
 }
 
 /* A link's target as a string; false when it has vanished. */
 static bool read_link(int parent, const char *name, char target[PATH_MAX]) {
     ssize_t size = readlinkat(parent, name, target, PATH_MAX - 1);
-    if (size < 0 && !vanished(errno) && errno != EINVAL)
-        fail_here();
-    target[size < 0 ? 0 : size] = '\0';
-    return size >= 0;
+    bool is_link = size >= 0 || (errno != EINVAL && !gone(size));
+    target[is_link ? size : 0] = '\0';
+    return is_link;
 }
 
 /* ---- the names in a folder ---------------------------------------------------------------------------------- */
@@ -391,11 +395,10 @@ static void forget_names(struct names *names) {
 /* ---- walk --------------------------------------------------------------------------------------------------- */
 
 static struct {
-    unsigned depth;
+    uint64_t depth, most;      /* how far down, how many bytes of each file */
     bool with_content, follow, skip_missing;
-    uint64_t most;             /* bytes of each file */
     uint64_t count;
-} walk = { .depth = UINT_MAX };
+} walk = { .depth = UINT64_MAX };
 
 static void put_content(int fd, uint64_t wanted) {
     uint64_t sent = 0;
@@ -404,9 +407,7 @@ static void put_content(int fd, uint64_t wanted) {
             flush_output();
         size_t room = OUT_SIZE - out.used - HEADER_SIZE - 1;
         ssize_t size = read(fd, out.bytes + out.used + HEADER_SIZE, wanted - sent < room ? wanted - sent : room);
-        if (size < 0)
-            fail_here();
-        if (size == 0)
+        if (must(size) == 0)
             break;    /* it has shrunk */
         out.frame = out.used;
         out.bytes[out.frame + HEADER_SIZE - 1] = DATA;
@@ -434,9 +435,9 @@ static void put_entry(const struct stat *found, const char *target) {
     walk.count++;
 }
 
-static void walk_entry(int parent, const char *name, unsigned depth, bool follow);
+static void walk_entry(int parent, const char *name, uint64_t depth, bool follow);
 
-static void walk_folder(int folder, unsigned depth) {
+static void walk_folder(int folder, uint64_t depth) {
     struct names names = list_names(folder, -1);
     for (size_t i = 0; i < names.count; i++) {
         size_t outer = enter(names.list[i]);
@@ -448,24 +449,20 @@ static void walk_folder(int folder, unsigned depth) {
 }
 
 /* Lists what has this name and, `depth` levels deep, what is below. */
-static void walk_entry(int parent, const char *name, unsigned depth, bool follow) {
+static void walk_entry(int parent, const char *name, uint64_t depth, bool follow) {
     static char target[PATH_MAX];
     struct stat found;
     int fd = -1;
-    if (fstatat(parent, name, &found, follow ? 0 : AT_SYMLINK_NOFOLLOW) < 0) {
-        if (!vanished(errno))
-            fail_here();
+    if (gone(fstatat(parent, name, &found, follow ? 0 : AT_SYMLINK_NOFOLLOW)))
         return;
-    }
     bool is_link = S_ISLNK(found.st_mode);
     if (is_link && !read_link(parent, name, target))
         return;
     if ((S_ISDIR(found.st_mode) && depth > 0) || (S_ISREG(found.st_mode) && walk.with_content)) {
         fd = openat(parent, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW));
-        if (fd < 0 && vanished(errno))
+        if (gone(fd))
             return;
-        if (fd < 0 || fstat(fd, &found) < 0)
-            fail_here();
+        must(fstat(fd, &found));
     }
     put_entry(&found, is_link ? target : NULL);
     if (fd >= 0 && S_ISREG(found.st_mode))
@@ -485,8 +482,7 @@ static void walk_path(int root, const char *path) {
     int at = walk.follow ? open_beneath(root, path, O_PATH) : open_parent(root, path, &name);
     if (at < 0 && walk.skip_missing && vanished(errno))
         return;
-    if (at < 0)
-        fail_here();
+    must(at);
     snprintf(opened, sizeof opened, "/proc/self/fd/%d", at);
     walk_entry(at, *name ? name : ".", walk.depth, walk.follow);
     close(at);
@@ -540,9 +536,7 @@ static bool contents_differ(int one, int other) {
     static char ones[COMPARED], others[COMPARED];
     for (;;) {
         ssize_t size = read(one, ones, sizeof ones), same = read(other, others, sizeof others);
-        if (size < 0 || same < 0)
-            fail_here();
-        if (size != same || memcmp(ones, others, size) != 0)
+        if (must(size) != must(same) || memcmp(ones, others, size) != 0)
             return true;
         if (size == 0)
             return false;
@@ -551,10 +545,8 @@ static bool contents_differ(int one, int other) {
 
 static bool files_differ(const struct folders *in, const char *name) {
     const int flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC;
-    int one = openat(in->base, name, flags), other = openat(in->merged, name, flags);
-    if ((one < 0 || other < 0) && !vanished(errno))
-        fail_here();
-    bool differ = one < 0 || other < 0 || contents_differ(one, other);
+    int one = must(openat(in->base, name, flags)), other = openat(in->merged, name, flags);
+    bool differ = gone(other) || contents_differ(one, other);
     close_fd(one);
     close_fd(other);
     return differ;
@@ -910,23 +902,20 @@ static void check_edit(const struct edit *edit) {
 
 static void write_all(int fd, const uint8_t *data, size_t size) {
     for (ssize_t written; size > 0; data += written, size -= written)
-        if ((written = write(fd, data, size)) < 0)
-            fail_here();
+        written = must(write(fd, data, size));
 }
 
 static void set_time(const struct edit *edit) {
     enum { SECOND = 1000000000 };
     int64_t below = (edit->time_ns % SECOND + SECOND) % SECOND;    /* it may lie before 1970 */
     const struct timespec times[] = { { .tv_nsec = UTIME_OMIT }, { (edit->time_ns - below) / SECOND, below } };
-    if (edit->has_time && utimensat(staging(), staged(edit->number), times, AT_SYMLINK_NOFOLLOW) < 0)
-        fail_here();
+    if (edit->has_time)
+        must(utimensat(staging(), staged(edit->number), times, AT_SYMLINK_NOFOLLOW));
 }
 
 static void stage_file(const struct edit *edit) {
     const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-    int fd = openat(staging(), staged(edit->number), flags, edit->has_mode ? edit->mode : 0644);
-    if (fd < 0)
-        fail_here();
+    int fd = must(openat(staging(), staged(edit->number), flags, edit->has_mode ? edit->mode : 0644));
     for (uint64_t left = edit->size; left > 0;) {
         struct frame frame = next_frame();
         if (frame.type != DATA || frame.size == 0 || frame.size > left)
@@ -949,8 +938,8 @@ static void stage_edits(void) {
         apply.count++;
         if (edit->action == 'f')
             stage_file(edit);
-        if (edit->action == 'l' && symlinkat(edit->target, staging(), staged(edit->number)) < 0)
-            fail_here();
+        if (edit->action == 'l')
+            must(symlinkat(edit->target, staging(), staged(edit->number)));
         if (edit->action == 'f' || edit->action == 'l')
             set_time(edit);
     }
@@ -977,8 +966,7 @@ static void intend(int what, const char *path, unsigned number, mode_t mode) {
 }
 
 static void take_step(int result) {
-    if (result < 0)
-        fail_here();
+    must(result);
     apply.taken++;
 }
 
@@ -1045,8 +1033,7 @@ static struct spot find_spot(const char *path, bool make_parents) {
         free(outer);
         spot.parent = open_parent(apply.root, path, &spot.name);
     }
-    if (spot.parent < 0)
-        fail_here();
+    must(spot.parent);
     spot.found = look(spot.parent, spot.name);
     return spot;
 }
@@ -1074,8 +1061,7 @@ static void follow_link(const struct spot *spot, char path[MAX_PATH]) {
 static void put(const struct edit *edit, const struct spot *spot, const char *path, bool last) {
     bool taken = kind_of(&spot->found);
     if (last && !S_ISDIR(spot->found.st_mode) && edit->action != 'd') {
-        if (renameat(apply.staging, staged(edit->number), spot->parent, spot->name) < 0)
-            fail_here();
+        must(renameat(apply.staging, staged(edit->number), spot->parent, spot->name));
         return;
     }
     intend(taken ? EXCHANGED : PUT, path, edit->number, 0);
@@ -1096,71 +1082,61 @@ static void make_file(struct edit *edit, bool last) {
     edit->replaced = kind_of(&spot.found);
     if (S_ISDIR(spot.found.st_mode) && !apply.replace)
         fail(here.path, reason(EISDIR));
-    if (edit->action == 'f' && !edit->has_mode && S_ISREG(spot.found.st_mode)
-        && fchmodat(apply.staging, staged(edit->number), mode_of(&spot.found), 0) < 0)
-        fail_here();
+    if (edit->action == 'f' && !edit->has_mode && S_ISREG(spot.found.st_mode))
+        must(fchmodat(apply.staging, staged(edit->number), mode_of(&spot.found), 0));
     put(edit, &spot, path, last);
     close(spot.parent);
 }
 
-static void change_mode(struct edit *edit, const struct spot *spot) {
-    if (!kind_of(&spot->found))
-        fail(here.path, reason(ENOENT));
+static void change_mode(const struct edit *edit, const struct spot *spot) {
     if (S_ISLNK(spot->found.st_mode))
         fail(here.path, reason(ELOOP));
     intend(CHANGED_MODE, edit->path, 0, mode_of(&spot->found));
     take_step(set_mode(spot->parent, spot->name, edit->mode));
 }
 
-static void make_or_keep_folder(struct edit *edit, bool last) {
+static void make_or_keep_folder(const struct edit *edit, const struct spot *spot, bool last) {
     mode_t mode = edit->has_mode ? edit->mode : 0755;
-    struct spot spot = find_spot(edit->path, true);
-    edit->replaced = kind_of(&spot.found);
-    if (S_ISDIR(spot.found.st_mode)) {
+    if (S_ISDIR(spot->found.st_mode)) {
         if (edit->has_mode)
-            change_mode(edit, &spot);
+            change_mode(edit, spot);
     } else if (!edit->replaced) {
         intend(PUT, edit->path, edit->number, 0);
-        take_step(mkdirat(spot.parent, spot.name, mode));
+        take_step(mkdirat(spot->parent, spot->name, mode));
     } else {
         if (!apply.replace)
             fail(here.path, reason(EEXIST));
-        if (mkdirat(staging(), staged(edit->number), mode) < 0)
-            fail_here();
-        put(edit, &spot, edit->path, last);
+        must(mkdirat(staging(), staged(edit->number), mode));
+        put(edit, spot, edit->path, last);
     }
-    close(spot.parent);
 }
 
-static void take_away(struct edit *edit, bool last) {
-    struct spot spot = find_spot(edit->path, false);
-    edit->replaced = true;
-    if (!kind_of(&spot.found))
-        fail(here.path, reason(ENOENT));
-    if (last && !S_ISDIR(spot.found.st_mode)) {
-        if (unlinkat(spot.parent, spot.name, 0) < 0)
-            fail_here();
-    } else {
-        intend(TAKEN, edit->path, edit->number, 0);
-        take_step(rename_as(spot.parent, spot.name, apply.staging, staged(edit->number), NO_REPLACE));
+static void take_away(const struct edit *edit, const struct spot *spot, bool last) {
+    if (last && !S_ISDIR(spot->found.st_mode)) {
+        must(unlinkat(spot->parent, spot->name, 0));
+        return;
     }
-    close(spot.parent);
+    intend(TAKEN, edit->path, edit->number, 0);
+    take_step(rename_as(spot->parent, spot->name, apply.staging, staged(edit->number), NO_REPLACE));
 }
 
 static void make_edit(struct edit *edit, bool last) {
-    struct spot spot;
     go_to(edit->path);
-    switch (edit->action) {
-    case 'd': make_or_keep_folder(edit, last); break;
-    case 'x': take_away(edit, last); break;
-    case 'm':
-        spot = find_spot(edit->path, false);
-        change_mode(edit, &spot);
-        close(spot.parent);
-        edit->replaced = true;
-        break;
-    default: make_file(edit, last);
+    if (edit->action == 'f' || edit->action == 'l') {
+        make_file(edit, last);
+        return;
     }
+    struct spot spot = find_spot(edit->path, edit->action == 'd');
+    edit->replaced = kind_of(&spot.found);
+    if (edit->action == 'd')
+        make_or_keep_folder(edit, &spot, last);
+    else if (!edit->replaced)
+        fail(here.path, reason(ENOENT));
+    else if (edit->action == 'x')
+        take_away(edit, &spot, last);
+    else
+        change_mode(edit, &spot);
+    close(spot.parent);
 }
 
 /* From here on nobody can stop us half-way: the agent kills a command's whole group, but a child can leave it. A
@@ -1239,7 +1215,7 @@ static void hold_frozen(const char *path, int parent) {
         fail_errno(path);
 }
 
-/* Freezing and thawing are the child's alone: it is in no group that is killed, and sees our death as the pipe's end. */
+/* Freezing and thawing are the child's alone: it is in no group that is killed, and sees our end as the pipe's. */
 static void run_freeze(char **words) {
     int alive[2];
     signal(SIGPIPE, SIG_IGN);
@@ -1270,8 +1246,6 @@ struct linked {
 enum { CHAINS = 4096 };
 
 static struct {
-    const char *also[64];
-    size_t alsos;
     int to;
     struct linked *linked[CHAINS];
     uint64_t count;
@@ -1290,35 +1264,27 @@ static bool link_to_first(const struct stat *found, int to, const char *name) {
         *chain = first;
         return false;
     }
-    int parent = open_parent(copy.to, first->path, &first_name);
-    if (parent < 0 || linkat(parent, first_name, to, name, 0) < 0)
-        fail_here();
+    int parent = must(open_parent(copy.to, first->path, &first_name));
+    must(linkat(parent, first_name, to, name, 0));
     close(parent);
     return true;
 }
 
 static void copy_range(int from, int to, off_t start, off_t end) {
-    if (lseek(to, start, SEEK_SET) < 0)
-        fail_here();
-    while (start < end) {
-        ssize_t size = sendfile(to, from, &start, end - start);
-        if (size < 0)
-            fail_here();
-        if (size == 0)
+    must(lseek(to, start, SEEK_SET));
+    while (start < end)
+        if (must(sendfile(to, from, &start, end - start)) == 0)
             return;    /* it has shrunk */
-    }
 }
 
 static void copy_content(int from, int to, off_t size) {
     for (off_t data, hole = 0; hole < size;) {
         if ((data = lseek(from, hole, SEEK_DATA)) < 0 && errno == ENXIO)
             break;    /* the rest is a hole */
-        if (data < 0 || (hole = lseek(from, data, SEEK_HOLE)) < 0)
-            fail_here();
+        hole = must(lseek(from, must(data), SEEK_HOLE));
         copy_range(from, to, data, hole);
     }
-    if (ftruncate(to, size) < 0)
-        fail_here();
+    must(ftruncate(to, size));
 }
 
 static void copy_attributes(int from, int to) {
@@ -1338,28 +1304,24 @@ static void copy_attributes(int from, int to) {
 /* Last of all: a write takes away set-id bits and capabilities, as a change of owner does, and changes the time. */
 static void finish(int from, int to, const struct stat *found) {
     const struct timespec times[] = { found->st_atim, found->st_mtim };
-    if (fchown(to, found->st_uid, found->st_gid) < 0 || fchmod(to, mode_of(found)) < 0)
-        fail_here();
+    must(fchown(to, found->st_uid, found->st_gid));
+    must(fchmod(to, mode_of(found)));
     copy_attributes(from, to);
-    if (futimens(to, times) < 0)
-        fail_here();
+    must(futimens(to, times));
 }
 
 static void copy_file(int from, const char *name, int to) {
     struct stat found;
     int source = openat(from, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC);
-    if (source < 0 && vanished(errno))
+    if (gone(source))
         return;
-    if (source < 0 || fstat(source, &found) < 0)
-        fail_here();
+    must(fstat(source, &found));
     if (!S_ISREG(found.st_mode)) {
         close(source);
         return;
     }
     if (found.st_nlink == 1 || !link_to_first(&found, to, name)) {
-        int copied = openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (copied < 0)
-            fail_here();
+        int copied = must(openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
         copy_content(source, copied, found.st_size);
         finish(source, copied, &found);
         close(copied);
@@ -1378,16 +1340,18 @@ static void copy_special(int from, const char *name, int to, const struct stat *
     copy.count++;
     if (found->st_nlink > 1 && link_to_first(found, to, name))
         return;
-    if ((is_link ? symlinkat(target, to, name) : mknodat(to, name, found->st_mode, found->st_rdev)) < 0
-        || fchownat(to, name, found->st_uid, found->st_gid, AT_SYMLINK_NOFOLLOW) < 0
-        || (!is_link && fchmodat(to, name, mode_of(found), 0) < 0)
-        || utimensat(to, name, times, AT_SYMLINK_NOFOLLOW) < 0)
-        fail_here();
+    must(is_link ? symlinkat(target, to, name) : mknodat(to, name, found->st_mode, found->st_rdev));
+    must(fchownat(to, name, found->st_uid, found->st_gid, AT_SYMLINK_NOFOLLOW));
+    if (!is_link)
+        must(fchmodat(to, name, mode_of(found), 0));
+    must(utimensat(to, name, times, AT_SYMLINK_NOFOLLOW));
 }
 
+static char **options;         /* of the command line, up to what is none */
+
 static bool is_wanted_too(const char *path) {
-    for (size_t i = 0; i < copy.alsos; i++)
-        if (strcmp(copy.also[i], path) == 0)
+    for (char **option = options; strcmp(*option, "--also") == 0; option += 2)
+        if (strcmp(option[1], path) == 0)
             return true;
     return false;
 }
@@ -1417,11 +1381,9 @@ static void copy_folder(int from, const char *name, int to, dev_t device) {
     int source = open_child(from, name);
     if (source < 0)
         return;
-    if (fstat(source, &found) < 0 || mkdirat(to, name, 0700) < 0)
-        fail_here();
-    int copied = open_child(to, name);
-    if (copied < 0)
-        fail_here();
+    must(fstat(source, &found));
+    must(mkdirat(to, name, 0700));
+    int copied = must(open_child(to, name));
     if (found.st_dev == device || is_wanted_too(here.path))
         copy_below(source, copied, found.st_dev);
     finish(source, copied, &found);
@@ -1465,29 +1427,29 @@ static uint64_t number_of(const char *word) {
 
 /* Takes one option of the command and its value, if it has one; how many words those are. */
 static int take_option(const char *command, char **words) {
-    bool walks = strcmp(command, "walk") == 0;
-    if (walks && strcmp(*words, "--follow") == 0) {
-        walk.follow = true;
-    } else if (walks && strcmp(*words, "--skip-missing") == 0) {
-        walk.skip_missing = true;
-    } else if (strcmp(command, "apply") == 0 && strcmp(*words, "--replace") == 0) {
-        apply.replace = true;
-    } else if (walks && strcmp(*words, "--depth") == 0) {
-        uint64_t depth = number_of(words[1]);
-        walk.depth = depth < UINT_MAX ? depth : UINT_MAX;
-        return 2;
-    } else if (walks && strcmp(*words, "--content") == 0) {
-        walk.with_content = true;
-        walk.most = number_of(words[1]);
-        return 2;
-    } else if (strcmp(command, "copy") == 0 && strcmp(*words, "--also") == 0 && words[1]
-               && copy.alsos < sizeof copy.also / sizeof *copy.also) {
-        copy.also[copy.alsos++] = words[1];
-        return 2;
-    } else {
-        explain();
+    static const struct option {
+        const char *command, *name;
+        bool *flag;
+        uint64_t *number;
+    } known[] = {
+        { "walk", "--depth", NULL, &walk.depth },
+        { "walk", "--content", &walk.with_content, &walk.most },
+        { "walk", "--follow", &walk.follow, NULL },
+        { "walk", "--skip-missing", &walk.skip_missing, NULL },
+        { "apply", "--replace", &apply.replace, NULL },
+    };
+    for (const struct option *option = known; option < known + sizeof known / sizeof *known; option++) {
+        if (strcmp(option->command, command) != 0 || strcmp(option->name, words[0]) != 0)
+            continue;
+        if (option->flag)
+            *option->flag = true;
+        if (option->number)
+            *option->number = number_of(words[1]);
+        return option->number ? 2 : 1;
     }
-    return 1;
+    if (strcmp(command, "copy") != 0 || strcmp(words[0], "--also") != 0 || !words[1])
+        explain();
+    return 2;
 }
 
 int main(int argc, char **argv) {
@@ -1504,6 +1466,7 @@ int main(int argc, char **argv) {
     };
     struct rlimit files;
     int at = 2;
+    options = argv + at;
     umask(0);
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         files.rlim_cur = files.rlim_max;

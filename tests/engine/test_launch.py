@@ -26,7 +26,7 @@ def sockets(home: Path) -> Sockets:
 
 def start(sockets: Sockets, line: str, *arguments: str) -> Identity:
     """A "machine" that is a shell below `timeout`, as QEMU is."""
-    argv = ["/usr/bin/timeout", "60", "/bin/sh", "-c", line, "sh", *arguments]
+    argv = ["/usr/bin/timeout", "--signal=KILL", "60", "/bin/sh", "-c", line, "sh", *arguments]
     return launch(lambda _: argv, sockets, sockets.folder.with_name("log"))
 
 
@@ -181,7 +181,7 @@ def test_a_machine_outlives_the_process_that_started_it(sockets: Sockets, home: 
         "import sys; from pathlib import Path\n"
         "from pyro_mcp.engine.launch import launch; from pyro_mcp.engine.qemu import Sockets\n"
         "sockets = Sockets(Path(sys.argv[1]))\n"
-        "identity = launch(lambda _: ['/usr/bin/timeout', '60', '/bin/sleep', '50'], sockets, Path(sys.argv[2]))\n"
+        "identity = launch(lambda _: ['/usr/bin/timeout', '--signal=KILL', '60', '/bin/sleep', '50'], sockets, Path(sys.argv[2]))\n"
         "print(identity.pid, identity.start_time)"
     )
     argv: list[str | Path] = [sys.executable, "-c", script, sockets.folder, home / "log"]

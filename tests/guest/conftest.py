@@ -1,4 +1,4 @@
-"""The agent as a black box: compiled, started on this host, spoken to over socket pairs."""
+"""The guest's programs as black boxes: compiled and started on this host, the agent spoken to over socket pairs."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from pyro_mcp.engine.wire import (
     encode,
     encode_fields,
 )
+from tests.guest.tool import Tool
 
 BUILD = Path(__file__).parents[2] / "guest" / "build"
 DEADLINE = 20.0
@@ -221,6 +222,23 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The agent with gcc's sanitizers."""
     return compile_sanitized("agent", tmp_path_factory.mktemp("sanitized"))
+
+
+@pytest.fixture(scope="session", params=[compile_as_shipped, compile_sanitized])
+def tool(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tool:
+    """The file tool, once as it goes into a machine and once with gcc's sanitizers."""
+    return Tool(request.param("tool", tmp_path_factory.mktemp("tool")))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    """An empty tree for the file tool, with something outside it that no path may reach."""
+    before = os.umask(0o022)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/secret").write_text("secret")
+    (tmp_path / "root").mkdir()
+    yield tmp_path / "root"
+    os.umask(before)
 
 
 @pytest.fixture(params=["shipped", "sanitized"])

@@ -12,8 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pyro_mcp.engine.wire import encode
-from tests.guest.conftest import DEADLINE, compile_as_shipped, compile_sanitized
-from tests.guest.tool import TYPE_NUMBERS, Message, Ran, Tool, edit, messages
+from tests.guest.tool import DEADLINE, TYPE_NUMBERS, Message, Ran, Tool, edit, messages
 
 MOUNTS = """
 mount -t tmpfs none "$AREA"
@@ -30,12 +29,11 @@ ln -s one a/link; ln a/one hard; chmod 755 a/two; seq 100000 >big
 """
 
 
-@pytest.fixture(scope="module", params=[compile_as_shipped, compile_sanitized])
-def tool(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tool:
-    """The tool, once as it goes into a machine and once with gcc's sanitizers."""
+@pytest.fixture(scope="module", autouse=True)
+def mounts() -> None:
+    """Mount namespaces, without which there is nothing to test."""
     if subprocess.run(["unshare", "--mount", "true"], check=False, timeout=DEADLINE).returncode != 0:
         pytest.skip("mounts need root")
-    return Tool(request.param("tool", tmp_path_factory.mktemp("tool")))
 
 
 def in_mounts(tool: Tool, area: Path, script: str, **variables: str) -> Ran:
@@ -111,7 +109,7 @@ def test_a_change_is_seen_as_what_it_is(tool: Tool, tmp_path: Path, steps: str, 
 
 
 def test_a_change_tells_both_sides_and_the_inode_a_moved_file_came_from(tool: Tool, tmp_path: Path) -> None:
-    found = changes(tool, tmp_path, "mv b c; chmod 600 a/two; echo longer >>a/two; mv a/one /dev/null || :")
+    found = changes(tool, tmp_path, "mv b c; chmod 600 a/two; echo longer >>a/two; rm a/one")
     by_path = {each.path: each.fields for each in found}
     two = by_path[b"a/two"]
     assert (two["OLD_MODE"], two["NEW_MODE"], two["OLD_SIZE"], two["NEW_SIZE"]) == (0o755, 0o600, 4, 11)
@@ -119,14 +117,16 @@ def test_a_change_tells_both_sides_and_the_inode_a_moved_file_came_from(tool: To
     assert "OLD_INODE" not in by_path[b"c/four"]
 
 
+PATHS = ["a", "b", "c", "a/sub", "b/sub", "a/one", "b/four", "c/one", "c/sub", "a/sub/three", "hard", "new"]
 STEP = st.builds(
     lambda verb, one, other: verb.format(one=one, other=other),
-    st.sampled_from(
-        ["mv {one} {other}", "rm -r {one}", "mkdir {one}", "echo {other} >{one}", "ln {one} {other}", "cp -r {one} {other}",
-         "ln -s {one} {other}", "chmod 700 {one}", "touch {one}", "mv -T {one} {other}", "mkdir -p {one}/{other}"]
-    ),
-    st.sampled_from(["a", "b", "c", "a/sub", "b/sub", "a/one", "b/four", "c/one", "c/sub", "a/sub/three", "hard", "new"]),
-    st.sampled_from(["a", "b", "c", "a/sub", "b/sub", "a/one", "b/four", "c/one", "c/sub", "a/sub/deep", "hard", "new"]),
+    st.sampled_from([
+        "mv {one} {other}", "mv -T {one} {other}", "rm -r {one}", "mkdir {one}", "mkdir -p {one}/{other}",
+        "touch {one}", "echo {other} >{one}", "cp -r {one} {other}", "ln {one} {other}", "ln -s {one} {other}",
+        "chmod 700 {one}",
+    ]),
+    st.sampled_from(PATHS),
+    st.sampled_from(PATHS),
 )  # fmt: skip
 
 
@@ -197,36 +197,36 @@ EDITS = [
 ]
 
 
-def applied(tool: Tool, area: Path, edits: list[bytes], *options: str) -> tuple[Ran, list[str]]:
-    """How an apply to an overlay ended, and what has changed then."""
+def applied(tool: Tool, area: Path, edits: list[bytes], *options: str) -> tuple[str, list[str]]:
+    """What an apply to an overlay complained of, its exit code behind, and what has changed then."""
     (area / "stream").write_bytes(b"".join(edits) + encode(TYPE_NUMBERS["COMMIT"]))
-    script = f"""exec 3<"$AREA/stream"
+    script = f"""
+    exec 3<"$AREA/stream"
     {MOUNTS}
-    "$TOOL" apply {" ".join(options)} merged <&3 >made 2>&1 || echo $? >>made
+    "$TOOL" apply {" ".join(options)} merged <&3 >/dev/null 2>complaint || echo $? >>complaint
     "$TOOL" changes upper lower merged
     test -z "$(find upper work -name '.pyro*')"
-    cat made >&2
+    cat complaint >&2
     """
     ran = in_mounts(tool, area, script, SEED=SEED, STEPS="")
-    complaint = ran.complaint if ran.complaint.endswith("\n1\n") else ""
-    return Ran(1 if complaint else 0, [], complaint), told(Ran(ran.code, ran.messages, "").of("CHANGE"))
+    return ran.complaint, told(Ran(ran.code, ran.messages, "").of("CHANGE"))
 
 
 def test_edits_are_made_on_what_only_the_baseline_has(tool: Tool, tmp_path: Path) -> None:
-    ran, changed = applied(tool, tmp_path, EDITS)
-    assert ran.code == 0
+    complaint, changed = applied(tool, tmp_path, EDITS)
+    assert complaint == ""
     assert changed == ["d>f a", "-l a/link", "-f a/one", "-d a/sub", "-f a/sub/three", "-f a/two", "=d b", "~f b/four",
                        "+d c", "+d c/d", "+f c/d/new", "f>l hard"]  # fmt: skip
 
 
 def test_edits_that_fail_are_undone_as_if_nothing_had_been(tool: Tool, tmp_path: Path) -> None:
-    ran, changed = applied(tool, tmp_path, [*EDITS, edit(b"none", "x")])
-    assert (ran.complaint, changed) == ("none: No such file or directory\n1\n", [])
+    complaint, changed = applied(tool, tmp_path, [*EDITS, edit(b"none", "x")])
+    assert (complaint, changed) == ("none: No such file or directory\n1\n", [])
 
 
 def test_a_folder_of_the_baseline_gives_way_to_a_file_and_a_file_to_a_folder(tool: Tool, tmp_path: Path) -> None:
-    ran, changed = applied(tool, tmp_path, [edit(b"b", "f", b"b"), edit(b"big", "d")], "--replace")
-    assert (ran.code, changed) == (0, ["d>f b", "-f b/four", "f>d big"])
+    complaint, changed = applied(tool, tmp_path, [edit(b"b", "f", b"b"), edit(b"big", "d")], "--replace")
+    assert (complaint, changed) == ("", ["d>f b", "-f b/four", "f>d big"])
 
 
 # copy

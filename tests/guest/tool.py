@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pyro_mcp.engine.wire import Decoder, Frame, encode, encode_fields
-from tests.guest.conftest import DEADLINE
 
+DEADLINE = 20.0
+FILE = 0o644
+FOLDER = 0o755
 TREE = (Path(__file__).parents[2] / "guest" / "TREE.md").read_text()
 TYPES = {int(number): name for number, name in re.findall(r"^\| (\d) \| `([A-Z_]+)`", TREE, re.MULTILINE)}
 TAGS = dict(enumerate(re.findall(r"\w+", next(line for line in TREE.splitlines() if line.startswith("| PATH"))), 1))

@@ -194,9 +194,15 @@ def test_a_private_folder_is_made_for_us_alone(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_folder_that_others_may_enter_is_closed_to_them(tmp_path: Path) -> None:
+def test_a_folder_that_others_may_write_to_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
-    assert private_directory(tmp_path).stat().st_mode & 0o777 == 0o700
+    with pytest.raises(HostNotReady, match="only you can write"):
+        private_directory(tmp_path)
+    assert tmp_path.stat().st_mode & 0o777 == 0o777
+
+
+def test_a_folder_that_is_made_is_closed_to_others(tmp_path: Path) -> None:
+    assert private_directory(tmp_path / "a/b").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_link_or_a_file_in_place_of_a_private_folder_is_refused(tmp_path: Path) -> None:
@@ -213,7 +219,7 @@ def test_a_link_or_a_file_in_place_of_a_private_folder_is_refused(tmp_path: Path
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can make a folder of somebody else")
 def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
     os.chown(tmp_path, 12345, 12345)
-    with pytest.raises(HostNotReady, match="not a folder of yours"):
+    with pytest.raises(HostNotReady, match="only you can write"):
         private_directory(tmp_path)
 
 

@@ -95,12 +95,13 @@ def compared(old: Path, new: Path) -> bytes:
     return b"".join([*frames, encode_fields(Type.END, [(Tag.COUNT, len(frames))])])
 
 
-def _differences(old: bytes, new: bytes, path: bytes) -> Iterator[bytes]:
-    names = {name for root in (old, new) if _is_folder(one := os.path.join(root, path)) for name in os.listdir(one)}
+def _differences(old: bytes | None, new: bytes | None, path: bytes) -> Iterator[bytes]:
+    """What differs between two folders; one may be missing, or be something else, and is None then."""
+    names = {name for folder in (old, new) if folder is not None for name in os.listdir(folder)}
     for name in sorted(names):
-        below = os.path.join(path, name)
-        before, after = _found(os.path.join(old, below)), _found(os.path.join(new, below))
-        fields: list[tuple[int, bytes | int]] = [(Tag.PATH, below)]
+        old_path, before = _found(old, name)
+        new_path, after = _found(new, name)
+        fields: list[tuple[int, bytes | int]] = [(Tag.PATH, os.path.join(path, name))]
         if before is not None:
             fields += zip((Tag.OLD_KIND, Tag.OLD_MODE, Tag.OLD_SIZE), _facts(before), strict=True)
             fields.append((Tag.OLD_INODE, before.st_ino))
@@ -109,19 +110,19 @@ def _differences(old: bytes, new: bytes, path: bytes) -> Iterator[bytes]:
         if before is None or after is None or _facts(before)[0] != _facts(after)[0]:
             yield encode_fields(Type.CHANGE, fields)
         else:
-            differs = _content(os.path.join(old, below)) != _content(os.path.join(new, below))
+            differs = _content(old_path) != _content(new_path)
             if differs or _facts(before)[1] != _facts(after)[1]:
                 yield encode_fields(Type.CHANGE, [*fields, (Tag.CONTENT_DIFFERS, int(differs))])
-        yield from _differences(old, new, below)
+        old_folder = old_path if before is not None and stat.S_ISDIR(before.st_mode) else None
+        new_folder = new_path if after is not None and stat.S_ISDIR(after.st_mode) else None
+        yield from _differences(old_folder, new_folder, os.path.join(path, name))
 
 
-def _is_folder(path: bytes) -> bool:
-    return os.path.isdir(path) and not os.path.islink(path)
-
-
-def _found(path: bytes) -> os.stat_result | None:
-    there = _is_folder(os.path.dirname(path)) and os.path.lexists(path)
-    return os.lstat(path) if there else None
+def _found(folder: bytes | None, name: bytes) -> tuple[bytes, os.stat_result | None]:
+    if folder is None:
+        return b"", None
+    path = os.path.join(folder, name)
+    return path, os.lstat(path) if os.path.lexists(path) else None
 
 
 def _facts(found: os.stat_result) -> tuple[int, int, int]:

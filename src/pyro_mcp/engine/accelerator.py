@@ -14,12 +14,13 @@ from pathlib import Path
 
 from pyro_mcp.engine.cage import Limits, caged
 from pyro_mcp.errors import InvalidRequest, PyroError
-from pyro_mcp.host.files import published
+from pyro_mcp.host.files import write_whole
 from pyro_mcp.host.process import run
 from pyro_mcp.host.tools import require_tool
 
 _DEVICE = Path("/dev/kvm")
 _PROBE_MIB = 64
+_KEPT = "accelerator.json"
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,12 @@ def accelerator(cache: Path) -> Accelerator:
 
 def remember(cache: Path, found: Accelerator) -> None:
     """Keep `found` until the host boots anew, QEMU changes, or the rights on /dev/kvm do."""
-    with published(cache / "accelerator") as scratch:
-        (scratch / "found.json").write_text(json.dumps({"circumstances": _circumstances(), **asdict(found)}))
+    write_whole(cache / _KEPT, json.dumps({"circumstances": _circumstances(), **asdict(found)}))
 
 
 def _remembered(cache: Path) -> Accelerator | None:
     with suppress(OSError, ValueError, KeyError):
-        kept = json.loads((cache / "accelerator" / "found.json").read_text())
+        kept = json.loads((cache / _KEPT).read_text())
         if kept["circumstances"] == _circumstances():
             return Accelerator(kept["name"], kept["reason"])
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -34,6 +35,8 @@ class Engine(Protocol):
     def readiness(self, system: System, shape: Shape) -> Readiness: ...
 
     def prepare(self, system: System, shape: Shape, progress: Progress) -> Preparation: ...
+
+    def prune(self, systems: Collection[System]) -> int: ...
 
     def start(self, request: Start, progress: Progress) -> Identity: ...
 

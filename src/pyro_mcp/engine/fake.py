@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +63,9 @@ class FakeMachines:
         reused = (system, shape) in self._warm
         self._warm.add((system, shape))
         return Preparation("tcg", 0.0, reused=reused)
+
+    def prune(self, systems: Collection[System]) -> int:
+        return 0
 
     def start(self, request: Start, progress: Progress = silent) -> Identity:
         self.fail("start")

@@ -149,10 +149,10 @@ class Guest:
         """Run one command to its end; a command that fails is an `Outcome`, not an error."""
         started = time.monotonic()
         end = started + command.timeout_seconds + _REPLY_GRACE if command.timeout_seconds else float("inf")
+        source = _Input(command.stdin)
         self._outgoing += encode_exec(command)
         stdout = Capture(command.output_cap, command.on_stdout)
         stderr = Capture(command.output_cap, command.on_stderr)
-        source = _Input(command.stdin)
         while True:
             frame = self._next(end, source)
             if frame.type == Type.STDOUT:
@@ -241,13 +241,13 @@ class _Input:
 
     def __init__(self, source: bytes | IO[bytes] | None) -> None:
         self._memory = memoryview(source) if isinstance(source, bytes) else None
-        self._file = None if source is None or isinstance(source, bytes) else source
+        self._fd = None if source is None or isinstance(source, bytes) else _descriptor(source)
         self._ended = source is None
         self._untaken = 0
 
     @property
     def fd(self) -> int | None:
-        return self._file.fileno() if self._file is not None else None
+        return self._fd
 
     @property
     def room(self) -> int:
@@ -255,8 +255,8 @@ class _Input:
 
     def read(self) -> bytes:
         """The next piece as an INPUT frame; the last one is empty and means end of file."""
-        if self._file is not None:
-            piece = os.read(self._file.fileno(), self.room)
+        if self._fd is not None:
+            piece = os.read(self._fd, self.room)
         else:
             assert self._memory is not None
             piece = bytes(self._memory[: self.room])
@@ -269,6 +269,15 @@ class _Input:
         if count > self._untaken:
             raise ProtocolViolation("the guest took more input than it was given")
         self._untaken -= count
+
+
+def _descriptor(source: IO[bytes]) -> int:
+    try:
+        return source.fileno()
+    except OSError as error:
+        raise InvalidRequest(
+            "standard input is given whole, as bytes, or as a file that the system knows", hint="pass its content"
+        ) from error
 
 
 def encode_exec(command: Command) -> bytes:

@@ -15,7 +15,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +51,9 @@ class HostCompat:
 
     def prepare(self, system: System, shape: Shape, progress: Progress = silent) -> Preparation:
         return Preparation("none", 0.0, reused=True)
+
+    def prune(self, systems: Collection[System]) -> int:
+        return 0
 
     def start(self, request: Start, progress: Progress = silent) -> Identity:
         """Make the folder that is /workspace; raises `HostToolMissing` without bubblewrap."""

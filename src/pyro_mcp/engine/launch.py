@@ -65,7 +65,7 @@ def find_processes(argument: str) -> list[Identity]:
         with suppress(OSError):
             words = Path(entry.path, "cmdline").read_bytes().split(b"\0")
             # Until its child has called exec, that one has the same command line.
-            leads = os.path.basename(words[0]) == b"timeout" and os.getpgid(int(entry.name)) == int(entry.name)
+            leads = words[1:2] == [b"--signal=KILL"] and os.getpgid(int(entry.name)) == int(entry.name)
             if leads and any(word.startswith(os.fsencode(argument) + b"/") for word in words):
                 identity = identify(int(entry.name))
                 found += [identity] if identity else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,11 +103,16 @@ class Machines:
         template, _ = self._template(request.system, request.shape, progress)
         try:
             return self._clone(template, request.system, request)
-        except (GuestFailed, DeadlineExceeded):
-            # A template damaged on disk shows only here; if it was not that, the second try says so.
+        except (_BadTemplate, FileNotFoundError):
+            # Damaged on disk in a way that shows only now, or just removed; a fresh one is the cure for both.
             self._templates.discard(template)
         template, _ = self._template(request.system, request.shape, progress)
         return self._clone(template, request.system, request)
+
+    def prune(self, systems: Collection[System]) -> int:
+        """Remove templates of other systems than these, and stale ones; the bytes freed."""
+        name, shapes = self.accelerator().name, self._templates.shapes()
+        return self._templates.prune([self._parts(one, shape, name) for one in systems for shape in shapes])
 
     def guest(self, sockets: Path, *, deadline_seconds: float = 10.0) -> AbstractContextManager[Guest]:
         """A connection to a running machine."""
@@ -204,7 +209,21 @@ def _top_layer(qmp: Monitor) -> str:
     raise GuestFailed("QEMU does not know the machine's writable disk")
 
 
+class _BadTemplate(GuestFailed):
+    """A machine could not go on from its template."""
+
+
 def _resume(template: Template, sockets: Sockets) -> None:
+    """Load the template's state and let the machine go on; raises `_BadTemplate` when it cannot."""
+    try:
+        _load_state(template, sockets)
+        with connected(sockets.folder) as guest:
+            guest.hello(deadline_seconds=_RESUME_DEADLINE)
+    except (GuestFailed, DeadlineExceeded) as error:
+        raise _BadTemplate(error.message, hint=error.hint) from error
+
+
+def _load_state(template: Template, sockets: Sockets) -> None:
     with monitor(sockets.monitor, deadline_seconds=_RESUME_DEADLINE) as qmp, open(template.state, "rb") as state:
         capabilities = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
         qmp.execute("migrate-set-capabilities", capabilities=capabilities)

@@ -59,6 +59,8 @@ class Monitor:
                 socket.send_fds(self._socket, [line], fds)
             else:
                 self._socket.sendall(line)
+        except TimeoutError as error:
+            raise DeadlineExceeded("QEMU's monitor did not take a command in time") from error
         except OSError as error:
             raise GuestGone("QEMU ended while it was being told what to do") from error
         while True:
@@ -108,6 +110,8 @@ def monitor(path: Path, *, deadline_seconds: float) -> Iterator[Monitor]:
         connection.settimeout(deadline_seconds)
         try:
             connection.connect(str(path))
+        except TimeoutError as error:
+            raise DeadlineExceeded("QEMU's monitor did not answer in time") from error
         except OSError as error:
             raise GuestGone("the virtual machine is not running") from error
         session = Monitor(connection, deadline_seconds)

@@ -11,8 +11,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from pyro_mcp.engine.guest import Command, connected
 from pyro_mcp.engine.qemu import Sockets, qemu_argv
 from pyro_mcp.engine.qmp import monitor
 from pyro_mcp.engine.shape import Shape, System
-from pyro_mcp.errors import GuestFailed, InvalidRequest, PyroError
+from pyro_mcp.errors import Busy, GuestFailed, InvalidRequest, PyroError
 from pyro_mcp.host.files import abandoned_scratch, locked, published, runtime_home
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.host.tools import require_tool
@@ -44,6 +44,8 @@ class Template:
     shape: Shape
     accelerator: str
     cold_boot_ms: float
+    made_at: int
+    """When its memory was saved, in nanoseconds since 1970."""
 
     @property
     def ram(self) -> Path:
@@ -101,7 +103,7 @@ class Templates:
 
     def find(self, parts: Parts) -> Template | None:
         """The template for `parts` if it is there and as it was made; costs a few file reads."""
-        return _load(self._folder / parts.key(), parts)
+        return _load(self._folder / parts.key(), parts.shape, parts.accelerator)
 
     def ensure(self, parts: Parts, progress: Progress = silent) -> tuple[Template, bool]:
         """The template for `parts`, and whether it had to be made (2–6 s under emulation).
@@ -113,13 +115,13 @@ class Templates:
         self._folder.mkdir(parents=True, exist_ok=True)
         folder = self._folder / parts.key()
         with locked(folder.with_suffix(".lock"), deadline_seconds=300, what="the template being made"):
-            if (found := _load(folder, parts)) is not None:
+            if (found := _load(folder, parts.shape, parts.accelerator)) is not None:
                 return found, False
             _sweep(self._folder)
             progress(f"booting {parts.shape.vcpu_count} vCPU, {parts.shape.mem_mib} MiB once, to be cloned", None)
             with published(folder) as scratch:
                 _make(scratch, parts)
-        made = _load(folder, parts)
+        made = _load(folder, parts.shape, parts.accelerator)
         if made is None:
             raise GuestFailed("the template that was just made cannot be read back")
         return made, True
@@ -129,8 +131,31 @@ class Templates:
         return any(_made_of(folder) == parts.described() for folder in self._folder.glob("*/"))
 
     def discard(self, template: Template) -> None:
-        """Forget a template that turned out to be broken; machines that run on it keep their files."""
-        shutil.rmtree(template.folder, ignore_errors=True)
+        """Forget a template that turned out to be broken; machines that run on it keep their files.
+
+        One that another process has made anew meanwhile is left alone.
+        """
+        with locked(template.folder.with_suffix(".lock"), deadline_seconds=300, what="the template"):
+            found = _load(template.folder, template.shape, template.accelerator)
+            if found is None or found.made_at == template.made_at:
+                shutil.rmtree(template.folder, ignore_errors=True)
+
+    def prune(self, keep: Collection[Parts]) -> int:
+        """Remove every template that is not of one of `keep`; the bytes freed."""
+        freed, names = 0, {parts.key() for parts in keep}
+        for folder in self._folder.glob("[!.]*/"):
+            if folder.name in names:
+                continue
+            with suppress(Busy), locked(folder.with_suffix(".lock"), deadline_seconds=0):
+                freed += sum(512 * path.stat().st_blocks for path in folder.rglob("*") if path.is_file())
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.with_suffix(".lock").unlink(missing_ok=True)
+        return freed
+
+    def shapes(self) -> set[Shape]:
+        """The shapes that there are templates of."""
+        described = (_made_of(folder) for folder in self._folder.glob("[!.]*/"))
+        return {Shape(one[1], one[2]) for one in described if isinstance(one, list)}
 
 
 def _sweep(folder: Path) -> None:
@@ -143,10 +168,10 @@ def _sweep(folder: Path) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _load(folder: Path, parts: Parts) -> Template | None:
+def _load(folder: Path, shape: Shape, accelerator: str) -> Template | None:
     try:
         made = json.loads((folder / "template.json").read_text())
-        template = Template(folder, parts.shape, parts.accelerator, float(made["cold_boot_ms"]))
+        template = Template(folder, shape, accelerator, float(made["cold_boot_ms"]), _facts(folder)["ram"][1])
         if made["files"] == _facts(folder) and made["state_sha256"] == _sha256(template.state):
             return template
     except (OSError, ValueError, KeyError, TypeError):

@@ -10,7 +10,7 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyro_mcp.errors import Busy, HostNotReady, NoSpace
@@ -46,19 +46,37 @@ def _base(variable: str, fallback: Path) -> Path:
 
 
 def private_directory(path: Path) -> Path:
-    """Make `path` (and its parents) and check that it is ours alone; raises `HostNotReady` when it is not."""
+    """Make `path` (and its parents) for us alone, or check that nobody else can write what is there.
+
+    Raises `HostNotReady` when it cannot be used.
+    """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700)
         found = os.lstat(path)
     except OSError as error:
         raise HostNotReady(f"cannot use the folder {path}: {error.strerror}") from error
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise HostNotReady(
-            f"{path} is not a folder of yours", hint="remove it, or set XDG_RUNTIME_DIR to a folder of your own"
+            f"{path} is not a folder that only you can write to",
+            hint="remove it, change its owner or mode, or choose another with XDG_CACHE_HOME, XDG_STATE_HOME or "
+            "XDG_RUNTIME_DIR",
         )
-    if found.st_mode & 0o077:
-        path.chmod(0o700)
     return path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Have `path` hold `text`, at every moment either that or what it held before."""
+    private_directory(path.parent)
+    scratch = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    try:
+        scratch.write_text(text)
+        scratch.replace(path)
+    except OSError as error:
+        raise no_space(error, path) from error
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -23,13 +23,13 @@ from pyro_mcp.trees.git import (
     raw_records,
 )
 from pyro_mcp.trees.stream import Change, Side
-from pyro_mcp.trees.tree import Tree, View
+from pyro_mcp.trees.tree import Tree, View, folders_above
 
 LARGEST_FILE = 2 * 1024 * 1024
 """Bytes of a file above which the patch leaves it out."""
 LARGEST_PATCH = 64 * 1024 * 1024
 """Bytes of all files that one patch looks at; what is beyond is left out too."""
-_DIFF = ("diff-tree", "-r", "-z", "--raw", "-p", "--binary", "--full-index", "-M", "--no-ext-diff", "--no-textconv")
+_DIFF = ("diff-tree", "-r", "-z", "--raw", "-p", "--binary", "--full-index", "--no-ext-diff", "--no-textconv")
 _SECTION = re.compile(rb"^(?=diff --git )", re.MULTILINE)
 _BINARY = re.compile(rb"^GIT binary patch$", re.MULTILINE)
 
@@ -39,7 +39,7 @@ def diff(tree: Tree, *, patch: bool = True) -> Diff:
 
     Git knows files, whether they are executable, and links. Empty folders, other modes and special files are told of
     by the entries alone; folders are entries only where nothing in them is. Without `patch` nothing is read, and only
-    what moved with a folder counts as renamed.
+    what moved with a folder counts as renamed. (One thing `git apply` refuses: a folder in place of a link to itself.)
     """
     changes = tree.changes()
     outside = [change for change in changes if not is_git_internal(change.path)]
@@ -78,8 +78,8 @@ class _Patch:
 
 
 def _patch(tree: Tree, changes: Sequence[Change]) -> _Patch:
-    # A file that only moved needs not be read, unless git then pairs it with something else.
-    for stand_ins in (_stand_ins(changes), {}):
+    # A file that only moved need not be read, unless git then pairs it with something else.
+    for stand_ins, renames in ((_stand_ins(changes), "-M"), ({}, "-M"), ({}, "--no-renames")):
         sides = _within_limits(changes, stand_ins)
         blobs = {view: _blobs(tree, view, found, stand_ins) for view, found in sides.items()}
         # What is not the same any more as when it was listed is not shown as anything.
@@ -87,8 +87,9 @@ def _patch(tree: Tree, changes: Sequence[Change]) -> _Patch:
         trees = {
             view: {path: blob for path, blob in found.items() if path not in lost} for view, found in blobs.items()
         }
-        records, whole = _compare(trees)
-        if not any(_mispaired(record, stand_ins) for record in records):
+        records, whole = _compare(trees, renames)
+        new_folders = {folder for path in trees["merged"] for folder in folders_above(path)}
+        if not any(_mispaired(record, stand_ins, new_folders) for record in records):
             break
     sections = _sections(records, whole)
     return _Patch(
@@ -160,7 +161,7 @@ def _blobs(tree: Tree, view: View, sides: Mapping[bytes, Side], stand_ins: Mappi
     return blobs
 
 
-def _compare(trees: Mapping[View, Mapping[bytes, Blob]]) -> tuple[list[Record], bytes]:
+def _compare(trees: Mapping[View, Mapping[bytes, Blob]], renames: str) -> tuple[list[Record], bytes]:
     """Git's records and patch from one tree to the other."""
     if not any(trees.values()):
         return [], b""
@@ -168,7 +169,7 @@ def _compare(trees: Mapping[View, Mapping[bytes, Blob]]) -> tuple[list[Record], 
     with bare_repository() as repository:
         repository.import_trees({str(view): tree for view, tree in trees.items()})
         repository.treat_as_binary(sorted(binary))
-        return raw_records(repository.git(*_DIFF, "refs/heads/baseline", "refs/heads/merged"))
+        return raw_records(repository.git(*_DIFF, renames, "refs/heads/baseline", "refs/heads/merged"))
 
 
 def _is_text(data: bytes) -> bool:
@@ -179,9 +180,13 @@ def _is_text(data: bytes) -> bool:
     return b"\0" not in data
 
 
-def _mispaired(record: Record, stand_ins: Mapping[bytes, bytes]) -> bool:
-    """Whether git shows a content that is only a stand-in."""
-    return record.old_id != record.new_id and not stand_ins.keys().isdisjoint({record.path, record.old_path})
+def _mispaired(record: Record, stand_ins: Mapping[bytes, bytes], new_folders: set[bytes]) -> bool:
+    """Whether git shows a content that is only a stand-in, or moves away what is a folder now.
+
+    `git apply` does not see that a link which is moved away is out of the way.
+    """
+    shown = record.old_id != record.new_id and not stand_ins.keys().isdisjoint({record.path, record.old_path})
+    return shown or record.old_path in new_folders
 
 
 def _sections(records: Sequence[Record], whole: bytes) -> dict[bytes, bytes]:

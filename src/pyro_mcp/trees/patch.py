@@ -6,7 +6,7 @@ import os
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from pyro_mcp.errors import HostCommandFailed, InvalidRequest
 from pyro_mcp.results import ChangeStatus, Patch
@@ -15,12 +15,12 @@ from pyro_mcp.trees.files import NOUNS
 from pyro_mcp.trees.git import Blob, Record, Repository, bare_repository, git_mode, raw_records
 from pyro_mcp.trees.patch_text import Hunk, Section
 from pyro_mcp.trees.stream import Edit, Entry, is_path
-from pyro_mcp.trees.tree import Tree, guest_path
+from pyro_mcp.trees.tree import Tree, folders_above, guest_path
 
 LARGEST_PATCH = 64 * 1024 * 1024
 LARGEST_FILE = 32 * 1024 * 1024
 """Bytes of a file that can be patched."""
-_DIFF = ("diff-index", "--cached", "--raw", "-z", "--no-abbrev", "-M", "refs/heads/now")
+_DIFF = ("diff-index", "--cached", "--raw", "-z", "--no-abbrev", "-M")
 _MODES = {b"000000", b"100644", b"100755", b"120000"}
 _STATUS: Mapping[str, ChangeStatus] = {
     "A": "added", "M": "modified", "D": "deleted", "T": "type_changed", "R": "renamed",
@@ -45,9 +45,9 @@ def apply_patch(tree: Tree, patch: str | bytes) -> Patch:
         raise InvalidRequest(
             "the patch changes no file", hint="give a unified diff, as 'git diff' and 'diff -u' print it"
         )
-    present = _present(tree, sections)
+    _check_names(sections)
     with bare_repository() as repository:
-        outcome = _fitted(repository, sections, present)
+        outcome, present = _fitted(tree, repository, sections)
         edits = [*_deletions(tree, outcome, present), *_puts(repository, outcome, present)]
     if edits:
         tree.apply(edits)
@@ -76,50 +76,66 @@ def apply_patch(tree: Tree, patch: str | bytes) -> Patch:
 Present = Mapping[bytes, tuple[Entry, bytes]]
 
 
-def _present(tree: Tree, sections: Sequence[Section]) -> Present:
-    """What is now at each path that the patch may mean, however its prefixes are read."""
-    paths = {path for section in sections for strip in (0, 1) for path in section.paths(strip)}
-    for path in sorted(paths):
+def _check_names(sections: Sequence[Section]) -> None:
+    """Refuse paths that leave /workspace or enter a .git, however their prefixes are read."""
+    for path in sorted({path for section in sections for strip in (0, 1) for path in section.paths(strip)}):
         if not path or not is_path(path):
             raise InvalidRequest(f"the patch names {os.fsdecode(path)!r}, which does not stay in /workspace")
         if b".git" in path.lower().split(b"/"):
             raise InvalidRequest(f"the patch names {os.fsdecode(path)}: patches cannot reach into a .git folder")
-    found = tree.contents(sorted(paths), LARGEST_FILE, skip_missing=True)
+
+
+def _fitted(tree: Tree, repository: Repository, sections: Sequence[Section]) -> tuple[list[Record], Present]:
+    """What the patch changes, and what is there now; the new contents are then in the repository."""
+    refusals: list[InvalidRequest] = []
+    for strip in patch_text.prefix_depths(sections):
+        present = _present(tree, {path for section in sections for path in section.paths(strip)})
+        # The less likely reading must name something that is there: else it would make new files in odd places.
+        if refusals and not present:
+            break
+        try:
+            return _attempt(repository, sections, present, strip), present
+        except HostCommandFailed as error:
+            refusals.append(_refusal(error, sections, present, strip))
+    raise refusals[0]
+
+
+def _present(tree: Tree, paths: Collection[bytes]) -> Present:
+    """What is now at each of the paths; below a path that is named itself, only if that is a folder."""
+    found: dict[bytes, tuple[Entry, bytes]] = {}
+    named_above = {path: [folder for folder in folders_above(path) if folder in paths] for path in paths}
+    for count in sorted({len(folders) for folders in named_above.values()}):
+        asked = [
+            path
+            for path, folders in named_above.items()
+            if len(folders) == count and all(one in found and found[one][0].kind == "d" for one in folders)
+        ]
+        found |= tree.contents(sorted(asked), LARGEST_FILE, skip_missing=True)
     for path, (entry, _) in found.items():
         if entry.size > LARGEST_FILE:
             raise InvalidRequest(f"{guest_path(path)} has {entry.size} bytes; patches are for up to {LARGEST_FILE}")
     return {path: (entry, entry.target if entry.kind == "l" else data) for path, (entry, data) in found.items()}
 
 
-def _fitted(repository: Repository, sections: Sequence[Section], present: Present) -> list[Record]:
-    """What the patch changes, as git says; the new contents are then in the repository."""
+def _attempt(repository: Repository, sections: Sequence[Section], present: Present, strip: int) -> list[Record]:
+    """What git makes of the patch when so many leading folders are prefixes."""
+
+    def content_of(section: Section) -> bytes | None:
+        return next((present[path][1] for path in sorted(section.paths(strip)) if path in present), None)
+
+    now = f"now-{strip}"
     blobs = {
         path: Blob(git_mode(entry.kind, entry.mode), data)
         for path, (entry, data) in present.items()
         if entry.kind in "fl"
     }
-    repository.import_trees({"now": blobs})
-    first, second = patch_text.prefix_depths(sections)
-    try:
-        text = _attempt(repository, sections, present, first)
-    except HostCommandFailed as error:
-        try:
-            text = _attempt(repository, sections, present, second)
-        except HostCommandFailed:
-            raise _refusal(error, sections, present, first) from error
-    records, _ = raw_records(repository.git(*_DIFF))
+    text = patch_text.rebuild(sections, content_of)
+    repository.import_trees({now: blobs})
+    repository.git("read-tree", f"refs/heads/{now}")
+    repository.git("apply", "--cached", "--whitespace=nowarn", f"-p{strip}", stdin=text)
+    records, _ = raw_records(repository.git(*_DIFF, f"refs/heads/{now}"))
     _check(records, text, present)
     return records
-
-
-def _attempt(repository: Repository, sections: Sequence[Section], present: Present, strip: int) -> bytes:
-    def content_of(section: Section) -> bytes | None:
-        return next((present[path][1] for path in sorted(section.paths(strip)) if path in present), None)
-
-    text = patch_text.rebuild(sections, content_of)
-    repository.git("read-tree", "refs/heads/now")
-    repository.git("apply", "--cached", "--whitespace=nowarn", f"-p{strip}", stdin=text)
-    return text
 
 
 def _check(records: Sequence[Record], text: bytes, present: Present) -> None:
@@ -139,7 +155,7 @@ def _deletions(tree: Tree, records: Sequence[Record], present: Present) -> list[
     gone = {record.path for record in records if record.status in "DT"}
     gone |= {record.old_path for record in records if record.old_path is not None}
     made = {record.path for record in records if record.status != "D"}
-    gone |= _emptied(tree, gone, {folder for path in made for folder in _above(path)})
+    gone |= _emptied(tree, gone, {folder for path in made for folder in folders_above(path)})
     for path in made - gone:
         if path in present and present[path][0].kind == "d":
             raise InvalidRequest(f"{guest_path(path)} is a folder; the patch is for a file")
@@ -148,7 +164,7 @@ def _deletions(tree: Tree, records: Sequence[Record], present: Present) -> list[
 
 def _emptied(tree: Tree, gone: set[bytes], kept: set[bytes]) -> set[bytes]:
     """The folders that have no content when `gone` is gone."""
-    folders = {folder for path in gone for folder in _above(path)} - kept
+    folders = {folder for path in gone for folder in folders_above(path)} - kept
     entries = tree.entries(sorted(folders), depth=1, skip_missing=True)
     content: dict[bytes, set[bytes]] = {entry.path: set() for entry in entries if entry.kind == "d"}
     for entry in entries:
@@ -158,12 +174,6 @@ def _emptied(tree: Tree, gone: set[bytes], kept: set[bytes]) -> set[bytes]:
         if content[folder] <= gone | emptied:
             emptied.add(folder)
     return emptied
-
-
-def _above(path: bytes) -> Iterator[bytes]:
-    """The folders on the way to a path, without the root."""
-    while path := posixpath.dirname(path):
-        yield path
 
 
 def _puts(repository: Repository, records: Sequence[Record], present: Present) -> Iterator[Edit]:

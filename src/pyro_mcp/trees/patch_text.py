@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 _HUNK = re.compile(rb"@@ -(\d+)(?:,(\d+))? \+\d+(?:,(\d+))? @@")
@@ -16,6 +16,7 @@ _ESCAPES = {b"a": b"\a", b"b": b"\b", b"t": b"\t", b"n": b"\n", b"v": b"\v", b"f
             b'"': b'"', b"\\": b"\\"}  # fmt: skip
 _MOVES = (b"rename from ", b"rename to ", b"copy from ", b"copy to ")
 _NOWHERE = b"/dev/null"
+_NO_END = b"\\ "
 _PREFIXES = {b"a", b"b", b"c", b"i", b"o", b"w"}
 _MOST_LINES = 50_000
 _WINDOW = 200
@@ -147,23 +148,37 @@ def _line_ends(
     section: Section, content: bytes | None, *, headers_converted: bool
 ) -> Callable[[Sequence[bytes]], list[bytes]]:
     """What is to be done to the lines of a section's hunks."""
-    lines = [line for hunk in section.hunks() for line in hunk.lines if not line.startswith(b"\\")]
+    lines = [
+        line for hunk in section.hunks() for line, after in _with_next(hunk.lines) if not after.startswith(_NO_END)
+    ]
     with_cr = sum(line.endswith(b"\r\n") for line in lines)
-    file_has_cr = headers_converted is False if content is None else b"\r\n" in content
+    file_has_cr = not headers_converted if content is None else b"\r\n" in content
     if lines and with_cr == len(lines) and not file_has_cr:
-        return lambda lines: [_plain(line) for line in lines]
+        return _without_cr
     if content and not with_cr and content.count(b"\r\n") == content.count(b"\n") > 0:
         return _with_cr
     return list
 
 
-def _with_cr(lines: Sequence[bytes]) -> list[bytes]:
-    """The lines with CRLF, but for those whose end is not in the file."""
-    after = [*lines[1:], b""]
+def _without_cr(lines: Sequence[bytes]) -> list[bytes]:
+    """The lines with LF; of a last line that has no end in the file, a CR is content unless its marker has one too."""
     return [
-        line if line.startswith(b"\\") or follows.startswith(b"\\") else line[:-1] + b"\r\n"
-        for line, follows in zip(lines, after, strict=True)
+        line if after.startswith(_NO_END) and not after.endswith(b"\r\n") else _plain(line)
+        for line, after in _with_next(lines)
     ]
+
+
+def _with_cr(lines: Sequence[bytes]) -> list[bytes]:
+    """The lines with CRLF, but for those that have no end in the file."""
+    return [
+        line if line.startswith(_NO_END) or after.startswith(_NO_END) else line[:-1] + b"\r\n"
+        for line, after in _with_next(lines)
+    ]
+
+
+def _with_next(lines: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Each line with the one after it; the last one with nothing."""
+    return zip(lines, [*lines[1:], b""], strict=True)
 
 
 def _plain(line: bytes) -> bytes:

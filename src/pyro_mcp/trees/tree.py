@@ -195,6 +195,12 @@ def guest_path(inner: bytes) -> str:
     return posixpath.join(WORKSPACE, os.fsdecode(inner)) if inner else WORKSPACE
 
 
+def folders_above(path: bytes) -> Iterator[bytes]:
+    """The folders on the way to a path, without the root."""
+    while path := posixpath.dirname(path):
+        yield path
+
+
 def _batches(paths: Sequence[bytes]) -> Iterator[list[bytes]]:
     """The paths in groups that fit on a command line."""
     batch: list[bytes] = []

@@ -37,7 +37,12 @@ class HostVerbs(Parts):
     def prune_environments(self, keep: Collection[str] = ()) -> PruneReport:
         """Remove old versions, leftovers, and every image from a registry that is neither in `keep` nor in use."""
         used = {record.environment for record in self._lifecycle.store.all()}
-        return self._environments.prune({*keep, *used})
+        pruned = self._environments.prune({*keep, *used})
+        names = [one["name"] for one in self._environments.list() if one["installed"]]
+        images = [image for name in names if (image := self._images.installed(name)) is not None]
+        # Saved machines come back by themselves, as quickly as they were made.
+        freed = self._guests.prune([self._images.system(image) for image in images]) if images else 0
+        return {**pruned, "freed_bytes": pruned["freed_bytes"] + freed}
 
     def doctor(self, environment: str | None = None) -> DoctorReport:
         """What this host has and lacks; with `environment`, also how soon a machine of it can start."""

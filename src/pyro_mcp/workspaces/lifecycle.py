@@ -6,6 +6,7 @@ record that is under way while its lock is free was left by a dead process, and 
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import shutil
 import time
@@ -24,7 +25,7 @@ from pyro_mcp.workspaces.store import Record, Store
 
 GUEST, HOST_COMPAT = "guest_virtio", "host_compat"
 """The execution modes: in a virtual machine, and without one."""
-_LOCK_DEADLINE = 60.0
+_LOCK_DEADLINE = 30.0
 
 
 def new_layer_name() -> str:
@@ -76,7 +77,7 @@ class Lifecycle:
         allow_host_compat: bool,
         layers: tuple[str, ...] = ("l0",),
         generation: int = 0,
-        phase: Phase = Phase.CREATED,
+        one_shot: bool = False,
     ) -> Record:
         """Register a new machine; nothing runs yet."""
         now = time.time()
@@ -87,11 +88,12 @@ class Lifecycle:
             vcpu_count=shape.vcpu_count,
             mem_mib=shape.mem_mib,
             allow_host_compat=allow_host_compat,
-            phase=phase,
+            phase=Phase.CREATED,
             created_at=now,
             expires_at=now + ttl_seconds,
             layers=layers,
             generation=generation,
+            one_shot=one_shot,
         )
         self.store.add(record)
         return record
@@ -129,12 +131,18 @@ class Lifecycle:
         with locked(self.folders.lock(id_), deadline_seconds=_LOCK_DEADLINE, shared=True, what=f"machine {id_}"):
             record = self.store.get(id_)
             require_phase(id_, record.phase, {Phase.RUNNING}, hint=_start_hint(record))
-            try:
+            with self.told_of_deletion(id_):
                 yield record
-            except GuestGone as error:
-                if self.store.get(id_).phase == Phase.DELETING:
-                    raise Conflict(f"{id_} was deleted meanwhile") from error
-                raise
+
+    @contextmanager
+    def told_of_deletion(self, id_: str) -> Iterator[None]:
+        """Turn a guest's sudden end into `Conflict` when somebody is deleting it."""
+        try:
+            yield
+        except GuestGone as error:
+            if self.store.get(id_).phase == Phase.DELETING:
+                raise Conflict(f"{id_} was deleted meanwhile") from error
+            raise
 
     def observe(self, id_: str) -> Record:
         """The machine as it is now, without waiting for whoever works on it; raises `NotFound`."""
@@ -157,12 +165,21 @@ class Lifecycle:
         *,
         reaching: Phase = Phase.RUNNING,
     ) -> Record:
-        """Start a machine that is held; on failure nothing runs and its phase says so."""
+        """Start a machine that is held; on failure nothing runs and its phase says so.
+
+        Raises `Conflict` when its disk lies upon another image than `image`.
+        """
+        if image is not None and record.root_digest not in (None, image.digest):
+            raise Conflict(
+                f"{record.id} was made with another build of {record.environment} than is installed now",
+                hint="a reset begins with the new one; 'workspace reset' keeps nothing but snapshots of /workspace",
+            )
         home = private_directory(self.folders.home(record.id))
         engine = self.engine_for(mode)
-        self.store.move(record.id, Phase.STARTING, execution_mode=mode)
+        digest = image.digest if image else None
+        self.store.move(record.id, Phase.STARTING, execution_mode=mode, root_digest=digest, failure=None)
         identity = None
-        try:
+        with self._failing(record.id, lambda: identity):
             identity = engine.start(self._request(record, image, home), progress)
             return self.store.move(
                 record.id,
@@ -171,10 +188,6 @@ class Lifecycle:
                 pid=identity.pid,
                 process_start_time=identity.start_time,
             )
-        except BaseException as error:
-            self._clear(record.id, identity)
-            self.store.move(record.id, Phase.FAILED, failure=str(error) or type(error).__name__)
-            raise
 
     def stop(self, record: Record) -> Record:
         """Flush and end a machine that is held; one that is stopped already stays so."""
@@ -182,18 +195,22 @@ class Lifecycle:
             return record
         require_phase(record.id, record.phase, {Phase.RUNNING})
         self.store.move(record.id, Phase.STOPPING)
-        if record.identity is not None:
-            self._engine(record).power_off(record.identity, self.folders.sockets(record.id))
-        return self.store.move(record.id, Phase.STOPPED, pid=None, process_start_time=None)
+        with self._failing(record.id, lambda: record.identity):
+            if record.identity is not None:
+                self._engine(record).power_off(record.identity, self.folders.sockets(record.id))
+            return self.store.move(record.id, Phase.STOPPED, pid=None, process_start_time=None)
 
     def reset(
         self, record: Record, image: RootImage | None, layers: Sequence[str], progress: Progress = silent
     ) -> Record:
-        """Start a machine that is held anew: / as the environment has it, /workspace as `layers` hold it."""
+        """Start a machine that is held anew: / as the environment has it now, /workspace as `layers` hold it."""
         require_phase(record.id, record.phase, {Phase.RUNNING, Phase.STOPPED, Phase.FAILED})
+        if record.execution_mode == HOST_COMPAT:
+            raise Conflict("a host_compat machine has no disk that could be reset", hint="delete it and make another")
         if record.phase == Phase.RUNNING:
             self.store.move(record.id, Phase.STOPPING)
-            self._clear(record.id, record.identity)
+            with self._failing(record.id, lambda: record.identity):
+                self._clear(record.id, record.identity)
         stopped = self.store.move(
             record.id,
             Phase.STOPPED,
@@ -202,6 +219,8 @@ class Lifecycle:
             failure=None,
             layers=(*layers, new_layer_name()),
             generation=record.generation + 1,
+            root_digest=None,
+            environment_version=image.version if image else record.environment_version,
         )
         return self.start(stopped, image, record.execution_mode or GUEST, progress)
 
@@ -222,9 +241,9 @@ class Lifecycle:
         self._remove(record.id, record.identity)
 
     def delete_now(self, id_: str) -> None:
-        """Delete a machine also while others use it: what they run in it ends, and they are told."""
+        """Delete a machine also while others use it: what they run in a guest ends, and they are told."""
         record = self.store.get(id_)
-        if record.phase == Phase.RUNNING and record.identity is not None:
+        if record.phase in {Phase.RUNNING, Phase.EXECUTING} and record.identity is not None:
             self.store.move(id_, Phase.DELETING)
             self._engine(record).end(record.identity, self.folders.sockets(id_))
         with self.hold(id_) as held:
@@ -246,6 +265,18 @@ class Lifecycle:
                 continue
         self._remove_strays({record.id for record in self.store.all()})
         return deleted
+
+    @contextmanager
+    def _failing(self, id_: str, identity: Callable[[], Identity | None]) -> Iterator[None]:
+        """Record why the block failed, and leave nothing of the machine running."""
+        try:
+            yield
+        except BaseException as error:
+            self._clear(id_, identity())
+            if self.store.get(id_).phase != Phase.DELETING:
+                failure = str(error) or type(error).__name__
+                self.store.move(id_, Phase.FAILED, failure=failure, pid=None, process_start_time=None)
+            raise
 
     def _remove(self, id_: str, identity: Identity | None) -> None:
         self._clear(id_, identity)
@@ -312,6 +343,11 @@ class Lifecycle:
             files={
                 "/etc/hostname": (0o644, f"{record.id}\n".encode()),
                 "/etc/hosts": (0o644, hosts.encode()),
-                "/etc/machine-id": (0o444, f"{secrets.token_hex(16)}\n".encode()),
+                "/etc/machine-id": (0o444, f"{_machine_id(record)}\n".encode()),
             },
         )
+
+
+def _machine_id(record: Record) -> str:
+    """Its own for each machine, the same after a stop and a start: machine-id(5)."""
+    return hashlib.sha256(f"pyro {record.id} {record.created_at}".encode()).hexdigest()[:32]

@@ -12,7 +12,6 @@ from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.ledger import Ledger
 from pyro_mcp.workspaces.lifecycle import GUEST, HOST_COMPAT, Folders, Lifecycle
-from pyro_mcp.workspaces.phases import Phase
 from pyro_mcp.workspaces.store import Record, Store
 from pyro_mcp.workspaces.vms import Vms, is_vm
 
@@ -28,12 +27,30 @@ class Parts:
         progress: Progress = silent,
         engine: Engine | None = None,
     ) -> None:
-        self._cache = private_directory(cache) if cache else cache_home()
-        self._state = private_directory(state) if state else state_home()
+        self._given_cache = cache
+        self._given_state = state
+        self._given_engine = engine
         self._progress = progress
-        self._guests = engine or Machines(self._cache)
-        self._environments = Environments(self._cache)
-        self._images = Images(self._environments)
+
+    @cached_property
+    def _cache(self) -> Path:
+        return private_directory(self._given_cache) if self._given_cache else cache_home()
+
+    @cached_property
+    def _state(self) -> Path:
+        return private_directory(self._given_state) if self._given_state else state_home()
+
+    @cached_property
+    def _guests(self) -> Engine:
+        return self._given_engine or Machines(self._cache)
+
+    @cached_property
+    def _environments(self) -> Environments:
+        return Environments(self._cache)
+
+    @cached_property
+    def _images(self) -> Images:
+        return Images(self._environments)
 
     @cached_property
     def _lifecycle(self) -> Lifecycle:
@@ -50,8 +67,10 @@ class Parts:
     def _ledger(self) -> Ledger:
         return Ledger(self._lifecycle.store)
 
+    def _repair(self) -> list[str]:
+        """Remove what nobody can want any more; the ids deleted. Costs a look at each machine."""
+        return self._lifecycle.repair(self._is_abandoned)
+
     def _is_abandoned(self, record: Record) -> bool:
-        """Whether nobody can want a machine any more that no living process works on."""
-        if is_vm(record.id):
-            return record.phase == Phase.FAILED
-        return not self._ledger.has(record.id)  # its maker died before it was a workspace
+        """Whether nobody can want a machine that no living process works on."""
+        return record.one_shot or not (is_vm(record.id) or self._ledger.has(record.id))

@@ -23,9 +23,11 @@ def prepare(vms: Vms, engine: Engine, images: Images, environment: str, progress
     image = images.pulled(environment, progress)
     made = engine.prepare(images.system(image), Shape(), progress)
     progress("proving it with a throw-away machine", None)
-    created, create_ms = _timed(lambda: vms.start(_created(vms, environment, progress)["vm_id"], progress))
-    vm_id = created["vm_id"]
+    started = time.monotonic()
+    vm_id = _created(vms, environment, progress)["vm_id"]
     try:
+        vms.start(vm_id, progress)
+        create_ms = round((time.monotonic() - started) * 1000, 1)
         _, exec_ms = _timed(lambda: _succeed(vms, vm_id))
         _, reset_ms = _timed(lambda: vms.reset(vm_id, progress))
         _succeed(vms, vm_id)

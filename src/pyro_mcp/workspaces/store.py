@@ -37,7 +37,9 @@ _MIGRATIONS = (
         process_start_time INTEGER,
         failure TEXT,
         layers TEXT NOT NULL,
-        generation INTEGER NOT NULL
+        generation INTEGER NOT NULL,
+        root_digest TEXT,
+        one_shot INTEGER NOT NULL
     ) STRICT
     """,
     """
@@ -106,6 +108,10 @@ class Record:
     layers: tuple[str, ...] = ("l0",)
     """The layers of its disk, lowest first. One that was never put to use may be among them; it is empty then."""
     generation: int = 0
+    root_digest: str | None = None
+    """The environment's image that its disk lies upon, from its first start on."""
+    one_shot: bool = False
+    """Made for one command by a caller that waits for it: without that caller nobody knows it."""
 
     @property
     def identity(self) -> Identity | None:
@@ -218,7 +224,7 @@ def _get(connection: sqlite3.Connection, id_: str) -> Record:
 def _record(row: sqlite3.Row) -> Record:
     values = {name: row[name] for name in _COLUMNS}
     values["phase"] = Phase(row["phase"])
-    values["allow_host_compat"] = bool(row["allow_host_compat"])
+    values["allow_host_compat"], values["one_shot"] = bool(row["allow_host_compat"]), bool(row["one_shot"])
     values["layers"] = tuple(json.loads(row["layers"]))
     return Record(**values)
 

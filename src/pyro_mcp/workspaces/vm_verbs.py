@@ -24,6 +24,7 @@ class VmVerbs(Parts):
         allow_host_compat: bool = False,
     ) -> VmInfo:
         """Register a machine; nothing runs yet. It is gone `ttl_seconds` from now in any case."""
+        self._repair()
         return self._vms.create(
             environment,
             Shape(vcpu_count, mem_mib),
@@ -74,7 +75,7 @@ class VmVerbs(Parts):
 
     def reap_expired(self) -> ReapReport:
         """Delete machines whose time is over, and whatever dead processes have left behind."""
-        deleted = self._lifecycle.repair(self._is_abandoned)
+        deleted = self._repair()
         return {"count": len(deleted), "deleted": deleted}
 
     def run_in_vm(
@@ -97,6 +98,7 @@ class VmVerbs(Parts):
         The machine lives as long as the command may run, also where `ttl_seconds` is less.
         """
         options = ExecOptions(timeout_seconds, stdin, output_cap, on_stdout, on_stderr)
+        self._repair()
         return self._vms.run_once(
             environment,
             Shape(vcpu_count, mem_mib),

@@ -88,7 +88,7 @@ class Vms:
                 shape,
                 ttl_seconds=max(ttl_seconds, options.timeout_seconds + _LEEWAY_SECONDS),
                 allow_host_compat=allow_host_compat,
-                phase=Phase.FAILED,  # until it runs: what a dead process leaves is then never mistaken for ours
+                one_shot=True,
             )
             return self._run_and_delete(self._start(record, progress, reaching=Phase.EXECUTING), command, options)
 
@@ -99,8 +99,7 @@ class Vms:
 
     def run(self, vm_id: str, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
         """Run one command in a running machine, which stays."""
-        with self._lifecycle.hold(vm_id) as record:
-            require_phase(vm_id, record.phase, {Phase.RUNNING}, hint=_START_FIRST)
+        with self._lifecycle.use(vm_id) as record:
             return self._run(record, command, options)
 
     def exec(self, vm_id: str, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
@@ -115,8 +114,7 @@ class Vms:
             return info(self._lifecycle.stop(record))
 
     def delete(self, vm_id: str) -> VmDeleted:
-        with self._lifecycle.hold(vm_id) as record:
-            self._lifecycle.delete(record)
+        self._lifecycle.delete_now(vm_id)
         return {"vm_id": vm_id, "deleted": True}
 
     def status(self, vm_id: str) -> VmInfo:
@@ -132,7 +130,8 @@ class Vms:
 
     def _run_and_delete(self, record: Record, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
         try:
-            result = self._run(record, command, options)
+            with self._lifecycle.told_of_deletion(record.id):
+                result = self._run(record, command, options)
         finally:
             self._lifecycle.delete(record)
         return result | {"cleanup": {"deleted": True, "reason": "a one-shot machine ends with its command"}}
@@ -151,6 +150,8 @@ class Vms:
             return exec_result(record, command, session.run(wanted))
 
     def _start(self, record: Record, progress: Progress, reaching: Phase = Phase.RUNNING) -> Record:
+        if record.execution_mode == HOST_COMPAT:
+            return self._lifecycle.start(record, None, HOST_COMPAT, progress, reaching=reaching)
         image = self._images.installed(record.environment)
         if image is not None:
             try:

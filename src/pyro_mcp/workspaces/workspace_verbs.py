@@ -59,6 +59,7 @@ class WorkspaceVerbs(Parts):
 
         It is gone `ttl_seconds` from now in any case. Names need not be unique; the id counts.
         """
+        self._repair()
         return self._workspaces.create(
             environment,
             Shape(vcpu_count, mem_mib),

@@ -1,0 +1,224 @@
+"""Copies to the host: whole or not at all, and nothing of a guest can lead out of them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from pyro_mcp.engine import encode, encode_fields
+from pyro_mcp.errors import Conflict, GuestFailed, InvalidRequest, NotFound, ProtocolViolation
+from pyro_mcp.results import Export
+from pyro_mcp.trees import Tree, export
+from pyro_mcp.trees.stream import Tag, Type
+from tests.trees.conftest import MakeTree
+from tests.trees.host_tree import HostTree
+from tests.trees.models import MODELS, Leaf, Model, harvest, plant
+
+
+class Recorded:
+    """A tool that says what it was told to say."""
+
+    def __init__(self, *frames: bytes, failure: Exception | None = None) -> None:
+        self._frames = frames
+        self._failure = failure
+
+    def __call__(
+        self,
+        arguments: Sequence[str | bytes],
+        *,
+        stdin: bytes | IO[bytes] | None = None,
+        on_stdout: Callable[[bytes], None],
+    ) -> None:
+        for frame in self._frames:
+            on_stdout(frame)
+        if self._failure is not None:
+            raise self._failure
+
+
+def entry(path: bytes, kind: str, *, mode: int = 0o644, size: int = 0, target: bytes | None = None) -> bytes:
+    numbers = [(Tag.MODE, mode), (Tag.SIZE, size), (Tag.MTIME_NS, 0), (Tag.LINKS, 1), (Tag.INODE, 1)]
+    fields: list[tuple[int, bytes | int]] = [(Tag.PATH, path), (Tag.KIND, ord(kind)), *numbers]
+    return encode_fields(Type.ENTRY, fields + ([(Tag.TARGET, target)] if target is not None else []))
+
+
+def sent(data: bytes) -> bytes:
+    return (encode(Type.DATA, data) if data else b"") + encode_fields(Type.FILE_END, [(Tag.SENT, len(data))])
+
+
+def end(count: int) -> bytes:
+    return encode_fields(Type.END, [(Tag.COUNT, count)])
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """Where a copy may go: in a folder in which nothing else may be left."""
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out" / "copy"
+
+
+def skipped(done: Export) -> dict[str, str]:
+    return {one["path"]: one["reason"] for one in done["skipped"]}
+
+
+def stays(path: bytes, leaf: Leaf) -> bool:
+    """Whether a copy of the whole tree keeps it: all but links that lead out."""
+    return leaf.kind == "f" or not (leaf.data.startswith(b"/") or leaf.data.count(b"../") > path.count(b"/"))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(model=MODELS)
+def test_a_copy_is_the_tree_but_for_links_that_lead_out(new_host: MakeTree, model: Model) -> None:
+    host = new_host()
+    plant(host.workspace, model)
+    output = host.baseline / "copy"
+
+    done = export(host.tree, "/workspace", output, overwrite=False)
+
+    kept = {path: leaf for path, leaf in model.items() if stays(path, leaf)}
+    assert harvest(output) == kept
+    assert {os.fsencode(path).removeprefix(b"/workspace/") for path in skipped(done)} == model.keys() - kept.keys()
+    assert done["bytes_written"] == sum(len(leaf.data) for leaf in kept.values() if leaf.kind == "f")
+
+
+def test_one_file_is_copied_with_mode_and_time_but_without_set_id(host: HostTree, output: Path) -> None:
+    plant(host.workspace, {b"d/f": Leaf("f", b"1")})
+    (host.workspace / "d/f").chmod(0o6755)
+    os.utime(host.workspace / "d/f", ns=(0, 1_234_567_890_123_456_789))
+
+    done = export(host.tree, "d/f", output, overwrite=False)
+
+    assert (done["artifact_type"], done["entry_count"], done["bytes_written"]) == ("file", 1, 1)
+    found = output.stat()
+    assert (stat.S_IMODE(found.st_mode), found.st_mtime_ns) == (0o755, 1_234_567_890_123_456_789)
+    assert os.listdir(output.parent) == ["copy"]
+
+
+def test_what_exists_is_replaced_only_when_asked(host: HostTree, output: Path) -> None:
+    plant(host.workspace, {b"f": Leaf("f", b"new")})
+    output.mkdir()
+    (output / "mine").write_text("mine")
+
+    with pytest.raises(Conflict, match="exists already"):
+        export(host.tree, "f", output, overwrite=False)
+    assert (output / "mine").read_text() == "mine" and host.tool.calls == []
+    export(host.tree, "f", output, overwrite=True)
+
+    assert output.read_text() == "new" and os.listdir(output.parent) == ["copy"]
+
+
+def test_a_link_at_the_output_is_replaced_and_not_followed(host: HostTree, output: Path, tmp_path: Path) -> None:
+    plant(host.workspace, {b"f": Leaf("f", b"new")})
+    (tmp_path / "precious").write_text("precious")
+    output.symlink_to(tmp_path / "precious")
+
+    with pytest.raises(Conflict):
+        export(host.tree, "f", output, overwrite=False)
+    export(host.tree, "f", output, overwrite=True)
+
+    assert not output.is_symlink() and (tmp_path / "precious").read_text() == "precious"
+
+
+def test_an_output_without_a_folder_is_refused(host: HostTree, output: Path) -> None:
+    with pytest.raises(NotFound, match="no folder"):
+        export(host.tree, ".", output / "deep" / "copy", overwrite=False)
+
+
+def test_a_missing_path_leaves_nothing(host: HostTree, output: Path) -> None:
+    with pytest.raises(NotFound, match="/workspace/missing"):
+        export(host.tree, "missing", output, overwrite=False)
+
+    assert os.listdir(output.parent) == []
+
+
+@pytest.mark.parametrize("target", [
+    b"/etc/passwd", b"..", b"../..", b"../outside", b"d/../..", b"./../x", b"d/../../../x", b"back/../../..", b"//x",
+])  # fmt: skip
+def test_a_link_that_leads_out_is_left_out(host: HostTree, output: Path, target: bytes) -> None:
+    plant(host.workspace, {b"d/f": Leaf("f", b""), b"d/in": Leaf("l", b"../d/f"), b"bad": Leaf("l", target)})
+
+    done = export(host.tree, ".", output, overwrite=False)
+
+    assert list(skipped(done)) == ["/workspace/bad"]
+    assert not os.path.lexists(output / "bad") and os.readlink(output / "d/in") == "../d/f"
+
+
+def test_a_link_that_goes_up_from_wherever_another_leads_is_left_out(host: HostTree, output: Path) -> None:
+    plant(host.workspace, {b"s/t/top": Leaf("l", b"../.."), b"evil": Leaf("l", b"s/t/top/../outside")})
+
+    done = export(host.tree, ".", output, overwrite=False)
+
+    assert list(skipped(done)) == ["/workspace/evil"] and os.path.islink(output / "s/t/top")
+
+
+def test_a_pipe_is_left_out_and_told(host: HostTree, output: Path) -> None:
+    plant(host.workspace, {b"f": Leaf("f", b"")})
+    os.mkfifo(host.workspace / "p")
+
+    assert skipped(export(host.tree, ".", output, overwrite=False)) == {"/workspace/p": "it is a pipe"}
+    with pytest.raises(InvalidRequest, match="is a pipe"):
+        export(host.tree, "p", output.parent / "other", overwrite=False)
+
+
+def test_folders_nested_as_deep_as_can_be_are_copied_and_leave_nothing(host: HostTree, output: Path) -> None:
+    place = os.open(host.workspace, os.O_RDONLY)
+    for _ in range(900):
+        os.mkdir("d", dir_fd=place)
+        below = os.open("d", os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = below
+    os.close(place)
+
+    assert export(host.tree, ".", output, overwrite=False)["entry_count"] == 901
+    export(host.tree, ".", output, overwrite=True)
+
+    assert os.listdir(output.parent) == ["copy"]
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [entry(b"d", "d"), entry(b"d/../../evil", "f"), sent(b"x"), end(2)],
+        [entry(b"d", "d"), entry(b"/etc/evil", "f"), sent(b"x"), end(2)],
+        [entry(b"d", "d"), entry(b"other", "f"), sent(b"x"), end(2)],
+        [entry(b"d", "d"), entry(b"d/x/y", "f"), sent(b"x"), end(2)],
+        [entry(b"d", "d"), entry(b"d/l", "l", target=b"/etc"), entry(b"d/l/evil", "f"), sent(b"x"), end(3)],
+        [entry(b"d", "d"), entry(b"d/f", "f", size=1), sent(b"x"), entry(b"d/f", "f", size=1), sent(b"x"), end(3)],
+        [entry(b"d", "d"), entry(b"d", "d"), end(2)],
+        [entry(b"d/f", "f", size=1), sent(b"x"), end(1)],
+        [entry(b"d", "d"), entry(b"d/f", "f", size=1), sent(b"xx"), end(2)],
+        [entry(b"d", "d"), entry(b"d/f", "f", size=1 << 62), encode(Type.DATA, b"x")],
+        [entry(b"d", "d"), entry(b"d/f", "f", size=1), end(2)],
+        [entry(b"d", "d")],
+        [end(0)],
+        [],
+        [entry(b"d", "d"), end(1), entry(b"d/x", "d")],
+    ],
+)
+def test_a_hostile_answer_writes_nothing(output: Path, frames: list[bytes]) -> None:
+    with pytest.raises(ProtocolViolation):
+        export(Tree(Recorded(*frames)), "d", output, overwrite=False)
+
+    assert os.listdir(output.parent) == []
+
+
+def test_a_guest_that_dies_in_the_middle_leaves_nothing(output: Path) -> None:
+    tool = Recorded(entry(b"d", "d"), entry(b"d/f", "f", size=9), encode(Type.DATA, b"x"), failure=GuestFailed("gone"))
+
+    with pytest.raises(GuestFailed, match="gone"):
+        export(Tree(tool), "d", output, overwrite=False)
+
+    assert os.listdir(output.parent) == []
+
+
+def test_a_huge_announced_size_takes_only_what_arrives(output: Path) -> None:
+    shrunk = entry(b"f", "f", size=1 << 62)
+
+    done = export(Tree(Recorded(shrunk, sent(b"x" * 10), end(1))), "f", output, overwrite=False)
+
+    assert done["bytes_written"] == 10 == output.stat().st_size
