@@ -181,7 +181,8 @@ def test_a_machine_outlives_the_process_that_started_it(sockets: Sockets, home: 
         "import sys; from pathlib import Path\n"
         "from pyro_mcp.engine.launch import launch; from pyro_mcp.engine.qemu import Sockets\n"
         "sockets = Sockets(Path(sys.argv[1]))\n"
-        "identity = launch(lambda _: ['/usr/bin/timeout', '--signal=KILL', '60', '/bin/sleep', '50'], sockets, Path(sys.argv[2]))\n"
+        "identity = launch("
+        "lambda _: ['/usr/bin/timeout', '--signal=KILL', '60', '/bin/sleep', '50'], sockets, Path(sys.argv[2]))\n"
         "print(identity.pid, identity.start_time)"
     )
     argv: list[str | Path] = [sys.executable, "-c", script, sockets.folder, home / "log"]

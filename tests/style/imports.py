@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from tests.style.project import python_files
@@ -16,11 +16,15 @@ Graph = dict[str, set[str]]
 def import_graph(source: Path) -> Graph:
     """For each module below `source`, our modules that it imports, wherever in the file it does so.
 
-    `from package import name` counts as an import of `package.name` when that is a module.
+    `from package import name` counts as an import of `package.name` when that is a module, unless the package offers
+    something of its own by that name.
     """
     paths = {_module_name(path, source): path for path in python_files(source)}
+    offered = {f"{package}.{name}" for package, path in paths.items() for name in _offered(package, path)}
     return {
-        name: {_nearest_module(target, paths) for target in _targets(path) if target.split(".")[0] in OURS}
+        name: {
+            _nearest_module(target, paths.keys() - offered) for target in _targets(path) if target.split(".")[0] in OURS
+        }
         for name, path in paths.items()
     }
 
@@ -38,7 +42,16 @@ def _targets(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _nearest_module(target: str, modules: Mapping[str, Path]) -> str:
+def _offered(package: str, path: Path) -> list[str]:
+    """The names that a package's `__init__` takes from its modules."""
+    if path.name != "__init__.py":
+        return []
+    tree = ast.parse(path.read_text(), path)
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    return [alias.name for node in imports if str(node.module).startswith(f"{package}.") for alias in node.names]
+
+
+def _nearest_module(target: str, modules: Collection[str]) -> str:
     """`target` without its last part when that is a name inside a module rather than a module."""
     return target if target in modules or "." not in target else target.rpartition(".")[0]
 

@@ -66,15 +66,11 @@ cp src/f1 src/deep/f; ln src/f2 docs/hard; ln -s ../src docs/link; printf 'a\\0b
 """
 
 
-@pytest.fixture(scope="module")
-def can_mount() -> None:
-    done = subprocess.run(["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], check=False, timeout=DEADLINE)
-    if done.returncode != 0:
-        pytest.skip("overlays need root")
-
-
 @pytest.fixture
-def seeded(can_mount: None, tool_binary: Path) -> Iterator[Overlay]:
+def seeded(tool_binary: Path) -> Iterator[Overlay]:
+    probe = ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
+    if subprocess.run(probe, check=False, capture_output=True, timeout=DEADLINE).returncode != 0:
+        pytest.skip("overlays need root")
     with overlay(tool_binary, SEED) as made:
         yield made
 

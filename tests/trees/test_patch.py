@@ -25,6 +25,7 @@ def status_of(host: HostTree, patch: bytes | str) -> dict[str, str]:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(trees=versions())
 @example(trees=({b"a": Leaf("f", b"")}, {b"a": Leaf("f", b"\r")}))
+@example(trees=({b"a": Leaf("f", b"")}, {b"a": Leaf("f", b"crlf\r\n")}))
 @example(trees=({b"a": Leaf("l", b"a")}, {b"a/b": Leaf("l", b"a")}))
 @example(trees=({b"a": Leaf("l", b"/etc")}, {b"a/b": Leaf("f", b"1")}))
 def test_the_patch_of_a_diff_applied_to_the_seed_leaves_nothing_to_diff(

@@ -28,7 +28,8 @@ class Sleepers(Machines):
         return Accelerator("tcg", "nothing is emulated")
 
     def start(self, request: Start, progress: Progress = silent) -> Identity:
-        words = ["/usr/bin/timeout", "--signal=KILL", "60", "/bin/sh", "-c", "sleep 60; true", "sh", f"{request.home}/disk"]
+        words = ["/usr/bin/timeout", "--signal=KILL", "60"]
+        words += ["/bin/sh", "-c", "sleep 60; true", "sh", f"{request.home}/disk"]
         identity = launch(lambda _: words, Sockets(request.sockets), request.home / "log")
         self.reach("start")
         return identity

@@ -147,15 +147,18 @@ def _hunk_end(lines: Sequence[bytes], at: int, old: int, new: int) -> int:
 def _line_ends(
     section: Section, content: bytes | None, *, headers_converted: bool
 ) -> Callable[[Sequence[bytes]], list[bytes]]:
-    """What is to be done to the lines of a section's hunks."""
-    lines = [
+    """What is to be done to the lines of a section's hunks.
+
+    What a hunk expects to find tells most; where it expects nothing, the headers do.
+    """
+    ended = [
         line for hunk in section.hunks() for line, after in _with_next(hunk.lines) if not after.startswith(_NO_END)
     ]
-    with_cr = sum(line.endswith(b"\r\n") for line in lines)
-    file_has_cr = not headers_converted if content is None else b"\r\n" in content
-    if lines and with_cr == len(lines) and not file_has_cr:
+    found = content or b""
+    telling = [line for line in ended if line[:1] in b" -"] or (ended if headers_converted else [])
+    if telling and all(line.endswith(b"\r\n") for line in telling) and b"\r\n" not in found:
         return _without_cr
-    if content and not with_cr and content.count(b"\r\n") == content.count(b"\n") > 0:
+    if not any(line.endswith(b"\r\n") for line in ended) and found.count(b"\r\n") == found.count(b"\n") > 0:
         return _with_cr
     return list
 
