@@ -4,55 +4,20 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from pyro_mcp.engine import encode, encode_fields
+from pyro_mcp.engine import encode
 from pyro_mcp.errors import Conflict, GuestFailed, InvalidRequest, NotFound, ProtocolViolation
 from pyro_mcp.results import Export
 from pyro_mcp.trees import Tree, export
-from pyro_mcp.trees.stream import Tag, Type
+from pyro_mcp.trees.stream import Type
+from tests.trees.answers import Recorded, end, entry, sent
 from tests.trees.conftest import MakeTree
 from tests.trees.host_tree import HostTree
 from tests.trees.models import MODELS, Leaf, Model, harvest, plant
-
-
-class Recorded:
-    """A tool that says what it was told to say."""
-
-    def __init__(self, *frames: bytes, failure: Exception | None = None) -> None:
-        self._frames = frames
-        self._failure = failure
-
-    def __call__(
-        self,
-        arguments: Sequence[str | bytes],
-        *,
-        stdin: bytes | IO[bytes] | None = None,
-        on_stdout: Callable[[bytes], None],
-    ) -> None:
-        for frame in self._frames:
-            on_stdout(frame)
-        if self._failure is not None:
-            raise self._failure
-
-
-def entry(path: bytes, kind: str, *, mode: int = 0o644, size: int = 0, target: bytes | None = None) -> bytes:
-    numbers = [(Tag.MODE, mode), (Tag.SIZE, size), (Tag.MTIME_NS, 0), (Tag.LINKS, 1), (Tag.INODE, 1)]
-    fields: list[tuple[int, bytes | int]] = [(Tag.PATH, path), (Tag.KIND, ord(kind)), *numbers]
-    return encode_fields(Type.ENTRY, fields + ([(Tag.TARGET, target)] if target is not None else []))
-
-
-def sent(data: bytes) -> bytes:
-    return (encode(Type.DATA, data) if data else b"") + encode_fields(Type.FILE_END, [(Tag.SENT, len(data))])
-
-
-def end(count: int) -> bytes:
-    return encode_fields(Type.END, [(Tag.COUNT, count)])
 
 
 @pytest.fixture

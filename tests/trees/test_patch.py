@@ -203,7 +203,7 @@ def test_a_move_that_leaves_is_refused(host: HostTree, move: str) -> None:
     assert harvest(host.workspace) == {b"x": Leaf("f", b"1\n")}
 
 
-@pytest.mark.parametrize("patch", ["", " \n\n", "hello\n", "--- a/x\n", "@@ -1 +1 @@\n-1\n+2\n", "\0"])
+@pytest.mark.parametrize("patch", ["", " \n\n", "hello\n", "--- a/x\n", "@@ -1 +1 @@\n-1\n+2\n", "\0", "\ud800"])
 def test_what_is_no_patch_is_refused(host: HostTree, patch: str) -> None:
     with pytest.raises(InvalidRequest):
         apply_patch(host.tree, patch)

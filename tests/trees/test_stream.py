@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from pyro_mcp.engine import encode, encode_fields
 from pyro_mcp.errors import Conflict, GuestFailed, ProtocolViolation
+from pyro_mcp.trees import Tree, list_files, read_file, stream, write_file
 from pyro_mcp.trees.stream import Applied, Change, Changes, Edit, Entry, Tag, Type, Walk, is_path
+from tests.trees.answers import Recorded, end, entry, sent
 from tests.trees.host_tree import HostTree
-from tests.trees.test_export import end, entry, sent
 
 
 class Nothing:
@@ -97,6 +98,33 @@ def test_a_folder_comes_before_its_content_and_after_it_what_sorts_later() -> No
     changes = parsed([change(b"a", *NEW), change(b"a/b", *NEW), change(b"a-b", *NEW), end(3)])
 
     assert [one.path for one in changes] == [b"a", b"a/b", b"a-b"]
+
+
+@pytest.mark.parametrize(
+    "frames", [[end(0)], [entry(b"b", "f"), end(1)], [entry(b"a", "d"), entry(b"a/b/c", "f"), end(2)]]
+)
+def test_an_answer_to_something_else_is_refused(frames: list[bytes]) -> None:
+    tree = Tree(Recorded(*frames))
+
+    for act in (lambda: list_files(tree, "a", recursive=False), lambda: read_file(tree, "a", max_bytes=1)):
+        with pytest.raises(ProtocolViolation):
+            act()
+
+
+@pytest.mark.parametrize("path", [None, b"b"])
+def test_edits_that_are_not_answered_are_not_taken_for_made(path: bytes | None) -> None:
+    answers = [encode_fields(Type.CHANGED, [(Tag.PATH, path)])] if path is not None else []
+
+    with pytest.raises(ProtocolViolation, match="did not answer each edit"):
+        write_file(Tree(Recorded(*answers, end(len(answers)))), "a", b"1")
+
+
+def test_names_without_end_are_refused_before_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MOST_NAMED", 10_000)
+    frames = [change(b"%04d" % number, *NEW) for number in range(100)]
+
+    with pytest.raises(ProtocolViolation, match="more than fits"):
+        parsed(frames)
 
 
 def test_content_of_another_size_than_announced_applies_nothing(host: HostTree) -> None:

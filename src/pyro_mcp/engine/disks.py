@@ -74,7 +74,7 @@ def make_ext4(image: Path) -> None:
 def make_baseline(tree: Path, image: Path, left_out: Iterable[bytes] = ()) -> None:
     """Write the tree at `tree`, without the paths `left_out`, as an EROFS image whose files all belong to root."""
     without = [f"--exclude-path={os.fsdecode(path)}" for path in left_out]
-    run(["mkfs.erofs", "--quiet", "--all-root", f"-U{_UUID}", *without, image, tree], deadline_seconds=600)
+    run(["mkfs.erofs", "--quiet", "--all-root", f"-U{_UUID}", *without, image, tree.absolute()], deadline_seconds=600)
     _sparse(image, BASELINE_BYTES)
 
 

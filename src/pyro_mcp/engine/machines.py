@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -21,7 +21,7 @@ from pyro_mcp.engine.qemu import Sockets, layer_node, qemu_argv
 from pyro_mcp.engine.qmp import Monitor, monitor
 from pyro_mcp.engine.shape import Shape, System
 from pyro_mcp.engine.templates import Parts, Template, Templates
-from pyro_mcp.errors import DeadlineExceeded, GuestFailed, InvalidRequest, PyroError
+from pyro_mcp.errors import DeadlineExceeded, GuestFailed, InvalidRequest, NoSpace, PyroError
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.host.tools import require_tool
 
@@ -114,9 +114,19 @@ class Machines:
         name, shapes = self.accelerator().name, self._templates.shapes()
         return self._templates.prune([self._parts(one, shape, name) for one in systems for shape in shapes])
 
-    def guest(self, sockets: Path, *, deadline_seconds: float = 10.0) -> AbstractContextManager[Guest]:
-        """A connection to a running machine."""
-        return connected(sockets, deadline_seconds=deadline_seconds)
+    @contextmanager
+    def guest(self, sockets: Path, *, deadline_seconds: float = 10.0) -> Iterator[Guest]:
+        """A connection to a running machine; raises `NoSpace` when its silence is due to a full disk of the host."""
+        try:
+            with connected(sockets, deadline_seconds=deadline_seconds) as guest:
+                yield guest
+        except DeadlineExceeded as error:
+            if _waits_for_space(Sockets(sockets)):
+                raise NoSpace(
+                    "the host's disk is full, so the machine was paused in the middle of a write",
+                    hint="free some space where the state folder is ('pyro doctor' names it), then try again",
+                ) from error
+            raise
 
     def alive(self, identity: Identity) -> bool:
         """Whether the machine still runs."""
@@ -200,6 +210,15 @@ class Machines:
                 raise type(error)(f"{error.message}\nQEMU said: {said[-2000:]}", hint=error.hint) from error
             raise
         return identity
+
+
+def _waits_for_space(sockets: Sockets) -> bool:
+    """Whether QEMU stopped the machine because it could not write its disk; it is told to try again."""
+    with monitor(sockets.monitor, deadline_seconds=10) as qmp:
+        if qmp.execute("query-status")["status"] != "io-error":
+            return False
+        qmp.execute("cont")
+        return True
 
 
 def _top_layer(qmp: Monitor) -> str:

@@ -38,9 +38,9 @@ def diff(tree: Tree, *, patch: bool = True) -> Diff:
     """What differs from the baseline; the patch applies to the seed with `git apply` and yields the tree.
 
     Git knows files, whether they are executable, and links. Empty folders, other modes and special files are told of
-    by the entries alone; folders are entries only where nothing in them is. Without `patch` nothing is read, and only
-    what moved with a folder counts as renamed. (One thing `git apply` refuses: a folder in place of a
-    link that cannot be followed, such as one to itself.)
+    by the entries alone; folders are entries only where nothing in them is. One thing `git apply` refuses: a folder
+    in place of a link that cannot be followed, such as one to itself. Without `patch` nothing is read, and only what
+    moved with a folder counts as renamed.
     """
     changes = tree.changes()
     outside = [change for change in changes if not is_git_internal(change.path)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import codecs
+import os
 from collections.abc import Mapping
 
 from pyro_mcp.errors import InvalidRequest
@@ -80,7 +81,7 @@ def _shown(entry: Entry) -> FileEntry:
         "size_bytes": entry.size,
         "mode": f"{entry.mode:04o}",
         "modified_at": entry.mtime_ns / 1e9,
-        "link_target": entry.target.decode("utf-8", "surrogateescape") if entry.kind == "l" else None,
+        "link_target": os.fsdecode(entry.target) if entry.kind == "l" else None,
     }
 
 

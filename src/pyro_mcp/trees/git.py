@@ -33,6 +33,7 @@ _CONFIG = """\
 [gc]
 \tauto = 0
 """
+_LONGEST_PATH = 4096  # PATH_MAX, with its NUL
 _NOBODY = b"pyro <pyro> 0 +0000"
 
 # Git refuses these names at any depth, whatever the letters' case: verify_path() in its read-cache.c.
@@ -121,7 +122,7 @@ def is_git_internal(path: bytes) -> bool:
 def is_carried(path: bytes, kind: Kind) -> bool:
     """Whether git has a way to say that something of this kind has this path."""
     names = path.split(b"/")
-    if kind not in "fl" or any(_REFUSED.fullmatch(name) for name in names):
+    if kind not in "fl" or len(path) >= _LONGEST_PATH or any(_REFUSED.fullmatch(name) for name in names):
         return False
     return kind != "l" or not any(_REFUSED_LINKS.fullmatch(name) for name in names)
 

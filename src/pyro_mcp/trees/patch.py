@@ -35,7 +35,10 @@ def apply_patch(tree: Tree, patch: str | bytes) -> Patch:
     Paths may have the prefixes a/ and b/ or none. Folders that are left without content go, as with `git apply`.
     Raises `InvalidRequest` that names the file and hunk which does not fit, with the nearest lines as they are.
     """
-    given = os.fsencode(patch)
+    try:
+        given = os.fsencode(patch)
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"the patch is not text: {error.reason}") from error
     if not given.strip():
         raise InvalidRequest("the patch is empty")
     if len(given) > LARGEST_PATCH:

@@ -21,14 +21,15 @@ Kind = Literal["f", "d", "l", "p", "s", "c", "b"]
 Action = Literal["f", "l", "d", "x", "m"]
 """Put a file, put a link, make a folder, delete, set a mode."""
 
-MOST_ENTRIES = 4_000_000
-"""More of them than any disk of ours has room for."""
+MOST_NAMED = 512 * 1024 * 1024
+"""Bytes that the names of one answer may take in memory: about two million entries."""
 _KINDS: Mapping[int, Kind] = {ord("f"): "f", ord("d"): "d", ord("l"): "l", ord("p"): "p", ord("s"): "s", ord("c"): "c",
                               ord("b"): "b"}  # fmt: skip
 _LONGEST_PATH = 64 * 1024
 _LONGEST_NAME = 255
 _DEEPEST = 1000
 _PIECE = 256 * 1024
+_ENTRY_OVERHEAD = 200
 _NUMBER = struct.Struct("<Q")
 _SIGNED = struct.Struct("<q")
 
@@ -154,6 +155,7 @@ class _Listing:
     def __init__(self) -> None:
         self._decoder = Decoder()
         self._count = 0
+        self._bytes = 0
         self._ended = False
 
     def feed(self, data: bytes) -> None:
@@ -174,10 +176,12 @@ class _Listing:
         if not self._ended:
             raise ProtocolViolation("the guest's tool ended in the middle of its answer")
 
-    def _counted(self) -> None:
+    def _counted(self, frame: Frame) -> _Fields:
         self._count += 1
-        if self._count > MOST_ENTRIES:
-            raise ProtocolViolation(f"the guest's tool named more than {MOST_ENTRIES} entries")
+        self._bytes += len(frame.payload) + _ENTRY_OVERHEAD
+        if self._bytes > MOST_NAMED:
+            raise ProtocolViolation(f"the guest's tool named more than fits into {MOST_NAMED} bytes")
+        return _Fields(frame)
 
     def _before_end(self) -> None:
         pass
@@ -198,8 +202,7 @@ class Walk(_Listing):
 
     def _take(self, frame: Frame) -> None:
         if frame.type == Type.ENTRY and self._file is None:
-            self._counted()
-            entry = _entry(_Fields(frame))
+            entry = _entry(self._counted(frame))
             if self._content and entry.kind == "f":
                 self._file, self._sent = entry, 0
             self._receiver.entry(entry)
@@ -231,8 +234,7 @@ class Changes(_Listing):
     def _take(self, frame: Frame) -> None:
         if frame.type != Type.CHANGE:
             raise _unexpected(frame)
-        self._counted()
-        change = _change(_Fields(frame))
+        change = _change(self._counted(frame))
         if self.found and place(change.path) <= place(self.found[-1].path):
             raise ProtocolViolation("the guest's tool listed changes out of order")
         self.found.append(change)
@@ -248,8 +250,7 @@ class Applied(_Listing):
     def _take(self, frame: Frame) -> None:
         if frame.type != Type.CHANGED:
             raise _unexpected(frame)
-        self._counted()
-        fields = _Fields(frame)
+        fields = self._counted(frame)
         self.made.append(Changed(fields.path(), fields.number(Tag.REPLACED, 0) == 1))
 
 

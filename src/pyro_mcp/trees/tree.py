@@ -16,6 +16,7 @@ WORKSPACE = "/workspace"
 View = Literal["merged", "baseline"]
 _ARGUMENT_BYTES = 256 * 1024
 _EVERYTHING = (1 << 63) - 1
+_MOST_HELD = 256 * 1024 * 1024
 
 # How the guest's C library words what a caller can do something about.
 _EXPLAINED = {
@@ -85,10 +86,13 @@ class Tree:
         options += ["--follow"] if follow else []
         options += ["--skip-missing"] if skip_missing else []
         for batch in _batches(paths):
-            walk = Walk(_Asked(batch, depth, receiver), most)
+            asked = _Asked(batch, depth, receiver)
+            walk = Walk(asked, most)
             with _complaints():
                 self._run([*options, self._roots[view], *batch], on_stdout=walk.feed)
             walk.finish()
+            if not skip_missing:
+                asked.finish()
 
     def contents(
         self,
@@ -121,9 +125,18 @@ class Tree:
     def apply(self, edits: Iterable[Edit]) -> list[Changed]:
         """Make all the edits in their order, or none; what was made, one for each."""
         made = Applied()
-        with _piped(encode_edits(edits)) as stdin, _complaints():
+        paths: list[bytes] = []
+
+        def noted() -> Iterator[Edit]:
+            for edit in edits:
+                paths.append(edit.path)
+                yield edit
+
+        with _piped(encode_edits(noted())) as stdin, _complaints():
             self._run(["apply", self._roots["merged"]], stdin=stdin, on_stdout=made.feed)
         made.finish()
+        if [one.path for one in made.made] != paths:
+            raise ProtocolViolation("the guest's tool did not answer each edit")
         return made.made
 
 
@@ -145,6 +158,11 @@ class _Asked:
         self._seen.add(entry.path)
         self._receiver.entry(entry)
 
+    def finish(self) -> None:
+        """Raise `ProtocolViolation` unless all that was asked for came."""
+        if not self._wanted <= self._seen:
+            raise ProtocolViolation("the guest's tool left out what was asked for")
+
     def _is_wanted(self, path: bytes) -> bool:
         above = 0
         while path not in self._wanted:
@@ -156,11 +174,12 @@ class _Asked:
 
 
 class _Contents:
-    """A receiver that keeps everything."""
+    """A receiver that keeps everything, within reason."""
 
     def __init__(self) -> None:
         self.all: dict[bytes, tuple[Entry, bytearray]] = {}
         self._last = bytearray()
+        self._bytes = 0
 
     def entry(self, entry: Entry) -> None:
         self._last = bytearray()
@@ -168,6 +187,9 @@ class _Contents:
 
     def data(self, piece: bytes) -> None:
         self._last += piece
+        self._bytes += len(piece)
+        if self._bytes > _MOST_HELD:
+            raise InvalidRequest(f"that would hold more than {_MOST_HELD} bytes of files in memory")
 
     def file_end(self) -> None:
         pass

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -106,16 +107,19 @@ class Ledger:
         with self._store.transaction() as connection:
             connection.execute("UPDATE workspaces SET last_activity_at = ? WHERE id = ?", (time.time(), id_))
 
-    def note_reset(self, id_: str) -> None:
-        """Forget the history, count the reset."""
-        now = time.time()
-        with self._store.transaction() as connection:
+    def forgetting(self, id_: str) -> Callable[[sqlite3.Connection], None]:
+        """What a reset does here, to be done in the transaction that makes it true: no history, one reset more."""
+
+        def forget(connection: sqlite3.Connection) -> None:
+            now = time.time()
             connection.execute("DELETE FROM commands WHERE workspace_id = ?", (id_,))
             connection.execute(
                 "UPDATE workspaces SET reset_count = reset_count + 1, last_reset_at = ?, last_activity_at = ? "
                 "WHERE id = ?",
                 (now, now, id_),
             )
+
+        return forget
 
     # --- snapshots ---
 

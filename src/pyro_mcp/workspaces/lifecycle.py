@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pyro_mcp.engine import Engine, Identity, Session, Shape, Start, System, find_processes
@@ -51,7 +52,16 @@ class Folders:
         return self.runtime / id_
 
     def lock(self, id_: str) -> Path:
+        """Held by whoever changes the machine, shared by those who use it."""
         return private_directory(self.state / "locks") / id_
+
+    def turn(self, id_: str) -> Path:
+        """Held while waiting for `lock`."""
+        return self.lock(f"{id_}.turn")
+
+    def freeze(self, id_: str) -> Path:
+        """Held by whoever adds a layer to the machine's disk."""
+        return self.lock(f"{id_}.freeze")
 
 
 @dataclass(frozen=True)
@@ -113,11 +123,14 @@ class Lifecycle:
     def hold(self, id_: str, *, deadline_seconds: float = _LOCK_DEADLINE) -> Iterator[Record]:
         """The machine for us alone, settled if a dead process left it half way; raises `NotFound`, `Busy`."""
         self.store.get(id_)  # so that an unknown name leaves no lock file behind
-        with locked(self.folders.lock(id_), deadline_seconds=deadline_seconds, what=f"machine {id_}"):
+        with (
+            locked(self.folders.turn(id_), deadline_seconds=deadline_seconds, what=id_),
+            locked(self.folders.lock(id_), deadline_seconds=deadline_seconds, what=id_),
+        ):
             try:
                 record = self._settled(self.store.get(id_))
             except NotFound:
-                self.folders.lock(id_).unlink(missing_ok=True)
+                self._unlock(id_)
                 raise
             yield record
 
@@ -128,11 +141,25 @@ class Lifecycle:
         Raises `NotFound`, `Conflict` when it does not run, `Busy` while it is being changed.
         """
         self.observe(id_)
-        with locked(self.folders.lock(id_), deadline_seconds=_LOCK_DEADLINE, shared=True, what=f"machine {id_}"):
+        with ExitStack() as stack:
+            # Whoever waits to have the machine alone keeps the turn, so that users who come later do not overtake.
+            with locked(self.folders.turn(id_), deadline_seconds=_LOCK_DEADLINE, what=id_):
+                lock = self.folders.lock(id_)
+                stack.enter_context(locked(lock, deadline_seconds=_LOCK_DEADLINE, shared=True, what=id_))
             record = self.store.get(id_)
             require_phase(id_, record.phase, {Phase.RUNNING}, hint=_start_hint(record))
             with self.told_of_deletion(id_):
                 yield record
+
+    @contextmanager
+    def freezing(self, id_: str) -> Iterator[Record]:
+        """The machine for a snapshot: a running one is shared with its users, but not with other snapshots."""
+        if self.observe(id_).phase != Phase.RUNNING:
+            with self.hold(id_) as record:
+                yield record
+            return
+        with self.use(id_), locked(self.folders.freeze(id_), deadline_seconds=_LOCK_DEADLINE, what=id_):
+            yield self.store.get(id_)
 
     @contextmanager
     def told_of_deletion(self, id_: str) -> Iterator[None]:
@@ -164,10 +191,12 @@ class Lifecycle:
         progress: Progress = silent,
         *,
         reaching: Phase = Phase.RUNNING,
+        also: Callable[[sqlite3.Connection], None] | None = None,
     ) -> Record:
         """Start a machine that is held; on failure nothing runs and its phase says so.
 
-        Raises `Conflict` when its disk lies upon another image than `image`.
+        The layers and generation of `record` need not be those that the store knows: they come to be so, with what
+        `also` does, only when the machine runs. Raises `Conflict` when its disk lies upon another image than `image`.
         """
         if image is not None and record.root_digest not in (None, image.digest):
             raise Conflict(
@@ -176,17 +205,21 @@ class Lifecycle:
             )
         home = private_directory(self.folders.home(record.id))
         engine = self.engine_for(mode)
-        digest = image.digest if image else None
-        self.store.move(record.id, Phase.STARTING, execution_mode=mode, root_digest=digest, failure=None)
+        self.store.move(record.id, Phase.STARTING, execution_mode=mode, failure=None)
         identity = None
         with self._failing(record.id, lambda: identity):
             identity = engine.start(self._request(record, image, home), progress)
             return self.store.move(
                 record.id,
                 reaching,
+                also,
                 accelerator=engine.accelerator().name,
                 pid=identity.pid,
                 process_start_time=identity.start_time,
+                layers=record.layers,
+                generation=record.generation,
+                root_digest=image.digest if image else None,
+                environment_version=record.environment_version,
             )
 
     def stop(self, record: Record) -> Record:
@@ -201,9 +234,17 @@ class Lifecycle:
             return self.store.move(record.id, Phase.STOPPED, pid=None, process_start_time=None)
 
     def reset(
-        self, record: Record, image: RootImage | None, layers: Sequence[str], progress: Progress = silent
+        self,
+        record: Record,
+        image: RootImage | None,
+        layers: Sequence[str],
+        progress: Progress = silent,
+        also: Callable[[sqlite3.Connection], None] | None = None,
     ) -> Record:
-        """Start a machine that is held anew: / as the environment has it now, /workspace as `layers` hold it."""
+        """Start a machine that is held anew: / as the environment has it now, /workspace as `layers` hold it.
+
+        Until it runs, its disk is what it was: a reset that fails, or dies, loses nothing.
+        """
         require_phase(record.id, record.phase, {Phase.RUNNING, Phase.STOPPED, Phase.FAILED})
         if record.execution_mode == HOST_COMPAT:
             raise Conflict("a host_compat machine has no disk that could be reset", hint="delete it and make another")
@@ -211,18 +252,15 @@ class Lifecycle:
             self.store.move(record.id, Phase.STOPPING)
             with self._failing(record.id, lambda: record.identity):
                 self._clear(record.id, record.identity)
-        stopped = self.store.move(
-            record.id,
-            Phase.STOPPED,
-            pid=None,
-            process_start_time=None,
-            failure=None,
+                self.store.move(record.id, Phase.STOPPED, pid=None, process_start_time=None)
+        wanted = replace(
+            record,
             layers=(*layers, new_layer_name()),
             generation=record.generation + 1,
             root_digest=None,
             environment_version=image.version if image else record.environment_version,
         )
-        return self.start(stopped, image, record.execution_mode or GUEST, progress)
+        return self.start(wanted, image, record.execution_mode or GUEST, progress, also=also)
 
     def freeze_layers(self, record: Record) -> tuple[str, ...]:
         """Put a new layer on the disk of a machine that is held; the layers that will not change any more."""
@@ -282,7 +320,11 @@ class Lifecycle:
         self._clear(id_, identity)
         shutil.rmtree(self.folders.home(id_), ignore_errors=True)
         self.store.remove(id_)
-        self.folders.lock(id_).unlink(missing_ok=True)
+        self._unlock(id_)
+
+    def _unlock(self, id_: str) -> None:
+        for path in (self.folders.freeze(id_), self.folders.turn(id_), self.folders.lock(id_)):
+            path.unlink(missing_ok=True)
 
     def _settled(self, record: Record) -> Record:
         """`record` with a phase that is true: nobody but us works on it, since we hold its lock."""
@@ -306,22 +348,16 @@ class Lifecycle:
 
     def _remove_strays(self, known: set[str]) -> None:
         """Remove folders that belong to no machine: their record went, or never came."""
-        for parent in (self.folders.state / "machines", self.folders.state / "locks"):
-            for path in parent.iterdir() if parent.exists() else ():
-                if path.name not in known:
-                    self._remove_stray(path)
-
-    def _remove_stray(self, path: Path) -> None:
-        try:
-            with locked(self.folders.lock(path.name), deadline_seconds=0):
+        parents = (self.folders.state / "machines", self.folders.state / "locks")
+        names = {path.name.split(".")[0] for parent in parents if parent.exists() for path in parent.iterdir()}
+        for id_ in names - known:
+            with suppress(Busy), locked(self.folders.lock(id_), deadline_seconds=0):
                 try:
-                    self.store.get(path.name)
+                    self.store.get(id_)
                 except NotFound:
-                    self._clear(path.name, None)
-                    shutil.rmtree(self.folders.home(path.name), ignore_errors=True)
-                    self.folders.lock(path.name).unlink(missing_ok=True)
-        except Busy:
-            return
+                    self._clear(id_, None)
+                    shutil.rmtree(self.folders.home(id_), ignore_errors=True)
+                    self._unlock(id_)
 
     def _engine(self, record: Record) -> Engine:
         if record.execution_mode is None:

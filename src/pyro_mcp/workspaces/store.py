@@ -7,9 +7,10 @@ a database that is newer than this program, or damaged, is an error and is left 
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -161,8 +162,17 @@ class Store:
             rows = connection.execute("SELECT * FROM machines ORDER BY created_at DESC").fetchall()
         return [_record(row) for row in rows]
 
-    def move(self, id_: str, phase: Phase, **changes: str | float | tuple[str, ...] | None) -> Record:
-        """Change the phase (raises `Conflict` when the table of transitions forbids it) and other columns."""
+    def move(
+        self,
+        id_: str,
+        phase: Phase,
+        also: Callable[[sqlite3.Connection], None] | None = None,
+        **changes: str | float | tuple[str, ...] | None,
+    ) -> Record:
+        """Change the phase (raises `Conflict` when the table of transitions forbids it) and other columns.
+
+        What `also` does with the connection happens with it, or not at all.
+        """
         columns = {"phase": str(phase), **changes}
         unknown = columns.keys() - set(_COLUMNS)
         if unknown:
@@ -172,6 +182,8 @@ class Store:
             assignments = ", ".join(f"{name} = ?" for name in columns)
             values = (*map(_stored, columns.values()), id_)
             connection.execute(f"UPDATE machines SET {assignments} WHERE id = ?", values)  # noqa: S608
+            if also is not None:
+                also(connection)
             return _get(connection, id_)
 
     def remove(self, id_: str) -> None:
@@ -204,8 +216,8 @@ class Store:
             finally:
                 connection.close()
         except sqlite3.OperationalError as error:
-            if "disk is full" in str(error):
-                raise NoSpace(f"the disk that holds {self._path} is full") from error
+            if "disk is full" in str(error) or ("disk I/O" in str(error) and _is_full(self._path.parent)):
+                raise NoSpace(f"the disk that holds {self._path} is full", hint="free some space there") from error
             raise HostNotReady(f"cannot use the database {self._path}: {error}") from error
         except sqlite3.DatabaseError as error:
             raise HostNotReady(
@@ -227,6 +239,10 @@ def _record(row: sqlite3.Row) -> Record:
     values["allow_host_compat"], values["one_shot"] = bool(row["allow_host_compat"]), bool(row["one_shot"])
     values["layers"] = tuple(json.loads(row["layers"]))
     return Record(**values)
+
+
+def _is_full(folder: Path) -> bool:
+    return os.statvfs(folder).f_bavail < 256  # blocks: less than SQLite's side files may need
 
 
 def _stored(value: object) -> object:

@@ -123,7 +123,7 @@ class Workspaces:
     def create_snapshot(self, id_: str, name: str) -> SnapshotResult:
         _check_snapshot_name(name)
         self._ledger.get(id_)
-        with self._lifecycle.hold(id_) as record:
+        with self._lifecycle.freezing(id_) as record:
             if any(one.name == name for one in self._ledger.snapshots(id_)):
                 raise Conflict(f"{id_} has a snapshot {name!r} already", hint="delete it, or take another name")
             snapshot = Snapshot(name, self._lifecycle.freeze_layers(record), time.time())
@@ -157,8 +157,7 @@ class Workspaces:
         with self._lifecycle.hold(id_) as record:
             layers = () if snapshot == BASELINE else self._ledger.snapshot(id_, snapshot).layers
             image = self._images.pulled(record.environment, progress)
-            fresh = self._lifecycle.reset(record, image, layers, progress)
-            self._ledger.note_reset(id_)
+            fresh = self._lifecycle.reset(record, image, layers, progress, also=self._ledger.forgetting(id_))
             self._drop_unused_layers(fresh)
         self._ledger.note(id_, "reset", {"snapshot_name": snapshot})
         return {**self._info(fresh), "snapshot_name": snapshot, "duration_ms": _since(started)}
@@ -173,7 +172,7 @@ class Workspaces:
         folders = self._lifecycle.folders
         with self._lifecycle.making("ws") as new_id:
             home = private_directory(folders.home(new_id))
-            with self._lifecycle.hold(id_) as record:
+            with self._lifecycle.freezing(id_) as record:
                 layers = self._lifecycle.freeze_layers(record)
                 Layers(home).adopt(Layers(folders.home(id_)), layers)
             with suppress(FileNotFoundError):
