@@ -66,15 +66,34 @@ def test_one_file_is_copied_with_mode_and_time_but_without_set_id(host: HostTree
 
 def test_what_exists_is_replaced_only_when_asked(host: HostTree, output: Path) -> None:
     plant(host.workspace, {b"f": Leaf("f", b"new")})
-    output.mkdir()
-    (output / "mine").write_text("mine")
+    output.write_text("mine")
 
     with pytest.raises(Conflict, match="exists already"):
         export(host.tree, "f", output, overwrite=False)
-    assert (output / "mine").read_text() == "mine" and host.tool.calls == []
+    assert output.read_text() == "mine" and host.tool.calls == []
     export(host.tree, "f", output, overwrite=True)
 
     assert output.read_text() == "new" and os.listdir(output.parent) == ["copy"]
+
+
+def test_a_folder_is_never_replaced_by_a_file(host: HostTree, output: Path) -> None:
+    plant(host.workspace, {b"f": Leaf("f", b"new")})
+    output.mkdir()
+    (output / "mine").write_text("mine")
+    with pytest.raises(Conflict, match="another kind"):
+        export(host.tree, "f", output, overwrite=True)
+    assert (output / "mine").read_text() == "mine" and os.listdir(output.parent) == ["copy"]
+
+
+def test_the_folder_one_works_in_is_never_replaced(
+    host: HostTree, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(host.workspace, {b"d/f": Leaf("f", b"new")})
+    (output / "deep").mkdir(parents=True)
+    monkeypatch.chdir(output / "deep")
+    with pytest.raises(Conflict, match="working folder"):
+        export(host.tree, "d", output, overwrite=True)
+    assert (output / "deep").is_dir()
 
 
 def test_a_link_at_the_output_is_replaced_and_not_followed(host: HostTree, output: Path, tmp_path: Path) -> None:

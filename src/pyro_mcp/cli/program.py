@@ -82,9 +82,9 @@ def _parser() -> argparse.ArgumentParser:
 def _report(error: PyroError, arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"error": {"code": error.code, "message": error.message, "hint": error.hint}}, indent=2))
-    print(f"pyro: {error.message}", file=sys.stderr)
-    for line in error.hint.splitlines():
-        print(f"  {line}", file=sys.stderr)
+    # What a guest has named or said may be in it, and must not reach the terminal as more than text.
+    for line in [*f"pyro: {error.message}".splitlines(), *(f"  {line}" for line in error.hint.splitlines())]:
+        print("".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in line), file=sys.stderr)
     return int(getattr(arguments, "own_failure", error.exit_code))
 
 

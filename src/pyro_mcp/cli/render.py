@@ -37,6 +37,11 @@ def paragraph(text: str) -> str:
     return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
+def shown(name: str) -> str:
+    """A name from a guest on one line: in quotes, with escapes, when it holds what a terminal would act on."""
+    return name if name.isprintable() else json.dumps(name)
+
+
 def size(count: int | None) -> str:
     """Bytes as a person reads them."""
     if count is None:

@@ -7,7 +7,7 @@ import argparse
 import pyro_mcp
 from pyro_mcp.cli import workspace_files, workspace_snapshots
 from pyro_mcp.cli.options import Verbs, id_argument, labels, machine_options, verb
-from pyro_mcp.cli.render import ago, print_json, progress_line, table
+from pyro_mcp.cli.render import ago, print_json, progress_line, shown, table
 from pyro_mcp.cli.stream import OWN_FAILURE, finish, streams
 from pyro_mcp.results import WorkspaceInfo
 
@@ -230,7 +230,7 @@ def _logs(arguments: argparse.Namespace) -> int:
         return 0
     for entry in found["entries"]:
         command = entry["command"] if isinstance(entry["command"], str) else " ".join(entry["command"])
-        print(f"#{entry['sequence']} [{_ending(entry['exit_code'], entry['timed_out'])}] {command}")
+        print(f"#{entry['sequence']} [{_ending(entry['exit_code'], entry['timed_out'])}] {shown(command)}")
         print(entry["stdout"], end="")
         print(entry["stderr"], end="")
     return 0
@@ -252,9 +252,9 @@ def _summary(arguments: argparse.Namespace) -> int:
         print(f"  {name.replace('_', ' '):16} {'-' if value is None else value}")
     for entry in review["commands"]["recent"]:
         command = entry["command"] if isinstance(entry["command"], str) else " ".join(entry["command"])
-        print(f"  [{_ending(entry['exit_code'], entry['timed_out'])}] {command}")
+        print(f"  [{_ending(entry['exit_code'], entry['timed_out'])}] {shown(command)}")
     for change in review["changes"].get("first", []):
-        print(f"  {change['status']:12} {change['path']}")
+        print(f"  {change['status']:12} {shown(change['path'])}")
     return 0
 
 
@@ -277,5 +277,5 @@ def _show(arguments: argparse.Namespace, info: WorkspaceInfo) -> int:
         if value:
             print(f"  {name:12} {value}")
     for path in seed["skipped"]:
-        print(f"  left out of the seed (not a file, folder or link): {path}")
+        print(f"  left out of the seed (not a file, folder or link): {shown(path)}")
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyro_mcp
 from pyro_mcp.cli.options import Verbs, id_argument, verb
-from pyro_mcp.cli.render import print_json, progress_line, size, table
+from pyro_mcp.cli.render import print_json, progress_line, shown, size, table
 from pyro_mcp.errors import InvalidRequest, NotFound
 
 _ID = "ws-0123456789ab"
@@ -89,8 +89,8 @@ def _list(arguments: argparse.Namespace) -> int:
         return 0
     rows = [("TYPE", "SIZE", "PATH")]
     for entry in found["entries"]:
-        target = f" -> {entry['link_target']}" if entry["link_target"] is not None else ""
-        rows.append((entry["artifact_type"], size(entry["size_bytes"]), f"{entry['path']}{target}"))
+        target = f" -> {shown(entry['link_target'])}" if entry["link_target"] is not None else ""
+        rows.append((entry["artifact_type"], size(entry["size_bytes"]), f"{shown(entry['path'])}{target}"))
     print(table(rows))
     return 0
 
@@ -117,7 +117,7 @@ def _write(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(done)
     else:
-        print(f"{done['path']}: {done['bytes_written']} bytes")
+        print(f"{shown(done['path'])}: {done['bytes_written']} bytes")
     return 0
 
 
@@ -127,8 +127,10 @@ def _apply(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(done)
         return 0
+    if not done["entries"]:
+        print("no changes")
     for entry in done["entries"]:
-        print(f"{entry['status']:12} {entry['path']}")
+        print(f"{entry['status']:12} {shown(entry['path'])}")
     return 0
 
 
@@ -138,16 +140,16 @@ def _diff(arguments: argparse.Namespace) -> int:
         print_json(found)
     elif arguments.name_only:
         for entry in found["entries"]:
-            print(entry["path"])
+            print(shown(entry["path"]))
     elif arguments.stat:
         for entry in found["entries"]:
-            print(f"{entry['status']:12} {entry['path']}")
+            print(f"{entry['status']:12} {shown(entry['path'])}")
         counts = {name: count for name, count in found["summary"].items() if count}
         print(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()) or "no changes")
     else:
         sys.stdout.write(found["patch"])
         for path in found["left_out"]:
-            print(f"pyro: not in the patch, too large: {path}", file=sys.stderr)
+            print(f"pyro: not in the patch, which cannot carry it: {shown(path)}", file=sys.stderr)
     return 0
 
 
@@ -162,7 +164,7 @@ def _export(arguments: argparse.Namespace) -> int:
         return 0
     print(f"{done['output_path']}: {done['entry_count']} entries, {size(done['bytes_written'])}")
     for skipped in done["skipped"]:
-        print(f"pyro: left out {skipped['path']}: {skipped['reason']}", file=sys.stderr)
+        print(f"pyro: left out {shown(skipped['path'])}: {skipped['reason']}", file=sys.stderr)
     return 0
 
 
@@ -175,7 +177,7 @@ def _push(arguments: argparse.Namespace) -> int:
         return 0
     print(f"{done['destination']}: {done['entry_count']} entries, {size(done['bytes_written'])}")
     for path in done["overwritten"]:
-        print(f"  replaced {path}")
+        print(f"  replaced {shown(path)}")
     return 0
 
 

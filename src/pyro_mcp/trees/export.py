@@ -147,6 +147,16 @@ def _refuse_existing(target: Path) -> None:
         raise Conflict(f"{target} exists already", hint="choose another place, or add --overwrite to replace it")
 
 
+def _refuse_to_lose(target: Path, new: Path) -> None:
+    """Replacing is for an earlier copy: never a folder by a file, nor a folder that people or programs live in."""
+    was_folder = target.is_dir() and not target.is_symlink()
+    if was_folder != (new.is_dir() and not new.is_symlink()) or not (was_folder or target.is_file()):
+        raise Conflict(f"{target} is of another kind than what would replace it", hint="remove it yourself")
+    lived_in = [Path.cwd(), Path.home()] if was_folder else []
+    if os.path.ismount(target) or any(path.resolve().is_relative_to(target.resolve()) for path in lived_in):
+        raise Conflict(f"{target} holds your home or working folder, or a mount", hint="choose another place")
+
+
 @contextmanager
 def _staging(target: Path) -> Iterator[Path]:
     """A private folder beside the target, gone at the end."""
@@ -166,6 +176,7 @@ def _put_in_place(staging: Path, target: Path, *, overwrite: bool) -> None:
     new, old = staging / os.fsdecode(_NAME), staging / "old"
     try:
         if overwrite and os.path.lexists(target):
+            _refuse_to_lose(target, new)
             target.rename(old)
         _refuse_existing(target)
         new.rename(target)

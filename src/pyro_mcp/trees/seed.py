@@ -18,6 +18,7 @@ from pyro_mcp.trees.tree import Tree, guest_path, inner_path
 
 _PIECE = 1024 * 1024
 _NAMED = 10
+_LONGEST_NAME = 254  # mkfs.erofs 1.5 fails with 255
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,11 @@ class _Scan:
                 self._unreadable.append(inner)
 
     def _entry(self, entry: os.DirEntry[bytes], path: bytes, waiting: list[bytes]) -> None:
+        if len(entry.name) > _LONGEST_NAME:
+            raise InvalidRequest(
+                f"the name {os.fsdecode(entry.name)[:40]}… has {len(entry.name)} bytes",
+                hint=f"names in a seed have at most {_LONGEST_NAME}; shorten it or leave it out",
+            )
         is_link, is_folder = entry.is_symlink(), entry.is_dir(follow_symlinks=False)
         if not is_link and not is_folder and not entry.is_file(follow_symlinks=False):
             self.special.append(path)
