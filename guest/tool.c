@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/sendfile.h>
@@ -1394,13 +1395,17 @@ static void copy_folder(int from, const char *name, int to, dev_t device) {
 
 static void run_copy(char **words) {
     struct stat root;
+    bool to_disk = stat(words[1], &root) == 0 && S_ISBLK(root.st_mode);
+    if (to_disk && ((mkdir("/output", 0700) < 0 && errno != EEXIST)
+                    || mount(words[1], "/output", "ext4", 0, NULL) < 0))
+        fail_errno(words[1]);
     int from = open_root(words[0]);
-    copy.to = open_root(words[1]);
+    copy.to = open_root(to_disk ? "/output" : words[1]);
     if (fstat(from, &root) < 0)
         fail_errno(words[0]);
     copy_below(from, copy.to, root.st_dev);
     finish(from, copy.to, &root);
-    if (syncfs(copy.to) < 0)
+    if (syncfs(copy.to) < 0 || close(copy.to) < 0 || (to_disk && umount("/output") < 0))
         fail_errno(words[1]);
     put_end(copy.count);
 }

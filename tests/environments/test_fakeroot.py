@@ -26,7 +26,7 @@ def test_a_program_writes_below_its_folder_and_nowhere_else(tmp_path: Path) -> N
     as_root(["sh", "-c", "echo ok > file && chown 5:7 file"], writable=tmp_path / "mine", deadline_seconds=10)
     assert (tmp_path / "mine/file").read_text() == "ok\n"
     for place in (Path.home(), Path("/etc")):
-        with pytest.raises(HostCommandFailed, match="Read-only"):
+        with pytest.raises(HostCommandFailed, match=r"Read-only|No such file"):
             as_root(["touch", place / "pyro-test"], writable=tmp_path / "mine", deadline_seconds=10)
 
 

@@ -180,7 +180,8 @@ def test_a_command_leads_a_session_of_its_own_with_clean_signals(guest: Connecti
     pid = guest.start("cat", "/proc/self/stat")
     assert guest.finish().stdout.rpartition(b")")[2].split()[2:4] == [b"%d" % pid] * 2
     signals = guest.run("grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status").stdout.splitlines()
-    assert [line.split()[1] for line in signals] == [b"0" * 16] * 2
+    # The C library keeps signals 32 to 34 to itself; nobody can change what it inherited for them.
+    assert [int(line.split()[1], 16) & ~(7 << 31) for line in signals] == [0, 0]
 
 
 def test_a_command_inherits_nothing_but_its_three_streams(guest: Connection) -> None:

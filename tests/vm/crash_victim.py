@@ -7,6 +7,7 @@ many calls there were to die at.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -45,7 +46,9 @@ def main() -> None:
             sys.setprofile(None)
             if how == "power":
                 for identity in find_processes(os.environ["XDG_STATE_HOME"]):
+                    ended = os.pidfd_open(identity.pid)
                     os.killpg(identity.pid, signal.SIGKILL)
+                    select.select([ended], [], [], 10)
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.setprofile(count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -229,3 +230,26 @@ def test_two_commands_run_side_by_side(pyro: Pyro, create: Create) -> None:
     output(pyro, id_, "echo hello > meet")
     waiting.join(20)
     assert output(pyro, id_, "cat met") == "hello\n"
+
+
+def test_a_stopped_disk_is_looked_at_without_starting_it(
+    pyro: Pyro, create: Create, seed: Path, tmp_path: Path
+) -> None:
+    id_ = create(seed_path=seed)
+    output(pyro, id_, "echo changed > README.md && echo tool > /usr/local/bin/tool && ln -s /etc/passwd leak")
+    with pytest.raises(Conflict, match="stop it first"):
+        pyro.list_workspace_disk(id_)
+    pyro.stop_workspace(id_)
+    listed = {entry["path"]: entry["artifact_type"] for entry in pyro.list_workspace_disk(id_)["entries"]}
+    assert listed["/workspace/README.md"] == "file" and listed["/workspace/leak"] == "symlink"
+    assert pyro.read_workspace_disk(id_, "/workspace/README.md")["content"] == "changed\n"
+    assert pyro.read_workspace_disk(id_, "/usr/local/bin/tool")["content"] == "tool\n"
+    done = pyro.export_workspace_disk(id_, output_path=tmp_path / "disk.ext4")
+    checked = subprocess.run(["/sbin/e2fsck", "-fn", tmp_path / "disk.ext4"], capture_output=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+    dump = ["/sbin/debugfs", "-R", "cat /workspace/README.md", str(tmp_path / "disk.ext4")]
+    assert subprocess.run(dump, capture_output=True, check=True).stdout == b"changed\n"
+    assert done["allocated_bytes"] < done["size_bytes"]
+    assert pyro.status_workspace(id_)["state"] == "stopped"
+    pyro.start_workspace(id_)
+    assert output(pyro, id_, "cat README.md") == "changed\n"

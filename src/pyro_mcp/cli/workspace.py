@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import pyro_mcp
-from pyro_mcp.cli import workspace_files, workspace_snapshots
+from pyro_mcp.cli import workspace_disk, workspace_files, workspace_snapshots
 from pyro_mcp.cli.options import Verbs, id_argument, labels, machine_options, verb
 from pyro_mcp.cli.render import ago, print_json, progress_line, shown, table
 from pyro_mcp.cli.stream import OWN_FAILURE, finish, streams
@@ -47,6 +47,7 @@ def add(verbs: Verbs) -> None:
     _add_exec(inner)
     workspace_files.add(inner)
     workspace_snapshots.add(inner)
+    workspace_disk.add(inner)
 
 
 def _add_create(inner: Verbs) -> None:

@@ -10,6 +10,7 @@ import pyro_mcp
 from pyro_mcp.cli.options import Verbs, id_argument, verb
 from pyro_mcp.cli.render import print_json, progress_line, shown, size, table
 from pyro_mcp.errors import InvalidRequest, NotFound
+from pyro_mcp.results import WorkspaceFileList, WorkspaceFileRead
 
 _ID = "ws-0123456789ab"
 
@@ -61,13 +62,10 @@ def _add_files(inner: Verbs) -> None:
     files = inner.add_parser("file", help="list, read and write files").add_subparsers(metavar="COMMAND", required=True)
     listing = verb(files, "list", "list what is at a path", _list, example=f"pyro workspace file list {_ID} src")
     id_argument(listing)
-    listing.add_argument("path", nargs="?", default="/workspace", metavar="PATH", help="default /workspace")
-    listing.add_argument("--recursive", action="store_true", help="and all that is below")
+    listing_options(listing)
     read = verb(files, "read", "print a text file", _read, example=f"pyro workspace file read {_ID} README.md")
     id_argument(read)
-    read.add_argument("path", metavar="PATH")
-    read.add_argument("--max-bytes", type=int, default=65536, metavar="N", help="stop there (default 65536)")
-    read.add_argument("--base64", action="store_true", help="print it as base64, also when it is not text")
+    reading_options(read)
     write = verb(
         files,
         "write",
@@ -82,8 +80,26 @@ def _add_files(inner: Verbs) -> None:
     given.add_argument("--text-file", metavar="HOST_PATH", help="a host file that holds it; - for standard input")
 
 
+def listing_options(parser: argparse.ArgumentParser) -> None:
+    """What a list is asked for."""
+    parser.add_argument("path", nargs="?", default="/workspace", metavar="PATH", help="default /workspace")
+    parser.add_argument("--recursive", action="store_true", help="and all that is below")
+
+
+def reading_options(parser: argparse.ArgumentParser) -> None:
+    """What a file is asked for."""
+    parser.add_argument("path", metavar="PATH")
+    parser.add_argument("--max-bytes", type=int, default=65536, metavar="N", help="stop there (default 65536)")
+    parser.add_argument("--base64", action="store_true", help="print it as base64, also when it is not text")
+
+
 def _list(arguments: argparse.Namespace) -> int:
     found = pyro_mcp.Pyro().list_workspace_files(arguments.workspace_id, arguments.path, recursive=arguments.recursive)
+    return show_listing(arguments, found)
+
+
+def show_listing(arguments: argparse.Namespace, found: WorkspaceFileList) -> int:
+    """Print what is at a path."""
     if arguments.json:
         print_json(found)
         return 0
@@ -99,6 +115,11 @@ def _read(arguments: argparse.Namespace) -> int:
     found = pyro_mcp.Pyro().read_workspace_file(
         arguments.workspace_id, arguments.path, max_bytes=arguments.max_bytes, binary=arguments.base64
     )
+    return show_content(arguments, found)
+
+
+def show_content(arguments: argparse.Namespace, found: WorkspaceFileRead) -> int:
+    """Print a file's content, and on stderr when there is more of it."""
     if arguments.json:
         print_json(found)
         return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyro_mcp.engine.accelerator import Accelerator
-from pyro_mcp.engine.disks import Layers, make_baseline
+from pyro_mcp.engine.disks import Layers, make_baseline, make_ext4
 from pyro_mcp.engine.engine import Engine, Session
 from pyro_mcp.engine.fake import FakeMachines
 from pyro_mcp.engine.freeze import TOOL
@@ -40,4 +40,5 @@ __all__ = [
     "encode_fields",
     "find_processes",
     "make_baseline",
+    "make_ext4",
 ]

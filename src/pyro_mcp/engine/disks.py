@@ -43,13 +43,22 @@ def blank_disks(cache: Path) -> BlankDisks:
     """The blank images, made once (about 1 s)."""
     target = cache / "disks" / _VERSION
     disks = BlankDisks(target / "blank.ext4", target / "blank.qcow2", target / "blank.erofs")
-    if not target.exists():
+    if not _are_whole(disks):
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target.parent / f"{_VERSION}.lock", deadline_seconds=120):
-            if not target.exists():
+            if not _are_whole(disks):
                 with published(target) as scratch:
                     _make(scratch)
     return disks
+
+
+def _are_whole(disks: BlankDisks) -> bool:
+    """Whether they are there in the sizes that they were made in; nobody ever writes them."""
+    sizes = {disks.ext4: DISK_BYTES, disks.baseline: BASELINE_BYTES}
+    try:
+        return all(path.stat().st_size == size for path, size in sizes.items()) and disks.qcow2.stat().st_size >= 65536
+    except FileNotFoundError:
+        return False
 
 
 def _make(folder: Path) -> None:
@@ -76,6 +85,7 @@ def make_baseline(tree: Path, image: Path, left_out: Iterable[bytes] = ()) -> No
     without = [f"--exclude-path={os.fsdecode(path)}" for path in left_out]
     run(["mkfs.erofs", "--quiet", "--all-root", f"-U{_UUID}", *without, image, tree.absolute()], deadline_seconds=600)
     _sparse(image, BASELINE_BYTES)
+    image.chmod(0o444)
 
 
 def new_layer(blank: BlankDisks, target: Path) -> None:
@@ -106,7 +116,8 @@ class Layers:
         """
         for folder in (self.live, self.frozen):
             # The folders above are ours alone; within the cage nobody must be able to pass through these.
-            folder.mkdir(mode=0o711, exist_ok=True)
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o711)
         *lower, top = names
         for name in lower:
             if (self.live / name).exists():
@@ -122,7 +133,8 @@ class Layers:
 
     def adopt(self, other: Layers, names: Sequence[str]) -> None:
         """Share frozen layers of another machine; each machine's link keeps the file alive for itself."""
-        self.frozen.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self.frozen.mkdir(parents=True, exist_ok=True)
+        self.frozen.chmod(0o711)
         for name in names:
             source = other.frozen if (other.frozen / name).exists() else other.live
             os.link(source / name, self.frozen / name)

@@ -64,6 +64,9 @@ class FakeMachines:
         self._warm.add((system, shape))
         return Preparation("tcg", 0.0, reused=reused)
 
+    def sweep(self) -> None:
+        pass
+
     def prune(self, systems: Collection[System]) -> int:
         return 0
 

@@ -308,7 +308,8 @@ def encode_exec(command: Command) -> bytes:
 def _outcome(frame: Frame, stdout: Capture, stderr: Capture, seconds: float) -> Outcome:
     timed_out = frame.number(Tag.TIMED_OUT) == 1
     if reason := frame.text(Tag.TEXT):
-        stderr.take(f"pyro: {reason}\n".encode())
+        shown = "".join(one if one.isprintable() else "?" for one in reason)
+        stderr.take(f"pyro: {shown}\n".encode())
     return Outcome(
         exit_code=124 if timed_out else frame.number(Tag.NUMBER) & 0xFF,
         stdout=stdout.kept(),

@@ -52,6 +52,9 @@ class HostCompat:
     def prepare(self, system: System, shape: Shape, progress: Progress = silent) -> Preparation:
         return Preparation("none", 0.0, reused=True)
 
+    def sweep(self) -> None:
+        pass
+
     def prune(self, systems: Collection[System]) -> int:
         return 0
 

@@ -13,6 +13,7 @@ from pyro_mcp.errors import HostNotReady
 from pyro_mcp.host.files import locked, published
 
 _ORDER = "modules.order-pyro"
+_TRAILER = "TRAILER!!!"
 
 
 def initramfs(system: System, cache: Path) -> Path:
@@ -23,13 +24,21 @@ def initramfs(system: System, cache: Path) -> Path:
     digest = hashlib.sha256(json.dumps(ingredients).encode()).hexdigest()[:32]
     target = cache / "initramfs" / digest
     image = target / "initramfs.cpio"
-    if not image.exists():
+    if not _is_whole(image):
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target.parent / f"{digest}.lock", deadline_seconds=60):
-            if not image.exists():
+            if not _is_whole(image):
                 with published(target) as scratch:
                     (scratch / image.name).write_bytes(b"".join(_archive(agent, tool, system.modules)))
+                    (scratch / image.name).chmod(0o444)
     return image
+
+
+def _is_whole(image: Path) -> bool:
+    try:
+        return image.read_bytes().endswith(_entry(_TRAILER, 0))
+    except FileNotFoundError:
+        return False
 
 
 def _built(program: Path) -> bytes:
@@ -49,7 +58,7 @@ def _archive(agent: bytes, tool: bytes, modules: tuple[Path, ...]) -> Iterator[b
     for path in modules:
         yield _entry(f"modules/{path.name}", 0o100644, path.read_bytes())
     yield _entry(_ORDER, 0o100644, order)
-    yield _entry("TRAILER!!!", 0)
+    yield _entry(_TRAILER, 0)
 
 
 def _entry(name: str, mode: int, content: bytes = b"") -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ from pyro_mcp.engine.qmp import Monitor, monitor
 from pyro_mcp.engine.shape import Shape, System
 from pyro_mcp.engine.templates import Parts, Template, Templates
 from pyro_mcp.errors import DeadlineExceeded, GuestFailed, InvalidRequest, NoSpace, PyroError
+from pyro_mcp.host.files import abandoned_scratch
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.host.tools import require_tool
 
@@ -109,6 +112,13 @@ class Machines:
         template, _ = self._template(request.system, request.shape, progress)
         return self._clone(template, request.system, request)
 
+    def sweep(self) -> None:
+        """Remove what makers left that were killed half way: machines that boot, scratch folders."""
+        self._templates.sweep()
+        for name in ("disks", "initramfs"):
+            for scratch in abandoned_scratch(self._cache / name):
+                shutil.rmtree(scratch, ignore_errors=True)
+
     def prune(self, systems: Collection[System]) -> int:
         """Remove templates of other systems than these, and stale ones; the bytes freed."""
         name, shapes = self.accelerator().name, self._templates.shapes()
@@ -164,6 +174,9 @@ class Machines:
 
     def _template(self, system: System, shape: Shape, progress: Progress) -> tuple[Template, bool]:
         """A template, and whether it was made; only a boot shows whether KVM really works, else emulation does."""
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1024**2
+        if shape.mem_mib > total:
+            raise InvalidRequest(f"this host has {total} MiB of memory; a machine cannot have {shape.mem_mib}")
         chosen = self.accelerator()
         parts = self._parts(system, shape, chosen.name)
         try:

@@ -21,6 +21,8 @@ class Shape:
     mem_mib: int = 1024
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.vcpu_count, int) and isinstance(self.mem_mib, int)):
+            raise InvalidRequest("the number of processors and the MiB of memory are whole numbers")
         if not 1 <= self.vcpu_count <= MAX_VCPUS:
             raise InvalidRequest(f"a machine has 1 to {MAX_VCPUS} virtual processors, not {self.vcpu_count}")
         if not MIN_MEM_MIB <= self.mem_mib <= MAX_MEM_MIB:

@@ -126,6 +126,11 @@ class Templates:
             raise GuestFailed("the template that was just made cannot be read back")
         return made, True
 
+    def sweep(self) -> None:
+        """End the machines of makers that were killed while they booted one, and remove what they had made."""
+        if self._folder.is_dir():
+            _sweep(self._folder)
+
     def older(self, parts: Parts) -> bool:
         """Whether there is a template for the same root and shape whose other parts have changed."""
         return any(_made_of(folder) == parts.described() for folder in self._folder.glob("*/"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import pwd
 import secrets
 import shutil
 import stat
@@ -20,12 +21,12 @@ _NAME = "pyro-mcp"
 
 def cache_home() -> Path:
     """Where rebuildable things live: environments, kernels, templates. `$XDG_CACHE_HOME/pyro-mcp`."""
-    return _base("XDG_CACHE_HOME", Path.home() / ".cache")
+    return _base("XDG_CACHE_HOME", ".cache")
 
 
 def state_home() -> Path:
     """Where the database and the machines' disks live. `$XDG_STATE_HOME/pyro-mcp`."""
-    return _base("XDG_STATE_HOME", Path.home() / ".local" / "state")
+    return _base("XDG_STATE_HOME", ".local/state")
 
 
 def runtime_home() -> Path:
@@ -39,9 +40,11 @@ def runtime_home() -> Path:
     return private_directory(Path(f"/tmp/{_NAME}-{os.getuid()}"))
 
 
-def _base(variable: str, fallback: Path) -> Path:
-    given = os.environ.get(variable, "")
-    root = Path(given) if os.path.isabs(given) else fallback  # the specification: relative values are ignored
+def _base(variable: str, below_home: str) -> Path:
+    given, home = os.environ.get(variable, ""), os.environ.get("HOME", "")
+    if not os.path.isabs(home):
+        home = pwd.getpwuid(os.getuid()).pw_dir
+    root = Path(given) if os.path.isabs(given) else Path(home, below_home)  # by the specification
     return private_directory(root / _NAME)
 
 
@@ -132,7 +135,8 @@ def published(target: Path) -> Iterator[Path]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.parent / f".scratch-{os.getpid()}-{secrets.token_hex(4)}"
-    scratch.mkdir(mode=0o755)
+    scratch.mkdir()
+    scratch.chmod(0o755)  # whatever the umask: the caged QEMU is somebody else when we are root
     try:
         yield scratch
         _sync_tree(scratch)

@@ -185,3 +185,14 @@ class WorkspaceSummarized(TypedDict):
     artifacts: list[dict[str, Any]]
     """Recent exports, newest first."""
     snapshots: list[SnapshotInfo]
+
+
+class WorkspaceDiskExport(TypedDict):
+    """The disk of a stopped workspace as a file on the host."""
+
+    workspace_id: str
+    output_path: str
+    disk_format: Literal["raw ext4"]
+    size_bytes: int
+    """Apparent size; the file is sparse."""
+    allocated_bytes: int

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.results import ArtifactType, FileEntry, FileList, FileRead, FileWrite
 from pyro_mcp.trees.stream import Edit, Entry, Kind
-from pyro_mcp.trees.tree import Tree, guest_path, inner_path
+from pyro_mcp.trees.tree import Tree, guest_path
 
 MOST_READ = 64 * 1024 * 1024
 """Bytes that one read may ask for."""
@@ -24,14 +24,14 @@ NOUNS: Mapping[Kind, str] = {
 
 def list_files(tree: Tree, path: str | bytes, *, recursive: bool) -> FileList:
     """What is in a folder, or the one thing at `path`; raises `NotFound`, `InvalidRequest`."""
-    first, *below = tree.entries([inner_path(path)], depth=None if recursive else 1)
+    first, *below = tree.entries([tree.inner_path(path)], depth=None if recursive else 1)
     shown = below if first.kind == "d" else [first]
     return {
-        "path": guest_path(first.path),
+        "path": tree.guest_path(first.path),
         "artifact_type": ARTIFACT_TYPES[first.kind],
         "recursive": recursive,
         "count": len(shown),
-        "entries": [_shown(entry) for entry in shown],
+        "entries": [_shown(entry, tree.guest_path(entry.path)) for entry in shown],
     }
 
 
@@ -45,9 +45,9 @@ def read_file(tree: Tree, path: str | bytes, *, max_bytes: int, binary: bool = F
         raise InvalidRequest(
             f"max_bytes is {max_bytes}, not 1 to {MOST_READ}", hint="'pyro workspace export' copies files of any size"
         )
-    inner = inner_path(path)
+    inner = tree.inner_path(path)
     entry, data = tree.contents([inner], max_bytes, follow=True)[inner]
-    name = guest_path(inner)
+    name = tree.guest_path(inner)
     if entry.kind != "f":
         raise InvalidRequest(f"{name} is {NOUNS[entry.kind]}, not a regular file", hint=_instead(entry))
     truncated = entry.size > len(data)
@@ -67,16 +67,16 @@ def write_file(tree: Tree, path: str | bytes, data: bytes) -> FileWrite:
 
     A link that stays inside is written through. Raises `InvalidRequest` where a folder stands, or a link leads out.
     """
-    inner = inner_path(path)
+    inner = tree.inner_path(path)
     if not inner:
         raise InvalidRequest(f"{guest_path(inner)} is a folder", hint="give the path of a file in it")
     (made,) = tree.apply([Edit(inner, "f", size=len(data), content=[data])])
     return {"path": guest_path(inner), "bytes_written": len(data), "replaced": made.replaced}
 
 
-def _shown(entry: Entry) -> FileEntry:
+def _shown(entry: Entry, path: str) -> FileEntry:
     return {
-        "path": guest_path(entry.path),
+        "path": path,
         "artifact_type": ARTIFACT_TYPES[entry.kind],
         "size_bytes": entry.size,
         "mode": f"{entry.mode:04o}",

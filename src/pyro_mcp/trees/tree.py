@@ -58,10 +58,20 @@ class Tree:
         merged: str = "/root/workspace",
         baseline: str = "/baseline",
         upper: str = "/disk/workspace/upper",
+        top: str = WORKSPACE,
     ) -> None:
         self._run = run
+        self._top = top
         self._roots: dict[View, str] = {"merged": merged, "baseline": baseline}
         self._upper = upper
+
+    def inner_path(self, path: str | bytes) -> bytes:
+        """The path within the tree of a guest path; raises `InvalidRequest` where it leaves the tree."""
+        return inner_path(path, self._top)
+
+    def guest_path(self, inner: bytes) -> str:
+        """The path as the guest knows it."""
+        return guest_path(inner, self._top)
 
     def walk(
         self,
@@ -195,26 +205,26 @@ class _Contents:
         pass
 
 
-def inner_path(path: str | bytes) -> bytes:
-    """The path within the tree of a guest path, given from / or from /workspace; raises `InvalidRequest`."""
+def inner_path(path: str | bytes, top: str = WORKSPACE) -> bytes:
+    """The path within the tree of a guest path, given from / or from `top`; raises `InvalidRequest`."""
     try:
         given = os.fsencode(path)
     except UnicodeEncodeError as error:
         raise InvalidRequest(f"{path!r} cannot be a path: {error.reason}") from error
     if b"\0" in given:
         raise InvalidRequest("a path cannot hold a NUL byte")
-    root = WORKSPACE.encode()
-    whole = posixpath.normpath(posixpath.join(root, given))
-    if whole != root and not whole.startswith(root + b"/"):
+    root = top.encode()
+    whole = posixpath.normpath(posixpath.join(root, given)).replace(b"//", b"/", 1)
+    if whole != root and not whole.startswith(root.rstrip(b"/") + b"/"):
         raise InvalidRequest(
-            f"{os.fsdecode(given)} is outside {WORKSPACE}", hint=f"give a path below {WORKSPACE}, or relative to it"
+            f"{os.fsdecode(given)} is outside {top}", hint=f"give a path below {top}, or relative to it"
         )
-    return whole[len(root) + 1 :]
+    return whole[len(root.rstrip(b"/")) + 1 :]
 
 
-def guest_path(inner: bytes) -> str:
-    """The path as a person writes it: below /workspace."""
-    return posixpath.join(WORKSPACE, os.fsdecode(inner)) if inner else WORKSPACE
+def guest_path(inner: bytes, top: str = WORKSPACE) -> str:
+    """The path as a person writes it: below `top`."""
+    return posixpath.join(top, os.fsdecode(inner)) if inner else top
 
 
 def folders_above(path: bytes) -> Iterator[bytes]:

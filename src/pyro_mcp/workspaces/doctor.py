@@ -65,7 +65,7 @@ def _space() -> DoctorCheck:
     return {
         "name": "disk space",
         "ok": free >= _WANTED_BYTES,
-        "detail": f"{free / 1024**3:.1f} GiB free for {folder}",
+        "detail": f"{free / 1024**3:.1f} GiB free in the cache folder",
         "hint": "" if free >= _WANTED_BYTES else "2 GiB are wanted; 'pyro env prune' removes unused environments",
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyro_mcp.engine import BOOT_MODULES, System
 from pyro_mcp.environments import Environments, RootImage, load_order
+from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.host.progress import Progress, silent
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -17,6 +18,8 @@ class Images:
 
     def pulled(self, name: str, progress: Progress = silent) -> RootImage:
         """The image, fetched or built when it is not installed, and the kernel with it."""
+        if not isinstance(name, str):
+            raise InvalidRequest("an environment is given by its name", hint="for example: debian:12")
         image = self._environments.installed(name) or self._environments.pull(name, progress)
         self._environments.kernel(progress)
         return image

@@ -167,8 +167,11 @@ class Lifecycle:
         try:
             yield
         except GuestGone as error:
-            if self.store.get(id_).phase == Phase.DELETING:
+            record = self.store.get(id_)
+            if record.phase == Phase.DELETING:
                 raise Conflict(f"{id_} was deleted meanwhile") from error
+            if record.expired:
+                raise GuestGone(f"the time of {id_} is over", hint="--ttl-seconds gives it longer") from error
             raise
 
     def observe(self, id_: str) -> Record:
@@ -192,6 +195,7 @@ class Lifecycle:
         *,
         reaching: Phase = Phase.RUNNING,
         also: Callable[[sqlite3.Connection], None] | None = None,
+        output: Path | None = None,
     ) -> Record:
         """Start a machine that is held; on failure nothing runs and its phase says so.
 
@@ -208,7 +212,7 @@ class Lifecycle:
         self.store.move(record.id, Phase.STARTING, execution_mode=mode, failure=None)
         identity = None
         with self._failing(record.id, lambda: identity):
-            identity = engine.start(self._request(record, image, home), progress)
+            identity = engine.start(self._request(record, image, home, output), progress)
             return self.store.move(
                 record.id,
                 reaching,
@@ -364,7 +368,7 @@ class Lifecycle:
             raise Conflict(f"{record.id} was never started")
         return self.engine_for(record.execution_mode)
 
-    def _request(self, record: Record, image: RootImage | None, home: Path) -> Start:
+    def _request(self, record: Record, image: RootImage | None, home: Path, output: Path | None) -> Start:
         hosts = f"127.0.0.1 localhost\n127.0.1.1 {record.id}\n::1 localhost ip6-localhost\n"
         return Start(
             system=self.system_for(image) if image else None,
@@ -373,6 +377,7 @@ class Lifecycle:
             sockets=self.folders.sockets(record.id),
             layers=record.layers,
             generation=record.generation,
+            output=output,
             baseline=baseline if (baseline := home / "baseline.erofs").exists() else None,
             hostname=record.id,
             lifetime_seconds=max(1.0, record.expires_at - time.time()),
@@ -382,6 +387,12 @@ class Lifecycle:
                 "/etc/machine-id": (0o444, f"{_machine_id(record)}\n".encode()),
             },
         )
+
+
+def require_time_left(record: Record) -> None:
+    """Raise `Conflict` for a machine that nobody may start any more."""
+    if record.expired:
+        raise Conflict(f"the time of {record.id} is over", hint="make another one, with a longer --ttl-seconds")
 
 
 def _machine_id(record: Record) -> str:

@@ -69,6 +69,7 @@ class Parts:
 
     def _repair(self) -> list[str]:
         """Remove what nobody can want any more; the ids deleted. Costs a look at each machine."""
+        self._guests.sweep()
         return self._lifecycle.repair(self._is_abandoned)
 
     def _is_abandoned(self, record: Record) -> bool:

@@ -219,6 +219,8 @@ class Store:
             if "disk is full" in str(error) or ("disk I/O" in str(error) and _is_full(self._path.parent)):
                 raise NoSpace(f"the disk that holds {self._path} is full", hint="free some space there") from error
             raise HostNotReady(f"cannot use the database {self._path}: {error}") from error
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise
         except sqlite3.DatabaseError as error:
             raise HostNotReady(
                 f"the database {self._path} is damaged: {error}",

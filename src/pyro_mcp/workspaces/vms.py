@@ -12,7 +12,7 @@ from pyro_mcp.errors import EnvironmentFailed, GuestFailed, HostNotReady, Invali
 from pyro_mcp.host.progress import Progress
 from pyro_mcp.results import CommandEnd, VmDeleted, VmExecResult, VmInfo, VmNetworkInfo
 from pyro_mcp.workspaces.images import Images
-from pyro_mcp.workspaces.lifecycle import GUEST, HOST_COMPAT, Lifecycle
+from pyro_mcp.workspaces.lifecycle import GUEST, HOST_COMPAT, Lifecycle, require_time_left
 from pyro_mcp.workspaces.phases import Phase, require_phase
 from pyro_mcp.workspaces.store import Record
 
@@ -95,6 +95,7 @@ class Vms:
     def start(self, vm_id: str, progress: Progress) -> VmInfo:
         with self._lifecycle.hold(vm_id) as record:
             require_phase(vm_id, record.phase, {Phase.CREATED, Phase.STOPPED})
+            require_time_left(record)
             return info(self._start(record, progress))
 
     def run(self, vm_id: str, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
@@ -188,13 +189,17 @@ def is_vm(id_: str) -> bool:
 
 def check_ttl(seconds: float) -> None:
     """Raise `InvalidRequest` unless a machine may live so long."""
-    if not 1 <= seconds <= MAX_TTL_SECONDS:
-        raise InvalidRequest(f"ttl_seconds is from 1 to {MAX_TTL_SECONDS} (30 days), not {seconds:g}")
+    if not isinstance(seconds, int | float) or not 1 <= seconds <= MAX_TTL_SECONDS:
+        raise InvalidRequest(f"ttl_seconds is from 1 to {MAX_TTL_SECONDS} (30 days), not {seconds}")
 
 
 def shell_words(command: str | Sequence[str]) -> list[str]:
     """The argv of a command: a string is a line for the guest's shell, a list is the argv itself."""
-    return ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
+    if isinstance(command, str):
+        return ["/bin/sh", "-c", command]
+    if not isinstance(command, Sequence) or not all(isinstance(word, str | bytes) for word in command):
+        raise InvalidRequest("a command is one line for the shell, or a list of words")
+    return list(command)
 
 
 def info(record: Record) -> VmInfo:

@@ -14,6 +14,7 @@ from pyro_mcp.results import (
     SnapshotResult,
     WorkspaceDeleted,
     WorkspaceDiff,
+    WorkspaceDiskExport,
     WorkspaceExecResult,
     WorkspaceExport,
     WorkspaceFileList,
@@ -30,6 +31,7 @@ from pyro_mcp.results import (
 )
 from pyro_mcp.workspaces.inside import Inside
 from pyro_mcp.workspaces.ledger import BASELINE
+from pyro_mcp.workspaces.offline import Offline
 from pyro_mcp.workspaces.parts import Parts
 from pyro_mcp.workspaces.review import summarize
 from pyro_mcp.workspaces.vms import ExecOptions
@@ -196,6 +198,22 @@ class WorkspaceVerbs(Parts):
         """Copy a host folder or archive into the live workspace; what it overwrote is told."""
         return self._inside.push(workspace_id, Path(source_path), dest)
 
+    def list_workspace_disk(
+        self, workspace_id: str, path: str = "/workspace", recursive: bool = False
+    ) -> WorkspaceFileList:
+        """What is at a path of a stopped workspace's disk; nothing on it is started."""
+        return self._offline.list(workspace_id, path, recursive=recursive)
+
+    def read_workspace_disk(
+        self, workspace_id: str, path: str, *, max_bytes: int = 65536, binary: bool = False
+    ) -> WorkspaceFileRead:
+        """The first `max_bytes` of a file on a stopped workspace's disk."""
+        return self._offline.read(workspace_id, path, max_bytes=max_bytes, binary=binary)
+
+    def export_workspace_disk(self, workspace_id: str, *, output_path: str | Path) -> WorkspaceDiskExport:
+        """A stopped workspace's whole root, /workspace included, as a sparse raw ext4 image on the host."""
+        return self._offline.export(workspace_id, Path(output_path), self._progress)
+
     def summarize_workspace(self, workspace_id: str) -> WorkspaceSummarized:
         """One concise review of the session."""
         return summarize(self._workspaces, self._inside, self._ledger, workspace_id)
@@ -203,6 +221,10 @@ class WorkspaceVerbs(Parts):
     @cached_property
     def _workspaces(self) -> Workspaces:
         return Workspaces(self._lifecycle, self._images, self._ledger)
+
+    @cached_property
+    def _offline(self) -> Offline:
+        return Offline(self._lifecycle, self._images, self._ledger)
 
     @cached_property
     def _inside(self) -> Inside:

@@ -29,7 +29,7 @@ from pyro_mcp.results import (
 from pyro_mcp.trees import prepare_seed
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.ledger import BASELINE, Ledger, Snapshot, WorkspaceRecord
-from pyro_mcp.workspaces.lifecycle import GUEST, Lifecycle, new_layer_name
+from pyro_mcp.workspaces.lifecycle import GUEST, Lifecycle, new_layer_name, require_time_left
 from pyro_mcp.workspaces.phases import Phase, require_phase
 from pyro_mcp.workspaces.store import Record
 from pyro_mcp.workspaces.vms import check_ttl
@@ -115,6 +115,7 @@ class Workspaces:
             if record.phase == Phase.RUNNING:
                 return self._info(record)
             require_phase(id_, record.phase, {Phase.STOPPED, Phase.FAILED})
+            require_time_left(record)
             image = self._images.pulled(record.environment, progress)
             started = self._lifecycle.start(record, image, GUEST, progress)
         self._ledger.touch(id_)
@@ -155,6 +156,7 @@ class Workspaces:
         started = time.monotonic()
         self._ledger.get(id_)
         with self._lifecycle.hold(id_) as record:
+            require_time_left(record)
             layers = () if snapshot == BASELINE else self._ledger.snapshot(id_, snapshot).layers
             image = self._images.pulled(record.environment, progress)
             fresh = self._lifecycle.reset(record, image, layers, progress, also=self._ledger.forgetting(id_))

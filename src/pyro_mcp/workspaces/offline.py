@@ -1,0 +1,119 @@
+"""Looking at the disk of a workspace that does not run, without ever starting what is on it.
+
+A second machine, of which nobody knows, is started on the same layers, under one of its own that is thrown away. In it
+runs nothing but our agent and our tool: no program of the workspace's, and on the host nobody takes its file systems
+apart.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from pyro_mcp.engine import Layers, Session, Shape, make_ext4
+from pyro_mcp.errors import Conflict, InvalidRequest
+from pyro_mcp.host.files import private_directory
+from pyro_mcp.host.process import run
+from pyro_mcp.host.progress import Progress
+from pyro_mcp.results import WorkspaceDiskExport, WorkspaceFileList, WorkspaceFileRead
+from pyro_mcp.trees import Tree, list_files, read_file
+from pyro_mcp.workspaces.images import Images
+from pyro_mcp.workspaces.inside import ToolOf
+from pyro_mcp.workspaces.ledger import Ledger
+from pyro_mcp.workspaces.lifecycle import GUEST, Lifecycle, new_layer_name
+from pyro_mcp.workspaces.phases import Phase, require_phase
+from pyro_mcp.workspaces.store import Record
+
+_TTL_SECONDS = 3600
+_COPY_DEADLINE = 1800.0
+_ROOT = "/root"
+"""Where the agent has the merged root of a machine."""
+
+
+class Offline:
+    """The disks of the workspaces of one state folder, while they are stopped."""
+
+    def __init__(self, lifecycle: Lifecycle, images: Images, ledger: Ledger) -> None:
+        self._lifecycle = lifecycle
+        self._images = images
+        self._ledger = ledger
+
+    def list(self, id_: str, path: str, *, recursive: bool) -> WorkspaceFileList:
+        with self._inspector(id_) as session:
+            found = list_files(Tree(ToolOf(session), merged=_ROOT, top="/"), path, recursive=recursive)
+        return {"workspace_id": id_, **found}
+
+    def read(self, id_: str, path: str, *, max_bytes: int, binary: bool) -> WorkspaceFileRead:
+        with self._inspector(id_) as session:
+            tree = Tree(ToolOf(session), merged=_ROOT, top="/")
+            found = read_file(tree, path, max_bytes=max_bytes, binary=binary)
+        return {"workspace_id": id_, **found}
+
+    def export(self, id_: str, output: Path, progress: Progress) -> WorkspaceDiskExport:
+        if os.path.lexists(output):
+            raise Conflict(f"{output} exists already", hint="choose another place")
+        scratch = private_directory(self._lifecycle.folders.state / "exports") / new_layer_name()
+        try:
+            make_ext4(scratch)
+            progress("copying the disk", None)
+            with self._inspector(id_, scratch) as session:
+                ToolOf(session)(["copy", "--also", "workspace", _ROOT, "/dev/vdd"], on_stdout=lambda _: None)
+            os.chown(scratch, os.getuid(), os.getgid())
+            _move(scratch, output)
+        finally:
+            scratch.unlink(missing_ok=True)
+        found = output.stat()
+        self._ledger.note(id_, "disk", {"output_path": str(output)})
+        return {
+            "workspace_id": id_,
+            "output_path": str(output.absolute()),
+            "disk_format": "raw ext4",
+            "size_bytes": found.st_size,
+            "allocated_bytes": found.st_blocks * 512,
+        }
+
+    @contextmanager
+    def _inspector(self, id_: str, output: Path | None = None) -> Iterator[Session]:
+        self._ledger.get(id_)
+        with self._lifecycle.hold(id_) as record:
+            require_phase(id_, record.phase, {Phase.STOPPED}, hint="stop it first: its disk is still being written")
+            with self._lifecycle.making("in") as twin_id:
+                # Started only on the very image that the disk lies upon.
+                twin = replace(self._twin(twin_id, record), root_digest=record.root_digest)
+                image = self._images.pulled(record.environment)
+                twin = self._lifecycle.start(twin, image, GUEST, output=output)
+                with self._lifecycle.session(twin) as session:
+                    yield session
+                self._lifecycle.delete(twin)
+
+    def _twin(self, twin_id: str, record: Record) -> Record:
+        folders = self._lifecycle.folders
+        home = private_directory(folders.home(twin_id))
+        Layers(home).adopt(Layers(folders.home(record.id)), record.layers)
+        with suppress(FileNotFoundError):
+            os.link(folders.home(record.id) / "baseline.erofs", home / "baseline.erofs")
+        return self._lifecycle.create(
+            twin_id,
+            record.environment,
+            record.environment_version,
+            Shape(record.vcpu_count, record.mem_mib),
+            ttl_seconds=_TTL_SECONDS,
+            allow_host_compat=False,
+            layers=(*record.layers, new_layer_name()),
+            generation=record.generation,
+            one_shot=True,
+        )
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a sparse file; it stays sparse, also into another file system."""
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise InvalidRequest(f"the disk cannot be put at {target}: {error.strerror}") from error
+        run(["cp", "--sparse=always", "--", source, target], deadline_seconds=_COPY_DEADLINE)
