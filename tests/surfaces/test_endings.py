@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import subprocess
 import sys
@@ -69,3 +71,47 @@ def test_a_machine_that_is_killed_under_a_command_is_told_and_cleared_away(runni
     assert process.returncode == 125
     assert b"the virtual machine ended" in said
     assert remains(home) == []
+
+
+def test_nohup_is_respected(pyro: Pyro) -> None:
+    pyro.prepare("debian:12")
+    words = [
+        sys.executable,
+        "-m",
+        "pyro_mcp.cli",
+        "run",
+        "debian:12",
+        "--",
+        "sh",
+        "-c",
+        "echo ready; sleep 1; echo done",
+    ]
+    process = subprocess.Popen(
+        ["nohup", *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+    process.send_signal(signal.SIGHUP)
+    assert process.communicate(timeout=30)[0] == b"done\n" and process.returncode == 0
+
+
+def test_a_reader_that_is_slow_gets_everything(pyro: Pyro, monkeypatch: pytest.MonkeyPatch) -> None:
+    pyro.prepare("debian:12")
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    words = [sys.executable, "-m", "pyro_mcp.cli", "run", "debian:12", "--", "head", "-c", "1000000", "/dev/zero"]
+    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert process.stderr is not None
+    select.select([reading], [], [], 30)  # by now the pipe is full, and nobody has read
+    with open(reading, "rb") as pipe:
+        assert len(pipe.read()) == 1_000_000
+    assert process.wait(30) == 0 and process.stderr.read() == b""
+    process.stderr.close()
+
+
+def test_a_closed_output_is_no_output(pyro: Pyro) -> None:
+    pyro.prepare("debian:12")
+    line = f'exec "{sys.executable}" -m pyro_mcp.cli run debian:12 -- echo hi >&-'
+    done = subprocess.run(["sh", "-c", line], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

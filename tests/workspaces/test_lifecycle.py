@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from pyro_mcp.engine import FakeMachines
-from pyro_mcp.errors import Busy, Conflict, GuestFailed, GuestGone, NoSpace, NotFound
+from pyro_mcp.errors import Busy, Conflict, GuestFailed, GuestGone, NoSpace, NotFound, PyroError
+from pyro_mcp.host.files import locked
 from pyro_mcp.workspaces.lifecycle import GUEST, Lifecycle
 from pyro_mcp.workspaces.phases import Phase
+from pyro_mcp.workspaces.store import Record
 from tests.workspaces.conftest import IMAGE, create, start
 
 BROKEN = GuestFailed("it broke")
@@ -284,3 +289,55 @@ def test_frozen_layers_are_recorded_before_they_are_used(lifecycle: Lifecycle, e
     engine.failures.clear()
     with lifecycle.hold(before.id) as record:
         assert lifecycle.freeze_layers(record) == after.layers
+
+
+def test_a_reset_that_fails_loses_nothing(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    id_ = start(lifecycle).id
+    engine.failures["start"] = BROKEN
+    with lifecycle.hold(id_) as record, pytest.raises(PyroError):
+        lifecycle.reset(record, IMAGE, ())
+    after = lifecycle.store.get(id_)
+    assert (after.phase, after.layers, after.generation) == (Phase.FAILED, record.layers, record.generation)
+    engine.failures.clear()
+    with lifecycle.hold(id_) as failed:
+        fresh = lifecycle.reset(failed, IMAGE, ())
+    assert (fresh.phase, fresh.generation) == (Phase.RUNNING, record.generation + 1)
+    assert set(fresh.layers).isdisjoint(record.layers)
+
+
+def test_a_disk_is_started_only_on_the_image_it_lies_upon(lifecycle: Lifecycle) -> None:
+    id_ = start(lifecycle).id
+    other = replace(IMAGE, digest="sha256:other", version="2")
+    with lifecycle.hold(id_) as record:
+        stopped = lifecycle.stop(record)
+        with pytest.raises(Conflict, match="another build"):
+            lifecycle.start(stopped, other, GUEST)
+        assert lifecycle.reset(stopped, other, ()).environment_version == "2"
+
+
+def test_who_waits_to_have_a_machine_alone_is_not_overtaken(lifecycle: Lifecycle) -> None:
+    id_ = start(lifecycle).id
+    order: list[str] = []
+    with lifecycle.use(id_):
+        alone = threading.Thread(target=lambda: _note(lifecycle.hold(id_), order, "alone"))
+        alone.start()
+        while _is_free(lifecycle.folders.turn(id_)):
+            assert alone.is_alive()
+        later = threading.Thread(target=lambda: _note(lifecycle.use(id_), order, "later"))
+        later.start()
+    alone.join(20)
+    later.join(20)
+    assert order == ["alone", "later"]
+
+
+def _note(held: AbstractContextManager[Record], order: list[str], who: str) -> None:
+    with held:
+        order.append(who)
+
+
+def _is_free(path: Path) -> bool:
+    try:
+        with locked(path, deadline_seconds=0):
+            return True
+    except Busy:
+        return False

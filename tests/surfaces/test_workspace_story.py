@@ -1,0 +1,117 @@
+"""The loop of a workspace, told by the SDK and by the command line: the same words, shapes and results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyro_mcp import Pyro, results
+from tests.surfaces.conftest import Cli
+
+PATCH = "--- a/message.txt\n+++ b/message.txt\n@@ -1 +1 @@\n-broken\n+fixed\n"
+Step = tuple[list[str], Callable[[Pyro, str], Any], Any]
+
+# Words of the command line after `pyro workspace`, with ID for the workspace; the same call; the shape of its result.
+STORY: dict[str, Step] = {
+    "exec": (
+        ["exec", "ID", "--", "cat", "message.txt"],
+        lambda pyro, id_: pyro.exec_workspace(id_, command=["cat", "message.txt"]),
+        results.WorkspaceExecResult,
+    ),
+    "write": (
+        ["file", "write", "ID", "deep/new.txt", "--text", "new\n"],
+        lambda pyro, id_: pyro.write_workspace_file(id_, "deep/new.txt", text="new\n"),
+        results.WorkspaceFileWrite,
+    ),
+    "read": (
+        ["file", "read", "ID", "deep/new.txt"],
+        lambda pyro, id_: pyro.read_workspace_file(id_, "deep/new.txt"),
+        results.WorkspaceFileRead,
+    ),
+    "files": (
+        ["file", "list", "ID", "--recursive"],
+        lambda pyro, id_: pyro.list_workspace_files(id_, recursive=True),
+        results.WorkspaceFileList,
+    ),
+    "snapshot": (
+        ["snapshot", "create", "ID", "before"],
+        lambda pyro, id_: pyro.create_snapshot(id_, "before"),
+        results.SnapshotResult,
+    ),
+    "patch": (
+        ["patch", "apply", "ID", "--patch", PATCH],
+        lambda pyro, id_: pyro.apply_workspace_patch(id_, patch=PATCH),
+        results.WorkspacePatch,
+    ),
+    "diff": (["diff", "ID"], lambda pyro, id_: pyro.diff_workspace(id_), results.WorkspaceDiff),
+    "logs": (["logs", "ID"], lambda pyro, id_: pyro.logs_workspace(id_), results.WorkspaceLogs),
+    "summary": (["summary", "ID"], lambda pyro, id_: pyro.summarize_workspace(id_), results.WorkspaceSummarized),
+    "reset": (
+        ["reset", "ID", "--snapshot", "before"],
+        lambda pyro, id_: pyro.reset_workspace(id_, snapshot="before"),
+        results.WorkspaceReset,
+    ),
+    "snapshots": (["snapshot", "list", "ID"], lambda pyro, id_: pyro.list_snapshots(id_), results.SnapshotList),
+    "update": (
+        ["update", "ID", "--name", "story", "--label", "k=v"],
+        lambda pyro, id_: pyro.update_workspace(id_, name="story", labels={"k": "v"}),
+        results.WorkspaceInfo,
+    ),
+    "stop": (["stop", "ID"], lambda pyro, id_: pyro.stop_workspace(id_), results.WorkspaceInfo),
+    "disk": (
+        ["disk", "read", "ID", "/workspace/message.txt"],
+        lambda pyro, id_: pyro.read_workspace_disk(id_, "/workspace/message.txt"),
+        results.WorkspaceFileRead,
+    ),
+    "start": (["start", "ID"], lambda pyro, id_: pyro.start_workspace(id_), results.WorkspaceInfo),
+    "status": (["status", "ID"], lambda pyro, id_: pyro.status_workspace(id_), results.WorkspaceInfo),
+    "delete": (["delete", "ID"], lambda pyro, id_: pyro.delete_workspace(id_), results.WorkspaceDeleted),
+}
+
+
+@pytest.fixture
+def seed(tmp_path: Path) -> Path:
+    folder = tmp_path / "seed"
+    folder.mkdir()
+    (folder / "message.txt").write_text("broken\n")
+    return folder
+
+
+def test_both_surfaces_live_the_same_life(warm_cli: Cli, pyro: Pyro, seed: Path) -> None:
+    made = warm_cli("workspace", "create", "debian:12", "--seed-path", str(seed), "--id-only")
+    assert made.returncode == 0, made.stderr
+    ours, theirs = pyro.create_workspace("debian:12", seed_path=seed)["workspace_id"], made.stdout.strip()
+    for name, (words, call, shape) in STORY.items():
+        options = [theirs if word == "ID" else word for word in words]
+        at = options.index("--") if "--" in options else len(options)
+        told = warm_cli("workspace", *options[:at], "--json", *options[at:])
+        assert told.returncode == 0, (name, told.stderr)
+        printed, returned = json.loads(told.stdout), json.loads(json.dumps(call(pyro, ours)))
+        assert set(printed) == set(shape.__required_keys__), name
+        assert without_chance(printed) == without_chance(returned), name
+
+
+def without_chance(value: Any) -> Any:
+    """A result without what two workspaces cannot have in common: ids, moments, durations."""
+    if isinstance(value, dict):
+        kept = {key: one for key, one in value.items() if not key.endswith(("_at", "_ms", "_id")) and key != "at"}
+        return {key: without_chance(one) for key, one in kept.items()}
+    return [without_chance(one) for one in value] if isinstance(value, list) else value
+
+
+def test_what_a_person_sees_fits_and_teaches(warm_cli: Cli, seed: Path) -> None:
+    id_ = warm_cli("workspace", "create", "debian:12", "--seed-path", str(seed), "--id-only").stdout.strip()
+    assert warm_cli("workspace", "exec", id_, "--", "sh", "-c", "echo out; exit 3").returncode == 3
+    assert warm_cli("workspace", "patch", "apply", id_, "--patch-file", "-", stdin=PATCH).stdout.split() == [
+        "modified", "message.txt"
+    ]  # fmt: skip
+    assert warm_cli("workspace", "diff", id_, "--stat").stdout.splitlines()[0].split() == ["modified", "message.txt"]
+    assert "+fixed" in warm_cli("workspace", "diff", id_).stdout
+    assert id_ in warm_cli("workspace", "list").stdout
+    gone = warm_cli("workspace", "status", "ws-unknown")
+    assert gone.returncode == 3 and "workspace list" in gone.stderr and gone.stdout == ""
+    assert warm_cli("workspace", "delete", id_).stdout == f"{id_} is deleted\n"
