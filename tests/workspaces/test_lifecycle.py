@@ -330,6 +330,25 @@ def test_who_waits_to_have_a_machine_alone_is_not_overtaken(lifecycle: Lifecycle
     assert order == ["alone", "later"]
 
 
+def test_machines_are_made_while_others_repair(lifecycle: Lifecycle) -> None:
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for _ in range(20):
+                lifecycle.repair()
+                create(lifecycle)
+        except BaseException as error:  # noqa: BLE001 - to be told by the test's own thread
+            failed.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failed == [] and len(lifecycle.store.all()) == 120
+
+
 def _note(held: AbstractContextManager[Record], order: list[str], who: str) -> None:
     with held:
         order.append(who)

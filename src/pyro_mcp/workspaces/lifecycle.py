@@ -112,7 +112,8 @@ class Lifecycle:
     def making(self, prefix: str) -> Iterator[str]:
         """A new name, held for us alone; what was made under it is removed again when the block fails."""
         id_ = f"{prefix}-{secrets.token_hex(6)}"
-        with locked(self.folders.lock(id_), deadline_seconds=0):
+        # A repair may look at the new lock file for a moment, taking it for a stray.
+        with locked(self.folders.lock(id_), deadline_seconds=_LOCK_DEADLINE, what=id_):
             try:
                 yield id_
             except BaseException:
