@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -74,6 +75,11 @@ def table(figures: Sequence[Figure]) -> str:
         ).rstrip()
         for row in rows
     )
+
+
+def installed_environ() -> dict[str, str]:
+    """Our environment, but for a wish not to keep compiled modules: an installation has them compiled."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def milliseconds(step: Callable[..., object], *arguments: object) -> float:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.figures import Figure, milliseconds
+from benchmarks.figures import Figure, installed_environ, milliseconds
 from pyro_mcp import Pyro
 from pyro_mcp.host.files import cache_home
 from pyro_mcp.workspaces.vms import ExecOptions
@@ -148,7 +148,8 @@ def whole_process(runs: int) -> Figure:
     program = Path(sys.executable).with_name("pyro")
 
     def version() -> None:
-        subprocess.run([program, "--version"], check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+        environ = installed_environ()
+        subprocess.run([program, "--version"], check=True, capture_output=True, timeout=60, env=environ)
 
     return Figure("pyro --version", "ms", [milliseconds(version) for _ in range(runs)], target=80)
 

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.figures import Figure, milliseconds
+from benchmarks.figures import Figure, installed_environ, milliseconds
 from pyro_mcp import Pyro
 
 _FILES, _BYTES = 10_000, 250_000_000
 _EXPORTED_FILES, _EXPORTED_BYTES = 1_000, 20_000_000
 _LISTED, _IDLE = 200, 20
 _STREAM_BYTES = 50_000_000
+_WARM = 10
 _MB = 1_000_000
 
 
@@ -87,10 +88,10 @@ def _forked(pyro: Pyro, id_: str) -> float:
 def _loop(pyro: Pyro, id_: str, number: int) -> Iterator[tuple[str, float]]:
     """One turn of the loop: edit, ask what changed, keep, patch, start anew."""
     paths = [f"part00{part:02}/file{part * 100:06}.txt" for part in range(5)]
-    first, warm = (f"{when} {number}\n" for when in ("first", "changed"))
-    yield "first file write", milliseconds(lambda: pyro.write_workspace_file(id_, paths[0], text=first))
-    yield "file write", milliseconds(lambda: pyro.write_workspace_file(id_, paths[0], text=warm))
-    yield "file read", milliseconds(lambda: pyro.read_workspace_file(id_, paths[0]))
+    yield "first file write", milliseconds(_write, pyro, id_, paths[0], f"first {number}\n")
+    for turn in range(_WARM):
+        yield "file write", milliseconds(_write, pyro, id_, paths[0], f"changed {number} {turn}\n")
+        yield "file read", milliseconds(lambda: pyro.read_workspace_file(id_, paths[0]))
     pyro.write_workspace_file(id_, paths[1], text=f"changed {number}\n")
     pyro.write_workspace_file(id_, f"new{number}.txt", text="new\n")
     yield "diff of 3 changes", milliseconds(lambda: pyro.diff_workspace(id_))
@@ -99,6 +100,10 @@ def _loop(pyro: Pyro, id_: str, number: int) -> Iterator[tuple[str, float]]:
     patch = "".join(f"--- /dev/null\n+++ b/patched/{number}-{part}.txt\n@@ -0,0 +1 @@\n+patched\n" for part in range(5))
     yield "patch of 5 files", milliseconds(lambda: pyro.apply_workspace_patch(id_, patch=patch))
     yield "reset", pyro.reset_workspace(id_)["duration_ms"]
+
+
+def _write(pyro: Pyro, id_: str, path: str, text: str) -> None:
+    pyro.write_workspace_file(id_, path, text=text)
 
 
 def of_streams(environment: str, state: Path, runs: int) -> list[Figure]:
@@ -137,7 +142,7 @@ def of_many(environment: str, state: Path, runs: int) -> list[Figure]:
             _register(pyro, made[0])
         command = [sys.executable, "-m", "pyro_mcp.cli", "workspace", "list", "--json"]
         # The command line finds its state below XDG_STATE_HOME, in a folder of its own name.
-        environ = {**os.environ, "XDG_STATE_HOME": str(state.parent)}
+        environ = installed_environ() | {"XDG_STATE_HOME": str(state.parent)}
         listing = [
             milliseconds(lambda: subprocess.run(command, check=True, capture_output=True, env=environ))
             for _ in range(runs)
