@@ -21,6 +21,7 @@ from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import Busy, Conflict, GuestGone, NotFound
 from pyro_mcp.host.files import locked, private_directory
 from pyro_mcp.host.progress import Progress, silent
+from pyro_mcp.workspaces.folders import Folders
 from pyro_mcp.workspaces.phases import UNDER_WAY, Phase, require_phase
 from pyro_mcp.workspaces.store import Record, Store
 
@@ -36,32 +37,6 @@ def new_layer_name() -> str:
 
 def _start_hint(record: Record) -> str:
     return "start it first" if record.phase in {Phase.STOPPED, Phase.FAILED, Phase.CREATED} else ""
-
-
-@dataclass(frozen=True)
-class Folders:
-    """Where machines keep what they own on the host."""
-
-    state: Path
-    runtime: Path
-
-    def home(self, id_: str) -> Path:
-        return self.state / "machines" / id_
-
-    def sockets(self, id_: str) -> Path:
-        return self.runtime / id_
-
-    def lock(self, id_: str) -> Path:
-        """Held by whoever changes the machine, shared by those who use it."""
-        return private_directory(self.state / "locks") / id_
-
-    def turn(self, id_: str) -> Path:
-        """Held while waiting for `lock`."""
-        return self.lock(f"{id_}.turn")
-
-    def freeze(self, id_: str) -> Path:
-        """Held by whoever adds a layer to the machine's disk."""
-        return self.lock(f"{id_}.freeze")
 
 
 @dataclass(frozen=True)

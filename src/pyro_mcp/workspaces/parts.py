@@ -9,9 +9,10 @@ from pyro_mcp.engine import Engine, HostCompat, Machines
 from pyro_mcp.environments import Environments
 from pyro_mcp.host.files import cache_home, private_directory, runtime_home, state_home
 from pyro_mcp.host.progress import Progress, silent
+from pyro_mcp.workspaces.folders import Folders
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.ledger import Ledger
-from pyro_mcp.workspaces.lifecycle import GUEST, HOST_COMPAT, Folders, Lifecycle
+from pyro_mcp.workspaces.lifecycle import GUEST, HOST_COMPAT, Lifecycle
 from pyro_mcp.workspaces.store import Record, Store
 from pyro_mcp.workspaces.vms import Vms, is_vm
 

@@ -1,0 +1,34 @@
+"""Where machines keep what they own on the host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyro_mcp.host.files import private_directory
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where machines keep what they own on the host."""
+
+    state: Path
+    runtime: Path
+
+    def home(self, id_: str) -> Path:
+        return self.state / "machines" / id_
+
+    def sockets(self, id_: str) -> Path:
+        return self.runtime / id_
+
+    def lock(self, id_: str) -> Path:
+        """Held by whoever changes the machine, shared by those who use it."""
+        return private_directory(self.state / "locks") / id_
+
+    def turn(self, id_: str) -> Path:
+        """Held while waiting for `lock`."""
+        return self.lock(f"{id_}.turn")
+
+    def freeze(self, id_: str) -> Path:
+        """Held by whoever adds a layer to the machine's disk."""
+        return self.lock(f"{id_}.freeze")
