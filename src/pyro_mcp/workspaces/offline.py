@@ -10,11 +10,11 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from pyro_mcp.engine import Layers, Session, Shape, make_ext4
+from pyro_mcp.engine import Session, make_ext4
 from pyro_mcp.errors import Conflict, InvalidRequest
 from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.process import run
@@ -26,7 +26,7 @@ from pyro_mcp.workspaces.inside import ToolOf
 from pyro_mcp.workspaces.ledger import Ledger
 from pyro_mcp.workspaces.lifecycle import GUEST, Lifecycle, new_layer_name
 from pyro_mcp.workspaces.phases import Phase, require_phase
-from pyro_mcp.workspaces.store import Record
+from pyro_mcp.workspaces.twins import make_twin
 
 _TTL_SECONDS = 3600
 _COPY_DEADLINE = 1800.0
@@ -83,30 +83,15 @@ class Offline:
             require_phase(id_, record.phase, {Phase.STOPPED}, hint="stop it first: its disk is still being written")
             with self._lifecycle.making("in") as twin_id:
                 # Started only on the very image that the disk lies upon.
-                twin = replace(self._twin(twin_id, record), root_digest=record.root_digest)
+                made = make_twin(
+                    self._lifecycle, twin_id, record, record.layers, ttl_seconds=_TTL_SECONDS, one_shot=True
+                )
+                twin = replace(made, root_digest=record.root_digest)
                 image = self._images.pulled(record.environment)
                 twin = self._lifecycle.start(twin, image, GUEST, output=output)
                 with self._lifecycle.session(twin) as session:
                     yield session
                 self._lifecycle.delete(twin)
-
-    def _twin(self, twin_id: str, record: Record) -> Record:
-        folders = self._lifecycle.folders
-        home = private_directory(folders.home(twin_id))
-        Layers(home).adopt(Layers(folders.home(record.id)), record.layers)
-        with suppress(FileNotFoundError):
-            os.link(folders.home(record.id) / "baseline.erofs", home / "baseline.erofs")
-        return self._lifecycle.create(
-            twin_id,
-            record.environment,
-            record.environment_version,
-            Shape(record.vcpu_count, record.mem_mib),
-            ttl_seconds=_TTL_SECONDS,
-            allow_host_compat=False,
-            layers=(*record.layers, new_layer_name()),
-            generation=record.generation,
-            one_shot=True,
-        )
 
 
 def _move(source: Path, target: Path) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Collection, Mapping
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from pyro_mcp.engine import Layers, Shape, make_baseline
@@ -29,9 +28,10 @@ from pyro_mcp.results import (
 from pyro_mcp.trees import prepare_seed
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.ledger import BASELINE, Ledger, Snapshot, WorkspaceRecord
-from pyro_mcp.workspaces.lifecycle import GUEST, Lifecycle, new_layer_name, require_time_left
+from pyro_mcp.workspaces.lifecycle import GUEST, Lifecycle, require_time_left
 from pyro_mcp.workspaces.phases import Phase, require_phase
 from pyro_mcp.workspaces.store import Record
+from pyro_mcp.workspaces.twins import make_twin
 from pyro_mcp.workspaces.vms import check_ttl
 
 _LONGEST_NAME = 120
@@ -171,27 +171,12 @@ class Workspaces:
         check_ttl(ttl_seconds)
         check_labels(name, labels)
         origin = self._ledger.get(id_)
-        folders = self._lifecycle.folders
         with self._lifecycle.making("ws") as new_id:
-            home = private_directory(folders.home(new_id))
             with self._lifecycle.freezing(id_) as record:
                 layers = self._lifecycle.freeze_layers(record)
-                Layers(home).adopt(Layers(folders.home(id_)), layers)
-            with suppress(FileNotFoundError):
-                os.link(folders.home(id_) / "baseline.erofs", home / "baseline.erofs")
+                made = make_twin(self._lifecycle, new_id, record, layers, ttl_seconds=ttl_seconds)
             image = self._images.pulled(record.environment, progress)
-            shape = Shape(record.vcpu_count, record.mem_mib)
-            made = self._lifecycle.create(
-                new_id,
-                record.environment,
-                record.environment_version,
-                shape,
-                ttl_seconds=ttl_seconds,
-                allow_host_compat=False,
-                layers=(*layers, new_layer_name()),
-                generation=record.generation,
-            )
-            made = self._lifecycle.start(made, image, GUEST, progress)
+            made = self._lifecycle.start(replace(made, root_digest=record.root_digest), image, GUEST, progress)
             seed: WorkspaceSeed = {**origin.seed, "origin_kind": "fork", "origin_ref": id_}
             self._ledger.add(WorkspaceRecord(new_id, name, labels, seed, origin.network_policy))
         return {**self._info(made), "forked_from": id_, "duration_ms": _since(started)}
