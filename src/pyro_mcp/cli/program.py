@@ -12,7 +12,7 @@ from types import FrameType
 
 from pyro_mcp import __version__
 from pyro_mcp.cli import demo, doctor, env, prepare, run, workspace
-from pyro_mcp.errors import PyroError
+from pyro_mcp.errors import InvalidRequest, PyroError
 
 _EXAMPLES = """\
 examples:
@@ -36,8 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     _open_closed_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     options, command = _split_at_dashes(words)
-    arguments = _parser().parse_args(options)
+    arguments, unknown = _parser().parse_known_args(options)
     arguments.command = command
+    if unknown:
+        runs = hasattr(arguments, "own_failure")
+        hint = "a command to run stands after --" if runs else "--help lists what there is"
+        _report(InvalidRequest(f"these arguments mean nothing here: {' '.join(unknown)}", hint=hint), arguments)
+        return InvalidRequest.exit_code  # as for what the parser itself refuses
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
