@@ -58,7 +58,7 @@ def test_demo_tells_where_it_ran(warm_cli: Cli) -> None:
 def without_chance(result: Any) -> Any:
     """A result without what differs from one run to the next."""
     if isinstance(result, dict):
-        if result.get("name") == "disk space":
-            return "disk space"
+        if str(result.get("name")).endswith(" space"):
+            return "space"
         return {key: without_chance(value) for key, value in result.items() if key not in _VOLATILE}
     return [without_chance(one) for one in result] if isinstance(result, list) else result

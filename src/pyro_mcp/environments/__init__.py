@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pyro_mcp.environments.fakeroot import user_namespace
 from pyro_mcp.environments.kernel import GuestKernel
 from pyro_mcp.environments.modules import load_order
 from pyro_mcp.environments.store import Environments, RootImage
 
-__all__ = ["Environments", "GuestKernel", "RootImage", "load_order"]
+__all__ = ["Environments", "GuestKernel", "RootImage", "load_order", "user_namespace"]

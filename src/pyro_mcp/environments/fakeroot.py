@@ -36,7 +36,7 @@ def as_root(
     """
     capabilities = ("ALL",) if all_capabilities else _OVER_FILES
     words: list[str | Path] = [
-        *_user_namespace(),
+        *user_namespace(),
         require_tool("bwrap"),
         "--die-with-parent",
         "--unshare-pid", "--unshare-ipc", *([] if network else ["--unshare-net"]),
@@ -70,7 +70,8 @@ def remove_tree(path: Path) -> None:
         as_root(["sh", "-c", script, "sh", path], writable=path.parent, deadline_seconds=300)
 
 
-def _user_namespace() -> list[str | Path]:
+def user_namespace() -> list[str | Path]:
+    """What a command line must begin with for its program to own many ids; raises `HostNotReady` with the remedy."""
     if os.geteuid() == 0:
         return []
     require_tool("newuidmap")

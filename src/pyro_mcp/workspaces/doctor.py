@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from pyro_mcp.engine import Engine, Shape
+from pyro_mcp.environments import user_namespace
 from pyro_mcp.errors import PyroError
 from pyro_mcp.host.files import cache_home, runtime_home, state_home
 from pyro_mcp.host.tools import PACKAGE_OF, find_tool
 from pyro_mcp.results import DoctorCheck, DoctorReport, EnvironmentReadiness
 from pyro_mcp.workspaces.images import Images
+from pyro_mcp.workspaces.store import Store
 
-_WANTED_BYTES = 2 * 1024**3
-# Only pulls from registries need these, and only an ordinary user needs newuidmap.
-_OPTIONAL = {"skopeo": "oci: environments", "umoci": "oci: environments"}
+_CACHE_BYTES, _STATE_BYTES = 2 * 1024**3, 1024**3 // 2
+# Machines of an environment that is installed run without these.
+_OPTIONAL = {"skopeo": "oci: environments", "umoci": "oci: environments", "user ids": "building environments"}
 
 
 def report(engine: Engine, images: Images, environment: str | None) -> DoctorReport:
     """Look at the host; starts nothing but, once per host boot, QEMU to see whether KVM works."""
-    checks = [*_tools(), *_folders(), _space()]
+    checks = [*_tools(), *_folders(), *_space(), _ids(), _database()]
     missing = sorted({PACKAGE_OF[check["name"]] for check in checks if not check["ok"] and check["name"] in PACKAGE_OF})
     ready = all(check["ok"] for check in checks if check["name"] not in _OPTIONAL)
     name, reason = _accelerator(engine)
@@ -59,22 +61,38 @@ def _folders() -> Iterator[DoctorCheck]:
             yield {"name": name, "ok": False, "detail": error.message, "hint": error.hint}
 
 
-def _space() -> DoctorCheck:
-    folder = Path(cache_home())
-    free = shutil.disk_usage(folder).free
-    return {
-        "name": "disk space",
-        "ok": free >= _WANTED_BYTES,
-        "detail": f"{free / 1024**3:.1f} GiB free in the cache folder",
-        "hint": "" if free >= _WANTED_BYTES else "2 GiB are wanted; 'pyro env prune' removes unused environments",
-    }
+def _space() -> Iterator[DoctorCheck]:
+    for name, folder, wanted, remedy in (
+        ("cache space", cache_home, _CACHE_BYTES, "'pyro env prune' removes what is not used"),
+        ("state space", state_home, _STATE_BYTES, "delete workspaces that are not needed any more"),
+    ):
+        with suppress(PyroError):  # which the folder's own check tells
+            free = shutil.disk_usage(folder()).free
+            hint = "" if free >= wanted else f"{wanted / 1024**3:.1f} GiB are wanted; {remedy}"
+            yield {"name": name, "ok": not hint, "detail": f"{free / 1024**3:.1f} GiB free", "hint": hint}
+
+
+def _ids() -> DoctorCheck:
+    return _tried("user ids", "enough to build environments", user_namespace)
+
+
+def _database() -> DoctorCheck:
+    return _tried("database", "can be used", lambda: Store(state_home() / "pyro.db"))
+
+
+def _tried(name: str, detail: str, step: Callable[[], object]) -> DoctorCheck:
+    try:
+        step()
+    except PyroError as error:
+        return {"name": name, "ok": False, "detail": error.message, "hint": error.hint}
+    return {"name": name, "ok": True, "detail": detail, "hint": ""}
 
 
 def _accelerator(engine: Engine) -> tuple[str, str]:
     try:
         found = engine.accelerator()
     except PyroError as error:
-        return "none", error.message
+        return "none", f"{error.message}; {error.hint}" if error.hint else error.message
     return found.name, found.reason
 
 
