@@ -35,8 +35,11 @@ def initramfs(system: System, cache: Path) -> Path:
 
 
 def _is_whole(image: Path) -> bool:
+    end = _entry(_TRAILER, 0)
     try:
-        return image.read_bytes().endswith(_entry(_TRAILER, 0))
+        with open(image, "rb") as file:
+            file.seek(-min(len(end), file.seek(0, os.SEEK_END)), os.SEEK_END)
+            return file.read() == end
     except FileNotFoundError:
         return False
 

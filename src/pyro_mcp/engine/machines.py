@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -94,7 +93,7 @@ class Machines:
     def prepare(self, system: System, shape: Shape, progress: Progress = silent) -> Preparation:
         """Have a warm template for machines of this shape."""
         template, made = self._template(system, shape, progress)
-        return Preparation(template.accelerator, template.cold_boot_ms, reused=not made)
+        return Preparation(template.parts.accelerator, template.cold_boot_ms, reused=not made)
 
     def start(self, request: Start, progress: Progress = silent) -> Identity:
         """Start a machine and make it one of its own; returns when it takes commands.
@@ -105,12 +104,12 @@ class Machines:
             raise InvalidRequest("a virtual machine needs an environment to boot from")
         template, _ = self._template(request.system, request.shape, progress)
         try:
-            return self._clone(template, request.system, request)
+            return _clone(template, request)
         except (_BadTemplate, FileNotFoundError):
             # Damaged on disk in a way that shows only now, or just removed; a fresh one is the cure for both.
             self._templates.discard(template)
         template, _ = self._template(request.system, request.shape, progress)
-        return self._clone(template, request.system, request)
+        return _clone(template, request)
 
     def sweep(self) -> None:
         """Remove what makers left that were killed half way: machines that boot, scratch folders."""
@@ -191,38 +190,37 @@ class Machines:
     def _parts(self, system: System, shape: Shape, accelerator_name: str) -> Parts:
         return Parts(system, shape, initramfs(system, self._cache), blank_disks(self._cache), accelerator_name)
 
-    def _clone(self, template: Template, system: System, request: Start) -> Identity:
-        parts = self._parts(system, request.shape, template.accelerator)
-        layers = Layers(request.home)
-        layers.arrange(request.layers, parts.blank)
-        binds = parts.binds(layers, request.baseline or parts.blank.baseline)
-        binds += [Bind(template.ram, qemu.RAM), Bind(_READONLY_RAM, qemu.READONLY_RAM)]
-        if request.output is not None:
-            give_away(request.output)
-            binds.append(Bind(request.output, qemu.OUTPUT, writable=True))
-        limits = Limits(request.shape.mem_mib, 2 * qemu.DISK_BYTES, request.lifetime_seconds)
 
-        def argv(fds: list[int]) -> list[str]:
-            program = require_tool("qemu-system-x86_64")
-            output = request.output is not None
-            words = qemu_argv(
-                program, request.shape, template.accelerator, fds, request.layers, booting=False, output=output
-            )
-            return caged(words, binds, limits, kvm=template.accelerator == "kvm", preload=qemu.READONLY_RAM)
+def _clone(template: Template, request: Start) -> Identity:
+    parts = template.parts
+    layers = Layers(request.home)
+    layers.arrange(request.layers, parts.blank)
+    binds = parts.binds(layers, request.baseline or parts.blank.baseline)
+    binds += [Bind(template.ram, qemu.RAM), Bind(_READONLY_RAM, qemu.READONLY_RAM)]
+    if request.output is not None:
+        give_away(request.output)
+        binds.append(Bind(request.output, qemu.OUTPUT, writable=True))
+    limits = Limits(request.shape.mem_mib, 2 * qemu.DISK_BYTES, request.lifetime_seconds)
 
-        sockets = Sockets(request.sockets)
-        log = request.home / "qemu.log"
-        identity = launch.launch(argv, sockets, log)
-        try:
-            _resume(template, sockets)
-            with connected(sockets.folder) as guest:
-                guest.setup(hostname=request.hostname, files=request.files, generation=request.generation)
-        except BaseException as error:
-            launch.end(identity, sockets)
-            if isinstance(error, PyroError) and (said := log.read_text(errors="replace").strip()):
-                raise type(error)(f"{error.message}\nQEMU said: {said[-2000:]}", hint=error.hint) from error
-            raise
-        return identity
+    def argv(fds: list[int]) -> list[str]:
+        program = require_tool("qemu-system-x86_64")
+        output = request.output is not None
+        words = qemu_argv(program, request.shape, parts.accelerator, fds, request.layers, booting=False, output=output)
+        return caged(words, binds, limits, kvm=parts.accelerator == "kvm", preload=qemu.READONLY_RAM)
+
+    sockets = Sockets(request.sockets)
+    log = request.home / "qemu.log"
+    identity = launch.launch(argv, sockets, log)
+    try:
+        _resume(template, sockets)
+        with connected(sockets.folder) as guest:
+            guest.setup(hostname=request.hostname, files=request.files, generation=request.generation)
+    except BaseException as error:
+        launch.end(identity, sockets)
+        if isinstance(error, PyroError) and (said := log.read_text(errors="replace").strip()):
+            raise type(error)(f"{error.message}\nQEMU said: {said[-2000:]}", hint=error.hint) from error
+        raise
+    return identity
 
 
 def _waits_for_space(sockets: Sockets) -> bool:
@@ -257,12 +255,5 @@ def _resume(template: Template, sockets: Sockets) -> None:
 
 def _load_state(template: Template, sockets: Sockets) -> None:
     with monitor(sockets.monitor, deadline_seconds=_RESUME_DEADLINE) as qmp, open(template.state, "rb") as state:
-        capabilities = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
-        qmp.execute("migrate-set-capabilities", capabilities=capabilities)
-        qmp.pass_descriptor("state", state.fileno())
-        qmp.execute("migrate-incoming", uri="fd:state")
-        end = time.monotonic() + _RESUME_DEADLINE
-        while (status := qmp.wait_event("MIGRATION")["status"]) != "completed":
-            if status == "failed" or time.monotonic() > end:
-                raise GuestFailed("QEMU could not load the machine's saved state")
+        qmp.transfer("migrate-incoming", state.fileno())
         qmp.execute("cont")

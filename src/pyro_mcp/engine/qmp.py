@@ -40,6 +40,16 @@ class Monitor:
         """Hand QEMU an open file under `name`, to be used as `fd:name`."""
         self._execute({"fdname": name}, "getfd", (fd,))
 
+    def transfer(self, command: str, fd: int) -> None:
+        """Save ("migrate") or load ("migrate-incoming") the state of a machine whose memory is a file of its own."""
+        capabilities = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
+        self.execute("migrate-set-capabilities", capabilities=capabilities)
+        self.pass_descriptor("state", fd)
+        self.execute(command, uri="fd:state")
+        while (status := self.wait_event("MIGRATION")["status"]) != "completed":
+            if status == "failed":
+                raise GuestFailed(f"QEMU could not {'save' if command == 'migrate' else 'load'} the machine's state")
+
     def wait_event(self, name: str, **data: Any) -> dict[str, Any]:
         """The data of the next event `name` whose data holds all of `data`."""
         while True:

@@ -37,26 +37,6 @@ _WARM_UP = (["/bin/sh", "-c", "true"], ["true"], ["env"], ["cat", "/dev/null"], 
 
 
 @dataclass(frozen=True)
-class Template:
-    """A saved machine: its memory, the state of its devices, and what it was made of."""
-
-    folder: Path
-    shape: Shape
-    accelerator: str
-    cold_boot_ms: float
-    made_at: int
-    """When its memory was saved, in nanoseconds since 1970."""
-
-    @property
-    def ram(self) -> Path:
-        return self.folder / "ram"
-
-    @property
-    def state(self) -> Path:
-        return self.folder / "state"
-
-
-@dataclass(frozen=True)
 class Parts:
     """All that goes into a template."""
 
@@ -95,6 +75,25 @@ class Parts:
         ]
 
 
+@dataclass(frozen=True)
+class Template:
+    """A saved machine: its memory, the state of its devices, and what it was made of."""
+
+    folder: Path
+    parts: Parts
+    cold_boot_ms: float
+    made_at: int
+    """When its memory was saved, in nanoseconds since 1970."""
+
+    @property
+    def ram(self) -> Path:
+        return self.folder / "ram"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+
 class Templates:
     """The templates in one cache folder."""
 
@@ -103,7 +102,7 @@ class Templates:
 
     def find(self, parts: Parts) -> Template | None:
         """The template for `parts` if it is there and as it was made; costs a few file reads."""
-        return _load(self._folder / parts.key(), parts.shape, parts.accelerator)
+        return _load(self._folder / parts.key(), parts)
 
     def ensure(self, parts: Parts, progress: Progress = silent) -> tuple[Template, bool]:
         """The template for `parts`, and whether it had to be made (2–6 s under emulation).
@@ -115,13 +114,13 @@ class Templates:
         self._folder.mkdir(parents=True, exist_ok=True)
         folder = self._folder / parts.key()
         with locked(folder.with_suffix(".lock"), deadline_seconds=300, what="the template being made"):
-            if (found := _load(folder, parts.shape, parts.accelerator)) is not None:
+            if (found := _load(folder, parts)) is not None:
                 return found, False
             _sweep(self._folder)
             progress(f"booting {parts.shape.vcpu_count} vCPU, {parts.shape.mem_mib} MiB once, to be cloned", None)
             with published(folder) as scratch:
                 _make(scratch, parts)
-        made = _load(folder, parts.shape, parts.accelerator)
+        made = _load(folder, parts)
         if made is None:
             raise GuestFailed("the template that was just made cannot be read back")
         return made, True
@@ -141,7 +140,7 @@ class Templates:
         One that another process has made anew meanwhile is left alone.
         """
         with locked(template.folder.with_suffix(".lock"), deadline_seconds=300, what="the template"):
-            found = _load(template.folder, template.shape, template.accelerator)
+            found = _load(template.folder, template.parts)
             if found is None or found.made_at == template.made_at:
                 shutil.rmtree(template.folder, ignore_errors=True)
 
@@ -173,10 +172,10 @@ def _sweep(folder: Path) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _load(folder: Path, shape: Shape, accelerator: str) -> Template | None:
+def _load(folder: Path, parts: Parts) -> Template | None:
     try:
         made = json.loads((folder / "template.json").read_text())
-        template = Template(folder, shape, accelerator, float(made["cold_boot_ms"]), _facts(folder)["ram"][1])
+        template = Template(folder, parts, float(made["cold_boot_ms"]), _facts(folder)["ram"][1])
         if made["files"] == _facts(folder) and made["state_sha256"] == _sha256(template.state):
             return template
     except (OSError, ValueError, KeyError, TypeError):
@@ -268,17 +267,8 @@ def _reach_agent(sockets: Sockets, accelerator: str, started: float) -> float:
 
 def _save(sockets: Sockets, state: Path) -> None:
     with monitor(sockets.monitor, deadline_seconds=60) as qmp, open(state, "wb") as file:
-        capabilities = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
-        qmp.execute("migrate-set-capabilities", capabilities=capabilities)
         qmp.execute("stop")
-        qmp.pass_descriptor("state", file.fileno())
-        qmp.execute("migrate", uri="fd:state")
-        while True:
-            status = qmp.wait_event("MIGRATION")["status"]
-            if status == "completed":
-                return
-            if status == "failed":
-                raise GuestFailed("QEMU could not save the machine's state")
+        qmp.transfer("migrate", file.fileno())
 
 
 def _host_processor(accelerator: str) -> str:

@@ -53,29 +53,18 @@ class Inside:
         self._ledger = ledger
 
     def exec(self, id_: str, command: str | Sequence[str], cwd: str, options: ExecOptions) -> WorkspaceExecResult:
-        words = shell_words(command)
-        given = command if isinstance(command, str) else list(command)
+        given = command if isinstance(command, str) else shell_words(command)
+        place = os.path.join(_CWD, cwd)
         with self._running(id_) as (record, session):
+            wanted = options.of(given, self._images.environ(record.environment), place)
             number = self._ledger.begin_command(id_, given)
-            outcome = session.run(
-                Command(
-                    argv=words,
-                    cwd=os.path.join(_CWD, cwd),
-                    environ=self._images.environ(record.environment),
-                    timeout_seconds=options.timeout_seconds,
-                    stdin=options.stdin,
-                    output_cap=options.output_cap,
-                    on_stdout=options.on_stdout,
-                    on_stderr=options.on_stderr,
-                )
-            )
-            end = ended(outcome)
+            end = ended(session.run(wanted))
             self._ledger.end_command(number, _for_history(end))
         return {
             "workspace_id": id_,
             "sequence": self._ledger.position(id_, number),
             "command": given,
-            "cwd": os.path.join(_CWD, cwd),
+            "cwd": place,
             **end,
             "execution_mode": record.execution_mode or "",
             "accelerator": record.accelerator or "",

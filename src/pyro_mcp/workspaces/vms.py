@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -38,6 +38,19 @@ class ExecOptions:
     def __post_init__(self) -> None:
         if not 0 < self.timeout_seconds <= MAX_TIMEOUT_SECONDS:
             raise InvalidRequest(f"timeout_seconds is above 0 and at most {MAX_TIMEOUT_SECONDS} (a day)")
+
+    def of(self, command: str | Sequence[str], environ: Mapping[str, str], cwd: str = "/workspace") -> Command:
+        """The command that is run so; raises `InvalidRequest` for what is no command."""
+        return Command(
+            argv=shell_words(command),
+            cwd=cwd,
+            environ=environ,
+            timeout_seconds=self.timeout_seconds,
+            stdin=self.stdin,
+            output_cap=self.output_cap,
+            on_stdout=self.on_stdout,
+            on_stderr=self.on_stderr,
+        )
 
 
 class Vms:
@@ -138,15 +151,7 @@ class Vms:
         return result | {"cleanup": {"deleted": True, "reason": "a one-shot machine ends with its command"}}
 
     def _run(self, record: Record, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
-        wanted = Command(
-            argv=shell_words(command),
-            environ=self._images.environ(record.environment),
-            timeout_seconds=options.timeout_seconds,
-            stdin=options.stdin,
-            output_cap=options.output_cap,
-            on_stdout=options.on_stdout,
-            on_stderr=options.on_stderr,
-        )
+        wanted = options.of(command, self._images.environ(record.environment))
         with self._lifecycle.session(record) as session:
             return exec_result(record, command, session.run(wanted))
 
