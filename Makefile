@@ -10,6 +10,7 @@ PYTHON := .venv/bin/python
 ENGINE := src/pyro_mcp/engine
 AGENT := $(ENGINE)/pyro-agent
 TOOL := $(ENGINE)/pyro-tool
+SESSION := $(ENGINE)/pyro-session
 READONLY_RAM := $(ENGINE)/readonly-ram.so
 
 # Where setup-host unpacks the registry that the tests talk to.
@@ -41,7 +42,7 @@ dist-check: setup ## build the wheel and let it do its main job in an isolated e
 	@scripts/dist-check
 
 clean: ## remove what make made in this folder; environments in the user's cache stay ('pyro env prune')
-	rm -rf .venv build dist $(AGENT){,.new} $(TOOL){,.new} $(READONLY_RAM){,.new} .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist $(AGENT){,.new} $(TOOL){,.new} $(SESSION){,.new} $(READONLY_RAM){,.new} .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 setup: setup-check
@@ -49,11 +50,12 @@ setup: setup-check
 
 setup-test: setup
 	@scripts/setup-host test
+	@scripts/setup-chat-hosts
 
 setup-check:
 	@scripts/setup-host build
 	@scripts/setup-python
-	@$(MAKE) --silent $(AGENT) $(TOOL) $(READONLY_RAM)
+	@$(MAKE) --silent $(AGENT) $(TOOL) $(SESSION) $(READONLY_RAM)
 
 $(AGENT): guest/agent.c guest/build
 	@echo "== the guest agent: $@"
@@ -62,6 +64,10 @@ $(AGENT): guest/agent.c guest/build
 $(TOOL): guest/tool.c guest/build
 	@echo "== the guest's file tool: $@"
 	@guest/build tool $@.new && mv $@.new $@
+
+$(SESSION): guest/session.c guest/build
+	@echo "== the guest's keeper of sessions: $@"
+	@guest/build session $@.new && mv $@.new $@
 
 $(READONLY_RAM): cage/readonly_ram.c cage/build
 	@echo "== what makes a template's memory read-only: $@"

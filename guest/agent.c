@@ -9,6 +9,7 @@
  * The agent stays outside the root in which commands run; they enter it, each for itself, by setns().
  */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,8 @@
 #include <libgen.h>
 #include <limits.h>
 #include <net/if.h>
+#include <net/route.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -771,12 +774,36 @@ static int load_modules(const struct frame *request) {
     return result;
 }
 
-static int raise_loopback(const struct frame *request) {
-    struct ifreq loopback = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
+static int raise_interface(int any, const char *name) {
+    struct ifreq interface = { .ifr_flags = IFF_UP | IFF_RUNNING };
+    snprintf(interface.ifr_name, sizeof interface.ifr_name, "%s", name);
+    return ioctl(any, SIOCSIFFLAGS, &interface);
+}
+
+static struct sockaddr internet_address(const char *dotted) {
+    union { struct sockaddr any; struct sockaddr_in in; } address = { .in.sin_family = AF_INET };
+    inet_pton(AF_INET, dotted, &address.in.sin_addr);
+    return address.any;
+}
+
+/* Every machine has a network of its own, so all can have the same addresses, and templates can hold them. */
+static int set_addresses(int any) {
+    struct ifreq address = { .ifr_name = "eth0", .ifr_addr = internet_address("10.0.2.15") };
+    struct ifreq mask = { .ifr_name = "eth0", .ifr_netmask = internet_address("255.255.255.0") };
+    struct rtentry route = { .rt_flags = RTF_UP | RTF_GATEWAY, .rt_dst = internet_address("0.0.0.0"),
+                             .rt_genmask = internet_address("0.0.0.0"), .rt_gateway = internet_address("10.0.2.2") };
+    return ioctl(any, SIOCSIFADDR, &address) < 0 || ioctl(any, SIOCSIFNETMASK, &mask) < 0
+        || raise_interface(any, "eth0") < 0 ? -1 : ioctl(any, SIOCADDRT, &route);
+}
+
+static int raise_network(const struct frame *request) {
     int any = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    int result = any < 0 ? -1 : ioctl(any, SIOCSIFFLAGS, &loopback);
-    if (any >= 0)
-        close(any);
+    if (any < 0)
+        return -1;
+    int result = raise_interface(any, "lo");
+    if (result == 0 && if_nametoindex("eth0") != 0)    /* a machine without network has no such device */
+        result = set_addresses(any);
+    close(any);
     return result;
 }
 
@@ -883,7 +910,7 @@ static void boot(void) {
     static const struct step steps[] = {
         { "mount /proc, /sys and /dev", mount_kernel_filesystems },
         { "load the kernel's modules", load_modules },
-        { "raise the loopback interface", raise_loopback },
+        { "raise the network interfaces", raise_network },
         { "find the ports and the first disk", wait_for_devices },
         { "mount the environment", mount_environment },
         { "enter the environment", enter_new_root },

@@ -27,7 +27,7 @@ def reference() -> str:
 def _verbs(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
     """The parsers that do something, in the order of the help; one that only groups others is left out."""
     groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    if not groups:
+    if parser.get_default("act") is not None:
         yield parser
     for group in groups:
         for verb in group.choices.values():
@@ -36,7 +36,8 @@ def _verbs(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]
 
 def _section(verb: argparse.ArgumentParser) -> str:
     lines = [f"## {verb.prog}", "", verb.description or "", "", "| | |", "|---|---|"]
-    lines += [f"| `{_spelled(action)}` | {action.help} |" for action in verb._actions if action.dest != "help"]
+    own = [action for action in verb._actions if action.dest not in ("help", argparse.SUPPRESS)]
+    lines += [f"| `{_spelled(action)}` | {action.help} |" for action in own]
     example = (verb.epilog or "").removeprefix("example: ")
     return "\n".join([*lines, "", f"```\n{example}\n```", ""])
 

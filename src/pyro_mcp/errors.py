@@ -14,6 +14,7 @@
     │   ├── GuestGone          it ended while we were talking to it
     │   └── ProtocolViolation  it sent bytes that are not the protocol
     ├── DeadlineExceeded       a wait of ours ended without its event
+    ├── Interrupted            the caller did not want it any more
     └── NoSpace                a disk is full, on the host or in the guest
 
 `exit_code` is what the command line returns, `code` what crosses a wire, `hint` what to do next.
@@ -101,6 +102,11 @@ class ProtocolViolation(GuestFailed):
 class DeadlineExceeded(PyroError):
     exit_code = 9
     code = "deadline_exceeded"
+
+
+class Interrupted(PyroError):
+    exit_code = 130
+    code = "interrupted"
 
 
 class NoSpace(PyroError):

@@ -1,10 +1,11 @@
-"""pyro demo"""
+"""pyro demo [ollama]"""
 
 from __future__ import annotations
 
 import argparse
 
 import pyro_mcp
+from pyro_mcp.cli import demo_ollama
 from pyro_mcp.cli.options import Verbs, verb
 from pyro_mcp.cli.render import print_json, progress_line, table
 
@@ -14,6 +15,7 @@ def add(verbs: Verbs) -> None:
         verbs, "demo", "create, start, use and delete one machine, with timings", _demo, example="pyro demo --json"
     )
     parser.add_argument("--environment", metavar="ENV", default="debian:12", help="default: debian:12")
+    demo_ollama.add(parser.add_subparsers(title="commands", metavar="COMMAND"))
 
 
 def _demo(arguments: argparse.Namespace) -> int:

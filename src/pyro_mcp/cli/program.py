@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from pyro_mcp import __version__
-from pyro_mcp.cli import demo, doctor, env, prepare, run, workspace
+from pyro_mcp.cli import demo, doctor, env, host, mcp, prepare, run, workspace
 from pyro_mcp.errors import InvalidRequest, PyroError
 
 _EXAMPLES = """\
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"pyro {__version__}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (doctor, prepare, run, workspace, env, demo):
+    for group in (doctor, prepare, run, workspace, env, mcp, host, demo):
         group.add(verbs)
     return parser
 

@@ -25,6 +25,7 @@ def add(verbs: Verbs) -> None:
     parser.add_argument(
         "--timeout-seconds", type=float, default=30, metavar="S", help="kill the command after this time (default 30)"
     )
+    parser.add_argument("--network", action="store_true", help="let it reach public addresses (default: no network)")
     parser.add_argument(
         "--allow-host-compat",
         action="store_true",
@@ -42,6 +43,7 @@ def _run(arguments: argparse.Namespace) -> int:
             mem_mib=arguments.mem_mib,
             timeout_seconds=arguments.timeout_seconds,
             ttl_seconds=arguments.ttl_seconds,
+            network=arguments.network,
             allow_host_compat=arguments.allow_host_compat,
             stdin=ends.stdin,
             on_stdout=ends.on_stdout,

@@ -5,11 +5,19 @@ from __future__ import annotations
 import argparse
 
 import pyro_mcp
-from pyro_mcp.cli import workspace_disk, workspace_files, workspace_snapshots
+from pyro_mcp.cli import (
+    workspace_disk,
+    workspace_files,
+    workspace_network,
+    workspace_services,
+    workspace_shells,
+    workspace_snapshots,
+)
 from pyro_mcp.cli.options import Verbs, id_argument, labels, machine_options, verb
 from pyro_mcp.cli.render import ago, print_json, progress_line, shown, table
+from pyro_mcp.cli.secret_options import given_secret_env, given_secrets, secret_env_option, secret_options
 from pyro_mcp.cli.stream import OWN_FAILURE, finish, streams
-from pyro_mcp.results import WorkspaceInfo
+from pyro_mcp.results import WorkspaceInfo, WorkspaceSecret
 
 _STORY = """\
 the loop:
@@ -48,6 +56,9 @@ def add(verbs: Verbs) -> None:
     workspace_files.add(inner)
     workspace_snapshots.add(inner)
     workspace_disk.add(inner)
+    workspace_shells.add(inner)
+    workspace_services.add(inner)
+    workspace_network.add(inner)
 
 
 def _add_create(inner: Verbs) -> None:
@@ -58,6 +69,20 @@ def _add_create(inner: Verbs) -> None:
     parser.add_argument("--seed-path", metavar="PATH", help="folder, .tar, .tar.gz or .tgz that /workspace begins as")
     _add_names(parser)
     machine_options(parser, ttl_seconds=24 * 3600)
+    parser.add_argument(
+        "--network-policy",
+        default="off",
+        metavar="POLICY",
+        help="off (default), egress (public addresses), or egress+published-ports (services on 127.0.0.1 too)",
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME[:PORT]",
+        help="with egress: only this host, or *.SUFFIX; may be repeated",
+    )
+    secret_options(parser)
     parser.add_argument("--id-only", action="store_true", help="print only the new workspace's id")
 
 
@@ -106,6 +131,7 @@ def _add_exec(inner: Verbs) -> None:
     id_argument(parser)
     parser.add_argument("--cwd", default="/workspace", metavar="PATH", help="where it runs (default /workspace)")
     parser.add_argument("--timeout-seconds", type=float, default=30, metavar="S", help="kill it then (default 30)")
+    secret_env_option(parser)
     parser.set_defaults(own_failure=OWN_FAILURE)
 
 
@@ -119,6 +145,9 @@ def _create(arguments: argparse.Namespace) -> int:
             vcpu_count=arguments.vcpu_count,
             mem_mib=arguments.mem_mib,
             ttl_seconds=arguments.ttl_seconds,
+            network_policy=arguments.network_policy,
+            allow_hosts=arguments.allow_host,
+            secrets=given_secrets(arguments),
         )
     return _show_new(arguments, made)
 
@@ -220,6 +249,7 @@ def _exec(arguments: argparse.Namespace) -> int:
             stdin=ends.stdin,
             on_stdout=ends.on_stdout,
             on_stderr=ends.on_stderr,
+            secret_env=given_secret_env(arguments),
         )
     return finish(arguments, result)
 
@@ -259,6 +289,10 @@ def _summary(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _secret(one: WorkspaceSecret) -> str:
+    return f"{one['name']}@{one['host']}" if "host" in one else one["name"]
+
+
 def _show(arguments: argparse.Namespace, info: WorkspaceInfo) -> int:
     if arguments.json:
         print_json(info)
@@ -270,6 +304,8 @@ def _show(arguments: argparse.Namespace, info: WorkspaceInfo) -> int:
         "machine": f"{info['vcpu_count']} vCPU, {info['mem_mib']} MiB",
         "runs": f"{info['execution_mode']} on {info['accelerator']}",
         "seed": f"{seed['seed_path'] or 'empty'} ({seed['entry_count']} entries)",
+        "network": " ".join([info["network_policy"], *info["allow_hosts"]]),
+        "secrets": " ".join(map(_secret, info["secrets"])),
         "labels": " ".join(f"{key}={value}" for key, value in info["labels"].items()),
         "resets": str(info["reset_count"]),
         "failure": info["failure"] or "",

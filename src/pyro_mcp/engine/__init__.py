@@ -7,10 +7,11 @@ from pyro_mcp.engine.disks import Layers, make_baseline, make_ext4
 from pyro_mcp.engine.engine import Engine, Session
 from pyro_mcp.engine.fake import FakeMachines
 from pyro_mcp.engine.freeze import TOOL
-from pyro_mcp.engine.guest import OUTPUT_CAP, Command, Outcome, OutputSink
+from pyro_mcp.engine.guest import OUTPUT_CAP, Capture, Command, Outcome, OutputSink
 from pyro_mcp.engine.host_compat import HostCompat
 from pyro_mcp.engine.launch import Identity, find_processes
 from pyro_mcp.engine.machines import Machines, Preparation, Readiness, Start
+from pyro_mcp.engine.qemu import Sockets
 from pyro_mcp.engine.shape import BOOT_MODULES, Shape, System
 from pyro_mcp.engine.wire import Decoder, Frame, encode, encode_fields
 
@@ -19,6 +20,7 @@ __all__ = [
     "OUTPUT_CAP",
     "TOOL",
     "Accelerator",
+    "Capture",
     "Command",
     "Decoder",
     "Engine",
@@ -34,6 +36,7 @@ __all__ = [
     "Readiness",
     "Session",
     "Shape",
+    "Sockets",
     "Start",
     "System",
     "encode",

@@ -18,7 +18,15 @@ from typing import IO
 
 from pyro_mcp.engine import wire
 from pyro_mcp.engine.wire import Frame, Tag, Type
-from pyro_mcp.errors import Busy, DeadlineExceeded, GuestFailed, GuestGone, InvalidRequest, ProtocolViolation
+from pyro_mcp.errors import (
+    Busy,
+    DeadlineExceeded,
+    GuestFailed,
+    GuestGone,
+    Interrupted,
+    InvalidRequest,
+    ProtocolViolation,
+)
 
 OUTPUT_CAP = 1024 * 1024
 """Bytes of each output stream that a result keeps unless asked otherwise."""
@@ -34,7 +42,8 @@ class Command:
 
     `argv` and `environ` may hold any bytes but NUL (as `os.fsencode` gives them); `cwd` is a guest path;
     `timeout_seconds` bounds the run (0: no bound); `stdin` is given whole or as an open binary file. A `tool` is one of
-    our own programs, run outside the root that commands see.
+    our own programs, run outside the root that commands see. When the descriptor `interrupt` becomes readable, the
+    command is left alone and `Interrupted` raised; the agent kills a command whose client has gone.
     """
 
     argv: Sequence[str | bytes]
@@ -46,6 +55,7 @@ class Command:
     on_stdout: OutputSink | None = None
     on_stderr: OutputSink | None = None
     tool: bool = False
+    interrupt: int | None = None
 
 
 @dataclass(frozen=True)
@@ -154,7 +164,7 @@ class Guest:
         stdout = Capture(command.output_cap, command.on_stdout)
         stderr = Capture(command.output_cap, command.on_stderr)
         while True:
-            frame = self._next(end, source)
+            frame = self._next(end, source, command.interrupt)
             if frame.type == Type.STDOUT:
                 stdout.take(frame.payload)
             elif frame.type == Type.STDERR:
@@ -184,19 +194,21 @@ class Guest:
             raise ProtocolViolation(f"the guest sent a frame of type {frame.type} where {type_.name} was due")
         return frame
 
-    def _next(self, end: float, source: _Input | None = None) -> Frame:
+    def _next(self, end: float, source: _Input | None = None, interrupt: int | None = None) -> Frame:
         """The next frame; meanwhile sends what is waiting and, within its window, `source`."""
         while not self._arrived:
-            self._turn(end, source)
+            self._turn(end, source, interrupt)
         frame = self._arrived.popleft()
         if frame.type == Type.WELCOME:
             self._welcomed = True
         return frame
 
-    def _turn(self, end: float, source: _Input | None) -> None:
+    def _turn(self, end: float, source: _Input | None, interrupt: int | None = None) -> None:
         """Wait until something can move, and move it."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN | (select.POLLOUT if self._outgoing else 0))
+        if interrupt is not None:
+            poll.register(interrupt, select.POLLIN)
         reads_source = source is not None and source.room > 0 and not self._outgoing
         if source is not None and reads_source:
             if source.fd is None:
@@ -207,6 +219,8 @@ class Guest:
         if left <= 0:
             raise DeadlineExceeded("the guest did not answer in time")
         for fd, events in poll.poll(min(left, 3600.0) * 1000):
+            if fd == interrupt:
+                raise Interrupted("the command was interrupted, and killed")
             if source is not None and fd == source.fd:
                 self._outgoing += source.read()
                 continue

@@ -26,7 +26,15 @@ from pyro_mcp.engine.guest import Capture, Command, Outcome, encode_exec
 from pyro_mcp.engine.launch import Identity
 from pyro_mcp.engine.machines import Preparation, Readiness, Start
 from pyro_mcp.engine.shape import Shape, System
-from pyro_mcp.errors import Conflict, DeadlineExceeded, GuestGone, HostNotReady, InvalidRequest, PyroError
+from pyro_mcp.errors import (
+    Conflict,
+    DeadlineExceeded,
+    GuestGone,
+    HostNotReady,
+    Interrupted,
+    InvalidRequest,
+    PyroError,
+)
 from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.process import child_environment
 from pyro_mcp.host.progress import Progress, silent
@@ -113,7 +121,7 @@ class HostSession:
         stderr = Capture(command.output_cap, command.on_stderr)
         try:
             with self._sandbox(command) as sandbox:
-                timed_out = not _communicate(sandbox.bubblewrap, command.stdin, stdout, stderr, end)
+                timed_out = not _communicate(sandbox.bubblewrap, command, stdout, stderr, end)
         except OSError as error:
             if error.errno != errno.E2BIG:
                 raise
@@ -207,15 +215,17 @@ def _no_sandbox(command: Command, said: bytes) -> PyroError:
 
 
 def _communicate(
-    child: subprocess.Popen[bytes], stdin: bytes | IO[bytes] | None, stdout: Capture, stderr: Capture, end: float
+    child: subprocess.Popen[bytes], command: Command, stdout: Capture, stderr: Capture, end: float
 ) -> bool:
-    """Feed and drain the child until it has ended; False when `end` came first."""
+    """Feed and drain the child until it has ended; False when `end` came first. Raises `Interrupted`."""
     assert child.stdout is not None and child.stderr is not None
-    waiting = memoryview(stdin) if isinstance(stdin, bytes) else memoryview(b"")
+    waiting = memoryview(command.stdin) if isinstance(command.stdin, bytes) else memoryview(b"")
     with selectors.DefaultSelector() as selector:
         ended = os.pidfd_open(child.pid)
         try:
             selector.register(ended, selectors.EVENT_READ)
+            if command.interrupt is not None:
+                selector.register(command.interrupt, selectors.EVENT_READ)
             for pipe, capture in ((child.stdout, stdout), (child.stderr, stderr)):
                 os.set_blocking(pipe.fileno(), False)
                 selector.register(pipe, selectors.EVENT_READ, capture)
@@ -228,6 +238,8 @@ def _communicate(
                     return False
                 ready = selector.select(min(left, 3600.0))
                 for key, _ in ready:
+                    if key.fd == command.interrupt:
+                        raise Interrupted("the command was interrupted, and killed")
                     if isinstance(key.data, Capture):
                         _drain(key.fd, key.data, once=True)
                     elif child.stdin is not None and key.fileobj is child.stdin:

@@ -1,14 +1,14 @@
-"""The first file system of the guest: the agent as /init, the file tool, and the kernel modules the agent loads."""
+"""The first file system of the guest: the agent as /init, our other programs, and the kernel modules it loads."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pyro_mcp.engine.shape import System, agent_binary, tool_binary
+from pyro_mcp.engine.shape import System, agent_binary, session_binary, tool_binary
 from pyro_mcp.errors import HostNotReady
 from pyro_mcp.host.files import locked, published
 
@@ -18,9 +18,10 @@ _TRAILER = "TRAILER!!!"
 
 def initramfs(system: System, cache: Path) -> Path:
     """The initramfs for `system` and this package's programs, built once; its folder's name is its digest."""
-    agent, tool = _built(agent_binary()), _built(tool_binary())
+    programs = {"init": _built(agent_binary()), "tool": _built(tool_binary()), "session": _built(session_binary())}
     names = [path.name for path in system.modules]
-    ingredients = [*(hashlib.sha256(program).hexdigest() for program in (agent, tool)), system.kernel_digest, names]
+    digests = [hashlib.sha256(program).hexdigest() for program in programs.values()]
+    ingredients = [*digests, system.kernel_digest, names]
     digest = hashlib.sha256(json.dumps(ingredients).encode()).hexdigest()[:32]
     target = cache / "initramfs" / digest
     image = target / "initramfs.cpio"
@@ -29,7 +30,7 @@ def initramfs(system: System, cache: Path) -> Path:
         with locked(target.parent / f"{digest}.lock", deadline_seconds=60):
             if not _is_whole(image):
                 with published(target) as scratch:
-                    (scratch / image.name).write_bytes(b"".join(_archive(agent, tool, system.modules)))
+                    (scratch / image.name).write_bytes(b"".join(_archive(programs, system.modules)))
                     (scratch / image.name).chmod(0o444)
     return image
 
@@ -53,10 +54,10 @@ def _built(program: Path) -> bytes:
         ) from error
 
 
-def _archive(agent: bytes, tool: bytes, modules: tuple[Path, ...]) -> Iterator[bytes]:
+def _archive(programs: Mapping[str, bytes], modules: tuple[Path, ...]) -> Iterator[bytes]:
     order = "".join(f"/modules/{path.name}\n" for path in modules).encode()
-    yield _entry("init", 0o100755, agent)
-    yield _entry("tool", 0o100755, tool)
+    for name, program in programs.items():
+        yield _entry(name, 0o100755, program)
     yield _entry("modules", 0o040755)
     for path in modules:
         yield _entry(f"modules/{path.name}", 0o100644, path.read_bytes())

@@ -72,10 +72,11 @@ def find_processes(argument: str) -> list[Identity]:
     return found
 
 
-def launch(make_argv: Callable[[list[int]], list[str]], sockets: Sockets, log: Path) -> Identity:
+def launch(make_argv: Callable[[list[int]], list[str]], sockets: Sockets, log: Path, tap: int = -1) -> Identity:
     """Start a machine's processes; `make_argv` gets the descriptors of its listening sockets.
 
-    Their output goes to `log`. The first process leads a process group that holds them all.
+    They inherit `tap` too, if there is one. Their output goes to `log`. The first process leads a process group that
+    holds them all.
     """
     with listening(sockets) as fds, open(log, "wb") as output:
         process = subprocess.Popen(
@@ -85,7 +86,7 @@ def launch(make_argv: Callable[[list[int]], list[str]], sockets: Sockets, log: P
             stderr=output,
             env=child_environment(),
             start_new_session=True,
-            pass_fds=fds,
+            pass_fds=[*fds, tap] if tap >= 0 else fds,
             cwd="/",
         )
     process.returncode = 0  # it outlives us by design; Popen would warn of it when collected

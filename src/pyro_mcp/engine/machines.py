@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,8 +40,9 @@ class Start:
     that is not there is made empty. `sockets` is where its sockets will be. `lifetime_seconds` is when it is killed in
     any case. A new `generation` starts with / as the environment has it. `files` (guest path → mode, content) are
     written before the first command. `baseline` is an EROFS image for /workspace, None for an empty one. `output`
-    is a host file of `DISK_BYTES` that the machine may write as its fourth disk. Only an engine without a guest does
-    without a `system`.
+    is a host file of `DISK_BYTES` that the machine may write as its fourth disk. `tap` gives the descriptor of the tap
+    device that a shape with network needs; it is asked late, so that whoever makes it has time. Only an engine without
+    a guest does without a `system`.
     """
 
     system: System | None
@@ -55,6 +56,7 @@ class Start:
     files: Mapping[str, tuple[int, bytes]] = field(default_factory=dict)
     baseline: Path | None = None
     output: Path | None = None
+    tap: Callable[[], int] = lambda: -1
 
 
 Readiness = Literal["warm", "cold", "stale"]
@@ -205,12 +207,15 @@ def _clone(template: Template, request: Start) -> Identity:
     def argv(fds: list[int]) -> list[str]:
         program = require_tool("qemu-system-x86_64")
         output = request.output is not None
-        words = qemu_argv(program, request.shape, parts.accelerator, fds, request.layers, booting=False, output=output)
+        words = qemu_argv(
+            program, request.shape, parts.accelerator, fds, request.layers, booting=False, output=output, tap=tap
+        )
         return caged(words, binds, limits, kvm=parts.accelerator == "kvm", preload=qemu.READONLY_RAM)
 
     sockets = Sockets(request.sockets)
     log = request.home / "qemu.log"
-    identity = launch.launch(argv, sockets, log)
+    tap = request.tap()
+    identity = launch.launch(argv, sockets, log, tap)
     try:
         _resume(template, sockets)
         with connected(sockets.folder) as guest:

@@ -65,12 +65,14 @@ def qemu_argv(
     booting: bool,
     output: bool = False,
     console: str = "",
+    tap: int = -1,
 ) -> list[str]:
     """The whole command.
 
     `layers` names the files that make up the writable disk, lowest first. `fds` are the listening sockets in the order
     of `Sockets.all`. `booting` starts the kernel with memory that will be saved; otherwise QEMU waits for a saved
     state. With `output` the fourth disk is a real one. `console` is where the serial console goes, "" for nowhere.
+    `tap` is the descriptor of the tap device behind the network device of a shape that has one.
     """
     _, monitor, *slots = fds
     argv = [
@@ -91,6 +93,9 @@ def qemu_argv(
         argv += ["-chardev", f"socket,id=slot{slot},fd={fd},server=on,wait=off"]
         argv += ["-device", f"virtserialport,bus=ports.0,nr={slot + 1},chardev=slot{slot},name=pyro.{slot}"]
     argv += _disks(layers, output=output)
+    if shape.network:
+        argv += ["-netdev", f"tap,id=net,fd={tap},vhost=off"]
+        argv += ["-device", "virtio-net-pci,netdev=net,mac=52:54:00:12:34:56,romfile="]
     # A clone's kernel is in its memory already; loading the files again would cost time and 13 MB.
     line = _KERNEL_LINE if accelerator == "kvm" else _EMULATED_KERNEL_LINE
     kernel = ["-kernel", KERNEL, "-initrd", INITRAMFS, "-append", line]

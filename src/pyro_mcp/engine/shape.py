@@ -15,10 +15,14 @@ MAX_VCPUS = 64
 
 @dataclass(frozen=True)
 class Shape:
-    """Virtual processors and memory (MiB) of a machine; raises `InvalidRequest` for what cannot boot."""
+    """Virtual processors and memory (MiB) of a machine, and whether it has a network device.
+
+    Raises `InvalidRequest` for what cannot boot.
+    """
 
     vcpu_count: int = 1
     mem_mib: int = 1024
+    network: bool = False
 
     def __post_init__(self) -> None:
         if not (isinstance(self.vcpu_count, int) and isinstance(self.mem_mib, int)):
@@ -55,3 +59,8 @@ def agent_binary() -> Path:
 def tool_binary() -> Path:
     """The guest's file tool that was built with this package."""
     return Path(os.path.dirname(__file__), "pyro-tool")
+
+
+def session_binary() -> Path:
+    """The guest's keeper of sessions that was built with this package."""
+    return Path(os.path.dirname(__file__), "pyro-session")

@@ -12,8 +12,8 @@ import os
 import shutil
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from pyro_mcp.errors import Busy, GuestFailed, InvalidRequest, PyroError
 from pyro_mcp.host.files import abandoned_scratch, locked, published, runtime_home
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.host.tools import require_tool
+from pyro_mcp.network import isolated_tap
 
 _FORMAT = 1
 _LAYER = "template"
@@ -60,7 +61,7 @@ class Parts:
 
     def described(self) -> list[object]:
         """What a person would call the same template: its root file system and its shape."""
-        return [self.system.root_digest, self.shape.vcpu_count, self.shape.mem_mib]
+        return [self.system.root_digest, *astuple(self.shape)]
 
     def binds(self, layers: Layers, baseline: Path) -> list[Bind]:
         """The files a machine made of these parts sees in its cage, but for its memory."""
@@ -159,7 +160,7 @@ class Templates:
     def shapes(self) -> set[Shape]:
         """The shapes that there are templates of."""
         described = (_made_of(folder) for folder in self._folder.glob("[!.]*/"))
-        return {Shape(one[1], one[2]) for one in described if isinstance(one, list)}
+        return {Shape(*one[1:]) for one in described if isinstance(one, list)}
 
 
 def _sweep(folder: Path) -> None:
@@ -238,10 +239,13 @@ def _booted(folder: Path, parts: Parts, ram: Path, layers: Layers, console: Path
 
     def argv(fds: list[int]) -> list[str]:
         program = require_tool("qemu-system-x86_64")
-        words = qemu_argv(program, parts.shape, parts.accelerator, fds, [_LAYER], booting=True, console="/console")
+        words = qemu_argv(
+            program, parts.shape, parts.accelerator, fds, [_LAYER], booting=True, console="/console", tap=tap
+        )
         return caged(words, binds, limits, kvm=parts.accelerator == "kvm")
 
-    identity = launch.launch(argv, sockets, folder / "log")
+    with isolated_tap() if parts.shape.network else nullcontext(-1) as tap:
+        identity = launch.launch(argv, sockets, folder / "log", tap)
     try:
         yield sockets
     except PyroError as error:

@@ -75,7 +75,8 @@ class VmNetworkInfo(TypedDict):
 
     vm_id: str
     network: bool
-    policy: Literal["off"]
+    policy: str
+    """`off` or `egress`."""
 
 
 class ReapReport(TypedDict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from pyro_mcp.results.vms import CommandEnd
 
@@ -21,6 +21,15 @@ class WorkspaceSeed(TypedDict):
     origin_ref: str | None
 
 
+class WorkspaceSecret(TypedDict):
+    """What may be told of a secret."""
+
+    name: str
+    source_kind: Literal["literal", "file"]
+    host: NotRequired[str]
+    """The only host that gets it; the guest sees a placeholder."""
+
+
 class WorkspaceInfo(TypedDict):
     """One workspace."""
 
@@ -36,9 +45,12 @@ class WorkspaceInfo(TypedDict):
     mem_mib: int
     allow_host_compat: bool
     network_policy: str
+    """`off`, `egress` or `egress+published-ports`."""
+    allow_hosts: list[str]
+    """All that it may reach; empty for every public host, where the policy allows any."""
     workspace_path: str
     workspace_seed: WorkspaceSeed
-    secrets: list[dict[str, str]]
+    secrets: list[WorkspaceSecret]
     command_count: int
     service_count: int
     running_service_count: int

@@ -21,6 +21,9 @@ class Folders:
     def sockets(self, id_: str) -> Path:
         return self.runtime / id_
 
+    def network_log(self, id_: str) -> Path:
+        return self.home(id_) / "network.log"
+
     def lock(self, id_: str) -> Path:
         """Held by whoever changes the machine, shared by those who use it."""
         return private_directory(self.state / "locks") / id_

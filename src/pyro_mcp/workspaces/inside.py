@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from pyro_mcp.engine import TOOL, Command, OutputSink, Session
 from pyro_mcp.errors import GuestFailed, NoSpace, NotFound
 from pyro_mcp.results import (
     CommandEnd,
+    FileList,
     WorkspaceDiff,
     WorkspaceExecResult,
     WorkspaceExport,
@@ -23,6 +25,7 @@ from pyro_mcp.results import (
     WorkspacePatch,
     WorkspaceSyncPush,
 )
+from pyro_mcp.secrecy import Mask
 from pyro_mcp.trees import (
     Tree,
     apply_patch,
@@ -33,15 +36,32 @@ from pyro_mcp.trees import (
     read_file,
     write_file,
 )
+from pyro_mcp.workspaces import discreet, trust
 from pyro_mcp.workspaces.images import Images
-from pyro_mcp.workspaces.ledger import CommandRecord, Ledger
+from pyro_mcp.workspaces.ledger import CommandRecord, EventKind, Ledger
 from pyro_mcp.workspaces.lifecycle import Lifecycle
+from pyro_mcp.workspaces.secrets import Secrets
 from pyro_mcp.workspaces.store import Record
 from pyro_mcp.workspaces.vms import ExecOptions, ended, shell_words
 
 _KEPT_IN_HISTORY = 64 * 1024
 _TOOL_DEADLINE = 600.0
 _CWD = "/workspace"
+
+
+@dataclass(frozen=True)
+class Room:
+    """A running workspace, held against resets, and what its programs are given."""
+
+    record: Record
+    session: Session
+    environ: Mapping[str, str]
+    secrets: Secrets
+    mask: Mask
+
+    def place(self, path: str) -> str:
+        """A path as a command's folder: given from / or from /workspace."""
+        return os.path.join(_CWD, path)
 
 
 class Inside:
@@ -56,15 +76,19 @@ class Inside:
         given = command if isinstance(command, str) else shell_words(command)
         place = os.path.join(_CWD, cwd)
         with self._running(id_) as (record, session):
-            wanted = options.of(given, self._images.environ(record.environment), place)
-            number = self._ledger.begin_command(id_, given)
-            end = ended(session.run(wanted))
+            secrets = self._secrets(id_)
+            mask, shown = secrets.mask(), secrets.mask().everything(given)
+            environ = self._environ(record, secrets) | secrets.environ(options.secret_env)
+            wanted = options.of(given, environ, place)
+            number = self._ledger.begin_command(id_, shown)
+            with mask.errors():
+                end = ended(discreet.run(session, wanted, mask))
             self._ledger.end_command(number, _for_history(end))
         return {
             "workspace_id": id_,
             "sequence": self._ledger.position(id_, number),
-            "command": given,
-            "cwd": place,
+            "command": shown,
+            "cwd": mask.text(place),
             **end,
             "execution_mode": record.execution_mode or "",
             "accelerator": record.accelerator or "",
@@ -79,43 +103,60 @@ class Inside:
         with self._tree(id_) as tree:
             found = list_files(tree, path, recursive=recursive)
         self._ledger.touch(id_)
-        return {"workspace_id": id_, **found}
+        shown: FileList = self._secrets(id_).mask().everything(found)
+        return {"workspace_id": id_, **shown}
 
     def read_file(self, id_: str, path: str, *, max_bytes: int, binary: bool) -> WorkspaceFileRead:
         with self._tree(id_) as tree:
             found = read_file(tree, path, max_bytes=max_bytes, binary=binary)
         self._ledger.touch(id_)
-        return {"workspace_id": id_, **found}
+        return {"workspace_id": id_, **discreet.content(found, self._secrets(id_).mask())}
 
     def write_file(self, id_: str, path: str, content: bytes) -> WorkspaceFileWrite:
         with self._tree(id_) as tree:
             done = write_file(tree, path, content)
-        self._ledger.note(id_, "edit", {"path": done["path"], "bytes_written": done["bytes_written"]})
+        self.note(id_, "edit", {"path": done["path"], "bytes_written": done["bytes_written"]})
         return {"workspace_id": id_, **done}
 
     def apply_patch(self, id_: str, patch: str | bytes) -> WorkspacePatch:
         with self._tree(id_) as tree:
             done = apply_patch(tree, patch)
-        self._ledger.note(id_, "patch", {"summary": done["summary"], "entries": done["entries"][:100]})
+        self.note(id_, "patch", {"summary": done["summary"], "entries": done["entries"][:100]})
         return {"workspace_id": id_, **done}
 
     def diff(self, id_: str, *, patch: bool = True) -> WorkspaceDiff:
         with self._tree(id_) as tree:
             found = diff(tree, patch=patch)
         self._ledger.touch(id_)
-        return {"workspace_id": id_, **found}
+        return {"workspace_id": id_, **discreet.changes(found, self._secrets(id_).mask())}
 
     def export(self, id_: str, path: str, output: Path, *, overwrite: bool) -> WorkspaceExport:
         with self._tree(id_) as tree:
             done = export(tree, path, output, overwrite=overwrite)
-        self._ledger.note(id_, "export", {"path": done["workspace_path"], "output_path": done["output_path"]})
+        self.note(id_, "export", {"path": done["workspace_path"], "output_path": done["output_path"]})
         return {"workspace_id": id_, **done}
 
     def push(self, id_: str, source: Path, dest: str) -> WorkspaceSyncPush:
         with self._tree(id_) as tree:
             done = push(tree, source, dest)
-        self._ledger.note(id_, "sync", {"source_path": str(source), "destination": dest})
+        self.note(id_, "sync", {"source_path": str(source), "destination": dest})
         return {"workspace_id": id_, **done}
+
+    @contextmanager
+    def entered(self, id_: str) -> Iterator[Room]:
+        """Whatever else is done inside; errors that leave the block tell no secret."""
+        secrets = self._secrets(id_)
+        mask = secrets.mask()
+        with mask.errors(), self._running(id_) as (record, session):
+            yield Room(record, session, self._environ(record, secrets), secrets, mask)
+
+    def require(self, id_: str) -> None:
+        """Raise `NotFound` unless there is such a workspace."""
+        self._ledger.get(id_)
+
+    def note(self, id_: str, kind: EventKind, detail: Mapping[str, Any]) -> None:
+        """Keep an event for the summary, without secrets."""
+        self._ledger.note(id_, kind, self._secrets(id_).mask().everything(detail))
 
     @contextmanager
     def _running(self, id_: str) -> Iterator[tuple[Record, Session]]:
@@ -125,8 +166,16 @@ class Inside:
 
     @contextmanager
     def _tree(self, id_: str) -> Iterator[Tree]:
-        with self._running(id_) as (_, session):
+        with self._secrets(id_).mask().errors(), self._running(id_) as (_, session):
             yield Tree(ToolOf(session))
+
+    def _environ(self, record: Record, secrets: Secrets) -> dict[str, str]:
+        """What every command starts with: the image's own; where the gateway puts secrets in, whom to trust."""
+        found = self._images.environ(record.environment)
+        return found if secrets.authority() is None else found | trust.ENVIRON
+
+    def _secrets(self, id_: str) -> Secrets:
+        return Secrets(self._lifecycle.folders.home(id_))
 
 
 class ToolOf:

@@ -16,7 +16,7 @@ from pyro_mcp.workspaces.store import Store
 BASELINE = "baseline"
 """The snapshot that every workspace has: as it was created."""
 
-EventKind = Literal["edit", "patch", "export", "sync", "snapshot", "reset", "service", "disk"]
+EventKind = Literal["edit", "patch", "export", "sync", "snapshot", "reset", "service", "shell", "disk"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,6 @@ class WorkspaceRecord:
     name: str | None
     labels: Mapping[str, str]
     seed: WorkspaceSeed
-    network_policy: str
     last_activity_at: float = field(default_factory=time.time)
     reset_count: int = 0
     last_reset_at: float | None = None
@@ -61,13 +60,9 @@ class Ledger:
     def add(self, record: WorkspaceRecord) -> None:
         with self._store.transaction() as connection:
             connection.execute(
-                "INSERT INTO workspaces (id, name, labels, seed, network_policy, last_activity_at) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    record.id, record.name, json.dumps(record.labels), json.dumps(record.seed), record.network_policy,
-                    record.last_activity_at,
-                ),
-            )  # fmt: skip
+                "INSERT INTO workspaces (id, name, labels, seed, last_activity_at) VALUES (?, ?, ?, ?, ?)",
+                (record.id, record.name, json.dumps(record.labels), json.dumps(record.seed), record.last_activity_at),
+            )
 
     def get(self, id_: str) -> WorkspaceRecord:
         """The workspace; raises `NotFound`."""
@@ -108,11 +103,12 @@ class Ledger:
             connection.execute("UPDATE workspaces SET last_activity_at = ? WHERE id = ?", (time.time(), id_))
 
     def forgetting(self, id_: str) -> Callable[[sqlite3.Connection], None]:
-        """What a reset does here, to be done in the transaction that makes it true: no history, one reset more."""
+        """What a reset does here, in the transaction that makes it true: no history, no services, one reset more."""
 
         def forget(connection: sqlite3.Connection) -> None:
             now = time.time()
             connection.execute("DELETE FROM commands WHERE workspace_id = ?", (id_,))
+            connection.execute("DELETE FROM services WHERE workspace_id = ?", (id_,))
             connection.execute(
                 "UPDATE workspaces SET reset_count = reset_count + 1, last_reset_at = ?, last_activity_at = ? "
                 "WHERE id = ?",
@@ -220,7 +216,6 @@ def _workspace(row: Any) -> WorkspaceRecord:
         name=row["name"],
         labels=json.loads(row["labels"]),
         seed=json.loads(row["seed"]),
-        network_policy=row["network_policy"],
         last_activity_at=row["last_activity_at"],
         reset_count=row["reset_count"],
         last_reset_at=row["last_reset_at"],

@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from pyro_mcp.errors import Busy, Conflict, GuestGone, NotFound
 from pyro_mcp.host.files import locked, private_directory
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.workspaces.folders import Folders
+from pyro_mcp.workspaces.links import NO_LINK, Link
+from pyro_mcp.workspaces.networks import connect, files_for, gateway_ending, gateway_of
 from pyro_mcp.workspaces.phases import UNDER_WAY, Phase, require_phase
 from pyro_mcp.workspaces.store import Record, Store
 
@@ -63,6 +65,7 @@ class Lifecycle:
         layers: tuple[str, ...] = ("l0",),
         generation: int = 0,
         one_shot: bool = False,
+        link: Link = NO_LINK,
     ) -> Record:
         """Register a new machine; nothing runs yet."""
         now = time.time()
@@ -79,6 +82,8 @@ class Lifecycle:
             layers=layers,
             generation=generation,
             one_shot=one_shot,
+            network_policy=link.policy,
+            allow_hosts=link.allow_hosts,
         )
         self.store.add(record)
         return record
@@ -188,7 +193,11 @@ class Lifecycle:
         self.store.move(record.id, Phase.STARTING, execution_mode=mode, failure=None)
         identity = None
         with self._failing(record.id, lambda: identity):
-            identity = engine.start(self._request(record, image, home, output), progress)
+            request = self._request(record, image, home, output)
+            with gateway_of(record, self.folders) if mode == GUEST else nullcontext() as gateway:
+                identity = engine.start(replace(request, tap=gateway.tap) if gateway else request, progress)
+                if gateway:
+                    connect(gateway, record, self.folders, engine)
             return self.store.move(
                 record.id,
                 reaching,
@@ -210,7 +219,8 @@ class Lifecycle:
         self.store.move(record.id, Phase.STOPPING)
         with self._failing(record.id, lambda: record.identity):
             if record.identity is not None:
-                self._engine(record).power_off(record.identity, self.folders.sockets(record.id))
+                with gateway_ending(sockets := self.folders.sockets(record.id)):
+                    self._engine(record).power_off(record.identity, sockets)
             return self.store.move(record.id, Phase.STOPPED, pid=None, process_start_time=None)
 
     def reset(
@@ -263,7 +273,8 @@ class Lifecycle:
         record = self.store.get(id_)
         if record.phase in {Phase.RUNNING, Phase.EXECUTING} and record.identity is not None:
             self.store.move(id_, Phase.DELETING)
-            self._engine(record).end(record.identity, self.folders.sockets(id_))
+            with gateway_ending(sockets := self.folders.sockets(id_)):
+                self._engine(record).end(record.identity, sockets)
         with self.hold(id_) as held:
             self.delete(held)
 
@@ -322,8 +333,9 @@ class Lifecycle:
         """End every process of a machine, also one whose number never reached the database."""
         engine = self.engine_for(GUEST)
         home = str(self.folders.home(id_))
-        for found in [identity] if identity else find_processes(home):
-            engine.end(found, self.folders.sockets(id_))
+        with gateway_ending(self.folders.sockets(id_)):
+            for found in [identity] if identity else find_processes(home):
+                engine.end(found, self.folders.sockets(id_))
         shutil.rmtree(self.folders.sockets(id_), ignore_errors=True)
 
     def _remove_strays(self, known: set[str]) -> None:
@@ -348,7 +360,7 @@ class Lifecycle:
         hosts = f"127.0.0.1 localhost\n127.0.1.1 {record.id}\n::1 localhost ip6-localhost\n"
         return Start(
             system=self.system_for(image) if image else None,
-            shape=Shape(record.vcpu_count, record.mem_mib),
+            shape=record.shape,
             home=home,
             sockets=self.folders.sockets(record.id),
             layers=record.layers,
@@ -361,6 +373,7 @@ class Lifecycle:
                 "/etc/hostname": (0o644, f"{record.id}\n".encode()),
                 "/etc/hosts": (0o644, hosts.encode()),
                 "/etc/machine-id": (0o444, f"{_machine_id(record)}\n".encode()),
+                **files_for(record, self.folders),
             },
         )
 

@@ -19,13 +19,16 @@ from pyro_mcp.errors import Conflict, InvalidRequest
 from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.process import run
 from pyro_mcp.host.progress import Progress
-from pyro_mcp.results import WorkspaceDiskExport, WorkspaceFileList, WorkspaceFileRead
+from pyro_mcp.results import FileList, WorkspaceDiskExport, WorkspaceFileList, WorkspaceFileRead
 from pyro_mcp.trees import Tree, list_files, read_file
+from pyro_mcp.workspaces import discreet
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.inside import ToolOf
 from pyro_mcp.workspaces.ledger import Ledger
 from pyro_mcp.workspaces.lifecycle import GUEST, Lifecycle, new_layer_name
+from pyro_mcp.workspaces.masking import Mask
 from pyro_mcp.workspaces.phases import Phase, require_phase
+from pyro_mcp.workspaces.secrets import Secrets
 from pyro_mcp.workspaces.twins import make_twin
 
 _TTL_SECONDS = 3600
@@ -45,13 +48,14 @@ class Offline:
     def list(self, id_: str, path: str, *, recursive: bool) -> WorkspaceFileList:
         with self._inspector(id_) as session:
             found = list_files(Tree(ToolOf(session), merged=_ROOT, top="/"), path, recursive=recursive)
-        return {"workspace_id": id_, **found}
+        shown: FileList = self._mask(id_).everything(found)
+        return {"workspace_id": id_, **shown}
 
     def read(self, id_: str, path: str, *, max_bytes: int, binary: bool) -> WorkspaceFileRead:
         with self._inspector(id_) as session:
             tree = Tree(ToolOf(session), merged=_ROOT, top="/")
             found = read_file(tree, path, max_bytes=max_bytes, binary=binary)
-        return {"workspace_id": id_, **found}
+        return {"workspace_id": id_, **discreet.content(found, self._mask(id_))}
 
     def export(self, id_: str, output: Path, progress: Progress) -> WorkspaceDiskExport:
         if os.path.lexists(output):
@@ -75,6 +79,9 @@ class Offline:
             "size_bytes": found.st_size,
             "allocated_bytes": found.st_blocks * 512,
         }
+
+    def _mask(self, id_: str) -> Mask:
+        return Secrets(self._lifecycle.folders.home(id_)).mask()
 
     @contextmanager
     def _inspector(self, id_: str, output: Path | None = None) -> Iterator[Session]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 from pyro_mcp.engine import Engine, HostCompat, Machines
 from pyro_mcp.environments import Environments
@@ -32,6 +34,12 @@ class Parts:
         self._given_state = state
         self._given_engine = engine
         self._progress = progress
+
+    def reporting_to(self, progress: Progress) -> Self:
+        """The same machines, with another listener to long work."""
+        twin = copy.copy(self)
+        twin._progress = progress
+        return twin
 
     @cached_property
     def _cache(self) -> Path:

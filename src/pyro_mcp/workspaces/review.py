@@ -38,7 +38,7 @@ def summarize(workspaces: Workspaces, inside: Inside, ledger: Ledger, id_: str) 
             "exports": len(exports),
             "changed_files": changes.get("total"),
             "snapshots": len(snapshots) - 1,
-            "services": 0,
+            "services": status["service_count"],
         },
         "commands": {
             "total": len(logs),
@@ -47,7 +47,11 @@ def summarize(workspaces: Workspaces, inside: Inside, ledger: Ledger, id_: str) 
         },
         "edits": list(reversed(edits[-_RECENT:])),
         "changes": changes,
-        "services": {"total": 0, "running": 0, "recent": []},
+        "services": {
+            "total": status["service_count"],
+            "running": status["running_service_count"],
+            "recent": [event for event in reversed(events) if event["kind"] == "service"][:_RECENT],
+        },
         "artifacts": list(reversed(exports[-_RECENT:])),
         "snapshots": snapshots,
     }

@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from pyro_mcp.engine import Identity
+from pyro_mcp.engine import Identity, Shape
 from pyro_mcp.errors import HostNotReady, NoSpace, NotFound
 from pyro_mcp.host.files import locked
+from pyro_mcp.workspaces.links import OFF, Link
 from pyro_mcp.workspaces.phases import Phase, check_transition
 
 _MIGRATIONS = (
@@ -84,6 +85,29 @@ _MIGRATIONS = (
     """,
     "CREATE INDEX commands_of ON commands (workspace_id)",
     "CREATE INDEX events_of ON events (workspace_id)",
+    "ALTER TABLE workspaces DROP COLUMN network_policy",
+    "ALTER TABLE machines ADD COLUMN network_policy TEXT NOT NULL DEFAULT 'off'",
+    "ALTER TABLE machines ADD COLUMN allow_hosts TEXT NOT NULL DEFAULT '[]'",
+    """
+    CREATE TABLE services (
+        workspace_id TEXT NOT NULL REFERENCES workspaces (id) ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        command TEXT NOT NULL,
+        cwd TEXT NOT NULL,
+        readiness TEXT NOT NULL,
+        ports TEXT NOT NULL,
+        secret_env TEXT NOT NULL,
+        machine INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        started_at REAL NOT NULL,
+        ready_at REAL,
+        ended_at REAL,
+        exit_code INTEGER,
+        pid INTEGER,
+        failure TEXT,
+        PRIMARY KEY (workspace_id, name)
+    ) STRICT
+    """,
 )
 _BUSY_SECONDS = 10.0
 
@@ -113,12 +137,22 @@ class Record:
     """The environment's image that its disk lies upon, from its first start on."""
     one_shot: bool = False
     """Made for one command by a caller that waits for it: without that caller nobody knows it."""
+    network_policy: str = OFF
+    allow_hosts: tuple[str, ...] = ()
 
     @property
     def identity(self) -> Identity | None:
         if self.pid is None or self.process_start_time is None:
             return None
         return Identity(self.pid, self.process_start_time)
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(self.vcpu_count, self.mem_mib, self.link.on)
+
+    @property
+    def link(self) -> Link:
+        return Link(self.network_policy, self.allow_hosts)
 
     @property
     def expired(self) -> bool:
@@ -239,7 +273,7 @@ def _record(row: sqlite3.Row) -> Record:
     values = {name: row[name] for name in _COLUMNS}
     values["phase"] = Phase(row["phase"])
     values["allow_host_compat"], values["one_shot"] = bool(row["allow_host_compat"]), bool(row["one_shot"])
-    values["layers"] = tuple(json.loads(row["layers"]))
+    values["layers"], values["allow_hosts"] = tuple(json.loads(row["layers"])), tuple(json.loads(row["allow_hosts"]))
     return Record(**values)
 
 

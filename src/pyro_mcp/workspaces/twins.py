@@ -6,9 +6,10 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 
-from pyro_mcp.engine import Layers, Shape
+from pyro_mcp.engine import Layers
 from pyro_mcp.host.files import private_directory
 from pyro_mcp.workspaces.lifecycle import Lifecycle, new_layer_name
+from pyro_mcp.workspaces.links import NO_LINK, Link
 from pyro_mcp.workspaces.store import Record
 
 
@@ -20,6 +21,7 @@ def make_twin(
     *,
     ttl_seconds: float,
     one_shot: bool = False,
+    link: Link = NO_LINK,
 ) -> Record:
     """Register a machine whose disk begins as `layers` of another; nothing of it is copied, nothing runs yet.
 
@@ -33,10 +35,11 @@ def make_twin(
         new_id,
         record.environment,
         record.environment_version,
-        Shape(record.vcpu_count, record.mem_mib),
+        record.shape,
         ttl_seconds=ttl_seconds,
         allow_host_compat=False,
         layers=(*layers, new_layer_name()),
         generation=record.generation,
         one_shot=one_shot,
+        link=link,
     )

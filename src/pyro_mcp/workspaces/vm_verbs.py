@@ -7,6 +7,7 @@ from typing import IO
 
 from pyro_mcp.engine import OUTPUT_CAP, OutputSink, Shape
 from pyro_mcp.results import ReapReport, VmDeleted, VmExecResult, VmInfo, VmNetworkInfo
+from pyro_mcp.workspaces.links import EGRESS, NO_LINK, Link
 from pyro_mcp.workspaces.parts import Parts
 from pyro_mcp.workspaces.vms import ExecOptions
 
@@ -21,15 +22,20 @@ class VmVerbs(Parts):
         vcpu_count: int = 1,
         mem_mib: int = 1024,
         ttl_seconds: float = 600,
+        network: bool = False,
         allow_host_compat: bool = False,
     ) -> VmInfo:
-        """Register a machine; nothing runs yet. It is gone `ttl_seconds` from now in any case."""
+        """Register a machine; nothing runs yet. It is gone `ttl_seconds` from now in any case.
+
+        With `network` it reaches every public address, as a workspace with the network policy "egress" does.
+        """
         self._repair()
         return self._vms.create(
             environment,
             Shape(vcpu_count, mem_mib),
             ttl_seconds=ttl_seconds,
             allow_host_compat=allow_host_compat,
+            link=Link(EGRESS) if network else NO_LINK,
             progress=self._progress,
         )
 
@@ -47,14 +53,16 @@ class VmVerbs(Parts):
         output_cap: int = OUTPUT_CAP,
         on_stdout: OutputSink | None = None,
         on_stderr: OutputSink | None = None,
+        interrupt: int | None = None,
     ) -> VmExecResult:
         """Run one command, then delete the machine.
 
         A string is a line for `/bin/sh`, a list is the argv itself. It runs as root in /workspace. `stdin` is given
         whole or as an open binary file; `on_stdout` and `on_stderr` get the output as it comes, all of it; the result
-        holds the first `output_cap` bytes of each.
+        holds the first `output_cap` bytes of each. When the descriptor `interrupt` becomes readable, the command is
+        killed and `Interrupted` raised.
         """
-        options = ExecOptions(timeout_seconds, stdin, output_cap, on_stdout, on_stderr)
+        options = ExecOptions(timeout_seconds, stdin, output_cap, on_stdout, on_stderr, interrupt=interrupt)
         return self._vms.exec(vm_id, command, options)
 
     def stop_vm(self, vm_id: str) -> VmInfo:
@@ -70,7 +78,7 @@ class VmVerbs(Parts):
         return self._vms.status(vm_id)
 
     def network_info_vm(self, vm_id: str) -> VmNetworkInfo:
-        """The machine's network: none."""
+        """The machine's network: none, or every public address."""
         return self._vms.network_info(vm_id)
 
     def reap_expired(self) -> ReapReport:
@@ -87,17 +95,19 @@ class VmVerbs(Parts):
         mem_mib: int = 1024,
         timeout_seconds: float = 30,
         ttl_seconds: float = 600,
+        network: bool = False,
         allow_host_compat: bool = False,
         stdin: bytes | IO[bytes] | None = None,
         output_cap: int = OUTPUT_CAP,
         on_stdout: OutputSink | None = None,
         on_stderr: OutputSink | None = None,
+        interrupt: int | None = None,
     ) -> VmExecResult:
         """Create, start, exec and delete in one call; the arguments are those of `create_vm` and `exec_vm`.
 
         The machine lives as long as the command may run, also where `ttl_seconds` is less.
         """
-        options = ExecOptions(timeout_seconds, stdin, output_cap, on_stdout, on_stderr)
+        options = ExecOptions(timeout_seconds, stdin, output_cap, on_stdout, on_stderr, interrupt=interrupt)
         self._repair()
         return self._vms.run_once(
             environment,
@@ -106,5 +116,6 @@ class VmVerbs(Parts):
             options,
             ttl_seconds=ttl_seconds,
             allow_host_compat=allow_host_compat,
+            link=Link(EGRESS) if network else NO_LINK,
             progress=self._progress,
         )

@@ -13,7 +13,9 @@ from pyro_mcp.host.progress import Progress
 from pyro_mcp.results import CommandEnd, VmDeleted, VmExecResult, VmInfo, VmNetworkInfo
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.lifecycle import GUEST, HOST_COMPAT, Lifecycle, require_time_left
+from pyro_mcp.workspaces.links import NO_LINK, Link
 from pyro_mcp.workspaces.phases import Phase, require_phase
+from pyro_mcp.workspaces.secrets import SecretEnv
 from pyro_mcp.workspaces.store import Record
 
 # What stops a guest from running here, as opposed to what was asked for wrongly.
@@ -27,13 +29,16 @@ MAX_TIMEOUT_SECONDS = 24 * 3600
 @dataclass(frozen=True)
 class ExecOptions:
     """How a command is run: seconds until it is killed, its input, how many bytes of its output are kept, who else
-    gets the output as it comes."""
+    gets the output as it comes, which secrets of its workspace it gets, and the descriptor that ends it when it becomes
+    readable."""
 
     timeout_seconds: float = 30.0
     stdin: bytes | IO[bytes] | None = None
     output_cap: int = OUTPUT_CAP
     on_stdout: OutputSink | None = None
     on_stderr: OutputSink | None = None
+    secret_env: SecretEnv | None = None
+    interrupt: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout_seconds <= MAX_TIMEOUT_SECONDS:
@@ -50,6 +55,7 @@ class ExecOptions:
             output_cap=self.output_cap,
             on_stdout=self.on_stdout,
             on_stderr=self.on_stderr,
+            interrupt=self.interrupt,
         )
 
 
@@ -67,6 +73,7 @@ class Vms:
         *,
         ttl_seconds: float,
         allow_host_compat: bool,
+        link: Link = NO_LINK,
         progress: Progress,
     ) -> VmInfo:
         check_ttl(ttl_seconds)
@@ -74,7 +81,13 @@ class Vms:
         version = image.version if image else ""
         with self._lifecycle.making("vm") as vm_id:
             record = self._lifecycle.create(
-                vm_id, environment, version, shape, ttl_seconds=ttl_seconds, allow_host_compat=allow_host_compat
+                vm_id,
+                environment,
+                version,
+                shape,
+                ttl_seconds=ttl_seconds,
+                allow_host_compat=allow_host_compat,
+                link=link,
             )
         return info(record)
 
@@ -87,6 +100,7 @@ class Vms:
         *,
         ttl_seconds: float,
         allow_host_compat: bool,
+        link: Link = NO_LINK,
         progress: Progress,
     ) -> VmExecResult:
         """Create, start, run and delete, never letting go of the machine: should we die, a reap removes it."""
@@ -102,6 +116,7 @@ class Vms:
                 ttl_seconds=max(ttl_seconds, options.timeout_seconds + _LEEWAY_SECONDS),
                 allow_host_compat=allow_host_compat,
                 one_shot=True,
+                link=link,
             )
             return self._run_and_delete(self._start(record, progress, reaching=Phase.EXECUTING), command, options)
 
@@ -135,8 +150,8 @@ class Vms:
         return info(self._lifecycle.observe(vm_id))
 
     def network_info(self, vm_id: str) -> VmNetworkInfo:
-        self._lifecycle.observe(vm_id)
-        return {"vm_id": vm_id, "network": False, "policy": "off"}
+        link = self._lifecycle.observe(vm_id).link
+        return {"vm_id": vm_id, "network": link.on, "policy": link.policy}
 
     def reset(self, vm_id: str, progress: Progress) -> VmInfo:
         with self._lifecycle.hold(vm_id) as record:
@@ -216,7 +231,7 @@ def info(record: Record) -> VmInfo:
         "state": record.phase.value,
         "vcpu_count": record.vcpu_count,
         "mem_mib": record.mem_mib,
-        "network": False,
+        "network": record.link.on,
         "allow_host_compat": record.allow_host_compat,
         "execution_mode": record.execution_mode,
         "accelerator": record.accelerator,

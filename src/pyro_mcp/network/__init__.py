@@ -1,0 +1,34 @@
+"""A machine's way out: a gateway of two processes, which decides and notes what the machine may reach.
+
+The machine's tap device ends in a network namespace that leads nowhere; the gateway's inner half is alone there with
+it, and gets each connection to the world from the outer half, which sees none of the machine's bytes.
+"""
+
+from __future__ import annotations
+
+from pyro_mcp.network.addresses import GUEST_ADDRESS, RESOLVER_ADDRESS
+from pyro_mcp.network.authority import JAVA_PASSWORD, SUBJECT_HASH, Authority, host_roots
+from pyro_mcp.network.control import CONTROL, GatewayControl, GatewayInfo
+from pyro_mcp.network.log import read_network_log
+from pyro_mcp.network.problems import network_problems
+from pyro_mcp.network.rules import HostSecret, Rules
+from pyro_mcp.network.starting import StartingGateway, isolated_tap, starting_gateway
+
+__all__ = [
+    "CONTROL",
+    "GUEST_ADDRESS",
+    "JAVA_PASSWORD",
+    "RESOLVER_ADDRESS",
+    "SUBJECT_HASH",
+    "Authority",
+    "GatewayControl",
+    "GatewayInfo",
+    "HostSecret",
+    "Rules",
+    "StartingGateway",
+    "host_roots",
+    "isolated_tap",
+    "network_problems",
+    "read_network_log",
+    "starting_gateway",
+]

@@ -1,0 +1,134 @@
+"""The two processes of a machine's gateway: `python -m pyro_mcp.network.gateway`, with a socket as its input.
+
+The starter sends one message (rules, secrets) with the control socket and the log, gets the tap's descriptor back,
+and sends the machine's life line later. When the starter goes away before that, or the machine after it, or either
+half at any time, all ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from pyro_mcp.errors import PyroError
+from pyro_mcp.network import rights, tap, upstream
+from pyro_mcp.network.channel import ChannelClosed, Message, close_all, message_pair, receive_message, send_message
+from pyro_mcp.network.inner import Inner, Swap, open_sockets
+from pyro_mcp.network.log import NetworkLog
+from pyro_mcp.network.outer import Control, Outer, wait_for_end
+from pyro_mcp.network.policy import Policy
+from pyro_mcp.network.ports import Ports
+from pyro_mcp.network.rules import Rules
+
+_DESCRIPTORS = 8192
+
+
+def main() -> NoReturn:
+    """Become a gateway; never returns."""
+    starter = socket.socket(fileno=os.dup(0))
+    try:
+        _, (settings, control, log) = receive_message(starter)
+        with open(settings, encoding="utf-8") as file:
+            config = json.load(file)
+    except (ChannelClosed, ValueError):
+        sys.exit("this program is started by pyro alone")
+    rights.limit(_DESCRIPTORS)
+    ours, theirs = message_pair()
+    inner = os.fork()
+    if inner == 0:
+        ours.close()
+        starter.close()
+        os.close(control)
+        os.close(log)
+        _run_inner(config, theirs)
+    theirs.close()
+    try:
+        outer = _Outer(config, ours, NetworkLog(log), inner)
+        outer.run(starter, socket.socket(fileno=control))
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(inner, signal.SIGKILL)
+        os._exit(0)
+
+
+def _run_inner(config: Message, channel: socket.socket) -> NoReturn:
+    """The child: into a namespace of its own, where it opens all it will ever need."""
+    try:
+        root, parent = os.geteuid() == 0, os.getppid()
+        rights.new_network_namespace()
+        device = tap.open_tap()
+        tap.bring_up()
+        sockets = open_sockets()
+        tap.guard(sockets.tcp.getsockname()[1], sockets.udp.getsockname()[1])
+        secrets = config["secrets"]
+        swap = _swap(secrets, config["authority"]) if secrets else None
+        inspecting = bool(config["rules"]["allow"] or secrets)
+        relaying = Inner(sockets, channel, inspecting=inspecting, swap=swap)
+        rights.give_up_rights(nobody=root)
+        rights.die_with(parent)
+        os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+        send_message(channel, {"ready": True}, [device])
+        os.close(device)
+        relaying.serve()
+    except (OSError, PyroError, ChannelClosed) as error:
+        with suppress(ChannelClosed):
+            send_message(channel, _problem(error))
+    finally:
+        os._exit(1)
+
+
+def _problem(error: Exception) -> Message:
+    hint = error.hint if isinstance(error, PyroError) else ""
+    missing = "" if not isinstance(error, OSError) else (error.filename or "")
+    return {"error": error.message if isinstance(error, PyroError) else str(error), "hint": hint, "file": str(missing)}
+
+
+def _swap(secrets: list[dict[str, str]], authority: Any) -> Swap:
+    from pyro_mcp.network import swap  # noqa: PLC0415 - only a machine with such secrets pays for TLS
+
+    return swap.server(secrets, authority)
+
+
+class _Outer:
+    """The parent: gives the tap away, decides, and waits for the end."""
+
+    def __init__(self, config: Message, channel: socket.socket, log: NetworkLog, inner: int) -> None:
+        rules = Rules.from_json(config["rules"])
+        self._policy = Policy(rules, log, [secret["host"] for secret in config["secrets"]])
+        self._ports = Ports(channel, allowed=rules.published)
+        self._channel = channel
+        self._inner = inner
+
+    def run(self, starter: socket.socket, control: socket.socket) -> None:
+        """Return when all is to end."""
+        upstream.keep_loaded()
+        rights.give_up_rights(nobody=os.geteuid() == 0)
+        with suppress(ChannelClosed):
+            message, descriptors = receive_message(self._channel)
+            send_message(starter, message, descriptors)
+            if not descriptors:
+                return
+            close_all(descriptors)
+            threading.Thread(target=self._serve, daemon=True).start()
+            threading.Thread(target=Control(control, self._ports, self._info).serve, daemon=True).start()
+            _, (life,) = receive_message(starter)
+            send_message(starter, {})
+            starter.close()
+            wait_for_end(life)
+
+    def _serve(self) -> None:
+        Outer(self._policy, self._channel).serve()
+        os._exit(0)
+
+    def _info(self) -> dict[str, Any]:
+        return {"outer_pid": os.getpid(), "inner_pid": self._inner, "ports": self._ports.shown()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""What a host lacks for machines with network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pyro_mcp.errors import HostToolMissing
+from pyro_mcp.host.tools import require_tool
+
+_TUN = Path("/dev/net/tun")
+# Each says in its own way that ordinary users may not make namespaces: Debian, Ubuntu, the kernel.
+_FORBIDDEN_WHEN = {
+    Path("/proc/sys/kernel/unprivileged_userns_clone"): "0",
+    Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"): "1",
+    Path("/proc/sys/user/max_user_namespaces"): "0",
+}
+
+
+def network_problems() -> list[tuple[str, str]]:
+    """What is missing here, and what mends it, in one sentence each; empty when nothing is."""
+    found = []
+    try:
+        require_tool("nft")
+    except HostToolMissing as error:
+        found.append((error.message, error.hint))
+    if not _TUN.exists():
+        found.append((f"there is no {_TUN}", "load it with: sudo modprobe tun"))
+    elif not os.access(_TUN, os.R_OK | os.W_OK):
+        rule = 'KERNEL=="tun", MODE="0666"'
+        mend = f"allow it with: sudo chmod 0666 {_TUN}, and for good with a udev rule that says {rule}"
+        found.append((f"you may not open {_TUN}", mend))
+    if os.geteuid() != 0:
+        found += [
+            (f"{path} forbids user namespaces", f"allow them with: echo {_other(path.name, value)} | sudo tee {path}")
+            for path, value in _FORBIDDEN_WHEN.items()
+            if _holds(path, value)
+        ]
+    return found
+
+
+def _other(name: str, value: str) -> str:
+    return "0" if value == "1" else "10000" if "max" in name else "1"
+
+
+def _holds(path: Path, value: str) -> bool:
+    try:
+        return path.read_text().strip() == value
+    except OSError:
+        return False

@@ -1,0 +1,133 @@
+"""What a new workspace holds when the model names no seed: the project that the server was started for."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyro_mcp.errors import DeadlineExceeded, HostCommandFailed, InvalidRequest
+from pyro_mcp.host.process import run
+
+_CLONE_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class ProjectSource:
+    """A folder on this host, or a repository to clone; neither when there is no project.
+
+    `detected` tells that nobody named the folder: it is the git checkout around the current one.
+    """
+
+    path: Path | None = None
+    repo_url: str | None = None
+    repo_ref: str | None = None
+    detected: bool = False
+
+    def __str__(self) -> str:
+        if self.repo_url is not None:
+            reference = f" at {self.repo_ref}" if self.repo_ref else ""
+            return f"a clean clone of {without_credentials(self.repo_url)}{reference}"
+        return f"the project {self.path}" if self.path is not None else "nothing: /workspace is empty"
+
+    @contextmanager
+    def seed(self) -> Iterator[dict[str, Any]]:
+        """The arguments of `create_workspace` that seed it with the project, for as long as the block runs.
+
+        Raises `HostToolMissing` without git, `HostCommandFailed` when the repository cannot be cloned.
+        """
+        if self.repo_url is not None:
+            with tempfile.TemporaryDirectory(prefix="pyro-clone-") as folder:
+                commit = clone(self.repo_url, self.repo_ref, Path(folder) / "clone")
+                yield {
+                    "seed_path": Path(folder) / "clone",
+                    "seed_origin": ("repo_url", f"{without_credentials(self.repo_url)}@{commit}"),
+                }
+        elif self.path is not None:
+            yield {"seed_path": self.path, "seed_origin": ("project_path", str(self.path))}
+        else:
+            yield {}
+
+
+def project_source(
+    project_path: str | Path | None = None,
+    repo_url: str | None = None,
+    repo_ref: str | None = None,
+    *,
+    no_project_source: bool = False,
+) -> ProjectSource:
+    """The source that these options ask for; without any, the git checkout around the current folder, if there is one.
+
+    Raises `InvalidRequest` for options that exclude each other, or a folder that is not there.
+    """
+    if sum((project_path is not None, repo_url is not None, no_project_source)) > 1:
+        raise InvalidRequest(
+            "there can be only one project source",
+            hint="give one of --project-path, --repo-url and --no-project-source",
+        )
+    if repo_ref is not None and repo_url is None:
+        raise InvalidRequest("a reference needs the repository that it is of", hint="give --repo-url too")
+    if repo_url is not None:
+        return ProjectSource(repo_url=_checked(repo_url, "repository"), repo_ref=repo_ref and _checked(repo_ref, "ref"))
+    if project_path is not None:
+        folder = Path(project_path).expanduser().absolute()
+        if not folder.is_dir():
+            raise InvalidRequest(f"{folder} is not a folder", hint="give the folder of a project that is on this host")
+        return ProjectSource(folder)
+    found = None if no_project_source else checkout_around(Path.cwd())
+    return ProjectSource(found, detected=found is not None)
+
+
+def checkout_around(folder: Path) -> Path | None:
+    """The root of the git checkout that a folder lies in; no program is run to find out."""
+    for candidate in (folder, *folder.parents):
+        if (candidate / ".git").exists():
+            return candidate
+    return None
+
+
+def clone(url: str, ref: str | None, folder: Path) -> str:
+    """Clone one commit of a repository into a new folder, with the credentials that the user's git finds; its id."""
+    folder.mkdir()
+    git = ["git", "-C", str(folder)]
+    _git(["git", "init", "--quiet", str(folder)], url)
+    _git([*git, "remote", "add", "origin", without_credentials(url)], url)
+    _git([*git, "fetch", "--quiet", "--depth=1", "--no-tags", "--", url, ref or "HEAD"], url)
+    _git([*git, "checkout", "--quiet", "--detach", "FETCH_HEAD"], url)
+    (folder / ".git/FETCH_HEAD").unlink(missing_ok=True)  # it names the address, credentials included
+    return _git([*git, "rev-parse", "HEAD"], url).strip()
+
+
+def _git(command: list[str], url: str) -> str:
+    # The user's own environment: ssh agents, credential helpers and proxies are configured there. No question is
+    # asked, for there is nobody to answer.
+    environ = {"GIT_SSH_COMMAND": "ssh -o BatchMode=yes", **os.environ, "GIT_TERMINAL_PROMPT": "0"}
+    try:
+        done = run(command, deadline_seconds=_CLONE_SECONDS, extra_environment=environ)
+    except HostCommandFailed as error:
+        raise HostCommandFailed(
+            f"cannot clone: {error.message.replace(url, without_credentials(url))}",
+            hint="try it with 'git clone' in a terminal; pyro uses the same credentials, but cannot ask for any",
+        ) from None  # the first one's hint holds the command, and that the credentials
+    except DeadlineExceeded:
+        raise DeadlineExceeded(f"git did not clone {without_credentials(url)} in {_CLONE_SECONDS:.0f} s") from None
+    return done.stdout.decode(errors="replace")
+
+
+def without_credentials(url: str) -> str:
+    """The address without the user and password that it may hold."""
+    scheme, found, rest = url.partition("://")
+    if not found or not scheme.startswith("http"):
+        return url  # the user of an ssh address is not secret, and part of it
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def _checked(word: str, what: str) -> str:
+    if not word or word.startswith("-") or not word.isprintable():
+        raise InvalidRequest(f"{word!r} is no {what}", hint="for example --repo-url https://example.org/project.git")
+    return word

@@ -1,0 +1,238 @@
+"""Results as a model reads them: short, complete enough to go on from, nothing that has to be looked up elsewhere."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pyro_mcp.results import (
+    CommandEnd,
+    FileEntry,
+    FileList,
+    FileRead,
+    SnapshotList,
+    VmExecResult,
+    WorkspaceDiff,
+    WorkspaceExecResult,
+    WorkspaceExport,
+    WorkspaceFileWrite,
+    WorkspaceInfo,
+    WorkspaceList,
+    WorkspaceLogs,
+    WorkspacePatch,
+    WorkspaceReset,
+    WorkspaceSummarized,
+    WorkspaceSyncPush,
+)
+from pyro_mcp.server.bounds import shortened
+
+
+def moment(seconds: float) -> str:
+    """A moment, and how far away it is."""
+    left = seconds - time.time()
+    return f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime(seconds))} UTC, in {duration(left)}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def command_line(command: str | Sequence[str]) -> str:
+    """A command as one writes it."""
+    return command if isinstance(command, str) else shlex.join(command)
+
+
+def end(result: CommandEnd) -> str:
+    """How a command ended, then its output."""
+    how = "killed at its time limit" if result["timed_out"] else f"exit code {result['exit_code']}"
+    parts = [f"{how} ({duration_of(result['duration_ms'])})"]
+    if result["timed_out"]:
+        parts.append("Give a larger timeout_seconds; what should go on running belongs in a service or a shell.")
+    for name in ("stdout", "stderr"):
+        text = str(result[name])
+        if text:
+            parts.append(f"{name}:\n{shortened(text).rstrip()}")
+        elif name == "stdout" and not result["stderr"]:
+            parts.append("(no output)")
+    if result["truncated"]:
+        parts.append(f"All of it was {result['stdout_bytes']} bytes of stdout, {result['stderr_bytes']} of stderr.")
+    return "\n".join(parts)
+
+
+def duration_of(milliseconds: float) -> str:
+    """Milliseconds as a person says them."""
+    return f"{milliseconds:.0f} ms" if milliseconds < 10_000 else duration(milliseconds / 1000)
+
+
+def vm_run(result: VmExecResult) -> str:
+    where = "" if result["execution_mode"] != "host_compat" else "\nThis ran in a sandbox on the host, not in a VM."
+    return f"{end(result)}{where}\nThe machine is deleted."
+
+
+def executed(result: WorkspaceExecResult) -> str:
+    return f"#{result['sequence']} in {result['workspace_id']}: {end(result)}"
+
+
+def workspace(result: WorkspaceInfo) -> str:
+    """One workspace."""
+    named = f" {result['name']!r}" if result["name"] else ""
+    labels = "".join(f" {key}={value}" for key, value in result["labels"].items())
+    reach = " ".join([result["network_policy"], *result["allow_hosts"]])
+    lines = [
+        f"{result['workspace_id']}{named}{labels} is {result['state']}: {result['environment']}, network {reach}.",
+        f"{seed(result)} Deleted by itself at {moment(result['expires_at'])}.",
+    ]
+    if result["failure"]:
+        lines.append(f"Failure: {result['failure']}")
+    if result["secrets"]:
+        lines.append(f"Secrets: {', '.join(one['name'] for one in result['secrets'])}")
+    if result["service_count"]:
+        lines.append(f"Services: {result['service_count']}, {result['running_service_count']} of them running")
+    return "\n".join(lines)
+
+
+def seed(result: WorkspaceInfo) -> str:
+    """What /workspace began as."""
+    found = result["workspace_seed"]
+    if found["mode"] == "empty":
+        return "/workspace began empty."
+    skipped = f" ({len(found['skipped'])} special files left out)" if found["skipped"] else ""
+    return f"/workspace began as {found['origin_ref']}: {found['entry_count']} entries{skipped}."
+
+
+def reset(result: WorkspaceReset) -> str:
+    return (
+        f"{result['workspace_id']} is as in {result['snapshot_name']!r} again ({duration_of(result['duration_ms'])}): "
+        "/workspace restored, installed packages and the command history gone."
+    )
+
+
+def workspaces(result: WorkspaceList) -> str:
+    """A line each."""
+    if not result["workspaces"]:
+        return "There are no workspaces."
+    lines = []
+    for one in result["workspaces"]:
+        labels = " ".join(f"{key}={value}" for key, value in one["labels"].items())
+        words = [one["workspace_id"], one["name"] or "-", one["state"], one["environment"], labels]
+        lines.append(f"{' '.join(filter(None, words))} (used {duration(time.time() - one['last_activity_at'])} ago)")
+    return listed(f"{result['count']} workspaces, most recently active first:", lines)
+
+
+def listed(heading: str, lines: Sequence[str], most: int = 200) -> str:
+    """A heading and a line each, at most so many."""
+    more = [f"… and {len(lines) - most} more"] if len(lines) > most else []
+    return "\n".join([heading, *lines[:most], *more])
+
+
+def logs(result: WorkspaceLogs) -> str:
+    """The history, each command with the beginning of its output."""
+    entries = result["entries"]
+    longest = 4096 if len(entries) <= 5 else 400
+    lines = []
+    for one in entries:
+        how = "killed at its time limit" if one["timed_out"] else f"exit code {one['exit_code']}"
+        how = "not ended" if one["exit_code"] is None else how
+        lines.append(f"#{one['sequence']} [{how}] {shortened(command_line(one['command']), 500)}")
+        lines += [shortened(one[name].rstrip(), longest) for name in ("stdout", "stderr") if one[name]]
+    return listed(f"{result['count']} commands in {result['workspace_id']} since creation or reset:", lines)
+
+
+def entry(one: FileEntry) -> str:
+    """One name of a tree on a line."""
+    if one["artifact_type"] == "symlink":
+        return f"{one['path']} -> {one['link_target']}"
+    return f"{one['path']}/" if one["artifact_type"] == "directory" else f"{one['path']} ({one['size_bytes']} bytes)"
+
+
+def file_list(result: FileList) -> str:
+    return listed(f"{result['path']}: {result['count']} entries", [entry(one) for one in result["entries"]], 500)
+
+
+def file_read(result: FileRead) -> str:
+    """The content as it is, with a remark before when there is more."""
+    if not result["truncated"]:
+        return result["content"] or f"({result['path']} is empty)"
+    first = f"[the first {result['max_bytes']} of {result['size_bytes']} bytes of {result['path']}]"
+    return f"{first}\n{result['content']}"
+
+
+def written(result: WorkspaceFileWrite) -> str:
+    return f"{'Replaced' if result['replaced'] else 'Created'} {result['path']} ({result['bytes_written']} bytes)."
+
+
+def counted(summary: Mapping[str, Any]) -> str:
+    """How many of each status."""
+    kinds = ("added", "modified", "deleted", "renamed", "type_changed")
+    return ", ".join(f"{summary[kind]} {kind}" for kind in kinds if summary.get(kind)) or "no changes"
+
+
+def changes(entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A line for each changed path."""
+    lines = []
+    for one in entries:
+        before = f"{one['old_path']} -> " if one.get("old_path") else ""
+        lines.append(f"{one['status']} {before}{one['path']}")
+    return lines
+
+
+def patched(result: WorkspacePatch) -> str:
+    if not result["changed"]:
+        return "The patch changed nothing."
+    return listed(f"Applied: {counted(result['summary'])}.", changes(result["entries"]))
+
+
+def diff(result: WorkspaceDiff) -> str:
+    """Which paths, then the patch."""
+    if not result["changed"]:
+        return f"{result['workspace_id']} is as it was created: no changes."
+    parts = [listed(f"{counted(result['summary'])} since creation:", changes(result["entries"]), 100)]
+    if result["git_changes"]:
+        parts.append(f"({result['git_changes']} paths in .git folders changed too)")
+    if result["left_out"]:
+        parts.append(f"Not in the patch, being binary, too large or special: {', '.join(result['left_out'][:20])}")
+    return "\n".join([*parts, shortened(result["patch"]).rstrip()])
+
+
+def exported(result: WorkspaceExport) -> str:
+    skipped = f" Left out: {len(result['skipped'])}." if result["skipped"] else ""
+    size = f"{result['entry_count']} entries, {result['bytes_written']} bytes"
+    return f"Copied {result['workspace_path']} to {result['output_path']} on the host ({size}).{skipped}"
+
+
+def pushed(result: WorkspaceSyncPush) -> str:
+    lines = [f"Copied {result['source_path']} to {result['destination']}: {result['entry_count']} entries."]
+    if result["overwritten"]:
+        lines.append(f"Overwritten: {', '.join(result['overwritten'][:50])}")
+    if result["skipped"]:
+        lines.append(f"Left out: {', '.join(result['skipped'][:20])}")
+    return "\n".join(lines)
+
+
+def summary(result: WorkspaceSummarized) -> str:
+    """The session in a few lines."""
+    outcome = result["outcome"]
+    lines = [
+        f"{result['workspace_id']} {result['name'] or ''} ({result['state']}), reset {result['reset_count']} times"
+    ]
+    lines.append(", ".join(f"{key.replace('_', ' ')} {value}" for key, value in outcome.items() if value is not None))
+    for one in result["commands"]["recent"]:
+        command = shortened(command_line(one["command"]), 200)
+        lines.append(f"#{one['sequence']} [exit code {one['exit_code']}] {command}")
+    if result["changes"].get("available"):
+        lines.append(f"Changes: {counted(result['changes'])}")
+        lines += changes(result["changes"].get("first", []))
+    for one in result["artifacts"]:
+        lines.append(f"Exported {one.get('path')} to {one.get('output_path')}")
+    names = [one["snapshot_name"] for one in result["snapshots"]]
+    return "\n".join([*lines, f"Snapshots: {', '.join(names)}"])
+
+
+def snapshots(result: SnapshotList) -> str:
+    return listed("Points to reset to:", [f"{one['snapshot_name']} ({one['kind']})" for one in result["snapshots"]])

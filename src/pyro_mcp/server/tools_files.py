@@ -1,0 +1,117 @@
+"""The tools about files: list, read, write, patch, diff, export, push."""
+
+from __future__ import annotations
+
+from pyro_mcp.results import (
+    WorkspaceDiff,
+    WorkspaceExport,
+    WorkspaceFileList,
+    WorkspaceFileRead,
+    WorkspaceFileWrite,
+    WorkspacePatch,
+    WorkspaceSyncPush,
+)
+from pyro_mcp.server import text
+from pyro_mcp.server.tool import FLAG, ID, TEXT, Schema, Tool, shape
+
+MAX_BYTES: Schema = {"type": "integer", "default": 65536, "maximum": 65536}
+
+TOOLS = (
+    Tool(
+        "workspace_file_list",
+        "List a folder of /workspace: types, sizes, link targets.",
+        {"workspace_id": ID, "path": TEXT, "recursive": FLAG},
+        ("workspace_id",),
+        shape(WorkspaceFileList, "path", "count", "entries"),
+        lambda call: call.pyro.list_workspace_files(call.arguments["workspace_id"], **call.given("path", "recursive")),
+        text.file_list,
+        read_only=True,
+        idempotent=True,
+        rest="list one folder of it",
+    ),
+    Tool(
+        "workspace_file_read",
+        "Read a text file of /workspace.",
+        {"workspace_id": ID, "path": TEXT, "max_bytes": MAX_BYTES},
+        ("workspace_id", "path"),
+        shape(WorkspaceFileRead, "content", "size_bytes", "truncated"),
+        lambda call: call.pyro.read_workspace_file(
+            call.arguments["workspace_id"], call.arguments["path"], **call.given("max_bytes")
+        ),
+        text.file_read,
+        read_only=True,
+        idempotent=True,
+        rest="read other lines with workspace_exec: sed -n 200,400p FILE",
+    ),
+    Tool(
+        "workspace_file_write",
+        "Create or replace a whole text file of /workspace; folders are made. For a small edit use "
+        "workspace_patch_apply.",
+        {"workspace_id": ID, "path": TEXT, "text": TEXT},
+        ("workspace_id", "path", "text"),
+        shape(WorkspaceFileWrite, "path", "bytes_written", "replaced"),
+        lambda call: call.pyro.write_workspace_file(
+            call.arguments["workspace_id"], call.arguments["path"], text=call.arguments["text"]
+        ),
+        text.written,
+        destructive=True,
+        idempotent=True,
+    ),
+    Tool(
+        "workspace_patch_apply",
+        "Edit files of /workspace with a unified diff (--- a/FILE, +++ b/FILE, @@; /dev/null for new or deleted "
+        "files). All of it is applied or nothing.",
+        {"workspace_id": ID, "patch": TEXT},
+        ("workspace_id", "patch"),
+        shape(WorkspacePatch, "changed", "entries"),
+        lambda call: call.pyro.apply_workspace_patch(call.arguments["workspace_id"], patch=call.arguments["patch"]),
+        text.patched,
+        destructive=True,
+        then={"workspace_exec": "run the tests", "workspace_diff": "see all changes"},
+    ),
+    Tool(
+        "workspace_diff",
+        "What differs from how the workspace was created, as a patch that git apply takes.",
+        {"workspace_id": ID},
+        ("workspace_id",),
+        shape(WorkspaceDiff, "changed", "summary", "entries", "patch"),
+        lambda call: call.pyro.diff_workspace(call.arguments["workspace_id"]),
+        text.diff,
+        read_only=True,
+        idempotent=True,
+        rest="read single files with workspace_file_read",
+    ),
+    Tool(
+        "workspace_export",
+        "Copy a file or folder of /workspace to output_path on the host: the only way results leave. Ask the user "
+        "before writing where they did not say.",
+        {"workspace_id": ID, "path": TEXT, "output_path": TEXT, "overwrite": FLAG},
+        ("workspace_id", "path", "output_path"),
+        shape(WorkspaceExport, "output_path", "artifact_type", "bytes_written"),
+        lambda call: call.pyro.export_workspace(
+            call.arguments["workspace_id"],
+            call.arguments["path"],
+            output_path=call.arguments["output_path"],
+            **call.given("overwrite"),
+        ),
+        text.exported,
+        destructive=True,
+        idempotent=True,
+        open_world=True,
+    ),
+    Tool(
+        "workspace_sync_push",
+        "Copy a host folder or archive into the running workspace, below dest: for host files that changed after "
+        "creation. Overwrites, never deletes.",
+        {"workspace_id": ID, "source_path": TEXT, "dest": TEXT},
+        ("workspace_id", "source_path"),
+        shape(WorkspaceSyncPush, "entry_count", "overwritten"),
+        lambda call: call.pyro.push_workspace_sync(
+            call.arguments["workspace_id"], call.arguments["source_path"], **call.given("dest")
+        ),
+        text.pushed,
+        destructive=True,
+        idempotent=True,
+        open_world=True,
+    ),
+)

@@ -1,0 +1,138 @@
+"""The networks of machines: each has its gateway, which starts and ends with it."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyro_mcp.engine import Engine, Sockets
+from pyro_mcp.errors import Conflict, DeadlineExceeded, PyroError
+from pyro_mcp.host.files import private_directory
+from pyro_mcp.network import (
+    CONTROL,
+    GUEST_ADDRESS,
+    RESOLVER_ADDRESS,
+    GatewayControl,
+    StartingGateway,
+    read_network_log,
+    starting_gateway,
+)
+from pyro_mcp.results import NetworkState, WorkspaceNetworkInfo, WorkspaceNetworkLog
+from pyro_mcp.workspaces import trust
+from pyro_mcp.workspaces.folders import Folders
+from pyro_mcp.workspaces.links import PUBLISHED
+from pyro_mcp.workspaces.phases import Phase
+from pyro_mcp.workspaces.secrets import Secrets
+from pyro_mcp.workspaces.store import Record
+
+_END_DEADLINE = 10.0
+
+
+@contextmanager
+def gateway_of(record: Record, folders: Folders) -> Iterator[StartingGateway | None]:
+    """The gateway of a machine that is about to start, None for one without network.
+
+    It ends with the block unless it was attached to the machine.
+    """
+    if not record.link.on:
+        yield None
+        return
+    folder = private_directory(folders.sockets(record.id))
+    known = Secrets(folders.home(record.id))
+    log, rules = folders.network_log(record.id), record.link.rules()
+    with starting_gateway(folder, log, rules, known.host_secrets(), known.authority()) as gateway:
+        yield gateway
+
+
+def connect(gateway: StartingGateway, record: Record, folders: Folders, engine: Engine) -> None:
+    """Let the gateway live as long as the machine, which runs now; and let that trust it, where it must."""
+    sockets = folders.sockets(record.id)
+    gateway.attach(Sockets(sockets).life)
+    if Secrets(folders.home(record.id)).authority() is not None:
+        with engine.guest(sockets) as session:
+            trust.add_to_system_store(session)
+
+
+@contextmanager
+def gateway_ending(sockets: Path) -> Iterator[None]:
+    """Wait, after the block, until the gateway of a machine that ended in the block is gone too, with its ports."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as witness:
+        try:
+            witness.connect(str(sockets / CONTROL))
+        except OSError:  # there is none
+            yield
+            return
+        yield
+        watch = select.poll()
+        watch.register(witness, 0)  # a hang-up is told unasked
+        if not watch.poll(_END_DEADLINE * 1000):
+            raise DeadlineExceeded(f"the gateway of a machine that ended did not end within {_END_DEADLINE:g} s")
+
+
+def files_for(record: Record, folders: Folders) -> dict[str, tuple[int, bytes]]:
+    """What a machine's root must hold for its network: guest path → mode, content."""
+    if not record.link.on:
+        return {}
+    authority = Secrets(folders.home(record.id)).authority()
+    known = trust.files(authority) if authority is not None else {}
+    return {"/etc/resolv.conf": (0o644, f"nameserver {RESOLVER_ADDRESS}\n".encode()), **known}
+
+
+def network_info(record: Record, folders: Folders) -> WorkspaceNetworkInfo:
+    """A workspace's network as it is now."""
+    on = record.link.on
+    state, ports = _state(record, folders)
+    return {
+        "workspace_id": record.id,
+        "network_policy": record.network_policy,
+        "allow_hosts": list(record.allow_hosts),
+        "state": state,
+        "guest_address": GUEST_ADDRESS if on else None,
+        "resolver": RESOLVER_ADDRESS if on else None,
+        "published_ports": [{"host_port": host, "guest_port": guest} for host, guest in ports],
+    }
+
+
+def _state(record: Record, folders: Folders) -> tuple[NetworkState, list[tuple[int, int]]]:
+    if not record.link.on:
+        return "off", []
+    if record.phase != Phase.RUNNING:
+        return "down", []
+    try:
+        return "up", list(GatewayControl(folders.sockets(record.id)).info().ports)
+    except PyroError:
+        return "down", []  # it died: the machine has no network at all until it is started anew
+
+
+def network_log(record: Record, folders: Folders, limit: int) -> WorkspaceNetworkLog:
+    """What a workspace wanted to reach, and what became of it; the newest `limit` entries, oldest first."""
+    entries = read_network_log(folders.network_log(record.id), limit)
+    return {"workspace_id": record.id, "count": len(entries), "entries": entries}
+
+
+class Ports:
+    """The ports of one running workspace that the host's 127.0.0.1 shows."""
+
+    def __init__(self, record: Record, folders: Folders) -> None:
+        self._record = record
+        self._folders = folders
+
+    def publish(self, host_port: int | None, guest_port: int) -> int:
+        """Show a guest port on 127.0.0.1, at `host_port` or any; which one. Raises `Conflict` for a taken one."""
+        if self._record.network_policy != PUBLISHED:
+            raise Conflict(
+                f"{self._record.id} may not publish ports: its network policy is {self._record.network_policy}",
+                hint=f"create a workspace with --network-policy {PUBLISHED}",
+            )
+        return self._control.publish(host_port, guest_port)
+
+    def unpublish(self, host_port: int) -> None:
+        """Close a published port; connections over it end."""
+        self._control.unpublish(host_port)
+
+    @property
+    def _control(self) -> GatewayControl:
+        return GatewayControl(self._folders.sockets(self._record.id))

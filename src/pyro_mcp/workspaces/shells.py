@@ -1,0 +1,238 @@
+"""Shells: programs on a terminal in a workspace, which outlive every process of the host."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import secrets
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO
+
+from pyro_mcp.engine import OutputSink
+from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
+from pyro_mcp.results import (
+    ShellClosed,
+    ShellInfo,
+    ShellList,
+    ShellOpened,
+    ShellRead,
+    ShellSignalled,
+    ShellWritten,
+)
+from pyro_mcp.secrecy import Mask
+from pyro_mcp.workspaces.inside import Inside
+from pyro_mcp.workspaces.keeper import Keeper, Kept, Program
+from pyro_mcp.workspaces.screen import plain
+from pyro_mcp.workspaces.secrets import SecretEnv
+
+_CAPACITY = 1024 * 1024
+_LARGEST_SIDE = 1000
+_LONGEST_WAIT_MS = 30_000
+_MOST_CHARS = 1024 * 1024
+_GRACE_SECONDS = 1.0
+# So much of what may be the beginning of a secret is shown while the terminal is idle: a prompt must not be held back.
+_SHOWN_OF_A_SECRET = 3
+_PROGRAMS = ("/bin/bash", "/bin/sh")
+_PREFIX = "shell."
+_ID = re.compile(r"shell-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A part of a shell's output as it may be shown."""
+
+    start: int
+    next: int
+    data: bytes
+
+
+class Shells:
+    """The shells of the workspaces of one state folder."""
+
+    def __init__(self, inside: Inside) -> None:
+        self._inside = inside
+
+    def open(self, id_: str, cwd: str, cols: int, rows: int, secret_env: SecretEnv | None) -> ShellOpened:
+        _check_size(cols, rows)
+        shell_id = f"shell-{secrets.token_hex(6)}"
+        with self._inside.entered(id_) as room:
+            place = room.place(cwd)
+            given = room.secrets.environ(secret_env)
+            environ = {**room.environ, "TERM": "xterm-256color", **given}
+            keeper = Keeper(room.session)
+            with room.mask.errors():
+                kept = _first_that_starts(
+                    lambda path: keeper.open(
+                        f"{_PREFIX}{shell_id}", "terminal", Program([path], place, environ, _CAPACITY, cols, rows)
+                    )
+                )
+        self._inside.note(id_, "shell", {"action": "open", "shell_id": shell_id})
+        return {**_info(id_, shell_id, kept), "cwd": room.mask.text(place), "secret_env": sorted(given)}
+
+    def list(self, id_: str) -> ShellList:
+        with self._inside.entered(id_) as room:
+            found = Keeper(room.session).list()
+        shells = [_info(id_, name.removeprefix(_PREFIX), kept) for name, kept in found.items() if _is_shell(name)]
+        shells.sort(key=lambda shell: shell["started_at"])
+        return {"workspace_id": id_, "count": len(shells), "shells": shells}
+
+    def read(
+        self, id_: str, shell_id: str, *, cursor: int, max_chars: int, as_plain: bool, wait_for_idle_ms: int | None
+    ) -> ShellRead:
+        if cursor < 0:
+            raise InvalidRequest(f"a cursor counts bytes from 0, not {cursor}")
+        if not 1 <= max_chars <= _MOST_CHARS:
+            raise InvalidRequest(f"max_chars is from 1 to {_MOST_CHARS}, not {max_chars}")
+        idle = wait_for_idle_ms or 0
+        if not 0 <= idle <= _LONGEST_WAIT_MS:
+            raise InvalidRequest(f"wait_for_idle_ms is from 0 to {_LONGEST_WAIT_MS}, not {idle}")
+        with self._inside.entered(id_) as room:
+            keeper, name = Keeper(room.session), _name(shell_id)
+            with _named(shell_id):
+                before = min(cursor, room.mask.longest * 2)
+                kept, data = keeper.read(
+                    name, cursor=cursor - before, most=max_chars + before, idle_ms=idle, deadline_ms=_LONGEST_WAIT_MS
+                )
+                window = _window(room.mask, kept, data, cursor, idle=idle > 0)
+                earlier = b""
+                if as_plain and window.start > kept.first[0]:
+                    earlier = keeper.read(name, cursor=kept.first[0], most=window.start - kept.first[0])[1]
+        if as_plain:
+            text = plain(window.data, kept.columns or 80, kept.rows or 24, room.mask.bytes(earlier))
+        else:
+            text = window.data.decode(errors="replace")
+        dropped = max(0, kept.first[0] - cursor)
+        return {
+            **_info(id_, shell_id, kept),
+            "cursor": window.start,
+            "next_cursor": window.next,
+            "output": text,
+            "plain": as_plain,
+            "truncated": dropped > 0 or (window.next < kept.end[0] and len(data) >= max_chars),
+            "dropped_bytes": dropped,
+        }
+
+    def write(self, id_: str, shell_id: str, text: str, *, append_newline: bool) -> ShellWritten:
+        data = (text + ("\n" if append_newline else "")).encode(errors="surrogateescape")
+        with self._inside.entered(id_) as room, _named(shell_id):
+            Keeper(room.session).write(_name(shell_id), data)
+        return {
+            "workspace_id": id_,
+            "shell_id": shell_id,
+            "input_bytes": len(data),
+            "append_newline": append_newline,
+        }
+
+    def signal(self, id_: str, shell_id: str, signal_name: str) -> ShellSignalled:
+        number = _signal_number(signal_name)
+        with self._inside.entered(id_) as room, _named(shell_id):
+            Keeper(room.session).signal(_name(shell_id), number)
+        return {"workspace_id": id_, "shell_id": shell_id, "signal": number.name.removeprefix("SIG")}
+
+    def resize(self, id_: str, shell_id: str, cols: int, rows: int) -> ShellInfo:
+        _check_size(cols, rows)
+        with self._inside.entered(id_) as room, _named(shell_id):
+            return _info(id_, shell_id, Keeper(room.session).resize(_name(shell_id), cols, rows))
+
+    def close(self, id_: str, shell_id: str) -> ShellClosed:
+        with self._inside.entered(id_) as room, _named(shell_id):
+            keeper = Keeper(room.session)
+            kept = keeper.stop(_name(shell_id), _GRACE_SECONDS)
+            keeper.forget(_name(shell_id))
+        self._inside.note(id_, "shell", {"action": "close", "shell_id": shell_id})
+        return {**_info(id_, shell_id, kept), "closed": True}
+
+    def attach(self, id_: str, shell_id: str, stdin: IO[bytes], on_output: OutputSink) -> ShellInfo:
+        with self._inside.entered(id_) as room, _named(shell_id):
+            keeper, name = Keeper(room.session), _name(shell_id)
+            stream = room.mask.stream()
+            kept = keeper.status(name)
+            cursor = max(kept.first[0], kept.end[0] - 64 * 1024)
+            keeper.attach(name, cursor, stdin, lambda data: on_output(stream.feed(data)))
+            on_output(stream.finish())
+            return _info(id_, shell_id, keeper.status(name))
+
+
+def _first_that_starts(start: Callable[[str], Kept]) -> Kept:
+    for path in _PROGRAMS[:-1]:
+        try:
+            return start(path)
+        except InvalidRequest as error:
+            if path not in error.message:
+                raise  # the folder, not the program
+    return start(_PROGRAMS[-1])
+
+
+def _window(mask: Mask, kept: Kept, data: bytes, cursor: int, *, idle: bool) -> _Window:
+    """The part from `cursor` on, masked; a character or secret whose end has not come waits for the next read."""
+    at, end = max(0, cursor - kept.start), len(data)
+    if kept.exit_code is None:
+        end -= _unfinished_character(data)
+        held = mask.held_from(data[:end]) if mask else end
+        end = held if end - held > (_SHOWN_OF_A_SECRET if idle else 0) else end
+    end = max(at, end)
+    spans = [span for span in mask.spans(data[:end]) if span.end > at] if mask else []
+    # A secret that began before the cursor is replaced whole: half of it would tell.
+    begin = min([at, *(span.start for span in spans)])
+    shifted = [span._replace(start=span.start - begin, end=span.end - begin) for span in spans]
+    return _Window(kept.start + begin, kept.start + end, mask.replaced(data[begin:end], shifted))
+
+
+def _unfinished_character(data: bytes) -> int:
+    """How many bytes at the end begin a character in UTF-8 whose rest is missing."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    decoder.decode(data[-4:])
+    return len(decoder.getstate()[0])
+
+
+def _info(id_: str, shell_id: str, kept: Kept) -> ShellInfo:
+    return {
+        "workspace_id": id_,
+        "shell_id": shell_id,
+        "state": "running" if kept.exit_code is None else "exited",
+        "exit_code": kept.exit_code,
+        "cols": kept.columns,
+        "rows": kept.rows,
+        "started_at": kept.started_at,
+    }
+
+
+@contextmanager
+def _named(shell_id: str) -> Iterator[None]:
+    """Errors of the keeper in the caller's words."""
+    try:
+        yield
+    except NotFound as error:
+        raise NotFound(
+            f"there is no shell {shell_id!r}", hint="shells end with a stop or reset of their workspace; open another"
+        ) from error
+    except Conflict as error:
+        raise Conflict(f"{shell_id}: {error.message}", hint="read what it printed, or close it") from error
+
+
+def _name(shell_id: str) -> str:
+    if not _ID.fullmatch(shell_id):
+        raise InvalidRequest(f"{shell_id!r} is not the id of a shell", hint="it is what opening a shell returned")
+    return f"{_PREFIX}{shell_id}"
+
+
+def _is_shell(name: str) -> bool:
+    return name.startswith(_PREFIX)
+
+
+def _check_size(cols: int, rows: int) -> None:
+    if not (1 <= cols <= _LARGEST_SIDE and 1 <= rows <= _LARGEST_SIDE):
+        raise InvalidRequest(f"a terminal has 1 to {_LARGEST_SIDE} columns and rows, not {cols} x {rows}")
+
+
+def _signal_number(name: str) -> signal.Signals:
+    wanted = name.upper().removeprefix("SIG")
+    try:
+        return signal.Signals[f"SIG{wanted}"]
+    except KeyError:
+        raise InvalidRequest(
+            f"there is no signal {name!r}", hint="for example INT, TERM, HUP, QUIT, KILL, TSTP, CONT, WINCH"
+        ) from None

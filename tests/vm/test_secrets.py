@@ -1,0 +1,210 @@
+"""Secrets on real machines: what a command is given, what is told of it, and where on the host a value is found."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pyro_mcp import Pyro
+from pyro_mcp.engine import find_processes
+from pyro_mcp.errors import PyroError
+from tests.vm.machine import processes_of
+
+VALUE = "ghp_w6q3XoT1rB/9=sN0zKd7+uYvE"
+SECRETS = [{"name": "TOKEN", "value": VALUE}]
+Create = Callable[..., str]
+
+# Each prints $T in one way; nothing of it may be recognised.
+DISGUISES = {
+    "as it is": "echo $T",
+    "to standard error": "echo $T >&2",
+    "in the middle": "echo a${T}b",
+    "in two writes": "printf %s ${T%${T#??????????}}; sleep 0.3; echo ${T#??????????}",
+    "byte by byte": 'i=1; while [ $i -le ${#T} ]; do printf %s "$T" | cut -c$i | tr -d "\\n"; i=$((i+1)); done; echo',
+    "in base64": "printf %s $T | base64",
+    "in base64 of something longer, in lines": "for n in 1 2 3; do echo line $n $T; done | base64 -w 20",
+    "in a basic authorization": "printf user:%s $T | base64 -w 0",
+    "in hex": "printf %s $T | od -An -tx1 -v | tr -d ' \\n'",
+    "in a URL": 'python3 -c \'import os, urllib.parse as u; print(u.quote(os.environ["T"], safe=""))\'',
+    "in JSON": "python3 -c 'import os, json; print(json.dumps(dict(os.environ)))'",
+    "in the environment": "env",
+    "traced": "set -x; test $T = x",
+}
+PARTS = [VALUE[place : place + 8] for place in range(len(VALUE) - 8)]
+
+
+@pytest.fixture
+def create(pyro: Pyro) -> Iterator[Create]:
+    """Makes workspaces and gives their ids; they are deleted afterwards."""
+    made = []
+
+    def create(**options: object) -> str:
+        made.append(pyro.create_workspace("debian:12", **options)["workspace_id"])  # type: ignore[arg-type]
+        return made[-1]
+
+    yield create
+    for one in pyro.list_workspaces()["workspaces"]:
+        pyro.delete_workspace(one["workspace_id"])
+
+
+def cli(*words: str) -> str:
+    """What `pyro` prints, as a user runs it."""
+    command = [sys.executable, "-m", "pyro_mcp.cli", *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def holders(folder: Path, value: str = VALUE) -> list[str]:
+    """The files below a folder that hold the value."""
+    return [
+        str(path.relative_to(folder))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.is_symlink() and _holds(path, value.encode())
+    ]
+
+
+def _holds(path: Path, value: bytes) -> bool:
+    """Whether a file has the value in its data; its holes are not read."""
+    with open(path, "rb", buffering=0) as file:
+        place = 0
+        while True:
+            try:
+                place = os.lseek(file.fileno(), place, os.SEEK_DATA)
+            except OSError:
+                return False  # there is no more
+            piece = os.pread(file.fileno(), (1 << 22) + len(value), place)
+            if value in piece:
+                return True
+            place += 1 << 22
+
+
+def in_memory_of(pid: int, value: bytes) -> bool:
+    """Whether a process has the value in what it has written to."""
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in maps:
+            found = re.match(r"([0-9a-f]+)-([0-9a-f]+) (r\S*)", line)
+            if found is None or "[v" in line:
+                continue
+            start, end = int(found[1], 16), int(found[2], 16)
+            for place in range(start, end, 1 << 24):
+                if value in os.pread(memory.fileno(), min((1 << 24) + len(value), end - place), place):
+                    return True
+    return False
+
+
+def test_a_secret_is_used_and_seen_nowhere_however_it_is_printed(pyro: Pyro, create: Create) -> None:
+    id_ = create(secrets=SECRETS)
+    checked = pyro.exec_workspace(id_, command=f"test \"$T\" = '{VALUE}'", secret_env={"TOKEN": "T"})
+    assert checked["exit_code"] == 0
+    assert pyro.exec_workspace(id_, command='test -z "$T$TOKEN"')["exit_code"] == 0
+    for how, command in DISGUISES.items():
+        live: list[bytes] = []
+        done = pyro.exec_workspace(
+            id_, command=command, secret_env={"TOKEN": "T"}, on_stdout=live.append, on_stderr=live.append
+        )
+        told = done["stdout"] + done["stderr"] + b"".join(live).decode()
+        assert "[secret TOKEN]" in told, (how, told)
+        assert not any(part in told for part in PARTS), (how, told)
+    everything = json.dumps(
+        [pyro.logs_workspace(id_), pyro.summarize_workspace(id_), pyro.status_workspace(id_), pyro.list_workspaces()]
+    )
+    assert VALUE not in everything and len(pyro.logs_workspace(id_)["entries"]) == len(DISGUISES) + 2
+
+
+def test_what_the_guest_wrote_down_is_masked_where_it_is_shown(pyro: Pyro, create: Create) -> None:
+    id_ = create(secrets=SECRETS)
+    done = pyro.exec_workspace(id_, command="echo key=$T > note; touch $(basename $T)", secret_env={"TOKEN": "T"})
+    assert done["exit_code"] == 0
+    assert pyro.read_workspace_file(id_, "note")["content"] == "key=[secret TOKEN]\n"
+    found = pyro.diff_workspace(id_)
+    assert "+key=[secret TOKEN]" in found["patch"] and not found["patch_complete"]
+    assert VALUE not in json.dumps(found)
+    pyro.stop_workspace(id_)
+    assert pyro.read_workspace_disk(id_, "/workspace/note")["content"] == "key=[secret TOKEN]\n"
+
+
+def test_a_value_is_on_the_host_in_one_file_alone(pyro: Pyro, create: Create, home: Path) -> None:
+    (home / "token").write_text(VALUE)
+    before = holders(home)
+    other = create()
+    id_ = cli("workspace", "create", "debian:12", "--secret-file", f"TOKEN={home}/token", "--id-only").strip()
+    words = ["exec", id_, "--secret-env", "TOKEN=T", "--timeout-seconds", "20", "--", "sh", "-c"]
+    seen: list[str] = []
+
+    def use() -> None:
+        seen.append(cli("workspace", *words, "echo $T; touch ready; while [ ! -e go ]; do sleep 0.1; done"))
+
+    using = threading.Thread(target=use)
+    using.start()
+    assert pyro.exec_workspace(id_, command="while [ ! -e ready ]; do sleep 0.1; done")["exit_code"] == 0
+    words_of_all = b"".join(_read(Path(entry.path, "cmdline")) for entry in os.scandir("/proc") if entry.name.isdigit())
+    assert VALUE.encode() not in words_of_all
+    assert not in_memory_of(qemu_of(pyro, other), VALUE.encode())
+    pyro.write_workspace_file(id_, "go", text="")
+    using.join(30)
+    assert seen == ["[secret TOKEN]\n"]
+    pyro.create_snapshot(id_, "one")
+    twin = pyro.fork_workspace(id_)["workspace_id"]
+    assert not in_memory_of(qemu_of(pyro, twin), VALUE.encode())
+    assert pyro.exec_workspace(twin, command=["sh", "-c", "echo $T"], secret_env={"TOKEN": "T"})["stdout"] == seen[0]
+    pyro.export_workspace(id_, ".", output_path=home / "exported")
+    pyro.stop_workspace(id_)
+    pyro.export_workspace_disk(id_, output_path=home / "disk.ext4")
+    machines = "state/pyro-mcp/machines"
+    assert sorted(set(holders(home)) - set(before)) == sorted(f"{machines}/{one}/secrets/TOKEN" for one in (id_, twin))
+    for told in (
+        cli("workspace", "logs", id_, "--json"),
+        cli("workspace", "summary", id_, "--json"),
+        cli("workspace", "status", id_, "--json"),
+        cli("workspace", "status", id_),
+    ):
+        assert id_ in told and VALUE not in told
+    for one in (id_, twin):
+        pyro.delete_workspace(one)
+    assert holders(home) == before
+
+
+def test_no_template_holds_a_value(create: Create, pyro: Pyro, warm_cache: Path) -> None:
+    pyro.exec_workspace(create(secrets=SECRETS), command="echo $T", secret_env={"TOKEN": "T"})
+    assert holders(warm_cache / "templates") == []
+
+
+def test_secrets_stay_through_everything_that_a_workspace_goes_through(pyro: Pyro, create: Create) -> None:
+    id_ = create(secrets=[*SECRETS, {"name": "KEY", "value": "line one\nline two\n"}])
+
+    told = [{"name": "TOKEN", "source_kind": "literal"}, {"name": "KEY", "source_kind": "literal"}]
+    check = ["sh", "-c", f"test \"$T\" = '{VALUE}' && test \"$KEY\" = 'line one\nline two\n'"]
+    for change in (pyro.reset_workspace, pyro.stop_workspace, pyro.start_workspace, pyro.status_workspace):
+        assert change(id_)["secrets"] == told
+    done = pyro.exec_workspace(id_, command=check, secret_env={"TOKEN": "T", "KEY": "KEY"})
+    assert done["exit_code"] == 0
+
+
+def test_an_error_of_the_guest_tells_no_value(pyro: Pyro, create: Create) -> None:
+    id_ = create(secrets=SECRETS)
+    with pytest.raises(PyroError) as caught:
+        pyro.exec_workspace(id_, command=["true"], cwd=f"/{VALUE}")
+    assert VALUE not in str(caught.value) and "[secret TOKEN]" in str(caught.value)
+    missing = pyro.exec_workspace(id_, command=[f"/{VALUE}/x"])
+    assert missing["exit_code"] == 127 and VALUE not in json.dumps(missing)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""  # it has ended meanwhile
+
+
+def qemu_of(pyro: Pyro, id_: str) -> int:
+    """The QEMU of a workspace."""
+    (leader,) = find_processes(str(pyro._lifecycle.folders.home(id_)))
+    (pid,) = (pid for pid, name in processes_of(leader.pid) if name.startswith("qemu"))
+    return pid

@@ -1,0 +1,150 @@
+"""Services in real machines, through the SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from pyro_mcp import Pyro
+from pyro_mcp.errors import Conflict, DeadlineExceeded, GuestFailed, InvalidRequest, NotFound
+
+SERVE = "exec python3 -m http.server 8080 --bind 127.0.0.1"
+FOREVER = "while :; do sleep 0.1; done"
+
+
+@pytest.fixture
+def workspace(pyro: Pyro) -> Iterator[str]:
+    """A running workspace."""
+    secrets = [{"name": "TOKEN", "value": "hunter2-and-more"}]
+    id_ = pyro.create_workspace("debian:12", secrets=secrets)["workspace_id"]
+    yield id_
+    pyro.delete_workspace(id_)
+
+
+def programs(pyro: Pyro, id_: str) -> list[str]:
+    """The names of the programs that run in a workspace."""
+    return pyro.exec_workspace(id_, command="cat /proc/[0-9]*/comm")["stdout"].splitlines()
+
+
+@pytest.mark.parametrize(
+    ("command", "readiness"),
+    [
+        (f"sleep 0.3; touch .ready; {FOREVER}", {"type": "file", "path": ".ready"}),
+        (SERVE, {"type": "tcp", "port": 8080}),
+        (SERVE, {"type": "http", "url": "http://127.0.0.1:8080/"}),
+        (SERVE, {"type": "http", "url": "http://localhost:8080/none", "status": 404}),
+        (f"sleep 0.3; touch /tmp/x; {FOREVER}", {"type": "command", "command": "test -e /tmp/x"}),
+        (FOREVER, None),
+    ],
+)
+def test_a_service_runs_once_it_is_ready(
+    pyro: Pyro, workspace: str, command: str, readiness: dict[str, object] | None
+) -> None:
+    started = pyro.start_service(workspace, "app", command=command, readiness=readiness)
+    assert (started["state"], started["exit_code"]) == ("running", None)
+    assert Pyro().status_service(workspace, "app")["state"] == "running"
+    status = pyro.status_workspace(workspace)
+    assert (status["service_count"], status["running_service_count"]) == (1, 1)
+    assert pyro.stop_service(workspace, "app")["state"] == "stopped"
+    assert pyro.status_workspace(workspace)["running_service_count"] == 0
+
+
+def test_a_service_that_dies_during_its_start_tells_its_last_lines(pyro: Pyro, workspace: str) -> None:
+    with pytest.raises(GuestFailed, match=r"ended with 3 before it was ready(.|\n)*no database"):
+        pyro.start_service(
+            workspace, "app", command="echo no database >&2; exit 3", readiness={"type": "tcp", "port": 1}
+        )
+    status = pyro.status_service(workspace, "app")
+    assert (status["state"], status["exit_code"]) == ("failed", 3)
+    assert pyro.logs_service(workspace, "app")["stderr"] == "no database\n"
+
+
+def test_a_service_that_is_not_ready_in_time_does_not_run_any_more(pyro: Pyro, workspace: str) -> None:
+    with pytest.raises(DeadlineExceeded, match=r"not ready within 0\.5 s"):
+        pyro.start_service(
+            workspace,
+            "app",
+            command=f"echo waiting; {FOREVER}",
+            readiness={"type": "file", "path": "never"},
+            ready_timeout_seconds=0.5,
+        )
+    assert pyro.status_service(workspace, "app")["state"] == "failed"
+    assert "sleep" not in programs(pyro, workspace)
+
+
+def test_a_service_that_ends_later_is_seen_to_have_ended(pyro: Pyro, workspace: str) -> None:
+    pyro.start_service(workspace, "app", command="echo up; while [ ! -e stop ]; do sleep 0.05; done; exit 6")
+    pyro.exec_workspace(workspace, command="touch stop; while pgrep -f 'e stop' >/dev/null 2>&1; do :; done; sleep 0.5")
+    status = pyro.status_service(workspace, "app")
+    assert (status["state"], status["exit_code"]) == ("exited", 6)
+
+
+def test_several_services_run_at_once_and_a_name_is_given_once(pyro: Pyro, workspace: str) -> None:
+    for name in ("one", "two", "three"):
+        pyro.start_service(workspace, name, command=f"echo {name}; {FOREVER}")
+    listed = pyro.list_services(workspace)
+    assert (listed["count"], listed["running_count"]) == (3, 3)
+    with pytest.raises(Conflict, match="runs already"):
+        pyro.start_service(workspace, "two", command="true")
+    pyro.stop_service(workspace, "two")
+    assert pyro.start_service(workspace, "two", command=f"echo again; {FOREVER}")["state"] == "running"
+    assert pyro.logs_service(workspace, "two")["stdout"] == "again\n"
+
+
+def test_a_stop_ends_the_whole_group(pyro: Pyro, workspace: str) -> None:
+    pyro.start_service(workspace, "app", command="setsid sleep 4242 & sleep 4243 & wait")
+    assert pyro.stop_service(workspace, "app")["state"] == "stopped"
+    assert "sleep" not in programs(pyro, workspace)
+    assert pyro.stop_service(workspace, "app")["state"] == "stopped"
+
+
+def test_logs_are_bounded_and_the_tail_is_shown(pyro: Pyro, workspace: str) -> None:
+    pyro.start_service(
+        workspace, "app", command=f"seq 1 900000; touch .done; {FOREVER}", readiness={"type": "file", "path": ".done"}
+    )
+    tail = pyro.logs_service(workspace, "app", tail_lines=2)
+    assert (tail["stdout"], tail["truncated"]) == ("899999\n900000\n", True)
+    whole = pyro.logs_service(workspace, "app", all=True)
+    assert len(whole["stdout"]) == 4 * 1024 * 1024 and whole["truncated"]
+
+
+def test_a_secret_in_a_log_is_masked(pyro: Pyro, workspace: str) -> None:
+    command = f"echo key=$KEY; touch .done; {FOREVER}"
+    started = pyro.start_service(
+        workspace, "app", command=command, readiness={"type": "file", "path": ".done"}, secret_env={"TOKEN": "KEY"}
+    )
+    assert started["secret_env"] == ["KEY"]
+    assert pyro.logs_service(workspace, "app")["stdout"] == "key=[secret TOKEN]\n"
+
+
+def test_a_stop_of_the_workspace_stops_its_services_and_a_reset_forgets_them(pyro: Pyro, workspace: str) -> None:
+    pyro.start_service(workspace, "app", command=FOREVER)
+    pyro.stop_workspace(workspace)
+    assert pyro.list_workspaces()["workspaces"][0]["running_service_count"] == 0
+    assert pyro.status_service(workspace, "app")["state"] == "stopped"
+    pyro.start_workspace(workspace)
+    assert pyro.status_service(workspace, "app")["state"] == "stopped"
+    pyro.reset_workspace(workspace)
+    assert pyro.list_services(workspace)["count"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"readiness": {"type": "smoke"}}, InvalidRequest, "no readiness"),
+        ({"readiness": {"type": "tcp", "port": 70000}}, InvalidRequest, "65535"),
+        ({"readiness": {"type": "http", "url": "http://example.com/"}}, InvalidRequest, "its own machine"),
+        ({"ready_timeout_seconds": 0}, InvalidRequest, "above 0"),
+        ({"cwd": "/nowhere"}, InvalidRequest, "cannot enter"),
+        ({"secret_env": ["NONE"]}, NotFound, "no secret"),
+        ({"published_ports": [{"guest_port": 80}]}, Conflict, "may not publish"),
+    ],
+)
+def test_what_cannot_be_started_is_refused(
+    pyro: Pyro, workspace: str, options: dict[str, object], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        pyro.start_service(workspace, "app", command="true", **options)  # type: ignore[arg-type]
+    with pytest.raises(NotFound, match="no service"):
+        pyro.status_service(workspace, "app")

@@ -1,0 +1,169 @@
+"""Shells in real machines, through the SDK."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pyro_mcp import Pyro
+from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
+
+DEADLINE = 30.0
+
+
+@pytest.fixture
+def workspace(pyro: Pyro) -> Iterator[str]:
+    """A running workspace with a secret."""
+    secrets = [{"name": "TOKEN", "value": "hunter2-and-more"}]
+    id_ = pyro.create_workspace("debian:12", secrets=secrets)["workspace_id"]
+    yield id_
+    pyro.delete_workspace(id_)
+
+
+def seen(pyro: Pyro, id_: str, shell_id: str, cursor: int = 0) -> str:
+    """What a person sees once the shell is silent."""
+    return pyro.read_shell(id_, shell_id, cursor=cursor, plain=True, wait_for_idle_ms=300)["output"]
+
+
+def until(pyro: Pyro, id_: str, shell_id: str, text: str, cursor: int = 0) -> list[str]:
+    """The lines that a person sees as soon as `text` is among them."""
+    deadline = time.monotonic() + DEADLINE
+    while text not in (shown := seen(pyro, id_, shell_id, cursor)):
+        assert time.monotonic() < deadline, shown
+    return shown.splitlines()
+
+
+def test_a_shell_keeps_its_state_between_calls_and_clients(pyro: Pyro, workspace: str) -> None:
+    opened = pyro.open_shell(workspace, cols=100, rows=40)
+    shell_id = opened["shell_id"]
+    assert (opened["state"], opened["cols"], opened["rows"], opened["cwd"]) == ("running", 100, 40, "/workspace")
+    seen(pyro, workspace, shell_id)
+    pyro.write_shell(workspace, shell_id, input="cd /tmp; PLACE=here")
+    Pyro().write_shell(workspace, shell_id, input="pwd; echo $PLACE; stty size; tty")
+    lines = seen(Pyro(), workspace, shell_id).splitlines()
+    assert lines[-5:-1] == ["/tmp", "here", "40 100", "/dev/pts/0"]
+    assert [one["shell_id"] for one in pyro.list_shells(workspace)["shells"]] == [shell_id]
+    assert pyro.close_shell(workspace, shell_id)["closed"]
+    with pytest.raises(NotFound, match="there is no shell"):
+        pyro.read_shell(workspace, shell_id)
+
+
+def test_reading_goes_on_where_the_last_read_ended_also_within_a_character(pyro: Pyro, workspace: str) -> None:
+    shell_id = pyro.open_shell(workspace)["shell_id"]
+    first = pyro.read_shell(workspace, shell_id, wait_for_idle_ms=300)
+    pyro.write_shell(workspace, shell_id, input=r"printf '\303'; sleep 1; printf '\251t\303\251\n'")
+    parts, cursor, deadline = "", first["next_cursor"], time.monotonic() + DEADLINE
+    while "été" not in parts:
+        assert time.monotonic() < deadline, parts
+        read = pyro.read_shell(workspace, shell_id, cursor=cursor, wait_for_idle_ms=100)
+        parts, cursor = parts + read["output"], read["next_cursor"]
+    assert "\N{REPLACEMENT CHARACTER}" not in parts
+
+
+def test_a_full_screen_program_is_seen_as_its_screen(pyro: Pyro, workspace: str) -> None:
+    program = (
+        "import sys, tty, termios\n"
+        "before = termios.tcgetattr(0)\n"
+        "tty.setraw(0)\n"
+        "print('\\x1b[?1049h\\x1b[2J\\x1b[3;5Hmenu', end='', flush=True)\n"
+        "while (key := sys.stdin.read(1)) != 'q':\n"
+        "    print(f'\\x1b[5;1H\\x1b[Kpressed {key}', end='', flush=True)\n"
+        "print('\\x1b[?1049l', end='', flush=True)\n"
+        "termios.tcsetattr(0, termios.TCSANOW, before)\n"
+    )
+    pyro.write_workspace_file(workspace, "full.py", text=program)
+    shell_id = pyro.open_shell(workspace, cols=40, rows=10)["shell_id"]
+    pyro.write_shell(workspace, shell_id, input="python3 full.py")
+    assert until(pyro, workspace, shell_id, "    menu")[2] == "    menu"
+    cursor = pyro.read_shell(workspace, shell_id)["next_cursor"]
+    pyro.write_shell(workspace, shell_id, input="x", append_newline=False)
+    assert until(pyro, workspace, shell_id, "pressed", cursor) == ["", "", "    menu", "", "pressed x"]
+    pyro.write_shell(workspace, shell_id, input="q", append_newline=False)
+    assert "    menu" not in until(pyro, workspace, shell_id, "full.py")
+
+
+def test_a_signal_interrupts_what_runs_and_leaves_the_shell(pyro: Pyro, workspace: str) -> None:
+    shell_id = pyro.open_shell(workspace)["shell_id"]
+    pyro.write_shell(workspace, shell_id, input="sleep 1000")
+    seen(pyro, workspace, shell_id)
+    assert pyro.signal_shell(workspace, shell_id)["signal"] == "INT"
+    pyro.write_shell(workspace, shell_id, input="echo alive $?")
+    assert "alive 130" in seen(pyro, workspace, shell_id)
+
+
+def test_a_shell_that_ended_says_so(pyro: Pyro, workspace: str) -> None:
+    shell_id = pyro.open_shell(workspace)["shell_id"]
+    pyro.write_shell(workspace, shell_id, input="exit 9")
+    read = pyro.read_shell(workspace, shell_id, wait_for_idle_ms=5000)
+    assert (read["state"], read["exit_code"]) == ("exited", 9)
+    with pytest.raises(Conflict, match="ended"):
+        pyro.write_shell(workspace, shell_id, input="echo")
+
+
+def test_of_too_much_output_the_oldest_is_dropped_and_said_so(pyro: Pyro, workspace: str) -> None:
+    shell_id = pyro.open_shell(workspace)["shell_id"]
+    pyro.write_shell(workspace, shell_id, input="seq 1 300000; echo the end")
+    deadline = time.monotonic() + DEADLINE
+    read = pyro.read_shell(workspace, shell_id, wait_for_idle_ms=1000)
+    while read["dropped_bytes"] == 0:
+        assert time.monotonic() < deadline
+        read = pyro.read_shell(workspace, shell_id, wait_for_idle_ms=1000)
+    assert read["truncated"] and read["cursor"] == read["dropped_bytes"] > 500_000
+
+
+def test_a_secret_is_masked_also_when_reads_cut_it_in_two(pyro: Pyro, workspace: str) -> None:
+    shell_id = pyro.open_shell(workspace, secret_env={"TOKEN": "KEY"})["shell_id"]
+    pyro.write_shell(workspace, shell_id, input="stty -echo; printf 'key=%s.\\n' $KEY")
+    whole = pyro.read_shell(workspace, shell_id, wait_for_idle_ms=500)
+    assert "key=[secret TOKEN]." in whole["output"]
+    for cursor in range(whole["next_cursor"]):
+        for most in (4, 12):
+            part = pyro.read_shell(workspace, shell_id, cursor=cursor, max_chars=most)["output"]
+            assert not any(piece in part for piece in ("hunt", "unte", "nter", "ter2", "r2-a", "-and", "more"))
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda pyro, id_: pyro.open_shell(id_, cols=0), InvalidRequest),
+        (lambda pyro, id_: pyro.open_shell(id_, cwd="/nowhere"), InvalidRequest),
+        (lambda pyro, id_: pyro.open_shell(id_, secret_env=["NONE"]), NotFound),
+        (lambda pyro, id_: pyro.read_shell(id_, "shell-000000000000"), NotFound),
+        (lambda pyro, id_: pyro.read_shell(id_, "../../etc"), InvalidRequest),
+        (lambda pyro, _: pyro.read_shell("ws-000000000000", "shell-000000000000"), NotFound),
+    ],
+)
+def test_what_cannot_be_is_refused(pyro: Pyro, workspace: str, call: object, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        call(pyro, workspace)  # type: ignore[operator]
+
+
+def test_a_person_may_type_into_it_and_leave(pyro: Pyro, workspace: str) -> None:
+    shell_id = pyro.open_shell(workspace)["shell_id"]
+    reading, writing = os.pipe()
+    shown = bytearray()
+
+    def show(data: bytes) -> None:
+        shown.extend(data)
+        if b"42" in shown and not closed:
+            closed.append(True)
+            os.close(writing)
+
+    closed: list[bool] = []
+    os.write(writing, b"echo $((40 + 2))\n")
+    with open(reading, "rb") as keys:
+        assert pyro.attach_shell(workspace, shell_id, stdin=keys, on_output=show)["state"] == "running"
+
+
+def test_a_stop_and_a_reset_end_shells(pyro: Pyro, workspace: str) -> None:
+    shell_id = pyro.open_shell(workspace)["shell_id"]
+    pyro.reset_workspace(workspace)
+    assert pyro.list_shells(workspace)["count"] == 0
+    with pytest.raises(NotFound):
+        pyro.write_shell(workspace, shell_id, input="echo")
+    pyro.stop_workspace(workspace)
+    with pytest.raises(Conflict, match="stopped"):
+        pyro.open_shell(workspace)
