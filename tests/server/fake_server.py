@@ -20,9 +20,9 @@ def answer(command: Command) -> Outcome:
         if command.on_stdout is not None:
             command.on_stdout(b"waiting\n")
         assert command.interrupt is not None
+        tell("running")
         ready, _, _ = select.select([command.interrupt], [], [], 60)
-        sys.stderr.write("interrupted\n" if ready else "forgotten\n")
-        sys.stderr.flush()
+        tell("interrupted" if ready else "forgotten")
         raise Interrupted("the command was interrupted, and killed")
     if words[0] == "lines":
         return ended(stdout=b"".join(b"line %d\n" % number for number in range(int(words[1]))))
@@ -40,7 +40,11 @@ def main(profile: str = "workspace-full", how: str = "stdio") -> int:
 
 
 def announce(address: str, token: str | None) -> None:
-    sys.stderr.write(f"{address} {token}\n")
+    tell(f"{address} {token}")
+
+
+def tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 
 
