@@ -18,6 +18,8 @@ from benchmarks import machines, workspaces
 from benchmarks.docker import docker
 from benchmarks.figures import Figure, ratio, table
 from benchmarks.machines import Bench
+from benchmarks.network import of_network
+from benchmarks.sessions import of_sessions
 from pyro_mcp import __version__
 from pyro_mcp.errors import PyroError
 
@@ -62,6 +64,9 @@ def _measure(environment: str, *, quick: bool, with_docker: bool) -> dict[str, o
         work = workspaces.of_a_large_tree(environment, Path(state, "pyro-mcp"), few)
         work += workspaces.of_streams(environment, Path(state, "pyro-mcp"), few)
         work += workspaces.of_many(environment, Path(state, "pyro-mcp"), few)
+        _say("shells and services, network")
+        work += of_sessions(environment, Path(state, "pyro-mcp"), few)
+        work += of_network(environment, Path(state, "pyro-mcp"), few) if os.getuid() == 0 else []
         beside, why = _docker(environment, some, start=with_docker, create=life[0], execute=execute)
     figures = [cold, *life, execute, *rest, ratio("create ÷ cold boot", life[0], cold, target=1 / 8), *beside, *work]
     print("\n".join(f"{name:12} {value}" for name, value in host.items()))

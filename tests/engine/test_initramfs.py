@@ -31,6 +31,15 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return program
 
 
+@pytest.fixture(autouse=True)
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A keeper of sessions of our own, likewise."""
+    program = tmp_path / "session"
+    program.write_bytes(b"the keeper")
+    monkeypatch.setattr(module, "session_binary", lambda: program)
+    return program
+
+
 def system(folder: Path, *names: str, kernel_digest: str = "sha256:1") -> System:
     for name in names:
         (folder / name).write_bytes(f"module {name}".encode())
@@ -49,7 +58,7 @@ def cpio(archive: Path, *arguments: str, where: Path | None = None) -> str:
 
 def test_the_archive_holds_the_programs_and_the_modules_in_load_order(tmp_path: Path) -> None:
     image = initramfs(system(tmp_path, "b.ko", "a.ko"), tmp_path / "cache")
-    listed = ["init", "tool", "modules", "modules/b.ko", "modules/a.ko", "modules.order-pyro"]
+    listed = ["init", "tool", "session", "modules", "modules/b.ko", "modules/a.ko", "modules.order-pyro"]
     assert cpio(image, "-t").splitlines() == listed
 
 
@@ -60,7 +69,8 @@ def test_the_archive_unpacks_to_what_went_in(tmp_path: Path) -> None:
     cpio(image, "-i", where=out)
     assert (out / "init").read_bytes() == b"the agent"
     assert (out / "tool").read_bytes() == b"the tool"
-    assert [(out / name).stat().st_mode & 0o777 for name in ("init", "tool")] == [0o755, 0o755]
+    assert (out / "session").read_bytes() == b"the keeper"
+    assert {(out / name).stat().st_mode & 0o777 for name in ("init", "tool", "session")} == {0o755}
     assert (out / "modules/a.ko").read_bytes() == b"module a.ko"
     assert (out / "modules.order-pyro").read_text() == "/modules/b.ko\n/modules/a.ko\n"
 
@@ -77,7 +87,9 @@ def test_it_is_made_once(tmp_path: Path) -> None:
     assert (first.st_ino, first.st_mtime_ns) == (again.st_ino, again.st_mtime_ns)
 
 
-def test_another_program_kernel_or_list_of_modules_makes_another(agent: Path, tool: Path, tmp_path: Path) -> None:
+def test_another_program_kernel_or_list_of_modules_makes_another(
+    agent: Path, tool: Path, session: Path, tmp_path: Path
+) -> None:
     cache = tmp_path / "cache"
     made = [initramfs(system(tmp_path, "a.ko", "b.ko"), cache)]
     made.append(initramfs(system(tmp_path, "b.ko", "a.ko"), cache))
@@ -86,11 +98,13 @@ def test_another_program_kernel_or_list_of_modules_makes_another(agent: Path, to
     made.append(initramfs(system(tmp_path, "a.ko", "b.ko"), cache))
     tool.write_bytes(b"the next tool")
     made.append(initramfs(system(tmp_path, "a.ko", "b.ko"), cache))
-    assert len({image.parent.name for image in made}) == 5
+    session.write_bytes(b"the next keeper")
+    made.append(initramfs(system(tmp_path, "a.ko", "b.ko"), cache))
+    assert len({image.parent.name for image in made}) == 6
     assert b"the next agent" in made[3].read_bytes() and b"the next tool" in made[4].read_bytes()
 
 
-@pytest.mark.parametrize("missing", ["agent", "tool"])
+@pytest.mark.parametrize("missing", ["agent", "tool", "session"])
 def test_without_one_of_its_programs_it_says_how_to_build_them(missing: str, tmp_path: Path) -> None:
     (tmp_path / missing).unlink()
     with pytest.raises(HostNotReady) as raised:

@@ -17,7 +17,7 @@ from typing import Any
 from pyro_mcp import Pyro
 from pyro_mcp.network import Authority
 from tests.network.web import HOST, VALUE, Web
-from tests.vm.test_secrets import in_memory_of, qemu_of
+from tests.vm.memory import in_memory_of, qemu_of
 
 ADDRESS = "10.77.0.1"
 SECRETS = [{"name": "API", "value": VALUE, "host": HOST}]
@@ -59,7 +59,9 @@ def _story(web: Web) -> dict[str, Any]:
     try:
         told: dict[str, Any] = {"secrets": made["secrets"]}
         told["programs"] = {name: _asked(pyro, ids[0], web, command) for name, command in COMMANDS.items()}
-        told["guest_holds_it"] = in_memory_of(qemu_of(pyro, ids[0]), VALUE.encode())
+        placeholder = pyro.exec_workspace(ids[0], command=["printenv", "API"], secret_env=["API"])["stdout"].strip()
+        told["placeholder"] = placeholder
+        told["guest_holds"] = [in_memory_of(qemu_of(pyro, ids[0]), one.encode()) for one in (placeholder, VALUE)]
         told["command_lines_hold_it"] = _in_command_lines(VALUE.encode())
         pyro.reset_workspace(ids[0])
         told["after_reset"] = _asked(pyro, ids[0], web, COMMANDS["python"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -14,9 +13,12 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp import Pyro
-from pyro_mcp.engine import find_processes
 from pyro_mcp.errors import PyroError
-from tests.vm.machine import processes_of
+from tests.conftest import ROOT
+from tests.network.web import HOST
+from tests.network.web import VALUE as HOST_VALUE
+from tests.vm import swap_story
+from tests.vm.memory import in_memory_of, qemu_of
 
 VALUE = "ghp_w6q3XoT1rB/9=sN0zKd7+uYvE"
 SECRETS = [{"name": "TOKEN", "value": VALUE}]
@@ -85,20 +87,6 @@ def _holds(path: Path, value: bytes) -> bool:
             place += 1 << 22
 
 
-def in_memory_of(pid: int, value: bytes) -> bool:
-    """Whether a process has the value in what it has written to."""
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
-        for line in maps:
-            found = re.match(r"([0-9a-f]+)-([0-9a-f]+) (r\S*)", line)
-            if found is None or "[v" in line:
-                continue
-            start, end = int(found[1], 16), int(found[2], 16)
-            for place in range(start, end, 1 << 24):
-                if value in os.pread(memory.fileno(), min((1 << 24) + len(value), end - place), place):
-                    return True
-    return False
-
-
 def test_a_secret_is_used_and_seen_nowhere_however_it_is_printed(pyro: Pyro, create: Create) -> None:
     id_ = create(secrets=SECRETS)
     checked = pyro.exec_workspace(id_, command=f"test \"$T\" = '{VALUE}'", secret_env={"TOKEN": "T"})
@@ -147,6 +135,7 @@ def test_a_value_is_on_the_host_in_one_file_alone(pyro: Pyro, create: Create, ho
     words_of_all = b"".join(_read(Path(entry.path, "cmdline")) for entry in os.scandir("/proc") if entry.name.isdigit())
     assert VALUE.encode() not in words_of_all
     assert not in_memory_of(qemu_of(pyro, other), VALUE.encode())
+    assert in_memory_of(qemu_of(pyro, id_), VALUE.encode())  # so it would be seen there too
     pyro.write_workspace_file(id_, "go", text="")
     using.join(30)
     assert seen == ["[secret TOKEN]\n"]
@@ -196,15 +185,39 @@ def test_an_error_of_the_guest_tells_no_value(pyro: Pyro, create: Create) -> Non
     assert missing["exit_code"] == 127 and VALUE not in json.dumps(missing)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes a network in which a private address is somebody else's")
+def test_a_secret_for_a_host_never_enters_the_guest(home: Path, warm_cache: Path) -> None:
+    (home / "hosts").write_text(f"127.0.0.1 localhost\n{swap_story.ADDRESS} {HOST}\n")
+    (home / "story").mkdir()
+    script = (
+        f'ip link set lo up && ip addr add {swap_story.ADDRESS}/32 dev lo && mount --bind "$0" /etc/hosts && exec "$@"'
+    )
+    command = ["unshare", "--mount", "--net", "sh", "-c", script, home / "hosts"]
+    command += [sys.executable, "-m", "tests.vm.swap_story", home / "story"]
+    environ = {**os.environ, "XDG_CACHE_HOME": str(warm_cache.parent)}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200, env=environ, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    placeholder = told["placeholder"]
+    assert told["secrets"] == [{"name": "API", "source_kind": "literal", "host": HOST}]
+    answers = [told["after_reset"], told["after_start"], told["in_a_fork"]]
+    answers += [told["programs"][name] for name in ("python", "python without variables", "curl")]
+    for answer in answers:
+        assert answer["seen"] == [f"Bearer {HOST_VALUE}"], answer
+        assert json.loads(answer["stdout"])["headers"]["Authorization"] == f"Bearer {placeholder}"
+    for name in ("git", "git without variables"):
+        assert told["programs"][name]["stdout"].endswith("\trefs/heads/main\n"), told["programs"][name]
+    assert told["guest_holds"] == [True, False] and not told["command_lines_hold_it"]
+    assert told["times_in_the_system_list"].splitlines()[1] == "1"
+    assert told["false_host"]["exit_code"] == 1 and told["false_host"]["seen"] == []
+    assert "HTTP Error 502" in told["false_host"]["stderr"]
+    assert told["network_log"][-1]["name"] == HOST
+    assert HOST_VALUE not in done.stdout.replace(f'"seen": ["Bearer {HOST_VALUE}"]', "")
+    assert holders(home / "state", HOST_VALUE) == []
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError:
         return b""  # it has ended meanwhile
-
-
-def qemu_of(pyro: Pyro, id_: str) -> int:
-    """The QEMU of a workspace."""
-    (leader,) = find_processes(str(pyro._lifecycle.folders.home(id_)))
-    (pid,) = (pid for pid, name in processes_of(leader.pid) if name.startswith("qemu"))
-    return pid

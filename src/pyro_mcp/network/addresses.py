@@ -9,7 +9,6 @@ from enum import Enum
 GUEST_ADDRESS = "10.0.2.15"
 GATEWAY_ADDRESS = "10.0.2.2"
 RESOLVER_ADDRESS = "10.0.2.3"
-NETMASK = "255.255.255.0"
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -8,7 +8,7 @@ import socket
 import struct
 
 from pyro_mcp.host.process import run
-from pyro_mcp.network.addresses import GATEWAY_ADDRESS, GUEST_ADDRESS, NETMASK
+from pyro_mcp.network.addresses import GATEWAY_ADDRESS, GUEST_ADDRESS
 
 TAP = "tap0"
 _TUN = "/dev/net/tun"
@@ -41,7 +41,7 @@ def bring_up() -> None:
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as line:
         _address(line, _SET_ADDRESS, GATEWAY_ADDRESS)
-        _address(line, _SET_MASK, NETMASK)
+        _address(line, _SET_MASK, "255.255.255.255")  # a wider one would make its neighbours not ours
         for name in ("lo", TAP):
             flags = struct.unpack_from("16xH", fcntl.ioctl(line, _GET_FLAGS, struct.pack("16s16x", name.encode())))[0]
             fcntl.ioctl(line, _SET_FLAGS, struct.pack("16sH14x", name.encode(), flags | _UP))

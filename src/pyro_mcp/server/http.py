@@ -25,7 +25,7 @@ _ADDRESS = "127.0.0.1"
 _SHORTEST_TOKEN = 16
 _LONGEST_TOKEN = 4096
 _LARGEST_BODY = 64 * 1024 * 1024
-_SECONDS_TO_LEAVE = 5
+_SECONDS_TO_LEAVE = 2
 
 
 def find_token(token_file: str | Path | None = None) -> str | None:

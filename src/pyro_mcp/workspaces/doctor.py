@@ -12,18 +12,25 @@ from pyro_mcp.environments import user_namespace
 from pyro_mcp.errors import PyroError
 from pyro_mcp.host.files import cache_home, runtime_home, state_home
 from pyro_mcp.host.tools import PACKAGE_OF, find_tool
+from pyro_mcp.network import network_problems
 from pyro_mcp.results import DoctorCheck, DoctorReport, EnvironmentReadiness
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.store import Store
 
 _CACHE_BYTES, _STATE_BYTES = 2 * 1024**3, 1024**3 // 2
 # Machines of an environment that is installed run without these.
-_OPTIONAL = {"skopeo": "oci: environments", "umoci": "oci: environments", "user ids": "building environments"}
+_OPTIONAL = {
+    "skopeo": "oci: environments",
+    "umoci": "oci: environments",
+    "user ids": "building environments",
+    "nft": "network",
+    "network": "network",
+}
 
 
 def report(engine: Engine, images: Images, environment: str | None) -> DoctorReport:
     """Look at the host; starts nothing but, once per host boot, QEMU to see whether KVM works."""
-    checks = [*_tools(), *_folders(), *_space(), _ids(), _database()]
+    checks = [*_tools(), *_folders(), *_space(), _ids(), _database(), _network()]
     missing = sorted({PACKAGE_OF[check["name"]] for check in checks if not check["ok"] and check["name"] in PACKAGE_OF})
     ready = all(check["ok"] for check in checks if check["name"] not in _OPTIONAL)
     name, reason = _accelerator(engine)
@@ -78,6 +85,16 @@ def _ids() -> DoctorCheck:
 
 def _database() -> DoctorCheck:
     return _tried("database", "can be used", lambda: Store(state_home() / "pyro.db"))
+
+
+def _network() -> DoctorCheck:
+    problems = network_problems()
+    return {
+        "name": "network",
+        "ok": not problems,
+        "detail": "; ".join(what for what, _ in problems) or "machines can have one",
+        "hint": "; ".join(mend for _, mend in problems),
+    }
 
 
 def _tried(name: str, detail: str, step: Callable[[], object]) -> DoctorCheck:

@@ -158,7 +158,12 @@ def read_secrets(given: SecretsGiven) -> list[Secret]:
 def check_reach(wanted: Sequence[Secret], link: Link) -> None:
     """Raise `InvalidRequest` for a secret of a host that a machine with this link reaches in no way."""
     for one in wanted:
-        if one.host is not None and not link.on:
+        if one.host is None:
+            continue
+        if why := link.rules().why_not_name(one.host, 443, "tcp"):
+            hint = f"add --allow-host {one.host}"
+            raise InvalidRequest(f"the secret {one.name} is only for {one.host}: {why}", hint=hint)
+        if not link.on:
             raise InvalidRequest(
                 f"the secret {one.name} is only for {one.host}, and the workspace has no network",
                 hint="add --network-policy egress; where @… is a part of the value, give it with --secret-file",
