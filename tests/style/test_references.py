@@ -21,11 +21,14 @@ def functions_of(path: Path) -> set[str]:
     return {node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)}
 
 
-def test_the_command_line_reference_is_what_the_parser_says() -> None:
-    script = ROOT / "scripts/cli_reference.py"
-    made = subprocess.run([sys.executable, script], check=True, capture_output=True, text=True, timeout=60).stdout
+@pytest.mark.parametrize(
+    ("script", "document"), [("cli_reference.py", "docs/cli.md"), ("mcp_reference.py", "docs/mcp-tools.md")]
+)
+def test_a_generated_reference_is_what_the_program_says(script: str, document: str) -> None:
+    words = [sys.executable, ROOT / "scripts" / script]
+    made = subprocess.run(words, check=True, capture_output=True, text=True, timeout=60).stdout
 
-    assert (ROOT / "docs/cli.md").read_text() == made, "run: .venv/bin/python scripts/cli_reference.py > docs/cli.md"
+    assert (ROOT / document).read_text() == made, f"run: .venv/bin/python scripts/{script} > {document}"
 
 
 def test_the_readme_shows_the_example_as_it_is() -> None:

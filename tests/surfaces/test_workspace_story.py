@@ -1,75 +1,116 @@
-"""The loop of a workspace, told by the SDK and by the command line: the same words, shapes and results."""
+"""The loop of a workspace, told by the SDK, the command line and the MCP server: the same words, shapes and results."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp.client import Client
 
 from pyro_mcp import Pyro, results
+from tests.server.conftest import conversation
 from tests.surfaces.conftest import Cli
 
-PATCH = "--- a/message.txt\n+++ b/message.txt\n@@ -1 +1 @@\n-broken\n+fixed\n"
-Step = tuple[list[str], Callable[[Pyro, str], Any], Any]
+_FULL = ["--profile", "workspace-full", "--no-project-source"]
 
-# Words of the command line after `pyro workspace`, with ID for the workspace; the same call; the shape of its result.
+PATCH = "--- a/message.txt\n+++ b/message.txt\n@@ -1 +1 @@\n-broken\n+fixed\n"
+Step = tuple[list[str], Callable[[Pyro, str], Any], tuple[str, dict[str, Any]], Any]
+
+# Words of the command line after `pyro workspace`, with ID for the workspace; the same call; the same tool and its
+# arguments but for the workspace; the shape of the result.
 STORY: dict[str, Step] = {
     "exec": (
         ["exec", "ID", "--", "cat", "message.txt"],
         lambda pyro, id_: pyro.exec_workspace(id_, command=["cat", "message.txt"]),
+        ("workspace_exec", {"command": ["cat", "message.txt"]}),
         results.WorkspaceExecResult,
     ),
     "write": (
         ["file", "write", "ID", "deep/new.txt", "--text", "new\n"],
         lambda pyro, id_: pyro.write_workspace_file(id_, "deep/new.txt", text="new\n"),
+        ("workspace_file_write", {"path": "deep/new.txt", "text": "new\n"}),
         results.WorkspaceFileWrite,
     ),
     "read": (
         ["file", "read", "ID", "deep/new.txt"],
         lambda pyro, id_: pyro.read_workspace_file(id_, "deep/new.txt"),
+        ("workspace_file_read", {"path": "deep/new.txt"}),
         results.WorkspaceFileRead,
     ),
     "files": (
         ["file", "list", "ID", "--recursive"],
         lambda pyro, id_: pyro.list_workspace_files(id_, recursive=True),
+        ("workspace_file_list", {"recursive": True}),
         results.WorkspaceFileList,
     ),
     "snapshot": (
         ["snapshot", "create", "ID", "before"],
         lambda pyro, id_: pyro.create_snapshot(id_, "before"),
+        ("snapshot_create", {"snapshot_name": "before"}),
         results.SnapshotResult,
     ),
     "patch": (
         ["patch", "apply", "ID", "--patch", PATCH],
         lambda pyro, id_: pyro.apply_workspace_patch(id_, patch=PATCH),
+        ("workspace_patch_apply", {"patch": PATCH}),
         results.WorkspacePatch,
     ),
-    "diff": (["diff", "ID"], lambda pyro, id_: pyro.diff_workspace(id_), results.WorkspaceDiff),
-    "logs": (["logs", "ID"], lambda pyro, id_: pyro.logs_workspace(id_), results.WorkspaceLogs),
-    "summary": (["summary", "ID"], lambda pyro, id_: pyro.summarize_workspace(id_), results.WorkspaceSummarized),
+    "diff": (["diff", "ID"], lambda pyro, id_: pyro.diff_workspace(id_), ("workspace_diff", {}), results.WorkspaceDiff),
+    "logs": (["logs", "ID"], lambda pyro, id_: pyro.logs_workspace(id_), ("workspace_logs", {}), results.WorkspaceLogs),
+    "summary": (
+        ["summary", "ID"],
+        lambda pyro, id_: pyro.summarize_workspace(id_),
+        ("workspace_summary", {}),
+        results.WorkspaceSummarized,
+    ),
     "reset": (
         ["reset", "ID", "--snapshot", "before"],
         lambda pyro, id_: pyro.reset_workspace(id_, snapshot="before"),
+        ("workspace_reset", {"snapshot": "before"}),
         results.WorkspaceReset,
     ),
-    "snapshots": (["snapshot", "list", "ID"], lambda pyro, id_: pyro.list_snapshots(id_), results.SnapshotList),
+    "snapshots": (
+        ["snapshot", "list", "ID"],
+        lambda pyro, id_: pyro.list_snapshots(id_),
+        ("snapshot_list", {}),
+        results.SnapshotList,
+    ),
     "update": (
         ["update", "ID", "--name", "story", "--label", "k=v"],
         lambda pyro, id_: pyro.update_workspace(id_, name="story", labels={"k": "v"}),
+        ("workspace_update", {"name": "story", "labels": {"k": "v"}}),
         results.WorkspaceInfo,
     ),
-    "stop": (["stop", "ID"], lambda pyro, id_: pyro.stop_workspace(id_), results.WorkspaceInfo),
+    "stop": (["stop", "ID"], lambda pyro, id_: pyro.stop_workspace(id_), ("workspace_stop", {}), results.WorkspaceInfo),
     "disk": (
         ["disk", "read", "ID", "/workspace/message.txt"],
         lambda pyro, id_: pyro.read_workspace_disk(id_, "/workspace/message.txt"),
+        ("workspace_disk_read", {"path": "/workspace/message.txt"}),
         results.WorkspaceFileRead,
     ),
-    "start": (["start", "ID"], lambda pyro, id_: pyro.start_workspace(id_), results.WorkspaceInfo),
-    "status": (["status", "ID"], lambda pyro, id_: pyro.status_workspace(id_), results.WorkspaceInfo),
-    "delete": (["delete", "ID"], lambda pyro, id_: pyro.delete_workspace(id_), results.WorkspaceDeleted),
+    "start": (
+        ["start", "ID"],
+        lambda pyro, id_: pyro.start_workspace(id_),
+        ("workspace_start", {}),
+        results.WorkspaceInfo,
+    ),
+    "status": (
+        ["status", "ID"],
+        lambda pyro, id_: pyro.status_workspace(id_),
+        ("workspace_status", {}),
+        results.WorkspaceInfo,
+    ),
+    "delete": (
+        ["delete", "ID"],
+        lambda pyro, id_: pyro.delete_workspace(id_),
+        ("workspace_delete", {}),
+        results.WorkspaceDeleted,
+    ),
 }
 
 
@@ -81,11 +122,12 @@ def seed(tmp_path: Path) -> Path:
     return folder
 
 
-def test_both_surfaces_live_the_same_life(warm_cli: Cli, pyro: Pyro, seed: Path) -> None:
+def test_all_three_surfaces_live_the_same_life(warm_cli: Cli, pyro: Pyro, seed: Path) -> None:
     made = warm_cli("workspace", "create", "debian:12", "--seed-path", str(seed), "--id-only")
     assert made.returncode == 0, made.stderr
     ours, theirs = pyro.create_workspace("debian:12", seed_path=seed)["workspace_id"], made.stdout.strip()
-    for name, (words, call, shape) in STORY.items():
+    served = conversation(partial(live, seed), [sys.executable, "-m", "pyro_mcp.cli", "mcp", "serve", *_FULL])
+    for name, (words, call, _, shape) in STORY.items():
         options = [theirs if word == "ID" else word for word in words]
         at = options.index("--") if "--" in options else len(options)
         told = warm_cli("workspace", *options[:at], "--json", *options[at:])
@@ -93,6 +135,18 @@ def test_both_surfaces_live_the_same_life(warm_cli: Cli, pyro: Pyro, seed: Path)
         printed, returned = json.loads(told.stdout), json.loads(json.dumps(call(pyro, ours)))
         assert set(printed) == set(shape.__required_keys__), name
         assert without_chance(printed) == without_chance(returned), name
+        assert without_chance(served[name]) == without_chance(returned), name
+
+
+async def live(seed: Path, client: Client) -> dict[str, Any]:
+    """The same life, told to a chat host: what each tool returned."""
+    made = (await client.call_tool("workspace_create", {"seed_path": str(seed)})).structured_content
+    returned = {}
+    for name, (_, _, (tool, arguments), _) in STORY.items():
+        result = await client.call_tool(tool, {"workspace_id": made["workspace_id"], **arguments})
+        assert not result.is_error, (name, result.content)
+        returned[name] = result.structured_content
+    return returned
 
 
 def without_chance(value: Any) -> Any:

@@ -192,8 +192,8 @@ def test_a_secret_for_a_host_never_enters_the_guest(home: Path, warm_cache: Path
     script = (
         f'ip link set lo up && ip addr add {swap_story.ADDRESS}/32 dev lo && mount --bind "$0" /etc/hosts && exec "$@"'
     )
-    command = ["unshare", "--mount", "--net", "sh", "-c", script, home / "hosts"]
-    command += [sys.executable, "-m", "tests.vm.swap_story", home / "story"]
+    command = ["unshare", "--mount", "--net", "sh", "-c", script, str(home / "hosts")]
+    command += [sys.executable, "-m", "tests.vm.swap_story", str(home / "story")]
     environ = {**os.environ, "XDG_CACHE_HOME": str(warm_cache.parent)}
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200, env=environ, cwd=ROOT)
     assert done.returncode == 0, done.stderr

@@ -150,7 +150,7 @@ def test_a_secret_for_a_host_needs_a_network() -> None:
     check_reach(read_secrets([TOKEN]), NO_LINK)
     check_reach(bound, Link(EGRESS, ("*.example.com",)))
     for allowed in ("other.example.com", "api.example.com:8443"):
-        with pytest.raises(InvalidRequest, match="--allow-host api.example.com"):
+        with pytest.raises(InvalidRequest, match=r"--allow-host api\.example\.com"):
             check_reach(bound, Link(EGRESS, (allowed,)))
     with pytest.raises(InvalidRequest, match="--network-policy egress"):
         check_reach(bound, NO_LINK)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import os
 import shutil
-import ssl
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,6 +87,8 @@ class Authority:
 
 def host_roots() -> Path:
     """The file with the certificates that this host trusts; raises `HostNotReady` when there is none."""
+    import ssl  # noqa: PLC0415 - slow to load
+
     given = os.environ.get("SSL_CERT_FILE", "")
     for path in (given, ssl.get_default_verify_paths().cafile, *_BUNDLES):
         if path and os.path.isfile(path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pyro_mcp.network import dns
@@ -51,6 +52,11 @@ class Broker:
         if not descriptors:
             raise Denied("there was no connection in the answer")
         return socket.socket(fileno=descriptors[0])
+
+    def denounce(self, address: str, port: int, why: str) -> None:
+        """Say that a connection that was allowed has been ended, and why."""
+        with suppress(Denied):
+            self._ask({"do": "denounce", "address": address, "port": port, "protocol": "tcp", "why": why})
 
     def _ask(self, message: Mapping[str, Any]) -> tuple[Message, Sequence[int]]:
         ours, theirs = message_pair()

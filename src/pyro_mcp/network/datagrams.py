@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pyro_mcp.network.broker import Broker, Denied
 from pyro_mcp.network.packets import Packets
 from pyro_mcp.network.resolver import Resolver
+from pyro_mcp.network.threads import begun
 
 _ORIGINAL_DESTINATION = 20  # linux/in.h: IP_RECVORIGDSTADDR
 _MOST_FLOWS = 256
@@ -80,8 +81,9 @@ class Datagrams:
                     self._forward(flow, data)
 
     def _question(self, flow: Flow, data: bytes) -> None:
-        if self._questions.acquire(blocking=False):  # else it is lost, and will be asked again
-            threading.Thread(target=self._answer, args=(flow, data), daemon=True).start()
+        # One too many is lost, and will be asked again.
+        if self._questions.acquire(blocking=False) and not begun(self._answer, flow, data):
+            self._questions.release()
 
     def _answer(self, flow: Flow, data: bytes) -> None:
         try:
@@ -98,8 +100,10 @@ class Datagrams:
                 if len(self._flows) >= _MOST_FLOWS or ipaddress.IPv4Address(flow[1]).is_multicast:
                     self._packets.unreachable(flow[1:], flow[0])
                     return
-                state = self._flows[flow] = _State()
-                threading.Thread(target=self._connect, args=(flow, state), daemon=True).start()
+                state = _State()
+                if not begun(self._connect, flow, state):
+                    return
+                self._flows[flow] = state
             state.used = time.monotonic()
             if state.line is None:
                 state.waiting.append(data)

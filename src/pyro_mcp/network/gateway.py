@@ -7,12 +7,12 @@ half at any time, all ends.
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - names are encoded when nobody may read the standard library any more
 import json
 import os
 import signal
 import socket
 import sys
-import threading
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -25,6 +25,7 @@ from pyro_mcp.network.outer import Control, Outer, wait_for_end
 from pyro_mcp.network.policy import Policy
 from pyro_mcp.network.ports import Ports
 from pyro_mcp.network.rules import Rules
+from pyro_mcp.network.threads import vital
 
 _DESCRIPTORS = 8192
 
@@ -115,16 +116,12 @@ class _Outer:
             if not descriptors:
                 return
             close_all(descriptors)
-            threading.Thread(target=self._serve, daemon=True).start()
-            threading.Thread(target=Control(control, self._ports, self._info).serve, daemon=True).start()
+            vital(Outer(self._policy, self._channel).serve)
+            vital(Control(control, self._ports, self._info).serve)
             _, (life,) = receive_message(starter)
             send_message(starter, {})
             starter.close()
             wait_for_end(life)
-
-    def _serve(self) -> None:
-        Outer(self._policy, self._channel).serve()
-        os._exit(0)
 
     def _info(self) -> dict[str, Any]:
         return {"outer_pid": os.getpid(), "inner_pid": self._inner, "ports": self._ports.shown()}

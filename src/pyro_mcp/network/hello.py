@@ -1,4 +1,4 @@
-"""The name in the first bytes of a connection: TLS's server name, HTTP's host. All bytes are a stranger's."""
+"""The name in the first bytes of a TLS connection. All bytes are a stranger's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ MOST_BYTES = 32 * 1024
 """Of a greeting that we read before we say no."""
 _HANDSHAKE, _CLIENT_HELLO = 22, 1
 _SERVER_NAME, _ENCRYPTED_HELLO = 0, 0xFE0D
-_METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"PROPFIND", b"REPORT")
 
 
 class Unclear(Exception):
@@ -99,58 +98,12 @@ def _server_name(extension: _Bytes) -> str:
     kind, name = names.number(1), names.vector(2)
     if kind != 0 or names or extension:
         raise Unclear("the TLS greeting names more than one host")
-    return _canonical(name.rest())
+    return greeted_name(name.rest())
 
 
-def _canonical(name: bytes) -> str:
+def greeted_name(name: bytes) -> str:
+    """The canonical name that a greeting gives; raises `Unclear`."""
     try:
         return canonical_name(name.decode("ascii"))
     except (BadName, UnicodeDecodeError):
         raise Unclear("the greeting names no proper host") from None
-
-
-def http_name(data: bytes) -> str | None:
-    """The canonical host in an HTTP/1 request's head; None while it is not complete.
-
-    Raises `Unclear` for anything else, and where line, header and host could be read in two ways.
-    """
-    end = data.find(b"\r\n\r\n")
-    if end < 0:
-        method, space, _ = data[:16].partition(b" ")
-        if (method not in _METHODS) if space else not any(one.startswith(method) for one in _METHODS):
-            raise Unclear("the connection does not begin with an HTTP/1 request")
-        return None
-    first, *lines = data[:end].split(b"\r\n")
-    words = first.split(b" ")
-    if len(words) != 3 or words[0] not in _METHODS or words[2] not in (b"HTTP/1.1", b"HTTP/1.0"):
-        raise Unclear("it is not an HTTP/1 request to a web server")
-    hosts = []
-    for line in lines:
-        field, colon, value = line.partition(b":")
-        if not colon or not field or field != field.strip() or b"\n" in line or b"\r" in line or b"\0" in line:
-            raise Unclear("the HTTP request has a malformed header")
-        if field.lower() == b"host":
-            hosts.append(value.strip())
-        if field.lower() == b"upgrade" and b"h2c" in value.lower():
-            raise Unclear("the HTTP request changes to a protocol whose hosts nobody checks")
-    if len(hosts) != 1:
-        raise Unclear("the HTTP request does not name exactly one host")
-    host = _canonical(_without_port(hosts[0]))
-    if not words[1].startswith(b"/") and words[1] != b"*" and _absolute(words[1]) != host:
-        raise Unclear("the HTTP request names two hosts")
-    return host
-
-
-def _absolute(target: bytes) -> str:
-    scheme, mark, rest = target.partition(b"://")
-    if scheme.lower() != b"http" or not mark:
-        raise Unclear("the HTTP request is not for a web server")
-    authority = rest.replace(b"?", b"/").partition(b"/")[0]
-    return _canonical(_without_port(authority))
-
-
-def _without_port(host: bytes) -> bytes:
-    name, colon, port = host.partition(b":")
-    if colon and not port.isdigit():
-        raise Unclear("the HTTP request names no proper host")
-    return name

@@ -15,8 +15,10 @@ from pyro_mcp.network.broker import Broker, Denied
 from pyro_mcp.network.channel import ChannelClosed, close_all, receive_message
 from pyro_mcp.network.datagrams import DNS_PORT, Datagrams
 from pyro_mcp.network.packets import Packets
-from pyro_mcp.network.relay import relay, reset
+from pyro_mcp.network.plain_http import Requests, http_name
+from pyro_mcp.network.relay import Filter, Stopped, relay, reset
 from pyro_mcp.network.resolver import Resolver
+from pyro_mcp.network.threads import begun, vital
 
 _TRANSPARENT = 19  # linux/in.h: IP_TRANSPARENT
 _MOST_CONNECTIONS = 512
@@ -72,8 +74,8 @@ class Inner:
     def serve(self) -> None:
         """Relay until the outer half has ended."""
         threading.stack_size(_STACK_BYTES)
-        threading.Thread(target=self._datagrams.serve, daemon=True).start()
-        threading.Thread(target=self._accept, daemon=True).start()
+        vital(self._datagrams.serve)
+        vital(self._accept)
         try:
             while True:
                 message, descriptors = receive_message(self._channel)
@@ -99,7 +101,9 @@ class Inner:
                 reset(line)
                 self._slots.release()
 
-        threading.Thread(target=run, daemon=True).start()
+        if not begun(run):
+            self._slots.release()
+            reset(line)
 
     def _accept(self) -> None:
         while True:
@@ -113,10 +117,11 @@ class Inner:
     def _from_guest(self, line: socket.socket) -> None:
         address, port = line.getsockname()
         if port == DNS_PORT:
-            self._resolver.serve_stream(line)
+            with line:
+                self._resolver.serve_stream(line)
             return
         try:
-            claim, why, first = None, "", b""
+            claim, why, first, inspect = None, "", b"", ""
             if self._inspecting and port in INSPECTED_PORTS:
                 name, inspect = self._broker.target(address, port, "tcp")
                 if inspect == "swap" and self._swap is not None:
@@ -128,8 +133,25 @@ class Inner:
         except (Denied, OSError):
             return
         with other:
-            if _sent(other, first):
-                relay(line, other)
+            through = self._watched(claim, address, port) if inspect == "http" and claim else None
+            try:
+                other.sendall(through(first) if through else first)
+            except (OSError, Stopped):
+                return
+            relay(line, other, through)
+
+    def _watched(self, host: str, address: str, port: int) -> Filter:
+        """A filter for plain HTTP: the first request was for `host`, and so must be all others."""
+        requests = Requests(host)
+
+        def through(data: bytes) -> bytes:
+            try:
+                return requests.feed(data)
+            except hello.Unclear as error:
+                self._broker.denounce(address, port, str(error))
+                raise Stopped from error
+
+        return through
 
     def _to_guest(self, client: socket.socket, host_port: int, guest_port: int) -> None:
         """Serve a connection that came to a published port."""
@@ -156,7 +178,7 @@ class Inner:
 
 def _greeting(line: socket.socket, inspect: str) -> tuple[str | None, str, bytes]:
     """The host that a connection's first bytes name, else why none, and these bytes."""
-    read = hello.tls_name if inspect == "tls" else hello.http_name
+    read = hello.tls_name if inspect == "tls" else http_name
     end = time.monotonic() + _GREETING_SECONDS
     data = b""
     try:
@@ -175,11 +197,3 @@ def _greeting(line: socket.socket, inspect: str) -> tuple[str | None, str, bytes
         return None, "it did not say in time which host it is for", data
     except hello.Unclear as error:
         return None, str(error), data
-
-
-def _sent(line: socket.socket, data: bytes) -> bool:
-    try:
-        line.sendall(data)
-    except OSError:
-        return False
-    return True

@@ -17,6 +17,7 @@ from pyro_mcp.network.addresses import Address
 from pyro_mcp.network.channel import ChannelClosed, Message, close_all, receive_message, send_message
 from pyro_mcp.network.policy import Policy, Refused, Target
 from pyro_mcp.network.ports import Ports
+from pyro_mcp.network.threads import begun
 
 _MOST_REQUESTS = 128
 _MOST_CLIENTS = 32
@@ -39,12 +40,19 @@ class Outer:
                 if len(descriptors) != 1 or not self._slots.acquire(blocking=False):
                     close_all(descriptors)  # which is an answer too
                     continue
-                threading.Thread(target=self._answer, args=(message, descriptors[0]), daemon=True).start()
+                if not begun(self._answer, message, descriptors[0]):
+                    self._slots.release()
+                    close_all(descriptors)
 
     def _answer(self, message: Message, descriptor: int) -> None:
         with socket.socket(fileno=descriptor) as line:
             try:
-                handler = {"resolve": self._resolve, "target": self._target, "dial": self._dial}[message["do"]]
+                handler = {
+                    "resolve": self._resolve,
+                    "target": self._target,
+                    "dial": self._dial,
+                    "denounce": self._denounce,
+                }[message["do"]]
                 reply, opened = handler(message)
             except Refused as error:
                 reply, opened = {"refused": str(error)}, None
@@ -74,6 +82,9 @@ class Outer:
         if target.inspect in ("tls", "http") and message.get("claim") != target.name:
             raise self._policy.refusal(target, str(message.get("why") or "it is for another host")[:200])
         return {}, self._connected(target)
+
+    def _denounce(self, message: Message) -> tuple[Message, None]:
+        raise self._policy.refusal(self._policy.target(*_wanted(message)), str(message["why"])[:200])
 
     def _connected(self, target: Target) -> socket.socket:
         """A socket connected to the first address of the target that answers."""
@@ -134,9 +145,10 @@ class Control:
         """Answer clients for ever; one that only listens learns of the gateway's end."""
         while True:
             client, _ = self._listener.accept()
-            if self._slots.acquire(blocking=False):
-                threading.Thread(target=self._serve_one, args=(client,), daemon=True).start()
-            else:
+            if not self._slots.acquire(blocking=False):
+                client.close()
+            elif not begun(self._serve_one, client):
+                self._slots.release()
                 client.close()
 
     def _serve_one(self, client: socket.socket) -> None:

@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 
 from pyro_mcp.network.channel import ChannelClosed, Message, send_message
+from pyro_mcp.network.threads import begun
 
 _MOST_PORTS = 64
 
@@ -30,7 +31,8 @@ class Ports:
                 listener.close()
                 return {"error": why}
             self._open[port] = (listener, guest_port)
-        threading.Thread(target=self._accept, args=(listener, guest_port), daemon=True).start()
+        if not begun(self._accept, listener, guest_port):
+            return self.unpublish(port) | {"error": "the gateway can do no more at once"}
         return {"host_port": port}
 
     def _why_not(self, listener: socket.socket, host: str, guest_port: int) -> str:

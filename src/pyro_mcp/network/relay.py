@@ -5,10 +5,17 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 _CHUNK = 256 * 1024
 _RESET = struct.pack("ii", 1, 0)
+
+Filter = Callable[[bytes], bytes]
+
+
+class Stopped(Exception):
+    """Raised by a filter that passes nothing on any more."""
 
 
 def reset(line: socket.socket) -> None:
@@ -18,10 +25,10 @@ def reset(line: socket.socket) -> None:
     line.close()
 
 
-def relay(one: socket.socket, other: socket.socket) -> None:
+def relay(one: socket.socket, other: socket.socket, through: Filter | None = None) -> None:
     """Copy between two connected sockets until both directions have ended, each in its time; closes both.
 
-    A reset of one becomes a reset of the other.
+    A reset of one becomes a reset of the other. `through` gets what `one` sends and gives what the other receives.
     """
     for line in (one, other):
         line.settimeout(None)
@@ -32,7 +39,7 @@ def relay(one: socket.socket, other: socket.socket) -> None:
     broken = threading.Event()
     back = threading.Thread(target=_copy, args=(other, one, broken), daemon=True)
     back.start()
-    _copy(one, other, broken)
+    _copy(one, other, broken, through)
     back.join()
     for line in (one, other):
         if broken.is_set():
@@ -40,14 +47,14 @@ def relay(one: socket.socket, other: socket.socket) -> None:
         line.close()
 
 
-def _copy(source: socket.socket, sink: socket.socket, broken: threading.Event) -> None:
+def _copy(source: socket.socket, sink: socket.socket, broken: threading.Event, through: Filter | None = None) -> None:
     buffer = bytearray(_CHUNK)
     view = memoryview(buffer)
     try:
         while size := source.recv_into(buffer):
-            sink.sendall(view[:size])
+            sink.sendall(through(bytes(view[:size])) if through else view[:size])
         sink.shutdown(socket.SHUT_WR)
-    except OSError:
+    except (OSError, Stopped):
         broken.set()
         for line in (source, sink):
             with suppress(OSError):

@@ -77,6 +77,7 @@ table inet gateway {{{{
         type filter hook prerouting priority mangle; policy drop;
         iifname != "{TAP}" drop
         ip saddr != {GUEST_ADDRESS} drop
+        ip daddr {GATEWAY_ADDRESS} meta l4proto tcp socket transparent 0 accept
         meta nfproto ipv4 meta l4proto tcp tproxy ip to :{{tcp}} accept
         meta nfproto ipv4 meta l4proto udp tproxy ip to :{{udp}} accept
         meta nfproto ipv4 meta l4proto icmp icmp type echo-request ip daddr {GATEWAY_ADDRESS} accept

@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyro_mcp.errors import PyroError
-from pyro_mcp.secrecy.disguises import disguises
 
 if TYPE_CHECKING:
     from ahocorasick_rs import BytesAhoCorasick
@@ -28,6 +27,17 @@ class _Span(NamedTuple):
     name: str
 
 
+def _forms(secrets: Mapping[str, str]) -> dict[bytes, str]:
+    """Each form of each secret, and the name of the first secret that has it."""
+    from pyro_mcp.secrecy.disguises import disguises  # noqa: PLC0415 - most machines have no secrets
+
+    names: dict[bytes, str] = {}
+    for name, value in secrets.items():
+        for form in disguises(value) if value else ():
+            names.setdefault(form, name)
+    return names
+
+
 def _named(name: str, _: bytes) -> bytes:
     return f"[secret {name}]".encode()
 
@@ -40,10 +50,7 @@ class Mask:
 
     def __init__(self, secrets: Mapping[str, str], instead: Callable[[str, bytes], bytes] = _named) -> None:
         self._instead = instead
-        names: dict[bytes, str] = {}
-        for name, value in secrets.items():
-            for form in disguises(value) if value else ():
-                names.setdefault(form, name)
+        names = _forms(secrets) if secrets else {}
         short, long = _Forms({}), _Forms({})
         for form, name in names.items():
             bare = form.translate(None, _LINE_ENDS)

@@ -1,0 +1,66 @@
+"""Write docs/mcp-tools.md from the server itself: `.venv/bin/python scripts/mcp_reference.py > docs/mcp-tools.md`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from pyro_mcp.server import MODES, PROFILES
+from pyro_mcp.server.profiles import ALL
+from pyro_mcp.server.tool import Tool
+
+_OPENING = """\
+# The tools of the MCP server
+
+Generated from the server by `scripts/mcp_reference.py`; a test keeps the two equal.
+`pyro mcp serve` offers the tools of one profile (`--profile`) or one mode (`--mode`), `workspace-core` without either.
+Arguments have the names that the Python SDK gives them, and its defaults; those in *italics* belong to the profile
+`workspace-full` alone. A result comes twice: as text that suffices alone, and as the data that the SDK returns, with
+texts of more than 24 KiB cut in their middle.
+"""
+
+
+def reference() -> str:
+    """The whole document."""
+    return "\n".join([_OPENING, _offers("Profiles", PROFILES), _offers("Modes", MODES), "## Tools\n", *map(_tool, ALL)])
+
+
+def _offers(heading: str, offers: Mapping[str, Any]) -> str:
+    lines = [f"## {heading}", "", "| | For | Tools |", "|---|---|---|"]
+    for name, offer in offers.items():
+        tools = "all of them" if len(offer.names) == len(ALL) else " ".join(f"`{one}`" for one in offer.names)
+        lines.append(f"| `{name}` | {offer.purpose} | {tools} |")
+    return "\n".join([*lines, ""])
+
+
+def _tool(tool: Tool) -> str:
+    lines = [f"### {tool.name}", "", tool.description, ""]
+    for name, schema in tool.parameters.items():
+        shown = f"*`{name}`*" if name in tool.only_full else f"`{name}`"
+        needed = ", required" if name in tool.required else ""
+        lines.append(f"- {shown}: {_kind(schema)}{needed}")
+    traits = {
+        "reads only": tool.read_only,
+        "may destroy": tool.destructive,
+        "twice is as once": tool.idempotent,
+        "reaches beyond the machine": tool.open_world,
+    }
+    told = ", ".join(name for name, value in traits.items() if value) or "changes what is inside the machine"
+    fields = ", ".join(f"`{name}`" for name in tool.output["properties"])
+    return "\n".join([*lines, "", f"{told[0].upper()}{told[1:]}. Returns at least {fields}.", ""])
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    kinds = schema.get("type", "")
+    if "enum" in schema:
+        word = " or ".join(f"`{one}`" for one in schema["enum"])
+    else:
+        word = kinds if isinstance(kinds, str) else " or ".join(kinds)
+    default = f", by default `{schema['default']}`" if "default" in schema else ""
+    most = f", at most {schema['maximum']}" if "maximum" in schema else ""
+    return f"{word}{default}{most}{': ' + schema['description'] if 'description' in schema else ''}"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

@@ -1,0 +1,124 @@
+"""Networks of real machines: what `off` has not, what `egress` has, and what becomes of it in the life of a workspace.
+
+What must not get out is shown in tests/leaks.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from pyro_mcp import Pyro
+from pyro_mcp.errors import Conflict, InvalidRequest
+
+pytestmark = pytest.mark.skipif(
+    not os.access("/dev/net/tun", os.R_OK | os.W_OK), reason="/dev/net/tun is not there or not ours to open"
+)
+
+Create = Callable[..., str]
+
+
+@pytest.fixture
+def create(pyro: Pyro) -> Iterator[Create]:
+    """Makes workspaces; they are deleted afterwards."""
+
+    def create(**options: object) -> str:
+        return pyro.create_workspace("debian:12", **options)["workspace_id"]  # type: ignore[arg-type]
+
+    yield create
+    for one in pyro.list_workspaces()["workspaces"]:
+        pyro.delete_workspace(one["workspace_id"])
+
+
+def devices(pyro: Pyro, id_: str) -> list[str]:
+    """The network devices of a workspace."""
+    return sorted(pyro.exec_workspace(id_, command="ls /sys/class/net")["stdout"].split())
+
+
+def test_without_a_policy_there_is_no_device_at_all(pyro: Pyro, create: Create) -> None:
+    id_ = create()
+    assert devices(pyro, id_) == ["lo"]
+    info = pyro.network_info_workspace(id_)
+    assert (info["network_policy"], info["state"], info["guest_address"]) == ("off", "off", None)
+
+
+def test_a_network_comes_back_with_its_workspace(pyro: Pyro, create: Create) -> None:
+    id_ = create(network_policy="egress", allow_hosts=["example.com"])
+    assert devices(pyro, id_) == ["eth0", "lo"]
+    assert pyro.network_info_workspace(id_)["state"] == "up"
+    pyro.stop_workspace(id_)
+    assert pyro.network_info_workspace(id_)["state"] == "down"
+    pyro.start_workspace(id_)
+    assert pyro.network_info_workspace(id_)["state"] == "up"
+    assert pyro.reset_workspace(id_)["allow_hosts"] == ["example.com"]
+    fork = pyro.fork_workspace(id_)
+    assert (fork["network_policy"], fork["allow_hosts"]) == ("egress", ["example.com"])
+    assert pyro.network_info_workspace(fork["workspace_id"])["state"] == "up"
+
+
+def test_what_was_refused_is_listed_with_the_reason(pyro: Pyro, create: Create) -> None:
+    id_ = create(network_policy="egress")
+    lines = (
+        "import socket",
+        "try:",
+        "    socket.create_connection(('10.1.2.3', 80), 10)",
+        "except OSError as error:",
+        "    print(error)",
+    )
+    assert "timed out" not in pyro.exec_workspace(id_, command=["python3", "-c", "\n".join(lines)])["stdout"]
+    [entry] = pyro.network_log_workspace(id_)["entries"]
+    assert (entry["verdict"], entry["protocol"], entry["address"], entry["port"]) == ("refused", "tcp", "10.1.2.3", 80)
+    assert "private" in entry["reason"]
+
+
+def test_a_published_port_answers_on_the_hosts_loopback_until_its_service_stops(pyro: Pyro, create: Create) -> None:
+    id_ = create(network_policy="egress+published-ports")
+    started = pyro.start_service(
+        id_,
+        "app",
+        command="exec python3 -m http.server 8080",
+        readiness={"type": "tcp", "port": 8080},
+        published_ports=[{"guest_port": 8080}],
+    )
+    [port] = started["published_ports"]
+    assert fetched(port["host_port"]) == 200
+    with pytest.raises(Conflict, match="taken"):
+        pyro.start_service(id_, "two", command="sleep 9", published_ports=[{"guest_port": 1, **port}])
+    pyro.stop_service(id_, "app")
+    with pytest.raises(ConnectionRefusedError):
+        fetched(port["host_port"])
+
+
+def fetched(port: int) -> int:
+    """The status of a GET of / at this port of the loopback."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"network_policy": "all"}, "no network policy"),
+        ({"allow_hosts": ["example.com"]}, "without network"),
+        ({"network_policy": "egress", "allow_hosts": ["*"]}, "allow"),
+        ({"network_policy": "egress", "allow_hosts": ["example.com:http"]}, "port"),
+    ],
+)
+def test_what_is_no_policy_is_refused_and_nothing_is_made(
+    pyro: Pyro, create: Create, options: dict[str, object], said: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=said):
+        create(**options)
+    assert pyro.list_workspaces()["count"] == 0
+
+
+def test_one_command_may_have_a_network(pyro: Pyro) -> None:
+    done = pyro.run_in_vm("debian:12", command="ls /sys/class/net; cat /etc/resolv.conf", network=True)
+    assert done["stdout"].split() == ["eth0", "lo", "nameserver", "10.0.2.3"]
