@@ -16,11 +16,16 @@ READONLY_RAM := $(ENGINE)/readonly-ram.so
 # Where setup-host unpacks the registry that the tests talk to.
 export PATH := $(PATH):$(CURDIR)/build/registry/usr/bin
 
+SCENARIO = $(PYTHON) -m pyro_mcp.workspace_use_case_smokes --environment $(ENVIRONMENT) --scenario
+ENVIRONMENT := debian:12
+
 .PHONY: help demo test check bench test-kvm dist-check clean setup setup-check setup-test
+.PHONY: smoke-use-cases smoke-cold-start-validation smoke-repro-fix-loop smoke-parallel-workspaces
+.PHONY: smoke-untrusted-inspection smoke-review-eval smoke-daily-loop
 
 help: ## show this list
 	@echo "pyro: disposable microVM workspaces. Usage: make TARGET"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-28s %s\n", $$1, $$2 }' Makefile
 	@echo "What a target needs (Debian packages by apt-get, Python packages into .venv) it installs first, if missing."
 
 demo: setup ## run a real project's tests inside a real virtual machine, with timings
@@ -40,6 +45,27 @@ test-kvm: setup-test ## run the engine's tests under KVM, nested inside an emula
 
 dist-check: setup ## build the wheel and let it do its main job in an isolated environment
 	@scripts/dist-check
+
+smoke-use-cases: setup ## run the five documented workflows on real guests (docs/use-cases)
+	@$(SCENARIO) all
+
+smoke-cold-start-validation: setup ## a fresh repository: validate it, start its service, keep the report
+	@$(SCENARIO) cold-start-validation
+
+smoke-repro-fix-loop: setup ## reproduce a failure over MCP, patch, diff, export, reset
+	@$(SCENARIO) repro-fix-loop
+
+smoke-parallel-workspaces: setup ## two workspaces of one seed that do not see each other
+	@$(SCENARIO) parallel-workspaces
+
+smoke-untrusted-inspection: setup ## read unknown code without running it, and without a network
+	@$(SCENARIO) untrusted-inspection
+
+smoke-review-eval: setup ## a shell, a snapshot, a review, and back to the snapshot
+	@$(SCENARIO) review-eval
+
+smoke-daily-loop: setup ## prepare, create, fix, reset: every day's loop on a real guest
+	@$(PYTHON) scripts/daily_loop.py --environment $(ENVIRONMENT)
 
 clean: ## remove what make made in this folder; environments in the user's cache stay ('pyro env prune')
 	rm -rf .venv build dist $(AGENT){,.new} $(TOOL){,.new} $(SESSION){,.new} $(READONLY_RAM){,.new} .hypothesis .mypy_cache .pytest_cache .ruff_cache

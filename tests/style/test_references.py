@@ -25,7 +25,7 @@ def functions_of(path: Path) -> set[str]:
     ("script", "document"), [("cli_reference.py", "docs/cli.md"), ("mcp_reference.py", "docs/mcp-tools.md")]
 )
 def test_a_generated_reference_is_what_the_program_says(script: str, document: str) -> None:
-    words = [sys.executable, ROOT / "scripts" / script]
+    words = [sys.executable, str(ROOT / "scripts" / script)]
     made = subprocess.run(words, check=True, capture_output=True, text=True, timeout=60).stdout
 
     assert (ROOT / document).read_text() == made, f"run: .venv/bin/python scripts/{script} > {document}"

@@ -12,10 +12,13 @@ import threading
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
-from pyro_mcp import Pyro
 from pyro_mcp.errors import InvalidRequest, PyroError
 from pyro_mcp.results import ShellInfo
+
+if TYPE_CHECKING:
+    from pyro_mcp import Pyro
 
 _LEAVE = b"\x1d"  # Ctrl-], as telnet and virsh have it
 _DRAINED = 0.5

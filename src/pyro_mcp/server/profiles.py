@@ -90,11 +90,9 @@ def select(profile: str | None = None, mode: str | None = None) -> Selection:
     """
     if profile is not None and mode is not None:
         raise InvalidRequest("a profile and a mode exclude each other", hint="give one of --profile and --mode")
-    kind, table, name = (
-        ("mode", MODES, mode)
-        if mode is not None
-        else ("profile", PROFILES, DEFAULT_PROFILE if profile is None else profile)
-    )
+    kind, table, name = "profile", PROFILES, DEFAULT_PROFILE if profile is None else profile
+    if mode is not None:
+        kind, table, name = "mode", MODES, mode
     if name not in table:
         raise InvalidRequest(f"there is no {kind} {name!r}", hint=f"{kind}s: {', '.join(table)}")
     offer = table[name]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-import pyte
-
 _SCROLLBACK = 20_000
 # A full-screen program says so by switching to the alternate screen, and back when it ends.
 _SWITCH: Final = re.compile(rb"\x1b\[\?(?:1049|1047|47)([hl])")
@@ -20,6 +18,8 @@ def plain(output: bytes, columns: int, rows: int, before: bytes = b"") -> str:
     """
     switches = list(_SWITCH.finditer(before + output))
     if switches and switches[-1][1] == b"h":
+        import pyte  # noqa: PLC0415 - slow to load, and few commands need it
+
         screen = pyte.Screen(columns, rows)
         pyte.ByteStream(screen).feed((before + output)[switches[-1].end() :])
         return _text(list(screen.display))
@@ -41,6 +41,8 @@ def _without_full_screens(output: bytes) -> bytes:
 
 
 def _scrolled(output: bytes, columns: int, rows: int) -> str:
+    import pyte  # noqa: PLC0415
+
     screen = pyte.HistoryScreen(columns, rows, history=_SCROLLBACK, ratio=0.5)
     pyte.ByteStream(screen).feed(output)
     above = ["".join(line[column].data for column in range(columns)) for line in screen.history.top]

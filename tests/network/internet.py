@@ -1,0 +1,83 @@
+"""A small internet, to be run in a network namespace of its own: servers that say at which address they were reached.
+
+Prints "ready" when all listen. TCP: one line of greeting, then an echo. UDP: an echo. DNS: the names of `NAMES`.
+"""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+
+from pyro_mcp.network import dns
+
+WEB, OTHER, DNS = "93.184.215.14", "93.184.215.15", "93.184.215.53"
+LAN = "10.9.9.9"
+HOST_SIDE, THIS_SIDE = "172.31.0.2", "172.31.0.1"
+TCP_PORTS, UDP_PORT = (80, 443, 7000), 7001
+NAMES = {"web.test": WEB, "other.test": OTHER, "lan.test": LAN, "meta.test": "169.254.169.254", "loop.test": "127.0.0.1"}
+
+
+def set_up(device: str, *addresses: str) -> None:
+    for address in addresses:
+        subprocess.run(["ip", "address", "add", address, "dev", device], check=True)
+    subprocess.run(["ip", "link", "set", device, "up"], check=True)
+
+
+class Echo(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        address, port = self.request.getsockname()
+        self.request.sendall(f"{address} {port}\n".encode())
+        while data := self.request.recv(65536):
+            self.request.sendall(data)
+
+
+class Names(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        message, line = self.request
+        question = dns.parse_question(message)
+        name = b".".join(question.labels).decode().lower()
+        print("asked", name, question.type, flush=True)  # noqa: T201 - the tests read it
+        if name not in NAMES:
+            reply = dns.reply(question, dns.NO_SUCH_NAME)
+        elif question.type == dns.A:
+            record = dns.Record(question.labels, dns.A, 1, socket.inet_aton(NAMES[name]))
+            reply = dns.reply(question, 0, [record])
+        elif question.type == dns.TXT:
+            reply = dns.reply(question, 0, [dns.Record(question.labels, dns.TXT, 1, b"\x05a txt")])
+        else:
+            reply = dns.reply(question, 0)
+        line.sendto(reply, self.client_address)
+
+
+def echo_datagrams(line: socket.socket) -> None:
+    while True:
+        data, sender = line.recvfrom(65535)
+        line.sendto(data, sender)
+
+
+class Servers(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+
+
+def main() -> None:
+    sys.stdin.readline()  # until then the device is not here
+    set_up("lo", "127.0.0.1/8")
+    set_up("inside", f"{THIS_SIDE}/24", f"{WEB}/32", f"{OTHER}/32", f"{DNS}/32", f"{LAN}/32", "169.254.169.254/32")
+    for port in TCP_PORTS:
+        threading.Thread(target=Servers(("0.0.0.0", port), Echo).serve_forever, daemon=True).start()
+    names = socketserver.ThreadingUDPServer((DNS, 53), Names)
+    threading.Thread(target=names.serve_forever, daemon=True).start()
+    for address in (WEB, OTHER):
+        line = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        line.bind((address, UDP_PORT))
+        threading.Thread(target=echo_datagrams, args=(line,), daemon=True).start()
+    print("ready", flush=True)  # noqa: T201
+    sys.stdin.read()  # ends with whoever started it
+
+
+if __name__ == "__main__":
+    main()
