@@ -184,7 +184,7 @@ def test_many_clients_at_once_are_all_answered(sessions: Sessions) -> None:
 
 def test_a_client_that_is_killed_while_it_waits_costs_nothing(sessions: Sessions) -> None:
     opened = sessions.terminal("a", "cat")
-    argv = [sessions.program, sessions.folder, "read", "a", "0", "0", "100", "60000", "60000"]
+    argv = [str(sessions.program), str(sessions.folder), "read", "a", "0", "0", "100", "60000", "60000"]
     waiting = [subprocess.Popen(argv, stdout=subprocess.DEVNULL) for _ in range(30)]
     for one in waiting:
         one.kill()
@@ -201,7 +201,7 @@ def test_a_program_that_reads_nothing_is_told_of(sessions: Sessions) -> None:
 
 def test_attached_a_terminal_is_typed_into_and_shown_until_the_program_ends(sessions: Sessions) -> None:
     sessions.terminal("a", "sh")
-    argv: list[str | Path] = [sessions.program, sessions.folder, "attach", "a", "0"]
+    argv = [str(sessions.program), str(sessions.folder), "attach", "a", "0"]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as attached:
         assert attached.stdin is not None and attached.stdout is not None
         attached.stdin.write(b"echo $((40 + 2))\nexit 5\n")

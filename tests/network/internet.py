@@ -17,7 +17,13 @@ WEB, OTHER, DNS = "93.184.215.14", "93.184.215.15", "93.184.215.53"
 LAN = "10.9.9.9"
 HOST_SIDE, THIS_SIDE = "172.31.0.2", "172.31.0.1"
 TCP_PORTS, UDP_PORT = (80, 443, 7000), 7001
-NAMES = {"web.test": WEB, "other.test": OTHER, "lan.test": LAN, "meta.test": "169.254.169.254", "loop.test": "127.0.0.1"}
+NAMES = {
+    "web.test": WEB,
+    "other.test": OTHER,
+    "lan.test": LAN,
+    "meta.test": "169.254.169.254",
+    "loop.test": "127.0.0.1",
+}
 
 
 def set_up(device: str, *addresses: str) -> None:

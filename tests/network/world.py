@@ -33,7 +33,10 @@ class World:
         subprocess.run(command, check=True)
         set_up("way", f"{HOST_SIDE}/24")
         subprocess.run(["ip", "route", "add", "default", "via", THIS_SIDE], check=True)
-        for name, text in (("resolv.conf", f"nameserver {DNS}\nsearch corp.test\n"), ("hosts", "127.0.0.1 localhost\n")):
+        for name, text in (
+            ("resolv.conf", f"nameserver {DNS}\nsearch corp.test\n"),
+            ("hosts", "127.0.0.1 localhost\n"),
+        ):
             (self.folder / name).write_text(text)
             subprocess.run(["mount", "--bind", str(self.folder / name), f"/etc/{name}"], check=True)
         _say(internet, "")
@@ -41,7 +44,9 @@ class World:
         self._internet = internet
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stack.close()
 
     def asked(self) -> list[str]:
@@ -70,9 +75,7 @@ class World:
 class Guest:
     """What runs behind a gateway; `control` is that gateway's, and `life` what it lives as long as."""
 
-    def __init__(
-        self, process: subprocess.Popen[str], control: GatewayControl, log: Path, life: socket.socket
-    ) -> None:
+    def __init__(self, process: subprocess.Popen[str], control: GatewayControl, log: Path, life: socket.socket) -> None:
         self._process, self.control, self._log, self.life = process, control, log, life
 
     def python(self, code: str) -> str:
@@ -101,7 +104,9 @@ class Guest:
 
 
 @contextmanager
-def _started(before: list[str], module: str, *words: str, pass_fds: Sequence[int] = ()) -> Iterator[subprocess.Popen[str]]:
+def _started(
+    before: list[str], module: str, *words: str, pass_fds: Sequence[int] = ()
+) -> Iterator[subprocess.Popen[str]]:
     """A Python program in new namespaces, which is killed at the end, and when this process dies."""
     program = ["setpriv", "--pdeathsig", "KILL", *before, sys.executable, "-m", module, *words]
     with subprocess.Popen(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -97,6 +100,26 @@ def test_a_stop_ends_the_whole_group(pyro: Pyro, workspace: str) -> None:
     assert pyro.stop_service(workspace, "app")["state"] == "stopped"
     assert "sleep" not in programs(pyro, workspace)
     assert pyro.stop_service(workspace, "app")["state"] == "stopped"
+
+
+@pytest.mark.parametrize(("path", "state"), [("there", "running"), ("never", "failed")])
+def test_a_start_whose_client_was_killed_is_settled_by_the_next_look(
+    pyro: Pyro, workspace: str, path: str, state: str
+) -> None:
+    readiness = {"type": "file", "path": path}
+    code = (
+        f"from pyro_mcp import Pyro; Pyro().start_service({workspace!r}, 'app', command='sleep 1000', "
+        f"readiness={readiness!r}, ready_timeout_seconds=1)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as client:
+        deadline = time.monotonic() + 30
+        while pyro.list_services(workspace)["count"] == 0:
+            assert time.monotonic() < deadline
+        client.kill()
+    pyro.exec_workspace(workspace, command="touch there")
+    while (found := pyro.status_service(workspace, "app"))["state"] == "starting":
+        assert time.monotonic() < deadline
+    assert found["state"] == state
 
 
 def test_logs_are_bounded_and_the_tail_is_shown(pyro: Pyro, workspace: str) -> None:

@@ -20,7 +20,7 @@ class Service:
     """One service as the database knows it; times in seconds since 1970.
 
     `machine` is the process of the machine that it was started in; it ends with that. `ports` are pairs of a host port
-    and a guest port.
+    and a guest port. Whoever starts it gives up at `ready_by`.
     """
 
     workspace_id: str
@@ -33,6 +33,7 @@ class Service:
     machine: int
     state: ServiceState
     started_at: float
+    ready_by: float
     ready_at: float | None = None
     ended_at: float | None = None
     exit_code: int | None = None

@@ -26,6 +26,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _PREFIX = "service."
 _GRACE_SECONDS = 5.0
 _LONGEST_START = 600.0
+_LEEWAY_SECONDS = 10.0
 _FIRST_PAUSE_MS, _GROWTH = 10.0, 1.4
 # How long a service without a readiness must live to count as started.
 _PROVEN_MS = 50
@@ -178,6 +179,7 @@ class Services:
                 machine=room.record.pid or 0,
                 state="starting",
                 started_at=time.time(),
+                ready_by=time.time() + wish.timeout_seconds,
                 pid=kept.pid,
             )
         )
@@ -213,19 +215,32 @@ class Services:
             with self._inside.entered(id_) as room:
                 kept = Keeper(room.session).list()
                 return [
-                    self._settled(room.record, one, kept.get(f"{_PREFIX}{one.name}")) if one.going else one
-                    for one in services
+                    self._settled(room, one, kept.get(f"{_PREFIX}{one.name}")) if one.going else one for one in services
                 ]
         except Conflict:  # it does not run
             return [self._ended_with_machine(one) if one.going else one for one in services]
 
-    def _settled(self, record: Record, service: Service, kept: Kept | None) -> Service:
-        if service.machine != record.pid or kept is None:
+    def _settled(self, room: Room, service: Service, kept: Kept | None) -> Service:
+        if service.machine != room.record.pid or kept is None:
             return self._ended_with_machine(service)
         if kept.exit_code is None:
-            return service
-        self._close(record, service)
+            return self._overdue(room, service) if service.state == "starting" else service
+        self._close(room.record, service)
         return self._book.change(service, state="exited", exit_code=kept.exit_code, ended_at=time.time(), ports=())
+
+    def _overdue(self, room: Room, service: Service) -> Service:
+        """A service in its start: when whoever started it has died, what that one would have found out."""
+        if time.time() < service.ready_by + _LEEWAY_SECONDS:
+            return service
+        probe = probe_of(service.readiness, Place(service.cwd, room.environ))
+        if probe is None or probe(room):
+            return self._book.change(service, state="running", ready_at=time.time())
+        kept = Keeper(room.session).stop(f"{_PREFIX}{service.name}", _GRACE_SECONDS)
+        self._close(room.record, service)
+        failure = "it was not ready in time, and whoever started it had died"
+        return self._book.change(
+            service, state="failed", failure=failure, exit_code=kept.exit_code, ended_at=time.time(), ports=()
+        )
 
     def _ended_with_machine(self, service: Service) -> Service:
         return self._book.change(service, state="stopped", ended_at=time.time(), ports=())

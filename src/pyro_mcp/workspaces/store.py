@@ -100,6 +100,7 @@ _MIGRATIONS = (
         machine INTEGER NOT NULL,
         state TEXT NOT NULL,
         started_at REAL NOT NULL,
+        ready_by REAL NOT NULL,
         ready_at REAL,
         ended_at REAL,
         exit_code INTEGER,

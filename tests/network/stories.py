@@ -1,0 +1,397 @@
+"""Stories of a guest behind a gateway. `python -m tests.network.stories NAME FOLDER` plays one in the namespaces that
+it is started in; `test_gateway.py` does that."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pyro_mcp.errors import Conflict
+from pyro_mcp.network import Rules, starting_gateway
+from tests.network.internet import HOST_SIDE, LAN, OTHER, THIS_SIDE, UDP_PORT, WEB
+from tests.network.world import Guest, World
+
+RESET = "Connection reset by peer"
+UNKNOWN = "Name or service not known"
+STORIES: dict[str, Callable[[World], None]] = {}
+
+
+def story(function: Callable[[World], None]) -> Callable[[World], None]:
+    STORIES[function.__name__] = function
+    return function
+
+
+def refusals(guest: Guest) -> dict[str, str]:
+    """Why each name or address was refused, by `NAME:PORT`."""
+    entries = [entry for entry in guest.log() if entry["verdict"] == "refused"]
+    return {f"{entry['name'] or entry['address']}:{entry['port']}": entry["reason"] for entry in entries}
+
+
+def greeting(name: str | None) -> str:
+    """What a TLS client says first."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    client = context.wrap_bio(incoming, outgoing, server_hostname=name)
+    try:
+        client.do_handshake()
+    except ssl.SSLWantReadError:
+        return outgoing.read().decode("latin-1")
+    raise AssertionError("a handshake needs two")
+
+
+@story
+def a_name_leads_to_its_own_server_at_an_address_that_stands_for_it(world: World) -> None:
+    with world.guest() as guest:
+        stand_in = guest.python("print(socket.gethostbyname('web.test'))")
+
+        assert stand_in.startswith(("198.18.", "198.19."))
+        assert guest.reached("web.test", 7000) == f"{WEB} 7000"
+        assert guest.reached(stand_in, 80) == f"{WEB} 80"
+        assert guest.reached(OTHER, 7000) == f"{OTHER} 7000"
+        assert guest.python(f"print(socket.gethostbyaddr('{stand_in}')[0])") == "web.test"
+        assert [(entry["name"], entry["port"]) for entry in guest.log()][0] == ("web.test", 7000)
+
+
+@story
+def private_and_local_addresses_are_refused_at_once_by_number_and_by_name(world: World) -> None:
+    services = [socket.create_server((address, 7000)) for address in ("127.0.0.1", HOST_SIDE)]
+    with world.guest() as guest:
+        began = time.monotonic()
+        for address in (
+            LAN,
+            THIS_SIDE,
+            HOST_SIDE,
+            "169.254.169.254",
+            "10.0.2.2",
+            "10.0.2.77",
+            "198.18.7.7",
+            "240.0.0.1",
+        ):
+            assert RESET in guest.reached(address, 7000), address
+        for name in ("lan.test", "meta.test", "loop.test", "localhost.", "sub.localhost", "127.1."):
+            said = guest.python(f"import subprocess; print(subprocess.run(['getent', 'ahosts', '{name}']).returncode)")
+            assert said == "2" or name == "localhost.", (name, said)
+        assert time.monotonic() - began < 15
+        why = refusals(guest)
+        assert why[f"{LAN}:7000"] == f"{LAN} is private"
+        assert why["lan.test:None"] == f"{LAN} is private"
+        assert "metadata" in why["169.254.169.254:7000"]
+        for service in services:
+            service.setblocking(False)
+            try:
+                service.accept()
+            except BlockingIOError:
+                continue
+            raise AssertionError("the host's own service was reached")
+
+
+@story
+def the_hosts_own_public_address_is_refused_until_it_alone_is_allowed(world: World) -> None:
+    os.system("ip address add 8.8.4.4/32 dev lo")  # noqa: S605 - a constant
+    with socket.create_server(("8.8.4.4", 7000)) as service:
+        threading.Thread(target=_greet, args=(service,), daemon=True).start()
+        with world.guest() as guest:
+            assert RESET in guest.reached("8.8.4.4", 7000)
+            assert refusals(guest) == {"8.8.4.4:7000": "8.8.4.4 is the host's own address"}
+        with world.guest("8.8.4.4:7000") as guest:
+            assert guest.reached("8.8.4.4", 7000) == "here"
+
+
+def _greet(service: socket.socket) -> None:
+    while True:
+        with service.accept()[0] as client:
+            client.sendall(b"here")
+
+
+@story
+def with_an_allow_list_nothing_else_is_reached_or_asked_for(world: World) -> None:
+    with world.guest("web.test", "*.deep.test", f"{OTHER}:7000", f"{LAN}/32:80") as guest:
+        assert UNKNOWN in guest.reached("other.test", 80)
+        assert UNKNOWN in guest.reached("secret-data.evil.test", 80)
+        assert UNKNOWN in guest.reached("deep.test", 80)
+        assert RESET in guest.reached(WEB, 80)
+        assert RESET in guest.reached(OTHER, 80)
+        assert RESET in guest.reached("web.test", 7000)
+        assert guest.reached(OTHER, 7000) == f"{OTHER} 7000"
+        assert guest.reached(LAN, 80) == f"{LAN} 80"
+        why = refusals(guest)
+        assert why["other.test:None"] == "not in the allow list"
+        assert why[f"{WEB}:80"] == "not in the allow list"
+        assert why["web.test:7000"] == "tcp port 7000 is not in the allow list"
+    assert set(world.asked()) == {"web.test"}
+
+
+@story
+def with_an_allow_list_a_private_address_behind_an_allowed_name_is_refused_unless_allowed_too(world: World) -> None:
+    with world.guest("lan.test", "meta.test") as guest:
+        assert UNKNOWN in guest.reached("lan.test", 80)
+        assert UNKNOWN in guest.reached("meta.test", 80)
+    with world.guest("lan.test:7000", "10.0.0.0/8") as guest:
+        assert guest.reached("lan.test", 7000) == f"{LAN} 7000"
+
+
+@story
+def a_tls_connection_must_be_for_the_name_that_it_goes_to(world: World) -> None:
+    with world.guest("web.test", "other.test") as guest:
+        assert guest.reached("web.test", 443, greeting("web.test")).startswith(f"{WEB} 443")
+        assert guest.reached("web.test", 443, greeting("WEB.test")).startswith(f"{WEB} 443")
+        for wrong in (
+            greeting("other.test"),
+            greeting(None),
+            greeting("web.test.evil"),
+            "SSH-2.0-x\r\n",
+            "\x16\x03\x01",
+        ):
+            assert RESET in guest.reached("web.test", 443, wrong) or wrong == "\x16\x03\x01"
+        assert set(refusals(guest)) == {"web.test:443"}
+
+
+@story
+def every_request_over_plain_http_must_be_for_the_name_that_it_goes_to(world: World) -> None:
+    proper, other = "GET / HTTP/1.1\r\nHost: web.test\r\n\r\n", "GET / HTTP/1.1\r\nHost: other.test\r\n\r\n"
+    with world.guest("web.test", "other.test") as guest:
+        assert guest.reached("web.test", 80, proper).startswith(f"{WEB} 80")
+        for wrong in (
+            other,
+            proper + other,
+            "CONNECT other.test:443 HTTP/1.1\r\nHost: web.test\r\n\r\n",
+            "PRI * HTTP/2.0\r\n\r\n",
+        ):
+            assert RESET in guest.reached("web.test", 80, wrong), wrong
+        said = guest.python(f"""
+            line = socket.create_connection(("web.test", 80))
+            line.settimeout(5)
+            stream = line.makefile("rb")
+            print(stream.readline())
+            for request in ({proper.encode()!r}, {proper.encode()!r}):
+                line.sendall(request)
+                while stream.readline() != b"\\r\\n": pass
+                print("echoed")
+            line.sendall({other.encode()!r})
+            print(stream.readline())
+        """)
+        assert RESET in said
+        assert refusals(guest)["web.test:80"] == "the HTTP request is for other.test"
+
+
+@story
+def datagrams_go_and_come_and_refused_ones_are_answered(world: World) -> None:
+    program = """
+        line = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        line.settimeout(5)
+        line.connect(({host!r}, {port}))
+        line.send(bytes(range(256)) * {blocks})
+        print(line.recv(65535) == bytes(range(256)) * {blocks})
+    """
+    with world.guest() as guest:
+        for blocks in (0, 1, 5, 6, 40, 200):
+            assert guest.python(program.format(host="web.test", port=UDP_PORT, blocks=blocks)) == "True", blocks
+        assert "refused" in guest.python(program.format(host=LAN, port=UDP_PORT, blocks=1))
+        assert "refused" in guest.python(program.format(host="web.test", port=7999, blocks=1))
+    with world.guest(f"web.test:{UDP_PORT}", "other.test:443") as guest:
+        assert guest.python(program.format(host="web.test", port=UDP_PORT, blocks=6)) == "True"
+        assert "refused" in guest.python(program.format(host="other.test", port=443, blocks=1))
+        assert refusals(guest)["other.test:443"] == "QUIC hides the name it is for"
+
+
+@story
+def dns_is_answered_here_whoever_is_asked_and_however(world: World) -> None:
+    program = """
+        name = b"".join(bytes([len(part)]) + part for part in {name!r}.encode().split(b".")) + b"\\0"
+        question = struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + name + struct.pack("!HH", {kind}, 1)
+        if {stream}:
+            line = socket.create_connection(("9.9.9.9", 53), 5)
+            line.sendall(struct.pack("!H", len(question)) + question)
+            reply = line.recv(1000)[2:]
+        else:
+            line = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            line.settimeout(5)
+            line.sendto(question, ("9.9.9.9", 53))
+            reply, sender = line.recvfrom(1000)
+            assert sender == ("9.9.9.9", 53)
+        print(reply[3] & 15, struct.unpack("!H", reply[6:8])[0], b"a txt" in reply)
+    """
+    with world.guest() as guest:
+        for stream in (True, False):
+            assert guest.python(program.format(name="web.test", kind=1, stream=stream)) == "0 1 False"
+            assert guest.python(program.format(name="web.test", kind=16, stream=stream)) == "0 1 True"
+            assert guest.python(program.format(name="web.test", kind=28, stream=stream)) == "0 0 False"
+            assert guest.python(program.format(name="gone.test", kind=1, stream=stream)) == "3 0 False"
+    with world.guest("web.test") as guest:
+        assert guest.python(program.format(name="web.test", kind=16, stream=True)) == "0 0 False"
+        assert guest.python(program.format(name="x.web.test", kind=16, stream=False)) == "3 0 False"
+    assert not {"9.9.9.9", "x.web.test", "gone.test.corp.test", "web.test.corp.test"} & set(world.asked())
+
+
+@story
+def what_a_stand_in_meant_before_is_not_what_it_means_later(world: World) -> None:
+    with world.guest() as guest:
+        first = guest.python("print(socket.gethostbyname('web.test'))")
+    with world.guest() as guest:
+        assert RESET in guest.reached(first, 80)
+
+
+@story
+def a_large_transfer_arrives_whole_both_ways_and_each_direction_ends_by_itself(world: World) -> None:
+    with world.guest() as guest:
+        said = guest.python("""
+            import hashlib, os, threading
+            line = socket.create_connection(("web.test", 7000))
+            stream = line.makefile("rb")
+            stream.readline()
+            data = os.urandom(1 << 20) * 24
+            def send():
+                line.sendall(data)
+                line.shutdown(socket.SHUT_WR)
+            threading.Thread(target=send).start()
+            print(stream.read() == data)
+        """)
+        assert said == "True"
+
+
+@story
+def a_published_port_is_on_loopback_only_and_closes_when_it_is_unpublished(world: World) -> None:
+    with world.guest(published=True) as guest:
+        guest.start("""
+            import socketserver
+            class Greet(socketserver.StreamRequestHandler):
+                def handle(self):
+                    self.wfile.write(b"guest\\n")
+                    self.rfile.read()
+            socketserver.ThreadingTCPServer(("0.0.0.0", 8000), Greet).serve_forever()
+        """)
+        port = guest.control.publish(None, 8000)
+        line = _connected(port)
+        assert guest.control.published() == [(port, 8000)]
+        try:
+            guest.control.publish(port, 8000)
+        except Conflict as error:
+            assert "is taken" in str(error)
+        else:
+            raise AssertionError("one port was given twice")
+        try:
+            socket.create_connection((HOST_SIDE, port), 2)
+        except ConnectionRefusedError:
+            guest.control.unpublish(port)
+        assert line.recv(100) == b""
+        try:
+            socket.create_connection(("127.0.0.1", port), 2)
+        except ConnectionRefusedError:
+            assert guest.control.publish(port, 8000) == port
+    with world.guest() as guest:
+        try:
+            guest.control.publish(None, 8000)
+        except Conflict:
+            return
+        raise AssertionError("the policy allows no ports")
+
+
+def _connected(port: int) -> socket.socket:
+    """A connection to the guest's server, which may still be starting."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        line = socket.create_connection(("127.0.0.1", port), 10)
+        try:
+            if line.recv(100) == b"guest\n":
+                return line
+        except ConnectionResetError:
+            line.close()
+    raise AssertionError("the guest's server did not start")
+
+
+@story
+def whichever_process_is_killed_the_guest_has_no_network_and_nothing_is_left(world: World) -> None:
+    for victim in ("outer_pid", "inner_pid"):
+        with world.guest() as guest:
+            assert guest.reached("web.test", 80) == f"{WEB} 80"
+            info = guest.control.info()
+            watched = [os.pidfd_open(info.outer_pid), os.pidfd_open(info.inner_pid)]
+            os.kill(getattr(info, victim), signal.SIGKILL)
+            assert guest.control.ended(5)
+            for process in watched:
+                assert _ended(process), victim
+            said = guest.python("""
+                for host in ("web.test", "93.184.215.14", "10.9.9.9", "172.31.0.2"):
+                    try: socket.create_connection((host, 80), 1)
+                    except OSError as error: print("none")
+            """)
+            assert said.split() == ["none"] * 4
+
+
+@story
+def a_gateway_ends_with_its_machine(world: World) -> None:
+    with world.guest() as guest:
+        info = guest.control.info()
+        watched = [os.pidfd_open(info.outer_pid), os.pidfd_open(info.inner_pid)]
+        assert not guest.control.ended(0.2)
+        guest.life.close()
+        assert guest.control.ended(5)
+        assert all(_ended(process) for process in watched)
+
+
+@story
+def a_gateway_that_was_never_attached_ends_with_its_starter(world: World) -> None:
+    folder = world.folder / "sockets"
+    with starting_gateway(folder, world.folder / "log", Rules()) as gateway:
+        gateway.tap()
+        info = guest_info(folder)
+        watched = [os.pidfd_open(info[0]), os.pidfd_open(info[1])]
+    assert all(_ended(process) for process in watched)
+
+
+def guest_info(folder: Path) -> tuple[int, int]:
+    from pyro_mcp.network import GatewayControl  # noqa: PLC0415
+
+    info = GatewayControl(folder).info()
+    return info.outer_pid, info.inner_pid
+
+
+def _ended(process: int) -> bool:
+    import select  # noqa: PLC0415
+
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    return bool(poll.poll(5000))
+
+
+@story
+def both_processes_have_no_rights_and_no_way_back(world: World) -> None:
+    with world.guest() as guest:
+        info = guest.control.info()
+        for pid in (info.outer_pid, info.inner_pid):
+            status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+            assert {status[name] for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")} == {"0" * 16}
+            assert status["NoNewPrivs"] == "1"
+            assert status["Uid"].split() == ["65534"] * 4
+        assert os.readlink(f"/proc/{info.outer_pid}/ns/net") == os.readlink("/proc/self/ns/net")
+        assert os.readlink(f"/proc/{info.inner_pid}/ns/net") != os.readlink("/proc/self/ns/net")
+
+
+@story
+def connections_beyond_the_limit_are_refused_and_others_go_on(world: World) -> None:
+    with world.guest() as guest:
+        said = guest.python("""
+            import resource
+            resource.setrlimit(resource.RLIMIT_NOFILE, (2048, 2048))
+            lines = [socket.create_connection(("93.184.215.14", 7000), 20) for _ in range(560)]
+            def alive(line):
+                try: return line.recv(100) != b""
+                except OSError: return False
+            print(sum(map(alive, lines)))
+            for line in lines: line.close()
+        """)
+        assert said == "512"
+        assert guest.reached("web.test", 80) == f"{WEB} 80"
+
+
+if __name__ == "__main__":
+    with World(Path(sys.argv[2])) as the_world:
+        STORIES[sys.argv[1]](the_world)

@@ -1,0 +1,40 @@
+"""Each story of `stories.py` happens in namespaces of its own, which nothing outlives."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pyro_mcp.host.tools import find_tool
+from pyro_mcp.network import network_problems
+from tests.network.stories import STORIES
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces with their own resolver, as root"),
+    pytest.mark.skipif(
+        network_problems() != [] or find_tool("ip") is None, reason=f"lacks ip, or {network_problems()}"
+    ),
+]
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_guest_behind_a_gateway(name: str, home: Path) -> None:
+    command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    done = subprocess.run(
+        [*command, sys.executable, "-m", "tests.network.stories", name, str(home)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    complaints = home / "sockets" / "network.stderr"
+    assert not complaints.exists() or complaints.read_text() == ""
