@@ -369,7 +369,7 @@ def build_arg_parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Run what the command line asks for; the exit code is 0 when every claim holds."""
     arguments = build_arg_parser().parse_args()
-    logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    _log.addHandler(told := logging.StreamHandler(sys.stdout))
     _log.setLevel(logging.INFO)
     try:
         run_workspace_use_case_scenario(arguments.scenario, environment=arguments.environment)
@@ -377,6 +377,8 @@ def main() -> int:
         text = "".join(one if one.isprintable() or one == "\n" else f"\\x{ord(one):02x}" for one in str(error))
         sys.stderr.write(f"use case failed: {text}\n")
         return error.exit_code
+    finally:
+        _log.removeHandler(told)
     return 0
 
 

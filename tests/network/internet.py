@@ -1,6 +1,6 @@
 """A small internet, to be run in a network namespace of its own: servers that say at which address they were reached.
 
-Prints "ready" when all listen. TCP: one line of greeting, then an echo. UDP: an echo. DNS: the names of `NAMES`.
+Prints "here" when it is in its namespace, and "ready" when all listen. TCP: one line of greeting, then an echo. UDP: an echo. DNS: the names of `NAMES`.
 """
 
 from __future__ import annotations
@@ -70,11 +70,12 @@ class Servers(socketserver.ThreadingTCPServer):
 
 
 def main() -> None:
+    print("here", flush=True)  # noqa: T201
     sys.stdin.readline()  # until then the device is not here
     set_up("lo", "127.0.0.1/8")
     set_up("inside", f"{THIS_SIDE}/24", f"{WEB}/32", f"{OTHER}/32", f"{DNS}/32", f"{LAN}/32", "169.254.169.254/32")
     for port in TCP_PORTS:
-        threading.Thread(target=Servers(("0.0.0.0", port), Echo).serve_forever, daemon=True).start()
+        threading.Thread(target=Servers(("", port), Echo).serve_forever, daemon=True).start()
     names = socketserver.ThreadingUDPServer((DNS, 53), Names)
     threading.Thread(target=names.serve_forever, daemon=True).start()
     for address in (WEB, OTHER):

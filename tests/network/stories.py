@@ -4,6 +4,7 @@ it is started in; `test_gateway.py` does that."""
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import ssl
@@ -13,8 +14,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from pyro_mcp.errors import Conflict
-from pyro_mcp.network import Rules, starting_gateway
+from pyro_mcp.network import GatewayControl, Rules, starting_gateway
 from tests.network.internet import HOST_SIDE, LAN, OTHER, THIS_SIDE, UDP_PORT, WEB
 from tests.network.world import Guest, World
 
@@ -57,7 +60,7 @@ def a_name_leads_to_its_own_server_at_an_address_that_stands_for_it(world: World
         assert guest.reached(stand_in, 80) == f"{WEB} 80"
         assert guest.reached(OTHER, 7000) == f"{OTHER} 7000"
         assert guest.python(f"print(socket.gethostbyaddr('{stand_in}')[0])") == "web.test"
-        assert [(entry["name"], entry["port"]) for entry in guest.log()][0] == ("web.test", 7000)
+        assert next((entry["name"], entry["port"]) for entry in guest.log()) == ("web.test", 7000)
 
 
 @story
@@ -271,27 +274,17 @@ def a_published_port_is_on_loopback_only_and_closes_when_it_is_unpublished(world
         port = guest.control.publish(None, 8000)
         line = _connected(port)
         assert guest.control.published() == [(port, 8000)]
-        try:
+        with pytest.raises(Conflict, match="is taken"):
             guest.control.publish(port, 8000)
-        except Conflict as error:
-            assert "is taken" in str(error)
-        else:
-            raise AssertionError("one port was given twice")
-        try:
+        with pytest.raises(ConnectionRefusedError):
             socket.create_connection((HOST_SIDE, port), 2)
-        except ConnectionRefusedError:
-            guest.control.unpublish(port)
+        guest.control.unpublish(port)
         assert line.recv(100) == b""
-        try:
+        with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), 2)
-        except ConnectionRefusedError:
-            assert guest.control.publish(port, 8000) == port
-    with world.guest() as guest:
-        try:
-            guest.control.publish(None, 8000)
-        except Conflict:
-            return
-        raise AssertionError("the policy allows no ports")
+        assert guest.control.publish(port, 8000) == port
+    with world.guest() as guest, pytest.raises(Conflict, match="does not allow"):
+        guest.control.publish(None, 8000)
 
 
 def _connected(port: int) -> socket.socket:
@@ -342,21 +335,12 @@ def a_gateway_that_was_never_attached_ends_with_its_starter(world: World) -> Non
     folder = world.folder / "sockets"
     with starting_gateway(folder, world.folder / "log", Rules()) as gateway:
         gateway.tap()
-        info = guest_info(folder)
-        watched = [os.pidfd_open(info[0]), os.pidfd_open(info[1])]
+        info = GatewayControl(folder).info()
+        watched = [os.pidfd_open(info.outer_pid), os.pidfd_open(info.inner_pid)]
     assert all(_ended(process) for process in watched)
 
 
-def guest_info(folder: Path) -> tuple[int, int]:
-    from pyro_mcp.network import GatewayControl  # noqa: PLC0415
-
-    info = GatewayControl(folder).info()
-    return info.outer_pid, info.inner_pid
-
-
 def _ended(process: int) -> bool:
-    import select  # noqa: PLC0415
-
     poll = select.poll()
     poll.register(process, select.POLLIN)
     return bool(poll.poll(5000))

@@ -29,6 +29,7 @@ class World:
         subprocess.run(["mount", "--make-rprivate", "/"], check=True)
         set_up("lo", "127.0.0.1/8")
         internet = self._stack.enter_context(_started(["unshare", "--net"], "tests.network.internet"))
+        assert _heard(internet) == "here"
         command = ["ip", "link", "add", "way", "type", "veth", "peer", "name", "inside", "netns", str(internet.pid)]
         subprocess.run(command, check=True)
         set_up("way", f"{HOST_SIDE}/24")

@@ -108,7 +108,7 @@ class Shared(StandIn):
 class ByAge(StandIn):
     """Lists the newest first, whatever is used."""
 
-    def touch(self, id_: str) -> None:
+    def touch(self, id_: str, *, count: bool = True) -> None:
         self.records[id_].setdefault("last_activity_at", len(self.created))
 
 
@@ -163,7 +163,7 @@ class Careless(StandIn):
     ],
 )
 def test_a_promise_that_is_not_kept_is_noticed(scenario: str, kind: type[StandIn], play: Play) -> None:
-    with pytest.raises(GuestFailed, match="does not hold|but should"):
+    with pytest.raises(GuestFailed, match=r"does not hold|but should"):
         play(scenario, kind)
 
 
@@ -175,15 +175,17 @@ def test_the_answer_of_todays_sdk_is_taken_too(play: Play, monkeypatch: pytest.M
     assert play("repro-fix-loop").created == ["w0"]
 
 
-def test_a_tool_that_fails_is_told_as_what_it_said(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tool_that_fails_is_told_as_what_it_said(play: Play) -> None:
     class Refusing(StandInServer):
         async def call_tool(self, name: str, arguments: dict[str, Any]) -> object:
             return SimpleNamespace(structured_content=None, is_error=True, content="no space: the disk is full")
 
-    monkeypatch.setattr(StandIn, "create_server", lambda self, profile, project_path: Refusing(self, project_path))
+    class Full(StandIn):
+        def create_server(self, *, profile: str, project_path: Path) -> StandInServer:
+            return Refusing(self, project_path)
 
     with pytest.raises(GuestFailed, match="the disk is full"):
-        play("repro-fix-loop")
+        play("repro-fix-loop", Full)
 
 
 def test_what_the_stand_in_takes_pyro_takes_too() -> None:
@@ -221,7 +223,7 @@ def test_main_says_what_it_shows_and_how_it_ends(
 
 
 def test_the_registry_holds_the_scenarios_in_their_order() -> None:
-    assert smokes.USE_CASE_SCENARIOS == tuple(RECIPES)
+    assert tuple(RECIPES) == smokes.USE_CASE_SCENARIOS
     assert (*RECIPES, "all") == smokes.USE_CASE_CHOICES
 
 
@@ -251,7 +253,9 @@ def test_the_index_and_the_makefile_lead_to_every_workflow(scenario: str) -> Non
     recipe = RECIPES[scenario]
     name = Path(recipe.doc_path).name
 
-    assert f"| [{recipe.title}]({name}) | `{recipe.mode}` | `{recipe.profile}` | `make {recipe.smoke_target}` |" in INDEX
+    assert (
+        f"| [{recipe.title}]({name}) | `{recipe.mode}` | `{recipe.profile}` | `make {recipe.smoke_target}` |" in INDEX
+    )
     assert re.search(rf"^{recipe.smoke_target}: setup ## .+\n\t@\$\(SCENARIO\) {scenario}$", MAKEFILE, re.MULTILINE)
 
 

@@ -75,7 +75,7 @@ class StandIn:
             "workspace_seed": {"seed_path": str(seed_path)},
             "execution_mode": self.execution_mode,
         }
-        self.touch(id_)
+        self.touch(id_, count=False)
         return dict(self.records[id_])
 
     def delete_workspace(self, id_: str) -> dict[str, Any]:
@@ -100,7 +100,7 @@ class StandIn:
     def exec_workspace(self, id_: str, *, command: str) -> dict[str, Any]:
         self.touch(id_)
         done = subprocess.run(
-            command, shell=True, cwd=self.tree(id_), capture_output=True, text=True, timeout=30, check=False
+            ["sh", "-c", command], cwd=self.tree(id_), capture_output=True, text=True, timeout=30, check=False
         )
         return {
             "exit_code": done.returncode,
@@ -116,7 +116,7 @@ class StandIn:
         log = (self.root / id_ / "app.log").open("wb")
         with log:
             self._services[id_] = subprocess.Popen(
-                command, shell=True, cwd=self.tree(id_), stdout=log, start_new_session=True
+                ["sh", "-c", command], cwd=self.tree(id_), stdout=log, start_new_session=True
             )
         end = time.monotonic() + _READY_SECONDS
         while not (self.tree(id_) / readiness["path"]).exists():
@@ -156,7 +156,7 @@ class StandIn:
 
     def diff_workspace(self, id_: str) -> dict[str, Any]:
         self._count()
-        compared = ["diff", "--recursive", "--brief", self.root / id_ / "baseline", self.tree(id_)]
+        compared = ["diff", "--recursive", "--brief", str(self.root / id_ / "baseline"), str(self.tree(id_))]
         return {"changed": subprocess.run(compared, capture_output=True, timeout=30, check=False).returncode == 1}
 
     def export_workspace(self, id_: str, path: str, *, output_path: Path) -> dict[str, Any]:
@@ -183,7 +183,7 @@ class StandIn:
         (self.root / id_ / "screen").write_text("$ ")
         return {"shell_id": "s1"}
 
-    def write_shell(self, id_: str, shell_id: str, *, input: str) -> dict[str, Any]:
+    def write_shell(self, id_: str, shell_id: str, *, input: str) -> dict[str, Any]:  # noqa: A002 - Pyro's name
         assert shell_id == "s1"
         said = self.exec_workspace(id_, command=input)["stdout"]
         with (self.root / id_ / "screen").open("a") as screen:
@@ -207,9 +207,10 @@ class StandIn:
         assert id_ in self.records
         return self.root / id_ / "workspace"
 
-    def touch(self, id_: str) -> None:
-        """Count a call that uses a workspace."""
-        self._count()
+    def touch(self, id_: str, *, count: bool = True) -> None:
+        """Note that a call has used a workspace."""
+        if count:
+            self._count()
         self._moment += 1
         self.records[id_]["last_activity_at"] = float(self._moment)
 
