@@ -41,7 +41,7 @@ class Sessions:
     def run(
         self, *words: str, stdin: bytes = b"", env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[bytes]:
-        argv = [self.program, self.folder, *words]
+        argv = [str(self.program), str(self.folder), *words]
         return subprocess.run(
             argv,
             input=stdin,
