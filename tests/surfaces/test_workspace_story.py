@@ -18,6 +18,7 @@ from tests.surfaces.conftest import Cli
 
 _FULL = ["--profile", "workspace-full", "--no-project-source"]
 
+SERVE = "echo one; echo two; touch up; exec sleep 1000"
 PATCH = "--- a/message.txt\n+++ b/message.txt\n@@ -1 +1 @@\n-broken\n+fixed\n"
 Step = tuple[list[str], Callable[[Pyro, str], Any], tuple[str, dict[str, Any]], Any]
 
@@ -67,6 +68,42 @@ STORY: dict[str, Step] = {
         lambda pyro, id_: pyro.summarize_workspace(id_),
         ("workspace_summary", {}),
         results.WorkspaceSummarized,
+    ),
+    "serve": (
+        ["service", "start", "ID", "app", "--command", SERVE, "--ready-file", "up"],
+        lambda pyro, id_: pyro.start_service(id_, "app", command=SERVE, readiness={"type": "file", "path": "up"}),
+        ("service_start", {"service_name": "app", "command": SERVE, "readiness": {"type": "file", "path": "up"}}),
+        results.ServiceInfo,
+    ),
+    "services": (
+        ["service", "list", "ID"],
+        lambda pyro, id_: pyro.list_services(id_),
+        ("service_list", {}),
+        results.ServiceList,
+    ),
+    "serving": (
+        ["service", "status", "ID", "app"],
+        lambda pyro, id_: pyro.status_service(id_, "app"),
+        ("service_status", {"service_name": "app"}),
+        results.ServiceInfo,
+    ),
+    "served": (
+        ["service", "logs", "ID", "app", "--tail-lines", "1"],
+        lambda pyro, id_: pyro.logs_service(id_, "app", tail_lines=1),
+        ("service_logs", {"service_name": "app", "tail_lines": 1}),
+        results.ServiceLogs,
+    ),
+    "unserve": (
+        ["service", "stop", "ID", "app"],
+        lambda pyro, id_: pyro.stop_service(id_, "app"),
+        ("service_stop", {"service_name": "app"}),
+        results.ServiceInfo,
+    ),
+    "shell": (
+        ["shell", "open", "ID", "--cols", "90"],
+        lambda pyro, id_: pyro.open_shell(id_, cols=90),
+        ("shell_open", {"cols": 90}),
+        results.ShellOpened,
     ),
     "reset": (
         ["reset", "ID", "--snapshot", "before"],
@@ -152,7 +189,9 @@ async def live(seed: Path, client: Client) -> dict[str, Any]:
 def without_chance(value: Any) -> Any:
     """A result without what two workspaces cannot have in common: ids, moments, durations."""
     if isinstance(value, dict):
-        kept = {key: one for key, one in value.items() if not key.endswith(("_at", "_ms", "_id")) and key != "at"}
+        kept = {
+            key: one for key, one in value.items() if not (key.endswith(("_at", "_ms", "_id")) or key in ("at", "pid"))
+        }
         return {key: without_chance(one) for key, one in kept.items()}
     return [without_chance(one) for one in value] if isinstance(value, list) else value
 
