@@ -1,6 +1,7 @@
 """A small internet, to be run in a network namespace of its own: servers that say at which address they were reached.
 
-Prints "here" when it is in its namespace, and "ready" when all listen. TCP: one line of greeting, then an echo. UDP: an echo. DNS: the names of `NAMES`.
+Prints "here" when it is in its namespace, and "ready" when all listen. TCP: one line of greeting, then an echo. UDP: an
+echo. DNS: the names of `NAMES`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import socketserver
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 
 from pyro_mcp.network import dns
 
@@ -36,8 +38,9 @@ class Echo(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         address, port = self.request.getsockname()
         self.request.sendall(f"{address} {port}\n".encode())
-        while data := self.request.recv(65536):
-            self.request.sendall(data)
+        with suppress(ConnectionResetError):
+            while data := self.request.recv(65536):
+                self.request.sendall(data)
 
 
 class Names(socketserver.BaseRequestHandler):

@@ -97,7 +97,7 @@ class Guest:
         return self.python(f"""
             line = socket.create_connection(({host!r}, {port}), 10)
             line.sendall({send.encode("latin-1")!r})
-            print(line.recv(100).decode())
+            print(line.recv(100).decode("latin-1").partition("\\n")[0])
         """)
 
     def log(self) -> list[NetworkLogEntry]:

@@ -15,6 +15,10 @@ import pyro_mcp
 from tests.vm.remains import remains
 
 SOMEBODY = 54321
+PYTHON = ["/usr/bin/python3", "-m", "pyro_mcp.cli"]
+_VERSION = "import sys; print('python%d.%d' % sys.version_info[:2])"
+# Where `pip install --user` puts them.
+PACKAGES = f".local/lib/{subprocess.check_output([PYTHON[0], '-c', _VERSION], text=True).strip()}/site-packages"
 
 # As another user than root the whole suite shows it.
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="becomes an ordinary user: run the tests as root")
@@ -25,7 +29,7 @@ def their_home(warm_cache: Path) -> Iterator[Path]:
     """The home of a user without an account or groups, with a copy of our package and of the images."""
     with tempfile.TemporaryDirectory(prefix="pyro-", dir="/tmp") as name:
         home = Path(name)
-        shutil.copytree(Path(pyro_mcp.__file__).parent, home / "package/pyro_mcp")
+        shutil.copytree(Path(pyro_mcp.__file__).parent, home / PACKAGES / "pyro_mcp")
         for shelf in ("environments", "kernels"):
             shutil.copytree(warm_cache / shelf, home / "cache/pyro-mcp" / shelf, symlinks=True)
         for folder in ("state", "run"):
@@ -35,14 +39,18 @@ def their_home(warm_cache: Path) -> Iterator[Path]:
         yield home
 
 
-def as_somebody(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run `pyro` as that user, who sees nothing of our own environment."""
-    environ = {"HOME": str(home), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(home / "package")}
+def environ_of(home: Path) -> dict[str, str]:
+    """What that user's programs find in their environment: nothing of ours."""
+    environ = {"HOME": str(home), "PATH": "/usr/sbin:/usr/bin:/bin"}
     environ |= {f"XDG_{name.upper()}_HOME": str(home / name) for name in ("cache", "state")}
-    environ["XDG_RUNTIME_DIR"] = str(home / "run")
+    return environ | {"XDG_RUNTIME_DIR": str(home / "run")}
+
+
+def as_somebody(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run `pyro` as that user."""
     return subprocess.run(
-        ["/usr/bin/python3", "-m", "pyro_mcp.cli", *words],
-        user=SOMEBODY, group=SOMEBODY, extra_groups=[], cwd="/", env=environ,
+        [*PYTHON, *words],
+        user=SOMEBODY, group=SOMEBODY, extra_groups=[], cwd="/", env=environ_of(home),
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
@@ -70,3 +78,20 @@ def test_an_ordinary_user_who_owns_no_ids_is_told_how_to_build_environments(thei
     assert told.returncode == 5
     assert "Traceback" not in told.stderr
     assert "usermod --add-subuids" in told.stderr
+
+
+def test_an_ordinary_user_gives_a_machine_network_without_root(their_home: Path) -> None:
+    # As on Debian, where everybody may open the device; only this process's view of /dev/net has it so.
+    device = "mount -t tmpfs tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200"
+    become = f"setpriv --reuid {SOMEBODY} --regid {SOMEBODY} --clear-groups"
+    fetch = "import socket; s = socket.socket(); s.settimeout(20); print(s.connect_ex(('10.9.8.7', 80)) != 0)"
+    words = ["run", "--network", "debian:12", "--", "python3", "-c", fetch]
+    ran = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", f'{device} && exec {become} "$@"', "sh", *PYTHON, *words],
+        cwd="/", env=environ_of(their_home),
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+    assert ran.returncode == 0, ran.stderr
+    assert (ran.stdout, ran.stderr) == ("True\n", "")
+    assert remains(their_home) == []

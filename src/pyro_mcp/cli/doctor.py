@@ -8,6 +8,7 @@ import pyro_mcp
 from pyro_mcp.cli.options import Verbs, verb
 from pyro_mcp.cli.render import paragraph, print_json
 from pyro_mcp.errors import HostNotReady
+from pyro_mcp.results import DoctorReport
 
 
 def add(verbs: Verbs) -> None:
@@ -30,8 +31,19 @@ def _doctor(arguments: argparse.Namespace) -> int:
     print(paragraph(f"accelerator: {report['accelerator']} ({report['accelerator_reason']})"))
     if report["environment"]:
         found = report["environment"]
-        print(f"{found['environment']}: {found['readiness']}{'; ' if found['hint'] else ''}{found['hint']}")
+        print(paragraph(f"{found['environment']}: {found['readiness']}{'; ' if found['hint'] else ''}{found['hint']}"))
     if report["install_command"]:
         print(f"\nThis installs what is missing:\n  {report['install_command']}")
     print("\nready to run machines" if report["ready"] else "\nnot ready")
+    print(f"next: {_next_step(report)}")
     return 0 if report["ready"] else HostNotReady.exit_code
+
+
+def _next_step(report: DoctorReport) -> str:
+    """Where the daily loop goes on: doctor, prepare, connect a host, reset."""
+    if not report["ready"]:
+        return "do what stands beside each MISS, then 'pyro doctor' again"
+    found = report["environment"]
+    if found is None or found["readiness"] != "warm":
+        return f"'pyro prepare {found['environment'] if found else 'debian:12'}'"
+    return "'pyro host connect claude-code' (or codex, or opencode)"

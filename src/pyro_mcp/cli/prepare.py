@@ -31,4 +31,6 @@ def _prepare(arguments: argparse.Namespace) -> int:
     rows = [("STEP", "MS"), ("cold boot", f"{report['cold_boot_ms']:.0f}")]
     rows += [(name, f"{report[key]:.0f}") for name, key in steps]  # type: ignore[literal-required]
     print(table(rows))
+    print("\nnext: 'pyro host connect claude-code' (or codex, or opencode);")
+    print("from then on 'pyro workspace reset' is the normal way to try again")
     return 0

@@ -24,7 +24,6 @@ _TRANSPARENT = 19  # linux/in.h: IP_TRANSPARENT
 _MOST_CONNECTIONS = 512
 _GREETING_SECONDS = 15.0
 _GUEST_SECONDS = 5.0
-_STACK_BYTES = 512 * 1024
 INSPECTED_PORTS = frozenset({80, 443})
 
 Swap = Callable[[socket.socket, str, int, Callable[[], socket.socket]], None]
@@ -73,7 +72,6 @@ class Inner:
 
     def serve(self) -> None:
         """Relay until the outer half has ended."""
-        threading.stack_size(_STACK_BYTES)
         vital(self._datagrams.serve)
         vital(self._accept)
         try:

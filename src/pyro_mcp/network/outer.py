@@ -19,7 +19,7 @@ from pyro_mcp.network.policy import Policy, Refused, Target
 from pyro_mcp.network.ports import Ports
 from pyro_mcp.network.threads import begun
 
-_MOST_REQUESTS = 128
+_MOST_REQUESTS = 1024  # more than the inner half ever has open at once
 _MOST_CLIENTS = 32
 _DIAL_SECONDS = 8.0
 
@@ -152,11 +152,13 @@ class Control:
                 client.close()
 
     def _serve_one(self, client: socket.socket) -> None:
-        with client, suppress(ChannelClosed):
-            while True:
-                message, descriptors = receive_message(client)
-                send_message(client, self._answer(message, descriptors))
-        self._slots.release()
+        try:
+            with client, suppress(ChannelClosed):
+                while True:
+                    message, descriptors = receive_message(client)
+                    send_message(client, self._answer(message, descriptors))
+        finally:
+            self._slots.release()
 
     def _answer(self, message: Message, descriptors: list[int]) -> Message:
         wish = message.get("do")

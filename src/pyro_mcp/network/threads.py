@@ -6,9 +6,12 @@ import os
 import threading
 from collections.abc import Callable
 
+_STACK_BYTES = 512 * 1024
+
 
 def begun(work: Callable[..., object], *arguments: object) -> bool:
     """Do `work` in a thread of its own; False if there can be no more of them now."""
+    threading.stack_size(_STACK_BYTES)  # there may be many
     try:
         threading.Thread(target=work, args=arguments, daemon=True).start()
     except RuntimeError:
