@@ -70,6 +70,7 @@ def echo_datagrams(line: socket.socket) -> None:
 class Servers(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
+    request_queue_size = 1024
 
 
 def main() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 from enum import Enum
+
+from pyro_mcp.network.routes import Address
 
 GUEST_ADDRESS = "10.0.2.15"
 GATEWAY_ADDRESS = "10.0.2.2"
 RESOLVER_ADDRESS = "10.0.2.3"
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 STAND_INS = ipaddress.IPv4Network("198.18.0.0/15")
@@ -95,14 +95,3 @@ def private_block(network: Network) -> bool:
 
 def _inside(network: Network, block: Network) -> bool:
     return network.network_address in block and network.prefixlen >= block.prefixlen
-
-
-def is_own(address: Address) -> bool:
-    """Whether `address` is one of this host's own: then the kernel would answer from that very address."""
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
-        try:
-            probe.connect((str(address), 9))  # sends nothing: it only looks for the way
-        except OSError:
-            return False
-        return ipaddress.ip_address(probe.getsockname()[0].split("%")[0]) == address

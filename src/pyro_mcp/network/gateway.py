@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -49,13 +50,17 @@ def main() -> NoReturn:
         os.close(log)
         _run_inner(config, theirs)
     theirs.close()
+    _quiet_input()
     try:
         outer = _Outer(config, ours, NetworkLog(log), inner)
         outer.run(starter, socket.socket(fileno=control))
+    except BaseException:
+        traceback.print_exc()
+        raise
     finally:
         with suppress(ProcessLookupError):
             os.kill(inner, signal.SIGKILL)
-        os._exit(0)
+        os._exit(0)  # threads that wait for something would hold up any other end
 
 
 def _run_inner(config: Message, channel: socket.socket) -> NoReturn:
@@ -73,21 +78,31 @@ def _run_inner(config: Message, channel: socket.socket) -> NoReturn:
         relaying = Inner(sockets, channel, inspecting=inspecting, swap=swap)
         rights.give_up_rights(nobody=root)
         rights.die_with(parent)
-        os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+        _quiet_input()
         send_message(channel, {"ready": True}, [device])
         os.close(device)
         relaying.serve()
     except (OSError, PyroError, ChannelClosed) as error:
         with suppress(ChannelClosed):
             send_message(channel, _problem(error))
+    except BaseException:
+        traceback.print_exc()
+        raise
     finally:
         os._exit(1)
 
 
+def _quiet_input() -> None:
+    """Let standard input be nothing, instead of the line to the starter."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+
 def _problem(error: Exception) -> Message:
-    hint = error.hint if isinstance(error, PyroError) else ""
-    missing = "" if not isinstance(error, OSError) else (error.filename or "")
-    return {"error": error.message if isinstance(error, PyroError) else str(error), "hint": hint, "file": str(missing)}
+    if isinstance(error, PyroError):
+        return {"error": error.message, "hint": error.hint}
+    return {"error": str(error), "hint": ""}
 
 
 def _swap(secrets: list[dict[str, str]], authority: Any) -> Swap:

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from pyro_mcp.network.addresses import Address
 from pyro_mcp.network.channel import ChannelClosed, Message, close_all, receive_message, send_message
 from pyro_mcp.network.policy import Policy, Refused, Target
 from pyro_mcp.network.ports import Ports
+from pyro_mcp.network.routes import Address
 from pyro_mcp.network.threads import begun
 
 _MOST_REQUESTS = 1024  # more than the inner half ever has open at once

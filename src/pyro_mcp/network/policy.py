@@ -11,9 +11,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from pyro_mcp.network import dns, upstream
-from pyro_mcp.network.addresses import STAND_INS, Address
+from pyro_mcp.network.addresses import STAND_INS
 from pyro_mcp.network.log import NetworkLog, Noted
 from pyro_mcp.network.names import BadName, name_of_labels
+from pyro_mcp.network.routes import Address
 from pyro_mcp.network.rules import Rules
 
 STAND_IN_TTL = 60
@@ -129,6 +130,7 @@ class Policy:
             self._log.note("refused", Noted("dns", shown), str(error))
             return Answer(dns.NO_SUCH_NAME, why=str(error))
         except upstream.LookupFailed as error:
+            self._log.note("refused", Noted("dns", shown), str(error))
             return Answer(dns.NO_SUCH_NAME if error.missing else dns.SERVER_FAILURE, why=str(error))
 
     def _stand_in(self, name: str) -> bytes:
@@ -190,6 +192,11 @@ class Policy:
     def connected(self, target: Target, address: Address, problem: str = "") -> None:
         """Note that a connection was allowed, and what became of it."""
         self._log.note("allowed", target.noted(str(address)), problem)
+
+    def forget(self) -> None:
+        """Ask anew for every name when it is next needed."""
+        with self._lock:
+            self._known.clear()
 
     def _usable(self, name: str) -> list[Address]:
         """The addresses of a name that the machine may be connected to, looked at anew each time."""

@@ -40,10 +40,13 @@ def new_network_namespace() -> None:
 
 
 def give_up_rights(*, nobody: bool) -> None:
-    """Keep no capability and gain none again, for good; as `nobody` if asked. Others of that user cannot look in."""
+    """Keep no capability and gain none again, for good; as `nobody` if asked. Others of that user cannot look in.
+
+    Who is called root in a user namespace that has nobody else is an ordinary user, and stays that.
+    """
     for capability in range(_CAPABILITIES):
         _libc.prctl(_DROP_BOUND, capability, 0, 0, 0)  # fails for those that the kernel does not know
-    if nobody:
+    if nobody and _exists(NOBODY):
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
@@ -52,6 +55,13 @@ def give_up_rights(*, nobody: bool) -> None:
     _check(_libc.capset(header, none), "capabilities cannot be given up")
     _check(_libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0), "new privileges cannot be forbidden")
     _check(_libc.prctl(_DUMPABLE, 0, 0, 0, 0), "the process cannot be hidden")
+
+
+def _exists(user: int) -> bool:
+    """Whether this user namespace has that user: user_namespaces(7)."""
+    lines = Path("/proc/self/uid_map").read_text().splitlines()
+    ranges = [(int(first), int(size)) for first, _, size in map(str.split, lines)]
+    return any(first <= user < first + size for first, size in ranges)
 
 
 def die_with(parent: int) -> None:

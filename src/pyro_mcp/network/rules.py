@@ -9,8 +9,9 @@ from functools import cached_property
 from typing import Any
 
 from pyro_mcp.errors import InvalidRequest
-from pyro_mcp.network.addresses import Address, Network, Standing, is_own, private_block, standing_of
+from pyro_mcp.network.addresses import Network, Standing, private_block, standing_of
 from pyro_mcp.network.names import BadName, canonical_name
+from pyro_mcp.network.routes import Address, is_own
 
 WEB_PORTS = frozenset({80, 443})
 """The ports of an entry that names none."""

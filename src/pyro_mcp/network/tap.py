@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import fcntl
+import ipaddress
 import os
 import socket
 import struct
 
 from pyro_mcp.host.process import run
 from pyro_mcp.network.addresses import GATEWAY_ADDRESS, GUEST_ADDRESS
+from pyro_mcp.network.routes import LOCAL, UNICAST, add_route
 
 TAP = "tap0"
 _TUN = "/dev/net/tun"
 _SET_INTERFACE, _TAP, _NO_INFO, _HEADER = 0x400454CA, 0x0002, 0x1000, 0x4000  # linux/if_tun.h
 _GET_FLAGS, _SET_FLAGS, _SET_ADDRESS, _SET_MASK = 0x8913, 0x8914, 0x8916, 0x891C  # linux/sockios.h
 _UP = 1
-_ANYWHERE = "0.0.0.0"  # noqa: S104 - a route
-_NEW_ROUTE, _CREATE = 24, 0x0405  # linux/rtnetlink.h: NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE
-_TABLE_LOCAL, _BOOT, _UNICAST, _LOCAL = 255, 3, 1, 2
-_SCOPE_LINK, _SCOPE_HOST = 253, 254
-_DESTINATION, _DEVICE = 1, 4
 _NFT_DEADLINE = 10.0
 
 
@@ -45,25 +42,12 @@ def bring_up() -> None:
         for name in ("lo", TAP):
             flags = struct.unpack_from("16xH", fcntl.ioctl(line, _GET_FLAGS, struct.pack("16s16x", name.encode())))[0]
             fcntl.ioctl(line, _SET_FLAGS, struct.pack("16sH14x", name.encode(), flags | _UP))
-    _route(_ANYWHERE, 0, "lo", _LOCAL, _SCOPE_HOST)
-    _route(GUEST_ADDRESS, 32, TAP, _UNICAST, _SCOPE_LINK)
+    add_route(ipaddress.IPv4Network("0.0.0.0/0"), "lo", LOCAL)
+    add_route(ipaddress.IPv4Network(GUEST_ADDRESS), TAP, UNICAST)
 
 
 def _address(line: socket.socket, request: int, address: str) -> None:
     fcntl.ioctl(line, request, struct.pack("16sHH4s8x", TAP.encode(), socket.AF_INET, 0, socket.inet_aton(address)))
-
-
-def _route(destination: str, prefix: int, device: str, kind: int, scope: int) -> None:
-    """Put a route into the table that is looked at first: rtnetlink(7)."""
-    body = struct.pack("!8BI", socket.AF_INET, prefix, 0, 0, _TABLE_LOCAL, _BOOT, scope, kind, 0)
-    if prefix:
-        body += struct.pack("=HH4s", 8, _DESTINATION, socket.inet_aton(destination))
-    body += struct.pack("=HHI", 8, _DEVICE, socket.if_nametoindex(device))
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as kernel:
-        kernel.sendall(struct.pack("=IHHII", 16 + len(body), _NEW_ROUTE, _CREATE, 1, 0) + body)
-        code = -struct.unpack_from("=i", kernel.recv(4096), 16)[0]
-    if code:
-        raise OSError(code, f"no route by {device}: {os.strerror(code)}")
 
 
 def guard(tcp_port: int, udp_port: int) -> None:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from pyro_mcp.network import dns
-from pyro_mcp.network.addresses import Address
+from pyro_mcp.network.routes import Address
 
 _DEADLINE = 5.0
 _MOST_ADDRESSES = 16

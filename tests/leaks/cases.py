@@ -1,0 +1,50 @@
+"""The cases of cases.toml."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+ALLOWED = ["allowed.test", "*.wild.test", "proxy.test:3128", "ssh.test:22"]
+"""What a guest of the policy "list" may reach."""
+
+
+@dataclass(frozen=True)
+class Canary:
+    """Where something must not arrive: traffic of a kind at an address and port (None: any).
+
+    For the kind "token" it is the case's token, in any packet or request that comes to the canaries.
+    """
+
+    kind: str
+    target: str = ""
+    port: int | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One attempt: in a guest with this policy ("off", "egress", "list"), this program. `reaches` turns it round.
+
+    `slow` says that no refusal can come quickly, since nobody answers such a thing.
+    """
+
+    id: str
+    group: str
+    policy: str
+    what: str
+    code: str
+    canary: Canary
+    reaches: bool = False
+    slow: bool = False
+
+
+def cases() -> list[Case]:
+    """Every case, in the order of the file."""
+    rows = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())["case"]
+    return [Case(**row | {"canary": _canary(row["canary"])}) for row in rows]
+
+
+def _canary(text: str) -> Canary:
+    kind, *where = text.split()
+    return Canary(kind, where[0] if where else "", int(where[1]) if len(where) > 1 else None)

@@ -1,0 +1,238 @@
+"""Runs every case in the lab; prints one JSON list. `python -m tests.leaks.suite FOLDER`, in namespaces of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pyro_mcp.errors import PyroError
+from pyro_mcp.network import GatewayControl, GatewayInfo
+from tests.leaks.cases import ALLOWED, Canary, Case, cases
+from tests.leaks.lab import Lab, knock, settle
+from tests.leaks.world import HOST_OUTSIDE, NAMES, WEB, dialled
+
+LIMIT = "not a boundary"
+"""The group of what is shown, and not promised."""
+LATER = [
+    "cached-after-restart", "cached-after-reset", "published-outside",
+    *(f"{what}-{name}{when}" for name in ("outer", "inner") for what, when in (
+        ("killed", ""), ("killed", "-dns"), ("killed", "-restarted"), ("stalled", ""), ("killed", "-midway"),
+    )),
+]  # fmt: skip
+"""The cases that are steps, not data."""
+_PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1, "ipip": 4, "gre": 47, "sctp": 132}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a case: whether its canary was alive, and whether anything reached it."""
+
+    id: str
+    group: str
+    policy: str
+    what: str
+    reaches: bool
+    slow: bool
+    alive: bool
+    arrived: bool
+    seconds: float
+    said: str
+
+
+def hit(arrivals: list[dict[str, object]], canary: Canary, token: str) -> bool:
+    """Whether any of what arrived is what the canary looks for."""
+    if canary.kind == "token":
+        return any(token in str(one["data"]) for one in arrivals)
+    return any(
+        (one["protocol"], one["target"]) == (_PROTOCOLS[canary.kind], canary.target)
+        and canary.port in (None, one["port"])
+        for one in arrivals
+    )
+
+
+def alive(lab: Lab, canary: Canary, token: str) -> bool:
+    """Whether the canary notices traffic of its kind, sent from the host."""
+    lab.arrivals()
+    if canary.kind == "token":
+        knock("udp", NAMES, 53, token)
+    else:
+        knock(canary.kind, canary.target, canary.port or 9999, token)
+    settle()
+    return hit(lab.arrivals(), canary, token)
+
+
+def run(lab: Lab, id_: str, case: Case) -> Result:
+    """Try one case in a guest."""
+    lives = alive(lab, case.canary, f"t{secrets.token_hex(6)}")
+    token = f"t{secrets.token_hex(6)}"
+    lab.arrivals()
+    said = lab.attack(id_, case.code, token)
+    settle()
+    arrived = hit(lab.arrivals(), case.canary, token)
+    seconds = re.search(r"seconds ([\d.]+)", said)
+    took = float(seconds[1]) if seconds else 99.0
+    return Result(
+        case.id, case.group, case.policy, case.what, case.reaches, case.slow, lives, arrived, took, said[-400:]
+    )
+
+
+def run_table(lab: Lab) -> Iterator[Result]:
+    """The cases that are data: one guest for each policy."""
+    for policy in ("off", "egress", "list"):
+        allow = ALLOWED if policy == "list" else ()
+        id_ = lab.guest("egress" if policy == "list" else policy, allow)
+        for case in cases():
+            if case.policy == policy:
+                yield run(lab, id_, case)
+        lab.pyro.delete_workspace(id_)
+
+
+# ---- what happens to the gateway, and to the workspace ----
+
+_KEEP_SENDING = f"""
+line = socket.create_connection(({WEB!r}, 22), 6)
+for _ in range(400):
+    line.sendall(TOKEN.encode())
+    time.sleep(0.05)
+"""
+_PUBLIC = Case("", "", "egress", "", f"tcp({WEB!r}, 80)", Canary("tcp", WEB, 80))
+
+
+def gateway(lab: Lab, id_: str) -> GatewayInfo:
+    return GatewayControl(lab.pyro._lifecycle.folders.sockets(id_)).info()
+
+
+def killed(lab: Lab, name: str, pid: Callable[[GatewayInfo], int]) -> Iterator[Result]:
+    """A gateway's process is killed: before anything, and while a connection runs."""
+    id_ = lab.guest("egress")
+    before = run(lab, id_, _PUBLIC)
+    os.kill(pid(gateway(lab, id_)), signal.SIGKILL)
+    after = run(lab, id_, _PUBLIC)
+    yield _told(f"killed-{name}", f"TCP, after the gateway's {name} process was killed", before.arrived, after)
+    dns = run(lab, id_, Case("", "", "egress", "", "ask(TOKEN + '.test')", Canary("token")))
+    yield _told(f"killed-{name}-dns", f"a name, after the gateway's {name} process was killed", dns.alive, dns)
+    lab.pyro.stop_workspace(id_)
+    lab.pyro.start_workspace(id_)
+    again = run(lab, id_, _PUBLIC)
+    yield _told(f"killed-{name}-restarted", "TCP, after stop and start", again.alive, again, reaches=True)
+    stopped = gateway(lab, id_)
+    os.kill(pid(stopped), signal.SIGSTOP)
+    stalled = run(lab, id_, _PUBLIC)
+    os.kill(pid(stopped), signal.SIGCONT)
+    yield _told(f"stalled-{name}", f"TCP, while the gateway's {name} process stands still", before.arrived, stalled)
+    lab.pyro.delete_workspace(id_)
+    yield from killed_within(lab, name, pid)
+
+
+def killed_within(lab: Lab, name: str, pid: Callable[[GatewayInfo], int]) -> Iterator[Result]:
+    """The same while a connection is in use."""
+    id_ = lab.guest("egress")
+    found, token = gateway(lab, id_), f"t{secrets.token_hex(6)}"
+    lab.arrivals()
+    with attacking(lab, id_, token):
+        alive_before = _until_seen(lab, token)
+        os.kill(pid(found), signal.SIGKILL)
+        settle()
+        lab.arrivals()
+        time.sleep(1.0)
+        arrived = hit(lab.arrivals(), Canary("token"), token)
+        lab.pyro.delete_workspace(id_)
+    what = f"an open connection, when the gateway's {name} process is killed"
+    reached = Result("", "", "", "", False, True, alive_before, arrived, 0.0, "")
+    yield _told(f"killed-{name}-midway", what, alive_before, reached)
+
+
+@contextmanager
+def attacking(lab: Lab, id_: str, token: str) -> Iterator[None]:
+    """Keep a connection in use meanwhile."""
+
+    def attack() -> None:
+        with suppress(PyroError):  # the workspace is deleted under it
+            lab.attack(id_, _KEEP_SENDING, token)
+
+    thread = threading.Thread(target=attack)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(60)
+
+
+def _until_seen(lab: Lab, token: str) -> bool:
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        if hit(lab.arrivals(), Canary("token"), token):
+            return True
+    return False
+
+
+def _told(id_: str, what: str, lives: bool, found: Result, *, reaches: bool = False) -> Result:
+    group = "the gateway dies"
+    return Result(id_, group, "egress", what, reaches, True, lives, found.arrived, found.seconds, found.said)
+
+
+def restarted(lab: Lab) -> Iterator[Result]:
+    """An address that stood for a name before a restart stands for none after it."""
+    id_ = lab.guest("egress", ALLOWED)
+    first = lab.attack(id_, "ask('ssh.test')", "x")
+    address = ".".join(re.findall(r"last \[(\d+), (\d+), (\d+), (\d+)\]", first)[0])
+    for name, step in (
+        ("restart", lambda: (lab.pyro.stop_workspace(id_), lab.pyro.start_workspace(id_))),
+        ("reset", lambda: lab.pyro.reset_workspace(id_)),
+    ):
+        step()
+        case = Case(
+            f"cached-after-{name}", "cached answers", "list", f"the address that a name had before a {name}",
+            f"tcp({address!r}, 22)", Canary("tcp", WEB, 22),
+        )  # fmt: skip
+        yield run(lab, id_, case)
+    lab.pyro.delete_workspace(id_)
+
+
+def published(lab: Lab) -> Iterator[Result]:
+    """A published port is for the host's own loopback only."""
+    id_ = lab.guest("egress+published-ports")
+    lab.pyro.start_service(
+        id_, "app", command="exec python3 -m http.server 8080", readiness={"type": "tcp", "port": 8080},
+        published_ports=[{"guest_port": 8080}],
+    )  # fmt: skip
+    [port] = lab.pyro.status_service(id_, "app")["published_ports"]
+    lives = dialled("127.0.0.1", port["host_port"])
+    arrived = lab.reachable_from_outside(HOST_OUTSIDE, port["host_port"])
+    yield Result(
+        "published-outside", "published ports", "egress+published-ports", "a published port, from the internet",
+        False, False, lives, arrived, 0.0, "",
+    )  # fmt: skip
+    lab.pyro.delete_workspace(id_)
+
+
+def every_result(lab: Lab) -> Iterator[Result]:
+    yield from run_table(lab)
+    yield from restarted(lab)
+    yield from published(lab)
+    yield from killed(lab, "outer", lambda found: found.outer_pid)
+    yield from killed(lab, "inner", lambda found: found.inner_pid)
+
+
+def main() -> None:
+    with Lab(Path(sys.argv[1])).running() as lab:
+        try:
+            results = [asdict(result) for result in every_result(lab)]
+        finally:
+            for one in lab.pyro.list_workspaces()["workspaces"]:
+                lab.pyro.delete_workspace(one["workspace_id"])
+    print(json.dumps(results))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Whatever form an address has, a machine cannot reach what is not public by it."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyro_mcp.network.addresses import Standing, private_block, standing_of
+from pyro_mcp.network.routes import is_own
+
+V4, V6 = st.ip_addresses(v=4), st.ip_addresses(v=6)
+NEVER = [
+    "0.0.0.1", "127.0.0.1", "127.255.255.254", "169.254.169.254", "192.0.0.192", "198.18.0.1", "224.0.0.251",
+    "255.255.255.255", "240.0.0.1", "100.100.100.200", "168.63.129.16", "::", "::1", "fe80::1", "ff02::1",
+    "fd00:ec2::254", "2001::1", "64:ff9b:1::1", "::127.0.0.1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::",
+    "64:ff9b::a9fe:a9fe", "fec0::1", "100::1", "4000::1",
+]  # fmt: skip
+LISTED = ["10.0.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "fd12::1", "::ffff:10.0.0.1", "64:ff9b::a00:1"]
+PUBLIC = [
+    "1.1.1.1",
+    "9.255.255.255",
+    "172.32.0.1",
+    "100.128.0.1",
+    "223.255.255.255",
+    "2606:4700::1",
+    "64:ff9b::101:101",
+]
+
+
+@pytest.mark.parametrize(("addresses", "standing"), [(NEVER, "NEVER"), (LISTED, "LISTED"), (PUBLIC, "PUBLIC")])
+def test_who_may_reach_an_address(addresses: list[str], standing: str) -> None:
+    assert {text: standing_of(ipaddress.ip_address(text))[0].name for text in addresses} == dict.fromkeys(
+        addresses, standing
+    )
+
+
+@given(V4)
+def test_a_version_4_address_that_python_knows_as_private_is_never_public(address: ipaddress.IPv4Address) -> None:
+    documentation = any(
+        address in ipaddress.ip_network(text) for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")
+    )
+    if (address.is_private or address.is_multicast or address.is_reserved) and not documentation:
+        assert standing_of(address)[0] is not Standing.PUBLIC
+
+
+@given(V6)
+def test_a_version_6_address_is_public_only_within_the_global_block(address: ipaddress.IPv6Address) -> None:
+    if address not in ipaddress.ip_network("2000::/3") and address not in ipaddress.ip_network("64:ff9b::/96"):
+        embedded = address.ipv4_mapped
+        assert standing_of(address)[0] is not Standing.PUBLIC or embedded is not None
+
+
+@given(V4)
+def test_every_version_6_form_of_a_version_4_address_has_its_standing(address: ipaddress.IPv4Address) -> None:
+    number = int(address)
+    forms = [0xFFFF << 32 | number, 0x64FF9B << 96 | number, 0x2002 << 112 | number << 80]
+
+    assert {standing_of(ipaddress.IPv6Address(form)) for form in forms} == {standing_of(address)}
+
+
+@given(V4, st.integers(0, 32))
+def test_a_block_that_counts_as_private_holds_nothing_public(address: ipaddress.IPv4Address, length: int) -> None:
+    network = ipaddress.ip_network(f"{address}/{length}", strict=False)
+    if private_block(network):
+        assert standing_of(network[0])[0] is not Standing.PUBLIC
+        assert standing_of(network[-1])[0] is not Standing.PUBLIC
+
+
+def test_the_hosts_own_addresses_are_known_without_a_list() -> None:
+    assert is_own(ipaddress.ip_address("127.0.0.1"))
+    assert is_own(ipaddress.ip_address("127.1.2.3"))
+    assert is_own(ipaddress.ip_address("::1"))
+    assert not is_own(ipaddress.ip_address("93.184.215.14"))

@@ -1,0 +1,145 @@
+"""Decisions about names and connections, with a resolver of the test's own."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pyro_mcp.network import dns
+from pyro_mcp.network.log import NetworkLog, open_log, read_network_log
+from pyro_mcp.network.policy import Policy, Refused, StandIns
+from pyro_mcp.network.routes import Address
+from pyro_mcp.network.rules import Rules
+from pyro_mcp.network.upstream import LookupFailed
+
+
+class Names:
+    """A resolver whose answers can be changed, and which knows what it was asked."""
+
+    def __init__(self) -> None:
+        self.answers = {
+            "a.test": ["93.184.215.14"],
+            "lan.test": ["10.0.0.9"],
+            "both.test": ["10.0.0.9", "93.184.215.15"],
+        }
+        self.asked: list[str] = []
+
+    def __call__(self, name: str) -> list[Address]:
+        self.asked.append(name)
+        if name not in self.answers:
+            raise LookupFailed("there is no such name", missing=True)
+        return [ipaddress.ip_address(text) for text in self.answers[name]]
+
+
+class Scene:
+    def __init__(self, path: Path) -> None:
+        self.path, self.names = path, Names()
+        self.descriptor = open_log(path)
+
+    def policy(self, *allow: str, secret_hosts: tuple[str, ...] = ()) -> Policy:
+        return Policy(Rules(allow), NetworkLog(self.descriptor), secret_hosts, self.names)
+
+    def reasons(self) -> list[str]:
+        return [entry["reason"] for entry in read_network_log(self.path, 100)]
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    scene = Scene(tmp_path / "log")
+    yield scene
+    os.close(scene.descriptor)
+
+
+def asked(policy: Policy, name: str, kind: int = dns.A) -> dns.Record:
+    (record,) = policy.resolve(name.encode().split(b"."), kind).records
+    return record
+
+
+def address_of(policy: Policy, name: str) -> str:
+    return str(ipaddress.IPv4Address(asked(policy, name).data))
+
+
+def test_a_name_in_any_case_has_one_stand_in(scene: Scene) -> None:
+    policy = scene.policy()
+
+    assert address_of(policy, "a.test") == address_of(policy, "A.tEsT")
+    assert address_of(policy, "a.test") != address_of(policy, "both.test")
+
+
+def test_a_name_that_is_not_allowed_is_asked_of_nobody(scene: Scene) -> None:
+    policy = scene.policy("a.test")
+
+    for name in ("b.test", "x.a.test", "secret.data.evil", "localhost", "127.1"):
+        assert policy.resolve(name.encode().split(b"."), dns.A).code == dns.NO_SUCH_NAME
+    assert scene.names.asked == []
+
+
+def test_with_an_allow_list_no_other_record_is_asked_for(scene: Scene) -> None:
+    answer = scene.policy("a.test").resolve([b"a", b"test"], dns.TXT)
+
+    assert (answer.code, answer.records) == (0, ())
+
+
+def test_private_addresses_of_a_name_are_left_out(scene: Scene) -> None:
+    policy = scene.policy()
+
+    assert policy.resolve([b"lan", b"test"], dns.A).code == dns.NO_SUCH_NAME
+    target = policy.target(address_of(policy, "both.test"), 80, "tcp")
+    assert [str(address) for address in policy.addresses(target)] == ["93.184.215.15"]
+
+
+def test_a_name_that_becomes_private_later_is_refused_at_the_connection(scene: Scene) -> None:
+    policy = scene.policy()
+    stand_in = address_of(policy, "a.test")
+    scene.names.answers["a.test"] = ["169.254.169.254"]
+    policy.forget()
+
+    with pytest.raises(Refused, match="metadata"):
+        policy.addresses(policy.target(stand_in, 80, "tcp"))
+    assert "metadata" in scene.reasons()[-1]
+
+
+def test_a_stand_in_of_nobody_is_refused(scene: Scene) -> None:
+    with pytest.raises(Refused, match="stands for no name"):
+        scene.policy().target("198.18.99.99", 80, "tcp")
+
+
+def test_web_ports_are_looked_at_only_where_a_name_must_be_confirmed(scene: Scene) -> None:
+    open_policy, listed = scene.policy(), scene.policy("a.test", "a.test:22", "1.1.1.1")
+
+    assert open_policy.target(address_of(open_policy, "a.test"), 443, "tcp").inspect == ""
+    inspected = [listed.target(address_of(listed, "a.test"), port, "tcp").inspect for port in (80, 443, 22)]
+    assert inspected == ["http", "tls", ""]
+    assert listed.target("1.1.1.1", 443, "tcp").inspect == ""
+
+
+def test_a_host_with_a_secret_ends_at_the_gateway_and_has_no_quic(scene: Scene) -> None:
+    policy = scene.policy(secret_hosts=("a.test",))
+    stand_in = address_of(policy, "a.test")
+
+    assert policy.target(stand_in, 443, "tcp").inspect == "swap"
+    with pytest.raises(Refused, match="QUIC"):
+        policy.target(stand_in, 443, "udp")
+
+
+def test_the_name_not_used_for_longest_makes_room() -> None:
+    stand_ins = StandIns(most=3)
+    first = {name: stand_ins.of(name) for name in ("a", "b", "c")}
+    stand_ins.name(ipaddress.ip_address(first["a"]))
+    stand_ins.of("d")
+
+    assert stand_ins.name(ipaddress.ip_address(first["b"])) is None
+    assert stand_ins.name(ipaddress.ip_address(first["a"])) == "a"
+    assert stand_ins.of("b") not in first.values()
+
+
+def test_a_pointer_leads_back_from_a_stand_in_only(scene: Scene) -> None:
+    policy = scene.policy()
+    reverse = ipaddress.ip_address(address_of(policy, "a.test")).reverse_pointer
+
+    assert asked(policy, reverse, dns.PTR).data == b"\1a\4test\0"
+    assert policy.resolve([b"1", b"0", b"0", b"10", b"in-addr", b"arpa"], dns.PTR).code == dns.NO_SUCH_NAME
