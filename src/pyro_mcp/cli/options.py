@@ -45,6 +45,15 @@ def machine_options(parser: argparse.ArgumentParser, *, ttl_seconds: float) -> N
     )
 
 
+def host_compat_option(parser: argparse.ArgumentParser) -> None:
+    """What to do where no guest can run."""
+    parser.add_argument(
+        "--allow-host-compat",
+        action="store_true",
+        help="where no guest can run, use a sandbox on the host instead: far less isolated",
+    )
+
+
 def labels(given: list[str]) -> dict[str, str]:
     """`KEY=VALUE` words as a dictionary; raises `InvalidRequest` for one without `=`."""
     for word in given:

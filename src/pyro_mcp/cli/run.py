@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, machine_options, verb
+from pyro_mcp.cli.options import Verbs, host_compat_option, machine_options, verb
 from pyro_mcp.cli.stream import OWN_FAILURE, finish, streams
 
 _EXAMPLE = "pyro run debian:12 -- git --version"
@@ -26,11 +26,7 @@ def add(verbs: Verbs) -> None:
         "--timeout-seconds", type=float, default=30, metavar="S", help="kill the command after this time (default 30)"
     )
     parser.add_argument("--network", action="store_true", help="let it reach public addresses (default: no network)")
-    parser.add_argument(
-        "--allow-host-compat",
-        action="store_true",
-        help="where no guest can run, use a sandbox on the host instead: far less isolated",
-    )
+    host_compat_option(parser)
     parser.set_defaults(own_failure=OWN_FAILURE)
 
 

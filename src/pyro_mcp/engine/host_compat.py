@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import IO
 
 from pyro_mcp.engine.accelerator import Accelerator
+from pyro_mcp.engine.freeze import TOOL
 from pyro_mcp.engine.guest import Capture, Command, Outcome, encode_exec
 from pyro_mcp.engine.launch import Identity
 from pyro_mcp.engine.machines import Preparation, Readiness, Start
-from pyro_mcp.engine.shape import Shape, System
+from pyro_mcp.engine.shape import Shape, System, tool_binary
 from pyro_mcp.errors import (
     Conflict,
     DeadlineExceeded,
@@ -41,6 +42,7 @@ from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.host.tools import require_tool
 
 _READ_ONLY = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/alternatives", "/etc/ld.so.cache", "/etc/passwd")
+_ONLY_COMMANDS = "a host_compat machine runs commands and works on files, nothing else"
 _NO_PROCESS = Identity(0, 0)
 _CHUNK = 64 * 1024
 _END_DEADLINE = 10.0
@@ -115,6 +117,8 @@ class HostSession:
         Raises `InvalidRequest` for a folder that cannot be entered, `HostNotReady` where no sandbox can be made.
         """
         encode_exec(command)  # the same refusals as on the wire
+        if command.tool and command.argv[0] != TOOL:
+            raise Conflict("without a guest, programs do not go on between calls", hint=_ONLY_COMMANDS)
         started = time.monotonic()
         end = started + command.timeout_seconds if command.timeout_seconds else float("inf")
         stdout = Capture(command.output_cap, command.on_stdout)
@@ -166,7 +170,10 @@ class HostSession:
                 words += ["--symlink", os.readlink(path), path]
             else:
                 words += ["--ro-bind-try", path, path]
-        words += ["--bind", str(self._workspace), "/workspace", "--dir", "/root", "--chdir", command.cwd]
+        words += ["--bind", str(self._workspace), "/workspace", "--dir", "/root"]
+        if command.tool:  # it works where it would in a guest
+            words += ["--ro-bind", str(tool_binary()), TOOL, "--bind", str(self._workspace), "/root/workspace"]
+        words += ["--chdir", command.cwd]
         # env gives exactly the environment asked for, to which bubblewrap would add PWD; nice, which changes nothing
         # here, ends with 126 and 127 as a guest does and takes a program whose name holds "=".
         words += ["--", "/usr/bin/env", "-i", "--", *(f"{name}={value}" for name, value in command.environ.items())]

@@ -34,6 +34,7 @@ def _create(call: Call) -> Mapping[str, Any]:
         "network_policy",
         "allow_hosts",
         "secrets",
+        "allow_host_compat",
     )
     environment = call.arguments.get("environment", "debian:12")
     if "seed_path" in options:
@@ -63,6 +64,7 @@ TOOLS = (
             "ttl_seconds": SECONDS,
             "network_policy": {"enum": ["off", "egress", "egress+published-ports"]},
             "allow_hosts": {"type": "array", "items": TEXT, "description": "all it may reach: NAME[:PORT], *.SUFFIX"},
+            "allow_host_compat": {"type": "boolean", "description": "where no VM can run: a sandbox on the host"},
             "secrets": {
                 "type": "array",
                 "items": {"type": "object"},
@@ -73,7 +75,7 @@ TOOLS = (
         shape(WorkspaceInfo, *_INFO, "workspace_seed"),
         _create,
         text.workspace,
-        only_full=frozenset({"network_policy", "allow_hosts", "secrets"}),
+        only_full=frozenset({"network_policy", "allow_hosts", "secrets", "allow_host_compat"}),
         then={
             "workspace_file_list": "look around",
             "workspace_exec": "run a command",

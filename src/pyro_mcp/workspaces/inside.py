@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pyro_mcp.engine import TOOL, Command, OutputSink, Session
-from pyro_mcp.errors import GuestFailed, NoSpace, NotFound
+from pyro_mcp.errors import Conflict, GuestFailed, NoSpace, NotFound
 from pyro_mcp.results import (
     CommandEnd,
     FileList,
@@ -39,7 +39,7 @@ from pyro_mcp.trees import (
 from pyro_mcp.workspaces import discreet, trust
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.ledger import CommandRecord, EventKind, Ledger
-from pyro_mcp.workspaces.lifecycle import Lifecycle
+from pyro_mcp.workspaces.lifecycle import HOST_COMPAT, Lifecycle
 from pyro_mcp.workspaces.secrets import Secrets
 from pyro_mcp.workspaces.store import Record
 from pyro_mcp.workspaces.vms import ExecOptions, ended, shell_words
@@ -125,6 +125,8 @@ class Inside:
         return {"workspace_id": id_, **done}
 
     def diff(self, id_: str, *, patch: bool = True) -> WorkspaceDiff:
+        if self._lifecycle.store.get(id_).execution_mode == HOST_COMPAT:
+            raise Conflict("without a guest there is no baseline to compare with", hint="'git diff' in it may do")
         with self._tree(id_) as tree:
             found = diff(tree, patch=patch)
         self._ledger.touch(id_)

@@ -25,7 +25,7 @@ from pyro_mcp.workspaces import discreet
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.inside import ToolOf
 from pyro_mcp.workspaces.ledger import Ledger
-from pyro_mcp.workspaces.lifecycle import GUEST, Lifecycle, new_layer_name
+from pyro_mcp.workspaces.lifecycle import GUEST, HOST_COMPAT, Lifecycle, new_layer_name
 from pyro_mcp.workspaces.masking import Mask
 from pyro_mcp.workspaces.phases import Phase, require_phase
 from pyro_mcp.workspaces.secrets import Secrets
@@ -87,6 +87,8 @@ class Offline:
     def _inspector(self, id_: str, output: Path | None = None) -> Iterator[Session]:
         self._ledger.get(id_)
         with self._lifecycle.hold(id_) as record:
+            if record.execution_mode == HOST_COMPAT:
+                raise Conflict("without a guest there is no disk to look at")
             require_phase(id_, record.phase, {Phase.STOPPED}, hint="stop it first: its disk is still being written")
             with self._lifecycle.making("in") as twin_id:
                 # Started only on the very image that the disk lies upon.

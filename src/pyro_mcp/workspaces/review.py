@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyro_mcp.results import WorkspaceLogEntry, WorkspaceSummarized
 from pyro_mcp.workspaces.inside import Inside
 from pyro_mcp.workspaces.ledger import Ledger
+from pyro_mcp.workspaces.lifecycle import HOST_COMPAT
 from pyro_mcp.workspaces.workspaces import Workspaces
 
 _RECENT = 10
@@ -19,7 +20,7 @@ def summarize(workspaces: Workspaces, inside: Inside, ledger: Ledger, id_: str) 
     edits = [event for event in events if event["kind"] in ("edit", "patch", "sync")]
     exports = [event for event in events if event["kind"] == "export"]
     changes: dict[str, object] = {"available": False}
-    if status["state"] == "running":
+    if status["state"] == "running" and status["execution_mode"] != HOST_COMPAT:
         changes = _changes(inside, id_)
     snapshots = workspaces.list_snapshots(id_)["snapshots"]
     return {

@@ -18,8 +18,8 @@ from pyro_mcp.workspaces.phases import Phase, require_phase
 from pyro_mcp.workspaces.secrets import SecretEnv
 from pyro_mcp.workspaces.store import Record
 
-# What stops a guest from running here, as opposed to what was asked for wrongly.
-_NO_GUEST = (HostNotReady, EnvironmentFailed, GuestFailed)
+NO_GUEST = (HostNotReady, EnvironmentFailed, GuestFailed)
+"""What stops a guest from running here, as opposed to what was asked for wrongly."""
 _LEEWAY_SECONDS = 30.0
 _START_FIRST = "a machine takes commands once start_vm has started it"
 MAX_TTL_SECONDS = 30 * 24 * 3600
@@ -177,7 +177,7 @@ class Vms:
         if image is not None:
             try:
                 return self._lifecycle.start(record, image, GUEST, progress, reaching=reaching)
-            except _NO_GUEST:
+            except NO_GUEST:
                 if not record.allow_host_compat:
                     raise
                 record = self._lifecycle.store.get(record.id)
@@ -191,13 +191,14 @@ class Vms:
     def _image(self, environment: str, allow_host_compat: bool, progress: Progress) -> RootImage | None:
         try:
             return self._images.pulled(environment, progress)
-        except _NO_GUEST as error:
+        except NO_GUEST as error:
             if allow_host_compat:
                 return None
-            raise _with_remedy(error) from error
+            raise with_remedy(error) from error
 
 
-def _with_remedy(error: PyroError) -> PyroError:
+def with_remedy(error: PyroError) -> PyroError:
+    """The same error, with what a caller could do who wants to go on without a guest."""
     remedy = "run 'pyro doctor' to see what this host lacks; --allow-host-compat runs without a guest"
     return type(error)(error.message, hint=f"{error.hint}\n{remedy}".strip())
 

@@ -62,6 +62,7 @@ class WorkspaceVerbs(Parts):
         network_policy: str = OFF,
         allow_hosts: Sequence[str] | None = None,
         secrets: SecretsGiven | None = None,
+        allow_host_compat: bool = False,
     ) -> WorkspaceInfo:
         """Make and start a workspace whose /workspace begins as `seed_path`: a folder, .tar, .tar.gz or .tgz.
 
@@ -71,7 +72,8 @@ class WorkspaceVerbs(Parts):
         `[{"name": "TOKEN", "value": "…"} | {"name": "TOKEN", "file_path": "…"}]`, for commands that name them in
         `secret_env`; what commands print is masked. One with `"host": "api.example.com"` never enters the guest: it
         gets a placeholder, which becomes the value in HTTPS requests to that host only. `seed_origin` (kind, reference)
-        says where the seed came from, when that is more than its path.
+        says where the seed came from, when that is more than its path. With `allow_host_compat`, where no guest can
+        run, commands and file work happen in a sandbox on the host's own kernel, and `execution_mode` says so.
         """
         self._repair()
         return self._workspaces.create(
@@ -84,6 +86,7 @@ class WorkspaceVerbs(Parts):
             ttl_seconds=ttl_seconds,
             link=Link(network_policy, tuple(allow_hosts or ())),
             secrets=secrets or (),
+            allow_host_compat=allow_host_compat,
             progress=self._progress,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from pyro_mcp.engine import Layers, Shape, make_baseline
+from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import Conflict, InvalidRequest
 from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.progress import Progress
@@ -26,17 +28,18 @@ from pyro_mcp.results import (
     WorkspaceSeed,
     WorkspaceSummary,
 )
-from pyro_mcp.trees import prepare_seed
+from pyro_mcp.trees import Seed, Tree, prepare_seed, push
 from pyro_mcp.workspaces.images import Images
+from pyro_mcp.workspaces.inside import ToolOf
 from pyro_mcp.workspaces.ledger import BASELINE, Ledger, Snapshot, WorkspaceRecord
-from pyro_mcp.workspaces.lifecycle import GUEST, Lifecycle, require_time_left
+from pyro_mcp.workspaces.lifecycle import GUEST, HOST_COMPAT, Lifecycle, require_time_left
 from pyro_mcp.workspaces.links import Link
 from pyro_mcp.workspaces.phases import Phase, require_phase
 from pyro_mcp.workspaces.secrets import Secrets, SecretsGiven, check_reach, read_secrets
 from pyro_mcp.workspaces.service_book import ServiceBook
 from pyro_mcp.workspaces.store import Record
 from pyro_mcp.workspaces.twins import make_twin
-from pyro_mcp.workspaces.vms import check_ttl
+from pyro_mcp.workspaces.vms import NO_GUEST, check_ttl, with_remedy
 
 _LONGEST_NAME = 120
 
@@ -68,29 +71,67 @@ class Workspaces:
         ttl_seconds: float,
         link: Link,
         secrets: SecretsGiven = (),
+        allow_host_compat: bool = False,
         progress: Progress,
     ) -> WorkspaceInfo:
         check_ttl(ttl_seconds)
         check_labels(name, labels)
         kept = read_secrets(secrets)
         check_reach(kept, link)
-        image = self._images.pulled(environment, progress)
+        image = self._image(environment, progress, allow_host_compat=allow_host_compat)
         with self._lifecycle.making("ws") as id_:
-            home = private_directory(self._lifecycle.folders.home(id_))
-            Secrets(home).keep(kept)
-            seed = _NO_SEED if seed_path is None else self._seed(Path(seed_path), seed_origin, home, progress)
+            Secrets(private_directory(self._lifecycle.folders.home(id_))).keep(kept)
             record = self._lifecycle.create(
                 id_,
                 environment,
-                image.version,
+                image.version if image else "",
                 shape,
                 ttl_seconds=ttl_seconds,
-                allow_host_compat=False,
+                allow_host_compat=allow_host_compat,
                 link=link,
             )
-            record = self._lifecycle.start(record, image, GUEST, progress)
+            source = None if seed_path is None else Path(seed_path)
+            record, seed = self._begin(record, image, source, seed_origin, progress)
             self._ledger.add(WorkspaceRecord(id_, name, labels, seed))
         return self._info(record)
+
+    def _image(self, environment: str, progress: Progress, *, allow_host_compat: bool) -> RootImage | None:
+        try:
+            return self._images.pulled(environment, progress)
+        except NO_GUEST as error:
+            if allow_host_compat:
+                return None
+            raise with_remedy(error) from error
+
+    def _begin(
+        self,
+        record: Record,
+        image: RootImage | None,
+        source: Path | None,
+        origin: SeedOrigin | None,
+        progress: Progress,
+    ) -> tuple[Record, WorkspaceSeed]:
+        """Start a new workspace with its seed: in a guest or, where none can run and that is allowed, without."""
+        if image is not None:
+            try:
+                home = self._lifecycle.folders.home(record.id)
+                seed = _NO_SEED if source is None else self._seed(source, origin, home, progress)
+                return self._lifecycle.start(record, image, GUEST, progress), seed
+            except NO_GUEST:
+                if not record.allow_host_compat:
+                    raise
+                record = self._lifecycle.store.get(record.id)
+        if record.link.on or Secrets(self._lifecycle.folders.home(record.id)).all():
+            raise Conflict("no guest can run here, and without one there is neither network nor a place for secrets")
+        started = self._lifecycle.start(record, None, HOST_COMPAT, progress)
+        return started, _NO_SEED if source is None else self._push_seed(started, source, origin)
+
+    def _push_seed(self, record: Record, source: Path, origin: SeedOrigin | None) -> WorkspaceSeed:
+        with tempfile.TemporaryDirectory(prefix="pyro-seed-") as work:
+            described = _described(prepare_seed(source, Path(work)), source, origin)
+        with self._lifecycle.session(record) as session:
+            push(Tree(ToolOf(session)), source, "/workspace")
+        return described
 
     def list(self) -> WorkspaceList:
         records = {record.id: record for record in self._lifecycle.store.all()}
@@ -137,8 +178,9 @@ class Workspaces:
                 return self._info(record)
             require_phase(id_, record.phase, {Phase.STOPPED, Phase.FAILED})
             require_time_left(record)
-            image = self._images.pulled(record.environment, progress)
-            started = self._lifecycle.start(record, image, GUEST, progress)
+            mode = record.execution_mode or GUEST
+            image = self._images.pulled(record.environment, progress) if mode == GUEST else None
+            started = self._lifecycle.start(record, image, mode, progress)
         self._ledger.touch(id_)
         return self._info(started)
 
@@ -212,14 +254,7 @@ class Workspaces:
             make_baseline(seed.tree, home / "baseline.erofs", seed.left_out)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        path = str(source.absolute())
-        kind, reference = origin or ("manual_seed_path", path)
-        return {
-            # What was cloned for this is gone by the time that somebody reads its path.
-            "mode": seed.mode, "seed_path": path if kind != "repo_url" else None, "destination": "/workspace",
-            "entry_count": seed.entry_count, "size_bytes": seed.size_bytes, "skipped": seed.skipped,
-            "origin_kind": kind, "origin_ref": reference,
-        }  # fmt: skip
+        return _described(seed, source, origin)
 
     def _secrets(self, id_: str) -> Secrets:
         return Secrets(self._lifecycle.folders.home(id_))
@@ -258,6 +293,17 @@ class Workspaces:
             "expires_at": record.expires_at,
             "failure": record.failure,
         }
+
+
+def _described(seed: Seed, source: Path, origin: SeedOrigin | None) -> WorkspaceSeed:
+    path = str(source.absolute())
+    kind, reference = origin or ("manual_seed_path", path)
+    return {
+        # What was cloned for this is gone by the time that somebody reads its path.
+        "mode": seed.mode, "seed_path": path if kind != "repo_url" else None, "destination": "/workspace",
+        "entry_count": seed.entry_count, "size_bytes": seed.size_bytes, "skipped": seed.skipped,
+        "origin_kind": kind, "origin_ref": reference,
+    }  # fmt: skip
 
 
 def check_labels(name: str | None, labels: Mapping[str, str]) -> None:
