@@ -31,6 +31,8 @@ from pyro_mcp.errors import (
 OUTPUT_CAP = 1024 * 1024
 """Bytes of each output stream that a result keeps unless asked otherwise."""
 _REPLY_GRACE = 15.0
+# When a guest says nothing for so long, somebody looks whether it can: `on_silence`.
+_SILENCE = 2.0
 _CHUNK = 256 * 1024
 
 OutputSink = Callable[[bytes], None]
@@ -106,7 +108,10 @@ class Guest:
     agent refuses, `ProtocolViolation` when it misbehaves, `DeadlineExceeded` when it stays silent.
     """
 
-    def __init__(self, connection: socket.socket, *, resync: bool = False) -> None:
+    def __init__(
+        self, connection: socket.socket, *, resync: bool = False, on_silence: Callable[[], None] = lambda: None
+    ) -> None:
+        self._on_silence = on_silence
         nonce = secrets.token_bytes(wire.NONCE_SIZE)
         self._socket = connection
         self._socket.setblocking(False)
@@ -218,7 +223,10 @@ class Guest:
         left = end - time.monotonic()
         if left <= 0:
             raise DeadlineExceeded("the guest did not answer in time")
-        for fd, events in poll.poll(min(left, 3600.0) * 1000):
+        ready = poll.poll(min(left, _SILENCE) * 1000)
+        if not ready:
+            self._on_silence()
+        for fd, events in ready:
             if fd == interrupt:
                 raise Interrupted("the command was interrupted, and killed")
             if source is not None and fd == source.fd:
@@ -337,8 +345,12 @@ def _outcome(frame: Frame, stdout: Capture, stderr: Capture, seconds: float) -> 
 
 
 @contextmanager
-def connected(sockets: Path, *, deadline_seconds: float = 10.0) -> Iterator[Guest]:
+def connected(
+    sockets: Path, *, deadline_seconds: float = 10.0, on_silence: Callable[[], None] = lambda: None
+) -> Iterator[Guest]:
     """Take a free slot of the machine whose sockets are in `sockets`, for as long as the block runs.
+
+    `on_silence` is called every two seconds that the guest says nothing while it is waited for.
 
     Raises `Busy` when all slots stay taken for `deadline_seconds`, `GuestGone` when nothing listens.
     """
@@ -353,7 +365,7 @@ def connected(sockets: Path, *, deadline_seconds: float = 10.0) -> Iterator[Gues
             # The byte tells the slot's next client whether this one left in the middle of something.
             left_cleanly = os.pread(fd, 1, 0) in (b"", b"0")
             os.pwrite(fd, b"1", 0)
-            yield Guest(connection, resync=not left_cleanly)
+            yield Guest(connection, resync=not left_cleanly, on_silence=on_silence)
         os.pwrite(fd, b"0", 0)
     finally:
         os.close(lock[1])

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -127,17 +128,10 @@ class Machines:
 
     @contextmanager
     def guest(self, sockets: Path, *, deadline_seconds: float = 10.0) -> Iterator[Guest]:
-        """A connection to a running machine; raises `NoSpace` when its silence is due to a full disk of the host."""
-        try:
-            with connected(sockets, deadline_seconds=deadline_seconds) as guest:
-                yield guest
-        except DeadlineExceeded as error:
-            if _waits_for_space(Sockets(sockets)):
-                raise NoSpace(
-                    "the host's disk is full, so the machine was paused in the middle of a write",
-                    hint="free some space where the state folder is ('pyro doctor' names it), then try again",
-                ) from error
-            raise
+        """A connection to a running machine; raises `NoSpace` when it waits for the host's disk."""
+        look = partial(_require_space, Sockets(sockets))
+        with connected(sockets, deadline_seconds=deadline_seconds, on_silence=look) as guest:
+            yield guest
 
     def alive(self, identity: Identity) -> bool:
         """Whether the machine still runs."""
@@ -228,13 +222,16 @@ def _clone(template: Template, request: Start) -> Identity:
     return identity
 
 
-def _waits_for_space(sockets: Sockets) -> bool:
-    """Whether QEMU stopped the machine because it could not write its disk; it is told to try again."""
+def _require_space(sockets: Sockets) -> None:
+    """Raise `NoSpace` when QEMU stopped the machine because it could not write its disk; it is told to try again."""
     with monitor(sockets.monitor, deadline_seconds=10) as qmp:
         if qmp.execute("query-status")["status"] != "io-error":
-            return False
+            return
         qmp.execute("cont")
-        return True
+    raise NoSpace(
+        "the host's disk is full, so the machine was paused in the middle of a write",
+        hint="free some space where the state folder is ('pyro doctor' names it), then try again",
+    )
 
 
 def _top_layer(qmp: Monitor) -> str:

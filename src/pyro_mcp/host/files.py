@@ -177,3 +177,17 @@ def _sync_tree(folder: Path) -> None:
                     os.fdatasync(fd)
                 finally:
                     os.close(fd)
+
+
+_RESERVE_BYTES = 4 * 1024 * 1024
+
+
+def keep_reserve(path: Path) -> None:
+    """Have a file of 4 MiB that holds its space, to be removed when the disk is full; none where there is no room."""
+    if path.exists():
+        return
+    with suppress(OSError), open(path, "xb") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, _RESERVE_BYTES)
+        except OSError:
+            path.unlink()

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pyro_mcp.engine import Engine, Identity, Session, Shape, Start, System, find_processes
 from pyro_mcp.environments import RootImage
-from pyro_mcp.errors import Busy, Conflict, GuestGone, NotFound
+from pyro_mcp.errors import Busy, Conflict, GuestGone, NoSpace, NotFound
 from pyro_mcp.host.files import locked, private_directory
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.workspaces.folders import Folders
@@ -270,6 +270,13 @@ class Lifecycle:
 
     def delete_now(self, id_: str) -> None:
         """Delete a machine also while others use it: what they run in a guest ends, and they are told."""
+        try:
+            self._delete_now(id_)
+        except NoSpace:
+            self.store.release_reserve()
+            self._delete_now(id_)
+
+    def _delete_now(self, id_: str) -> None:
         record = self.store.get(id_)
         if record.phase in {Phase.RUNNING, Phase.EXECUTING} and record.identity is not None:
             self.store.move(id_, Phase.DELETING)

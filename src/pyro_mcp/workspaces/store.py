@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pyro_mcp.engine import Identity, Shape
 from pyro_mcp.errors import HostNotReady, NoSpace, NotFound
-from pyro_mcp.host.files import locked
+from pyro_mcp.host.files import keep_reserve, locked
 from pyro_mcp.workspaces.links import OFF, Link
 from pyro_mcp.workspaces.phases import Phase, check_transition
 
@@ -168,6 +168,8 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        # Space that is given back when the disk is full, so that machines can still be listed and deleted.
+        self._reserve = path.with_name("reserve")
         with self.reading() as connection:
             current = _is_current(connection, path)
         if not current:
@@ -178,6 +180,10 @@ class Store:
             ):
                 _migrate(connection, path)
 
+    def release_reserve(self) -> None:
+        """Make room for a few transactions on a disk that is full."""
+        self._reserve.unlink(missing_ok=True)
+
     def add(self, record: Record) -> None:
         marks = ", ".join("?" for _ in _COLUMNS)
         with self.transaction() as connection:
@@ -185,6 +191,7 @@ class Store:
                 f"INSERT INTO machines ({', '.join(_COLUMNS)}) VALUES ({marks})",  # noqa: S608 - our own column names
                 tuple(_stored(getattr(record, name)) for name in _COLUMNS),
             )
+        keep_reserve(self._reserve)
 
     def get(self, id_: str) -> Record:
         """The record of `id_`; raises `NotFound`."""
@@ -241,12 +248,8 @@ class Store:
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection for single statements, which never wait for a writer; foreign errors become ours."""
         try:
-            connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
+            connection = self._connect()
             try:
-                connection.row_factory = sqlite3.Row
-                # NORMAL is safe in WAL mode: a power cut may lose the last transaction, never the database.
-                connection.execute("PRAGMA synchronous = NORMAL")
-                connection.execute("PRAGMA foreign_keys = ON")
                 yield connection
             finally:
                 connection.close()
@@ -261,6 +264,28 @@ class Store:
                 f"the database {self._path} is damaged: {error}",
                 hint="nothing was changed; move the file away to start anew, or restore it from a backup",
             ) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            return _opened(self._path)
+        except sqlite3.OperationalError:
+            if not (self._reserve.exists() and _is_full(self._path.parent)):
+                raise
+            self.release_reserve()  # even reading needs a file of 32 KiB beside the database
+            return _opened(self._path)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+    try:
+        connection.row_factory = sqlite3.Row
+        # NORMAL is safe in WAL mode: a power cut may lose the last transaction, never the database.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _get(connection: sqlite3.Connection, id_: str) -> Record:
