@@ -293,3 +293,12 @@ def test_a_push_that_cannot_be_whole_changes_nothing(host: HostTree, source: Pat
 def test_a_push_to_elsewhere_is_refused(host: HostTree, source: Path, dest: str) -> None:
     with pytest.raises(InvalidRequest, match="outside /workspace"):
         push(host.tree, source, dest)
+
+
+def test_an_archive_with_a_path_that_no_disk_takes_is_refused_by_name(tmp_path: Path) -> None:
+    deep = tmp_path / "deep.tar"
+    with tarfile.open(deep, "w") as archive:
+        archive.addfile(tarfile.TarInfo("/".join(["y" * 200] * 30)))
+    (tmp_path / "work").mkdir()
+    with pytest.raises(InvalidRequest, match=r"deep\.tar holds a path that cannot be"):
+        prepare_seed(deep, tmp_path / "work")

@@ -19,6 +19,7 @@ MOST_BYTES = 16 * 1024**3
 """What an archive may hold, unpacked."""
 MOST_MEMBERS = 1_000_000
 _DEEPEST = 256
+_LONGEST_PATH = 3800  # less than PATH_MAX, which counts the folder that it is unpacked in
 _PIECE = 1024 * 1024
 # What gzip and tarfile raise when they meet nonsense.
 _DAMAGED = (
@@ -169,11 +170,14 @@ class _Unpacker:
         names = [one for one in given.split(b"/") if one not in (b"", b".")]
         path = b"/".join(names)
         if given.startswith(b"/") or b".." in names:
-            raise InvalidRequest(f"{self._source} holds {name[:200]!r}, which would lie outside of the folder")
-        if not is_path(path) or len(names) > _DEEPEST:
+            raise InvalidRequest(
+                f"{self._source} holds {name[:200]!r}, which would lie outside of the folder",
+                hint="pack the folder's content with paths relative to it: tar -C FOLDER -cf ARCHIVE .",
+            )
+        if not is_path(path) or len(names) > _DEEPEST or len(path) > _LONGEST_PATH:
             raise InvalidRequest(
                 f"{self._source} holds a path that cannot be: {name[:60]!r}…",
-                hint=f"a name holds at most 255 bytes and no NUL, a path {_DEEPEST} folders",
+                hint=f"a name holds at most 255 bytes and no NUL, a path {_LONGEST_PATH} bytes and {_DEEPEST} folders",
             )
         return path
 
