@@ -39,6 +39,7 @@ def _add_start(group: Verbs) -> None:
         _start,
         example=f"pyro workspace service start {_ID} app --command 'python3 -m http.server 8080' --ready-tcp 8080",
     )
+    parser.usage = "pyro workspace service start [options] WORKSPACE_ID NAME --command LINE"
     id_argument(parser)
     parser.add_argument("service_name", metavar="NAME", help="letters, digits, '-' and '_'")
     parser.add_argument("--command", required=True, dest="service_command", metavar="LINE", help="for /bin/sh")
