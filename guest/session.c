@@ -45,6 +45,7 @@ enum {
     INPUT_MS = 5000,
     START_MS = 10000,
     PROBE_MS = 900,
+    PROBE_SECONDS = 2,
     ROUNDS = 100,                   /* of killing what has forked meanwhile */
 };
 
@@ -183,7 +184,8 @@ static pid_t parent_of(pid_t pid) {
     char *after = strrchr(text, ')');
     pid_t parent = 0;
     char state;
-    return after && sscanf(after + 1, " %c %d", &state, &parent) == 2 && state != 'Z' ? parent : 0;
+    /* A zombie counts too: its first thread may have ended alone. */
+    return after && sscanf(after + 1, " %c %d", &state, &parent) == 2 ? parent : 0;
 }
 
 static bool descends_from(pid_t pid, pid_t ancestor) {
@@ -210,7 +212,6 @@ static int signal_descendants(int number) {
 
 static void ask_to_end(void) {
     int number = keeper.kind == TERMINAL ? SIGHUP : SIGTERM;
-    kill(-keeper.child, number);
     signal_descendants(number);
     signal_descendants(SIGCONT);    /* the stopped ones could not hear it */
 }
@@ -337,7 +338,7 @@ static void listen_to(struct client *client) {
     struct request *request = &client->request;
     if (client->got < sizeof *request) {
         ssize_t size = recv(client->fd, (uint8_t *)request + client->got, sizeof *request - client->got, 0);
-        if (size <= 0 && errno != EAGAIN) {
+        if (size == 0 || (size < 0 && errno != EAGAIN)) {
             drop(client);
             return;
         }
@@ -407,7 +408,7 @@ static void send_answer(struct client *client) {
 }
 
 /* What does not go in at once waits in `input`, and no more is read meanwhile. */
-static bool pass_on(struct client *client) {
+static bool pass_on(struct client *client, short events) {
     if (!client->input && !(client->input = malloc(PIECE)))
         return false;
     if (client->fed == client->got) {
@@ -421,14 +422,14 @@ static bool pass_on(struct client *client) {
                                     : write(keeper.input, client->input + client->fed, client->got - client->fed);
     if (size > 0)
         client->fed += size;
-    return size >= 0 || errno == EAGAIN;
+    return size >= 0 || (errno == EAGAIN && !(events & (POLLHUP | POLLERR)));
 }
 
 /* A client that reads too slowly misses what the ring no longer holds. */
 static void stream_to(struct client *client, short events) {
     static uint8_t piece[PIECE];
     struct ring *ring = keeper.rings;
-    if (((events & (POLLIN | POLLHUP)) || client->fed < client->got) && !pass_on(client)) {
+    if (((events & (POLLIN | POLLHUP)) || client->fed < client->got) && !pass_on(client, events)) {
         drop(client);
         return;
     }
@@ -855,24 +856,37 @@ static uint32_t read_input(uint8_t *input) {
     return size;
 }
 
+/* Neither side waits for the other: what is typed is held while the session takes none, and output goes on. */
 static void attach(uint64_t cursor) {
+    static uint8_t held[PIECE], piece[PIECE];
     struct request request = { .op = ATTACH, .cursor = cursor };
+    ssize_t size = 0, sent = 0;
     int fd = require_session();
     send_all(fd, &request, sizeof request);
-    struct pollfd polled[2] = { { .fd = STDIN_FILENO, .events = POLLIN }, { .fd = fd, .events = POLLIN } };
-    for (uint8_t piece[PIECE];;) {
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    for (;;) {
+        bool holds = sent < size;
+        struct pollfd polled[2] = { { .fd = STDIN_FILENO, .events = holds ? 0 : POLLIN },
+                                    { .fd = fd, .events = POLLIN | (holds ? POLLOUT : 0) } };
         poll(polled, 2, -1);
-        if (polled[1].revents) {
-            ssize_t size = recv(fd, piece, sizeof piece, 0);
-            if (size <= 0)
+        if (polled[1].revents & (POLLIN | POLLHUP | POLLERR)) {
+            ssize_t got = recv(fd, piece, sizeof piece, 0);
+            if (got == 0 || (got < 0 && errno != EAGAIN))
                 return;
-            write_all(piece, size);
+            if (got > 0)
+                write_all(piece, got);
         }
-        if (polled[0].revents) {
-            ssize_t size = read(STDIN_FILENO, piece, sizeof piece);
-            if (size <= 0)
+        if (holds) {
+            ssize_t more = send(fd, held + sent, size - sent, MSG_NOSIGNAL);
+            if (more < 0 && errno != EAGAIN)
                 return;
-            send_all(fd, piece, size);
+            sent += more > 0 ? more : 0;
+            if (sent < size && (polled[0].revents & POLLHUP))
+                return;    /* whoever typed has left, and the program does not read */
+        } else if (polled[0].revents) {
+            if ((size = read(STDIN_FILENO, held, sizeof held)) <= 0)
+                return;
+            sent = 0;
         }
     }
 }
@@ -958,6 +972,7 @@ static int ask_for_status(unsigned port, const char *host, const char *path) {
 }
 
 static int probe(const char *what, int count, char **words) {
+    alarm(PROBE_SECONDS);    /* whoever answers slowly does not answer */
     if (strcmp(what, "tcp") == 0 && count == 1) {
         int fd = knock_either(number(words[0]));
         return fd >= 0 ? 0 : 1;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -190,6 +191,47 @@ def test_a_client_that_is_killed_while_it_waits_costs_nothing(sessions: Sessions
         one.kill()
         one.wait(DEADLINE)
     assert sessions.ask("status", "a").pid == opened.pid
+
+
+def test_a_client_that_leaves_before_it_asks_costs_no_time(sessions: Sessions) -> None:
+    opened = sessions.terminal("a", "cat")
+    sessions.idle("a")
+    for _ in range(5):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(sessions.folder / "a"))
+    keeper = Path("/proc", Path("/proc", str(opened.pid), "stat").read_text().rpartition(")")[2].split()[1], "stat")
+    before = used_ticks(keeper)
+    sessions.ask("read", "a", "0", "0", "10", "800", "800")
+    assert used_ticks(keeper) - before < 20
+
+
+def used_ticks(stat: Path) -> int:
+    """Clock ticks of processor time that a process has used: proc(5)."""
+    fields = stat.read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+THREADED = """
+#include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+static void *stay(void *unused) { for (;;) pause(); }
+int main(void) {
+    pthread_t thread;
+    pthread_create(&thread, NULL, stay, NULL);
+    puts("up");
+    fflush(stdout);
+    pthread_exit(NULL);
+}
+"""
+
+
+def test_a_program_whose_first_thread_has_ended_is_stopped_too(sessions: Sessions, tmp_path: Path) -> None:
+    build = ["gcc", "-x", "c", "-", "-pthread", "-w", "-o", str(tmp_path / "threaded")]
+    subprocess.run(build, input=THREADED.encode(), check=True, timeout=60)
+    sessions.pipes("a", str(tmp_path / "threaded"))
+    assert b"up" in sessions.idle("a").output
+    assert sessions.ask("stop", "a", "300").ended
 
 
 def test_a_program_that_reads_nothing_is_told_of(sessions: Sessions) -> None:

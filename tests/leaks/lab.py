@@ -96,7 +96,7 @@ def gateway_mac():
 started = time.monotonic()
 try:
 {code}
-except Exception as error:
+except OSError as error:
     print("error:", type(error).__name__, error)
 print("seconds %.3f" % (time.monotonic() - started))
 """

@@ -80,7 +80,9 @@ def run(lab: Lab, id_: str, case: Case) -> Result:
     settle()
     arrived = hit(lab.arrivals(), case.canary, token)
     seconds = re.search(r"seconds ([\d.]+)", said)
-    took = float(seconds[1]) if seconds else 99.0
+    if not seconds:
+        raise RuntimeError(f"{case.id} did not run to its end: {said}")
+    took = float(seconds[1])
     return Result(
         case.id, case.group, case.policy, case.what, case.reaches, case.slow, lives, arrived, took, said[-400:]
     )

@@ -12,6 +12,7 @@ from pyro_mcp.errors import Conflict, GuestFailed, InvalidRequest, NotFound, Pro
 _PROGRAM, _FOLDER = "/session", "/sessions"
 _DEADLINE = 30.0
 _LARGEST_ANSWER = 1024 * 1024 + 4096
+_SIDE, _MOST_KEPT, _MOST_SESSIONS = 1000, 64 * 1024 * 1024, 64
 
 Kind = Literal["terminal", "pipes"]
 
@@ -67,7 +68,10 @@ class Keeper:
         Bytes begin at the `start` of the answer.
         """
         numbers = (stream, cursor, most, idle_ms, deadline_ms)
-        return self._ask("read", name, *map(str, numbers), patience=deadline_ms / 1000)
+        kept, data = self._ask("read", name, *map(str, numbers), patience=deadline_ms / 1000)
+        if len(data) > most:
+            raise ProtocolViolation("the keeper of a session said more than was asked for")
+        return kept, data
 
     def wait(self, name: str, milliseconds: int) -> Kept:
         """Wait for the program's end, at most this long."""
@@ -98,8 +102,8 @@ class Keeper:
     def list(self) -> dict[str, Kept]:
         """Every session by its name."""
         out = self._run(["list"])
-        lines = [line.split(b" ", 1) for line in out.splitlines()]
-        return {name.decode(errors="replace"): _kept(status) for name, status in lines}
+        lines = [line.partition(b" ") for line in out.splitlines()[:_MOST_SESSIONS]]
+        return {name.decode(errors="replace"): _kept(status) for name, _, status in lines}
 
     def attach(self, name: str, cursor: int, stdin: IO[bytes], on_stdout: OutputSink) -> None:
         """Connect a person's terminal to a session until `stdin` ends or the program does."""
@@ -171,9 +175,16 @@ def _kept(line: bytes) -> Kept:
     """A keeper's status line; raises `ProtocolViolation` for anything else."""
     words = line.split()
     try:
-        if len(words) != 11 or any(len(word) > 20 for word in words):
+        if len(words) != 11 or words[0] not in (b"ended", b"running") or any(len(word) > 20 for word in words):
             raise ValueError
         code, pid, started, columns, rows, start, first0, end0, first1, end1 = (int(word) for word in words[1:])
+        spans = ((first0, end0), (first1, end1))
+        if not (0 <= columns <= _SIDE and 0 <= rows <= _SIDE and 0 < pid < 2**31 and 0 <= code < 256):
+            raise ValueError
+        if not (0 <= started < 2**50 and 0 <= start < 2**62):
+            raise ValueError
+        if not all(0 <= first <= end < 2**62 and end - first <= _MOST_KEPT for first, end in spans):
+            raise ValueError
     except ValueError:
         raise ProtocolViolation("the keeper of a session sent something else than a status") from None
     ended = words[0] == b"ended"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from pyro_mcp.errors import Conflict, DeadlineExceeded, GuestFailed, InvalidRequest, NotFound, PyroError
+from pyro_mcp.errors import Busy, Conflict, DeadlineExceeded, GuestFailed, InvalidRequest, NotFound, PyroError
 from pyro_mcp.results import PortWanted, ServiceInfo, ServiceList, ServiceLogs
 from pyro_mcp.workspaces.folders import Folders
 from pyro_mcp.workspaces.inside import Inside, Room
@@ -116,10 +116,15 @@ class Services:
         self._inside.require(id_)
         service = self._book.get(id_, name)
         with self._inside.entered(id_) as room:
-            if not (service.going and service.machine == room.record.pid):
+            if service.machine != room.record.pid:
                 return self.status(id_, name)
-            kept = Keeper(room.session).stop(f"{_PREFIX}{name}", _GRACE_SECONDS)
+            try:
+                kept = Keeper(room.session).stop(f"{_PREFIX}{name}", _GRACE_SECONDS)
+            except NotFound:
+                return self.status(id_, name)
             self._close(room.record, service)
+            if not service.going:  # what it had left behind has ended now
+                return _info(service)
             service = self._book.change(
                 service, state="stopped", exit_code=kept.exit_code, ended_at=time.time(), ports=()
             )
@@ -158,7 +163,7 @@ class Services:
 
     def _close(self, record: Record, service: Service) -> None:
         for host, _ in service.ports:
-            with suppress(NotFound):
+            with suppress(NotFound, Conflict):  # a gateway that has died has no ports
                 Ports(record, self._folders).unpublish(host)
 
     def _launch(
@@ -190,13 +195,13 @@ class Services:
         try:
             _until_ready(name, wish, probe, room, keeper)
         except BaseException as error:
+            message = error.message if isinstance(error, PyroError) else "its start was broken off"
+            last, code = "", None
             with suppress(PyroError):
                 last = _last_words(room, keeper, service.name)
-                kept = keeper.stop(name, _GRACE_SECONDS)
-                message = error.message if isinstance(error, PyroError) else "its start was broken off"
-                self._book.change(
-                    service, state="failed", failure=message, exit_code=kept.exit_code, ended_at=time.time(), ports=()
-                )
+            with suppress(PyroError):
+                code = keeper.stop(name, _GRACE_SECONDS).exit_code
+            self._book.change(service, state="failed", failure=message, exit_code=code, ended_at=time.time(), ports=())
             if not isinstance(error, PyroError):
                 raise
             raise type(error)(
@@ -217,11 +222,16 @@ class Services:
                 return [
                     self._settled(room, one, kept.get(f"{_PREFIX}{one.name}")) if one.going else one for one in services
                 ]
+        except Busy:
+            raise
         except Conflict:  # it does not run
             return [self._ended_with_machine(one) if one.going else one for one in services]
 
     def _settled(self, room: Room, service: Service, kept: Kept | None) -> Service:
-        if service.machine != room.record.pid or kept is None:
+        if service.machine != room.record.pid:
+            return self._ended_with_machine(service)
+        if kept is None:  # something in the guest has killed its keeper
+            self._close(room.record, service)
             return self._ended_with_machine(service)
         if kept.exit_code is None:
             return self._overdue(room, service) if service.state == "starting" else service
@@ -276,7 +286,7 @@ def _written(room: Room, keeper: Keeper, name: str) -> tuple[list[str], bool]:
         lost = lost or cursor > 0
         while cursor < end:
             now, piece = keeper.read(full, stream=stream, cursor=cursor, most=min(_READ, end - cursor))
-            if not piece:
+            if not piece or now.start < cursor:
                 break
             data, cursor = data + piece, now.start + len(piece)
         masked = room.mask.stream()
