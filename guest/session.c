@@ -998,18 +998,24 @@ static const char usage[] =
     "  resize NAME COLUMNS ROWS | stop NAME GRACE_MS | status NAME | forget NAME | attach NAME CURSOR\n"
     "or: session probe tcp PORT | probe http PORT HOST PATH";
 
+static void forget(void) {
+    int fd = reach();
+    if (fd >= 0)
+        ask(fd, &(struct request){ .op = FORGET }, NULL);
+}
+
 /* Nothing to read means that the program runs. */
 static void await_start(int report, const struct wish *wish) {
     static const char *const steps[] = { "start", "prepare", "enter", "execute" };
     struct refusal refusal = { 0 };
     struct pollfd polled = { .fd = report, .events = POLLIN };
-    if (poll(&polled, 1, START_MS) <= 0)
+    if (poll(&polled, 1, START_MS) <= 0) {
+        forget();
         fail(1, "the program did not start in time");
+    }
     if (read(report, &refusal, sizeof refusal) != sizeof refusal)
         return;
-    int fd = reach();
-    if (fd >= 0)
-        ask(fd, &(struct request){ .op = FORGET }, NULL);
+    forget();
     int code = refusal.step != EXECUTING ? 4 : refusal.error == ENOENT || refusal.error == ENOTDIR ? 127 : 126;
     fail(code, "cannot %s %s: %s", steps[refusal.step & 3],
          refusal.step == ENTERING ? wish->folder : wish->argv[0], strerror(refusal.error));

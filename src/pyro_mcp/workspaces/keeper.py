@@ -10,7 +10,7 @@ from pyro_mcp.engine import Command, Outcome, OutputSink, Session
 from pyro_mcp.errors import Conflict, GuestFailed, InvalidRequest, NotFound, ProtocolViolation
 
 _PROGRAM, _FOLDER = "/session", "/sessions"
-_DEADLINE = 30.0
+_DEADLINE, _PROBE_DEADLINE = 30.0, 5.0
 _LARGEST_ANSWER = 1024 * 1024 + 4096
 _SIDE, _MOST_KEPT, _MOST_SESSIONS = 1000, 64 * 1024 * 1024, 64
 
@@ -123,7 +123,8 @@ class Keeper:
         return int(said) if said.isdigit() and len(said) <= 3 else 0
 
     def _probe(self, *words: str) -> Outcome:
-        return self._session.run(Command([_PROGRAM, "probe", *words], cwd="/", tool=True, timeout_seconds=_DEADLINE))
+        command = Command([_PROGRAM, "probe", *words], cwd="/", tool=True, timeout_seconds=_PROBE_DEADLINE)
+        return self._session.run(command)
 
     def _ask(
         self,

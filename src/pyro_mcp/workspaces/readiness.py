@@ -12,7 +12,7 @@ from pyro_mcp.workspaces.inside import Room
 from pyro_mcp.workspaces.keeper import Keeper
 
 Probe = Callable[[Room], bool]
-"""Looks once whether the service is ready; takes a few milliseconds, two seconds at most."""
+"""Looks once whether the service is ready; takes a few milliseconds, five seconds at most."""
 
 _HERE = {"localhost", "127.0.0.1", "::1"}
 _COMMAND_DEADLINE = 5.0

@@ -67,6 +67,13 @@ class ServiceBook:
         """Keep a service with some fields changed."""
         return self.put(replace(service, **changes))
 
+    def remove(self, service: Service) -> None:
+        """Forget a service that never ran."""
+        with self._store.transaction() as connection:
+            connection.execute(
+                "DELETE FROM services WHERE workspace_id = ? AND name = ?", (service.workspace_id, service.name)
+            )
+
     def get(self, workspace_id: str, name: str) -> Service:
         """One service; raises `NotFound`."""
         known = self.of(workspace_id)

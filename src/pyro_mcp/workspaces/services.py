@@ -170,9 +170,9 @@ class Services:
         self, room: Room, keeper: Keeper, wish: Wish, place: Place, ports: Sequence[tuple[int, int]]
     ) -> Service:
         program = Program(shell_words(wish.command), place.cwd, place.environ, _CAPACITY)
-        kept = keeper.open(f"{_PREFIX}{wish.name}", "pipes", program)
         command = wish.command if isinstance(wish.command, str) else list(wish.command)
-        return self._book.put(
+        # Recorded before it runs: should we die in between, a stop still finds it.
+        service = self._book.put(
             Service(
                 workspace_id=room.record.id,
                 name=wish.name,
@@ -185,9 +185,14 @@ class Services:
                 state="starting",
                 started_at=time.time(),
                 ready_by=time.time() + wish.timeout_seconds,
-                pid=kept.pid,
             )
         )
+        try:
+            kept = keeper.open(f"{_PREFIX}{wish.name}", "pipes", program)
+        except InvalidRequest:
+            self._book.remove(service)
+            raise
+        return self._book.change(service, pid=kept.pid)
 
     def _await(self, service: Service, wish: Wish, probe: Probe | None, room: Room, keeper: Keeper) -> Service:
         """The service once it is ready; otherwise nothing of it runs any more, and its record says why."""
