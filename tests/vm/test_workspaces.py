@@ -192,6 +192,15 @@ def test_the_summary_tells_the_session(pyro: Pyro, create: Create, seed: Path) -
     assert review["changes"]["added"] == 2
 
 
+def test_the_summary_begins_anew_with_a_reset(pyro: Pyro, create: Create) -> None:
+    id_ = create()
+    pyro.write_workspace_file(id_, "before.txt", text="gone with the reset\n")
+    pyro.reset_workspace(id_)
+    assert pyro.summarize_workspace(id_)["outcome"]["edits"] == 0
+    pyro.write_workspace_file(id_, "after.txt", text="kept\n")
+    assert pyro.summarize_workspace(id_)["outcome"]["edits"] == 1
+
+
 def test_the_list_begins_with_the_most_recently_used(pyro: Pyro, create: Create) -> None:
     first, second = create(name="same"), create(name="same")
     assert [one["workspace_id"] for one in pyro.list_workspaces()["workspaces"]] == [second, first]

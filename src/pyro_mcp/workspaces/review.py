@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pyro_mcp.results import WorkspaceLogEntry, WorkspaceSummarized
 from pyro_mcp.workspaces.inside import Inside
 from pyro_mcp.workspaces.ledger import Ledger
@@ -15,7 +17,7 @@ def summarize(workspaces: Workspaces, inside: Inside, ledger: Ledger, id_: str) 
     """The review of one workspace, stopped or running."""
     status = workspaces.status(id_)
     logs = inside.logs(id_)["entries"]
-    events = ledger.events(id_)
+    events = _since_reset(ledger.events(id_))
     failed = [entry for entry in logs if entry["exit_code"] not in (0, None)]
     edits = [event for event in events if event["kind"] in ("edit", "patch", "sync")]
     exports = [event for event in events if event["kind"] == "export"]
@@ -56,6 +58,12 @@ def summarize(workspaces: Workspaces, inside: Inside, ledger: Ledger, id_: str) 
         "artifacts": list(reversed(exports[-_RECENT:])),
         "snapshots": snapshots,
     }
+
+
+def _since_reset(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The events of this session: a reset begins a new one, of which nothing that was done before is a part."""
+    last = max((place for place, event in enumerate(events) if event["kind"] == "reset"), default=-1)
+    return events[last + 1 :]
 
 
 def _changes(inside: Inside, id_: str) -> dict[str, object]:

@@ -192,6 +192,8 @@ class Services:
         except InvalidRequest:
             self._book.remove(service)
             raise
+        except Conflict as error:  # another client was quicker
+            raise Conflict(f"the service {wish.name} cannot start: {error.message}", hint="stop it first") from error
         return self._book.change(service, pid=kept.pid)
 
     def _await(self, service: Service, wish: Wish, probe: Probe | None, room: Room, keeper: Keeper) -> Service:

@@ -218,6 +218,7 @@ class Workspaces:
     def reset(self, id_: str, snapshot: str, progress: Progress) -> WorkspaceReset:
         started = time.monotonic()
         self._ledger.get(id_)
+        progress("waiting for the commands that run in it to end", None)
         with self._lifecycle.hold(id_) as record:
             require_time_left(record)
             layers = () if snapshot == BASELINE else self._ledger.snapshot(id_, snapshot).layers
