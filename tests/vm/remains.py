@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-_PERMANENT = {"pyro.db", "pyro.db.lock", "pyro.db-wal", "pyro.db-shm", "machines", "locks"}
+_PERMANENT = {"pyro.db", "pyro.db.lock", "pyro.db-wal", "pyro.db-shm", "machines", "locks", "reserve"}
 
 
 def remains(home: Path) -> list[str]:
