@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <stdnoreturn.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -44,6 +45,7 @@ enum {
     SETTLE_MS = 100,                /* a terminal may pass on a program's last words after its end */
     INPUT_MS = 5000,
     START_MS = 10000,
+    STATUS_SECONDS = 2,
     PROBE_MS = 900,
     PROBE_SECONDS = 2,
     ROUNDS = 100,                   /* of killing what has forked meanwhile */
@@ -697,7 +699,38 @@ static bool prepare_keeper(const struct wish *wish) {
     return true;
 }
 
+/* To be held while a socket is made or a dead one removed: for a moment it is there, and nobody listens yet. */
+static int lock_sessions(const char *folder) {
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || flock(fd, LOCK_EX) < 0)
+        fail(1, "cannot lock %s: %s", folder, strerror(errno));
+    return fd;
+}
+
+/* -1 when nobody listens there. A keeper whose queue is full listens: that is EAGAIN. */
+static int reach(void) {
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&place, sizeof place) == 0) {
+        fcntl(fd, F_SETFL, 0);
+        return fd;
+    }
+    int error = errno;
+    close(fd);
+    errno = error;
+    return -1;
+}
+
+/* Removes the socket when its keeper was killed. To be called under the lock. */
+static void remove_dead(void) {
+    int fd = reach();
+    if (fd < 0 && errno == ECONNREFUSED)
+        unlink(place.sun_path);
+    if (fd >= 0)
+        close(fd);
+}
+
 static int listen_there(void) {
+    remove_dead();
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd >= 0 && bind(fd, (struct sockaddr *)&place, sizeof place) == 0 && listen(fd, 64) == 0)
         return fd;
@@ -738,11 +771,13 @@ static int open_session(const char *folder, const struct wish *wish) {
     int report[2];
     if (mkdir(folder, 0700) < 0 && errno != EEXIST)
         fail(1, "cannot make %s: %s", folder, strerror(errno));
+    int lock = lock_sessions(folder);
     if (count_sessions(folder) >= SESSIONS)
         fail(5, "there are %d sessions already; end some", SESSIONS);
     if (pipe2(report, O_CLOEXEC) < 0)
         fail(1, "cannot make a pipe: %s", strerror(errno));
     int listener = listen_there();
+    close(lock);
     pid_t pid = fork();
     if (pid == 0) {
         close(report[0]);
@@ -764,17 +799,10 @@ static void go_to(const char *folder, const char *name) {
         fail(1, "the path of the session's socket is too long");
 }
 
-/* -1 when nobody listens there. */
-static int reach(void) {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&place, sizeof place) == 0)
-        return fd;
-    close(fd);
-    return -1;
-}
-
 static int require_session(void) {
     int fd = reach();
+    if (fd < 0 && errno == EAGAIN)
+        fail(1, "the session's keeper has too many clients");
     if (fd < 0)
         fail(2, "there is no such session");
     return fd;
@@ -891,24 +919,37 @@ static void attach(uint64_t cursor) {
     }
 }
 
+/* A keeper that does not answer, because something has stopped it, must not hide the others. */
+static bool look(struct answer *head) {
+    const struct request request = { .op = STATUS };
+    const struct timeval limit = { .tv_sec = STATUS_SECONDS };
+    int fd = reach();
+    bool told = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0
+                && send(fd, &request, sizeof request, MSG_NOSIGNAL) == sizeof request
+                && recv(fd, head, sizeof *head, MSG_WAITALL) == sizeof *head;
+    if (fd >= 0)
+        close(fd);
+    return told;
+}
+
 static void list(const char *folder) {
     DIR *all = opendir(folder);
     if (!all)
         return;
     for (struct dirent *entry; (entry = readdir(all));) {
+        struct answer head;
         if (entry->d_name[0] == '.')
             continue;
         go_to(folder, entry->d_name);
-        int fd = reach();
-        if (fd < 0) {
-            unlink(place.sun_path);    /* its keeper was killed */
-            continue;
+        if (look(&head)) {
+            printf("%s ", entry->d_name);
+            fflush(stdout);
+            print_status(&head);
+        } else {
+            int lock = lock_sessions(folder);
+            remove_dead();
+            close(lock);
         }
-        struct answer head = ask(fd, &(struct request){ .op = STATUS }, NULL);
-        printf("%s ", entry->d_name);
-        fflush(stdout);
-        print_status(&head);
-        close(fd);
     }
     closedir(all);
 }

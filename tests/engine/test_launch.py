@@ -7,12 +7,13 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from pyro_mcp.engine.launch import Identity, alive, end, ended, find_processes, identify, launch, listening
+from pyro_mcp.engine.launch import Identity, alive, end, end_found, ended, find_processes, identify, launch, listening
 from pyro_mcp.engine.qemu import Sockets
 from pyro_mcp.errors import HostNotReady
 
@@ -43,6 +44,13 @@ def open_life(sockets: Sockets) -> socket.socket:
     witness = socket.socket(socket.AF_UNIX)
     witness.connect(str(sockets.life))
     return witness
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Right after a start, the kernel may not have finished the exec of which we were told."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline
 
 
 def is_closed(witness: socket.socket) -> bool:
@@ -154,13 +162,24 @@ def test_our_own_identity_is_alive() -> None:
 def test_processes_are_found_by_a_path_below_a_folder(sockets: Sockets, home: Path) -> None:
     identity = start(sockets, "sleep 50; true", f"{home}/machines/vm-1/disk")
     try:
-        assert find_processes(f"{home}/machines/vm-1") == [identity]
+        wait_until(lambda: find_processes(f"{home}/machines/vm-1") == [identity])
         assert find_processes(f"{home}/machines") == [identity]
         assert find_processes(f"{home}/machines/vm") == []
         assert find_processes(f"{home}/machines/vm-1/disk") == []
     finally:
         end(identity, sockets)
     assert find_processes(f"{home}/machines/vm-1") == []
+
+
+def test_a_machine_that_is_only_about_to_be_one_is_found_and_ended_too(sockets: Sockets, home: Path) -> None:
+    becoming = ["/bin/sh", "-c", 'sleep 0.5; exec timeout --signal=KILL 60 sh -c "sleep 50; true" sh "$0"']
+    identity = launch(lambda _: [*becoming, f"{home}/vm-1/disk"], sockets, sockets.folder.with_name("log"))
+    end_found(f"{home}/vm-1", sockets)
+    assert not alive(identity)
+
+
+def test_where_no_machine_was_started_none_is_ended(sockets: Sockets, home: Path) -> None:
+    end_found(f"{home}/vm-1", sockets)
 
 
 def test_other_programs_that_name_the_folder_are_not_machines(home: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -286,12 +287,44 @@ def test_a_name_is_given_once(sessions: Sessions) -> None:
     assert sessions.run("open", "a", "pipes", "/", "0", "0", "4096", "true").returncode == 3
 
 
+def _keeper_of(opened: Status) -> int:
+    return int(Path("/proc", str(opened.pid), "stat").read_text().rpartition(")")[2].split()[1])
+
+
 def test_a_keeper_that_was_killed_is_forgotten_by_the_list(sessions: Sessions) -> None:
     opened = sessions.pipes("a", "sleep", "100")
-    keeper = int(Path("/proc", str(opened.pid), "stat").read_text().rpartition(")")[2].split()[1])
-    os.kill(keeper, 9)
+    os.kill(_keeper_of(opened), 9)
     os.kill(opened.pid, 9)
     assert sessions.run("list").stdout == b""
+
+
+def test_the_name_of_a_killed_keeper_can_be_taken_again(sessions: Sessions) -> None:
+    opened = sessions.pipes("a", "sleep", "100")
+    os.kill(_keeper_of(opened), 9)
+    os.kill(opened.pid, 9)
+    assert sessions.pipes("a", "sleep", "100").pid != opened.pid
+
+
+def test_a_keeper_that_was_stopped_hides_no_other(sessions: Sessions) -> None:
+    frozen = _keeper_of(sessions.pipes("a", "sleep", "100"))
+    sessions.pipes("b", "sleep", "100")
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        assert [line.split()[0] for line in sessions.run("list").stdout.splitlines()] == [b"b"]
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+    assert len(sessions.run("list").stdout.splitlines()) == 2
+
+
+def test_a_list_never_drops_a_session_that_is_just_being_opened(sessions: Sessions) -> None:
+    sessions.pipes("first", "sleep", "100")
+    names = [f"s{number}" for number in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        opened = [pool.submit(sessions.pipes, name, "sleep", "100") for name in names]
+        for listed in [pool.submit(sessions.run, "list") for _ in range(48)]:
+            assert listed.result(DEADLINE).returncode == 0
+        assert not [one.result(DEADLINE).ended for one in opened if one.result(DEADLINE).ended]
+    assert len(sessions.run("list").stdout.splitlines()) == len(names) + 1
 
 
 def test_a_probe_finds_what_listens(sessions: Sessions) -> None:

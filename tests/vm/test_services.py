@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -14,6 +15,7 @@ from pyro_mcp.errors import Conflict, DeadlineExceeded, GuestFailed, InvalidRequ
 
 SERVE = "exec python3 -m http.server 8080 --bind 127.0.0.1"
 FOREVER = "while :; do sleep 0.1; done"
+DEADLINE = 60.0
 
 
 @pytest.fixture
@@ -78,8 +80,10 @@ def test_a_service_that_is_not_ready_in_time_does_not_run_any_more(pyro: Pyro, w
 
 def test_a_service_that_ends_later_is_seen_to_have_ended(pyro: Pyro, workspace: str) -> None:
     pyro.start_service(workspace, "app", command="echo up; while [ ! -e stop ]; do sleep 0.05; done; exit 6")
-    pyro.exec_workspace(workspace, command="touch stop; while pgrep -f 'e stop' >/dev/null 2>&1; do :; done; sleep 0.5")
-    status = pyro.status_service(workspace, "app")
+    pyro.exec_workspace(workspace, command="touch stop")
+    deadline = time.monotonic() + DEADLINE
+    while (status := pyro.status_service(workspace, "app"))["state"] == "running":
+        assert time.monotonic() < deadline
     assert (status["state"], status["exit_code"]) == ("exited", 6)
 
 
@@ -93,6 +97,40 @@ def test_several_services_run_at_once_and_a_name_is_given_once(pyro: Pyro, works
     pyro.stop_service(workspace, "two")
     assert pyro.start_service(workspace, "two", command=f"echo again; {FOREVER}")["state"] == "running"
     assert pyro.logs_service(workspace, "two")["stdout"] == "again\n"
+
+
+def test_of_clients_that_start_one_name_at_once_one_wins_and_a_look_disturbs_none(pyro: Pyro, workspace: str) -> None:
+    def start(number: int) -> str:
+        try:
+            return Pyro().start_service(workspace, "app", command=f"echo {number}; {FOREVER}")["state"]
+        except Conflict:
+            return "refused"
+
+    with ThreadPoolExecutor(8) as pool:
+        starts = [pool.submit(start, number) for number in range(6)]
+        looks = [pool.submit(Pyro().list_services, workspace) for _ in range(12)]
+        told = [one.result(DEADLINE) for one in starts]
+        assert {service["state"] for look in looks for service in look.result(DEADLINE)["services"]} <= {
+            "starting",
+            "running",
+        }
+    assert sorted(told) == ["refused"] * 5 + ["running"]
+    assert pyro.logs_service(workspace, "app")["stdout"] == f"{told.index('running')}\n"
+    assert programs(pyro, workspace).count("sleep") == 1
+
+
+def test_a_service_can_be_stopped_while_it_starts(pyro: Pyro, workspace: str) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        readiness = {"type": "file", "path": "never"}
+        starting = pool.submit(pyro.start_service, workspace, "app", command=FOREVER, readiness=readiness)
+        deadline = time.monotonic() + DEADLINE
+        while not pyro.list_services(workspace)["running_count"]:
+            assert time.monotonic() < deadline
+        assert Pyro().stop_service(workspace, "app")["state"] == "stopped"
+        with pytest.raises((GuestFailed, Conflict)):
+            starting.result(DEADLINE)
+    assert pyro.status_service(workspace, "app")["state"] == "stopped"
+    assert "sleep" not in programs(pyro, workspace)
 
 
 def test_a_stop_ends_the_whole_group(pyro: Pyro, workspace: str) -> None:

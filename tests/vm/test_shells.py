@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import pty
+import select
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -156,6 +160,29 @@ def test_a_person_may_type_into_it_and_leave(pyro: Pyro, workspace: str) -> None
     os.write(writing, b"echo $((40 + 2))\n")
     with open(reading, "rb") as keys:
         assert pyro.attach_shell(workspace, shell_id, stdin=keys, on_output=show)["state"] == "running"
+
+
+def test_a_person_leaves_also_a_program_that_reads_nothing(pyro: Pyro, workspace: str) -> None:
+    shell_id = pyro.open_shell(workspace)["shell_id"]
+    pyro.write_shell(workspace, shell_id, input="stty raw -echo; echo begun; sleep 600")
+    until(pyro, workspace, shell_id, "\nbegun")
+    terminal, far_end = pty.openpty()
+    command = [sys.executable, "-m", "pyro_mcp.cli", "workspace", "shell", "attach", workspace, shell_id]
+    with subprocess.Popen(command, stdin=far_end, stdout=far_end, stderr=far_end) as person:
+        os.close(far_end)
+        shown, end = b"", time.monotonic() + DEADLINE
+        while b"begun\n" not in shown and time.monotonic() < end and select.select([terminal], [], [], DEADLINE)[0]:
+            shown += os.read(terminal, 4096)
+        assert b"begun\n" in shown
+        for _ in range(512):
+            os.write(terminal, b"x" * 1024)
+        os.write(terminal, b"\x1d")
+        try:
+            assert person.wait(DEADLINE) == 0
+        finally:
+            person.kill()
+    os.close(terminal)
+    assert pyro.list_shells(workspace)["count"] == 1
 
 
 def test_a_stop_and_a_reset_end_shells(pyro: Pyro, workspace: str) -> None:

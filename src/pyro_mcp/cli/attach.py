@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _LEAVE = b"\x1d"  # Ctrl-], as telnet and virsh have it
 _DRAINED = 0.5
+# So much typed ahead of a program that reads nothing is kept; the rest is lost, as in any terminal.
+_MOST_HELD = 64 * 1024
 
 
 def attached(pyro: Pyro, workspace_id: str, shell_id: str) -> ShellInfo:
@@ -33,8 +35,8 @@ def attached(pyro: Pyro, workspace_id: str, shell_id: str) -> ShellInfo:
         raise InvalidRequest("attach needs a terminal", hint="programs use 'shell write' and 'shell read'")
     pyro.list_shells(workspace_id)
     print("Ctrl-] leaves the shell running", file=sys.stderr)
-    with _own_size(pyro, workspace_id, shell_id), _typed() as keys, open(keys, "rb", closefd=False) as source:
-        return pyro.attach_shell(workspace_id, shell_id, stdin=source, on_output=_show)
+    with _own_size(pyro, workspace_id, shell_id), _typed() as (keys, left), open(keys, "rb", closefd=False) as source:
+        return pyro.attach_shell(workspace_id, shell_id, stdin=source, on_output=_show, interrupt=left)
 
 
 def _show(data: bytes) -> None:
@@ -66,38 +68,52 @@ def _own_size(pyro: Pyro, workspace_id: str, shell_id: str) -> Iterator[None]:
 
 
 @contextmanager
-def _typed() -> Iterator[int]:
-    """What is typed, key by key, as a descriptor that ends when the person leaves."""
+def _typed() -> Iterator[tuple[int, int]]:
+    """Two descriptors: what is typed, key by key, ending when the person leaves; and one readable when that took long.
+
+    The second is for a program that reads nothing: what was typed for it does not keep the person here.
+    """
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)
     keys, pump_end = os.pipe()
+    left, leaving = os.pipe()
     stop, stopping = os.pipe()
-    pump = threading.Thread(target=_pump, args=(terminal, pump_end, stop), daemon=True)
+    pump = threading.Thread(target=_pump, args=(terminal, pump_end, leaving, stop), daemon=True)
     tty.setraw(terminal)
     try:
         pump.start()
-        yield keys
+        yield keys, left
     finally:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
         os.close(stopping)
         pump.join(_DRAINED)
-        for fd in (keys, stop):
+        for fd in (keys, left, stop):
             os.close(fd)
 
 
-def _pump(terminal: int, target: int, stop: int) -> None:
+def _pump(terminal: int, target: int, leaving: int, stop: int) -> None:
     try:
-        while True:
-            ready, _, _ = select.select([terminal, stop], [], [])
-            if stop in ready:
-                return
-            typed = os.read(terminal, 4096)
-            before, leave, _ = typed.partition(_LEAVE)
-            if before:
-                os.write(target, before)
-            if leave or not typed:
-                return
-    except BrokenPipeError:
-        return
-    finally:
+        _pump_keys(terminal, target, stop)
         os.close(target)
+        select.select([stop], [], [], _DRAINED)
+    finally:
+        os.close(leaving)
+
+
+def _pump_keys(terminal: int, target: int, stop: int) -> None:
+    """Until the person leaves, or the far end has ended; reads on when the far end takes nothing, to see that key."""
+    os.set_blocking(target, False)
+    held, leave = b"", b""
+    while not leave:
+        ready, taken, _ = select.select([terminal, stop], [target] if held else [], [])
+        if stop in ready:
+            return
+        if terminal in ready:
+            typed = os.read(terminal, 4096)
+            if not typed:
+                return
+            before, leave, _ = typed.partition(_LEAVE)
+            held = (held + before)[:_MOST_HELD]
+        if held and (taken or terminal in ready):
+            with suppress(BlockingIOError, BrokenPipeError):
+                held = held[os.write(target, held) :]

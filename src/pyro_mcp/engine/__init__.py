@@ -9,7 +9,7 @@ from pyro_mcp.engine.fake import FakeMachines
 from pyro_mcp.engine.freeze import TOOL
 from pyro_mcp.engine.guest import OUTPUT_CAP, Capture, Command, Outcome, OutputSink
 from pyro_mcp.engine.host_compat import HostCompat
-from pyro_mcp.engine.launch import Identity, find_processes
+from pyro_mcp.engine.launch import Identity, end_found, find_processes
 from pyro_mcp.engine.machines import Machines, Preparation, Readiness, Start
 from pyro_mcp.engine.qemu import Sockets
 from pyro_mcp.engine.shape import BOOT_MODULES, Shape, System
@@ -41,6 +41,7 @@ __all__ = [
     "System",
     "encode",
     "encode_fields",
+    "end_found",
     "find_processes",
     "make_baseline",
     "make_ext4",

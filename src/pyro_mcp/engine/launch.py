@@ -24,6 +24,7 @@ from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.process import child_environment
 
 _END_DEADLINE = 10.0
+_UNTIL_EXEC = 0.01
 _PATH_LIMIT = 107  # sun_path, less its NUL: unix(7)
 
 
@@ -127,6 +128,22 @@ def end(identity: Identity, sockets: Sockets) -> None:
         with suppress(ChildProcessError):
             os.waitpid(identity.pid, os.WNOHANG)
     shutil.rmtree(sockets.folder, ignore_errors=True)
+
+
+def end_found(argument: str, sockets: Sockets) -> None:
+    """Kill the processes of a machine whose number nobody knows; twice is a no-op.
+
+    One that has just been made holds the sockets, but cannot be told by its command line until its exec is over.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as witness:
+        watching, deadline = _watch(witness, sockets), time.monotonic() + _END_DEADLINE
+        while True:
+            for identity in find_processes(argument):
+                end(identity, sockets)
+            if not watching or _closed(witness, _UNTIL_EXEC):
+                return
+            if time.monotonic() > deadline:
+                raise DeadlineExceeded(f"something holds {sockets.life} and is no virtual machine")
 
 
 def ended(identity: Identity, sockets: Sockets, *, deadline_seconds: float) -> bool:

@@ -167,8 +167,7 @@ def _sweep(folder: Path) -> None:
     """End the machines of makers that were killed, and remove what they had made."""
     for scratch in abandoned_scratch(folder):
         sockets = _boot_sockets(scratch)
-        for identity in launch.find_processes(str(scratch)):
-            launch.end(identity, sockets)
+        launch.end_found(str(scratch), sockets)
         shutil.rmtree(sockets.folder, ignore_errors=True)
         shutil.rmtree(scratch, ignore_errors=True)
 

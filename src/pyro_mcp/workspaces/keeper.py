@@ -105,11 +105,16 @@ class Keeper:
         lines = [line.partition(b" ") for line in out.splitlines()[:_MOST_SESSIONS]]
         return {name.decode(errors="replace"): _kept(status) for name, _, status in lines}
 
-    def attach(self, name: str, cursor: int, stdin: IO[bytes], on_stdout: OutputSink) -> None:
-        """Connect a person's terminal to a session until `stdin` ends or the program does."""
+    def attach(
+        self, name: str, cursor: int, stdin: IO[bytes], on_stdout: OutputSink, interrupt: int | None = None
+    ) -> None:
+        """Connect a person's terminal to a session until `stdin` ends or the program does.
+
+        Raises `Interrupted` when `interrupt` becomes readable; the connection is of no further use then.
+        """
         command = Command(
             [_PROGRAM, "--machine", _FOLDER, "attach", name, str(cursor)],
-            cwd="/", tool=True, timeout_seconds=0, stdin=stdin, output_cap=0, on_stdout=on_stdout,
+            cwd="/", tool=True, timeout_seconds=0, stdin=stdin, output_cap=0, on_stdout=on_stdout, interrupt=interrupt,
         )  # fmt: skip
         self._check(self._session.run(command).exit_code, b"")
 

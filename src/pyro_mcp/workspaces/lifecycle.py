@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pyro_mcp.engine import Engine, Identity, Session, Shape, Start, System, find_processes
+from pyro_mcp.engine import Engine, Identity, Session, Shape, Sockets, Start, System, end_found
 from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import Busy, Conflict, GuestGone, NoSpace, NotFound
 from pyro_mcp.host.files import locked, private_directory
@@ -338,11 +338,12 @@ class Lifecycle:
 
     def _clear(self, id_: str, identity: Identity | None) -> None:
         """End every process of a machine, also one whose number never reached the database."""
-        engine = self.engine_for(GUEST)
-        home = str(self.folders.home(id_))
-        with gateway_ending(self.folders.sockets(id_)):
-            for found in [identity] if identity else find_processes(home):
-                engine.end(found, self.folders.sockets(id_))
+        folder = self.folders.sockets(id_)
+        with gateway_ending(folder):
+            if identity:
+                self.engine_for(GUEST).end(identity, folder)
+            else:
+                end_found(str(self.folders.home(id_)), Sockets(folder))
         shutil.rmtree(self.folders.sockets(id_), ignore_errors=True)
 
     def _remove_strays(self, known: set[str]) -> None:

@@ -7,12 +7,14 @@ import sqlite3
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pyro_mcp.errors import NotFound
+from pyro_mcp.errors import Conflict, NotFound
 from pyro_mcp.results import ServiceState
 from pyro_mcp.workspaces.store import Store
 
 Readiness = dict[str, object]
 _GOING = ("starting", "running")
+_AS_JSON = ("command", "readiness", "ports", "secret_env")
+_LEEWAY_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,14 @@ class Service:
         """Whether it runs, as far as is known."""
         return self.state in _GOING
 
+    def overdue(self, now: float) -> bool:
+        """Whether whoever was starting it must have died meanwhile."""
+        return self.state == "starting" and now > self.ready_by + _LEEWAY_SECONDS
+
+    def about_to_start(self, now: float) -> bool:
+        """Whether it is recorded, and somebody is about to have the machine run it."""
+        return self.state == "starting" and self.pid is None and not self.overdue(now)
+
 
 class ServiceBook:
     """The services in one store."""
@@ -52,26 +62,38 @@ class ServiceBook:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def put(self, service: Service) -> Service:
-        """Keep this as the service of its name."""
-        row = {**vars(service)}
-        for name in ("command", "readiness", "ports", "secret_env"):
-            row[name] = json.dumps(row[name])
-        names = ", ".join(row)
-        marks = ", ".join("?" for _ in row)
+    def begin(self, service: Service) -> Service:
+        """Keep this as the service of its name; raises `Conflict` while another client is about to start that."""
+        row = _row(service)
+        names, marks = ", ".join(row), ", ".join("?" for _ in row)
         with self._store.transaction() as connection:
+            known = connection.execute(
+                "SELECT * FROM services WHERE workspace_id = ? AND name = ? AND machine = ?",
+                (service.workspace_id, service.name, service.machine),
+            ).fetchone()
+            if known and _service(known).about_to_start(service.started_at):
+                raise Conflict(f"another client is just starting the service {service.name}", hint="look at its status")
             connection.execute(f"INSERT OR REPLACE INTO services ({names}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
         return service
 
     def change(self, service: Service, **changes: Any) -> Service:
-        """Keep a service with some fields changed."""
-        return self.put(replace(service, **changes))
+        """Keep a service with some fields changed; as it is now, if another client changed its state meanwhile."""
+        changed = replace(service, **changes)
+        row = _row(changed)
+        fields = ", ".join(f"{name} = ?" for name in row)
+        with self._store.transaction() as connection:
+            done = connection.execute(
+                f"UPDATE services SET {fields} WHERE workspace_id = ? AND name = ? AND started_at = ? AND state = ?",  # noqa: S608
+                (*row.values(), service.workspace_id, service.name, service.started_at, service.state),
+            )
+        return changed if done.rowcount else self.get(service.workspace_id, service.name)
 
     def remove(self, service: Service) -> None:
         """Forget a service that never ran."""
         with self._store.transaction() as connection:
             connection.execute(
-                "DELETE FROM services WHERE workspace_id = ? AND name = ?", (service.workspace_id, service.name)
+                "DELETE FROM services WHERE workspace_id = ? AND name = ? AND started_at = ?",
+                (service.workspace_id, service.name, service.started_at),
             )
 
     def get(self, workspace_id: str, name: str) -> Service:
@@ -102,6 +124,10 @@ class ServiceBook:
                 "GROUP BY workspace_id"
             ).fetchall()
         return {str(row[0]): (int(row[1]), int(row[2])) for row in rows}
+
+
+def _row(service: Service) -> dict[str, Any]:
+    return {**vars(service), **{name: json.dumps(getattr(service, name)) for name in _AS_JSON}}
 
 
 def _service(row: sqlite3.Row) -> Service:

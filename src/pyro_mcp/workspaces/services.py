@@ -26,7 +26,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _PREFIX = "service."
 _GRACE_SECONDS = 5.0
 _LONGEST_START = 600.0
-_LEEWAY_SECONDS = 10.0
 _FIRST_PAUSE_MS, _GROWTH = 10.0, 1.4
 # How long a service without a readiness must live to count as started.
 _PROVEN_MS = 50
@@ -120,8 +119,8 @@ class Services:
                 return self.status(id_, name)
             try:
                 kept = Keeper(room.session).stop(f"{_PREFIX}{name}", _GRACE_SECONDS)
-            except NotFound:
-                return self.status(id_, name)
+            except NotFound:  # whoever was about to start it finds that we were quicker
+                return _info(self._ended_with_machine(service) if service.going else service)
             self._close(room.record, service)
             if not service.going:  # what it had left behind has ended now
                 return _info(service)
@@ -172,7 +171,7 @@ class Services:
         program = Program(shell_words(wish.command), place.cwd, place.environ, _CAPACITY)
         command = wish.command if isinstance(wish.command, str) else list(wish.command)
         # Recorded before it runs: should we die in between, a stop still finds it.
-        service = self._book.put(
+        service = self._book.begin(
             Service(
                 workspace_id=room.record.id,
                 name=wish.name,
@@ -189,12 +188,14 @@ class Services:
         )
         try:
             kept = keeper.open(f"{_PREFIX}{wish.name}", "pipes", program)
-        except InvalidRequest:
+        except (InvalidRequest, Conflict) as error:
             self._book.remove(service)
-            raise
-        except Conflict as error:  # another client was quicker
-            raise Conflict(f"the service {wish.name} cannot start: {error.message}", hint="stop it first") from error
-        return self._book.change(service, pid=kept.pid)
+            raise type(error)(f"the service {wish.name} cannot start: {error.message}", hint=error.hint) from error
+        service = self._book.change(service, pid=kept.pid)
+        if not service.going:
+            keeper.stop(f"{_PREFIX}{wish.name}", _GRACE_SECONDS)
+            raise Conflict(f"the service {wish.name} was stopped while it started", hint="start it again")
+        return service
 
     def _await(self, service: Service, wish: Wish, probe: Probe | None, room: Room, keeper: Keeper) -> Service:
         """The service once it is ready; otherwise nothing of it runs any more, and its record says why."""
@@ -237,6 +238,8 @@ class Services:
     def _settled(self, room: Room, service: Service, kept: Kept | None) -> Service:
         if service.machine != room.record.pid:
             return self._ended_with_machine(service)
+        if kept is None and service.about_to_start(time.time()):
+            return service
         if kept is None:  # something in the guest has killed its keeper
             self._close(room.record, service)
             return self._ended_with_machine(service)
@@ -247,7 +250,7 @@ class Services:
 
     def _overdue(self, room: Room, service: Service) -> Service:
         """A service in its start: when whoever started it has died, what that one would have found out."""
-        if time.time() < service.ready_by + _LEEWAY_SECONDS:
+        if not service.overdue(time.time()):
             return service
         probe = probe_of(service.readiness, Place(service.cwd, room.environ))
         if probe is None or probe(room):

@@ -90,9 +90,20 @@ class SessionVerbs(Parts):
         """End a shell, everything that was started in it, and its output."""
         return self._shells.close(workspace_id, shell_id)
 
-    def attach_shell(self, workspace_id: str, shell_id: str, *, stdin: IO[bytes], on_output: OutputSink) -> ShellInfo:
-        """Type what `stdin` gives, pass on what the shell writes, from its last 64 KiB on, until one of them ends."""
-        return self._shells.attach(workspace_id, shell_id, stdin, on_output)
+    def attach_shell(
+        self,
+        workspace_id: str,
+        shell_id: str,
+        *,
+        stdin: IO[bytes],
+        on_output: OutputSink,
+        interrupt: int | None = None,
+    ) -> ShellInfo:
+        """Type what `stdin` gives, pass on what the shell writes, from its last 64 KiB on, until one of them ends.
+
+        It ends also when the descriptor `interrupt` becomes readable: at once, whatever is typed and not yet read.
+        """
+        return self._shells.attach(workspace_id, shell_id, stdin, on_output, interrupt)
 
     def start_service(
         self,

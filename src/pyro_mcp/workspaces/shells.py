@@ -7,12 +7,12 @@ import re
 import secrets
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
 
 from pyro_mcp.engine import OutputSink
-from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
+from pyro_mcp.errors import Conflict, Interrupted, InvalidRequest, NotFound
 from pyro_mcp.results import (
     ShellClosed,
     ShellInfo,
@@ -145,15 +145,18 @@ class Shells:
         self._inside.note(id_, "shell", {"action": "close", "shell_id": shell_id})
         return {**_info(id_, shell_id, kept), "closed": True}
 
-    def attach(self, id_: str, shell_id: str, stdin: IO[bytes], on_output: OutputSink) -> ShellInfo:
-        with self._inside.entered(id_) as room, _named(shell_id):
-            keeper, name = Keeper(room.session), _name(shell_id)
-            stream = room.mask.stream()
+    def attach(
+        self, id_: str, shell_id: str, stdin: IO[bytes], on_output: OutputSink, interrupt: int | None
+    ) -> ShellInfo:
+        name = _name(shell_id)
+        with suppress(Interrupted), self._inside.entered(id_) as room, _named(shell_id):
+            keeper, stream = Keeper(room.session), room.mask.stream()
             kept = keeper.status(name)
             cursor = max(kept.first[0], kept.end[0] - 64 * 1024)
-            keeper.attach(name, cursor, stdin, lambda data: on_output(stream.feed(data)))
+            keeper.attach(name, cursor, stdin, lambda data: on_output(stream.feed(data)), interrupt)
             on_output(stream.finish())
-            return _info(id_, shell_id, keeper.status(name))
+        with self._inside.entered(id_) as room, _named(shell_id):
+            return _info(id_, shell_id, Keeper(room.session).status(name))
 
 
 def _first_that_starts(start: Callable[[str], Kept]) -> Kept:
