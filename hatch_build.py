@@ -12,6 +12,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 BUILT = {
     "pyro-agent": ["guest/build", "agent"],
     "pyro-tool": ["guest/build", "tool"],
+    "pyro-session": ["guest/build", "session"],
     "readonly-ram.so": ["cage/build"],
 }
 """What is built beside the engine's modules, and the script and its arguments that build it."""

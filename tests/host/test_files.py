@@ -179,6 +179,23 @@ def test_a_crash_leaves_only_scratch_that_is_found_when_its_maker_is_gone(tmp_pa
     assert not (tmp_path / "target").exists()
 
 
+def test_a_temporary_folder_outlives_a_killed_process_only_until_the_next_is_made(home: Path) -> None:
+    code = (
+        f"import sys, tempfile; tempfile.tempdir = {str(home)!r}\n"
+        "from pyro_mcp.host.files import temporary_folder\n"
+        "with temporary_folder() as made: print(made, flush=True); sys.stdin.read()"
+    )
+    argv = [sys.executable, "-c", code]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as maker:
+        assert maker.stdout is not None
+        left = Path(maker.stdout.readline().strip())
+        (left / "file").touch()
+        maker.kill()
+    again = subprocess.run(argv, input="", capture_output=True, text=True, timeout=DEADLINE, check=True)
+    assert not left.exists()
+    assert not Path(again.stdout.strip()).exists()
+
+
 def test_links_and_folders_can_be_published(tmp_path: Path) -> None:
     with published(tmp_path / "target") as scratch:
         (scratch / "folder").mkdir()

@@ -9,6 +9,7 @@ import pwd
 import secrets
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -160,8 +161,22 @@ def no_space(error: OSError, where: Path) -> Exception:
     return error
 
 
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """An empty folder of our own for as long as the block runs; those of killed processes are removed first."""
+    parent = private_directory(Path(tempfile.gettempdir(), f"{_NAME}-{os.getuid()}-scratch"))
+    for left in abandoned_scratch(parent):
+        shutil.rmtree(left, ignore_errors=True)
+    folder = parent / f".scratch-{os.getpid()}-{secrets.token_hex(4)}"
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def abandoned_scratch(folder: Path) -> list[Path]:
-    """The scratch folders of `published` whose process is gone."""
+    """The scratch folders of `published` and `temporary_folder` whose process is gone."""
     found = ((path, path.name.split("-")[1]) for path in folder.glob(".scratch-*"))
     return [path for path, owner in found if not (owner.isdigit() and Path("/proc", owner).exists())]
 

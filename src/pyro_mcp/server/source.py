@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_mcp.errors import DeadlineExceeded, HostCommandFailed, InvalidRequest
+from pyro_mcp.host.files import temporary_folder
 from pyro_mcp.host.process import run
 
 _CLONE_SECONDS = 600.0
@@ -41,10 +41,10 @@ class ProjectSource:
         Raises `HostToolMissing` without git, `HostCommandFailed` when the repository cannot be cloned.
         """
         if self.repo_url is not None:
-            with tempfile.TemporaryDirectory(prefix="pyro-clone-") as folder:
-                commit = clone(self.repo_url, self.repo_ref, Path(folder) / "clone")
+            with temporary_folder() as folder:
+                commit = clone(self.repo_url, self.repo_ref, folder / "clone")
                 yield {
-                    "seed_path": Path(folder) / "clone",
+                    "seed_path": folder / "clone",
                     "seed_origin": ("repo_url", f"{without_credentials(self.repo_url)}@{commit}"),
                 }
         elif self.path is not None:

@@ -7,12 +7,12 @@ configuration of the user or the machine, no attribute, filter, hook or external
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyro_mcp.host.files import temporary_folder
 from pyro_mcp.host.process import run
 from pyro_mcp.trees.stream import Kind
 
@@ -105,8 +105,7 @@ class Repository:
 @contextmanager
 def bare_repository() -> Iterator[Repository]:
     """A repository for the length of the block; `git init` would take longer than the work."""
-    with tempfile.TemporaryDirectory(prefix="pyro-git-") as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         (folder / "objects").mkdir()
         (folder / "refs").mkdir()
         (folder / "HEAD").write_text(_HEAD)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from pyro_mcp.errors import InvalidRequest, NotFound
+from pyro_mcp.host.files import temporary_folder
 from pyro_mcp.results import SyncPush
 from pyro_mcp.trees.archive import ARCHIVES, unpack
 from pyro_mcp.trees.stream import Edit
@@ -64,8 +64,8 @@ def push(tree: Tree, source: Path, dest: str | bytes) -> SyncPush:
     folder would have to become a file, or a file a folder.
     """
     inner = inner_path(dest)
-    with tempfile.TemporaryDirectory(prefix="pyro-push-") as work:
-        seed = prepare_seed(source, Path(work))
+    with temporary_folder() as work:
+        seed = prepare_seed(source, work)
         edits = _Edits(os.fsencode(seed.tree), inner, set(seed.left_out))
         made = tree.apply(edits)
     folders = edits.folders

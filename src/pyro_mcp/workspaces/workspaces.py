@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import Literal
 from pyro_mcp.engine import Layers, Shape, make_baseline
 from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import Conflict, InvalidRequest
-from pyro_mcp.host.files import private_directory
+from pyro_mcp.host.files import private_directory, temporary_folder
 from pyro_mcp.host.progress import Progress
 from pyro_mcp.results import (
     SnapshotDeleted,
@@ -127,8 +126,8 @@ class Workspaces:
         return started, _NO_SEED if source is None else self._push_seed(started, source, origin)
 
     def _push_seed(self, record: Record, source: Path, origin: SeedOrigin | None) -> WorkspaceSeed:
-        with tempfile.TemporaryDirectory(prefix="pyro-seed-") as work:
-            described = _described(prepare_seed(source, Path(work)), source, origin)
+        with temporary_folder() as work:
+            described = _described(prepare_seed(source, work), source, origin)
         with self._lifecycle.session(record) as session:
             push(Tree(ToolOf(session)), source, "/workspace")
         return described
