@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.engine.guest import Command, Guest, connected
+from pyro_mcp.engine.guest import Command, Guest
+from pyro_mcp.engine.slots import connected
 from pyro_mcp.engine.wire import INPUT_WINDOW, SLOTS
 from pyro_mcp.errors import Busy, GuestFailed, GuestGone, InvalidRequest
 
@@ -193,7 +194,8 @@ def test_a_slot_survives_a_client_that_gave_up_on_a_long_command(sockets: Path) 
 _DYING_CLIENT = """
 import sys
 from pathlib import Path
-from pyro_mcp.engine.guest import Command, connected
+from pyro_mcp.engine.guest import Command
+from pyro_mcp.engine.slots import connected
 from pyro_mcp.engine.wire import Type, encode
 
 with connected(Path(sys.argv[1])) as guest:

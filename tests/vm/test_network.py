@@ -5,8 +5,11 @@ What must not get out is shown in tests/leaks.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
+import socket
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -90,6 +93,40 @@ def test_a_published_port_answers_on_the_hosts_loopback_until_its_service_stops(
     pyro.stop_service(id_, "app")
     with pytest.raises(ConnectionRefusedError):
         fetched(port["host_port"])
+
+
+def test_a_published_port_closes_with_its_service_also_when_nobody_looks(pyro: Pyro, create: Create) -> None:
+    id_ = create(network_policy="egress+published-ports")
+    started = pyro.start_service(
+        id_,
+        "app",
+        command="python3 -m http.server 8080 & while [ ! -e end ]; do sleep 0.05; done; kill $!",
+        readiness={"type": "tcp", "port": 8080},
+        published_ports=[{"guest_port": 8080}, {"guest_port": 8081}],
+    )
+    ports = [one["host_port"] for one in started["published_ports"]]
+    assert fetched(ports[0]) == 200
+    pyro.write_workspace_file(id_, "end", text="")
+    deadline = time.monotonic() + 30
+    for port in ports:
+        with contextlib.suppress(ConnectionRefusedError):
+            while True:
+                assert time.monotonic() < deadline
+                socket.create_connection(("127.0.0.1", port)).close()
+    assert pyro.network_info_workspace(id_)["published_ports"] == []
+
+
+def test_more_services_than_can_be_watched_are_refused_and_leave_nothing(pyro: Pyro, create: Create) -> None:
+    id_ = create(network_policy="egress+published-ports")
+    for number in range(8):
+        pyro.start_service(id_, f"app{number}", command="sleep 1000", published_ports=[{"guest_port": 80}])
+    with pytest.raises(Conflict, match="8 services publish ports already"):
+        pyro.start_service(id_, "more", command="sleep 1000", published_ports=[{"guest_port": 80}])
+    assert len(pyro.network_info_workspace(id_)["published_ports"]) == 8
+    assert pyro.list_services(id_)["running_count"] == 8
+    pyro.stop_service(id_, "app0")
+    pyro.start_service(id_, "more", command="sleep 1000", published_ports=[{"guest_port": 80}])
+    assert pyro.exec_workspace(id_, command="grep -l sleep /proc/[0-9]*/comm | wc -l")["stdout"] == "8\n"
 
 
 def fetched(port: int) -> int:

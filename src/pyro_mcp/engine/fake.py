@@ -137,6 +137,9 @@ class FakeSession:
         stderr.take(answered.stderr)
         return replace(answered, stdout=stdout.kept(), stderr=stderr.kept())
 
+    def begin(self, command: Command) -> tuple[int, int]:
+        raise GuestGone(f"{command.argv[0]!r} cannot go on in a machine that is not there")
+
     def flush(self) -> None:
         self._machines.fail("flush")
         self._machines.require_running(self._sockets)

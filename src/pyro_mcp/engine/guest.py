@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
 import secrets
@@ -10,16 +9,13 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO
 
 from pyro_mcp.engine import wire
 from pyro_mcp.engine.wire import Frame, Tag, Type
 from pyro_mcp.errors import (
-    Busy,
     DeadlineExceeded,
     GuestFailed,
     GuestGone,
@@ -104,13 +100,19 @@ class Capture:
 class Guest:
     """One client's connection to the agent; requests run one after another.
 
-    Get one from `connected`. Every method raises `GuestGone` when the machine ends meanwhile, `GuestFailed` when the
+    Get one from `slots.connected`. Every method raises `GuestGone` when the machine ends meanwhile, `GuestFailed` when the
     agent refuses, `ProtocolViolation` when it misbehaves, `DeadlineExceeded` when it stays silent.
     """
 
     def __init__(
-        self, connection: socket.socket, *, resync: bool = False, on_silence: Callable[[], None] = lambda: None
+        self,
+        connection: socket.socket,
+        *,
+        slot: int = -1,
+        resync: bool = False,
+        on_silence: Callable[[], None] = lambda: None,
     ) -> None:
+        self._slot = slot
         self._on_silence = on_silence
         nonce = secrets.token_bytes(wire.NONCE_SIZE)
         self._socket = connection
@@ -121,6 +123,7 @@ class Guest:
         self._outgoing += wire.SYNC
         self._outgoing += wire.encode_fields(Type.HELLO, [(Tag.NONCE, nonce), (Tag.VERSION, wire.VERSION)])
         self._welcomed = False
+        self._goes_on = False
 
     def hello(self, *, deadline_seconds: float) -> str:
         """Wait for the agent's greeting; its build. Other requests do this on their own."""
@@ -183,6 +186,27 @@ class Guest:
             elif frame.type not in (Type.STARTED, Type.WELCOME):
                 raise ProtocolViolation(f"the guest answered a command with a frame of type {frame.type}")
         return _outcome(frame, stdout, stderr, time.monotonic() - started)
+
+    def begin(self, command: Command) -> tuple[int, int]:
+        """Start a command that needs nobody; this connection is of no other use from then on.
+
+        Returns two descriptors. Whoever keeps copies of both keeps the command running, and sees the first become
+        readable when it has written something or has ended.
+        """
+        end = time.monotonic() + _REPLY_GRACE
+        self._outgoing += encode_exec(command)
+        while (frame := self._next(end)).type != Type.STARTED:
+            if frame.type != Type.WELCOME:
+                raise GuestFailed("the guest did not start a command that was to go on")
+        self._goes_on = True
+        if self._arrived:  # it has ended already, and nothing more may come
+            self._socket.shutdown(socket.SHUT_RD)
+        return self._socket.fileno(), self._slot
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a command goes on over this connection, so that it is not left cleanly."""
+        return self._goes_on
 
     def _request(self, frame: bytes, deadline_seconds: float) -> None:
         self._outgoing += frame
@@ -342,51 +366,3 @@ def _outcome(frame: Frame, stdout: Capture, stderr: Capture, seconds: float) -> 
         signal=frame.number(Tag.SIGNALLED) or None,
         duration_ms=seconds * 1000,
     )
-
-
-@contextmanager
-def connected(
-    sockets: Path, *, deadline_seconds: float = 10.0, on_silence: Callable[[], None] = lambda: None
-) -> Iterator[Guest]:
-    """Take a free slot of the machine whose sockets are in `sockets`, for as long as the block runs.
-
-    `on_silence` is called every two seconds that the guest says nothing while it is waited for.
-
-    Raises `Busy` when all slots stay taken for `deadline_seconds`, `GuestGone` when nothing listens.
-    """
-    lock = _take_slot(sockets, time.monotonic() + deadline_seconds)
-    try:
-        slot, fd = lock
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
-            try:
-                connection.connect(str(sockets / str(slot)))
-            except OSError as error:
-                raise GuestGone("the virtual machine is not running") from error
-            # The byte tells the slot's next client whether this one left in the middle of something.
-            left_cleanly = os.pread(fd, 1, 0) in (b"", b"0")
-            os.pwrite(fd, b"1", 0)
-            yield Guest(connection, resync=not left_cleanly, on_silence=on_silence)
-        os.pwrite(fd, b"0", 0)
-    finally:
-        os.close(lock[1])
-
-
-def _take_slot(sockets: Path, end: float) -> tuple[int, int]:
-    """A free slot's number and the descriptor that holds its lock."""
-    pause = 0.001
-    while True:
-        for slot in range(wire.SLOTS):
-            try:
-                fd = os.open(sockets / f"{slot}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            except FileNotFoundError as error:
-                raise GuestGone("the virtual machine is not running") from error
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return slot, fd
-            except BlockingIOError:
-                os.close(fd)
-        if time.monotonic() >= end:
-            raise Busy(f"all {wire.SLOTS} connections to this machine are in use", hint="try again in a moment")
-        with suppress(InterruptedError):
-            time.sleep(pause)
-        pause = min(pause * 2, 0.05)

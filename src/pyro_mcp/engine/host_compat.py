@@ -111,6 +111,9 @@ class HostSession:
     def flush(self) -> None:
         os.sync()
 
+    def begin(self, command: Command) -> tuple[int, int]:
+        raise Conflict(f"{command.argv[0]!r} cannot go on by itself without a guest")
+
     def run(self, command: Command) -> Outcome:
         """Run one command to its end, with the same outcome as in a guest.
 

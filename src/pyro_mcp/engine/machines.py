@@ -16,12 +16,13 @@ from pyro_mcp.engine.accelerator import Accelerator, accelerator, remember
 from pyro_mcp.engine.cage import Bind, Limits, caged
 from pyro_mcp.engine.disks import Layers, blank_disks, give_away
 from pyro_mcp.engine.freeze import while_frozen
-from pyro_mcp.engine.guest import Guest, connected
+from pyro_mcp.engine.guest import Guest
 from pyro_mcp.engine.initramfs import initramfs
 from pyro_mcp.engine.launch import Identity
 from pyro_mcp.engine.qemu import Sockets, layer_node, qemu_argv
 from pyro_mcp.engine.qmp import Monitor, monitor
 from pyro_mcp.engine.shape import Shape, System
+from pyro_mcp.engine.slots import connected
 from pyro_mcp.engine.templates import Parts, Template, Templates
 from pyro_mcp.errors import DeadlineExceeded, GuestFailed, InvalidRequest, NoSpace, PyroError
 from pyro_mcp.host.files import abandoned_scratch

@@ -20,10 +20,11 @@ from typing import Any
 from pyro_mcp.engine import launch, qemu, wire
 from pyro_mcp.engine.cage import Bind, Limits, caged
 from pyro_mcp.engine.disks import BlankDisks, Layers, give_away
-from pyro_mcp.engine.guest import Command, connected
+from pyro_mcp.engine.guest import Command
 from pyro_mcp.engine.qemu import Sockets, qemu_argv
 from pyro_mcp.engine.qmp import monitor
 from pyro_mcp.engine.shape import Shape, System
+from pyro_mcp.engine.slots import connected
 from pyro_mcp.errors import Busy, GuestFailed, InvalidRequest, PyroError
 from pyro_mcp.host.files import abandoned_scratch, locked, published, runtime_home
 from pyro_mcp.host.progress import Progress, silent

@@ -57,6 +57,13 @@ class GatewayControl:
         """Close a published port and the connections over it; raises `Conflict` when it is not published."""
         self._ask({"do": "unpublish", "host_port": host_port})
 
+    def watch(self, host_ports: Sequence[int], lives: Sequence[int]) -> None:
+        """Close these ports as soon as the first of the descriptors `lives` is readable; the gateway keeps copies.
+
+        Raises `Conflict` when too many are watched.
+        """
+        self._ask({"do": "watch", "host_ports": list(host_ports)}, lives)
+
     def ended(self, deadline_seconds: float) -> bool:
         """Wait until the gateway is gone; whether it is."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as line:

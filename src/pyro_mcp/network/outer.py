@@ -164,6 +164,8 @@ class Control:
         wish = message.get("do")
         if wish == "publish" and len(descriptors) == 1 and isinstance(message.get("guest_port"), int):
             return self._ports.publish(socket.socket(fileno=descriptors[0]), message["guest_port"])
+        if wish == "watch" and descriptors and isinstance(message.get("host_ports"), list):
+            return self._ports.watch(message["host_ports"], descriptors)
         close_all(descriptors)
         if wish == "unpublish":
             return self._ports.unpublish(message.get("host_port"))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 import time
 from contextlib import suppress
 
-from pyro_mcp.network.channel import ChannelClosed, Message, send_message
+from pyro_mcp.network.channel import ChannelClosed, Message, close_all, send_message
 from pyro_mcp.network.threads import begun
 
 _MOST_PORTS = 64
+_MOST_WATCHES = 8  # each takes one of the 16 connections to the machine
 
 
 class Ports:
@@ -21,6 +23,7 @@ class Ports:
         self._allowed = allowed
         self._lock = threading.Lock()
         self._open: dict[int, tuple[socket.socket, int]] = {}
+        self._watches = 0
 
     def publish(self, listener: socket.socket, guest_port: int) -> Message:
         """Take what comes to `listener`, which is ours from now on, for the guest's port."""
@@ -54,6 +57,31 @@ class Ports:
         with suppress(ChannelClosed):
             send_message(self._channel, {"unpublished": host_port})
         return {}
+
+    def watch(self, host_ports: list[object], lives: list[int]) -> Message:
+        """Close these ports as soon as the first of `lives` is readable; all of these are ours from now on."""
+        with self._lock:
+            watched = {port: entry for port, entry in self._open.items() if port in host_ports}
+            if self._watches >= _MOST_WATCHES:
+                close_all(lives)
+                return {"error": f"{_MOST_WATCHES} services publish ports already"}
+            self._watches += 1
+        if begun(self._close_after, watched, lives):
+            return {}
+        self._watches -= 1
+        close_all(lives)
+        return {"error": "the gateway can do no more at once"}
+
+    def _close_after(self, watched: dict[int, tuple[socket.socket, int]], lives: list[int]) -> None:
+        end = select.poll()
+        end.register(lives[0], select.POLLIN)  # as ever with poll, a hang-up counts too
+        end.poll()
+        close_all(lives)
+        with self._lock:
+            self._watches -= 1
+            over = [port for port, entry in watched.items() if self._open.get(port) is entry]
+        for port in over:
+            self.unpublish(port)
 
     def shown(self) -> list[tuple[int, int]]:
         """Host and guest port of each that is published, in order."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -58,6 +59,8 @@ class Room:
     environ: Mapping[str, str]
     secrets: Secrets
     mask: Mask
+    connect: Callable[[], AbstractContextManager[Session]]
+    """Makes a further connection to the same machine."""
 
     def place(self, path: str) -> str:
         """A path as a command's folder: given from / or from /workspace."""
@@ -150,7 +153,8 @@ class Inside:
         secrets = self._secrets(id_)
         mask = secrets.mask()
         with mask.errors(), self._running(id_) as (record, session):
-            yield Room(record, session, self._environ(record, secrets), secrets, mask)
+            connect = partial(self._lifecycle.session, record)
+            yield Room(record, session, self._environ(record, secrets), secrets, mask, connect)
 
     def require(self, id_: str) -> None:
         """Raise `NotFound` unless there is such a workspace."""

@@ -11,6 +11,7 @@ from pyro_mcp.errors import Conflict, GuestFailed, InvalidRequest, NotFound, Pro
 
 _PROGRAM, _FOLDER = "/session", "/sessions"
 _DEADLINE, _PROBE_DEADLINE = 30.0, 5.0
+_FOR_EVER_MS = 2**40
 _LARGEST_ANSWER = 1024 * 1024 + 4096
 _SIDE, _MOST_KEPT, _MOST_SESSIONS = 1000, 64 * 1024 * 1024, 64
 
@@ -117,6 +118,13 @@ class Keeper:
             cwd="/", tool=True, timeout_seconds=0, stdin=stdin, output_cap=0, on_stdout=on_stdout, interrupt=interrupt,
         )  # fmt: skip
         self._check(self._session.run(command).exit_code, b"")
+
+    @staticmethod
+    def until_end(name: str) -> Command:
+        """A command that ends when the program of this session does, and writes nothing before."""
+        numbers = (0, 0, 0, _FOR_EVER_MS, _FOR_EVER_MS)
+        words = [_PROGRAM, "--machine", _FOLDER, "read", name, *map(str, numbers)]
+        return Command(words, cwd="/", tool=True, timeout_seconds=0)
 
     def listens(self, port: int) -> bool:
         """Whether a program in the guest listens on this TCP port of its loopback."""

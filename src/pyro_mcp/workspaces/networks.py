@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -132,6 +132,10 @@ class Ports:
     def unpublish(self, host_port: int) -> None:
         """Close a published port; connections over it end."""
         self._control.unpublish(host_port)
+
+    def watch(self, host_ports: Sequence[int], lives: Sequence[int]) -> None:
+        """Have them closed when the first of `lives` is readable, also when no process but the gateway is left."""
+        self._control.watch(host_ports, lives)
 
     @property
     def _control(self) -> GatewayControl:

@@ -165,6 +165,13 @@ class Services:
             with suppress(NotFound, Conflict):  # a gateway that has died has no ports
                 Ports(record, self._folders).unpublish(host)
 
+    def _watch(self, service: Service, room: Room) -> None:
+        """Have its ports closed when it ends, whichever of our processes live then."""
+        if service.ports:
+            with room.connect() as session:
+                lives = session.begin(Keeper.until_end(f"{_PREFIX}{service.name}"))
+                Ports(room.record, self._folders).watch([host for host, _ in service.ports], lives)
+
     def _launch(
         self, room: Room, keeper: Keeper, wish: Wish, place: Place, ports: Sequence[tuple[int, int]]
     ) -> Service:
@@ -201,6 +208,7 @@ class Services:
         """The service once it is ready; otherwise nothing of it runs any more, and its record says why."""
         name = f"{_PREFIX}{service.name}"
         try:
+            self._watch(service, room)
             _until_ready(name, wish, probe, room, keeper)
         except BaseException as error:
             message = error.message if isinstance(error, PyroError) else "its start was broken off"
