@@ -171,6 +171,8 @@ def _diff(arguments: argparse.Namespace) -> int:
         sys.stdout.write(found["patch"])
         for path in found["left_out"]:
             print(f"pyro: not in the patch, which cannot carry it: {shown(path)}", file=sys.stderr)
+    if found["git_changes"] and not arguments.json:
+        print(f"pyro: and {found['git_changes']} changed in .git, which is not part of the diff", file=sys.stderr)
     return 0
 
 

@@ -88,7 +88,8 @@ def _readiness(arguments: argparse.Namespace) -> dict[str, object] | None:
     if arguments.ready_status is not None and arguments.ready_http is None:
         raise InvalidRequest("--ready-status is for --ready-http")
     if arguments.ready_http is not None:
-        return {"type": "http", "url": arguments.ready_http, "status": arguments.ready_status or 200}
+        status = 200 if arguments.ready_status is None else arguments.ready_status
+        return {"type": "http", "url": arguments.ready_http, "status": status}
     for kind, key, value in (
         ("file", "path", arguments.ready_file),
         ("tcp", "port", arguments.ready_tcp),
