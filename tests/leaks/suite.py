@@ -129,8 +129,10 @@ def killed(lab: Lab, name: str, pid: Callable[[GatewayInfo], int]) -> Iterator[R
     yield _told(f"killed-{name}-restarted", "TCP, after stop and start", again.alive, again, reaches=True)
     stopped = gateway(lab, id_)
     os.kill(pid(stopped), signal.SIGSTOP)
-    stalled = run(lab, id_, _PUBLIC)
-    os.kill(pid(stopped), signal.SIGCONT)
+    try:
+        stalled = run(lab, id_, _PUBLIC)
+    finally:
+        os.kill(pid(stopped), signal.SIGCONT)
     yield _told(f"stalled-{name}", f"TCP, while the gateway's {name} process stands still", before.arrived, stalled)
     lab.pyro.delete_workspace(id_)
     yield from killed_within(lab, name, pid)
@@ -168,6 +170,7 @@ def attacking(lab: Lab, id_: str, token: str) -> Iterator[None]:
         yield
     finally:
         thread.join(60)
+        assert not thread.is_alive(), "the attack did not end"
 
 
 def _until_seen(lab: Lab, token: str) -> bool:

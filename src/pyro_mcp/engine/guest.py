@@ -100,8 +100,8 @@ class Capture:
 class Guest:
     """One client's connection to the agent; requests run one after another.
 
-    Get one from `slots.connected`. Every method raises `GuestGone` when the machine ends meanwhile, `GuestFailed` when the
-    agent refuses, `ProtocolViolation` when it misbehaves, `DeadlineExceeded` when it stays silent.
+    Get one from `slots.connected`. Every method raises `GuestGone` when the machine ends meanwhile, `GuestFailed` when
+    the agent refuses, `ProtocolViolation` when it misbehaves, `DeadlineExceeded` when it stays silent.
     """
 
     def __init__(
