@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import pytest
 
 from pyro_mcp import Pyro
 from pyro_mcp.errors import Conflict, InvalidRequest
+from pyro_mcp.network import GatewayControl
 
 pytestmark = pytest.mark.skipif(
     not os.access("/dev/net/tun", os.R_OK | os.W_OK), reason="/dev/net/tun is not there or not ours to open"
@@ -114,6 +116,20 @@ def test_a_published_port_closes_with_its_service_also_when_nobody_looks(pyro: P
                 assert time.monotonic() < deadline
                 socket.create_connection(("127.0.0.1", port)).close()
     assert pyro.network_info_workspace(id_)["published_ports"] == []
+
+
+def test_a_port_that_died_with_the_gateway_is_not_told_as_open(pyro: Pyro, create: Create) -> None:
+    id_ = create(network_policy="egress+published-ports")
+    started = pyro.start_service(id_, "app", command="sleep 1000", published_ports=[{"guest_port": 8080}])
+    [port] = started["published_ports"]
+    control = GatewayControl(pyro._lifecycle.folders.sockets(id_))
+    os.kill(control.info().inner_pid, signal.SIGKILL)
+    assert control.ended(30)
+    told = pyro.status_service(id_, "app")
+    assert (told["state"], told["published_ports"]) == ("running", [])
+    assert pyro.network_info_workspace(id_)["state"] == "down"
+    with pytest.raises(ConnectionRefusedError):
+        fetched(port["host_port"])
 
 
 def test_more_services_than_can_be_watched_are_refused_and_leave_nothing(pyro: Pyro, create: Create) -> None:

@@ -167,7 +167,8 @@ def test_logs_are_bounded_and_the_tail_is_shown(pyro: Pyro, workspace: str) -> N
     tail = pyro.logs_service(workspace, "app", tail_lines=2)
     assert (tail["stdout"], tail["truncated"]) == ("899999\n900000\n", True)
     whole = pyro.logs_service(workspace, "app", all=True)
-    assert len(whole["stdout"]) == 4 * 1024 * 1024 and whole["truncated"]
+    # Some bytes less, since what was dropped may have ended within a secret.
+    assert 0 <= 4 * 1024 * 1024 - len(whole["stdout"]) < 1000 and whole["truncated"]
 
 
 def test_a_secret_in_a_log_is_masked(pyro: Pyro, workspace: str) -> None:

@@ -118,6 +118,56 @@ def test_of_too_much_output_the_oldest_is_dropped_and_said_so(pyro: Pyro, worksp
     assert read["truncated"] and read["cursor"] == read["dropped_bytes"] > 500_000
 
 
+SECRET = "hunter2-and-more"  # noqa: S105 - the one of the fixture
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "echo $KEY | grep --color=always and",
+        r'echo $KEY | sed "s/./&\x08&/g"',
+        r'printf "%s\033[0m%s\n" ${KEY:0:7} ${KEY:7}',
+        r'printf "%076d%s\n" 0 $KEY',
+        r'printf "\033[?1049h\033[5;5H%s\033[5;12H%s" ${KEY:0:7} ${KEY:7}; sleep 100',
+    ],
+)
+def test_a_secret_is_not_seen_however_it_is_drawn(pyro: Pyro, workspace: str, line: str) -> None:
+    shell_id = pyro.open_shell(workspace, secret_env={"TOKEN": "KEY"})["shell_id"]
+    pyro.write_shell(workspace, shell_id, input=line)
+    shown = "\n".join(until(pyro, workspace, shell_id, "[secret TOKEN]"))
+    assert SECRET not in shown.replace("\n", "")
+
+
+def test_what_is_left_of_a_secret_that_was_dropped_in_part_is_not_shown(pyro: Pyro, workspace: str) -> None:
+    shell_id = pyro.open_shell(workspace, secret_env={"TOKEN": "KEY"})["shell_id"]
+    pyro.write_shell(workspace, shell_id, input="stty -onlcr; for i in $(seq 70000); do echo $KEY; done; echo DO''NE")
+    cursor, deadline, end = 0, time.monotonic() + DEADLINE, ""
+    while "DONE" not in end:
+        assert time.monotonic() < deadline
+        read = pyro.read_shell(workspace, shell_id, cursor=cursor, max_chars=1 << 20, wait_for_idle_ms=200)
+        cursor, end = read["next_cursor"], read["output"][-100:]
+    for cut in range(len(SECRET)):
+        pyro.write_shell(workspace, shell_id, input="echo")
+        read = pyro.read_shell(workspace, shell_id, max_chars=100, wait_for_idle_ms=100)
+        assert read["dropped_bytes"] > 0
+        assert not [end for end in range(4, len(SECRET)) if SECRET[-end:] in read["output"]], (cut, read)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 17])
+def test_whoever_asks_for_little_comes_to_the_end_too(pyro: Pyro, workspace: str, most: int) -> None:
+    shell_id = pyro.open_shell(workspace, secret_env={"TOKEN": "KEY"})["shell_id"]
+    pyro.write_shell(
+        workspace, shell_id, input=r"stty -echo; PS1=; printf '\303\251t\303\251 %s END\n' $KEY; exec sleep 9"
+    )
+    whole = pyro.read_shell(workspace, shell_id, wait_for_idle_ms=1000)
+    parts, cursor = "", 0
+    while cursor < whole["next_cursor"]:
+        read = pyro.read_shell(workspace, shell_id, cursor=cursor, max_chars=most)
+        assert read["next_cursor"] > cursor and read["truncated"] == (read["next_cursor"] < whole["next_cursor"])
+        parts, cursor = parts + read["output"], read["next_cursor"]
+    assert parts == whole["output"] and "été [secret TOKEN] END" in parts
+
+
 def test_a_secret_is_masked_also_when_reads_cut_it_in_two(pyro: Pyro, workspace: str) -> None:
     shell_id = pyro.open_shell(workspace, secret_env={"TOKEN": "KEY"})["shell_id"]
     pyro.write_shell(workspace, shell_id, input="stty -echo; printf 'key=%s.\\n' $KEY")

@@ -15,6 +15,7 @@ from pyro_mcp.engine import Command, FakeMachines, Outcome, Shape
 from pyro_mcp.engine.fake import outcome
 from pyro_mcp.errors import GuestFailed, HostNotReady, InvalidRequest, NotFound, PyroError
 from pyro_mcp.host.progress import silent
+from pyro_mcp.workspaces import trust
 from pyro_mcp.workspaces.inside import Inside
 from pyro_mcp.workspaces.ledger import Ledger
 from pyro_mcp.workspaces.lifecycle import Lifecycle
@@ -174,7 +175,8 @@ def options(words: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> list[dict[
         (["--secret", "A=x@api.example.com"], {"name": "A", "value": "x", "host": "api.example.com"}),
         (["--secret", "A=p@ss@api.example.com"], {"name": "A", "value": "p@ss", "host": "api.example.com"}),
         (["--secret", "A=p@ss"], {"name": "A", "value": "p@ss"}),
-        (["--secret", "A=p@10.0.0.1"], {"name": "A", "value": "p@10.0.0.1"}),
+        (["--secret", "A=p@10.0.0.1", "--secret-host", "A=h.example"],
+         {"name": "A", "value": "p@10.0.0.1", "host": "h.example"}),
         (["--secret", "A=p@"], {"name": "A", "value": "p@"}),
         (["--secret", "A=@api.example.com"], {"name": "A", "value": "@api.example.com"}),
         (["--secret", "A=me@example.com", "--secret-host", "A=h.example"],
@@ -188,6 +190,24 @@ def test_the_command_line_has_a_form_for_each(
     words: list[str], wanted: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert options(words, monkeypatch) == [wanted]
+
+
+def test_programs_are_told_whom_to_trust_in_their_own_words() -> None:
+    """By the documentation of OpenSSL, curl, git, requests, pip, the AWS tools, Cargo, Node, Deno and Java."""
+    wanted = (
+        "SSL_CERT_FILE CURL_CA_BUNDLE GIT_SSL_CAINFO REQUESTS_CA_BUNDLE PIP_CERT AWS_CA_BUNDLE CARGO_HTTP_CAINFO "
+        "NODE_EXTRA_CA_CERTS DENO_CERT JAVA_TOOL_OPTIONS"
+    )
+    assert sorted(trust.ENVIRON) == sorted(wanted.split())
+
+
+@pytest.mark.parametrize("end", ["10.0.0.1", "localhost", "LOCALHOST", "*.example.com", "api.example.com:443", "[::1]"])
+def test_what_is_meant_as_a_host_and_can_be_none_does_not_become_part_of_a_value(
+    end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InvalidRequest, match="for one host") as caught:
+        options(["--secret", f"A={VALUE}@{end}"], monkeypatch)
+    assert VALUE not in str(caught.value)
 
 
 @pytest.mark.parametrize("words", [["--secret", VALUE], ["--secret-file", VALUE], ["--secret-host", "A=h.example"]])

@@ -12,6 +12,8 @@ from pyro_mcp.errors import InvalidRequest
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"({_LABEL}\.)+[a-z]({_LABEL})?", re.IGNORECASE)
+# An address, a pattern, a name with a port: nothing that a secret can be for, and a mistake rather than its end.
+_MEANT_AS_HOST = re.compile(r"localhost|[\w*:\[\]-]*[.:][\w.*:\[\]-]*", re.IGNORECASE)
 
 
 def secret_options(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +73,11 @@ def _literal(word: str, hosts: dict[str, str]) -> dict[str, str]:
     before, _, host = (value if has_value else name).rpartition("@")
     # An address book's me@example.com is a host to us: --secret-host, or a file, is for values that end like one.
     bound = before and _HOST.fullmatch(host) is not None and name not in hosts
+    if before and not bound and name not in hosts and _MEANT_AS_HOST.fullmatch(host):
+        raise InvalidRequest(
+            f"the secret {name.partition('@')[0]} is for one host, given by its full name, like api.example.com",
+            hint="a value that has an @ in it and is for no host is given by --secret-file",
+        )
     rest = before if bound else value if has_value else name
     if not has_value:
         name, rest = rest, _of_environment(rest)

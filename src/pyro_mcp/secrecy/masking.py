@@ -114,6 +114,18 @@ class Mask:
             found += _unwrapped(data, view, self._long.spans(view))
         return _merged(found)
 
+    def onward(self, data: _Data, place: int) -> tuple[int, _Data]:
+        """`data` from `place` on, masked, and where that begins: with a secret across `place`, as half would tell."""
+        spans = [span for span in self.spans(data) if span.end > place] if self else []
+        begin = min([place, *(span.start for span in spans)])
+        shifted = [span._replace(start=span.start - begin, end=span.end - begin) for span in spans]
+        return begin, self.replaced(data[begin:], shifted)
+
+    @property
+    def reach(self) -> int:
+        """In how many bytes a secret has ended for sure, line ends included that an encoder has put into it."""
+        return 2 * self.longest
+
     def replaced(self, data: _Data, spans: list[_Span]) -> _Data:
         """`data` with these places replaced."""
         pieces, place = [], 0

@@ -12,7 +12,8 @@ from pyro_mcp.errors import Conflict, GuestFailed, InvalidRequest, NotFound, Pro
 _PROGRAM, _FOLDER = "/session", "/sessions"
 _DEADLINE, _PROBE_DEADLINE = 30.0, 5.0
 _FOR_EVER_MS = 2**40
-_LARGEST_ANSWER = 1024 * 1024 + 4096
+_LARGEST_READ = 1024 * 1024
+_LARGEST_ANSWER = _LARGEST_READ + 4096
 _SIDE, _MOST_KEPT, _MOST_SESSIONS = 1000, 64 * 1024 * 1024, 64
 
 Kind = Literal["terminal", "pipes"]
@@ -72,6 +73,21 @@ class Keeper:
         kept, data = self._ask("read", name, *map(str, numbers), patience=deadline_ms / 1000)
         if len(data) > most:
             raise ProtocolViolation("the keeper of a session said more than was asked for")
+        return kept, data
+
+    def read_all(
+        self, name: str, *, stream: int = 0, cursor: int, most: int, idle_ms: int = 0, deadline_ms: int = 0
+    ) -> tuple[Kept, bytes]:
+        """The same for more than one answer holds: as much of it as is kept, in one piece."""
+        kept, data = self.read(
+            name, stream=stream, cursor=cursor, most=min(_LARGEST_READ, most), idle_ms=idle_ms, deadline_ms=deadline_ms
+        )
+        while len(data) < most and kept.start + len(data) < kept.end[stream]:
+            place = kept.start + len(data)
+            now, more = self.read(name, stream=stream, cursor=place, most=min(_LARGEST_READ, most - len(data)))
+            if now.start != place or not more:  # it was dropped meanwhile: what comes after it is another piece
+                break
+            data += more
         return kept, data
 
     def wait(self, name: str, milliseconds: int) -> Kept:

@@ -129,6 +129,10 @@ class Ports:
             )
         return self._control.publish(host_port, guest_port)
 
+    def shown(self) -> Sequence[tuple[int, int]]:
+        """Host and guest port of each that is open; none where the gateway has died."""
+        return _state(self._record, self._folders)[1]
+
     def unpublish(self, host_port: int) -> None:
         """Close a published port; connections over it end."""
         self._control.unpublish(host_port)

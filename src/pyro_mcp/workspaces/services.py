@@ -21,7 +21,6 @@ from pyro_mcp.workspaces.store import Record
 from pyro_mcp.workspaces.vms import shell_words
 
 _CAPACITY = 4 * 1024 * 1024
-_READ = 1024 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _PREFIX = "service."
 _GRACE_SECONDS = 5.0
@@ -252,9 +251,17 @@ class Services:
             self._close(room.record, service)
             return self._ended_with_machine(service)
         if kept.exit_code is None:
-            return self._overdue(room, service) if service.state == "starting" else service
+            return self._overdue(room, service) if service.state == "starting" else self._as_shown(room, service)
         self._close(room.record, service)
         return self._book.change(service, state="exited", exit_code=kept.exit_code, ended_at=time.time(), ports=())
+
+    def _as_shown(self, room: Room, service: Service) -> Service:
+        """A running service with those of its ports that are open: they close with the gateway, should that die."""
+        if not service.ports:
+            return service
+        shown = set(Ports(room.record, self._folders).shown())
+        open_ports = tuple(port for port in service.ports if port in shown)
+        return service if open_ports == service.ports else self._book.change(service, ports=open_ports)
 
     def _overdue(self, room: Room, service: Service) -> Service:
         """A service in its start: when whoever started it has died, what that one would have found out."""
@@ -300,17 +307,12 @@ def _written(room: Room, keeper: Keeper, name: str) -> tuple[list[str], bool]:
             f"what the service {name} wrote is gone with the machine it ran in", hint="start the service again"
         ) from error
     for stream in range(2):
-        data, cursor, end = b"", kept.first[stream], kept.end[stream]
-        lost = lost or cursor > 0
-        while cursor < end:
-            now, piece = keeper.read(full, stream=stream, cursor=cursor, most=min(_READ, end - cursor))
-            if not piece or now.start < cursor:
-                break
-            data, cursor = data + piece, now.start + len(piece)
-        masked = room.mask.stream()
-        texts.append(
-            (masked.feed(data) + (b"" if kept.exit_code is None else masked.finish())).decode(errors="replace")
-        )
+        now, data = keeper.read_all(full, stream=stream, cursor=0, most=_CAPACITY)
+        # Just after what was dropped, it may begin with the rest of a secret; at its end, with the first half of one.
+        begin = min(len(data), room.mask.reach) if now.start else 0
+        end = len(data) if kept.exit_code is not None or not room.mask else room.mask.held_from(data)
+        texts.append(room.mask.onward(data[: max(begin, end)], begin)[1].decode(errors="replace"))
+        lost = lost or now.start > 0
     return texts, lost
 
 

@@ -32,6 +32,8 @@ _CAPACITY = 1024 * 1024
 _LARGEST_SIDE = 1000
 _LONGEST_WAIT_MS = 30_000
 _MOST_CHARS = 1024 * 1024
+_LONGEST_CHARACTER = 4
+_SHOWN_AT_FIRST = 64 * 1024
 _GRACE_SECONDS = 1.0
 # So much of what may be the beginning of a secret is shown while the terminal is idle: a prompt must not be held back.
 _SHOWN_OF_A_SECRET = 3
@@ -47,6 +49,8 @@ class _Window:
     start: int
     next: int
     data: bytes
+    cut: bool
+    """Whether more could be shown than was asked for."""
 
 
 class Shells:
@@ -90,28 +94,28 @@ class Shells:
         if not 0 <= idle <= _LONGEST_WAIT_MS:
             raise InvalidRequest(f"wait_for_idle_ms is from 0 to {_LONGEST_WAIT_MS}, not {idle}")
         with self._inside.entered(id_) as room:
-            keeper, name = Keeper(room.session), _name(shell_id)
+            keeper, name, reach = Keeper(room.session), _name(shell_id), room.mask.reach
             with _named(shell_id):
-                before = min(cursor, room.mask.longest * 2)
-                kept, data = keeper.read(
-                    name, cursor=cursor - before, most=max_chars + before, idle_ms=idle, deadline_ms=_LONGEST_WAIT_MS
-                )
-                window = _window(room.mask, kept, data, cursor, idle=idle > 0)
-                earlier = b""
-                if as_plain and window.start > kept.first[0]:
-                    earlier = keeper.read(name, cursor=kept.first[0], most=window.start - kept.first[0])[1]
+                start, most = max(0, cursor - reach), 2 * reach + max_chars + _LONGEST_CHARACTER
+                kept, data = keeper.read_all(name, cursor=start, most=most, idle_ms=idle, deadline_ms=_LONGEST_WAIT_MS)
+                window = _window(room.mask, kept, data, cursor, max_chars, idle=idle > 0)
+                earlier, first = b"", _safe_start(room.mask, kept)
+                if as_plain and window.start > first:
+                    earlier = keeper.read_all(name, cursor=first, most=window.start - first)[1]
         if as_plain:
-            text = plain(window.data, kept.columns or 80, kept.rows or 24, room.mask.bytes(earlier))
+            # Masked again: what is drawn may hold a secret that the bytes had in parts, with colours between them.
+            shown = plain(window.data, kept.columns or 80, kept.rows or 24, room.mask.bytes(earlier))
+            text = room.mask.text(shown)
         else:
             text = window.data.decode(errors="replace")
-        dropped = max(0, kept.first[0] - cursor)
+        dropped = max(0, first - cursor)
         return {
             **_info(id_, shell_id, kept),
             "cursor": window.start,
             "next_cursor": window.next,
             "output": text,
             "plain": as_plain,
-            "truncated": dropped > 0 or (window.next < kept.end[0] and len(data) >= max_chars),
+            "truncated": dropped > 0 or window.cut,
             "dropped_bytes": dropped,
         }
 
@@ -151,9 +155,11 @@ class Shells:
         name = _name(shell_id)
         with suppress(Interrupted), self._inside.entered(id_) as room, _named(shell_id):
             keeper, stream = Keeper(room.session), room.mask.stream()
-            kept = keeper.status(name)
-            cursor = max(kept.first[0], kept.end[0] - 64 * 1024)
-            keeper.attach(name, cursor, stdin, lambda data: on_output(stream.feed(data)), interrupt)
+            first = max(0, keeper.status(name).end[0] - _SHOWN_AT_FIRST)
+            kept, data = keeper.read_all(name, cursor=max(0, first - room.mask.reach), most=_CAPACITY)
+            window = _window(room.mask, kept, data, first, _CAPACITY, idle=False)
+            on_output(window.data)
+            keeper.attach(name, window.next, stdin, lambda data: on_output(stream.feed(data)), interrupt)
             on_output(stream.finish())
         with self._inside.entered(id_) as room, _named(shell_id):
             return _info(id_, shell_id, Keeper(room.session).status(name))
@@ -169,19 +175,35 @@ def _first_that_starts(start: Callable[[str], Kept]) -> Kept:
     return start(_PROGRAMS[-1])
 
 
-def _window(mask: Mask, kept: Kept, data: bytes, cursor: int, *, idle: bool) -> _Window:
-    """The part from `cursor` on, masked; a character or secret whose end has not come waits for the next read."""
-    at, end = max(0, cursor - kept.start), len(data)
-    if kept.exit_code is None:
+def _safe_start(mask: Mask, kept: Kept) -> int:
+    """From where what is kept may be shown: just after what was dropped, it may begin with the rest of a secret."""
+    return min(kept.end[0], kept.first[0] + mask.reach) if kept.first[0] else 0
+
+
+def _window(mask: Mask, kept: Kept, data: bytes, cursor: int, most: int, *, idle: bool) -> _Window:
+    """The part from `cursor` on, masked, of some `most` bytes: it ends within no character and no secret.
+
+    One whose end has not been written waits for the next read.
+    """
+    at, end = max(cursor, _safe_start(mask, kept)) - kept.start, len(data)
+    if kept.exit_code is None and kept.start + end == kept.end[0]:
         end -= _unfinished_character(data)
         held = mask.held_from(data[:end]) if mask else end
         end = held if end - held > (_SHOWN_OF_A_SECRET if idle else 0) else end
-    end = max(at, end)
-    spans = [span for span in mask.spans(data[:end]) if span.end > at] if mask else []
-    # A secret that began before the cursor is replaced whole: half of it would tell.
-    begin = min([at, *(span.start for span in spans)])
-    shifted = [span._replace(start=span.start - begin, end=span.end - begin) for span in spans]
-    return _Window(kept.start + begin, kept.start + end, mask.replaced(data[begin:end], shifted))
+    end, written = max(at, end), max(at, end)
+    if at + most < end:
+        end = _after_character(data, at + most)
+        end = max([end, *(span.end for span in mask.spans(data[:written]) if span.start < end)]) if mask else end
+    begin, shown = mask.onward(data[:end], at)
+    return _Window(kept.start + begin, kept.start + end, shown, cut=end < written)
+
+
+def _after_character(data: bytes, place: int) -> int:
+    """The first place from `place` on that is not within a character in UTF-8."""
+    end = place
+    while end < min(len(data), place + _LONGEST_CHARACTER) and data[end] & 0xC0 == 0x80:
+        end += 1
+    return end
 
 
 def _unfinished_character(data: bytes) -> int:

@@ -13,7 +13,7 @@ _DEADLINE = 10.0
 ENVIRON = {
     **dict.fromkeys(
         (
-            "SSL_CERT_FILE", "CURL_CABUNDLE", "GIT_SSL_CAINFO", "REQUESTS_CABUNDLE", "PIP_CERT", "AWS_CABUNDLE",
+            "SSL_CERT_FILE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE", "PIP_CERT", "AWS_CA_BUNDLE",
             "CARGO_HTTP_CAINFO",
         ),
         BUNDLE,
