@@ -19,8 +19,9 @@ TEST = (
 
 def block(beginning: str) -> str:
     """The fenced block of the README whose first line begins like this."""
-    [found] = [one for one in re.findall(r"```\w*\n(.*?)```", README, re.DOTALL) if one.startswith(beginning)]
-    return found
+    found: list[str] = re.findall(r"```\w*\n(.*?)```", README, re.DOTALL)
+    [wanted] = [one for one in found if one.startswith(beginning)]
+    return wanted
 
 
 def pasted(text: str, folder: Path) -> str:
