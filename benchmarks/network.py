@@ -110,9 +110,10 @@ def _measure(environment: str, state: Path, runs: int) -> list[Figure]:
     pyro = Pyro(state=state)
     with _internet():
         without, with_network = (_creates(pyro, environment, policy, runs) for policy in ("off", "egress"))
-        direct = [_asked_directly() for _ in range(_REQUESTS)]
-        id_ = pyro.create_workspace(environment, network_policy="egress")["workspace_id"]
+        direct = [_asked(_FAR, _PORT) for _ in range(_REQUESTS)]
+        id_ = pyro.create_workspace(environment, network_policy="egress+published-ports")["workspace_id"]
         try:
+            published, own_time = _published(pyro, id_)
             asked = _guest(pyro, id_, _ASK, _FAR, str(_PORT), str(_REQUESTS)).split()
             within = _guest(pyro, id_, _LOCAL + _ASK, "127.0.0.1", "8080", str(_REQUESTS)).split()
             downloads = [_guest(pyro, id_, _DOWNLOAD, _FAR, str(_PORT)).split() for _ in range(runs)]
@@ -123,6 +124,7 @@ def _measure(environment: str, state: Path, runs: int) -> list[Figure]:
     return [
         Figure("create with egress: added", "ms", [sample - base for sample in with_network], 300),
         Figure("request: added by the gateway", "ms", [float(sample) - own for sample in asked], 5),
+        Figure("published port: added to a request", "ms", [sample - own_time for sample in published], 10),
         Figure("download", "MB/s", [float(n) / float(s) / _MB for n, s in downloads], 30, more_is_better=True),
     ]
 
@@ -141,6 +143,21 @@ threading.Thread(target=answer, daemon=True).start()
 """
 
 
+def _published(pyro: Pyro, id_: str) -> tuple[list[float], float]:
+    """What requests to a service take by its published port, and what one takes within the guest."""
+    started = pyro.start_service(
+        id_,
+        "app",
+        command=["python3", "-m", "http.server", "--directory", "/workspace", "8000"],
+        readiness={"type": "tcp", "port": 8000},
+        published_ports=[{"guest_port": 8000}],
+    )
+    [port] = started["published_ports"]
+    taken = [_asked("127.0.0.1", port["host_port"]) for _ in range(_REQUESTS)]
+    within = _guest(pyro, id_, _ASK, "127.0.0.1", "8000", str(_REQUESTS)).split()
+    return taken, statistics.median(map(float, within))
+
+
 def _creates(pyro: Pyro, environment: str, policy: str, runs: int) -> list[float]:
     _created(pyro, environment, policy)  # the template, if there is none yet
     return [_created(pyro, environment, policy) for _ in range(runs)]
@@ -155,9 +172,9 @@ def _created(pyro: Pyro, environment: str, policy: str) -> float:
     return took
 
 
-def _asked_directly() -> float:
+def _asked(host: str, port: int) -> float:
     started = time.perf_counter()
-    server = http.client.HTTPConnection(_FAR, _PORT, timeout=_DEADLINE)
+    server = http.client.HTTPConnection(host, port, timeout=_DEADLINE)
     server.request("GET", "/")
     server.getresponse().read()
     server.close()
