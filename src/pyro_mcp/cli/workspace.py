@@ -305,6 +305,7 @@ def _show(arguments: argparse.Namespace, info: WorkspaceInfo) -> int:
         "environment": f"{info['environment']} {info['environment_version']}",
         "machine": f"{info['vcpu_count']} vCPU, {info['mem_mib']} MiB",
         "runs": f"{info['execution_mode']} on {info['accelerator']}",
+        "fork of": seed["origin_ref"] if seed["origin_kind"] == "fork" else None,
         "seed": f"{seed['seed_path'] or 'empty'} ({seed['entry_count']} entries)",
         "network": " ".join([info["network_policy"], *info["allow_hosts"]]),
         "secrets": " ".join(map(_secret, info["secrets"])),
