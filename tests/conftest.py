@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,9 @@ from pyro_mcp.environments import Environments
 from pyro_mcp.host.files import private_directory
 
 ROOT = Path(__file__).parents[1]
+
+# A shell starts what it puts into the background with SIGINT ignored, and the programs under test would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
