@@ -128,6 +128,34 @@ def test_a_cancelled_command_is_killed_in_the_guest(ready: Pyro, project: Path, 
     assert_no_sleep(ready, id_)
 
 
+def test_a_cancelled_start_of_a_service_leaves_none(ready: Pyro, project: Path) -> None:
+    async def talk(client: Client) -> str:
+        tell = teller(client)
+        id_ = (await tell("workspace_create"))["workspace_id"]
+
+        async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+            assert progress > 0 and total is None and message
+            scope.cancel()
+
+        with anyio.CancelScope() as scope:
+            arguments = {
+                "workspace_id": id_,
+                "service_name": "app",
+                "command": "sleep 4321",
+                "readiness": {"type": "file", "path": "never"},
+                "ready_timeout_seconds": 500,
+            }
+            await client.call_tool("service_start", arguments, progress_callback=on_progress)
+        assert scope.cancelled_caught
+        return str(id_)
+
+    id_ = conversation(talk, serving("--mode", "cold-start"))
+
+    assert project.exists()
+    assert_no_sleep(ready, id_)
+    assert ready.status_service(id_, "app")["state"] == "failed"
+
+
 def test_a_client_that_vanishes_leaves_no_command_and_no_server(ready: Pyro, project: Path) -> None:
     assert project.exists()
     id_ = ready.create_workspace("debian:12")["workspace_id"]

@@ -80,6 +80,7 @@ TOOLS = (
                 "secret_env",
                 "published_ports",
             ),
+            interrupt=call.interrupt,
         ),
         _service,
         only_full=frozenset({"secret_env", "published_ports"}),

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
+import select
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from pyro_mcp.errors import Busy, Conflict, DeadlineExceeded, GuestFailed, InvalidRequest, NotFound, PyroError
+from pyro_mcp.errors import (
+    Busy,
+    Conflict,
+    DeadlineExceeded,
+    GuestFailed,
+    Interrupted,
+    InvalidRequest,
+    NotFound,
+    PyroError,
+)
 from pyro_mcp.results import PortWanted, ServiceInfo, ServiceList, ServiceLogs
 from pyro_mcp.workspaces.folders import Folders
 from pyro_mcp.workspaces.inside import Inside, Room
@@ -34,7 +44,7 @@ _MOST_PORTS = 32
 
 @dataclass(frozen=True)
 class Wish:
-    """A service to be started; times in seconds, but for `interval_ms`."""
+    """A service to be started; times in seconds, but for `interval_ms`. Its start ends when `interrupt` is readable."""
 
     name: str
     command: str | Sequence[str]
@@ -44,6 +54,7 @@ class Wish:
     interval_ms: float
     secret_env: SecretEnv | None
     ports: Sequence[PortWanted]
+    interrupt: int | None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -282,7 +293,10 @@ class Services:
 
 
 def _until_ready(name: str, wish: Wish, probe: Probe | None, room: Room, keeper: Keeper) -> None:
-    """Wait until the service is ready; raises `GuestFailed` when it ends first, `DeadlineExceeded` when it is late."""
+    """Wait until the service is ready.
+
+    Raises `GuestFailed` when it ends first, `DeadlineExceeded` when it is late, `Interrupted` when it is broken off.
+    """
     end, pause = time.monotonic() + wish.timeout_seconds, _FIRST_PAUSE_MS
     while True:
         if probe is not None and probe(room):
@@ -292,9 +306,12 @@ def _until_ready(name: str, wish: Wish, probe: Probe | None, room: Room, keeper:
             raise GuestFailed(f"it ended with {kept.exit_code} before it was ready")
         if probe is None:
             return
-        if time.monotonic() >= end:
+        left = end - time.monotonic()
+        if left <= 0:
             raise DeadlineExceeded(f"it was not ready within {wish.timeout_seconds:g} s")
-        pause = min(pause * _GROWTH, wish.interval_ms)
+        if wish.interrupt is not None and select.select([wish.interrupt], [], [], 0)[0]:
+            raise Interrupted("its start was broken off")
+        pause = min(pause * _GROWTH, wish.interval_ms, left * 1000)
 
 
 def _written(room: Room, keeper: Keeper, name: str) -> tuple[list[str], bool]:

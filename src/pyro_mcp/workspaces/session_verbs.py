@@ -117,6 +117,7 @@ class SessionVerbs(Parts):
         ready_interval_ms: float = 500,
         secret_env: SecretEnv | None = None,
         published_ports: Sequence[PortWanted] | None = None,
+        interrupt: int | None = None,
     ) -> ServiceInfo:
         """Start a program in the background, and wait until it is ready.
 
@@ -125,7 +126,8 @@ class SessionVerbs(Parts):
         `ready_interval_ms`.
         `published_ports`, each {"guest_port": …, "host_port": …}, are shown on the host's 127.0.0.1 as long as it runs;
         the network policy must be "egress+published-ports", and the program must listen on all addresses. Raises
-        `GuestFailed` with its last lines when it ends first, `DeadlineExceeded` when it is late; then it does not run.
+        `GuestFailed` with its last lines when it ends first, `DeadlineExceeded` when it is late, `Interrupted` when the
+        descriptor `interrupt` becomes readable before it is ready; then it does not run.
         """
         wish = Wish(
             service_name,
@@ -136,6 +138,7 @@ class SessionVerbs(Parts):
             ready_interval_ms,
             secret_env,
             list(published_ports or ()),
+            interrupt,
         )
         return self._services.start(workspace_id, wish)
 
