@@ -52,7 +52,9 @@ def test_long_output_keeps_its_beginning_and_end_and_says_how_to_read_the_rest(r
         ("workspace_exec", {"comand": "ls"}, "did you mean 'command'?"),
         ("workspace_exec", {"workspace_id": "ws-0"}, "'command' is missing"),
         ("workspace_exec", {"workspace_id": "ws-0", "command": 5}, "command: 5 is not of type"),
-        ("workspace_exec", {"workspace_id": "ws-0", "command": "ls"}, "workspace list"),
+        ("workspace_exec", {"workspace_id": "ws-0", "command": "ls"}, "Hint: workspace_list"),
+        ("vm_exec", {"vm_id": "ws-0", "command": "ls"}, "ws-0 is a workspace"),
+        ("vm_delete", {"vm_id": "ws-0"}, "ws-0 is a workspace"),
         ("workspace_exec", {"workspace_id": "../../etc", "command": "ls"}, "there is no workspace"),
         ("workspace_file_read", {"workspace_id": "ws-0", "path": "a", "max_bytes": 10**9}, "maximum"),
         ("workspace_exex", {}, "workspace_exec"),
@@ -69,6 +71,28 @@ def test_an_error_tells_the_model_how_to_correct_itself(
 
     assert result["isError"] is True
     assert told in result["content"][0]["text"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        rb'{"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "\ud800"}}',
+        b'{"jsonrpc": "2.0", "id": 7, "method": "x", "params": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+        b'{"jsonrpc": "2.0", "id": 7, "method": "x", nonsense}',
+    ],
+)
+def test_what_is_not_json_gets_an_error_and_the_next_message_an_answer(raw: Raw, line: bytes) -> None:
+    raw.say(line)
+    answer = raw.hear()
+    assert (answer["id"], answer["error"]["code"]) == (7, -32601)
+    raw.call(8, "workspace_list")
+    assert raw.hear()["id"] == 8
+
+
+def test_a_whole_number_may_be_written_as_10_0(raw: Raw) -> None:
+    raw.call(2, "workspace_create", ttl_seconds=600.0, vcpu_count=1.0, mem_mib=512.0)
+    made = raw.hear()["result"]
+    assert made["isError"] is False and made["structuredContent"]["vcpu_count"] == 1
 
 
 def test_an_argument_that_is_null_counts_as_not_given(raw: Raw) -> None:

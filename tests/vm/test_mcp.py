@@ -156,6 +156,35 @@ def test_a_cancelled_start_of_a_service_leaves_none(ready: Pyro, project: Path) 
     assert ready.status_service(id_, "app")["state"] == "failed"
 
 
+def test_a_cancelled_create_leaves_no_workspace(ready: Pyro, project: Path) -> None:
+    async def talk(client: Client) -> None:
+        with anyio.move_on_after(0.05) as scope:
+            await client.call_tool("workspace_create", {})
+        assert scope.cancelled_caught
+
+    conversation(talk, serving())
+
+    assert project.exists()
+    assert ready.list_workspaces()["count"] == 0
+
+
+def test_a_name_that_is_no_unicode_is_told_and_the_server_goes_on(ready: Pyro, project: Path) -> None:
+    async def talk(client: Client) -> list[str]:
+        tell = teller(client)
+        id_ = (await tell("workspace_create"))["workspace_id"]
+        await tell("workspace_exec", workspace_id=id_, command=r"echo x > $(printf 'n\377')")
+        told = [
+            await client.call_tool(f"workspace_{verb}", {"workspace_id": id_})
+            for verb in ("file_list", "diff", "summary")
+        ]
+        await tell("workspace_delete", workspace_id=id_)
+        return [str(result.content) + str(result.is_error) for result in told]
+
+    assert project.exists() and ready
+    for told in conversation(talk, serving()):
+        assert "n\\" in told and told.endswith("False")
+
+
 def test_a_client_that_vanishes_leaves_no_command_and_no_server(ready: Pyro, project: Path) -> None:
     assert project.exists()
     id_ = ready.create_workspace("debian:12")["workspace_id"]

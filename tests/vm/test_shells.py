@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from pyro_mcp import Pyro
-from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
+from pyro_mcp.errors import Conflict, Interrupted, InvalidRequest, NotFound
 
 DEADLINE = 30.0
 
@@ -233,6 +233,18 @@ def test_a_person_leaves_also_a_program_that_reads_nothing(pyro: Pyro, workspace
             person.kill()
     os.close(terminal)
     assert pyro.list_shells(workspace)["count"] == 1
+
+
+def test_a_read_that_waits_can_be_broken_off(pyro: Pyro, workspace: str) -> None:
+    shell_id = pyro.open_shell(workspace)["shell_id"]
+    pyro.write_shell(workspace, shell_id, input="while :; do echo on; sleep 0.1; done")
+    interrupt = os.eventfd(1)
+    started = time.monotonic()
+    with pytest.raises(Interrupted):
+        pyro.read_shell(workspace, shell_id, wait_for_idle_ms=20_000, interrupt=interrupt)
+    assert time.monotonic() - started < 15
+    os.close(interrupt)
+    assert pyro.read_shell(workspace, shell_id)["exit_code"] is None
 
 
 def test_a_stop_and_a_reset_end_shells(pyro: Pyro, workspace: str) -> None:

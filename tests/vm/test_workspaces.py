@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -239,6 +240,13 @@ def test_two_commands_run_side_by_side(pyro: Pyro, create: Create) -> None:
     output(pyro, id_, "echo hello > meet")
     waiting.join(20)
     assert output(pyro, id_, "cat met") == "hello\n"
+
+
+def test_as_many_silent_commands_as_there_are_connections_run_at_once(pyro: Pyro, create: Create) -> None:
+    id_ = create()
+    with ThreadPoolExecutor(16) as pool:
+        ended = [pool.submit(pyro.exec_workspace, id_, command="sleep 5") for _ in range(16)]
+        assert [one.result(60)["exit_code"] for one in ended] == [0] * 16
 
 
 def test_a_stopped_disk_is_looked_at_without_starting_it(

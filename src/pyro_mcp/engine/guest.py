@@ -267,7 +267,7 @@ class Guest:
         except BlockingIOError:
             return
         except (BrokenPipeError, ConnectionResetError) as error:
-            raise GuestGone("the virtual machine ended while it was being talked to") from error
+            raise _gone() from error
         del self._outgoing[:sent]
 
     def _receive(self) -> None:
@@ -278,8 +278,15 @@ class Guest:
         except ConnectionResetError:
             data = b""
         if not data:
-            raise GuestGone("the virtual machine ended while it was being talked to")
+            raise _gone()
         self._arrived.extend(self._decoder.feed(data))
+
+
+def _gone() -> GuestGone:
+    return GuestGone(
+        "the virtual machine ended while it was being talked to",
+        hint="start it again, which keeps what its disk holds, or reset it",
+    )
 
 
 class _Input:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -29,8 +31,13 @@ def connected(
     try:
         slot, fd = lock
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
+            connection.setsockopt(
+                socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", math.ceil(deadline_seconds), 0)
+            )
             try:
                 connection.connect(str(sockets / str(slot)))
+            except BlockingIOError as error:  # earlier clients have left, and QEMU has not seen it yet
+                raise Busy("the virtual machine takes no connection", hint="try again in a moment") from error
             except OSError as error:
                 raise GuestGone("the virtual machine is not running") from error
             # The byte tells the slot's next client whether this one left in the middle of something.
@@ -59,7 +66,10 @@ def _take_slot(sockets: Path, end: float) -> tuple[int, int]:
             except BlockingIOError:
                 os.close(fd)
         if time.monotonic() >= end:
-            raise Busy(f"all {wire.SLOTS} connections to this machine are in use", hint="try again in a moment")
+            raise Busy(
+                f"all {wire.SLOTS} connections to this machine are in use",
+                hint="commands run in all of them: wait for one to end, or run them as services",
+            )
         with suppress(InterruptedError):
             time.sleep(pause)
         pause = min(pause * 2, 0.05)

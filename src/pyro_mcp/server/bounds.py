@@ -22,6 +22,17 @@ def shortened(text: str, longest: int = LONGEST_TEXT) -> str:
     return f"{text[:head]}\n[… {len(text) - longest} characters left out …]\n{text[-tail:]}"
 
 
+def readable(value: Any) -> Any:
+    """A JSON value whose texts are all Unicode: a file's name may be any bytes, of which JSON knows nothing."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {readable(key): readable(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [readable(one) for one in value]
+    return value
+
+
 def bounded(result: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     """The result with nothing too long in it, and whether anything was left out."""
     text, count = LONGEST_TEXT, LONGEST_LIST

@@ -15,14 +15,15 @@ from jsonschema import Draft202012Validator
 from mcp.server import Server
 from mcp.server.context import ServerRequestContext
 
-from pyro_mcp.errors import InvalidRequest, PyroError
-from pyro_mcp.server.bounds import LONGEST_RESULT, bounded, shortened
+from pyro_mcp.errors import Interrupted, InvalidRequest, PyroError
+from pyro_mcp.server.bounds import LONGEST_RESULT, bounded, readable, shortened
 from pyro_mcp.server.http import address, find_token, listen, new_token, over_http
 from pyro_mcp.server.profiles import Selection
 from pyro_mcp.server.source import ProjectSource
 from pyro_mcp.server.stdio import over_stdio
 from pyro_mcp.server.thread import Work, in_thread
 from pyro_mcp.server.tool import Call, Tool
+from pyro_mcp.server.tool_words import in_tool_words
 from pyro_mcp.workspaces import Pyro
 
 _log = logging.getLogger("pyro_mcp.server")
@@ -50,7 +51,7 @@ class WorkspaceServer:
             "pyro",
             version=version,
             title="pyro workspaces",
-            instructions=_instructions(selection, source),
+            instructions=readable(_instructions(selection, source)),
             on_list_tools=self._on_list_tools,
             on_call_tool=self._on_call_tool,
         )
@@ -113,7 +114,12 @@ class WorkspaceServer:
 
     def _run(self, tool: Tool, given: Mapping[str, Any], work: Work) -> Mapping[str, Any]:
         _current.set(work)
-        return tool.call(Call(self._pyro, self._source, given, work.interrupt, work.output))
+        call = Call(self._pyro, self._source, given, work.interrupt, work.output)
+        result = tool.call(call)
+        if work.ended and tool.undo is not None:
+            tool.undo(call, result)
+            raise Interrupted("nobody waits for this any more, so it is undone")
+        return result
 
     def _known(self, name: str) -> Tool:
         if name not in self._tools:
@@ -123,6 +129,7 @@ class WorkspaceServer:
 
     def _told(self, tool: Tool, result: Mapping[str, Any]) -> mcp.CallToolResult:
         """The result for programs and, whole in itself, for a model."""
+        result = readable(result)
         shown, cut = bounded(result)
         lines = [shortened(tool.tell(result), LONGEST_RESULT // 2)]
         if cut or result.get("truncated"):
@@ -163,7 +170,7 @@ def _described(tool: Tool, input_schema: dict[str, Any]) -> mcp.Tool:
 
 def _checked(arguments: Mapping[str, Any], schema: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The arguments without those that are null; raises `InvalidRequest` for what the schema does not allow."""
-    given = {key: value for key, value in arguments.items() if value is not None}
+    given = {key: _whole(value) for key, value in arguments.items() if value is not None}
     takes = f"{name} takes: {', '.join(schema['properties']) or 'nothing'}"
     try:
         size = len(json.dumps(given))
@@ -187,6 +194,12 @@ def _checked(arguments: Mapping[str, Any], schema: Mapping[str, Any], name: str)
     return given
 
 
+def _whole(value: Any) -> Any:
+    """JSON has one kind of number: 10.0 is the integer 10 (JSON Schema, 6.1.1)."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _failed(error: PyroError) -> mcp.CallToolResult:
-    text = f"{error.code}: {error.message}" + (f"\nHint: {error.hint}" if error.hint else "")
-    return mcp.CallToolResult(content=[mcp.TextContent(type="text", text=shortened(text))], is_error=True)
+    text = f"{error.code}: {error.message}" + (f"\nHint: {in_tool_words(error.hint)}" if error.hint else "")
+    text = shortened(readable(text))
+    return mcp.CallToolResult(content=[mcp.TextContent(type="text", text=text)], is_error=True)

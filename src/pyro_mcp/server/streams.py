@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import anyio
 import anyio.lowlevel
+import pydantic_core
 
 LONGEST_LINE = 64 * 1024 * 1024
 """Bytes of one message; what is longer is dropped, and refused where it says its id."""
@@ -62,7 +63,9 @@ class Lines:
         del self._held[: at + 1]
         self._seen = 0
         if self._head is not None:
-            line, self._head = _refused(self._head, line), None
+            line, self._head = _refused(self._head, line, f"a message of more than {LONGEST_LINE} bytes"), None
+        elif line.strip() and not _is_json(line):
+            line = _refused(bytes(line[:_SHOWN]), line, "a message that is not JSON")
         return line.decode(errors="replace")
 
     async def _more(self) -> None:
@@ -78,13 +81,21 @@ class Lines:
             self._seen = 0
 
 
-def _refused(head: bytes, tail: bytearray) -> bytearray:
+def _is_json(line: bytearray) -> bool:
+    """Whether the protocol's library can read it: what it cannot, it would leave without an answer."""
+    try:
+        pydantic_core.from_json(bytes(line))
+    except ValueError:
+        return False
+    return True
+
+
+def _refused(head: bytes, tail: bytearray, why: str) -> bytearray:
     """A request of the same id that gets an error for an answer, or nothing where the id is not found."""
     found = _ID.search(head) or _ID.search(tail[-_SHOWN:])
     if found is None:
         return bytearray()
-    method = f"a message of more than {LONGEST_LINE} bytes"
-    return bytearray(b'{"jsonrpc":"2.0","id":%b,"method":"%b"}' % (found[1] or found[2], method.encode()))
+    return bytearray(b'{"jsonrpc":"2.0","id":%b,"method":"%b"}' % (found[1] or found[2], why.encode()))
 
 
 class Writer:

@@ -37,6 +37,11 @@ class Work:
         self._bytes = 0
         self._began = time.monotonic()
 
+    @property
+    def ended(self) -> bool:
+        """Whether nobody waits for its result any more."""
+        return self._ended
+
     def progress(self, message: str, fraction: float | None = None) -> None:
         """Note what is being done; raises `Interrupted` when nobody waits for it any more."""
         self._message = message if fraction is None else f"{message} ({fraction:.0%})"

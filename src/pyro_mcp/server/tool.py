@@ -70,6 +70,8 @@ class Tool:
     only_full: frozenset[str] = field(default_factory=frozenset)
     rest: str = "ask for less at once"
     then: Mapping[str, str] = field(default_factory=dict)
+    undo: Callable[[Call, Any], object] | None = None
+    """What to do with a result that nobody waits for any more."""
 
     def input_schema(self, *, full: bool) -> dict[str, Any]:
         """The arguments; without those of the full profile unless `full`."""

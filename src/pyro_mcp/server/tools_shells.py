@@ -50,6 +50,7 @@ TOOLS = (
             call.arguments["workspace_id"],
             call.arguments["shell_id"],
             **call.given("cursor", "max_chars", "plain", "wait_for_idle_ms"),
+            interrupt=call.interrupt,
         ),
         _read,
         read_only=True,

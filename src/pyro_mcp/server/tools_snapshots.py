@@ -17,7 +17,7 @@ from pyro_mcp.server.tools_files import MAX_BYTES
 TOOLS = (
     Tool(
         "snapshot_create",
-        "Keep the workspace's state (files and installed packages) under a name, to reset to. Costs a moment.",
+        "Keep what /workspace holds under a name, to reset to. Costs a moment.",
         {"workspace_id": ID, "snapshot_name": TEXT},
         ("workspace_id", "snapshot_name"),
         shape(SnapshotResult, "workspace_id", "snapshot"),

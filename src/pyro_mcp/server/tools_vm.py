@@ -107,6 +107,7 @@ TOOLS = (
         shape(VmInfo, *_STATE),
         lambda call: call.pyro.create_vm(call.arguments["environment"], **call.given(*_SHAPE)),
         _machine,
+        undo=lambda call, made: call.pyro.delete_vm(made["vm_id"]),
         then={"vm_start": "start it"},
     ),
     _about("vm_start", "Start a created or stopped machine.", VmInfo, _STATE, "start_vm", then={"vm_exec": "use it"}),

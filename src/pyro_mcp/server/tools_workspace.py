@@ -75,6 +75,7 @@ TOOLS = (
         shape(WorkspaceInfo, *_INFO, "workspace_seed"),
         _create,
         text.workspace,
+        undo=lambda call, made: call.pyro.delete_workspace(made["workspace_id"]),
         only_full=frozenset({"network_policy", "allow_hosts", "secrets", "allow_host_compat"}),
         then={
             "workspace_file_list": "look around",

@@ -63,24 +63,46 @@ class Keeper:
         return self._ask("open", name, *words, environ=program.environ)[0]
 
     def read(
-        self, name: str, *, stream: int = 0, cursor: int = 0, most: int, idle_ms: int = 0, deadline_ms: int = 0
+        self,
+        name: str,
+        *,
+        stream: int = 0,
+        cursor: int = 0,
+        most: int,
+        idle_ms: int = 0,
+        deadline_ms: int = 0,
+        interrupt: int | None = None,
     ) -> tuple[Kept, bytes]:
         """Output from `cursor` on, when none has come for `idle_ms`, the program has ended, or `deadline_ms` is over.
 
-        Bytes begin at the `start` of the answer.
+        Bytes begin at the `start` of the answer. Raises `Interrupted` when `interrupt` becomes readable before.
         """
         numbers = (stream, cursor, most, idle_ms, deadline_ms)
-        kept, data = self._ask("read", name, *map(str, numbers), patience=deadline_ms / 1000)
+        kept, data = self._ask("read", name, *map(str, numbers), patience=deadline_ms / 1000, interrupt=interrupt)
         if len(data) > most:
             raise ProtocolViolation("the keeper of a session said more than was asked for")
         return kept, data
 
     def read_all(
-        self, name: str, *, stream: int = 0, cursor: int, most: int, idle_ms: int = 0, deadline_ms: int = 0
+        self,
+        name: str,
+        *,
+        stream: int = 0,
+        cursor: int,
+        most: int,
+        idle_ms: int = 0,
+        deadline_ms: int = 0,
+        interrupt: int | None = None,
     ) -> tuple[Kept, bytes]:
         """The same for more than one answer holds: as much of it as is kept, in one piece."""
         kept, data = self.read(
-            name, stream=stream, cursor=cursor, most=min(_LARGEST_READ, most), idle_ms=idle_ms, deadline_ms=deadline_ms
+            name,
+            stream=stream,
+            cursor=cursor,
+            most=min(_LARGEST_READ, most),
+            idle_ms=idle_ms,
+            deadline_ms=deadline_ms,
+            interrupt=interrupt,
         )
         while len(data) < most and kept.start + len(data) < kept.end[stream]:
             place = kept.start + len(data)
@@ -163,8 +185,11 @@ class Keeper:
         stdin: bytes | None = None,
         environ: Mapping[str, str] | None = None,
         patience: float = 0.0,
+        interrupt: int | None = None,
     ) -> tuple[Kept, bytes]:
-        out = self._run([verb, name, *words], stdin=stdin, environ=environ or {}, patience=patience)
+        out = self._run(
+            [verb, name, *words], stdin=stdin, environ=environ or {}, patience=patience, interrupt=interrupt
+        )
         status, _, rest = out.partition(b"\n")
         return _kept(status), rest
 
@@ -175,6 +200,7 @@ class Keeper:
         stdin: bytes | None = None,
         environ: Mapping[str, str] | None = None,
         patience: float = 0.0,
+        interrupt: int | None = None,
     ) -> bytes:
         command = Command(
             [_PROGRAM, "--machine", _FOLDER, *words],
@@ -184,6 +210,7 @@ class Keeper:
             timeout_seconds=_DEADLINE + patience,
             stdin=stdin,
             output_cap=_LARGEST_ANSWER,
+            interrupt=interrupt,
         )
         outcome = self._session.run(command)
         self._check(outcome.exit_code, outcome.stderr)

@@ -59,11 +59,13 @@ class SessionVerbs(Parts):
         max_chars: int = 65536,
         plain: bool = False,
         wait_for_idle_ms: int | None = None,
+        interrupt: int | None = None,
     ) -> ShellRead:
         """What a shell wrote from `cursor` on; the result's `next_cursor` is where to go on.
 
         `plain` gives what a person would see, without escape sequences; `wait_for_idle_ms` waits until the shell has
-        been silent so long (300 suits most), at most 30 s.
+        been silent so long (300 suits most), at most 30 s. Raises `Interrupted` when the descriptor `interrupt` becomes
+        readable meanwhile.
         """
         return self._shells.read(
             workspace_id,
@@ -72,6 +74,7 @@ class SessionVerbs(Parts):
             max_chars=max_chars,
             as_plain=plain,
             wait_for_idle_ms=wait_for_idle_ms,
+            interrupt=interrupt,
         )
 
     def write_shell(self, workspace_id: str, shell_id: str, *, input: str, append_newline: bool = True) -> ShellWritten:

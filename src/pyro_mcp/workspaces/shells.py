@@ -84,7 +84,15 @@ class Shells:
         return {"workspace_id": id_, "count": len(shells), "shells": shells}
 
     def read(
-        self, id_: str, shell_id: str, *, cursor: int, max_chars: int, as_plain: bool, wait_for_idle_ms: int | None
+        self,
+        id_: str,
+        shell_id: str,
+        *,
+        cursor: int,
+        max_chars: int,
+        as_plain: bool,
+        wait_for_idle_ms: int | None,
+        interrupt: int | None,
     ) -> ShellRead:
         if cursor < 0:
             raise InvalidRequest(f"a cursor counts bytes from 0, not {cursor}")
@@ -97,7 +105,9 @@ class Shells:
             keeper, name, reach = Keeper(room.session), _name(shell_id), room.mask.reach
             with _named(shell_id):
                 start, most = max(0, cursor - reach), 2 * reach + max_chars + _LONGEST_CHARACTER
-                kept, data = keeper.read_all(name, cursor=start, most=most, idle_ms=idle, deadline_ms=_LONGEST_WAIT_MS)
+                kept, data = keeper.read_all(
+                    name, cursor=start, most=most, idle_ms=idle, deadline_ms=_LONGEST_WAIT_MS, interrupt=interrupt
+                )
                 window = _window(room.mask, kept, data, cursor, max_chars, idle=idle > 0)
                 earlier, first = b"", _safe_start(room.mask, kept)
                 if as_plain and window.start > first:

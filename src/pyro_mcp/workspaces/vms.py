@@ -121,6 +121,7 @@ class Vms:
             return self._run_and_delete(self._start(record, progress, reaching=Phase.EXECUTING), command, options)
 
     def start(self, vm_id: str, progress: Progress) -> VmInfo:
+        _require_vm(vm_id)
         with self._lifecycle.hold(vm_id) as record:
             require_phase(vm_id, record.phase, {Phase.CREATED, Phase.STOPPED})
             require_time_left(record)
@@ -133,27 +134,33 @@ class Vms:
 
     def exec(self, vm_id: str, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
         """Run one command in a running machine, then delete the machine, however the command ended."""
+        _require_vm(vm_id)
         with self._lifecycle.hold(vm_id) as record:
             require_phase(vm_id, record.phase, {Phase.RUNNING}, hint=_START_FIRST)
             self._lifecycle.store.move(vm_id, Phase.EXECUTING)
             return self._run_and_delete(record, command, options)
 
     def stop(self, vm_id: str) -> VmInfo:
+        _require_vm(vm_id)
         with self._lifecycle.hold(vm_id) as record:
             return info(self._lifecycle.stop(record))
 
     def delete(self, vm_id: str) -> VmDeleted:
+        _require_vm(vm_id)
         self._lifecycle.delete_now(vm_id)
         return {"vm_id": vm_id, "deleted": True}
 
     def status(self, vm_id: str) -> VmInfo:
+        _require_vm(vm_id)
         return info(self._lifecycle.observe(vm_id))
 
     def network_info(self, vm_id: str) -> VmNetworkInfo:
+        _require_vm(vm_id)
         link = self._lifecycle.observe(vm_id).link
         return {"vm_id": vm_id, "network": link.on, "policy": link.policy}
 
     def reset(self, vm_id: str, progress: Progress) -> VmInfo:
+        _require_vm(vm_id)
         with self._lifecycle.hold(vm_id) as record:
             return info(self._lifecycle.reset(record, self._images.installed(record.environment), (), progress))
 
@@ -206,6 +213,12 @@ def with_remedy(error: PyroError) -> PyroError:
 def is_vm(id_: str) -> bool:
     """Whether a machine is a one-shot one, to judge by its name."""
     return id_.startswith("vm-")
+
+
+def _require_vm(id_: str) -> None:
+    """Raise `InvalidRequest` for a workspace: what ends a one-shot machine must not end one by mistake."""
+    if id_.startswith("ws-"):
+        raise InvalidRequest(f"{id_} is a workspace, not a one-shot machine", hint="use the verbs for workspaces")
 
 
 def check_ttl(seconds: float) -> None:

@@ -1,0 +1,24 @@
+"""A model is told of tools and arguments, not of a command line."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyro_mcp.server.tool_words import in_tool_words
+
+
+@pytest.mark.parametrize(
+    ("hint", "told"),
+    [
+        ("'pyro workspace list' shows those there are", "workspace_list shows those there are"),
+        ("'pyro workspace service logs' shows all it wrote", "service_logs shows all it wrote"),
+        ("'pyro workspace file list ID' tells", "workspace_file_list tells"),
+        ("add --overwrite", "add overwrite"),
+        ("add --network-policy egress, or leave them out", "add network_policy egress, or leave them out"),
+        ("'pyro doctor' tells what this host lacks", "'pyro doctor' tells what this host lacks"),
+        ("a -- b, x--y and -v", "a -- b, x--y and -v"),
+        ("the nearest lines there are:\n  7  run --fast", "the nearest lines there are:\n  7  run --fast"),
+    ],
+)
+def test_a_hint_names_what_a_model_can_call(hint: str, told: str) -> None:
+    assert in_tool_words(hint) == told
