@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,28 @@ def test_what_the_user_had_stays_through_connect_and_disconnect(host: str, desk:
     else:
         assert path.read_text() == MINE[host]
     assert json.loads(desk.pyro("host", "disconnect", host, "--json").stdout)["outcome"] == "absent"
+
+
+@pytest.mark.parametrize("host", ["codex", "opencode"])
+def test_of_two_that_connect_at_once_none_is_lost(host: str, desk: Desk) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        names = [f"pyro{number}" for number in range(4)]
+        done = list(pool.map(lambda name: desk.pyro("host", "connect", host, "--name", name), names))
+    assert [one.returncode for one in done] == [0] * 4, done
+    told = settings(desk)[host].read_text()
+    assert [name for name in names if name in told] == names
+    assert list(settings(desk)[host].parent.glob("*.pyro-lock")) == []
+
+
+def test_an_entry_made_with_other_folders_can_be_repaired(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    (desk.home / "other").mkdir(mode=0o700)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("XDG_STATE_HOME", str(desk.home / "other"))
+        assert desk.pyro("host", "connect", "opencode").returncode == 0
+    monkeypatch.delenv("XDG_STATE_HOME")
+    done = desk.pyro("host", "repair", "opencode")
+    assert done.returncode == 0, done.stderr
+    assert str(desk.home / "other") not in settings(desk)["opencode"].read_text()
 
 
 def test_settings_that_are_a_link_stay_one_and_keep_their_mode(desk: Desk) -> None:

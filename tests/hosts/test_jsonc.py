@@ -91,6 +91,12 @@ def test_a_member_is_added_in_the_style_of_the_file() -> None:
     ]
 
 
+def test_a_brace_between_two_comments_of_one_line_is_seen() -> None:
+    text = '{"mcp": // c\n{\n"q":{\n  } ,/* b */}/* b */\n  }'
+    after = jsonc.with_member(text, PATH, OURS)
+    assert jsonc.parse(after).value == {"mcp": {"q": {}, "pyro": OURS}}
+
+
 def test_what_was_added_beside_others_is_taken_out_without_a_trace() -> None:
     assert jsonc.without_member(jsonc.with_member(COMMENTED, PATH, OURS), PATH) == COMMENTED
 

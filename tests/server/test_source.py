@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.errors import HostCommandFailed, InvalidRequest
-from pyro_mcp.server.source import ProjectSource, clone, project_source, without_credentials
+from pyro_mcp.errors import HostCommandFailed, InvalidRequest, PyroError
+from pyro_mcp.server.source import _OF_A_REPOSITORY, ProjectSource, clone, project_source, without_credentials
 
 
 @pytest.fixture
@@ -51,6 +51,39 @@ def test_without_a_checkout_or_when_nothing_is_wanted_there_is_no_seed(
     assert project_source(no_project_source=True) == ProjectSource()
     with ProjectSource().seed() as seed:
         assert seed == {}
+
+
+def test_a_clone_leaves_the_repository_alone_that_a_hook_is_in(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    git(own, "init", "--quiet", "--initial-branch=main")
+    git(own, "commit", "--quiet", "--allow-empty", "--message", "own")
+    before = git(own, "rev-parse", "HEAD")
+    monkeypatch.setenv("GIT_DIR", str(own / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(own / ".git/index"))
+    with project_source(repo_url=f"file://{repository}").seed() as seed:
+        assert (seed["seed_path"] / "file").read_text() == "second"
+    monkeypatch.delenv("GIT_DIR")
+    monkeypatch.delenv("GIT_INDEX_FILE")
+    assert (git(own, "rev-parse", "HEAD"), git(own, "remote"), git(own, "status", "--short")) == (before, "", "")
+
+
+def test_every_variable_that_names_a_repository_is_known() -> None:
+    listed = set(git(Path("/"), "rev-parse", "--local-env-vars").split())
+    assert listed - {"GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT"} <= _OF_A_REPOSITORY
+
+
+def test_no_credentials_are_told_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin/git"
+    program.write_text("#!/bin/sh\ncase \"$*\" in *fetch*) echo 'No space left on device' >&2; exit 128;; esac\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    with pytest.raises(PyroError) as raised, project_source(repo_url="https://me:TOKEN123@example.org/x.git").seed():
+        pass
+    assert "TOKEN123" not in f"{raised.value.message}{raised.value.hint}"
 
 
 def test_a_clone_is_clean_shallow_and_gone_afterwards(repository: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pyro_mcp.errors import Conflict, HostToolMissing, InvalidRequest, PyroError
+from pyro_mcp.errors import Conflict, HostNotReady, HostToolMissing, InvalidRequest, PyroError
+from pyro_mcp.host.files import locked
 from pyro_mcp.host.tools import find_tool
 from pyro_mcp.hosts.entry import FOLDER_VARIABLES, Entry, ServeOptions, own_entry
 from pyro_mcp.hosts.handshake import handshake
@@ -23,6 +25,7 @@ from pyro_mcp.results import (
     ChatHostStatus,
 )
 
+_ALONE_SECONDS = 120.0
 _NAME_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 
 
@@ -49,7 +52,8 @@ def disconnect(host: str, name: str = "pyro") -> ChatHostChange:
     if before is None:
         return _change(host, name, "absent", None)
     _refuse_strangers(host, name, before)
-    chat.remove(name)
+    with _alone(chat):
+        chat.remove(name)
     return _change(host, name, "removed", None)
 
 
@@ -74,13 +78,31 @@ def _written(host: str, name: str, wanted: Callable[[Entry | None], Entry]) -> C
     greeting = handshake(entry.command, entry.environment)
     if entry == before:
         return _change(host, name, "unchanged", entry, len(greeting.tools))
-    chat.write(name, entry)
-    if chat.read(name) != entry:
-        raise Conflict(
-            f"{chat.title} does not list what was written for it",
-            hint=f"look at {chat.settings()}: another file may have the last word, or the entry may be disabled",
-        )
+    with _alone(chat):
+        if chat.read(name) != before:
+            raise Conflict(f"the entry {name} of {chat.title} has changed meanwhile", hint="try again")
+        chat.write(name, entry)
+        if chat.read(name) != entry:
+            raise Conflict(
+                f"{chat.title} does not list what was written for it",
+                hint=f"look at {chat.settings()}: another file may have the last word, or the entry may be disabled",
+            )
     return _change(host, name, "replaced" if before else "added", entry, len(greeting.tools))
+
+
+@contextmanager
+def _alone(chat: Host) -> Iterator[None]:
+    """Change a host's settings while no other pyro does; raises `Busy`."""
+    settings = chat.settings().resolve()
+    lock = settings.with_name(f".{settings.name}.pyro-lock")
+    with ExitStack() as stack:
+        try:
+            settings.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(lock, deadline_seconds=_ALONE_SECONDS, what=f"the settings of {chat.title}"))
+        except OSError as error:
+            raise HostNotReady(f"cannot write beside {settings}: {error.strerror}", hint="make it writable") from error
+        stack.callback(lock.unlink)
+        yield
 
 
 def _checked(name: str) -> str:
@@ -101,7 +123,8 @@ def _refuse_strangers(host: str, name: str, entry: Entry) -> None:
 
 def _stranger(entry: Entry) -> str:
     """What a server of somebody else is, without its arguments, which may hold secrets."""
-    return entry.command[0].partition("?")[0]
+    scheme, found, rest = entry.command[0].partition("://")
+    return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}" if found else scheme
 
 
 def _change(
@@ -150,7 +173,7 @@ def _examined(host: str, name: str) -> ChatHostReport:
         "version": version,
         "settings": str(chat.settings()),
         "name": name,
-        "command": list(entry.command) if entry else None,
+        "command": list(entry.command) if entry and entry.program else None,
         "environment": entry.folders if entry else {},
         "status": _status(problems, entry, program),
         "problems": problems,

@@ -58,7 +58,15 @@ class OpenCode:
     def _with(self, text: str | None, name: str, entry: Entry) -> str:
         if text is None or not text.strip():
             return self.config(name, entry)
-        return jsonc.with_member(text, ("mcp", name), {**(self._found(text, name) or {}), **_as_json(entry)})
+        kept = {key: value for key, value in (self._found(text, name) or {}).items() if key != "environment"}
+        wanted = {**kept, **_as_json(entry)}
+        after = jsonc.with_member(text, ("mcp", name), wanted)
+        if self._found(after, name) != wanted:
+            raise InvalidRequest(
+                f"{self.settings()} cannot be changed without a mistake",
+                hint="'pyro host print-config opencode' prints what to write into it",
+            )
+        return after
 
     def _found(self, text: str | None, name: str, path: Path | None = None) -> dict[str, Any] | None:
         document = self._parsed(text or "", path or self.settings()).value

@@ -31,13 +31,16 @@ def text_of(path: Path) -> str | None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Have `path` hold `text` at once, with the mode that it had; a link stays one. Raises `NoSpace`."""
+    """Have `path` hold `text` at once, with the mode and owner that it had; a link stays one. Raises `NoSpace`."""
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o600
+    was = path.stat() if path.exists() else None
+    mode = stat.S_IMODE(was.st_mode) if was else 0o600
     scratch = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
         with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            if was:
+                os.fchown(file.fileno(), was.st_uid, was.st_gid)
             os.fchmod(file.fileno(), mode)
             file.write(text.encode())
             file.flush()

@@ -7,7 +7,9 @@ import os
 import secrets
 import socket
 import stat
+import threading
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import anyio
@@ -26,6 +28,7 @@ _SHORTEST_TOKEN = 16
 _LONGEST_TOKEN = 4096
 _LARGEST_BODY = 64 * 1024 * 1024
 _SECONDS_TO_LEAVE = 2
+_SECONDS_TO_LEAVE_AT_MOST = 15.0
 
 
 def find_token(token_file: str | Path | None = None) -> str | None:
@@ -120,4 +123,14 @@ def over_http(server: Server[Any], listener: socket.socket, token: str) -> None:
         lifespan="on",
         timeout_graceful_shutdown=_SECONDS_TO_LEAVE,
     )
-    anyio.run(uvicorn.Server(config).serve, [listener])
+    anyio.run(_Leaving(config).serve, [listener])
+
+
+class _Leaving(uvicorn.Server):
+    """Ends soon after a signal also when something cannot be interrupted; whoever comes next repairs what that left."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        last = threading.Timer(_SECONDS_TO_LEAVE_AT_MOST, os._exit, [128 + sig])
+        last.daemon = True
+        last.start()
+        super().handle_exit(sig, frame)

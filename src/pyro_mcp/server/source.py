@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyro_mcp.errors import DeadlineExceeded, HostCommandFailed, InvalidRequest
+from pyro_mcp.errors import DeadlineExceeded, HostCommandFailed, InvalidRequest, NoSpace
 from pyro_mcp.host.files import temporary_folder
 from pyro_mcp.host.process import run
 
@@ -82,6 +82,17 @@ def project_source(
     return ProjectSource(found, detected=found is not None)
 
 
+# By `git rev-parse --local-env-vars`, without those that may bring credentials. In a hook they name the user's own
+# repository, and they count more than a folder does.
+_OF_A_REPOSITORY = frozenset(
+    {
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_CONFIG", "GIT_DIR", "GIT_GRAFT_FILE",
+        "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_INTERNAL_SUPER_PREFIX", "GIT_NO_REPLACE_OBJECTS",
+        "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE", "GIT_WORK_TREE",
+    }
+)  # fmt: skip
+
+
 def checkout_around(folder: Path) -> Path | None:
     """The root of the git checkout that a folder lies in; no program is run to find out."""
     for candidate in (folder, *folder.parents):
@@ -105,7 +116,8 @@ def clone(url: str, ref: str | None, folder: Path) -> str:
 def _git(command: list[str], url: str) -> str:
     # The user's own environment: ssh agents, credential helpers and proxies are configured there. No question is
     # asked, for there is nobody to answer.
-    environ = {"GIT_SSH_COMMAND": "ssh -o BatchMode=yes", **os.environ, "GIT_TERMINAL_PROMPT": "0"}
+    own = {name: value for name, value in os.environ.items() if name not in _OF_A_REPOSITORY}
+    environ = {"GIT_SSH_COMMAND": "ssh -o BatchMode=yes", **own, "GIT_TERMINAL_PROMPT": "0"}
     try:
         done = run(command, deadline_seconds=_CLONE_SECONDS, extra_environment=environ)
     except HostCommandFailed as error:
@@ -113,6 +125,8 @@ def _git(command: list[str], url: str) -> str:
             f"cannot clone: {error.message.replace(url, without_credentials(url))}",
             hint="try it with 'git clone' in a terminal; pyro uses the same credentials, but cannot ask for any",
         ) from None  # the first one's hint holds the command, and that the credentials
+    except NoSpace as error:
+        raise NoSpace(error.message, hint="free some space in the folder for temporary files ($TMPDIR)") from None
     except DeadlineExceeded:
         raise DeadlineExceeded(f"git did not clone {without_credentials(url)} in {_CLONE_SECONDS:.0f} s") from None
     return done.stdout.decode(errors="replace")

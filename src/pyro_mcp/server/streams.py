@@ -70,7 +70,10 @@ class Lines:
 
     async def _more(self) -> None:
         await _wait(anyio.wait_readable, self._fd)
-        data = os.read(self._fd, _CHUNK)
+        try:
+            data = os.read(self._fd, _CHUNK)
+        except ConnectionResetError:  # a socket whose far end has left with answers unread
+            data = b""
         if not data:
             self._ended = True
             self._on_end()

@@ -8,6 +8,8 @@ from pyro_mcp.server.tools_workspace import SECRET_ENV
 
 _SHELL = {"workspace_id": ID, "shell_id": ID}
 _REQUIRED = ("workspace_id", "shell_id")
+# What is shown is not shortened further, so that next_cursor is where it ends.
+_SHOWN = 16 * 1024
 _COUNT: Schema = {"type": "integer"}
 _CHARACTERS: Schema = {"type": "integer", "maximum": 65536}
 
@@ -49,7 +51,8 @@ TOOLS = (
         lambda call: call.pyro.read_shell(
             call.arguments["workspace_id"],
             call.arguments["shell_id"],
-            **call.given("cursor", "max_chars", "plain", "wait_for_idle_ms"),
+            **call.given("cursor", "plain", "wait_for_idle_ms"),
+            max_chars=min(call.arguments.get("max_chars", _SHOWN), _SHOWN),
             interrupt=call.interrupt,
         ),
         _read,
