@@ -160,6 +160,21 @@ def test_a_start_whose_client_was_killed_is_settled_by_the_next_look(
     assert found["state"] == state
 
 
+def test_a_start_that_is_broken_off_leaves_nothing_running(pyro: Pyro, workspace: str) -> None:
+    words = [sys.executable, "-m", "pyro_mcp.cli", "workspace", "service", "start", workspace, "app"]
+    with subprocess.Popen([*words, "--command", "sleep 4242", "--ready-command", "sleep 2; false"]) as client:
+        deadline = time.monotonic() + DEADLINE
+        while "sleep" not in programs(pyro, workspace):
+            assert time.monotonic() < deadline
+        client.terminate()
+        assert client.wait(DEADLINE) == 143
+    told = pyro.status_service(workspace, "app")
+    assert (told["state"], told["exit_code"]) == ("failed", 143)
+    lines = "for one in /proc/[0-9]*/cmdline; do tr '\\0' ' ' < $one; echo; done 2>/dev/null"
+    running = pyro.exec_workspace(workspace, command=lines)["stdout"].splitlines()
+    assert [line for line in running if line.startswith("sleep 4242")] == []
+
+
 def test_logs_are_bounded_and_the_tail_is_shown(pyro: Pyro, workspace: str) -> None:
     pyro.start_service(
         workspace, "app", command=f"seq 1 900000; touch .done; {FOREVER}", readiness={"type": "file", "path": ".done"}

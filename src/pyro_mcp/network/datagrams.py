@@ -114,7 +114,7 @@ class Datagrams:
     def _connect(self, flow: Flow, state: _State) -> None:
         try:
             line = self._broker.dial(flow[1], flow[2], "udp")
-        except Denied:
+        except (Denied, OSError):
             with self._lock:
                 self._flows.pop(flow, None)
             self._packets.unreachable(flow[1:], flow[0])

@@ -71,7 +71,9 @@ class Exchange:
             lines.append((self._host, self._asking, not self._guest.full))
         poll = select.poll()
         for line, _, reads in lines:
-            poll.register(line, line.interest(reads=reads) | select.POLLRDHUP)
+            wanted = line.interest(reads=reads) | (select.POLLRDHUP if line is self._guest else 0)
+            if wanted:  # the end of a host that is not read now would be told again and again
+                poll.register(line, wanted)
         seconds = _IDLE_SECONDS if self._asked.their_state is h11.IDLE else _ANSWER_SECONDS
         ready = dict(poll.poll(seconds * 1000))
         for line, connection, reads in lines:
@@ -88,7 +90,7 @@ class Exchange:
         """Pass on what has come, and begin anew as often as a request and its answer are complete."""
         self._take_requests()
         self._take_answers()
-        while all(state is h11.DONE for state in self._states()):
+        while all(state is h11.DONE for state in self._states()) and not self._speaks_unasked():
             self._asked.start_next_cycle()
             self._asking.start_next_cycle()
             self._answered += 1
@@ -153,8 +155,15 @@ class Exchange:
         if self._asking.our_state in (h11.IDLE, h11.SEND_BODY):
             self._host.write(self._asking.send(event) or b"")
 
+    def _speaks_unasked(self) -> bool:
+        """Whether the host has sent more than answers: the next request must not get that for one."""
+        silent = self._asking.our_state is h11.IDLE or self._asking.their_state is h11.DONE
+        return silent and bool(self._asking.trailing_data[0])
+
     def _is_over(self) -> bool:
         """Whether no more will come: an answer was the last one, or one side has ended."""
+        if self._speaks_unasked():
+            return True
         if self._asked.our_state in (h11.MUST_CLOSE, h11.CLOSED, h11.ERROR):
             return True
         if self._asked.our_state is h11.DONE and self._asking.their_state is not h11.DONE:
@@ -199,5 +208,7 @@ def _receive(line: TlsLine, connection: h11.Connection) -> None:
     data = line.read()
     if data:
         connection.receive_data(data)
+    if line.torn and connection.their_state is h11.SEND_BODY:
+        raise ConnectionResetError("it broke off without a goodbye")
     if line.ended:
         connection.receive_data(b"")

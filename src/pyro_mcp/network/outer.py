@@ -144,7 +144,11 @@ class Control:
     def serve(self) -> None:
         """Answer clients for ever; one that only listens learns of the gateway's end."""
         while True:
-            client, _ = self._listener.accept()
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                time.sleep(0.05)  # no descriptors are left for a moment
+                continue
             if not self._slots.acquire(blocking=False):
                 client.close()
             elif not begun(self._serve_one, client):

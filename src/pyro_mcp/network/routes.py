@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import socket
@@ -26,14 +27,18 @@ def add_route(network: ipaddress.IPv4Network, device: str, kind: int) -> None:
     _ask(_NEW_ROUTE, _CREATE, body + _attribute(_DEVICE, struct.pack("=I", socket.if_nametoindex(device))))
 
 
+# No route; one that is prohibited; a black hole.
+_NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL})
+
+
 def is_own(address: Address) -> bool:
     """Whether this host itself answers at `address`; True also for what is no address of one host (a broadcast)."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     body = struct.pack("=8BI", family, address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
     try:
         reply = _ask(_GET_ROUTE, _REQUEST, body + _attribute(_DESTINATION, address.packed))
-    except OSError:
-        return False  # there is no way there at all
+    except OSError as error:
+        return error.errno not in _NO_WAY  # when the kernel cannot say, it may be our own
     return reply[16 + 7] != UNICAST
 
 

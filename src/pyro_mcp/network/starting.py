@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -151,7 +152,8 @@ def _spawn(module: str, complaints: Path = Path(os.devnull)) -> socket.socket:
             start_new_session=True,
             cwd="/",
         )
-    process.returncode = 0  # it outlives us by design; Popen would warn of it when collected
+    # It outlives us by design; should we outlive it, it must not stay a zombie.
+    threading.Thread(target=process.wait, daemon=True).start()
     ours.settimeout(_DEADLINE)
     return ours
 

@@ -12,7 +12,6 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from pyro_mcp.network import requests
@@ -61,9 +60,12 @@ class Swap:
             reset(guest)
             return
         bound = [one for one in self._secrets if one.host == name]
-        with suppress(OSError):
+        try:
             Exchange(line, (name, port), bound, self._mask, lambda: self._connected(name, dial)).run()
-        line.close(linger=True)
+        except OSError:  # no goodbye: what has come is not all
+            line.tear()
+        else:
+            line.close(linger=True)
 
     def _connected(self, name: str, dial: Dial) -> TlsLine:
         """A TLS connection to the host; raises `Improper` for whatever stops it."""
@@ -72,7 +74,9 @@ class Swap:
         except (Denied, OSError) as error:
             raise Improper(502, f"there is no connection to {name}: {error}") from error
         try:
-            wrapped = self._theirs.wrap_socket(raw, server_hostname=name, do_handshake_on_connect=False)
+            wrapped = self._theirs.wrap_socket(
+                raw, server_hostname=name, do_handshake_on_connect=False, suppress_ragged_eofs=False
+            )
             return handshake(wrapped, _HANDSHAKE_SECONDS)
         except ssl.SSLCertVerificationError as error:
             raise Improper(502, f"the certificate of {name} is not to be trusted: {error.verify_message}") from error

@@ -8,6 +8,8 @@ import ssl
 import time
 from contextlib import suppress
 
+from pyro_mcp.network.relay import reset
+
 _CHUNK = 256 * 1024
 _ENOUGH = 1024 * 1024
 _LINGER_SECONDS = 2.0
@@ -22,6 +24,8 @@ class TlsLine:
         self._wants_write = False
         self.ended = False
         """Whether the other side sends no more."""
+        self.torn = False
+        """Whether it ended without saying so: anyone on the way can do that."""
 
     def fileno(self) -> int:
         return self._line.fileno()
@@ -60,7 +64,7 @@ class TlsLine:
         except ssl.SSLWantWriteError:
             self._wants_write = True
         except (ssl.SSLEOFError, ConnectionResetError):
-            self.ended = True
+            self.ended = self.torn = True
         return b"".join(pieces)
 
     def write(self, data: bytes) -> None:
@@ -76,6 +80,10 @@ class TlsLine:
             except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 return
             del self._waiting[:sent]
+
+    def tear(self) -> None:
+        """End the connection so that the other side sees that it is not complete."""
+        reset(self._line)
 
     def close(self, *, linger: bool = False) -> None:
         """End the connection; what is still to be written is lost.

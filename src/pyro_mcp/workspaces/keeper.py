@@ -79,8 +79,9 @@ class Keeper:
         """
         numbers = (stream, cursor, most, idle_ms, deadline_ms)
         kept, data = self._ask("read", name, *map(str, numbers), patience=deadline_ms / 1000, interrupt=interrupt)
-        if len(data) > most:
-            raise ProtocolViolation("the keeper of a session said more than was asked for")
+        first, end = kept.first[stream], kept.end[stream]
+        if kept.start != min(max(cursor, first), end) or len(data) > min(most, end - kept.start):
+            raise ProtocolViolation("the keeper of a session said something else than was asked for")
         return kept, data
 
     def read_all(
@@ -107,6 +108,8 @@ class Keeper:
         while len(data) < most and kept.start + len(data) < kept.end[stream]:
             place = kept.start + len(data)
             now, more = self.read(name, stream=stream, cursor=place, most=min(_LARGEST_READ, most - len(data)))
+            if now.end[stream] < kept.end[stream] or len(data) > _MOST_KEPT:
+                raise ProtocolViolation("the keeper of a session contradicts itself")
             if now.start != place or not more:  # it was dropped meanwhile: what comes after it is another piece
                 break
             data += more

@@ -222,12 +222,10 @@ class Services:
             _until_ready(name, wish, probe, room, keeper)
         except BaseException as error:
             message = error.message if isinstance(error, PyroError) else "its start was broken off"
-            last, code = "", None
-            with suppress(PyroError):
-                last = _last_words(room, keeper, service.name)
-            with suppress(PyroError):
-                code = keeper.stop(name, _GRACE_SECONDS).exit_code
-            self._book.change(service, state="failed", failure=message, exit_code=code, ended_at=time.time(), ports=())
+            last, code = self._broken_off(room, service)
+            self._book.change(
+                service, state="failed", failure=room.mask.text(message), exit_code=code, ended_at=time.time(), ports=()
+            )
             if not isinstance(error, PyroError):
                 raise
             raise type(error)(
@@ -235,6 +233,18 @@ class Services:
                 hint="'pyro workspace service logs' shows all it wrote",
             ) from error
         return self._book.change(service, state="running", ready_at=time.time())
+
+    @staticmethod
+    def _broken_off(room: Room, service: Service) -> tuple[str, int | None]:
+        """Stop a service whose start did not come to its end; what it wrote last, and its exit code."""
+        last, code = "", None
+        # Over another connection: on the first, answers to what was broken off may still come.
+        with suppress(PyroError), room.connect() as session:
+            keeper = Keeper(session)
+            with suppress(PyroError):
+                last = _last_words(room, keeper, service.name)
+            code = keeper.stop(f"{_PREFIX}{service.name}", _GRACE_SECONDS).exit_code
+        return last, code
 
     def _observed(self, id_: str) -> Sequence[Service]:
         """The records, after a look into the machine if it runs and any is thought to run there."""

@@ -255,7 +255,7 @@ def _name(shell_id: str) -> str:
 
 
 def _is_shell(name: str) -> bool:
-    return name.startswith(_PREFIX)
+    return name.startswith(_PREFIX) and _ID.fullmatch(name.removeprefix(_PREFIX)) is not None
 
 
 def _check_size(cols: int, rows: int) -> None:
