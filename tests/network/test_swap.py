@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import ssl
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import h11
@@ -103,6 +105,37 @@ def test_requests_that_come_at_once_are_answered_in_order(web: Web) -> None:
     answered = web.raw((one + last).encode())
     assert [asked["path"] for asked, _ in web.asked] == ["/1", "/2"]
     assert answered.index(b'"/1"') < answered.index(b'"/2"')
+
+
+REQUEST = f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+
+
+def test_an_answer_that_was_cut_off_is_not_passed_on_as_complete(web: Web) -> None:
+    def cut(host: ssl.SSLSocket) -> None:
+        host.sendall(b"HTTP/1.1 200 OK\r\n\r\nrm -r build")
+        socket.socket(fileno=host.detach()).close()  # without a goodbye
+
+    answer = b""
+    with web.line(dial=web.dial_to(cut)) as line, suppress(OSError):
+        line.sendall(REQUEST)
+        while piece := line.recv(65536):
+            answer += piece
+    assert not answer.endswith(b"0\r\n\r\n")
+
+
+def test_what_a_host_says_unasked_ends_the_connection_and_is_no_answer(web: Web) -> None:
+    sent = 0
+
+    def flood(host: ssl.SSLSocket) -> None:
+        nonlocal sent
+        host.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        while sent < 1 << 28:
+            sent += host.send(b"HTTP/1.1 200 OK\r\n" * 1000)
+
+    with web.line(dial=web.dial_to(flood)) as line:
+        line.sendall(REQUEST)
+        assert b"".join(iter(lambda: line.recv(65536), b"")).endswith(b"\r\n\r\nok")
+    assert sent < 1 << 24
 
 
 def test_large_bodies_pass_both_ways(web: Web) -> None:

@@ -138,8 +138,27 @@ class Web:
         try:
             with context.wrap_socket(line, server_side=True) as wrapped:
                 Handler(wrapped, ("", 0), self)  # type: ignore[arg-type]
+                wrapped.unwrap()  # an answer that goes on until the end is complete only with a goodbye
         except OSError:
             line.close()  # the other side had enough
+
+    def dial_to(self, script: Callable[[ssl.SSLSocket], None]) -> Callable[[], socket.socket]:
+        """What dials a host that reads one piece of a request, and then does as `script` says."""
+
+        def serve(line: socket.socket) -> None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            (self._folder / "host.pem").write_text(self.identity)
+            context.load_cert_chain(self._folder / "host.pem")
+            with suppress(OSError), context.wrap_socket(line, server_side=True) as wrapped:
+                wrapped.recv(65536)
+                script(wrapped)
+
+        def dial() -> socket.socket:
+            ours, theirs = socket.socketpair()
+            threading.Thread(target=serve, args=(theirs,), daemon=True).start()
+            return ours
+
+        return dial
 
     @contextmanager
     def line(self, name: str | None = HOST, dial: Callable[[], socket.socket] | None = None) -> Iterator[ssl.SSLSocket]:

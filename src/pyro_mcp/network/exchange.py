@@ -50,6 +50,7 @@ class Exchange:
         try:
             while self._wait():
                 self._take()
+                self._take_torn_ends()
                 if self._is_over():
                     break
         except Improper as error:
@@ -96,6 +97,17 @@ class Exchange:
             self._answered += 1
             self._take_requests()
             self._take_answers()
+
+    def _take_torn_ends(self) -> None:
+        """An end without a goodbye is one all the same, but not for an answer that goes on until the end."""
+        if self._host is not None and self._host.torn:
+            if self._asking.their_state is h11.SEND_BODY:
+                raise ConnectionResetError("the answer broke off")
+            self._asking.receive_data(b"")
+            self._take_answers()
+        if self._guest.torn:
+            self._asked.receive_data(b"")
+            self._take_requests()
 
     def _states(self) -> list[object]:
         return [
@@ -208,7 +220,5 @@ def _receive(line: TlsLine, connection: h11.Connection) -> None:
     data = line.read()
     if data:
         connection.receive_data(data)
-    if line.torn and connection.their_state is h11.SEND_BODY:
-        raise ConnectionResetError("it broke off without a goodbye")
-    if line.ended:
+    if line.ended and not line.torn:
         connection.receive_data(b"")
