@@ -6,6 +6,7 @@ import tomllib
 
 import pytest
 
+from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.hosts import codex
 from pyro_mcp.hosts.entry import Entry
 
@@ -51,3 +52,15 @@ def test_without_the_table_nothing_of_it_is_left(text: str) -> None:
     after = tomllib.loads(codex._without(codex._with(text, "pyro", ENTRY), "pyro"))
 
     assert {"mcp_servers": {}, **after} == {"mcp_servers": {}, **before}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'mcp_servers.docs.command = "docs"\nsandbox_mode = "read-only"\n',
+        'mcp_servers.a = {command = "a"}\napproval_policy = "on-request"\n',
+    ],
+)
+def test_settings_that_a_new_table_would_swallow_are_left_alone(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="without moving"):
+        codex._with(text, "pyro", Entry(("/bin/pyro", "mcp", "serve")))

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -284,11 +285,10 @@ def _connected(port: int) -> socket.socket:
     """A connection to the guest's server, which may still be starting."""
     end = time.monotonic() + 20
     while time.monotonic() < end:
-        line = socket.create_connection(("127.0.0.1", port), 10)
-        try:
+        with suppress(ConnectionResetError):  # while it is made, or just after
+            line = socket.create_connection(("127.0.0.1", port), 10)
             if line.recv(100) == b"guest\n":
                 return line
-        except ConnectionResetError:
             line.close()
     raise AssertionError("the guest's server did not start")
 

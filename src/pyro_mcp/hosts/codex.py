@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pyro_mcp.errors import HostCommandFailed
+from pyro_mcp.errors import HostCommandFailed, InvalidRequest
 from pyro_mcp.hosts.entry import Entry
 from pyro_mcp.hosts.host import own_command
 from pyro_mcp.hosts.settings_file import keep_copy, replace_text, text_of, undo
@@ -82,7 +82,7 @@ def _with(text: str | None, name: str, entry: Entry) -> str:
         variables = tomlkit.inline_table()
         variables.update(entry.environment)
         server["env"] = variables
-    return tomlkit.dumps(document)
+    return _sound(text or "", tomlkit.dumps(document), name)
 
 
 def _without(text: str, name: str) -> str:
@@ -90,7 +90,27 @@ def _without(text: str, name: str) -> str:
 
     document: Any = tomlkit.parse(text)
     document.get("mcp_servers", {}).pop(name, None)
-    return tomlkit.dumps(document)
+    return _sound(text, tomlkit.dumps(document), name)
+
+
+def _sound(before: str, after: str, name: str) -> str:
+    """`after`, if it differs in this server alone: a table that is put before other keys would swallow them."""
+    try:
+        sound = _others(before, name) == _others(after, name)
+    except tomllib.TOMLDecodeError:
+        sound = False
+    if not sound:
+        raise InvalidRequest(
+            "Codex's settings cannot be changed without moving what else is in them",
+            hint="'pyro host print-config codex' prints what to write at their end",
+        )
+    return after
+
+
+def _others(text: str, name: str) -> dict[str, Any]:
+    document = tomllib.loads(text)
+    servers = {key: value for key, value in document.get("mcp_servers", {}).items() if key != name}
+    return {**document, "mcp_servers": servers}
 
 
 def _entry(found: dict[str, Any]) -> Entry:
