@@ -106,20 +106,26 @@ def test_a_workspace_outlives_the_server_that_made_it(ready: Pyro, project: Path
     assert conversation(read, serving()) == "kept\n"
 
 
+async def cancelled_on_progress(client: Client, name: str, arguments: dict[str, Any]) -> None:
+    """Call a tool, and cancel the call when it first tells where it stands."""
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        assert progress > 0 and total is None and message
+        scope.cancel()
+
+    with anyio.CancelScope() as scope:
+        await client.call_tool(name, arguments, progress_callback=on_progress)
+    assert scope.cancelled_caught
+
+
 @pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
 def test_a_cancelled_command_is_killed_in_the_guest(ready: Pyro, project: Path, mode: str) -> None:
     async def talk(client: Client) -> str:
         tell = teller(client)
         id_ = (await tell("workspace_create"))["workspace_id"]
 
-        async def on_progress(progress: float, total: float | None, message: str | None) -> None:
-            assert progress > 0 and total is None and message
-            scope.cancel()
-
-        with anyio.CancelScope() as scope:
-            arguments = {"workspace_id": id_, "command": "sleep 4321 & sleep 4321", "timeout_seconds": 600}
-            await client.call_tool("workspace_exec", arguments, progress_callback=on_progress)
-        assert scope.cancelled_caught
+        arguments = {"workspace_id": id_, "command": "sleep 4321 & sleep 4321", "timeout_seconds": 600}
+        await cancelled_on_progress(client, "workspace_exec", arguments)
         return str(id_)
 
     id_ = conversation(talk, serving(), mode=mode)
@@ -133,20 +139,14 @@ def test_a_cancelled_start_of_a_service_leaves_none(ready: Pyro, project: Path) 
         tell = teller(client)
         id_ = (await tell("workspace_create"))["workspace_id"]
 
-        async def on_progress(progress: float, total: float | None, message: str | None) -> None:
-            assert progress > 0 and total is None and message
-            scope.cancel()
-
-        with anyio.CancelScope() as scope:
-            arguments = {
-                "workspace_id": id_,
-                "service_name": "app",
-                "command": "sleep 4321",
-                "readiness": {"type": "file", "path": "never"},
-                "ready_timeout_seconds": 500,
-            }
-            await client.call_tool("service_start", arguments, progress_callback=on_progress)
-        assert scope.cancelled_caught
+        arguments = {
+            "workspace_id": id_,
+            "service_name": "app",
+            "command": "sleep 4321",
+            "readiness": {"type": "file", "path": "never"},
+            "ready_timeout_seconds": 500,
+        }
+        await cancelled_on_progress(client, "service_start", arguments)
         return str(id_)
 
     id_ = conversation(talk, serving("--mode", "cold-start"))

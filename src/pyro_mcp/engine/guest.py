@@ -123,7 +123,8 @@ class Guest:
         self._outgoing += wire.SYNC
         self._outgoing += wire.encode_fields(Type.HELLO, [(Tag.NONCE, nonce), (Tag.VERSION, wire.VERSION)])
         self._welcomed = False
-        self._goes_on = False
+        self.goes_on = False
+        """Whether a command goes on over this connection, so that it is not left cleanly."""
 
     def hello(self, *, deadline_seconds: float) -> str:
         """Wait for the agent's greeting; its build. Other requests do this on their own."""
@@ -198,15 +199,10 @@ class Guest:
         while (frame := self._next(end)).type != Type.STARTED:
             if frame.type != Type.WELCOME:
                 raise GuestFailed("the guest did not start a command that was to go on")
-        self._goes_on = True
+        self.goes_on = True
         if self._arrived:  # it has ended already, and nothing more may come
             self._socket.shutdown(socket.SHUT_RD)
         return self._socket.fileno(), self._slot
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether a command goes on over this connection, so that it is not left cleanly."""
-        return self._goes_on
 
     def _request(self, frame: bytes, deadline_seconds: float) -> None:
         self._outgoing += frame

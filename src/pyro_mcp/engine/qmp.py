@@ -6,9 +6,7 @@ https://www.qemu.org/docs/master/interop/qmp-spec.html
 from __future__ import annotations
 
 import json
-import math
 import socket
-import struct
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pyro_mcp.engine.dial import dial
 from pyro_mcp.errors import DeadlineExceeded, GuestFailed, GuestGone
 
 _LINE_LIMIT = 4 * 1024 * 1024
@@ -119,14 +118,10 @@ def _reason(error: object) -> object:
 def monitor(path: Path, *, deadline_seconds: float) -> Iterator[Monitor]:
     """Connect to the monitor socket at `path`; `deadline_seconds` bounds all that is done with it."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
-        # Not `settimeout`: QEMU lets one client wait, and without blocking the next would be told that at once.
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", math.ceil(deadline_seconds), 0))
         try:
-            connection.connect(str(path))
+            dial(connection, path, deadline_seconds)
         except BlockingIOError as error:
             raise DeadlineExceeded("QEMU's monitor did not answer in time") from error
-        except OSError as error:
-            raise GuestGone("the virtual machine is not running") from error
         connection.settimeout(deadline_seconds)
         session = Monitor(connection, deadline_seconds)
         while "QMP" not in session._receive():

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import fcntl
-import math
 import os
 import socket
-import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyro_mcp.engine import wire
+from pyro_mcp.engine.dial import dial
 from pyro_mcp.engine.guest import Guest
 from pyro_mcp.errors import Busy, GuestGone
 
@@ -31,15 +30,10 @@ def connected(
     try:
         slot, fd = lock
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
-            connection.setsockopt(
-                socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", math.ceil(deadline_seconds), 0)
-            )
             try:
-                connection.connect(str(sockets / str(slot)))
+                dial(connection, sockets / str(slot), deadline_seconds)
             except BlockingIOError as error:  # earlier clients have left, and QEMU has not seen it yet
                 raise Busy("the virtual machine takes no connection", hint="try again in a moment") from error
-            except OSError as error:
-                raise GuestGone("the virtual machine is not running") from error
             # The byte tells the slot's next client whether this one left in the middle of something.
             left_cleanly = os.pread(fd, 1, 0) in (b"", b"0")
             os.pwrite(fd, b"1", 0)

@@ -7,7 +7,6 @@ import os
 import secrets
 import socket
 import stat
-import threading
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,6 +19,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pyro_mcp.errors import Conflict, InvalidRequest
+from pyro_mcp.server.leaving import leave_soon
 
 PATH = "/mcp"
 TOKEN_VARIABLE = "PYRO_MCP_TOKEN"  # noqa: S105
@@ -28,7 +28,6 @@ _SHORTEST_TOKEN = 16
 _LONGEST_TOKEN = 4096
 _LARGEST_BODY = 64 * 1024 * 1024
 _SECONDS_TO_LEAVE = 2
-_SECONDS_TO_LEAVE_AT_MOST = 15.0
 
 
 def find_token(token_file: str | Path | None = None) -> str | None:
@@ -127,10 +126,8 @@ def over_http(server: Server[Any], listener: socket.socket, token: str) -> None:
 
 
 class _Leaving(uvicorn.Server):
-    """Ends soon after a signal also when something cannot be interrupted; whoever comes next repairs what that left."""
+    """Ends soon after a signal also when something cannot be interrupted."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        last = threading.Timer(_SECONDS_TO_LEAVE_AT_MOST, os._exit, [128 + sig])
-        last.daemon = True
-        last.start()
+        leave_soon(128 + sig)
         super().handle_exit(sig, frame)

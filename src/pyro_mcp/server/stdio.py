@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from typing import Any, cast
 
 import anyio
 from mcp.server import Server
 from mcp.server.stdio import stdio_server
 
+from pyro_mcp.server.leaving import leave_soon
 from pyro_mcp.server.streams import Lines, Writer, claimed
 
-_SECONDS_TO_LEAVE = 15.0
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -38,10 +37,7 @@ async def _serve(server: Server[Any], incoming: int, outgoing: int) -> int:
     status = 0
 
     def leave() -> None:
-        # What cannot be interrupted is left as a crash would leave it, and repaired by whoever comes next.
-        last = threading.Timer(_SECONDS_TO_LEAVE, os._exit, [status or 1])
-        last.daemon = True
-        last.start()
+        leave_soon(status or 1)
 
     async def end_on_signal(scope: anyio.CancelScope) -> None:
         nonlocal status

@@ -155,7 +155,7 @@ class Keeper:
         Raises `Interrupted` when `interrupt` becomes readable; the connection is of no further use then.
         """
         command = Command(
-            [_PROGRAM, "--machine", _FOLDER, "attach", name, str(cursor)],
+            _argv("attach", name, str(cursor)),
             cwd="/", tool=True, timeout_seconds=0, stdin=stdin, output_cap=0, on_stdout=on_stdout, interrupt=interrupt,
         )  # fmt: skip
         self._check(self._session.run(command).exit_code, b"")
@@ -164,8 +164,7 @@ class Keeper:
     def until_end(name: str) -> Command:
         """A command that ends when the program of this session does, and writes nothing before."""
         numbers = (0, 0, 0, _FOR_EVER_MS, _FOR_EVER_MS)
-        words = [_PROGRAM, "--machine", _FOLDER, "read", name, *map(str, numbers)]
-        return Command(words, cwd="/", tool=True, timeout_seconds=0)
+        return Command(_argv("read", name, *map(str, numbers)), cwd="/", tool=True, timeout_seconds=0)
 
     def listens(self, port: int) -> bool:
         """Whether a program in the guest listens on this TCP port of its loopback."""
@@ -206,7 +205,7 @@ class Keeper:
         interrupt: int | None = None,
     ) -> bytes:
         command = Command(
-            [_PROGRAM, "--machine", _FOLDER, *words],
+            _argv(*words),
             cwd="/",
             tool=True,
             environ=environ or {},
@@ -229,6 +228,11 @@ class Keeper:
         kinds = {2: NotFound, 3: Conflict, 4: InvalidRequest, 5: Conflict, 6: Conflict, 7: Conflict}
         kinds |= {126: InvalidRequest, 127: InvalidRequest}
         raise kinds.get(exit_code, GuestFailed)(said)
+
+
+def _argv(*words: str) -> list[str]:
+    """The words of a request to the keeper of a session."""
+    return [_PROGRAM, "--machine", _FOLDER, *words]
 
 
 def _kept(line: bytes) -> Kept:

@@ -344,7 +344,7 @@ class Lifecycle:
                 self.engine_for(GUEST).end(identity, folder)
             else:
                 end_found(str(self.folders.home(id_)), Sockets(folder))
-        shutil.rmtree(self.folders.sockets(id_), ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
     def _remove_strays(self, known: set[str]) -> None:
         """Remove folders that belong to no machine: their record went, or never came."""

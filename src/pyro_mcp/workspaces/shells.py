@@ -200,7 +200,7 @@ def _window(mask: Mask, kept: Kept, data: bytes, cursor: int, most: int, *, idle
         end -= _unfinished_character(data)
         held = mask.held_from(data[:end]) if mask else end
         end = held if end - held > (_SHOWN_OF_A_SECRET if idle else 0) else end
-    end, written = max(at, end), max(at, end)
+    end = written = max(at, end)
     if at + most < end:
         end = _after_character(data, at + most)
         end = max([end, *(span.end for span in mask.spans(data[:written]) if span.start < end)]) if mask else end

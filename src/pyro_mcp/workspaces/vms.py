@@ -8,7 +8,7 @@ from typing import IO
 
 from pyro_mcp.engine import OUTPUT_CAP, Command, Outcome, OutputSink, Shape
 from pyro_mcp.environments import RootImage
-from pyro_mcp.errors import EnvironmentFailed, GuestFailed, HostNotReady, InvalidRequest, PyroError
+from pyro_mcp.errors import EnvironmentFailed, GuestFailed, HostNotReady, InvalidRequest
 from pyro_mcp.host.progress import Progress
 from pyro_mcp.results import CommandEnd, VmDeleted, VmExecResult, VmInfo, VmNetworkInfo
 from pyro_mcp.workspaces.images import Images
@@ -77,7 +77,7 @@ class Vms:
         progress: Progress,
     ) -> VmInfo:
         check_ttl(ttl_seconds)
-        image = self._image(environment, allow_host_compat, progress)
+        image = image_for(self._images, environment, progress, allow_host_compat=allow_host_compat)
         version = image.version if image else ""
         with self._lifecycle.making("vm") as vm_id:
             record = self._lifecycle.create(
@@ -105,7 +105,7 @@ class Vms:
     ) -> VmExecResult:
         """Create, start, run and delete, never letting go of the machine: should we die, a reap removes it."""
         check_ttl(ttl_seconds)
-        image = self._image(environment, allow_host_compat, progress)
+        image = image_for(self._images, environment, progress, allow_host_compat=allow_host_compat)
         version = image.version if image else ""
         with self._lifecycle.making("vm") as vm_id:
             record = self._lifecycle.create(
@@ -195,19 +195,16 @@ class Vms:
             )
         return self._lifecycle.start(record, None, HOST_COMPAT, progress, reaching=reaching)
 
-    def _image(self, environment: str, allow_host_compat: bool, progress: Progress) -> RootImage | None:
-        try:
-            return self._images.pulled(environment, progress)
-        except NO_GUEST as error:
-            if allow_host_compat:
-                return None
-            raise with_remedy(error) from error
 
-
-def with_remedy(error: PyroError) -> PyroError:
-    """The same error, with what a caller could do who wants to go on without a guest."""
-    remedy = "run 'pyro doctor' to see what this host lacks; --allow-host-compat runs without a guest"
-    return type(error)(error.message, hint=f"{error.hint}\n{remedy}".strip())
+def image_for(images: Images, environment: str, progress: Progress, *, allow_host_compat: bool) -> RootImage | None:
+    """The environment's files; None where none can be had and it may go on without a guest."""
+    try:
+        return images.pulled(environment, progress)
+    except NO_GUEST as error:
+        if allow_host_compat:
+            return None
+        remedy = "run 'pyro doctor' to see what this host lacks; --allow-host-compat runs without a guest"
+        raise type(error)(error.message, hint=f"{error.hint}\n{remedy}".strip()) from error
 
 
 def is_vm(id_: str) -> bool:

@@ -38,7 +38,7 @@ from pyro_mcp.workspaces.secrets import Secrets, SecretsGiven, check_reach, read
 from pyro_mcp.workspaces.service_book import ServiceBook
 from pyro_mcp.workspaces.store import Record
 from pyro_mcp.workspaces.twins import make_twin
-from pyro_mcp.workspaces.vms import NO_GUEST, check_ttl, with_remedy
+from pyro_mcp.workspaces.vms import NO_GUEST, check_ttl, image_for
 
 _LONGEST_NAME = 120
 
@@ -77,7 +77,7 @@ class Workspaces:
         check_labels(name, labels)
         kept = read_secrets(secrets)
         check_reach(kept, link)
-        image = self._image(environment, progress, allow_host_compat=allow_host_compat)
+        image = image_for(self._images, environment, progress, allow_host_compat=allow_host_compat)
         with self._lifecycle.making("ws") as id_:
             Secrets(private_directory(self._lifecycle.folders.home(id_))).keep(kept)
             record = self._lifecycle.create(
@@ -93,14 +93,6 @@ class Workspaces:
             record, seed = self._begin(record, image, source, seed_origin, progress)
             self._ledger.add(WorkspaceRecord(id_, name, labels, seed))
         return self._info(record)
-
-    def _image(self, environment: str, progress: Progress, *, allow_host_compat: bool) -> RootImage | None:
-        try:
-            return self._images.pulled(environment, progress)
-        except NO_GUEST as error:
-            if allow_host_compat:
-                return None
-            raise with_remedy(error) from error
 
     def _begin(
         self,
