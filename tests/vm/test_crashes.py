@@ -25,7 +25,7 @@ MOMENTS = {
     "exec: the first output has come": ("pyro_mcp.engine.guest:Capture.take", "before", 1),
     "exec: the command has ended": ("pyro_mcp.engine.guest:Guest.run", "after", 1),
     "delete: the record says deleting": (f"{STORE}.move", "after", 3),
-    "delete: the processes have ended": (f"{LIFECYCLE}._clear", "after", 1),
+    "delete: the processes have ended": (f"{LIFECYCLE}.clear", "after", 1),
     "delete: the files are gone": (f"{STORE}.remove", "before", 1),
     "delete: the record is gone": (f"{STORE}.remove", "after", 1),
 }

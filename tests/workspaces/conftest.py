@@ -8,7 +8,8 @@ from pyro_mcp.engine import Engine, FakeMachines, HostCompat, Shape, System
 from pyro_mcp.environments import RootImage
 from pyro_mcp.host.files import runtime_home, state_home
 from pyro_mcp.workspaces.folders import Folders
-from pyro_mcp.workspaces.lifecycle import GUEST, HOST_COMPAT, Lifecycle
+from pyro_mcp.workspaces.lifecycle import Lifecycle
+from pyro_mcp.workspaces.phases import GUEST, HOST_COMPAT
 from pyro_mcp.workspaces.store import Record, Store
 
 IMAGE = RootImage("debian:12", "1", Path("/images/root"), "sha256:root", 1, {"FROM": "image"})

@@ -12,8 +12,8 @@ import pytest
 from pyro_mcp.engine import FakeMachines
 from pyro_mcp.errors import Busy, Conflict, GuestFailed, GuestGone, NoSpace, NotFound, PyroError
 from pyro_mcp.host.files import locked
-from pyro_mcp.workspaces.lifecycle import GUEST, Lifecycle
-from pyro_mcp.workspaces.phases import Phase
+from pyro_mcp.workspaces.lifecycle import Lifecycle
+from pyro_mcp.workspaces.phases import GUEST, Phase
 from pyro_mcp.workspaces.store import Record
 from tests.workspaces.conftest import IMAGE, create, start
 

@@ -13,7 +13,8 @@ from pyro_mcp.engine.launch import launch
 from pyro_mcp.engine.qemu import Sockets
 from pyro_mcp.host.files import cache_home
 from pyro_mcp.host.progress import Progress, silent
-from pyro_mcp.workspaces.lifecycle import GUEST, Lifecycle
+from pyro_mcp.workspaces.lifecycle import Lifecycle
+from pyro_mcp.workspaces.phases import GUEST
 from tests.workspaces.conftest import IMAGE, create, lifecycle_with
 
 

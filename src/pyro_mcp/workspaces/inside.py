@@ -40,7 +40,8 @@ from pyro_mcp.trees import (
 from pyro_mcp.workspaces import discreet, trust
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.ledger import CommandRecord, EventKind, Ledger
-from pyro_mcp.workspaces.lifecycle import HOST_COMPAT, Lifecycle
+from pyro_mcp.workspaces.lifecycle import Lifecycle
+from pyro_mcp.workspaces.phases import HOST_COMPAT
 from pyro_mcp.workspaces.secrets import Secrets
 from pyro_mcp.workspaces.store import Record
 from pyro_mcp.workspaces.vms import ExecOptions, ended, shell_words

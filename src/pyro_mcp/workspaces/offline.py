@@ -25,9 +25,9 @@ from pyro_mcp.workspaces import discreet
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.inside import ToolOf
 from pyro_mcp.workspaces.ledger import Ledger
-from pyro_mcp.workspaces.lifecycle import GUEST, HOST_COMPAT, Lifecycle, new_layer_name
+from pyro_mcp.workspaces.lifecycle import Lifecycle, new_layer_name
 from pyro_mcp.workspaces.masking import Mask
-from pyro_mcp.workspaces.phases import Phase, require_phase
+from pyro_mcp.workspaces.phases import GUEST, HOST_COMPAT, Phase, require_phase
 from pyro_mcp.workspaces.secrets import Secrets
 from pyro_mcp.workspaces.twins import make_twin
 

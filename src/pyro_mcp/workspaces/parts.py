@@ -14,7 +14,8 @@ from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.workspaces.folders import Folders
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.ledger import Ledger
-from pyro_mcp.workspaces.lifecycle import GUEST, HOST_COMPAT, Lifecycle
+from pyro_mcp.workspaces.lifecycle import Lifecycle
+from pyro_mcp.workspaces.phases import GUEST, HOST_COMPAT
 from pyro_mcp.workspaces.store import Record, Store
 from pyro_mcp.workspaces.vms import Vms, is_vm
 

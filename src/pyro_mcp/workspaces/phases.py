@@ -22,6 +22,9 @@ class Phase(StrEnum):
     FAILED = "failed"
 
 
+GUEST, HOST_COMPAT = "guest_virtio", "host_compat"
+"""The execution modes: in a virtual machine, and without one."""
+
 UNDER_WAY = frozenset({Phase.STARTING, Phase.EXECUTING, Phase.STOPPING, Phase.DELETING})
 
 _NEXT: dict[Phase, frozenset[Phase]] = {

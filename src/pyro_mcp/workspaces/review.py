@@ -7,7 +7,7 @@ from typing import Any
 from pyro_mcp.results import WorkspaceLogEntry, WorkspaceSummarized
 from pyro_mcp.workspaces.inside import Inside
 from pyro_mcp.workspaces.ledger import Ledger
-from pyro_mcp.workspaces.lifecycle import HOST_COMPAT
+from pyro_mcp.workspaces.phases import HOST_COMPAT
 from pyro_mcp.workspaces.workspaces import Workspaces
 
 _RECENT = 10

@@ -12,9 +12,9 @@ from pyro_mcp.errors import EnvironmentFailed, GuestFailed, HostNotReady, Invali
 from pyro_mcp.host.progress import Progress
 from pyro_mcp.results import CommandEnd, VmDeleted, VmExecResult, VmInfo, VmNetworkInfo
 from pyro_mcp.workspaces.images import Images
-from pyro_mcp.workspaces.lifecycle import GUEST, HOST_COMPAT, Lifecycle, require_time_left
+from pyro_mcp.workspaces.lifecycle import Lifecycle, require_time_left
 from pyro_mcp.workspaces.links import NO_LINK, Link
-from pyro_mcp.workspaces.phases import Phase, require_phase
+from pyro_mcp.workspaces.phases import GUEST, HOST_COMPAT, Phase, require_phase
 from pyro_mcp.workspaces.secrets import SecretEnv
 from pyro_mcp.workspaces.store import Record
 

@@ -31,9 +31,9 @@ from pyro_mcp.trees import Seed, Tree, prepare_seed, push
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.inside import ToolOf
 from pyro_mcp.workspaces.ledger import BASELINE, Ledger, Snapshot, WorkspaceRecord
-from pyro_mcp.workspaces.lifecycle import GUEST, HOST_COMPAT, Lifecycle, require_time_left
+from pyro_mcp.workspaces.lifecycle import Lifecycle, require_time_left
 from pyro_mcp.workspaces.links import Link
-from pyro_mcp.workspaces.phases import Phase, require_phase
+from pyro_mcp.workspaces.phases import GUEST, HOST_COMPAT, Phase, require_phase
 from pyro_mcp.workspaces.secrets import Secrets, SecretsGiven, check_reach, read_secrets
 from pyro_mcp.workspaces.service_book import ServiceBook
 from pyro_mcp.workspaces.store import Record

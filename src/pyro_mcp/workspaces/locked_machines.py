@@ -1,0 +1,168 @@
+"""Lock machines for one owner or for several users, and settle what dead processes left.
+
+Every change of phase happens under the machine's lock file, which the kernel drops when the process dies. So a
+record that is under way while its lock is free was left by a dead process, and whoever locks it next settles it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from pyro_mcp.engine import Engine, Identity, Sockets, System, end_found
+from pyro_mcp.environments import RootImage
+from pyro_mcp.errors import Busy, Conflict, GuestGone, NotFound
+from pyro_mcp.host.files import locked
+from pyro_mcp.workspaces.folders import Folders
+from pyro_mcp.workspaces.networks import gateway_ending
+from pyro_mcp.workspaces.phases import GUEST, UNDER_WAY, Phase, require_phase
+from pyro_mcp.workspaces.store import Record, Store
+
+_LOCK_DEADLINE = 30.0
+
+
+def _start_hint(record: Record) -> str:
+    return "start it first" if record.phase in {Phase.STOPPED, Phase.FAILED, Phase.CREATED} else ""
+
+
+@dataclass(frozen=True)
+class LockedMachines:
+    """The machines of one state folder, each locked while it is used or changed.
+
+    `engine_for` gives the engine of an execution mode; `system_for` the files that an image boots from.
+    """
+
+    store: Store
+    folders: Folders
+    engine_for: Callable[[str], Engine]
+    system_for: Callable[[RootImage], System]
+
+    @contextmanager
+    def making(self, prefix: str) -> Iterator[str]:
+        """A new name, held for us alone; what was made under it is removed again when the block fails."""
+        id_ = f"{prefix}-{secrets.token_hex(6)}"
+        # A repair may look at the new lock file for a moment, taking it for a stray.
+        with locked(self.folders.lock(id_), deadline_seconds=_LOCK_DEADLINE, what=id_):
+            try:
+                yield id_
+            except BaseException:
+                self.remove(id_, None)
+                raise
+
+    @contextmanager
+    def hold(self, id_: str, *, deadline_seconds: float = _LOCK_DEADLINE) -> Iterator[Record]:
+        """The machine for us alone, settled if a dead process left it half way; raises `NotFound`, `Busy`."""
+        self.store.get(id_)  # so that an unknown name leaves no lock file behind
+        with (
+            locked(self.folders.turn(id_), deadline_seconds=deadline_seconds, what=id_),
+            locked(self.folders.lock(id_), deadline_seconds=deadline_seconds, what=id_),
+        ):
+            try:
+                record = self._settled(self.store.get(id_))
+            except NotFound:
+                self.unlock(id_)
+                raise
+            yield record
+
+    @contextmanager
+    def use(self, id_: str) -> Iterator[Record]:
+        """The running machine, shared with others who use it; nobody resets or stops it meanwhile.
+
+        Raises `NotFound`, `Conflict` when it does not run, `Busy` while it is being changed.
+        """
+        self.observe(id_)
+        with ExitStack() as stack:
+            # Whoever waits to have the machine alone keeps the turn, so that users who come later do not overtake.
+            with locked(self.folders.turn(id_), deadline_seconds=_LOCK_DEADLINE, what=id_):
+                lock = self.folders.lock(id_)
+                stack.enter_context(locked(lock, deadline_seconds=_LOCK_DEADLINE, shared=True, what=id_))
+            record = self.store.get(id_)
+            require_phase(id_, record.phase, {Phase.RUNNING}, hint=_start_hint(record))
+            with self.told_of_deletion(id_):
+                yield record
+
+    @contextmanager
+    def freezing(self, id_: str) -> Iterator[Record]:
+        """The machine for a snapshot: a running one is shared with its users, but not with other snapshots."""
+        if self.observe(id_).phase != Phase.RUNNING:
+            with self.hold(id_) as record:
+                yield record
+            return
+        with self.use(id_), locked(self.folders.freeze(id_), deadline_seconds=_LOCK_DEADLINE, what=id_):
+            yield self.store.get(id_)
+
+    @contextmanager
+    def told_of_deletion(self, id_: str) -> Iterator[None]:
+        """Turn a guest's sudden end into `Conflict` when somebody is deleting it."""
+        try:
+            yield
+        except GuestGone as error:
+            record = self.store.get(id_)
+            if record.phase == Phase.DELETING:
+                raise Conflict(f"{id_} was deleted meanwhile") from error
+            if record.expired:
+                raise GuestGone(f"the time of {id_} is over", hint="--ttl-seconds gives it longer") from error
+            raise
+
+    def observe(self, id_: str) -> Record:
+        """The machine as it is now, without waiting for whoever works on it; raises `NotFound`."""
+        try:
+            with self.hold(id_, deadline_seconds=0) as record:
+                return record
+        except Busy:
+            return self.store.get(id_)
+
+    @contextmanager
+    def failing(self, id_: str, identity: Callable[[], Identity | None]) -> Iterator[None]:
+        """Record why the block failed, and leave nothing of the machine running."""
+        try:
+            yield
+        except BaseException as error:
+            self.clear(id_, identity())
+            if self.store.get(id_).phase != Phase.DELETING:
+                failure = str(error) or type(error).__name__
+                self.store.move(id_, Phase.FAILED, failure=failure, pid=None, process_start_time=None)
+            raise
+
+    def remove(self, id_: str, identity: Identity | None) -> None:
+        """Remove a machine that is held: its processes, its folder, its record and its locks."""
+        self.clear(id_, identity)
+        shutil.rmtree(self.folders.home(id_), ignore_errors=True)
+        self.store.remove(id_)
+        self.unlock(id_)
+
+    def unlock(self, id_: str) -> None:
+        """Remove the lock files of a machine that is no more."""
+        for path in (self.folders.freeze(id_), self.folders.turn(id_), self.folders.lock(id_)):
+            path.unlink(missing_ok=True)
+
+    def _settled(self, record: Record) -> Record:
+        """`record` with a phase that is true: nobody but us works on it, since we hold its lock."""
+        if record.phase == Phase.RUNNING and record.identity and not self.engine_of(record).alive(record.identity):
+            self.clear(record.id, record.identity)
+            failure = "its time was over" if record.expired else "the virtual machine ended by itself"
+            return self.store.move(record.id, Phase.FAILED, failure=failure, pid=None, process_start_time=None)
+        if record.phase in UNDER_WAY and record.phase != Phase.DELETING:
+            self.clear(record.id, record.identity)
+            failure = f"the process that was {record.phase} it died"
+            return self.store.move(record.id, Phase.FAILED, failure=failure, pid=None, process_start_time=None)
+        return record
+
+    def clear(self, id_: str, identity: Identity | None) -> None:
+        """End every process of a machine, also one whose number never reached the database."""
+        folder = self.folders.sockets(id_)
+        with gateway_ending(folder):
+            if identity:
+                self.engine_for(GUEST).end(identity, folder)
+            else:
+                end_found(str(self.folders.home(id_)), Sockets(folder))
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def engine_of(self, record: Record) -> Engine:
+        """The engine that runs a machine; raises `Conflict` for one that was never started."""
+        if record.execution_mode is None:
+            raise Conflict(f"{record.id} was never started")
+        return self.engine_for(record.execution_mode)
