@@ -14,7 +14,8 @@ def files(root: Path = ROOT) -> Iterator[Path]:
     """Every file that people write, below `root`; what tools make is left out."""
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(set(folders) - _MADE_BY_TOOLS - {name for name in folders if name.endswith("_cache")})
-        yield from (Path(folder, name) for name in sorted(names))
+        # In a git worktree `.git` is a file.
+        yield from (Path(folder, name) for name in sorted(set(names) - _MADE_BY_TOOLS))
 
 
 def python_files(root: Path = ROOT) -> list[Path]:
