@@ -83,11 +83,11 @@ setup-check:
 	@scripts/setup-python
 	@$(MAKE) --silent $(AGENT) $(TOOL) $(SESSION) $(READONLY_RAM)
 
-$(AGENT): guest/agent.c guest/build
+$(AGENT): guest/agent.c guest/frames.h guest/build
 	@echo "== the guest agent: $@"
 	@guest/build agent $@.new && mv $@.new $@
 
-$(TOOL): guest/tool.c guest/build
+$(TOOL): guest/tool.c guest/frames.h guest/build
 	@echo "== the guest's file tool: $@"
 	@guest/build tool $@.new && mv $@.new $@
 

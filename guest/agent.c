@@ -10,7 +10,6 @@
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
@@ -43,15 +42,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "frames.h"
+
 #ifndef PYRO_BUILD
 #define PYRO_BUILD "unknown"
 #endif
 
-enum { VERSION = 1, PORTS = 16, END_MARK = 0xA7, HEADER_SIZE = 5, FIELD_SIZE = 5, NUMBER_SIZE = 8, NONCE_SIZE = 16 };
+enum { VERSION = 1, PORTS = 16, NONCE_SIZE = 16 };
 
 enum {
-    MAX_PAYLOAD = 1 << 20,
-    MAX_FRAME = HEADER_SIZE + MAX_PAYLOAD + 1,
     READ_BUDGET = 1 << 20,          /* bytes one port may bring in before the others have their turn */
     OUT_LIMIT = 1 << 20,            /* a command's pipes are not read while so much waits to be sent */
     PIPE_READ = 128 << 10,          /* one frame of output */
@@ -79,19 +78,6 @@ enum tag {
 
 static const uint8_t SYNC[16] = { 255, 255, 255, 255, 255, 255, 255, 255, 'P', 'Y', 'R', 'O', '/', '1', '\r', '\n' };
 static const char DEFAULT_PATH[] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/* A message as it lies in the port's input: the payload may be changed in place, its end mark too. */
-struct frame {
-    uint8_t type;
-    uint8_t *payload;
-    size_t size;
-};
-
-struct field {
-    uint8_t tag;
-    uint8_t *data;
-    size_t size;
-};
 
 /* Bytes first in, first out, always contiguous. */
 struct queue {
@@ -126,6 +112,7 @@ struct port {
     int64_t absent_until_ns;   /* 0: nothing says that the client has gone; else, when to believe it */
     struct queue in, out, input;
     size_t frame_start;        /* of the frame being built in `out` */
+    enum type frame_type;
     struct command command;
     pid_t flusher;             /* 0: no FLUSH under way */
 };
@@ -201,19 +188,6 @@ static size_t make_room(struct queue *queue, size_t wanted) {
 
 /* ---- fields of a request ------------------------------------------------------------------------------------ */
 
-static bool next_field(const struct frame *frame, size_t *position, struct field *field) {
-    uint32_t size;
-    if (frame->size - *position < FIELD_SIZE)
-        return false;
-    uint8_t *at = frame->payload + *position;
-    memcpy(&size, at + 1, sizeof size);
-    *field = (struct field){ at[0], at + FIELD_SIZE, le32toh(size) };
-    if (field->size > frame->size - *position - FIELD_SIZE)
-        return false;
-    *position += FIELD_SIZE + field->size;
-    return true;
-}
-
 static bool is_number(uint8_t tag) {
     return tag == TAG_VERSION || tag == TAG_CLOCK || tag == TAG_TIMEOUT_MS || tag == TAG_STDIN || tag == TAG_NUMBER
         || tag == TAG_TOOL || tag == TAG_GENERATION;
@@ -240,10 +214,7 @@ static struct field find_field(const struct frame *frame, enum tag tag) {
 
 static uint64_t find_number(const struct frame *frame, enum tag tag) {
     struct field field = find_field(frame, tag);
-    uint64_t number = 0;
-    if (field.data)
-        memcpy(&number, field.data, sizeof number);
-    return le64toh(number);
+    return field.data ? number_at(field.data) : 0;
 }
 
 /* ---- answers ------------------------------------------------------------------------------------------------ */
@@ -257,20 +228,17 @@ static void put(struct port *port, const void *data, size_t size) {
 static void begin_frame(struct port *port, enum type type) {
     make_room(&port->out, REPLY_ROOM);
     port->frame_start = port->out.end;
-    put(port, (uint8_t[HEADER_SIZE]){ [HEADER_SIZE - 1] = type }, HEADER_SIZE);
+    port->frame_type = type;
+    port->out.end += HEADER_SIZE;
 }
 
 static void end_frame(struct port *port) {
-    uint32_t size = htole32(port->out.end - port->frame_start - HEADER_SIZE);
-    memcpy(port->out.bytes + port->frame_start, &size, sizeof size);
-    put(port, (uint8_t[]){ END_MARK }, 1);
+    uint8_t *bytes = port->out.bytes;
+    port->out.end = complete_frame(bytes + port->frame_start, port->frame_type, bytes + port->out.end) - bytes;
 }
 
 static void put_field(struct port *port, enum tag tag, const void *data, uint32_t size) {
-    uint32_t little = htole32(size);
-    put(port, (uint8_t[]){ tag }, 1);
-    put(port, &little, sizeof little);
-    put(port, data, size);
+    port->out.end = write_field(port->out.bytes + port->out.end, tag, data, size) - port->out.bytes;
 }
 
 static void put_number(struct port *port, enum tag tag, uint64_t number) {
@@ -1221,14 +1189,12 @@ static bool find_sync(struct port *port) {
 static bool take_frame(struct port *port, struct frame *frame) {
     struct queue *in = &port->in;
     for (;;) {
-        uint32_t size;
         if (port->state == LOST && !find_sync(port))
             return false;
         if (queued(in) < HEADER_SIZE)
             return false;
         uint8_t *header = in->bytes + in->start;
-        memcpy(&size, header, sizeof size);
-        size = le32toh(size);
+        uint32_t size = size_at(header);
         if (size > MAX_PAYLOAD) {
             port->state = LOST;    /* the header stays: it may be the beginning of SYNC */
             continue;

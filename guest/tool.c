@@ -8,7 +8,6 @@
  */
 #define _GNU_SOURCE
 #include <dirent.h>
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -33,11 +32,9 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-enum { END_MARK = 0xA7, HEADER_SIZE = 5, FIELD_SIZE = 5, NUMBER_SIZE = 8 };
+#include "frames.h"
 
 enum {
-    MAX_PAYLOAD = 1 << 20,
-    MAX_FRAME = HEADER_SIZE + MAX_PAYLOAD + 1,
     MAX_PATH = 64 << 10,            /* beyond PATH_MAX, as every step is made from an open folder */
     MAX_DEPTH = 1000,               /* folders within folders: each level holds up to four descriptors */
     OUT_SIZE = 256 << 10,
@@ -121,6 +118,7 @@ static noreturn void exit_as(pid_t child) {
 static struct {
     uint8_t bytes[OUT_SIZE];
     size_t used, frame;
+    enum type type;            /* of the frame that begins at `frame` */
 } out;
 
 static void flush_output(void) {
@@ -137,22 +135,16 @@ static void begin_frame(enum type type) {
     if (OUT_SIZE - out.used < FIELDS_ROOM)
         flush_output();
     out.frame = out.used;
-    out.bytes[out.frame + HEADER_SIZE - 1] = type;
+    out.type = type;
     out.used += HEADER_SIZE;
 }
 
 static void end_frame(void) {
-    uint32_t size = htole32(out.used - out.frame - HEADER_SIZE);
-    memcpy(out.bytes + out.frame, &size, sizeof size);
-    out.bytes[out.used++] = END_MARK;
+    out.used = complete_frame(out.bytes + out.frame, out.type, out.bytes + out.used) - out.bytes;
 }
 
 static void put_field(enum tag tag, const void *data, size_t size) {
-    uint32_t little = htole32(size);
-    out.bytes[out.used] = tag;
-    memcpy(out.bytes + out.used + 1, &little, sizeof little);
-    memcpy(out.bytes + out.used + FIELD_SIZE, data, size);
-    out.used += FIELD_SIZE + size;
+    out.used = write_field(out.bytes + out.used, tag, data, size) - out.bytes;
 }
 
 static void put_text(enum tag tag, const char *text) {
@@ -411,7 +403,7 @@ static void put_content(int fd, uint64_t wanted) {
         if (must(size) == 0)
             break;    /* it has shrunk */
         out.frame = out.used;
-        out.bytes[out.frame + HEADER_SIZE - 1] = DATA;
+        out.type = DATA;
         out.used += HEADER_SIZE + size;
         end_frame();
         sent += size;
@@ -649,18 +641,6 @@ static void run_changes(char **words) {
 
 /* ---- frames in ---------------------------------------------------------------------------------------------- */
 
-struct frame {
-    uint8_t type;
-    const uint8_t *payload;
-    size_t size;
-};
-
-struct field {
-    uint8_t tag;
-    const uint8_t *data;
-    size_t size;
-};
-
 static struct {
     uint8_t bytes[MAX_FRAME];
     size_t start, end;
@@ -689,12 +669,11 @@ static void read_input(void) {
 
 /* The next frame; it stays valid until the one after it. */
 static struct frame next_frame(void) {
-    for (uint32_t size;; read_input()) {
-        const uint8_t *header = in.bytes + in.start;
+    for (;; read_input()) {
+        uint8_t *header = in.bytes + in.start;
         if (in.end - in.start < HEADER_SIZE)
             continue;
-        memcpy(&size, header, sizeof size);
-        size = le32toh(size);
+        uint32_t size = size_at(header);
         if (size > MAX_PAYLOAD)
             fail("input", "a frame is over the limit of 1 MiB");
         if (in.end - in.start < HEADER_SIZE + size + 1)
@@ -706,27 +685,10 @@ static struct frame next_frame(void) {
     }
 }
 
-static bool next_field(const struct frame *frame, size_t *position, struct field *field) {
-    uint32_t size;
-    if (*position == frame->size)
-        return false;
-    if (frame->size - *position < FIELD_SIZE)
-        fail("input", "a field is broken");
-    const uint8_t *at = frame->payload + *position;
-    memcpy(&size, at + 1, sizeof size);
-    *field = (struct field){ at[0], at + FIELD_SIZE, le32toh(size) };
-    if (field->size > frame->size - *position - FIELD_SIZE)
-        fail("input", "a field is longer than its frame");
-    *position += FIELD_SIZE + field->size;
-    return true;
-}
-
 static uint64_t number_in(const struct field *field) {
-    uint64_t number;
     if (field->size != NUMBER_SIZE)
         fail("input", "a number does not have 8 bytes");
-    memcpy(&number, field->data, sizeof number);
-    return le64toh(number);
+    return number_at(field->data);
 }
 
 static char *text_in(const struct field *field) {
@@ -865,7 +827,8 @@ static int staging(void) {
 static struct edit read_edit(const struct frame *frame) {
     struct edit edit = { 0 };
     struct field field;
-    for (size_t at = 0; next_field(frame, &at, &field);) {
+    size_t at = 0;
+    while (next_field(frame, &at, &field)) {
         switch (field.tag) {
         case TAG_PATH: edit.path = text_in(&field); break;
         case TAG_TARGET: edit.target = text_in(&field); break;
@@ -881,6 +844,8 @@ static struct edit read_edit(const struct frame *frame) {
             break;
         }
     }
+    if (at != frame->size)
+        fail("input", "a field is broken");
     return edit;
 }
 
