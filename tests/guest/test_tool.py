@@ -6,6 +6,8 @@ import errno
 import os
 import socket
 import stat
+import struct
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -143,3 +145,28 @@ def test_wrong_usage_is_told_and_exits_with_2(tool: Tool, words: list[str]) -> N
 def test_a_missing_root_is_named(tool: Tool, root: Path) -> None:
     for words in (("walk", "/no/such", ""), ("apply", "/no/such"), ("copy", "/no/such", root), ("freeze", "/no/such")):
         assert tool(*words).refusal() == f"/no/such: {os.strerror(errno.ENOENT)}"
+
+
+def test_a_walk_with_owners_tells_who_owns_each_entry_and_which_capabilities_a_file_has(tool: Tool, root: Path) -> None:
+    capability = struct.pack("<IIIII", 0x02000001, 1 << 13, 0, 0, 0)
+    (root / "ping").write_bytes(b"#!")
+    os.chown(root / "ping", 12, 34)
+    os.setxattr(root / "ping", "security.capability", capability)
+    (root / "link").symlink_to("ping")
+    os.chown(root / "link", 56, 78, follow_symlinks=False)
+    entries = tool("walk", "--owners", "--content", "9", root, "link", "ping").of("ENTRY")
+    assert [(one.fields["UID"], one.fields["GID"]) for one in entries if one.name == "ENTRY"] == [(56, 78), (12, 34)]
+    assert entries[1].fields["CAPABILITY"] == capability and "CAPABILITY" not in entries[0].fields
+
+
+def test_a_walk_with_owners_does_not_enter_another_file_system(tool: Tool, root: Path) -> None:
+    for name in ("a", "b"):
+        (root / name).mkdir()
+        (root / name / "file").touch()
+    subprocess.run(["mount", "-t", "tmpfs", "other", root / "a"], check=True, timeout=20)
+    try:
+        (root / "a/elsewhere").touch()
+        entries = tool("walk", "--owners", root, "").of("ENTRY")
+    finally:
+        subprocess.run(["umount", root / "a"], check=True, timeout=20)
+    assert [one.path for one in entries] == [b"", b"a", b"b", b"b/file"]

@@ -19,7 +19,7 @@ TYPES = {int(number): name for number, name in re.findall(r"^\| (\d) \| `([A-Z_]
 TAGS = dict(enumerate(re.findall(r"\w+", next(line for line in TREE.splitlines() if line.startswith("| PATH"))), 1))
 TYPE_NUMBERS = {name: number for number, name in TYPES.items()}
 TAG_NUMBERS = {name: number for number, name in TAGS.items()}
-TEXTS = {"PATH", "TARGET"}
+TEXTS = {"PATH", "TARGET", "CAPABILITY"}
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ _LONGEST_PATH = 64 * 1024
 _LONGEST_NAME = 255
 _DEEPEST = 1000
 _PIECE = 256 * 1024
+_NO_OWNER = 2**32 - 1
 _ENTRY_OVERHEAD = 200
 _NUMBER = struct.Struct("<Q")
 _SIGNED = struct.Struct("<q")
@@ -67,11 +68,17 @@ class Tag(IntEnum):
     CONTENT_DIFFERS = 19
     ACTION = 20
     REPLACED = 21
+    UID = 22
+    GID = 23
+    CAPABILITY = 24
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One name of a tree. `mode` is the lower 12 bits, `mtime_ns` may be negative, `target` is a link's or empty."""
+    """One name of a tree. `mode` is the lower 12 bits, `mtime_ns` may be negative, `target` is a link's or empty.
+
+    The owner and the value of `security.capability` are known only of a walk that asked for them.
+    """
 
     path: bytes
     kind: Kind
@@ -81,6 +88,9 @@ class Entry:
     links: int
     inode: int
     target: bytes = b""
+    uid: int = 0
+    gid: int = 0
+    capability: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -324,6 +334,12 @@ class _Fields:
             raise ProtocolViolation(f"the guest's tool named the unknown kind {number}")
         return _KINDS[number]
 
+    def owner(self, tag: Tag) -> int:
+        owner = self.number(tag, 0)
+        if owner >= _NO_OWNER:
+            raise ProtocolViolation(f"the guest's tool named the impossible owner {owner}")
+        return owner
+
     def mode(self, tag: Tag) -> int:
         mode = self.number(tag)
         if mode > 0o7777:
@@ -345,6 +361,9 @@ def _entry(fields: _Fields) -> Entry:
         links=fields.number(Tag.LINKS),
         inode=fields.number(Tag.INODE),
         target=target,
+        uid=fields.owner(Tag.UID),
+        gid=fields.owner(Tag.GID),
+        capability=fields.data(Tag.CAPABILITY) if Tag.CAPABILITY in fields else b"",
     )
 
 

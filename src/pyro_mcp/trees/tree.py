@@ -83,11 +83,12 @@ class Tree:
         content: int | None = 0,
         follow: bool = False,
         skip_missing: bool = False,
+        owners: bool = False,
     ) -> None:
         """Have `receiver` told of each path, and of what is below it to `depth` (None: all of it).
 
         `content` is how much of each file comes along (None: all of it). A path that is not there raises `NotFound`
-        unless `skip_missing`.
+        unless `skip_missing`. With `owners` entries have their owner, and other file systems are not entered.
         """
         most = _EVERYTHING if content is None else content
         options = ["walk"]
@@ -95,6 +96,7 @@ class Tree:
         options += ["--content", str(most)] if most else []
         options += ["--follow"] if follow else []
         options += ["--skip-missing"] if skip_missing else []
+        options += ["--owners"] if owners else []
         for batch in _batches(paths):
             asked = _Asked(batch, depth, receiver)
             walk = Walk(asked, most)
