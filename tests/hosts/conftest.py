@@ -15,6 +15,7 @@ from tests.hosts.offline import Offline, offline
 from tests.style.project import ROOT
 
 PROGRAMS = ROOT / "build/hosts/bin"
+OLDER = ROOT / "build/hosts/older"
 # What the hosts document against traffic of their own. Behind it stands the namespace, which has no way out.
 QUIET = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",

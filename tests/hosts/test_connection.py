@@ -6,14 +6,17 @@ import json
 import os
 import re
 import sys
+import threading
 import tomllib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.hosts.conftest import Desk
+from tests.hosts.conftest import OLDER, PROGRAMS, Desk
 
 OWN = str(Path(sys.executable).parent / "pyro")
 LISTED = {
@@ -87,6 +90,54 @@ def test_other_options_replace_the_entry_and_go_to_the_server(host: str, desk: D
     assert command(servers(desk, host)["pyro"]) == wanted
 
 
+@pytest.mark.parametrize("version", [OLDER, PROGRAMS], ids=["older", "newest"])
+def test_connecting_claude_code_again_keeps_an_entry_whatever_its_version(
+    version: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(version), prepend=":")
+    assert desk.pyro("host", "connect", "claude-code").returncode == 0
+
+    told = desk.pyro("host", "connect", "claude-code", "--mode", "repro-fix")
+
+    assert (told.returncode, told.stderr) == (0, "")
+    assert command(servers(desk, "claude-code")["pyro"])[-1] == "--mode=repro-fix"
+    listed = desk.run(*LISTED["claude-code"][0], cwd=desk.home)
+    assert re.search(LISTED["claude-code"][1], listed.stdout), listed.stdout + listed.stderr
+
+
+def test_settings_that_claude_code_keeps_locked_are_not_written(desk: Desk) -> None:
+    assert desk.pyro("host", "connect", "claude-code").returncode == 0
+    before = settings(desk)["claude-code"].read_bytes()
+    lock = settings(desk)["claude-code"].with_name(".claude.json.lock")
+    lock.mkdir()
+    with holding(lock):
+        told = desk.pyro("host", "connect", "claude-code", "--mode", "inspect")
+    assert told.returncode == 4 and str(lock) in told.stderr
+    assert settings(desk)["claude-code"].read_bytes() == before
+
+    os.utime(lock, (0, 0))  # whoever held it has died
+    assert desk.pyro("host", "connect", "claude-code", "--mode", "inspect").returncode == 0
+    assert not lock.exists()
+
+
+@contextmanager
+def holding(lock: Path) -> Iterator[None]:
+    """Touch a lock as its holder does, as long as the block runs."""
+    over = threading.Event()
+
+    def touch() -> None:
+        while not over.wait(1):
+            os.utime(lock)
+
+    thread = threading.Thread(target=touch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(10)
+
+
 MINE = {
     "claude-code": '{"mcpServers": {"mine": {"type": "stdio", "command": "/bin/cat", "args": [], "env": {"K": "v"}}}}',
     "codex": '# mine\n[mcp_servers.mine]\ncommand = "/bin/cat" # keep\n\n[tui]\nnotifications = true\n',
@@ -107,10 +158,7 @@ def test_what_the_user_had_stays_through_connect_and_disconnect(host: str, desk:
 
     assert (json.loads(connected.stdout)["outcome"], json.loads(gone.stdout)["outcome"]) == ("added", "removed")
     assert '"pyro"' in between or "mcp_servers.pyro" in between
-    if host == "claude-code":  # Claude Code writes all of its file anew, with things of its own
-        assert servers(desk, host) == json.loads(MINE[host])["mcpServers"]
-    else:
-        assert path.read_text() == MINE[host]
+    assert path.read_text() == MINE[host]
     assert json.loads(desk.pyro("host", "disconnect", host, "--json").stdout)["outcome"] == "absent"
 
 

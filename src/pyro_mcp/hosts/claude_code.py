@@ -1,19 +1,29 @@
-"""Claude Code: `claude mcp add` and `claude mcp remove`, in the scope of the user."""
+"""Claude Code: its settings are one JSON file, of which we change one member, in the scope of the user.
+
+`claude mcp add` refuses a name that is taken, and older versions of `claude mcp add-json` do not read standard input.
+With these commands a change would begin with a removal, and lose the entry when the second step fails.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.errors import Busy, HostToolMissing, InvalidRequest
+from pyro_mcp.host.tools import find_tool
+from pyro_mcp.hosts import jsonc
 from pyro_mcp.hosts.entry import Entry
-from pyro_mcp.hosts.host import own_command
-from pyro_mcp.hosts.settings_file import project_folders
+from pyro_mcp.hosts.settings_file import project_folders, replace_text, text_of
 
-# A change of the settings needs no network.
-_QUIET = {"DISABLE_AUTOUPDATER": "1", "DISABLE_TELEMETRY": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}
+# Claude Code locks the file with npm's proper-lockfile: a folder beside it, abandoned when nobody touched it for 10 s.
+_ABANDONED_SECONDS = 10.0
+_LOCK_SECONDS = 5.0
+_LOCK_POLL_SECONDS = 0.05
 
 
 class ClaudeCode:
@@ -38,43 +48,62 @@ class ClaudeCode:
         return f"an entry of the same name in {found[0]}" if found else ""
 
     def write(self, name: str, entry: Entry) -> None:
-        before = _servers(self._document()).get(name)
-        if not isinstance(before, dict):
-            # The name comes first: --env takes every word up to the dashes.
-            variables = [word for key, value in entry.environment.items() for word in ("--env", f"{key}={value}")]
-            self._run("mcp", "add", "--scope", "user", "--transport", "stdio", name, *variables, "--", *entry.command)
-            return
-        self.remove(name)
-        try:
-            self._add_json(name, {**before, **_as_json(entry)})
-        except BaseException:
-            self._add_json(name, before)
-            raise
+        if find_tool(self.program) is None:
+            raise HostToolMissing(f"the program {self.program} is not installed", hint=self.install_hint)
+        with _locked(self.settings()):
+            text = text_of(self.settings()) or "{}\n"
+            before = _dictionary(_servers(_parsed(self.settings(), text)).get(name))
+            replace_text(self.settings(), jsonc.with_member(text, ("mcpServers", name), {**before, **_as_json(entry)}))
 
     def remove(self, name: str) -> None:
-        self._run("mcp", "remove", "--scope", "user", name)
+        with _locked(self.settings()):
+            text = text_of(self.settings())
+            if text is not None:
+                _parsed(self.settings(), text)
+                replace_text(self.settings(), jsonc.without_member(text, ("mcpServers", name)))
 
     def config(self, name: str, entry: Entry) -> str:
         return json.dumps({"mcpServers": {name: _as_json(entry)}}, indent=2) + "\n"
-
-    def _add_json(self, name: str, server: dict[str, Any]) -> None:
-        # By way of stdin: what the user has in the environment of a server may be secret, and argv is for all to see.
-        self._run("mcp", "add-json", "--scope", "user", name, "-", stdin=json.dumps(server).encode())
-
-    def _run(self, *words: str, stdin: bytes | None = None) -> None:
-        given = {key: os.environ[key] for key in ("CLAUDE_CONFIG_DIR",) if key in os.environ}
-        own_command(self, words, {**_QUIET, **given}, stdin)
 
     def _document(self) -> dict[str, Any]:
         path = self.settings()
         return _json(path) if path.is_file() else {}
 
 
-def _json(path: Path) -> dict[str, Any]:
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep a running Claude Code from writing the file at the same time; raises `Busy`."""
+    lock = path.resolve().with_name(f"{path.resolve().name}.lock")
+    end = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            lock.mkdir()
+            break
+        except FileExistsError:
+            if time.monotonic() > end:
+                raise Busy(
+                    f"Claude Code keeps {path} locked", hint=f"try again; if it does not run, remove {lock}"
+                ) from None
+        with suppress(FileNotFoundError):
+            if time.time() - lock.stat().st_mtime > _ABANDONED_SECONDS:
+                lock.rmdir()
+        time.sleep(_LOCK_POLL_SECONDS)
     try:
-        return _dictionary(json.loads(path.read_text() or "{}"))
-    except (OSError, ValueError) as error:
-        raise InvalidRequest(f"cannot read {path}: {error}", hint="correct or remove the file first") from error
+        yield
+    finally:
+        with suppress(FileNotFoundError):
+            lock.rmdir()
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return _parsed(path, text_of(path) or "{}")
+
+
+def _parsed(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return _dictionary(json.loads(text or "{}"))
+    except ValueError as error:
+        raise InvalidRequest(f"{path} is not valid JSON: {error}", hint="correct or remove the file first") from error
 
 
 def _dictionary(value: object) -> dict[str, Any]:

@@ -63,13 +63,13 @@ def host_named(name: str) -> Host:
     return host
 
 
-def own_command(host: Host, words: Sequence[str], environment: Mapping[str, str], stdin: bytes | None = None) -> bytes:
+def own_command(host: Host, words: Sequence[str], environment: Mapping[str, str]) -> bytes:
     """The output of the host's own program, run with `words`; raises `HostToolMissing` where it is not installed."""
     found = find_tool(host.program)
     if found is None:
         raise HostToolMissing(f"the program {host.program} is not installed", hint=host.install_hint)
     argv = [str(found.absolute()), *words]
-    return run(argv, deadline_seconds=_SECONDS, extra_environment=environment, stdin=stdin).stdout
+    return run(argv, deadline_seconds=_SECONDS, extra_environment=environment).stdout
 
 
 def version_of(host: Host) -> str:
