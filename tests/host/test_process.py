@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp.errors import DeadlineExceeded, HostCommandFailed, HostToolMissing, NoSpace
-from pyro_mcp.host.process import replay_line, run
+from pyro_mcp.host.process import Limits, replay_line, run
 from pyro_mcp.host.tools import PACKAGE_OF, find_tool, require_tool
 
 SH = "/bin/sh"
@@ -150,3 +150,13 @@ def test_a_program_that_is_not_there_is_told_as_missing() -> None:
 def test_tools_of_the_system_are_found_without_sbin_in_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", os.path.dirname(sys.executable))
     assert require_tool("mke2fs").is_absolute()
+
+
+def test_a_program_over_its_limits_fails(tmp_path: Path) -> None:
+    limits = Limits(memory_bytes=1 << 30, cpu_seconds=1, file_bytes=4096)
+
+    with pytest.raises(HostCommandFailed, match=r"SIGXCPU|SIGKILL"):
+        shell("while :; do :; done", limits=limits)
+    with pytest.raises(HostCommandFailed):
+        shell(f"head -c 9000 /dev/zero > {tmp_path}/file", limits=limits)
+    assert (tmp_path / "file").stat().st_size == 4096

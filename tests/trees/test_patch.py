@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import resource
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
@@ -286,3 +289,29 @@ def test_five_files_take_a_bounded_number_of_calls_to_the_guest(host: HostTree) 
     apply_patch(host.tree, b"".join(EDIT.replace(b"x.py", name) for name in model))
 
     assert host.tool.calls == ["walk", "apply"]
+
+
+def test_a_binary_patch_that_unfolds_to_gigabytes_is_refused_within_bounded_memory(host: HostTree) -> None:
+    packed = zlib.compressobj(level=1)
+    bomb = b"".join(packed.compress(bytes(1 << 24)) for _ in range(80)) + packed.flush()
+    lines = [git_base85(bomb[at : at + 52]) for at in range(0, len(bomb), 52)]
+    patch = b"\n".join(
+        [
+            b"diff --git a/bomb b/bomb\nnew file mode 100644",
+            b"index %b..%b\nGIT binary patch\nliteral %d" % (b"0" * 40, b"1" * 40, 80 << 24),
+            *lines,
+            b"\n",
+        ]
+    )
+
+    with pytest.raises(InvalidRequest, match="more than git may use on the host: 1024 MiB"):
+        apply_patch(host.tree, patch)
+
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1100 * 1024
+    assert os.listdir(host.workspace) == []
+
+
+def git_base85(data: bytes) -> bytes:
+    """A line of a binary patch: a letter for its length, then base 85 as git writes it."""
+    length = len(data) + 64 if len(data) <= 26 else len(data) - 27 + 97
+    return bytes([length]) + base64.b85encode(data, pad=True)

@@ -38,6 +38,26 @@ class Completed:
     stderr: bytes
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What one host program may use at most; the kernel enforces it, also for its children."""
+
+    memory_bytes: int
+    cpu_seconds: int
+    file_bytes: int
+
+    def argv(self) -> list[str]:
+        """The words that go before a program's own to start it with these limits."""
+        return [
+            str(require_tool("prlimit")),
+            f"--as={self.memory_bytes}",
+            f"--cpu={self.cpu_seconds}",
+            f"--fsize={self.file_bytes}",
+            "--core=0",
+            "--",
+        ]
+
+
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment given to host programs: the whitelist plus `extra`."""
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
@@ -59,19 +79,20 @@ def run(
     extra_environment: Mapping[str, str] | None = None,
     on_stderr_line: Callable[[str], None] | None = None,
     pass_fds: Sequence[int] = (),
+    limits: Limits | None = None,
 ) -> Completed:
     """Run a host program to its end.
 
     `argv[0]` is a name from `tools.PACKAGE_OF` or an absolute path. `on_stderr_line` sees each line of stderr
-    as it appears, for progress. Raises `HostToolMissing`, `DeadlineExceeded` (the whole process group has then
-    been killed), `NoSpace`, or `HostCommandFailed`.
+    as it appears, for progress. A program that goes over its `limits` fails. Raises `HostToolMissing`,
+    `DeadlineExceeded` (the whole process group has then been killed), `NoSpace`, or `HostCommandFailed`.
     """
     words = [str(word) for word in argv]
     if not os.path.isabs(words[0]):
         words[0] = str(require_tool(words[0]))
     try:
         child = subprocess.Popen(
-            words,
+            [*(limits.argv() if limits else ()), *words],
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

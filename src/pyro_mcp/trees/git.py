@@ -12,11 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyro_mcp.errors import HostCommandFailed, InvalidRequest
 from pyro_mcp.host.files import temporary_folder
-from pyro_mcp.host.process import run
+from pyro_mcp.host.process import Limits, run
 from pyro_mcp.trees.stream import Kind
 
 _DEADLINE = 120.0
+# Of whatever git is given, a guest or a model may have written each byte: some KB can unfold to gigabytes.
+_LIMITS = Limits(memory_bytes=1 << 30, cpu_seconds=60, file_bytes=512 << 20)
+_OVER_LIMITS = re.compile(r"out of memory|cannot allocate memory|file too large|SIGXCPU|SIGXFSZ", re.IGNORECASE)
 _HEAD = "ref: refs/heads/none\n"
 _CONFIG = """\
 [core]
@@ -69,7 +73,11 @@ class Repository:
     folder: Path
 
     def git(self, *arguments: str, stdin: bytes | None = None) -> bytes:
-        """The output of one git command; raises `HostCommandFailed` with what it said."""
+        """Return the output of one git command.
+
+        Raises `HostCommandFailed` with what it said, `InvalidRequest` when it would need more memory or time than it
+        may have.
+        """
         environment = {
             "GIT_DIR": str(self.folder),
             "GIT_CONFIG_NOSYSTEM": "1",
@@ -77,7 +85,22 @@ class Repository:
             "GIT_ATTR_NOSYSTEM": "1",
             "GIT_OPTIONAL_LOCKS": "0",
         }
-        done = run(["git", *arguments], deadline_seconds=_DEADLINE, stdin=stdin, extra_environment=environment)
+        try:
+            done = run(
+                ["git", *arguments],
+                deadline_seconds=_DEADLINE,
+                stdin=stdin,
+                extra_environment=environment,
+                limits=_LIMITS,
+            )
+        except HostCommandFailed as error:
+            if not _OVER_LIMITS.search(error.message):
+                raise
+            raise InvalidRequest(
+                f"this needs more than git may use on the host: {_LIMITS.memory_bytes >> 20} MiB of memory, "
+                f"{_LIMITS.cpu_seconds} s of processor time",
+                hint="divide it into smaller parts; 'pyro workspace sync push' brings in large files",
+            ) from error
         return done.stdout
 
     def import_trees(self, trees: Mapping[str, Mapping[bytes, Blob]]) -> None:
