@@ -1,0 +1,88 @@
+"""What a verb has acknowledged is on the disk: QEMU may be killed the moment after."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pyro_mcp import Pyro
+from pyro_mcp.engine import find_processes
+
+PATCH = "--- a/kept.py\n+++ b/kept.py\n@@ -1 +1 @@\n-print('kept')\n+print('patched')\n"
+DEADLINE = 10.0
+
+
+@pytest.fixture
+def workspace(pyro: Pyro, tmp_path: Path) -> Iterator[str]:
+    seed = tmp_path / "seed"
+    seed.mkdir()
+    (seed / "kept.py").write_text("print('kept')\n")
+    id_ = pyro.create_workspace("debian:12", seed_path=seed)["workspace_id"]
+    yield id_
+    pyro.delete_workspace(id_)
+
+
+def kill_machine(home: Path) -> None:
+    """Kill every process of the only machine, as a power cut would."""
+    (identity,) = find_processes(str(home))
+    ended = os.pidfd_open(identity.pid)
+    os.killpg(identity.pid, signal.SIGKILL)
+    assert select.select([ended], [], [], DEADLINE)[0]
+    os.close(ended)
+
+
+def files(pyro: Pyro, id_: str) -> dict[str, str]:
+    """The names and contents of the files in /workspace."""
+    found = pyro.exec_workspace(id_, command="grep -r '' . | sort")["stdout"]
+    return dict(line.removeprefix("./").split(":", 1) for line in found.splitlines())
+
+
+def push(pyro: Pyro, id_: str, folder: Path) -> None:
+    for number in range(50):
+        (folder / f"{number}.txt").write_text(f"content {number}\n")
+    pyro.push_workspace_sync(id_, folder, dest="pushed")
+
+
+VERBS: dict[str, tuple[Callable[[Pyro, str, Path], object], dict[str, str]]] = {
+    "write": (lambda pyro, id_, _: pyro.write_workspace_file(id_, "new.txt", text="new\n"), {"new.txt": "new"}),
+    "overwrite": (
+        lambda pyro, id_, _: pyro.write_workspace_file(id_, "kept.py", text="other\n"),
+        {"kept.py": "other"},
+    ),
+    "write in a new folder": (
+        lambda pyro, id_, _: pyro.write_workspace_file(id_, "a/b/c", text="deep\n"),
+        {"a/b/c": "deep"},
+    ),
+    "patch": (lambda pyro, id_, _: pyro.apply_workspace_patch(id_, patch=PATCH), {"kept.py": "print('patched')"}),
+    "push": (push, {f"pushed/{number}.txt": f"content {number}" for number in range(50)}),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_a_verb_has_acknowledged_outlives_a_killed_qemu(
+    pyro: Pyro, home: Path, tmp_path: Path, workspace: str, verb: str
+) -> None:
+    act, expected = VERBS[verb]
+    source = tmp_path / "source"
+    source.mkdir()
+    pyro.exec_workspace(workspace, command="sync")
+    act(pyro, workspace, source)
+    kill_machine(home)
+    pyro.start_workspace(workspace)
+    assert files(pyro, workspace) == {"kept.py": "print('kept')"} | expected
+
+
+def test_a_snapshot_that_was_acknowledged_outlives_a_killed_qemu(pyro: Pyro, home: Path, workspace: str) -> None:
+    pyro.exec_workspace(workspace, command="echo before > state")
+    pyro.create_snapshot(workspace, "good")
+    kill_machine(home)
+    pyro.start_workspace(workspace)
+    assert files(pyro, workspace)["state"] == "before"
+    pyro.write_workspace_file(workspace, "state", text="after\n")
+    pyro.reset_workspace(workspace, snapshot="good")
+    assert files(pyro, workspace) == {"kept.py": "print('kept')", "state": "before"}
