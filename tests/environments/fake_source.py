@@ -13,7 +13,7 @@ from pyro_mcp.host.progress import Progress
 class FakeSource:
     """Builds `size` bytes; every build adds a line to `journal`. With `rendezvous` (a FIFO) it waits there first."""
 
-    kind: Literal["debian", "oci"] = "debian"
+    kind: Literal["debian", "oci", "saved", "built"] = "debian"
     version: str | None = "1"
     description = "a fake"
     packages: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyro_mcp.environments.names import folder_name, parse_oci
+from pyro_mcp.environments.names import check_own, folder_name, is_own, parse_oci
 from pyro_mcp.environments.sources import find_source
 from pyro_mcp.errors import InvalidRequest, UnknownEnvironment
 
@@ -66,3 +66,18 @@ def test_different_environments_have_different_folders(first: str, second: str) 
     assert "/" not in folder_name(first)
     assert not folder_name(first).startswith(".")
     assert len(folder_name(first)) < 100
+
+
+@pytest.mark.parametrize("name", ["a", "my-project", "my_project.2", "project:1.2", "x:Tag_1"])
+def test_a_user_may_give_a_plain_name_to_an_environment(name: str) -> None:
+    check_own(name)
+    assert is_own(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Up", "../x", "a/b", "-a", "a-", "a:", "a:b:c", "oci:a", "debian:13", "a b", "a\n", "x" * 101]
+)
+def test_any_other_name_is_refused(name: str) -> None:
+    assert not is_own(name)
+    with pytest.raises(InvalidRequest):
+        check_own(name)

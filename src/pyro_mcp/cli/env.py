@@ -1,4 +1,4 @@
-"""pyro env list | pull | inspect | prune"""
+"""pyro env list | pull | inspect | save | delete | prune"""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import argparse
 import pyro_mcp
 from pyro_mcp.cli.options import Verbs, verb
 from pyro_mcp.cli.render import print_json, progress_line, size, table
+from pyro_mcp.results import EnvironmentDetails
 
 
 def add(verbs: Verbs) -> None:
@@ -17,10 +18,27 @@ def add(verbs: Verbs) -> None:
     inspect = verb(inner, "inspect", "show all about an environment", _inspect, example="pyro env inspect debian:12")
     for parser in (pull, inspect):
         parser.add_argument("environment", help="a name from 'pyro env list', or oci:REGISTRY/NAME:TAG[@DIGEST]")
+    save = verb(
+        inner,
+        "save",
+        "make an environment of a workspace's system: installed packages, not /workspace",
+        _save,
+        example="pyro env save my-project --from ws-0123456789ab",
+    )
+    new_name_argument(save)
+    save.add_argument("--from", required=True, dest="workspace_id", metavar="WORKSPACE_ID", help="running or stopped")
+    delete = verb(inner, "delete", "remove an environment that you made", _delete, example="pyro env delete my-project")
+    delete.add_argument("name", metavar="NAME", help="as 'pyro env list' shows it")
     prune = verb(
         inner, "prune", "remove old versions, leftovers and unused registry images", _prune, example="pyro env prune"
     )
     prune.add_argument("--keep", action="append", default=[], metavar="NAME", help="keep this registry image too")
+
+
+def new_name_argument(parser: argparse.ArgumentParser) -> None:
+    """The name of an environment that a verb makes."""
+    parser.add_argument("name", metavar="NAME", help="small letters, digits, '.', '-', '_', and an optional :TAG")
+    parser.add_argument("--replace", action="store_true", help="replace an environment of this name")
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -39,10 +57,32 @@ def _list(arguments: argparse.Namespace) -> int:
 def _pull(arguments: argparse.Namespace) -> int:
     with progress_line() as line:
         details = pyro_mcp.Pyro(progress=line).pull_environment(arguments.environment)
+    return show_new(arguments, details)
+
+
+def _save(arguments: argparse.Namespace) -> int:
+    with progress_line() as line:
+        details = pyro_mcp.Pyro(progress=line).save_environment(
+            arguments.name, workspace_id=arguments.workspace_id, replace=arguments.replace
+        )
+    return show_new(arguments, details)
+
+
+def show_new(arguments: argparse.Namespace, details: EnvironmentDetails) -> int:
+    """Print what has just been installed."""
     if arguments.json:
         print_json(details)
     else:
-        print(f"{details['name']} {details['version']} is installed ({size(details['size_bytes'])})")
+        print(f"{details['name']} {details['version'][:19]} is installed ({size(details['size_bytes'])})")
+    return 0
+
+
+def _delete(arguments: argparse.Namespace) -> int:
+    done = pyro_mcp.Pyro().delete_environment(arguments.name)
+    if arguments.json:
+        print_json(done)
+    else:
+        print(f"{done['name']} is deleted, {size(done['freed_bytes'])} freed")
     return 0
 
 
@@ -57,6 +97,8 @@ def _inspect(arguments: argparse.Namespace) -> int:
     for name, value in (("image", details["path"]), ("digest", details["digest"])):
         if value:
             print(f"  {name:9}  {value}")
+    if parent := details["origin"].get("parent"):
+        print(f"  parent     {parent} {details['origin'].get('parent_version', '')}".rstrip())
     if details["packages"]:
         print(f"  packages   {' '.join(details['packages'])}")
     for name, value in details["environ"].items():

@@ -52,7 +52,7 @@ _STAGES = {
 class DebianSource:
     """Builds one recipe of the catalogue."""
 
-    kind: Literal["debian", "oci"] = "debian"
+    kind: Literal["debian", "oci", "saved", "built"] = "debian"
     version: str | None
 
     def __init__(self, recipe: Recipe) -> None:

@@ -19,6 +19,9 @@ _OCI = re.compile(
     r":(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127})"
     r"(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
+_OWN = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,63})?")
+_LONGEST_OWN = 100
+_RESERVED = ("oci", "debian")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
@@ -63,6 +66,25 @@ def parse_oci(name: str) -> OciName:
 def _names_a_registry(found: re.Match[str]) -> bool:
     # "library/alpine" would otherwise be read as the host "library".
     return "." in found["host"] or found["host"] == "localhost" or found["host"][0] == "[" or found["port"] is not None
+
+
+def is_own(name: str) -> bool:
+    """Whether a name has the form of those that users give to their own environments."""
+    return len(name) <= _LONGEST_OWN and bool(_OWN.fullmatch(name)) and name.split(":", maxsplit=1)[0] not in _RESERVED
+
+
+def check_own(name: str) -> None:
+    """Raise `InvalidRequest` unless an environment of the user's own may have this name."""
+    if not isinstance(name, str) or len(name) > _LONGEST_OWN or not _OWN.fullmatch(name):
+        raise InvalidRequest(
+            f"{str(name)[:_LONGEST]!r} cannot name an environment",
+            hint="use small letters, digits, '.', '-' and '_', with an optional :TAG; for example my-project:1",
+        )
+    if name.split(":", maxsplit=1)[0] in _RESERVED:
+        raise InvalidRequest(
+            f"{name}: names that begin with {' or '.join(f'{one}:' for one in _RESERVED)} are not yours to give",
+            hint="choose another one; for example my-project:1",
+        )
 
 
 def unknown(name: str, known: Iterable[str]) -> UnknownEnvironment:

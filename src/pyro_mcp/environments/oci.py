@@ -24,7 +24,9 @@ from pyro_mcp.host.progress import Progress
 
 _DEADLINE_SECONDS = 1800
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_LAYOUT = "layout:image"
+LAYOUT = "layout"
+"""The folder, below the work folder, in which an image lies before it is unpacked."""
+_IMAGE = f"{LAYOUT}:image"
 _LARGEST_JSON = 8 << 20
 _ASSIGNMENT = re.compile(r"[^=\0\ud800-\udfff]+=[^\0\ud800-\udfff]*")
 
@@ -66,7 +68,7 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
 class OciSource:
     """Fetches one image."""
 
-    kind: Literal["debian", "oci"] = "oci"
+    kind: Literal["debian", "oci", "saved", "built"] = "oci"
     packages: tuple[str, ...] = ()
 
     def __init__(self, name: str, reference: OciName) -> None:
@@ -81,8 +83,8 @@ class OciSource:
         progress(f"fetching {self.name}", 0.1)
         self._fetch(digest, work)
         progress("unpacking", 0.6)
-        config = self._config(work / "layout")
-        self._unpack(work)
+        config = self._config(work / LAYOUT)
+        unpack(self.name, work)
         return Tree(work / "root", digest, _environ(config))
 
     def _resolve(self) -> str:
@@ -101,7 +103,7 @@ class OciSource:
     def _fetch(self, digest: str, work: Path) -> None:
         source = f"docker://{self._reference.at(digest)}"
         self._skopeo(
-            ["--tmpdir", str(work), "copy", *self._tls("--src-tls-verify=false"), source, f"oci:{work}/{_LAYOUT}"],
+            ["--tmpdir", str(work), "copy", *self._tls("--src-tls-verify=false"), source, f"oci:{work}/{_IMAGE}"],
             _DEADLINE_SECONDS,
         )
 
@@ -120,21 +122,6 @@ class OciSource:
                 hint="choose an image that is built for this architecture",
             )
         return dict(config)
-
-    def _unpack(self, work: Path) -> None:
-        try:
-            as_root(
-                ["umoci", "raw", "unpack", "--image", _LAYOUT, "root"],
-                writable=work,
-                deadline_seconds=_DEADLINE_SECONDS,
-            )
-        except HostCommandFailed as error:
-            if not _fits(work / "layout", work):
-                raise no_space(OSError(errno.ENOSPC, ""), work) from error
-            raise EnvironmentFailed(
-                f"{self.name} cannot be unpacked: {error.message}",
-                hint=f"one of its layers is damaged or malicious\n{error.hint}",
-            ) from error
 
     def _tls(self, option: str) -> list[str]:
         return [option] if self._reference.loopback else []
@@ -158,6 +145,21 @@ class OciSource:
         return EnvironmentFailed(f"{self.name} could not be fetched: {error.message}", hint=error.hint)
 
 
+def unpack(name: str, work: Path) -> None:
+    """Unpack the image in the layout below `work` into `work/root`; raises `EnvironmentFailed`, `NoSpace`."""
+    try:
+        as_root(
+            ["umoci", "raw", "unpack", "--image", _IMAGE, "root"], writable=work, deadline_seconds=_DEADLINE_SECONDS
+        )
+    except HostCommandFailed as error:
+        if not _fits(work / LAYOUT, work):
+            raise no_space(OSError(errno.ENOSPC, ""), work) from error
+        raise EnvironmentFailed(
+            f"{name} cannot be unpacked: {error.message}",
+            hint=f"one of its layers is damaged or malicious\n{error.hint}",
+        ) from error
+
+
 def _fits(layout: Path, disk: Path) -> bool:
     """Whether the unpacked layers have room on `disk`; asked after a failure, for umoci may panic on a full disk."""
     room = shutil.disk_usage(disk).free
@@ -165,6 +167,8 @@ def _fits(layout: Path, disk: Path) -> bool:
         with suppress(OSError, EOFError, zlib.error), gzip.open(blob) as layer:
             while room >= 0 and (chunk := layer.read(1 << 20)):
                 room -= len(chunk)
+            continue
+        room -= blob.stat().st_size  # a layer that is not compressed, or a description
     return room >= 0
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -11,18 +12,22 @@ from pyro_mcp.host.progress import Progress
 
 @dataclass(frozen=True)
 class Tree:
-    """A root filesystem as files on the host, owned as inside the guest (see `fakeroot`)."""
+    """A root filesystem as files on the host, owned as inside the guest (see `fakeroot`).
+
+    `facts` is what is recorded of it besides.
+    """
 
     path: Path
     version: str
     environ: dict[str, str]
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 class Source(Protocol):
     """One way to get one environment."""
 
     name: str
-    kind: Literal["debian", "oci"]
+    kind: Literal["debian", "oci", "saved", "built"]
     version: str | None
     """What is current, when that can be known without asking anybody; else None."""
     description: str

@@ -9,11 +9,12 @@ from pathlib import Path
 from pyro_mcp.environments.catalog import CATALOG
 from pyro_mcp.environments.image import file_digest, pack
 from pyro_mcp.environments.kernel import GuestKernel, current_kernel, fetch_kernel
-from pyro_mcp.environments.names import folder_name
+from pyro_mcp.environments.names import check_own, folder_name, is_own, unknown
+from pyro_mcp.environments.own import OwnKind, OwnSource, SystemSource
 from pyro_mcp.environments.shelf import Made, Shelf
 from pyro_mcp.environments.source import Source
 from pyro_mcp.environments.sources import find_source
-from pyro_mcp.errors import Busy
+from pyro_mcp.errors import Busy, Conflict, NotFound, UnknownEnvironment
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.results import EnvironmentDetails, EnvironmentSummary, PruneReport
 
@@ -39,23 +40,27 @@ class RootImage:
 
 
 class Environments:
-    """The environments below `cache`. Any number of processes may share it."""
+    """The environments below `cache`, and the user's own below `own`. Any number of processes may share them."""
 
-    def __init__(self, cache: Path, find_source: Callable[[str], Source] = find_source) -> None:
+    def __init__(
+        self, cache: Path, find_source: Callable[[str], Source] = find_source, *, own: Path | None = None
+    ) -> None:
         self._images = cache / "environments"
+        self._own = own or cache / "own-environments"
         self._kernels = Shelf(cache / "kernels")
         self._find_source = find_source
 
     def list(self) -> Summaries:
-        """The catalogue, then what is installed of registries, by name."""
-        foreign = sorted(name for name in self._names() if name.startswith("oci:"))
-        return [self._summary(self._find_source(name)) for name in (*CATALOG, *foreign)]
+        """The catalogue, then what is installed of registries, then the user's own, by name."""
+        foreign = sorted(name for name in self._names(self._images) if name.startswith("oci:"))
+        return [self._summary(self._source(name)) for name in (*CATALOG, *foreign, *sorted(self._names(self._own)))]
 
     def inspect(self, name: str) -> EnvironmentDetails:
         """All about one environment, installed or not. Raises `UnknownEnvironment`, `InvalidRequest`."""
-        source = self._find_source(name)
+        source = self._source(name)
         made = self._made(source)
         image = _as_image(name, made) if made else None
+        origin = made.facts.get("origin") if made else None
         return {
             **self._summary(source),
             "packages": [*source.packages],
@@ -63,11 +68,12 @@ class Environments:
             "digest": image.digest if image else None,
             "environ": image.environ if image else {},
             "built_at": made.built_at if made else None,
+            "origin": dict(origin) if isinstance(origin, dict) else {},
         }
 
     def installed(self, name: str) -> RootImage | None:
         """The image, or None unless it is complete and of the current recipe. Cheap: it hashes nothing."""
-        made = self._made(self._find_source(name))
+        made = self._made(self._source(name))
         return _as_image(name, made) if made else None
 
     def pull(self, name: str, progress: Progress = silent) -> RootImage:
@@ -76,40 +82,84 @@ class Environments:
         Of several processes that pull the same, one works and the others wait for it. Raises
         `EnvironmentFailed`, `NoSpace`, `HostNotReady`, `UnknownEnvironment`, `InvalidRequest`, `Busy`.
         """
-        source = self._find_source(name)
+        source = self._source(name)
         made = self._made(source) or self._make(source, progress)
         progress(f"{name} is ready", 1.0)
         return _as_image(name, made)
+
+    def check_free(self, name: str, *, replace: bool) -> None:
+        """Raise `InvalidRequest` or `Conflict` unless an environment of the user's own may be made under this name."""
+        check_own(name)
+        if not replace and self._shelf(name).versions():
+            raise Conflict(f"there is an environment {name!r} already", hint="--replace puts the new one in its place")
+
+    def keep(self, source: SystemSource, progress: Progress = silent, *, replace: bool = False) -> RootImage:
+        """Make an environment of the user's own. With `replace` an older one of that name stays until a prune.
+
+        Raises what `pull` and `check_free` raise.
+        """
+        self.check_free(source.name, replace=replace)
+        shelf = self._shelf(source.name)
+        with shelf.exclusive(source.name, progress) as work:
+            self.check_free(source.name, replace=replace)
+            made = self._build(source, shelf, work, progress)
+        progress(f"{source.name} is ready", 1.0)
+        return _as_image(source.name, made)
+
+    def delete(self, name: str) -> int:
+        """Remove an environment of the user's own; returns the bytes freed. Raises `NotFound`, `Busy`."""
+        check_own(name)
+        shelf = self._shelf(name)
+        if not shelf.versions():
+            raise NotFound(f"you have no environment {name!r}", hint="'pyro env list' shows what there is")
+        with shelf.exclusive(name, patience_seconds=0):
+            return sum(shelf.remove(made) for made in shelf.versions()) + shelf.clean()
 
     def kernel(self, progress: Progress = silent) -> GuestKernel:
         """The guest kernel, fetched when it is not there. Raises as `pull` does."""
         return fetch_kernel(self._kernels, progress)
 
     def prune(self, keep: Collection[str] = ()) -> PruneReport:
-        """Remove old versions, leftovers, and every `oci:` image whose name is not in `keep`."""
+        """Remove old versions, leftovers, and every `oci:` image whose name is not in `keep`.
+
+        Of the user's own environments only what was replaced goes.
+        """
         report: PruneReport = {"removed": [], "skipped": [], "freed_bytes": 0}
         current = current_kernel(self._kernels)
         wanted = {current.vmlinuz.parent} if current else set()
         self._prune_shelf(self._kernels, wanted, report)
-        for shelf in self._shelves():
+        for shelf in self._shelves(self._images):
             self._prune_shelf(shelf, self._wanted(shelf, keep), report)
+        for shelf in self._shelves(self._own):
+            self._prune_shelf(shelf, {made.place for made in shelf.versions()[:1]}, report)
         return report
 
     def _make(self, source: Source, progress: Progress) -> Made:
         shelf = self._shelf(source.name)
         with shelf.exclusive(source.name, progress) as work:
-            made = self._made(source)
-            if made:
-                return made
-            tree = source.build(work, progress)
-            progress("writing the image", 0.9)
-            folder = work / "image"
-            folder.mkdir()
-            pack(tree.path, work / _IMAGE)
-            digest = file_digest(work / _IMAGE)
-            (work / _IMAGE).rename(folder / _IMAGE)
-            facts = {"name": source.name, "version": tree.version, "digest": digest, "environ": tree.environ}
-            return shelf.publish(tree.version, folder, facts)
+            return self._made(source) or self._build(source, shelf, work, progress)
+
+    def _build(self, source: Source, shelf: Shelf, work: Path, progress: Progress) -> Made:
+        tree = source.build(work, progress)
+        progress("writing the image", 0.9)
+        folder = work / "image"
+        folder.mkdir()
+        pack(tree.path, work / _IMAGE)
+        digest = file_digest(work / _IMAGE)
+        (work / _IMAGE).rename(folder / _IMAGE)
+        facts = {"name": source.name, "version": tree.version, "digest": digest, "environ": tree.environ, **tree.facts}
+        return shelf.publish(tree.version, folder, facts)
+
+    def _source(self, name: str) -> Source:
+        """The source of one environment; raises `UnknownEnvironment`, `InvalidRequest`."""
+        try:
+            return self._find_source(name)
+        except UnknownEnvironment:
+            facts = next((made.facts for made in self._shelf(name).versions()), None) if is_own(name) else None
+            if facts is None:
+                raise unknown(name, [*CATALOG, *self._names(self._own)]) from None
+            kind: OwnKind = "built" if facts.get("kind") == "built" else "saved"
+            return OwnSource(name, kind, str(facts.get("description", "")))
 
     def _made(self, source: Source) -> Made | None:
         shelf = self._shelf(source.name)
@@ -130,14 +180,14 @@ class Environments:
         }
 
     def _shelf(self, name: str) -> Shelf:
-        return Shelf(self._images / folder_name(name))
+        return Shelf((self._own if is_own(name) else self._images) / folder_name(name))
 
-    def _shelves(self) -> Iterator[Shelf]:
-        folders = sorted(self._images.iterdir()) if self._images.is_dir() else []
+    def _shelves(self, parent: Path) -> Iterator[Shelf]:
+        folders = sorted(parent.iterdir()) if parent.is_dir() else []
         return (Shelf(folder) for folder in folders if folder.is_dir())
 
-    def _names(self) -> set[str]:
-        return {str(made.facts["name"]) for shelf in self._shelves() for made in shelf.versions()}
+    def _names(self, parent: Path) -> set[str]:
+        return {str(made.facts["name"]) for shelf in self._shelves(parent) for made in shelf.versions()}
 
     def _wanted(self, shelf: Shelf, keep: Collection[str]) -> set[Path]:
         """The versions on a shelf that a prune leaves alone: the one in use of each name that is to stay."""

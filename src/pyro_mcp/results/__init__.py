@@ -17,6 +17,7 @@ from pyro_mcp.results.chat_hosts import (
     ChatHostStatus,
 )
 from pyro_mcp.results.environments import (
+    EnvironmentDeleted,
     EnvironmentDetails,
     EnvironmentList,
     EnvironmentSummary,
@@ -124,6 +125,7 @@ __all__ = [
     "DiffSummary",
     "DoctorCheck",
     "DoctorReport",
+    "EnvironmentDeleted",
     "EnvironmentDetails",
     "EnvironmentList",
     "EnvironmentReadiness",

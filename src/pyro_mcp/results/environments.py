@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 
 class EnvironmentSummary(TypedDict):
@@ -11,7 +11,8 @@ class EnvironmentSummary(TypedDict):
     name: str
     version: str
     """The recipe's version, or the manifest digest for `oci:` names."""
-    source: Literal["debian", "oci"]
+    source: Literal["debian", "oci", "saved", "built"]
+    """Built by us, fetched from a registry, or the user's own: saved from a workspace, built from a Dockerfile."""
     description: str
     installed: bool
     size_bytes: int | None
@@ -31,6 +32,17 @@ class EnvironmentDetails(EnvironmentSummary):
     """The default environment of its commands; empty when it is not installed."""
     built_at: float | None
     """Moment of the build."""
+    origin: dict[str, Any]
+    """What one of the user's own came from: `parent`, `parent_digest` and more; else empty."""
+
+
+class EnvironmentDeleted(TypedDict):
+    """An environment of the user's own that is gone."""
+
+    name: str
+    deleted: bool
+    freed_bytes: int
+    """Disk space given back."""
 
 
 class PruneReport(TypedDict):
@@ -45,7 +57,7 @@ class PruneReport(TypedDict):
 
 
 class EnvironmentList(TypedDict):
-    """The catalogue, then what is installed of registries."""
+    """The catalogue, then what is installed of registries, then the user's own."""
 
     count: int
     environments: list[EnvironmentSummary]

@@ -6,11 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pyro_mcp.errors import InvalidRequest
-from pyro_mcp.server import tools_files, tools_services, tools_shells, tools_snapshots, tools_vm, tools_workspace
+from pyro_mcp.server import (
+    tools_environments,
+    tools_files,
+    tools_services,
+    tools_shells,
+    tools_snapshots,
+    tools_vm,
+    tools_workspace,
+)
 from pyro_mcp.server.tool import Tool
 
 ALL = (
     *tools_vm.TOOLS,
+    *tools_environments.TOOLS,
     *tools_workspace.TOOLS,
     *tools_files.TOOLS,
     *tools_snapshots.TOOLS,

@@ -7,9 +7,12 @@ from pyro_mcp.trees.export import export
 from pyro_mcp.trees.files import list_files, read_file, write_file
 from pyro_mcp.trees.patch import apply_patch
 from pyro_mcp.trees.seed import Seed, prepare_seed, push
+from pyro_mcp.trees.stream import Entry, Receiver
 from pyro_mcp.trees.tree import ToolRunner, Tree
 
 __all__ = [
+    "Entry",
+    "Receiver",
     "Seed",
     "ToolRunner",
     "Tree",

@@ -11,7 +11,6 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from pyro_mcp.engine import Session, make_ext4
@@ -21,20 +20,17 @@ from pyro_mcp.host.process import run
 from pyro_mcp.host.progress import Progress
 from pyro_mcp.results import FileList, WorkspaceDiskExport, WorkspaceFileList, WorkspaceFileRead
 from pyro_mcp.trees import Tree, list_files, read_file
-from pyro_mcp.workspaces import discreet
+from pyro_mcp.workspaces import discreet, inspector
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.inside import ToolOf
 from pyro_mcp.workspaces.ledger import Ledger
 from pyro_mcp.workspaces.lifecycle import Lifecycle, new_layer_name
 from pyro_mcp.workspaces.masking import Mask
-from pyro_mcp.workspaces.phases import GUEST, HOST_COMPAT, Phase, require_phase
+from pyro_mcp.workspaces.phases import HOST_COMPAT, Phase, require_phase
 from pyro_mcp.workspaces.secrets import Secrets
-from pyro_mcp.workspaces.twins import make_twin
+from pyro_mcp.workspaces.system_files import ROOT
 
-_TTL_SECONDS = 3600
 _COPY_DEADLINE = 1800.0
-_ROOT = "/root"
-"""Where the agent has the merged root of a machine."""
 
 
 class Offline:
@@ -47,13 +43,13 @@ class Offline:
 
     def list(self, id_: str, path: str, *, recursive: bool) -> WorkspaceFileList:
         with self._inspector(id_) as session:
-            found = list_files(Tree(ToolOf(session), merged=_ROOT, top="/"), path, recursive=recursive)
+            found = list_files(Tree(ToolOf(session), merged=ROOT, top="/"), path, recursive=recursive)
         shown: FileList = self._mask(id_).everything(found)
         return {"workspace_id": id_, **shown}
 
     def read(self, id_: str, path: str, *, max_bytes: int, binary: bool) -> WorkspaceFileRead:
         with self._inspector(id_) as session:
-            tree = Tree(ToolOf(session), merged=_ROOT, top="/")
+            tree = Tree(ToolOf(session), merged=ROOT, top="/")
             found = read_file(tree, path, max_bytes=max_bytes, binary=binary)
         return {"workspace_id": id_, **discreet.content(found, self._mask(id_))}
 
@@ -65,7 +61,7 @@ class Offline:
             make_ext4(scratch)
             progress("copying the disk", None)
             with self._inspector(id_, scratch) as session:
-                ToolOf(session)(["copy", "--also", "workspace", _ROOT, "/dev/vdd"], on_stdout=lambda _: None)
+                ToolOf(session)(["copy", "--also", "workspace", ROOT, "/dev/vdd"], on_stdout=lambda _: None)
             os.chown(scratch, os.getuid(), os.getgid())
             _move(scratch, output)
         finally:
@@ -90,17 +86,11 @@ class Offline:
             if record.execution_mode == HOST_COMPAT:
                 raise Conflict("without a guest there is no disk to look at")
             require_phase(id_, record.phase, {Phase.STOPPED}, hint="stop it first: its disk is still being written")
-            with self._lifecycle.making("in") as twin_id:
-                # Started only on the very image that the disk lies upon.
-                made = make_twin(
-                    self._lifecycle, twin_id, record, record.layers, ttl_seconds=_TTL_SECONDS, one_shot=True
-                )
-                twin = replace(made, root_digest=record.root_digest)
-                image = self._images.pulled(record.environment)
-                twin = self._lifecycle.start(twin, image, GUEST, output=output)
-                with self._lifecycle.session(twin) as session:
-                    yield session
-                self._lifecycle.delete(twin)
+            with (
+                inspector.registered(self._lifecycle, record, record.layers) as twin,
+                inspector.started(self._lifecycle, self._images, twin, output) as session,
+            ):
+                yield session
 
 
 def _move(source: Path, target: Path) -> None:

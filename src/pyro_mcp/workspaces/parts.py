@@ -56,7 +56,7 @@ class Parts:
 
     @cached_property
     def _environments(self) -> Environments:
-        return Environments(self._cache)
+        return Environments(self._cache, own=self._state / "environments")
 
     @cached_property
     def _images(self) -> Images:

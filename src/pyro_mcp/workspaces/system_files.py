@@ -1,0 +1,134 @@
+"""Take the files of a machine's system, entry by entry, without what belongs to this one machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pyro_mcp.engine import Session
+from pyro_mcp.environments import LayerWriter, Member
+from pyro_mcp.errors import Conflict, EnvironmentFailed
+from pyro_mcp.host.progress import Progress
+from pyro_mcp.network import Authority
+from pyro_mcp.secrecy import Mask
+from pyro_mcp.trees import Entry, Tree
+from pyro_mcp.workspaces import trust
+from pyro_mcp.workspaces.inside import ToolOf
+from pyro_mcp.workspaces.secrets import Secrets
+
+ROOT = "/root"
+"""Where the agent has the merged root of a machine."""
+SHORTEST_SECRET = 6
+"""Characters from which on a secret is looked for in files: shorter ones are in any large file by chance."""
+_MOUNTED_OVER = frozenset({b"dev", b"proc", b"run", b"sys", b"tmp", b"workspace"})
+# The agent writes them anew at each start.
+_OF_ONE_MACHINE = frozenset({"/etc/hostname", "/etc/machine-id", "/var/lib/dbus/machine-id"})
+_INSTEAD = {"/etc/hosts": b"127.0.0.1 localhost\n::1 localhost\n", "/etc/resolv.conf": b""}
+_LARGEST_LIST = 8 * 1024 * 1024
+_STEP = 16 * 1024 * 1024
+_MOST_NAMED = 10
+
+
+def stream_system(session: Session, secrets: Secrets, layer: LayerWriter, progress: Progress) -> None:
+    """Write a machine's root, without /workspace and what is mounted in it, to `layer`.
+
+    Raises `Conflict` when a file holds the value of one of its secrets, and `EnvironmentFailed` for too large a system.
+    """
+    receiver = _System(secrets, layer, progress)
+    Tree(ToolOf(session), merged=ROOT, top="/").walk(receiver, [b""], content=None, owners=True)
+    receiver.finish()
+
+
+class _System:
+    """Passes a walk on; whole contents are kept only of the few files that are changed on the way."""
+
+    def __init__(self, secrets: Secrets, layer: LayerWriter, progress: Progress) -> None:
+        self._layer = layer
+        self._progress = progress
+        self._authority = secrets.authority()
+        self._mask = Mask({one.name: one.value for one in secrets.all() if len(one.value) >= SHORTEST_SECRET})
+        self._leaks: dict[str, None] = {}
+        self._shown = 0
+        self._entry: Entry | None = None
+        self._change: Callable[[bytes], bytes] | None = None
+        self._kept = bytearray()
+        self._tail = b""
+
+    def entry(self, entry: Entry) -> None:
+        path = "/" + entry.path.decode(errors="surrogateescape")
+        self._entry, self._change, self._tail = None, None, b""
+        if _is_left_out(entry, path):
+            return
+        self._entry = entry
+        if entry.kind == "f" and (path in _INSTEAD or path in trust.LISTS):
+            if entry.size > _LARGEST_LIST:
+                raise EnvironmentFailed(f"{path} is too large to be what its name says", hint="remove it")
+            self._change = _change_of(path, self._authority)
+            self._kept.clear()
+            return
+        self._layer.begin(_member(entry))
+
+    def data(self, piece: bytes) -> None:
+        if self._entry is None:
+            return
+        self._look_for_secrets(piece)
+        if self._change is None:
+            self._layer.data(piece)
+        else:
+            self._kept += piece
+
+    def file_end(self) -> None:
+        if self._entry is None:
+            return
+        if self._change is not None:
+            content = self._change(bytes(self._kept))
+            self._layer.begin(_member(self._entry, size=len(content)))
+            self._layer.data(content)
+            self._layer.end(len(content))
+        else:
+            self._layer.end(self._entry.size)
+        if self._layer.size_bytes - self._shown >= _STEP:
+            self._shown = self._layer.size_bytes
+            self._progress(f"copying the system: {self._shown >> 20} MiB", None)
+
+    def finish(self) -> None:
+        if self._leaks:
+            named = list(self._leaks)[:_MOST_NAMED]
+            raise Conflict(
+                f"files of the system hold the values of secrets: {', '.join(named)}",
+                hint="remove them from the workspace, then save it again",
+            )
+
+    def _look_for_secrets(self, piece: bytes) -> None:
+        if not self._mask or self._entry is None:
+            return
+        data = self._tail + piece
+        if self._mask.spans(data):
+            self._leaks["/" + self._entry.path.decode(errors="backslashreplace")] = None
+        self._tail = data[-self._mask.reach :]
+
+
+def _is_left_out(entry: Entry, path: str) -> bool:
+    top, _, below = entry.path.partition(b"/")
+    return (top in _MOUNTED_OVER and bool(below)) or path in _OF_ONE_MACHINE or trust.is_ours(path)
+
+
+def _change_of(path: str, authority: Authority | None) -> Callable[[bytes], bytes]:
+    if path in _INSTEAD:
+        return lambda _: _INSTEAD[path]
+    return lambda content: trust.without(content, authority)
+
+
+def _member(entry: Entry, size: int | None = None) -> Member:
+    return Member(
+        entry.path,
+        entry.kind,
+        entry.mode,
+        entry.size if size is None else size,
+        entry.mtime_ns,
+        entry.uid,
+        entry.gid,
+        entry.target,
+        entry.capability,
+        entry.links if size is None else 1,
+        entry.inode,
+    )
