@@ -12,6 +12,7 @@ AGENT := $(ENGINE)/pyro-agent
 TOOL := $(ENGINE)/pyro-tool
 SESSION := $(ENGINE)/pyro-session
 READONLY_RAM := $(ENGINE)/readonly-ram.so
+CONFINE := $(ENGINE)/pyro-confine
 
 # Where setup-host unpacks the registry that the tests talk to.
 export PATH := $(PATH):$(CURDIR)/build/registry/usr/bin
@@ -71,7 +72,7 @@ smoke-daily-loop: setup ## prepare, create, fix, reset: every day's loop on a re
 	@$(PYTHON) scripts/daily_loop.py --environment $(ENVIRONMENT)
 
 clean: ## remove what make made in this folder; environments in the user's cache stay ('pyro env prune')
-	rm -rf .venv build dist $(AGENT){,.new} $(TOOL){,.new} $(SESSION){,.new} $(READONLY_RAM){,.new} .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist $(AGENT){,.new} $(TOOL){,.new} $(SESSION){,.new} $(READONLY_RAM){,.new} $(CONFINE){,.new} .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 setup: setup-check
@@ -84,7 +85,7 @@ setup-test: setup
 setup-check:
 	@scripts/setup-host build
 	@scripts/setup-python
-	@$(MAKE) --silent $(AGENT) $(TOOL) $(SESSION) $(READONLY_RAM)
+	@$(MAKE) --silent $(AGENT) $(TOOL) $(SESSION) $(READONLY_RAM) $(CONFINE)
 
 $(AGENT): guest/agent.c guest/frames.h guest/build
 	@echo "== the guest agent: $@"
@@ -100,4 +101,8 @@ $(SESSION): guest/session.c guest/build
 
 $(READONLY_RAM): cage/readonly_ram.c cage/build
 	@echo "== what makes a template's memory read-only: $@"
-	@cage/build $@.new && mv $@.new $@
+	@cage/build readonly-ram $@.new && mv $@.new $@
+
+$(CONFINE): cage/confine.c cage/build
+	@echo "== what starts programs in the cage: $@"
+	@cage/build confine $@.new && mv $@.new $@

@@ -13,7 +13,8 @@ BUILT = {
     "pyro-agent": ["guest/build", "agent"],
     "pyro-tool": ["guest/build", "tool"],
     "pyro-session": ["guest/build", "session"],
-    "readonly-ram.so": ["cage/build"],
+    "readonly-ram.so": ["cage/build", "readonly-ram"],
+    "pyro-confine": ["cage/build", "confine"],
 }
 """What is built beside the engine's modules, and the script and its arguments that build it."""
 

@@ -10,17 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.engine.cage import NOBODY
-from pyro_mcp.engine.disks import (
-    BASELINE_BYTES,
-    BlankDisks,
-    Layers,
-    blank_disks,
-    make_baseline,
-    new_layer,
-)
+from pyro_mcp.engine.disks import BASELINE_BYTES, BlankDisks, Layers, blank_disks, make_baseline
 from pyro_mcp.engine.qemu import DISK_BYTES
 from pyro_mcp.errors import GuestFailed
+from pyro_mcp.host.ids import machine_ids
 from pyro_mcp.host.tools import require_tool
 
 DEADLINE = 60.0
@@ -77,12 +70,37 @@ def test_two_processes_that_want_blank_disks_at_once_make_them_once(tmp_path: Pa
 
 
 def test_a_layer_is_a_private_copy_for_the_machine_to_write(blank: BlankDisks, tmp_path: Path) -> None:
-    new_layer(blank, tmp_path / "layer")
-    found = (tmp_path / "layer").stat()
+    layers = Layers(tmp_path)
+    layers.arrange(["layer"], blank)
+    layer, ids = layers.live / "layer", machine_ids(tmp_path)
+    found = layer.stat()
     assert found.st_ino != blank.qcow2.stat().st_ino
-    assert (tmp_path / "layer").read_bytes() == blank.qcow2.read_bytes()
+    assert layer.read_bytes() == blank.qcow2.read_bytes()
     assert found.st_mode & 0o777 == 0o600
-    assert found.st_uid == (NOBODY if os.getuid() == 0 else os.getuid())
+    assert found.st_uid == (ids.machine if ids else os.getuid())
+
+
+def test_a_frozen_layer_belongs_to_no_machine(blank: BlankDisks, tmp_path: Path) -> None:
+    one, two = Layers(tmp_path / "one"), Layers(tmp_path / "two")
+    (tmp_path / "one").mkdir()
+    one.arrange(["shared"], blank)
+    two.adopt(one, ["shared"])
+    found = (two.frozen / "shared").stat()
+    assert (found.st_uid, found.st_mode & 0o777) == (os.getuid(), 0o444)
+    one.arrange(["shared", "top"], blank)
+    assert (one.frozen / "shared").stat().st_uid == os.getuid()
+
+
+def test_a_disk_of_another_user_is_given_to_its_machine_when_that_starts(blank: BlankDisks, tmp_path: Path) -> None:
+    layers, ids = Layers(tmp_path), machine_ids(tmp_path)
+    if ids is None:
+        pytest.skip("only root's machines have users of their own")
+    layers.arrange(["top"], blank)
+    os.chown(layers.live / "top", 65534, 65534)
+    (layers.live / "top").chmod(0o444)
+    layers.arrange(["top"], blank)
+    found = (layers.live / "top").stat()
+    assert (found.st_uid, found.st_mode & 0o777) == (ids.machine, 0o600)
 
 
 def test_only_the_top_layer_is_where_it_can_be_written(blank: BlankDisks, tmp_path: Path) -> None:

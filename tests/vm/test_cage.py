@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pyro_mcp.host.ids import machine_ids
 from tests.vm.machine import Vm, processes_of
 
 NAMESPACES = ("mnt", "pid", "net", "ipc", "uts")
@@ -22,14 +23,17 @@ def process(vm: Vm) -> Path:
     return Path("/proc", str(vm.qemu))
 
 
-def test_qemu_has_no_privilege_and_cannot_gain_any(process: Path) -> None:
+def test_qemu_has_no_privilege_and_cannot_gain_any(vm: Vm, process: Path) -> None:
     status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines())
+    ids = machine_ids(vm.sockets.with_name("machine"))
 
-    assert status["Uid"].split() == status["Gid"].split() == ["65534"] * 4
+    assert ids is not None
+    assert status["Uid"].split() == status["Gid"].split() == [str(ids.machine)] * 4
     assert status["Groups"].strip() == ""
     assert {status[f"Cap{name}"] for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}
     assert status["NoNewPrivs"] == "1"
     assert status["Seccomp"] == "2"
+    assert int(status["Seccomp_filters"]) >= 2  # ours, and QEMU's own on top
 
 
 @pytest.mark.parametrize("namespace", NAMESPACES)
@@ -40,7 +44,7 @@ def test_qemu_shares_no_namespace_with_us(process: Path, namespace: str) -> None
 def test_qemu_sees_only_its_own_files(process: Path) -> None:
     mounts = {line.split()[4] for line in (process / "mountinfo").read_text().splitlines()}
     its_own = {"/boot/vmlinuz", "/boot/initramfs", "/disks/root", "/disks/blank", "/disks/baseline"}
-    its_own |= {"/live", "/frozen", "/ram", "/readonly-ram.so", "/usr/bin/qemu-system-x86_64", "/usr/bin/setpriv"}
+    its_own |= {"/live", "/frozen", "/ram", "/readonly-ram.so", "/usr/bin/qemu-system-x86_64", "/confine"}
     libraries = {"/etc/ld.so.cache", "/usr/lib", "/usr/lib64", "/lib", "/lib64"}
     libraries |= {"/usr/share/qemu", "/usr/share/seabios"}
     devices = {mount for mount in mounts if mount == "/dev" or mount.startswith("/dev/")}
@@ -52,10 +56,10 @@ def test_qemu_sees_only_its_own_files(process: Path) -> None:
 
 def test_qemu_can_write_only_its_own_disk(process: Path) -> None:
     lines = [line.split() for line in (process / "mountinfo").read_text().splitlines()]
-    writable = {words[4] for words in lines if "rw" in words[5].split(",") and not words[4].startswith("/dev")}
+    writable = {words[4] for words in lines if "rw" in words[5].split(",")}
 
-    assert writable == {"/", "/live"}
-    assert (process / "root").stat().st_mode & 0o022 == 0
+    assert writable == {"/live", "/dev/null", "/dev/urandom"}
+    assert (process / "root/live").stat().st_mode & 0o022 == 0
 
 
 def test_qemu_has_no_network_but_its_own_loopback(process: Path) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from pyro_mcp.engine.cage import Limits, caged
 from pyro_mcp.errors import InvalidRequest, PyroError
-from pyro_mcp.host.files import write_whole
+from pyro_mcp.host.files import temporary_folder, write_whole
+from pyro_mcp.host.ids import machine_ids
 from pyro_mcp.host.process import run
 from pyro_mcp.host.tools import require_tool
 
@@ -73,7 +74,10 @@ def _probe() -> Accelerator:
     argv += ["-accel", "kvm", "-cpu", "host", "-monitor", "stdio"]
     limits = Limits(mem_mib=_PROBE_MIB, file_bytes=1024 * 1024, lifetime_seconds=20)
     try:
-        run(caged(argv, [], limits, kvm=True), deadline_seconds=25, stdin=b"quit\n")
+        with temporary_folder() as home:
+            ids = machine_ids(home)
+            words = caged(argv, [], limits, user=ids.machine if ids else None, kvm=True)
+            run(words, deadline_seconds=25, stdin=b"quit\n")
     except PyroError as error:
         said = [line for line in error.message.splitlines() if "qemu" in line.lower() or "kvm" in line.lower()]
         why = said[-1].strip() if said else error.message.splitlines()[-1]

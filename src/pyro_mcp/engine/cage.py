@@ -1,8 +1,10 @@
 """The cage around QEMU, built as if QEMU had been taken over.
 
-bubblewrap gives it mount, pid, ipc, uts and network namespaces of its own that hold nothing but its files; it has
-no capabilities and cannot gain any, and when we are root it runs as nobody. `prlimit` bounds memory, file size and
-descriptors; `timeout` ends the machine when its time is over, also when nobody calls us.
+bubblewrap gives it mount, pid, ipc, uts and network namespaces of its own that hold nothing but its files, read-only
+but for its disk. `cage/confine.c` then takes every capability from it, bounds its memory, files and threads, makes it a
+user of its own when root started it, and loads the filter of `qemu_calls`. There is no way to memory but the address
+space, which is bounded: no second process, no file in memory, no shared segment, no writable tmpfs. `timeout` ends the
+machine when its time is over, also when nobody calls us.
 """
 
 from __future__ import annotations
@@ -12,12 +14,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyro_mcp.engine.qemu_calls import qemu_filter
+from pyro_mcp.host.seccomp import require_seccomp
 from pyro_mcp.host.tools import require_tool
 
 NOBODY = 65534
+"""How an ordinary user's machines see themselves."""
+_CONFINE = Path(__file__).with_name("pyro-confine")
+_INSIDE = "/confine"
 _MIB = 1024 * 1024
 # QEMU's own code, its translation cache, thread stacks and allocator arenas, over the guest's memory.
 _QEMU_ADDRESS_SPACE = 3072 * _MIB
+# Virtual processors apart, QEMU has at most 64 threads for its disks and a few of its own: block/thread-pool.c.
+_THREADS = 192
 
 
 @dataclass(frozen=True)
@@ -38,50 +47,51 @@ class Limits:
     lifetime_seconds: float
 
 
-def caged(argv: Sequence[str], binds: Sequence[Bind], limits: Limits, *, kvm: bool, preload: str = "") -> list[str]:
+def caged(
+    argv: Sequence[str], binds: Sequence[Bind], limits: Limits, *, user: int | None, kvm: bool, preload: str = ""
+) -> list[str]:
     """`argv` inside the cage; `argv[0]` and its libraries are visible read-only.
 
-    `preload` is a shared object, by its path inside the cage, for the dynamic linker to load first.
+    `user` is the machine's own (`machine_ids`), None unless we are root. `preload` is a shared object, by its path
+    inside the cage, for the dynamic linker to load first. Raises `HostNotReady` where there are no seccomp filters.
     """
-    root = os.getuid() == 0
+    require_seccomp()
     words = [str(require_tool("timeout")), "--signal=KILL", f"{limits.lifetime_seconds:.3f}"]
-    words += [str(require_tool("prlimit"))]
-    words += [f"--as={limits.mem_mib * _MIB + _QEMU_ADDRESS_SPACE}", f"--fsize={limits.file_bytes}"]
-    words += ["--core=0", "--nofile=1024", "--memlock=65536"]
     words += [str(require_tool("bwrap")), "--die-with-parent", "--clearenv"]
-    words += _namespaces(root)
+    words += _namespaces(root=user is not None)
     words += _file_system(Path(argv[0]), binds, kvm=kvm)
     if preload:
         words += ["--setenv", "LD_PRELOAD", preload]
-    words += ["--chdir", "/", "--"]
-    if root:
-        words += _drop_to_nobody(kvm=kvm)
-    return [*words, *argv]
+    words += ["--chdir", "/", "--", _INSIDE, *_bounds(limits)]
+    if user is not None:
+        words += [f"uid={user}", f"gid={user}"]
+        if kvm and (group := os.stat("/dev/kvm").st_gid):
+            words += [f"group={group}"]
+    return [*words, f"filter={qemu_filter(kvm=kvm).hex()}", "--", *argv]
 
 
-def _namespaces(root: bool) -> list[str]:
+def _bounds(limits: Limits) -> list[str]:
+    # The number of threads is set inside: an ordinary user's bound would count what else that user runs.
+    return [
+        f"as={limits.mem_mib * _MIB + _QEMU_ADDRESS_SPACE}", f"fsize={limits.file_bytes}", "nofile=1024",
+        "memlock=65536", f"nproc={_THREADS}",
+    ]  # fmt: skip
+
+
+def _namespaces(*, root: bool) -> list[str]:
     if not root:
         return ["--unshare-all", "--uid", str(NOBODY), "--gid", str(NOBODY), "--cap-drop", "ALL"]
-    # Root needs no user namespace to build the cage; it keeps just what `setpriv` takes to leave for good.
+    # Root needs no user namespace to build the cage; it keeps just what `pyro-confine` takes to leave for good.
     spaces = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
     keep = [word for name in ("SETUID", "SETGID", "SETPCAP") for word in ("--cap-add", f"CAP_{name}")]
     return [*spaces, "--cap-drop", "ALL", *keep]
 
 
-def _drop_to_nobody(*, kvm: bool) -> list[str]:
-    kvm_group = os.stat("/dev/kvm").st_gid if kvm else 0
-    groups = ["--groups", str(kvm_group)] if kvm_group else ["--clear-groups"]
-    return [
-        str(require_tool("setpriv")), "--reuid", str(NOBODY), "--regid", str(NOBODY), *groups,
-        "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs",
-    ]  # fmt: skip
-
-
 def _file_system(program: Path, binds: Sequence[Bind], *, kvm: bool) -> list[str]:
-    words = ["--dev", "/dev"]
     # Made by hand: bubblewrap gives the parents of a bind 0700 when it runs as root, and we leave root.
     parents = {str(parent) for path in (program, *(Path(bind.inside) for bind in binds)) for parent in path.parents}
-    for folder in sorted(parents | {"/usr", "/usr/bin", "/usr/share", "/etc"}):
+    words = []
+    for folder in sorted(parents | {"/dev", "/usr", "/usr/bin", "/usr/share", "/etc"}):
         words += ["--dir", folder]
     for folder in ("/usr/lib", "/usr/lib64", "/usr/share/qemu", "/usr/share/seabios", "/etc/ld.so.cache"):
         words += ["--ro-bind-try", folder, folder]
@@ -90,10 +100,9 @@ def _file_system(program: Path, binds: Sequence[Bind], *, kvm: bool) -> list[str
             words += ["--symlink", os.readlink(folder), folder]
         else:
             words += ["--ro-bind-try", folder, folder]
-    for tool in (program, require_tool("setpriv")):
-        words += ["--ro-bind", str(tool), str(tool)]
+    words += ["--ro-bind", str(_CONFINE), _INSIDE, "--ro-bind", str(program), str(program)]
     for bind in binds:
         words += ["--bind" if bind.writable else "--ro-bind", str(bind.host), bind.inside]
-    if kvm:
-        words += ["--dev-bind", "/dev/kvm", "/dev/kvm"]
-    return words
+    for device in ("null", "urandom", *(["kvm"] if kvm else [])):
+        words += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
+    return [*words, "--remount-ro", "/"]

@@ -17,10 +17,10 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyro_mcp.engine.cage import NOBODY
 from pyro_mcp.engine.qemu import DISK_BYTES
 from pyro_mcp.errors import GuestFailed
 from pyro_mcp.host.files import locked, published
+from pyro_mcp.host.ids import Ids, machine_ids
 from pyro_mcp.host.process import run
 
 BASELINE_BYTES = 64 * 1024**3
@@ -88,24 +88,24 @@ def make_baseline(tree: Path, image: Path, left_out: Iterable[bytes] = ()) -> No
     image.chmod(0o444)
 
 
-def new_layer(blank: BlankDisks, target: Path) -> None:
-    """An empty layer at `target`, for the caged QEMU to write."""
-    shutil.copyfile(blank.qcow2, target)
-    target.chmod(0o600)
-    give_away(target)
-
-
-def give_away(*paths: Path) -> None:
-    """Let the caged QEMU write these files: as root we run it as nobody."""
-    if os.getuid() == 0:
+def give_away(ids: Ids | None, *paths: Path) -> None:
+    """Let the caged QEMU of the machine with these ids write these files."""
+    if ids is not None:
         for path in paths:
-            os.chown(path, NOBODY, NOBODY)
+            os.chown(path, ids.machine, ids.machine)
+
+
+def take_back(path: Path) -> None:
+    """Let nobody write a file any more, and everybody read it."""
+    os.chown(path, os.geteuid(), os.getegid())
+    path.chmod(0o444)
 
 
 class Layers:
     """The layers of one machine: files in `home`, the one that is written apart from those that are not any more."""
 
     def __init__(self, home: Path) -> None:
+        self._home = home
         self.live = home / "live"
         self.frozen = home / "frozen"
 
@@ -124,12 +124,19 @@ class Layers:
                 self._freeze(name)
             if not (self.frozen / name).exists():
                 raise GuestFailed(f"the layer {name} of the machine's disk is missing in {self.frozen}")
-        if not (self.live / top).exists():
-            new_layer(blank, self.live / top)
+        if (self.live / top).exists():
+            # A helper machine may have read it meanwhile as one of its frozen layers.
+            (self.live / top).chmod(0o600)
+            give_away(machine_ids(self._home), self.live / top)
+        else:
+            self.add(top, blank)
 
     def add(self, name: str, blank: BlankDisks) -> None:
         """A new empty layer, not yet in use."""
-        new_layer(blank, self.live / name)
+        target = self.live / name
+        shutil.copyfile(blank.qcow2, target)
+        target.chmod(0o600)
+        give_away(machine_ids(self._home), target)
 
     def adopt(self, other: Layers, names: Sequence[str]) -> None:
         """Share frozen layers of another machine; each machine's link keeps the file alive for itself."""
@@ -138,6 +145,7 @@ class Layers:
         for name in names:
             source = other.frozen if (other.frozen / name).exists() else other.live
             os.link(source / name, self.frozen / name)
+            take_back(self.frozen / name)
 
     def keep_only(self, names: Collection[str]) -> None:
         """Remove the files of layers that nothing needs any more."""
@@ -148,7 +156,7 @@ class Layers:
 
     def _freeze(self, name: str) -> None:
         (self.live / name).rename(self.frozen / name)
-        (self.frozen / name).chmod(0o444)
+        take_back(self.frozen / name)
 
 
 def _sparse(path: Path, size: int) -> None:

@@ -26,6 +26,7 @@ from pyro_mcp.engine.slots import connected
 from pyro_mcp.engine.templates import Parts, Template, Templates
 from pyro_mcp.errors import DeadlineExceeded, GuestFailed, InvalidRequest, NoSpace, PyroError
 from pyro_mcp.host.files import abandoned_scratch
+from pyro_mcp.host.ids import machine_ids
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.host.tools import require_tool
 
@@ -194,8 +195,9 @@ def _clone(template: Template, request: Start) -> Identity:
     layers.arrange(request.layers, parts.blank)
     binds = parts.binds(layers, request.baseline or parts.blank.baseline)
     binds += [Bind(template.ram, qemu.RAM), Bind(_READONLY_RAM, qemu.READONLY_RAM)]
+    ids = machine_ids(request.home)
     if request.output is not None:
-        give_away(request.output)
+        give_away(ids, request.output)
         binds.append(Bind(request.output, qemu.OUTPUT, writable=True))
     limits = Limits(request.shape.mem_mib, 2 * qemu.DISK_BYTES, request.lifetime_seconds)
 
@@ -205,7 +207,8 @@ def _clone(template: Template, request: Start) -> Identity:
         words = qemu_argv(
             program, request.shape, parts.accelerator, fds, request.layers, booting=False, output=output, tap=tap
         )
-        return caged(words, binds, limits, kvm=parts.accelerator == "kvm", preload=qemu.READONLY_RAM)
+        user = ids.machine if ids else None
+        return caged(words, binds, limits, user=user, kvm=parts.accelerator == "kvm", preload=qemu.READONLY_RAM)
 
     sockets = Sockets(request.sockets)
     log = request.home / "qemu.log"

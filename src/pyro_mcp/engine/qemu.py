@@ -64,14 +64,14 @@ def qemu_argv(
     *,
     booting: bool,
     output: bool = False,
-    console: str = "",
+    console: bool = False,
     tap: int = -1,
 ) -> list[str]:
     """The whole command.
 
     `layers` names the files that make up the writable disk, lowest first. `fds` are the listening sockets in the order
     of `Sockets.all`. `booting` starts the kernel with memory that will be saved; otherwise QEMU waits for a saved
-    state. With `output` the fourth disk is a real one. `console` is where the serial console goes, "" for nowhere.
+    state. With `output` the fourth disk is a real one. With `console` the serial console is what QEMU prints.
     `tap` is the descriptor of the tap device behind the network device of a shape that has one.
     """
     _, monitor, *slots = fds
@@ -82,7 +82,7 @@ def qemu_argv(
         *_machine(shape, accelerator, shared=booting),
         "-chardev", f"socket,id=monitor,fd={monitor},server=on,wait=off",
         "-mon", "chardev=monitor,mode=control",
-        "-chardev", f"file,id=console,path={console}" if console else "null,id=console",
+        "-chardev", "stdio,id=console,signal=off" if console else "null,id=console",
         "-device", "isa-serial,chardev=console",
         "-global", "virtio-pci.disable-legacy=on",
         "-object", "rng-builtin,id=entropy",

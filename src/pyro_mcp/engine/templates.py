@@ -19,7 +19,7 @@ from typing import Any
 
 from pyro_mcp.engine import launch, qemu, wire
 from pyro_mcp.engine.cage import Bind, Limits, caged
-from pyro_mcp.engine.disks import BlankDisks, Layers, give_away
+from pyro_mcp.engine.disks import BlankDisks, Layers, give_away, take_back
 from pyro_mcp.engine.guest import Command
 from pyro_mcp.engine.qemu import Sockets, qemu_argv
 from pyro_mcp.engine.qmp import monitor
@@ -27,6 +27,7 @@ from pyro_mcp.engine.shape import Shape, System
 from pyro_mcp.engine.slots import connected
 from pyro_mcp.errors import Busy, GuestFailed, InvalidRequest, PyroError
 from pyro_mcp.host.files import abandoned_scratch, locked, published, runtime_home
+from pyro_mcp.host.ids import Ids, machine_ids, release_ids
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.host.tools import require_tool
 from pyro_mcp.network import isolated_tap
@@ -209,18 +210,17 @@ def _make(folder: Path, parts: Parts) -> None:
     ram = folder / "ram"
     with open(ram, "wb") as file:
         file.truncate(parts.shape.mem_mib * 1024 * 1024)
-    console = folder / "console"
-    console.touch()
-    give_away(ram, console)
-    with _booted(folder, parts, ram, layers, console) as sockets:
+    ids = machine_ids(folder)
+    give_away(ids, ram)
+    with _booted(folder, parts, ram, layers, ids) as sockets:
         cold_boot_ms = _reach_agent(sockets, parts.accelerator, started)
         _save(sockets, folder / "state")
     for path in (ram, folder / "state"):
-        os.chown(path, os.getuid(), os.getgid())
-        path.chmod(0o444)
+        take_back(path)
     made: dict[str, Any] = {"made_of": parts.described(), "cold_boot_ms": cold_boot_ms, "files": _facts(folder)}
     made["state_sha256"] = _sha256(folder / "state")
     layers.keep_only(())
+    release_ids(folder)
     (folder / "template.json").write_text(json.dumps(made))
 
 
@@ -229,27 +229,26 @@ def _boot_sockets(scratch: Path) -> Sockets:
 
 
 @contextmanager
-def _booted(folder: Path, parts: Parts, ram: Path, layers: Layers, console: Path) -> Iterator[Sockets]:
+def _booted(folder: Path, parts: Parts, ram: Path, layers: Layers, ids: Ids | None) -> Iterator[Sockets]:
     """A machine booting from `parts`, ended with the block; its console is in any error that leaves the block."""
     sockets = _boot_sockets(folder)
     deadline = _BOOT_DEADLINE[parts.accelerator]
     limits = Limits(parts.shape.mem_mib, max(qemu.DISK_BYTES, ram.stat().st_size), deadline + 30)
     binds = [*parts.binds(layers, parts.blank.baseline)]
-    binds += [Bind(ram, qemu.RAM, writable=True), Bind(console, "/console", writable=True)]
+    binds.append(Bind(ram, qemu.RAM, writable=True))
+    user = ids.machine if ids else None
 
     def argv(fds: list[int]) -> list[str]:
         program = require_tool("qemu-system-x86_64")
-        words = qemu_argv(
-            program, parts.shape, parts.accelerator, fds, [_LAYER], booting=True, console="/console", tap=tap
-        )
-        return caged(words, binds, limits, kvm=parts.accelerator == "kvm")
+        words = qemu_argv(program, parts.shape, parts.accelerator, fds, [_LAYER], booting=True, console=True, tap=tap)
+        return caged(words, binds, limits, user=user, kvm=parts.accelerator == "kvm")
 
     with isolated_tap() if parts.shape.network else nullcontext(-1) as tap:
         identity = launch.launch(argv, sockets, folder / "log", tap)
     try:
         yield sockets
     except PyroError as error:
-        said = (folder / "log").read_text(errors="replace") + console.read_text(errors="replace")
+        said = (folder / "log").read_text(errors="replace")
         last = "\n".join(said.strip().splitlines()[-8:]) or "(nothing)"
         raise GuestFailed(f"the machine did not boot: {error.message}\nIt printed: {last}", hint=error.hint) from error
     finally:

@@ -11,6 +11,8 @@ from pyro_mcp.engine import Engine, Shape
 from pyro_mcp.environments import user_namespace
 from pyro_mcp.errors import PyroError
 from pyro_mcp.host.files import cache_home, runtime_home, state_home
+from pyro_mcp.host.ids import usable_range
+from pyro_mcp.host.seccomp import require_seccomp
 from pyro_mcp.host.tools import PACKAGE_OF, find_tool
 from pyro_mcp.network import network_problems
 from pyro_mcp.results import DoctorCheck, DoctorReport, EnvironmentReadiness
@@ -30,7 +32,7 @@ _OPTIONAL = {
 
 def report(engine: Engine, images: Images, environment: str | None) -> DoctorReport:
     """Look at the host; starts nothing but, once per host boot, QEMU to see whether KVM works."""
-    checks = [*_tools(), *_folders(), *_space(), _ids(), _database(), _network()]
+    checks = [*_tools(), *_folders(), *_space(), _ids(), *_cage(), _database(), _network()]
     missing = sorted({PACKAGE_OF[check["name"]] for check in checks if not check["ok"] and check["name"] in PACKAGE_OF})
     ready = all(check["ok"] for check in checks if check["name"] not in _OPTIONAL)
     name, reason = _accelerator(engine)
@@ -81,6 +83,12 @@ def _space() -> Iterator[DoctorCheck]:
 
 def _ids() -> DoctorCheck:
     return _tried("user ids", "enough to build environments", user_namespace)
+
+
+def _cage() -> Iterator[DoctorCheck]:
+    yield _tried("seccomp filters", "the kernel has them", require_seccomp)
+    if os.getuid() == 0:
+        yield _tried("machine ids", "every machine gets a user of its own", usable_range)
 
 
 def _database() -> DoctorCheck:
