@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pyro_mcp
 from pyro_mcp import errors
-from pyro_mcp.cli.program import _parser
+from pyro_mcp.cli.parser import spelled, verbs
+from pyro_mcp.cli.program import command_parser
 from pyro_mcp.host.progress import silent
 from pyro_mcp.server.profiles import ALL, MODES, PROFILES, Offer
 from pyro_mcp.server.tool import Tool
-from scripts.cli_reference import spelled, verbs
 
 DOCUMENT = Path(__file__).parents[1] / "docs/public-contract.md"
 _EVERYWHERE = {"--json", "--help"}
@@ -28,7 +28,7 @@ _EVERYWHERE = {"--json", "--help"}
 def commands() -> Iterator[str]:
     """Every command with its arguments and options, those of every command left out."""
     yield from ("| command | options |", "|---|---|")
-    for verb in verbs(_parser()):
+    for verb in verbs(command_parser()):
         shown = [action for action in verb._actions if not _EVERYWHERE & {*action.option_strings}]
         shown = [action for action in shown if not isinstance(action, argparse._SubParsersAction)]
         needed = [action for action in shown if action.required and action.option_strings]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.cli.program import _parser
-from scripts.cli_reference import verbs
+from pyro_mcp.cli.parser import verbs
+from pyro_mcp.cli.program import command_parser
 from scripts.public_contract import DOCUMENT, TABLES, renewed
 from tests.style.project import files, shown
 
@@ -40,7 +40,7 @@ def test_a_table_without_its_place_is_seen() -> None:
 
 
 def test_every_command_takes_json() -> None:
-    assert [verb.prog for verb in verbs(_parser()) if "--json" not in verb._option_string_actions] == []
+    assert [verb.prog for verb in verbs(command_parser()) if "--json" not in verb._option_string_actions] == []
 
 
 def commands_in(text: str) -> Iterator[str]:
@@ -53,7 +53,7 @@ def commands_in(text: str) -> Iterator[str]:
 
 def command_fault(line: str) -> str:
     """What is wrong with a command line, or ""; placeholders stand for any value."""
-    parser = _parser()
+    parser = command_parser()
     try:
         words = shlex.split(line.rstrip(")"))[1:]
     except ValueError:

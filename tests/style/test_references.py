@@ -22,7 +22,8 @@ def functions_of(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("script", "document"), [("cli_reference.py", "docs/cli.md"), ("mcp_reference.py", "docs/mcp-tools.md")]
+    ("script", "document"),
+    [("cli_reference.py", "docs/cli.md"), ("man_page.py", "docs/pyro.1"), ("mcp_reference.py", "docs/mcp-tools.md")],
 )
 def test_a_generated_reference_is_what_the_program_says(script: str, document: str) -> None:
     words = [sys.executable, str(ROOT / "scripts" / script)]

@@ -46,14 +46,6 @@ def test_an_option_that_is_not_a_number_is_wrong_usage(option: str, cli: Cli) ->
     assert option in told.stderr
 
 
-@pytest.mark.parametrize("words", [["run", "debian:12"], ["run", "debian:12", "--"]], ids=["without", "nothing after"])
-def test_a_command_that_is_missing_is_asked_for(words: list[str], cli: Cli) -> None:
-    told = cli(*words)
-
-    assert told.returncode == 125
-    assert "-- git --version" in told.stderr
-
-
 def test_a_command_without_its_dashes_is_wrong_usage(cli: Cli) -> None:
     told = cli("run", "debian:12", "true")
 

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from pyro_mcp.cli.program import main
+from pyro_mcp.cli import main
 
 sys.exit(main())

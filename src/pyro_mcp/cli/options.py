@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -14,16 +15,14 @@ Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argp
 def verb(
     verbs: Verbs, name: str, purpose: str, act: Callable[[argparse.Namespace], int], *, example: str
 ) -> argparse.ArgumentParser:
-    """A verb with its help, its example, `--json`, and the function that does it."""
+    """A verb with its help, its example, and the function that does it."""
     parser = verbs.add_parser(
         name,
         help=purpose,
         description=f"{purpose[0].upper()}{purpose[1:]}.",
-        epilog=f"example: {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example:\n" + textwrap.indent(example, "  "),
     )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.set_defaults(act=act)
+    parser.set_defaults(act=act, example=example)
     return parser
 
 

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from types import FrameType
 
 from pyro_mcp import __version__
-from pyro_mcp.cli import demo, doctor, env, host, mcp, prepare, run, workspace
+from pyro_mcp.cli import completion, demo, doctor, env, host, mcp, prepare, run, workspace
+from pyro_mcp.cli.completion import complete
+from pyro_mcp.cli.parser import Parser
 from pyro_mcp.errors import InvalidRequest, PyroError
 
 _EXAMPLES = """\
@@ -31,21 +33,24 @@ exit codes:
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line; returns its exit code."""
+def run_command_line(words: Sequence[str]) -> int:
+    """Run one command line; return its exit code. Raises `KeyboardInterrupt`."""
     _open_closed_streams()
-    words = list(sys.argv[1:] if argv is None else argv)
-    options, command = _split_at_dashes(words)
-    arguments, unknown = _parser().parse_known_args(options)
+    parser = command_parser()
+    complete(parser)
+    options, command = _split_at_dashes(list(words))
+    arguments, unknown = parser.parse_known_args(options)
     arguments.command = command
-    if unknown:
-        runs = hasattr(arguments, "own_failure")
-        hint = "a command to run stands after --" if runs else "--help lists what there is"
-        _report(InvalidRequest(f"these arguments mean nothing here: {' '.join(unknown)}", hint=hint), arguments)
-        return InvalidRequest.exit_code  # as for what the parser itself refuses
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    if unknown:
+        return _refuse(unknown, arguments)
+    if hasattr(arguments, "own_failure") and not command:
+        error = InvalidRequest(
+            "there is no command to run", hint=f"write it after --, for example: {arguments.example}"
+        )
+        return _report(error, arguments, error.exit_code)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, _unwind)
@@ -55,15 +60,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except PyroError as error:
         return _report(error, arguments)
-    except KeyboardInterrupt:
-        print("pyro: interrupted", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         # Whoever read our output has gone; the interpreter must not try to flush it once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as error:
         return _report(PyroError(f"{error.filename or 'the system'}: {error.strerror}"), arguments)
+
+
+def _refuse(unknown: list[str], arguments: argparse.Namespace) -> int:
+    """Report words that mean nothing; return the exit code of wrong usage, as the parser itself does."""
+    runs = hasattr(arguments, "own_failure")
+    otherwise = "write the command to run after --" if runs else f"'{arguments.parser.prog} --help' shows what there is"
+    hint = arguments.parser.hint_for(unknown) or otherwise
+    error = InvalidRequest(f"unknown arguments: {' '.join(unknown)}", hint=hint)
+    return _report(error, arguments, error.exit_code)
 
 
 def _open_closed_streams() -> None:
@@ -84,27 +95,29 @@ def _split_at_dashes(words: list[str]) -> tuple[list[str], list[str] | None]:
     return words[:at], words[at + 1 :]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def command_parser() -> argparse.ArgumentParser:
+    """Return the parser of every command."""
+    parser = Parser(
         prog="pyro",
         description="Disposable microVM workspaces for coding agents.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.set_defaults(json=False)
     parser.add_argument("--version", action="version", version=f"pyro {__version__}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (doctor, prepare, run, workspace, env, mcp, host, demo):
+    for group in (doctor, prepare, run, workspace, env, mcp, host, demo, completion):
         group.add(verbs)
     return parser
 
 
-def _report(error: PyroError, arguments: argparse.Namespace) -> int:
+def _report(error: PyroError, arguments: argparse.Namespace, exit_code: int | None = None) -> int:
+    """Print an error; return its exit code, or that of a failure of pyro where the command's own code is returned."""
     if arguments.json:
         print(json.dumps({"error": {"code": error.code, "message": error.message, "hint": error.hint}}, indent=2))
     # What a guest has named or said may be in it, and must not reach the terminal as more than text.
     for line in [*f"pyro: {error.message}".splitlines(), *(f"  {line}" for line in error.hint.splitlines())]:
         print("".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in line), file=sys.stderr)
-    return int(getattr(arguments, "own_failure", error.exit_code))
+    return getattr(arguments, "own_failure", error.exit_code) if exit_code is None else exit_code
 
 
 def _unwind(number: int, _frame: FrameType | None) -> None:

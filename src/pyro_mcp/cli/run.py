@@ -8,8 +8,6 @@ import pyro_mcp
 from pyro_mcp.cli.options import Verbs, host_compat_option, machine_options, verb
 from pyro_mcp.cli.stream import OWN_FAILURE, finish, streams
 
-_EXAMPLE = "pyro run debian:12 -- git --version"
-
 
 def add(verbs: Verbs) -> None:
     parser = verb(
@@ -31,7 +29,7 @@ def add(verbs: Verbs) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    with streams(arguments, example=_EXAMPLE) as ends:
+    with streams(arguments) as ends:
         result = pyro_mcp.Pyro(progress=ends.progress).run_in_vm(
             arguments.environment,
             command=arguments.command,

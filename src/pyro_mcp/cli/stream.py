@@ -13,7 +13,6 @@ from typing import IO
 
 import pyro_mcp
 from pyro_mcp.cli.render import ProgressLine, print_json
-from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.results import VmExecResult, WorkspaceExecResult
 
 OWN_FAILURE = 125
@@ -31,10 +30,8 @@ class Streams:
 
 
 @contextmanager
-def streams(arguments: argparse.Namespace, *, example: str) -> Iterator[Streams]:
-    """The command's connections; raises `InvalidRequest` when there is no command."""
-    if not arguments.command:
-        raise InvalidRequest("there is no command to run", hint=f"give it after --, for example: {example}")
+def streams(arguments: argparse.Namespace) -> Iterator[Streams]:
+    """Connect a command to the terminal or the pipes of this process."""
     line = ProgressLine()
 
     def sink(output: IO[bytes]) -> pyro_mcp.OutputSink | None:

@@ -17,6 +17,7 @@ from pyro_mcp.cli.options import Verbs, host_compat_option, id_argument, labels,
 from pyro_mcp.cli.render import ago, print_json, progress_line, shown, table
 from pyro_mcp.cli.secret_options import given_secret_env, given_secrets, secret_env_option, secret_options
 from pyro_mcp.cli.stream import OWN_FAILURE, finish, streams
+from pyro_mcp.errors import PyroError
 from pyro_mcp.results import WorkspaceInfo, WorkspaceSecret
 
 _STORY = """\
@@ -35,20 +36,19 @@ def add(verbs: Verbs) -> None:
         "workspace",
         help="workspaces that last: create, use, diff, reset, export, delete",
         epilog=_STORY,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     inner = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_create(inner)
     verb(inner, "list", "list the workspaces, most recently active first", _list, example="pyro workspace list")
     for name, purpose, act in (
         ("status", "show one workspace", _status),
-        ("delete", "end a workspace and remove all it owned", _delete),
         ("stop", "flush and power off; files, packages, snapshots and history stay", _stop),
         ("start", "start a stopped workspace as it was", _start),
         ("logs", "show the command history", _logs),
         ("summary", "review the session: commands, edits, changes, exports", _summary),
     ):
         id_argument(verb(inner, name, purpose, act, example=f"pyro workspace {name} ws-0123456789ab"))
+    _add_delete(inner)
     _add_update(inner)
     _add_reset(inner)
     _add_fork(inner)
@@ -90,6 +90,17 @@ def _add_create(inner: Verbs) -> None:
 def _add_names(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", metavar="NAME", help="a name for people; need not be unique")
     parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="a label; may be repeated")
+
+
+def _add_delete(inner: Verbs) -> None:
+    parser = verb(
+        inner,
+        "delete",
+        "end workspaces and remove all they owned",
+        _delete,
+        example="pyro workspace delete ws-0123456789ab ws-ba9876543210",
+    )
+    parser.add_argument("workspace_id", metavar="WORKSPACE_ID", nargs="+", help="as 'pyro workspace list' shows it")
 
 
 def _add_update(inner: Verbs) -> None:
@@ -213,11 +224,20 @@ def _update(arguments: argparse.Namespace) -> int:
 
 
 def _delete(arguments: argparse.Namespace) -> int:
-    done = pyro_mcp.Pyro().delete_workspace(arguments.workspace_id)
-    if arguments.json:
-        print_json(done)
-    else:
-        print(f"{done['workspace_id']} is deleted")
+    pyro, failures = pyro_mcp.Pyro(), []
+    for id_ in arguments.workspace_id:
+        try:
+            done = pyro.delete_workspace(id_)
+        except PyroError as error:
+            failures.append(error)
+            continue
+        if arguments.json:
+            print_json(done)
+        else:
+            print(f"{done['workspace_id']} is deleted")
+    if failures:
+        first = failures[0]
+        raise type(first)("\n".join(error.message for error in failures), hint=first.hint)
     return 0
 
 
@@ -242,7 +262,7 @@ def _reset(arguments: argparse.Namespace) -> int:
 
 
 def _exec(arguments: argparse.Namespace) -> int:
-    with streams(arguments, example="pyro workspace exec ws-0123456789ab -- make test") as ends:
+    with streams(arguments) as ends:
         result = pyro_mcp.Pyro().exec_workspace(
             arguments.workspace_id,
             command=arguments.command,

@@ -74,7 +74,7 @@ def _add_files(inner: Verbs) -> None:
         example=f"pyro workspace file write {_ID} notes.txt --text hello",
     )
     id_argument(write)
-    write.add_argument("path", metavar="PATH")
+    write.add_argument("path", metavar="PATH", help="in the workspace")
     given = write.add_mutually_exclusive_group(required=True)
     given.add_argument("--text", metavar="TEXT", help="the content itself")
     given.add_argument("--text-file", metavar="HOST_PATH", help="a host file that holds it; - for standard input")
@@ -88,7 +88,7 @@ def listing_options(parser: argparse.ArgumentParser) -> None:
 
 def reading_options(parser: argparse.ArgumentParser) -> None:
     """What a file is asked for."""
-    parser.add_argument("path", metavar="PATH")
+    parser.add_argument("path", metavar="PATH", help="in the workspace")
     parser.add_argument("--max-bytes", type=int, default=65536, metavar="N", help="stop there (default 65536)")
     parser.add_argument("--base64", action="store_true", help="print it as base64, also when it is not text")
 

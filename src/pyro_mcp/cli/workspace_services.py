@@ -37,7 +37,8 @@ def _add_start(group: Verbs) -> None:
         "start",
         "start a program in the background and wait until it is ready",
         _start,
-        example=f"pyro workspace service start {_ID} app --command 'python3 -m http.server 8080' --ready-tcp 8080",
+        example=f"pyro workspace service start {_ID} app \\\n"
+        "    --command 'python3 -m http.server 8080' --ready-tcp 8080",
     )
     parser.usage = "pyro workspace service start [options] WORKSPACE_ID NAME --command LINE"
     id_argument(parser)

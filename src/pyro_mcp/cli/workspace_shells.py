@@ -37,8 +37,8 @@ def add(inner: Verbs) -> None:
         group, "resize", "change its size", _resize, example=f"pyro workspace shell resize {_ID} {_SHELL} 100 40"
     )
     _shell_arguments(resize)
-    resize.add_argument("cols", type=int, metavar="COLS")
-    resize.add_argument("rows", type=int, metavar="ROWS")
+    resize.add_argument("cols", type=int, metavar="COLS", help="columns")
+    resize.add_argument("rows", type=int, metavar="ROWS", help="rows")
     attach = verb(
         group,
         "attach",
@@ -74,7 +74,7 @@ def _add_read(group: Verbs) -> None:
         "read",
         "show what it wrote",
         _read,
-        example=f"pyro workspace shell read {_ID} {_SHELL} --plain --wait-for-idle-ms 300",
+        example=f"pyro workspace shell read {_ID} {_SHELL} \\\n    --plain --wait-for-idle-ms 300",
     )
     _shell_arguments(parser)
     parser.add_argument("--cursor", type=int, default=0, metavar="N", help="from this byte on (default 0, the first)")
