@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from pyro_mcp.host.tools import PACKAGE_OF, find_tool
 from tests.surfaces.conftest import Cli
 
 CONNECT = "next: 'pyro host connect claude-code'"
@@ -16,7 +19,7 @@ def test_doctor_leads_to_prepare_where_nothing_is_warm(cli: Cli) -> None:
 
 
 def test_doctor_leads_to_a_chat_host_where_the_environment_is_warm(warm_cli: Cli) -> None:
-    assert CONNECT in warm_cli("doctor", "--environment", "debian:12").stdout.splitlines()[-1]
+    assert CONNECT in warm_cli("doctor").stdout.splitlines()[-1]
 
 
 def test_doctor_leads_to_what_is_missing_first(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,6 +28,22 @@ def test_doctor_leads_to_what_is_missing_first(cli: Cli, monkeypatch: pytest.Mon
 
     assert told.returncode == 5
     assert told.stdout.splitlines()[-1].startswith("next: do what stands beside each MISS")
+
+
+def test_doctor_names_the_feature_that_a_missing_program_costs(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for tool in PACKAGE_OF.keys() - {"skopeo"}:
+        found = find_tool(tool)
+        assert found is not None
+        (tmp_path / tool).symlink_to(found)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    told = cli("doctor")
+
+    assert told.returncode == 0
+    assert "note  skopeo              not installed (needed for oci: environments only)" in told.stdout
+    assert "MISS" not in told.stdout
+    assert "\nready to run machines, but without: oci: environments\n" in told.stdout
 
 
 def test_prepare_leads_to_a_chat_host_and_names_reset(warm_cli: Cli) -> None:

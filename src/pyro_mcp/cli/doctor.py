@@ -15,7 +15,12 @@ def add(verbs: Verbs) -> None:
     parser = verb(
         verbs, "doctor", "say what this host has and lacks", _doctor, example="pyro doctor --environment debian:12"
     )
-    parser.add_argument("--environment", metavar="ENV", help="also say how soon a machine of ENV can start")
+    parser.add_argument(
+        "--environment",
+        default="debian:12",
+        metavar="ENV",
+        help="also say how soon a machine of ENV can start (default debian:12)",
+    )
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
@@ -24,7 +29,9 @@ def _doctor(arguments: argparse.Namespace) -> int:
         print_json(report)
         return 0 if report["ready"] else HostNotReady.exit_code
     for check in report["checks"]:
-        print(f"{'ok  ' if check['ok'] else 'MISS'}  {check['name']:19} {check['detail']}")
+        mark = "ok" if check["ok"] else "note" if check["needed_for"] else "MISS"
+        only = f" (needed for {check['needed_for']} only)" if mark == "note" else ""
+        print(f"{mark:4}  {check['name']:19} {check['detail']}{only}")
         if check["hint"]:
             print(f"      {'':19} {check['hint']}")
     print()
@@ -34,9 +41,17 @@ def _doctor(arguments: argparse.Namespace) -> int:
         print(paragraph(f"{found['environment']}: {found['readiness']}{'; ' if found['hint'] else ''}{found['hint']}"))
     if report["install_command"]:
         print(f"\nThis installs what is missing:\n  {report['install_command']}")
-    print("\nready to run machines" if report["ready"] else "\nnot ready")
+    print(f"\n{_verdict(report)}")
     print(f"next: {_next_step(report)}")
     return 0 if report["ready"] else HostNotReady.exit_code
+
+
+def _verdict(report: DoctorReport) -> str:
+    """Return whether machines run here, and which features are missing."""
+    if not report["ready"]:
+        return "not ready"
+    missing = dict.fromkeys(check["needed_for"] for check in report["checks"] if not check["ok"])
+    return f"ready to run machines, but without: {', '.join(missing)}" if missing else "ready to run machines"
 
 
 def _next_step(report: DoctorReport) -> str:
@@ -44,6 +59,6 @@ def _next_step(report: DoctorReport) -> str:
     if not report["ready"]:
         return "do what stands beside each MISS, then 'pyro doctor' again"
     found = report["environment"]
-    if found is None or found["readiness"] != "warm":
-        return f"'pyro prepare {found['environment'] if found else 'debian:12'}'"
+    if found and found["readiness"] != "warm":
+        return f"'pyro prepare {found['environment']}'"
     return "'pyro host connect claude-code' (or codex, or opencode)"

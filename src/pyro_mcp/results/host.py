@@ -13,6 +13,8 @@ class DoctorCheck(TypedDict):
     detail: str
     hint: str
     """What to do when it is not ok."""
+    needed_for: str
+    """The one feature that needs it, when machines run without it; "" when none does."""
 
 
 class EnvironmentReadiness(TypedDict):

@@ -20,8 +20,8 @@ from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.store import Store
 
 _CACHE_BYTES, _STATE_BYTES = 2 * 1024**3, 1024**3 // 2
-# Machines of an environment that is installed run without these.
-_OPTIONAL = {
+# Machines of an installed environment run without these: check → the feature that needs it.
+_NEEDED_FOR = {
     "skopeo": "oci: environments",
     "umoci": "oci: environments",
     "user ids": "building environments",
@@ -34,7 +34,7 @@ def report(engine: Engine, images: Images, environment: str | None) -> DoctorRep
     """Look at the host; starts nothing but, once per host boot, QEMU to see whether KVM works."""
     checks = [*_tools(), *_folders(), *_space(), _ids(), *_cage(), _database(), _network()]
     missing = sorted({PACKAGE_OF[check["name"]] for check in checks if not check["ok"] and check["name"] in PACKAGE_OF})
-    ready = all(check["ok"] for check in checks if check["name"] not in _OPTIONAL)
+    ready = all(check["ok"] or check["needed_for"] for check in checks)
     name, reason = _accelerator(engine)
     return {
         "ready": ready and name != "none",
@@ -52,22 +52,17 @@ def _tools() -> Iterator[DoctorCheck]:
         if tool == "newuidmap" and os.getuid() == 0:
             continue
         found = find_tool(tool)
-        needed = f" (only for {_OPTIONAL[tool]})" if tool in _OPTIONAL else ""
-        yield {
-            "name": tool,
-            "ok": found is not None,
-            "detail": str(found) if found else f"not installed{needed}",
-            "hint": "" if found else f"Debian package: {PACKAGE_OF[tool]}",
-        }
+        hint = "" if found else f"Debian package: {PACKAGE_OF[tool]}"
+        yield _check(tool, found is not None, str(found) if found else "not installed", hint)
 
 
 def _folders() -> Iterator[DoctorCheck]:
     for name, folder in (("cache folder", cache_home), ("state folder", state_home), ("runtime folder", runtime_home)):
         try:
             path = folder()
-            yield {"name": name, "ok": os.access(path, os.W_OK), "detail": str(path), "hint": ""}
+            yield _check(name, os.access(path, os.W_OK), str(path))
         except PyroError as error:
-            yield {"name": name, "ok": False, "detail": error.message, "hint": error.hint}
+            yield _check(name, False, error.message, error.hint)
 
 
 def _space() -> Iterator[DoctorCheck]:
@@ -78,7 +73,7 @@ def _space() -> Iterator[DoctorCheck]:
         with suppress(PyroError):  # which the folder's own check tells
             free = shutil.disk_usage(folder()).free
             hint = "" if free >= wanted else f"{wanted / 1024**3:.1f} GiB are wanted; {remedy}"
-            yield {"name": name, "ok": not hint, "detail": f"{free / 1024**3:.1f} GiB free", "hint": hint}
+            yield _check(name, not hint, f"{free / 1024**3:.1f} GiB free", hint)
 
 
 def _ids() -> DoctorCheck:
@@ -97,20 +92,20 @@ def _database() -> DoctorCheck:
 
 def _network() -> DoctorCheck:
     problems = network_problems()
-    return {
-        "name": "network",
-        "ok": not problems,
-        "detail": "; ".join(what for what, _ in problems) or "machines can have one",
-        "hint": "; ".join(mend for _, mend in problems),
-    }
+    detail = "; ".join(what for what, _ in problems) or "machines can have one"
+    return _check("network", not problems, detail, "; ".join(mend for _, mend in problems))
 
 
 def _tried(name: str, detail: str, step: Callable[[], object]) -> DoctorCheck:
     try:
         step()
     except PyroError as error:
-        return {"name": name, "ok": False, "detail": error.message, "hint": error.hint}
-    return {"name": name, "ok": True, "detail": detail, "hint": ""}
+        return _check(name, False, error.message, error.hint)
+    return _check(name, True, detail)
+
+
+def _check(name: str, ok: bool, detail: str, hint: str = "") -> DoctorCheck:
+    return {"name": name, "ok": ok, "detail": detail, "hint": hint, "needed_for": _NEEDED_FOR.get(name, "")}
 
 
 def _accelerator(engine: Engine) -> tuple[str, str]:
