@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import textwrap
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from pyro_mcp.errors import InvalidRequest
 
@@ -51,6 +51,11 @@ def host_compat_option(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="where no guest can run, use a sandbox on the host instead: far less isolated",
     )
+
+
+def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """The options of these names that the user gave; the others keep the defaults of the call they are for."""
+    return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
 
 
 def labels(given: list[str]) -> dict[str, str]:

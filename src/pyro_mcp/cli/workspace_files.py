@@ -7,12 +7,19 @@ import sys
 from pathlib import Path
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, id_argument, verb
+from pyro_mcp.cli.options import Verbs, given, id_argument, verb
 from pyro_mcp.cli.render import print_json, progress_line, shown, size, table
 from pyro_mcp.errors import InvalidRequest, NotFound
 from pyro_mcp.results import WorkspaceFileList, WorkspaceFileRead
 
 _ID = "ws-0123456789ab"
+_EXPORT = """\
+Copy a file or folder to the host.
+
+Of a .git folder only data comes along: commits, branches, tags, the log of HEAD, and settings that run nothing. Hooks,
+other settings, submodules' repositories and links to other repositories are left out, the index is made from HEAD. What
+was left out, and files that some tool runs by itself (.envrc, .vscode, …) and that are not as in the seed, are named.\
+"""
 
 
 def add(inner: Verbs) -> None:
@@ -42,9 +49,12 @@ def add(inner: Verbs) -> None:
         example=f"pyro workspace export {_ID} src --output ./result",
     )
     id_argument(export)
+    export.description = _EXPORT
     export.add_argument("path", metavar="PATH", help="in the workspace")
     export.add_argument("--output", required=True, metavar="HOST_PATH", help="where it goes; must not exist")
     export.add_argument("--overwrite", action="store_true", help="replace what is there")
+    export.add_argument("--max-bytes", type=int, metavar="N", help="copy no more bytes (default 16 GiB)")
+    export.add_argument("--max-entries", type=int, metavar="N", help="copy no more entries (default 1,000,000)")
     sync = inner.add_parser("sync", help="bring later host content in").add_subparsers(metavar="COMMAND", required=True)
     push = verb(
         sync,
@@ -180,14 +190,22 @@ def _export(arguments: argparse.Namespace) -> int:
     with progress_line() as line:
         line(f"copying {arguments.path}", None)
         done = pyro_mcp.Pyro().export_workspace(
-            arguments.workspace_id, arguments.path, output_path=arguments.output, overwrite=arguments.overwrite
+            arguments.workspace_id,
+            arguments.path,
+            output_path=arguments.output,
+            overwrite=arguments.overwrite,
+            **given(arguments, "max_bytes", "max_entries"),
         )
     if arguments.json:
         print_json(done)
         return 0
     print(f"{done['output_path']}: {done['entry_count']} entries, {size(done['bytes_written'])}")
     for skipped in done["skipped"]:
-        print(f"pyro: left out {shown(skipped['path'])}: {skipped['reason']}", file=sys.stderr)
+        print(f"pyro: left out {shown(skipped['path'])}: {shown(skipped['reason'])}", file=sys.stderr)
+    if (more := done["skipped_count"] - len(done["skipped"])) > 0:
+        print(f"pyro: left out {more} more", file=sys.stderr)
+    for one in done["self_running"]:
+        print(f"pyro: look before you open it: {one['tool']} runs {shown(one['path'])} by itself", file=sys.stderr)
     return 0
 
 

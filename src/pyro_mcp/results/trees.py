@@ -165,6 +165,13 @@ class SkippedEntry(TypedDict):
     reason: str
 
 
+class SelfRunningFile(TypedDict):
+    """A file that a tool runs, or takes commands from, without being asked."""
+
+    path: str
+    tool: str
+
+
 class Export(TypedDict):
     """A copy on the host."""
 
@@ -174,6 +181,10 @@ class Export(TypedDict):
     entry_count: int
     bytes_written: int
     skipped: list[SkippedEntry]
+    """The first 1,000 of what was left out or changed: special files, links that lead out, what git could run."""
+    skipped_count: int
+    self_running: list[SelfRunningFile]
+    """Files that are not as in the seed and that some tool runs by itself; look at them before you open the copy."""
 
 
 class WorkspaceExport(Export):

@@ -201,9 +201,12 @@ def diff(result: WorkspaceDiff) -> str:
 
 
 def exported(result: WorkspaceExport) -> str:
-    skipped = f" Left out: {len(result['skipped'])}." if result["skipped"] else ""
+    left_out = [f"left out {one['path']}: {one['reason']}" for one in result["skipped"]]
+    warned = [f"{one['tool']} runs {one['path']} by itself; tell the user" for one in result["self_running"]]
     size = f"{result['entry_count']} entries, {result['bytes_written']} bytes"
-    return f"Copied {result['workspace_path']} to {result['output_path']} on the host ({size}).{skipped}"
+    done = f"Copied {result['workspace_path']} to {result['output_path']} on the host ({size})."
+    more = f" {result['skipped_count']} left out or changed." if left_out else ""
+    return listed(f"{done}{more}", [*warned, *left_out], 20)
 
 
 def pushed(result: WorkspaceSyncPush) -> str:

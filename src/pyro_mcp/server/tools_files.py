@@ -84,15 +84,22 @@ TOOLS = (
     Tool(
         "workspace_export",
         "Copy a file or folder of /workspace to output_path on the host: the only way results leave. Ask the user "
-        "before writing where they did not say.",
-        {"workspace_id": ID, "path": TEXT, "output_path": TEXT, "overwrite": FLAG},
+        "before writing where they did not say. Git hooks and settings stay behind.",
+        {
+            "workspace_id": ID,
+            "path": TEXT,
+            "output_path": TEXT,
+            "overwrite": FLAG,
+            "max_bytes": {"type": "integer"},
+            "max_entries": {"type": "integer"},
+        },
         ("workspace_id", "path", "output_path"),
         shape(WorkspaceExport, "output_path", "artifact_type", "bytes_written"),
         lambda call: call.pyro.export_workspace(
             call.arguments["workspace_id"],
             call.arguments["path"],
             output_path=call.arguments["output_path"],
-            **call.given("overwrite"),
+            **call.given("overwrite", "max_bytes", "max_entries"),
         ),
         text.exported,
         destructive=True,

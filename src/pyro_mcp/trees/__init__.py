@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyro_mcp.trees.diff import diff
-from pyro_mcp.trees.export import export
+from pyro_mcp.trees.export import MOST_BYTES, MOST_ENTRIES, export
 from pyro_mcp.trees.files import list_files, read_file, write_file
 from pyro_mcp.trees.patch import apply_patch
 from pyro_mcp.trees.seed import Seed, prepare_seed, push
@@ -11,6 +11,8 @@ from pyro_mcp.trees.stream import Entry, Receiver
 from pyro_mcp.trees.tree import ToolRunner, Tree
 
 __all__ = [
+    "MOST_BYTES",
+    "MOST_ENTRIES",
     "Entry",
     "Receiver",
     "Seed",

@@ -8,40 +8,54 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pyro_mcp.errors import Conflict, InvalidRequest, NotFound, ProtocolViolation
+from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
 from pyro_mcp.host.files import no_space
 from pyro_mcp.host.process import run
-from pyro_mcp.results import Export, SkippedEntry
-from pyro_mcp.trees.files import ARTIFACT_TYPES, NOUNS
-from pyro_mcp.trees.landing import Landing, LandingFile
-from pyro_mcp.trees.stream import Entry
+from pyro_mcp.results import Export
+from pyro_mcp.trees.export_walk import ROOT, Bounds, Copy
+from pyro_mcp.trees.files import ARTIFACT_TYPES
+from pyro_mcp.trees.git_folders import git_folder
+from pyro_mcp.trees.landing import Landing
 from pyro_mcp.trees.tree import Tree, guest_path, inner_path
 
-_NAME = b"new"
+MOST_BYTES = 16 << 30
+"""Bytes that a copy may put on the host's disk, unless more is asked for."""
+MOST_ENTRIES = 1_000_000
 _REMOVAL_DEADLINE = 600.0
 
 
-def export(tree: Tree, path: str | bytes, output: Path, *, overwrite: bool) -> Export:
+def export(
+    tree: Tree,
+    path: str | bytes,
+    output: Path,
+    *,
+    overwrite: bool,
+    max_bytes: int = MOST_BYTES,
+    max_entries: int = MOST_ENTRIES,
+) -> Export:
     """Copy one file or folder to `output`, which appears whole or not at all.
 
-    Kept are contents, times, modes without set-id bits, and links that stay inside the copy; a folder can always be
-    used by its owner. What else there is comes back in `skipped`. Raises `NotFound`, `Conflict` when something is at
-    `output` and it may not be replaced, `NoSpace`.
+    Kept are contents with their holes, times, modes without set-id bits, and links that stay inside the copy; a folder
+    can always be used by its owner. Of a `.git` come data and harmless settings only, with an index made from HEAD.
+    What else there is, and what goes beyond the bounds, comes back in `skipped`. Raises `NotFound`, `Conflict` when
+    something is at `output` and it may not be replaced, `NoSpace`.
     """
+    if max_bytes < 0 or max_entries < 1:
+        raise InvalidRequest(f"max_bytes {max_bytes} and max_entries {max_entries} leave no room for a copy")
     inner = inner_path(path)
-    target = Path(os.path.abspath(output))
-    if not target.parent.is_dir():
-        raise NotFound(f"there is no folder {target.parent} to put the copy in", hint="make it first")
+    target = _target(output, inner)
     if not overwrite:
         _refuse_existing(target)
     with _staging(target) as staging:
         with Landing(staging) as landing:
-            copy = _Copy(landing, inner)
+            copy = Copy(landing, inner, Bounds(max_bytes, max_entries))
             try:
                 tree.walk(copy, [inner], content=None)
                 copy.finish()
             finally:
                 copy.file_end()
+        copy.make_indexes(staging)
+        self_running = copy.self_running(tree)
         _put_in_place(staging, target, overwrite=overwrite)
     return {
         "workspace_path": guest_path(inner),
@@ -50,96 +64,24 @@ def export(tree: Tree, path: str | bytes, output: Path, *, overwrite: bool) -> E
         "entry_count": copy.entry_count,
         "bytes_written": copy.bytes_written,
         "skipped": copy.skipped,
+        "skipped_count": copy.skipped_count,
+        "self_running": self_running,
     }
 
 
-class _Copy:
-    """A receiver that writes a walk to the host. The walk's first entry becomes the copy's root."""
-
-    def __init__(self, landing: Landing, root: bytes) -> None:
-        self.entry_count = 0
-        self.bytes_written = 0
-        self.skipped: list[SkippedEntry] = []
-        self._landing = landing
-        self._root = root
-        self._first: Entry | None = None
-        self._folders: set[bytes] = set()
-        self._links: list[tuple[bytes, Entry]] = []
-        self._file: LandingFile | None = None
-
-    def first(self) -> Entry:
-        if self._first is None:
-            raise ProtocolViolation("the guest's tool did not name what was asked for")
-        return self._first
-
-    def entry(self, entry: Entry) -> None:
-        below = entry.path[len(self._root) :].lstrip(b"/")
-        path = _NAME + b"/" + below if below else _NAME
-        if self._first is None:
-            self._first = _exportable(entry)
-            if below:
-                raise ProtocolViolation("the guest's tool did not begin with what was asked for")
-        elif path.rpartition(b"/")[0] not in self._folders:
-            raise ProtocolViolation(f"the guest's tool named {entry.path[:200]!r} before the folder it is in")
-        if entry.kind == "l":
-            self._links.append((path, entry))
-            return
-        if entry.kind == "d":
-            self._landing.folder(path, entry.mode)
-            self._folders.add(path)
-        elif entry.kind == "f":
-            self._file = self._landing.file(path, entry.mode, entry.mtime_ns)
-        else:
-            self._skip(entry, f"it is {NOUNS[entry.kind]}")
-            return
-        self.entry_count += 1
-
-    def data(self, piece: bytes) -> None:
-        assert self._file is not None  # the parser lets data come after a file only
-        self._file.write(piece)
-        self.bytes_written += len(piece)
-
-    def file_end(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
-
-    def finish(self) -> None:
-        """Make the links, now that nothing can be written through them any more, and set the folders' modes."""
-        self.first()
-        for path, entry in self._links:
-            if reason := _leads_out(path.count(b"/") - 1, entry.target):
-                self._skip(entry, reason)
-            else:
-                self._landing.link(path, entry.target)
-                self.entry_count += 1
-        self._landing.finish()
-
-    def _skip(self, entry: Entry, reason: str) -> None:
-        self.skipped.append({"path": guest_path(entry.path), "reason": reason})
-
-
-def _exportable(entry: Entry) -> Entry:
-    if entry.kind not in "fd":
-        hint = f"it leads to {os.fsdecode(entry.target)}" if entry.kind == "l" else ""
+def _target(output: Path, inner: bytes) -> Path:
+    """The absolute path of a copy; raises `InvalidRequest` for one that git would take for its own."""
+    if "\0" in str(output):
+        raise InvalidRequest("output_path holds a NUL byte, which no path can")
+    target = Path(os.path.abspath(output))
+    exported = git_folder(inner)
+    if git_folder(os.fsencode(target)) is not None and (exported is None or exported[1]):
         raise InvalidRequest(
-            f"{guest_path(entry.path)} is {NOUNS[entry.kind]}; a file or a folder can be exported", hint=hint
+            f"{target} is in a .git folder, where git could run what the guest wrote", hint="choose another place"
         )
-    return entry
-
-
-def _leads_out(depth: int, target: bytes) -> str:
-    """Why a link, so many folders below the copy's root, may lead out of it; "" when it cannot.
-
-    A ".." after a name would go up from wherever that name leads, should it be a link too.
-    """
-    if target.startswith(b"/"):
-        return "it is a link with an absolute target"
-    names = [name for name in target.split(b"/") if name not in (b"", b".")]
-    ups = next((at for at, name in enumerate(names) if name != b".."), len(names))
-    if ups > depth:
-        return "it is a link that leads out of the copy"
-    return "it is a link that leads up again after a name" if b".." in names[ups:] else ""
+    if not target.parent.is_dir():
+        raise NotFound(f"there is no folder {target.parent} to put the copy in", hint="make it first")
+    return target
 
 
 def _refuse_existing(target: Path) -> None:
@@ -173,7 +115,7 @@ def _staging(target: Path) -> Iterator[Path]:
 
 
 def _put_in_place(staging: Path, target: Path, *, overwrite: bool) -> None:
-    new, old = staging / os.fsdecode(_NAME), staging / "old"
+    new, old = staging / os.fsdecode(ROOT), staging / "old"
     try:
         if overwrite and os.path.lexists(target):
             _refuse_to_lose(target, new)

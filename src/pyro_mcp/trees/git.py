@@ -141,10 +141,15 @@ def is_git_internal(path: bytes) -> bool:
     return b".git" in path.split(b"/")
 
 
+def is_refused_name(name: bytes) -> bool:
+    """Whether a name is `.git`, or the same as `.git` on some file system."""
+    return bool(_REFUSED.fullmatch(name))
+
+
 def is_carried(path: bytes, kind: Kind) -> bool:
     """Whether git has a way to say that something of this kind has this path."""
     names = path.split(b"/")
-    if kind not in "fl" or len(path) >= _LONGEST_PATH or any(_REFUSED.fullmatch(name) for name in names):
+    if kind not in "fl" or len(path) >= _LONGEST_PATH or any(is_refused_name(name) for name in names):
         return False
     return kind != "l" or not any(_REFUSED_LINKS.fullmatch(name) for name in names)
 

@@ -126,6 +126,7 @@ class LandingFile:
         self._fd = fd
         self._path = path
         self._mode = mode
+        self._end = 0
         self._mtime_ns = min(max(mtime_ns, -_NANOSECONDS_KEPT), _NANOSECONDS_KEPT)
 
     def write(self, data: bytes) -> None:
@@ -136,10 +137,21 @@ class LandingFile:
         except OSError as error:
             raise _explained(error, self._path) from error
 
+    def skip(self, size: int) -> None:
+        """Leave a hole."""
+        try:
+            self._end = os.lseek(self._fd, size, os.SEEK_CUR)
+        except OSError as error:
+            raise _explained(error, self._path) from error
+
     def close(self) -> None:
         try:
+            if self._end > os.fstat(self._fd).st_size:
+                os.truncate(self._fd, self._end)
             os.fchmod(self._fd, self._mode)
             os.utime(self._fd, ns=(self._mtime_ns, self._mtime_ns))
+        except OSError as error:
+            raise _explained(error, self._path) from error
         finally:
             os.close(self._fd)
 

@@ -54,6 +54,8 @@ class Offline:
         return {"workspace_id": id_, **discreet.content(found, self._mask(id_))}
 
     def export(self, id_: str, output: Path, progress: Progress) -> WorkspaceDiskExport:
+        if "\0" in str(output):
+            raise InvalidRequest("output_path holds a NUL byte, which no path can")
         if os.path.lexists(output):
             raise Conflict(f"{output} exists already", hint="choose another place")
         scratch = private_directory(self._lifecycle.folders.state / "exports") / new_layer_name()

@@ -29,6 +29,7 @@ from pyro_mcp.results import (
     WorkspaceSummarized,
     WorkspaceSyncPush,
 )
+from pyro_mcp.trees import MOST_BYTES, MOST_ENTRIES
 from pyro_mcp.workspaces.inside import Inside
 from pyro_mcp.workspaces.ledger import BASELINE
 from pyro_mcp.workspaces.links import OFF, Link
@@ -210,10 +211,28 @@ class WorkspaceVerbs(Parts):
         return self._inside.diff(workspace_id)
 
     def export_workspace(
-        self, workspace_id: str, path: str, *, output_path: str | Path, overwrite: bool = False
+        self,
+        workspace_id: str,
+        path: str,
+        *,
+        output_path: str | Path,
+        overwrite: bool = False,
+        max_bytes: int = MOST_BYTES,
+        max_entries: int = MOST_ENTRIES,
     ) -> WorkspaceExport:
-        """Copy a file or folder to the host."""
-        return self._inside.export(workspace_id, path, Path(output_path), overwrite=overwrite)
+        """Copy a file or folder to the host.
+
+        Of a `.git` come data and harmless settings only; `skipped` names what was left out and why, `self_running` the
+        changed files that some tool runs by itself.
+        """
+        return self._inside.export(
+            workspace_id,
+            path,
+            Path(output_path),
+            overwrite=overwrite,
+            max_bytes=max_bytes,
+            max_entries=max_entries,
+        )
 
     def push_workspace_sync(
         self, workspace_id: str, source_path: str | Path, *, dest: str = "/workspace"

@@ -1,0 +1,109 @@
+"""What of a guest's git repositories may come to the host: data, never anything that git would run or follow.
+
+Git takes programs from many places: settings (`core.fsmonitor`, `core.hooksPath`, `alias.*`, filters, diff and merge
+drivers, …), hooks, `include.path`, other repositories that a `.git` file, `commondir` or `alternates` names, the to-do
+list of a rebase, names in the index. So this is a list of what is kept, not of what is dangerous. Not even what is as
+it was in the seed is kept: a hook or a setting of the seed may run a file that the guest has changed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+from pyro_mcp.errors import PyroError
+from pyro_mcp.trees.git import bare_repository, is_refused_name
+
+Verdict = Literal["keep", "config", "drop", "drop silently"]
+
+_FOLDERS = re.compile(rb"objects(/pack|/info|/[0-9a-f]{2})?|info|(refs|logs)(/.+)?", re.DOTALL)
+_FILES = re.compile(
+    rb"HEAD|ORIG_HEAD|packed-refs|shallow|description|info/exclude|(refs|logs)/.+"
+    rb"|objects/[0-9a-f]{2}/[0-9a-f]{38,62}|objects/pack/pack-[0-9a-f]{40,64}\.(pack|idx|keep)",
+    re.DOTALL,
+)
+# What git makes anew when it is missed, and the samples that it puts into each repository.
+_UNMISSED = re.compile(
+    rb"index|hooks|hooks/[^/]*\.sample|branches|COMMIT_EDITMSG|FETCH_HEAD|gc\.(log|pid)|.*\.lock|info/refs|objects/info/(packs|commit-graph.*)"
+    rb"|objects/pack/(.*\.(rev|bitmap|mtimes)|multi-pack-index.*)",
+    re.DOTALL,
+)
+
+_SETTINGS = re.compile(
+    r"core\.(repositoryformatversion|filemode|bare|symlinks|ignorecase|precomposeunicode|logallrefupdates|autocrlf|eol"
+    r"|safecrlf|quotepath)|extensions\.objectformat|user\.(name|email)|pull\.rebase"
+    r"|(remote\..+\.(url|pushurl|fetch)|branch\..+\.(remote|merge|rebase))",
+    re.DOTALL,
+)
+# Where a value could be the name of a program or of a folder: `ext::…`, `helper::…`, or a path in the tree.
+_CHECKED = {
+    "url": re.compile(r"(https?|ssh|git)://[^\s]+|[\w.-]+@[\w.-]+:(?!:)[^\s]+"),
+    "remote": re.compile(r"\.|\w[\w.-]*"),
+}
+_CHECKED["pushurl"] = _CHECKED["url"]
+_NEW_CONFIG = b"[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n"
+
+
+def git_folder(path: bytes) -> tuple[bytes, bytes] | None:
+    """The first component of a path that git takes for a repository, with what leads to it, and what is below."""
+    if b"git" not in path.lower():
+        return None
+    names = path.split(b"/")
+    for place, name in enumerate(names):
+        if is_refused_name(name):
+            return b"/".join(names[: place + 1]), b"/".join(names[place + 1 :])
+    return None
+
+
+def verdict(folder: bytes, below: bytes, kind: str) -> Verdict:
+    """What becomes of a path `below` a `.git` at `folder`; "" is the folder itself."""
+    if not folder.endswith(b".git") or folder[-5:-4] not in (b"", b"/"):
+        return "drop"  # a name that is the same as .git on some file systems only
+    if kind == "d" and (not below or _FOLDERS.fullmatch(below)):
+        return "keep"
+    if kind == "f" and _FILES.fullmatch(below):
+        return "keep"
+    if kind == "f" and below == b"config":
+        return "config"
+    return "drop silently" if below and _UNMISSED.fullmatch(below) else "drop"
+
+
+def safe_config(text: bytes) -> tuple[bytes, list[str]]:
+    """The settings of a repository's config that are only data, and the names of those that are left out."""
+    try:
+        with bare_repository() as repository:
+            listed = repository.git("config", "--file", "-", "--no-includes", "--null", "--list", stdin=text)
+    except PyroError:
+        return _NEW_CONFIG, ["everything, as git cannot read it"]
+    lines: list[str] = []
+    left_out: list[str] = []
+    for one in listed.decode(errors="surrogateescape").split("\0")[:-1]:
+        name, has_value, value = one.partition("\n")
+        if has_value and _is_data(name, value):
+            lines += _written(name, value)
+        else:
+            left_out.append(name)
+    return "".join(lines).encode(errors="surrogateescape"), sorted(set(left_out))
+
+
+def _is_data(name: str, value: str) -> bool:
+    check = _CHECKED.get(name.rpartition(".")[2])
+    printable = not any(ord(character) < 32 or ord(character) == 127 for character in name + value)
+    return printable and bool(_SETTINGS.fullmatch(name)) and (check is None or bool(check.fullmatch(value)))
+
+
+def _written(name: str, value: str) -> Iterator[str]:
+    section, _, rest = name.partition(".")
+    subsection, _, variable = rest.rpartition(".")
+    yield f"[{section} {_quoted(subsection)}]\n" if subsection else f"[{section}]\n"
+    yield f"\t{variable} = {_quoted(value)}\n"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def looks_like_a_repository(names: set[bytes]) -> bool:
+    """Whether git takes a folder with these names in it for a repository, whatever the folder is called."""
+    return b"HEAD" in names and not names.isdisjoint({b"refs", b"commondir"})
