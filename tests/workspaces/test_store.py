@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pyro_mcp.engine import Identity
-from pyro_mcp.errors import Conflict, HostNotReady, NotFound
+from pyro_mcp.errors import Busy, Conflict, HostNotReady, NotFound
 from pyro_mcp.workspaces.phases import Phase
 from pyro_mcp.workspaces.store import Record, Store
 
@@ -99,7 +103,7 @@ def test_a_damaged_database_is_refused_and_left_as_it_is(path: Path, keep: int) 
     path.write_bytes(damaged)
     with pytest.raises(HostNotReady, match="damaged") as raised:
         Store(path).add(replace(RECORD, id="vm-2"))
-    assert "move the file away" in raised.value.hint
+    assert "nothing was changed" in raised.value.hint
     assert path.read_bytes() == damaged
 
 
@@ -159,3 +163,106 @@ def test_many_processes_create_the_database_and_write_to_it_at_once(path: Path) 
         writer.communicate(timeout=DEADLINE)
     assert [writer.returncode for writer in writers] == [0] * 6
     assert len(Store(path).all()) == 120
+
+
+WRITER = """
+import os, signal, sys
+from pathlib import Path
+from pyro_mcp.workspaces.phases import Phase
+from pyro_mcp.workspaces.store import Store
+with Store(Path(sys.argv[1])).transaction():
+    print("writing", flush=True)
+    if sys.argv[2] == "suspended":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    sys.stdin.read()
+print("done", flush=True)
+"""
+
+
+@contextmanager
+def writing(path: Path, how: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process in the middle of a transaction."""
+    argv: list[str | Path] = [sys.executable, "-c", WRITER, path, how]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"writing\n"
+        yield writer
+        writer.kill()
+
+
+def test_a_writer_is_told_which_suspended_process_it_waits_for_and_what_to_do(path: Path) -> None:
+    Store(path).add(RECORD)
+    with writing(path, "suspended") as writer:
+        os.waitpid(writer.pid, os.WUNTRACED)
+        started = time.monotonic()
+        with pytest.raises(Busy, match=rf"process {writer.pid} \(.*, suspended\)") as raised:
+            Store(path).remove("vm-1")
+        assert time.monotonic() - started < 5
+        assert f"kill -CONT {writer.pid}" in raised.value.hint
+        assert Store(path).all() == [RECORD]
+
+
+def test_ctrl_z_takes_effect_only_after_the_transaction(path: Path) -> None:
+    Store(path).add(RECORD)
+    with writing(path, "going on") as writer:
+        assert writer.stdin is not None
+        os.kill(writer.pid, signal.SIGTSTP)
+        writer.stdin.close()
+        _, status = os.waitpid(writer.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        Store(path).remove("vm-1")
+
+
+FILL = """
+import os, subprocess, sys
+from dataclasses import replace
+from pathlib import Path
+from pyro_mcp.errors import NoSpace
+from pyro_mcp.workspaces.phases import Phase
+from pyro_mcp.workspaces.store import Record, Store
+folder, option = Path(sys.argv[1]), sys.argv[2]
+subprocess.run(["mount", "-t", "tmpfs", "-o", option, "tmpfs", folder], check=True)
+store = Store(folder / "pyro.db")
+for number in range(200):
+    store.add(Record(f"vm-{number}", "debian:12", "1", 1, 1024, True, Phase.CREATED, 1000.0, 2000.0))
+
+def fill():
+    try:
+        number = len(os.listdir(folder))
+        with open(folder / "filler", "ab", buffering=0) as file:
+            while option.startswith("size"):
+                file.write(bytes(4096))
+        while True:
+            open(folder / f"{number}", "x").close()
+            number += 1
+    except OSError as error:
+        assert error.errno == 28, error
+
+fill()
+assert len(Store(folder / "pyro.db").all()) == 200
+store.release_reserve()
+fill()
+assert len(Store(folder / "pyro.db").all()) == 200
+try:
+    Store(folder / "pyro.db").remove("vm-0")
+except NoSpace as error:
+    print("full:", error)
+assert len(Store(folder / "pyro.db").all()) == 200
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounts a small disk: run the tests as root")
+@pytest.mark.parametrize("option", ["size=16M", "nr_inodes=100"])
+def test_a_database_on_a_disk_that_is_full_to_the_last_byte_or_inode_is_still_read(tmp_path: Path, option: str) -> None:
+    argv: list[str | Path] = [
+        "unshare",
+        "--mount",
+        "--propagation=private",
+        sys.executable,
+        "-c",
+        FILL,
+        tmp_path,
+        option,
+    ]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert (done.returncode, done.stdout[:27]) == (0, "full: the disk that holds /"), done.stderr

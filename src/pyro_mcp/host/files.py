@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pyro_mcp.errors import Busy, HostNotReady, NoSpace
+from pyro_mcp.errors import HostNotReady, NoSpace
+from pyro_mcp.host.lock_holders import lock_holders, waiting_for
 
 _NAME = "pyro-mcp"
 
@@ -94,7 +95,7 @@ def locked(path: Path, *, deadline_seconds: float, shared: bool = False, what: s
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            _lock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, end, what or path.name)
+            _lock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, end, path, what or path.name)
             if _still_there(fd, path):
                 yield fd
                 return
@@ -110,7 +111,7 @@ def _still_there(fd: int, path: Path) -> bool:
         return False
 
 
-def _lock(fd: int, kind: int, end: float, what: str) -> None:
+def _lock(fd: int, kind: int, end: float, path: Path, what: str) -> None:
     pause = 0.001
     while True:
         try:
@@ -121,7 +122,7 @@ def _lock(fd: int, kind: int, end: float, what: str) -> None:
                 raise
         left = end - time.monotonic()
         if left <= 0:
-            raise Busy(f"{what} is in use by another process", hint="wait for it to finish and try again")
+            raise waiting_for(what, lock_holders(path))
         # flock has no wait with a time limit that is safe in threads, so this polls, ever more slowly.
         time.sleep(min(pause, left))
         pause = min(pause * 2, 0.05)
@@ -194,15 +195,41 @@ def _sync_tree(folder: Path) -> None:
                     os.close(fd)
 
 
-_RESERVE_BYTES = 4 * 1024 * 1024
+_RESERVE_FILES, _RESERVE_BYTES = 8, 512 * 1024
 
 
-def keep_reserve(path: Path) -> None:
-    """Have a file of 4 MiB that holds its space, to be removed when the disk is full; none where there is no room."""
-    if path.exists():
-        return
-    with suppress(OSError), open(path, "xb") as file:
+def is_full(folder: Path) -> bool:
+    """Whether the disk that holds `folder` has hardly any blocks or inodes left."""
+    found = os.statvfs(folder)
+    # A file system that makes inodes as it needs them counts none.
+    return found.f_bavail < 256 or (found.f_files > 0 and found.f_favail < 16)
+
+
+def keep_reserve(folder: Path) -> None:
+    """Hold back 4 MiB and 8 inodes in `folder`, to be given back when the disk is full; less where there is less."""
+    with suppress(OSError):
+        if not folder.is_dir():
+            folder.unlink(missing_ok=True)
+            folder.mkdir(mode=0o700)
+        for number in range(_RESERVE_FILES):
+            path = folder / str(number)
+            if not path.exists():
+                _allocate(path)
+
+
+def release_reserve(folder: Path) -> None:
+    """Give back what `keep_reserve` holds."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            path.unlink(missing_ok=True)
+    else:
+        folder.unlink(missing_ok=True)  # one file, as it was made at first
+
+
+def _allocate(path: Path) -> None:
+    with open(path, "xb") as file:
         try:
             os.posix_fallocate(file.fileno(), 0, _RESERVE_BYTES)
         except OSError:
             path.unlink()
+            raise

@@ -25,8 +25,8 @@ from pyro_mcp.results import (
 from pyro_mcp.secrecy import Mask
 from pyro_mcp.workspaces.inside import Inside
 from pyro_mcp.workspaces.keeper import Keeper, Kept, Program
-from pyro_mcp.workspaces.screen import plain
 from pyro_mcp.workspaces.secrets import SecretEnv
+from pyro_mcp.workspaces.terminal import plain
 
 _CAPACITY = 1024 * 1024
 _LARGEST_SIDE = 1000
