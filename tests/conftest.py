@@ -26,10 +26,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty home with the XDG folders `cache`, `state` and `run` below it, removed afterwards.
-
-    pytest's own `tmp_path` is too deep for Unix sockets, whose paths hold at most 107 bytes.
-    """
+    """An empty home with the XDG folders `cache`, `state` and `run` below it, removed afterwards."""
     path = Path(tempfile.mkdtemp(prefix="pyro-", dir="/tmp"))
     monkeypatch.setenv("HOME", str(path))
     for variable, name in (("XDG_CACHE_HOME", "cache"), ("XDG_STATE_HOME", "state"), ("XDG_RUNTIME_DIR", "run")):
@@ -64,5 +61,5 @@ def pyro(home: Path, warm_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     yield Pyro()
     left = find_processes(str(home))
     for identity in left:
-        end(identity, Sockets(home / "run/none"))
+        end(identity, Sockets(home / "none"))
     assert left == []

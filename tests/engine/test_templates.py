@@ -167,7 +167,7 @@ def test_what_killed_makers_left_is_swept_and_what_living_ones_make_is_not(
 ) -> None:
     with a_dead_process() as gone:
         left = home / "templates" / f".scratch-{gone}-00000000"
-        sockets = home / "run" / "pyro-mcp" / left.name.removeprefix(".")
+        sockets = left / "sockets"
         being_made = home / "templates" / f".scratch-{os.getpid()}-00000000"
         for folder in (left, sockets, being_made):
             folder.mkdir(parents=True)

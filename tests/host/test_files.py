@@ -20,7 +20,6 @@ from pyro_mcp.host.files import (
     locked,
     private_directory,
     published,
-    runtime_home,
     state_home,
 )
 
@@ -243,14 +242,12 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
 def test_the_folders_follow_the_xdg_rules(home: Path) -> None:
     assert cache_home() == home / "cache/pyro-mcp"
     assert state_home() == home / "state/pyro-mcp"
-    assert runtime_home() == home / "run/pyro-mcp"
 
 
 @pytest.mark.parametrize("value", ["", "relative/folder"])
 def test_an_empty_or_relative_xdg_value_is_ignored(home: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    for variable in ("XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"):
+    for variable in ("XDG_CACHE_HOME", "XDG_STATE_HOME"):
         monkeypatch.setenv(variable, value)
     monkeypatch.chdir(home)
     assert cache_home() == home / ".cache/pyro-mcp"
     assert state_home() == home / ".local/state/pyro-mcp"
-    assert runtime_home() == Path(f"/tmp/pyro-mcp-{os.getuid()}")

@@ -346,7 +346,7 @@ def test_the_server_uses_the_folders_of_the_command_line(desk: Desk) -> None:
 
     variables = servers(desk, "codex")["pyro"]["env"]
 
-    assert variables == {name: os.environ[name] for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR")}
+    assert variables == {name: os.environ[name] for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME")}
 
 
 REFUSED = {

@@ -36,18 +36,17 @@ def run_suite(cache: Path, folder: Path) -> list[Result]:
     """Every result, from namespaces that vanish with the run; `cache` holds the images."""
     for name in ("state", "files"):
         (folder / name).mkdir(mode=0o700)
-    with tempfile.TemporaryDirectory(prefix="pyro-leaks-", dir="/tmp") as runtime:  # socket paths must be short
-        environ = os.environ | {"XDG_CACHE_HOME": str(cache.parent), "XDG_STATE_HOME": str(folder / "state")}
-        spaces = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        done = subprocess.run(
-            [*spaces, sys.executable, "-m", "tests.leaks.suite", str(folder / "files")],
-            cwd=Path(__file__).parents[2],
-            env=environ | {"XDG_RUNTIME_DIR": runtime},
-            capture_output=True,
-            text=True,
-            timeout=_DEADLINE,
-            check=False,
-        )
+    environ = os.environ | {"XDG_CACHE_HOME": str(cache.parent), "XDG_STATE_HOME": str(folder / "state")}
+    spaces = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    done = subprocess.run(
+        [*spaces, sys.executable, "-m", "tests.leaks.suite", str(folder / "files")],
+        cwd=Path(__file__).parents[2],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=_DEADLINE,
+        check=False,
+    )
     if done.returncode != 0:
         raise RuntimeError(f"the suite did not end:\n{done.stderr[-3000:]}")
     return [Result(**row) for row in json.loads(done.stdout)]

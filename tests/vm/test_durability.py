@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,3 +87,16 @@ def test_a_snapshot_that_was_acknowledged_outlives_a_killed_qemu(pyro: Pyro, hom
     pyro.write_workspace_file(workspace, "state", text="after\n")
     pyro.reset_workspace(workspace, snapshot="good")
     assert files(pyro, workspace) == {"kept.py": "print('kept')", "state": "before"}
+
+
+def test_a_workspace_is_reached_and_kept_under_another_runtime_folder(
+    pyro: Pyro, home: Path, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pyro.write_workspace_file(workspace, "earlier", text="written\n")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(home / "another"))
+    shutil.rmtree(home / "run")
+    other = Pyro()
+    other.exec_workspace(workspace, command="echo written > later")
+    assert other.stop_workspace(workspace)["state"] == "stopped"
+    other.start_workspace(workspace)
+    assert files(other, workspace) == {"kept.py": "print('kept')", "earlier": "written", "later": "written"}

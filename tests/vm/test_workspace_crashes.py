@@ -72,7 +72,6 @@ class Subject:
         for snapshot in self.pyro.list_snapshots(self.id)["snapshots"][1:]:
             self.pyro.delete_snapshot(self.id, snapshot["snapshot_name"])
         assert [path.name for path in (self.home / "state/pyro-mcp/machines").iterdir()] == [self.id]
-        assert [path.name for path in (self.home / "run/pyro-mcp").iterdir()] == [self.id]
         assert len(find_processes(str(self.home))) == 1
 
     def _live(self, step: str, moment: int, how: str) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,7 @@ import pytest
 
 from pyro_mcp.engine import Engine, FakeMachines, HostCompat, Shape, System
 from pyro_mcp.environments import RootImage
-from pyro_mcp.host.files import runtime_home, state_home
+from pyro_mcp.host.files import state_home
 from pyro_mcp.workspaces.folders import Folders
 from pyro_mcp.workspaces.lifecycle import Lifecycle
 from pyro_mcp.workspaces.phases import GUEST, HOST_COMPAT
@@ -23,7 +23,7 @@ def lifecycle_with(engine: Engine) -> Lifecycle:
     """A lifecycle below the XDG folders whose guests are those of `engine`."""
     engines: dict[str, Engine] = {GUEST: engine, HOST_COMPAT: HostCompat()}
     store = Store(state_home() / "pyro.db")
-    return Lifecycle(store, Folders(state_home(), runtime_home()), engines.__getitem__, system_for)
+    return Lifecycle(store, Folders(state_home()), engines.__getitem__, system_for)
 
 
 def create(lifecycle: Lifecycle, *, ttl_seconds: float = 600.0) -> Record:

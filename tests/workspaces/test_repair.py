@@ -48,7 +48,7 @@ def processes(lifecycle: Lifecycle) -> int:
 
 def left(lifecycle: Lifecycle) -> list[Path]:
     """Files and folders of machines that are on the host."""
-    parents = (lifecycle.folders.state / "machines", lifecycle.folders.state / "locks", lifecycle.folders.runtime)
+    parents = (lifecycle.folders.state / "machines", lifecycle.folders.state / "locks")
     return [path for parent in parents if parent.exists() for path in parent.iterdir()]
 
 

@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 
 from pyro_mcp.errors import GuestGone
+from pyro_mcp.host.sockets import connect
 
 
 def dial(connection: socket.socket, path: Path, deadline_seconds: float) -> None:
@@ -17,7 +18,7 @@ def dial(connection: socket.socket, path: Path, deadline_seconds: float) -> None
     """
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", math.ceil(deadline_seconds), 0))
     try:
-        connection.connect(str(path))
+        connect(connection, path)
     except BlockingIOError:
         raise
     except OSError as error:

@@ -22,10 +22,10 @@ from pyro_mcp.engine.qemu import Sockets
 from pyro_mcp.errors import DeadlineExceeded, HostNotReady
 from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.process import child_environment
+from pyro_mcp.host.sockets import bind, connect
 
 _END_DEADLINE = 10.0
 _UNTIL_EXEC = 0.01
-_PATH_LIMIT = 107  # sun_path, less its NUL: unix(7)
 
 
 @dataclass(frozen=True)
@@ -99,15 +99,15 @@ def launch(make_argv: Callable[[list[int]], list[str]], sockets: Sockets, log: P
 @contextmanager
 def listening(sockets: Sockets) -> Iterator[list[int]]:
     """Listen on every socket of a machine; yields the descriptors in the order of `Sockets.all`."""
-    folder = private_directory(sockets.folder)
-    if len(os.fsencode(max(sockets.all, key=lambda path: len(str(path))))) > _PATH_LIMIT:
-        raise HostNotReady(f"the path {folder} is too long for a socket", hint="set XDG_RUNTIME_DIR to a shorter one")
+    private_directory(sockets.folder)
     with ExitStack() as stack:
         fds = []
         for path in sockets.all:
-            path.unlink(missing_ok=True)
             listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-            listener.bind(str(path))
+            try:
+                bind(listener, path)
+            except OSError as error:
+                raise HostNotReady(f"cannot make a socket in {sockets.folder}: {error.strerror}") from error
             listener.listen(64)
             fds.append(listener.fileno())
         yield fds
@@ -158,7 +158,7 @@ def ended(identity: Identity, sockets: Sockets, *, deadline_seconds: float) -> b
 def _watch(witness: socket.socket, sockets: Sockets) -> bool:
     """Connect to the socket that every process of the machine holds open; False when none is left."""
     try:
-        witness.connect(str(sockets.life))
+        connect(witness, sockets.life)
     except OSError:
         return False
     return True

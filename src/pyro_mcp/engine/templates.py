@@ -26,7 +26,7 @@ from pyro_mcp.engine.qmp import monitor
 from pyro_mcp.engine.shape import Shape, System
 from pyro_mcp.engine.slots import connected
 from pyro_mcp.errors import Busy, GuestFailed, InvalidRequest, PyroError
-from pyro_mcp.host.files import abandoned_scratch, locked, published, runtime_home
+from pyro_mcp.host.files import abandoned_scratch, locked, published
 from pyro_mcp.host.ids import Ids, machine_ids, release_ids
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.host.tools import require_tool
@@ -225,7 +225,7 @@ def _make(folder: Path, parts: Parts) -> None:
 
 
 def _boot_sockets(scratch: Path) -> Sockets:
-    return Sockets(runtime_home() / scratch.name.removeprefix("."))
+    return Sockets(scratch / "sockets")
 
 
 @contextmanager

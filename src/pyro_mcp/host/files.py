@@ -31,17 +31,6 @@ def state_home() -> Path:
     return _base("XDG_STATE_HOME", ".local/state")
 
 
-def runtime_home() -> Path:
-    """Where sockets live: `$XDG_RUNTIME_DIR/pyro-mcp`, else a private folder in /tmp.
-
-    A Unix socket's path holds at most 107 bytes, so this must be short.
-    """
-    given = os.environ.get("XDG_RUNTIME_DIR", "")
-    if os.path.isabs(given):
-        return private_directory(Path(given) / _NAME)
-    return private_directory(Path(f"/tmp/{_NAME}-{os.getuid()}"))
-
-
 def _base(variable: str, below_home: str) -> Path:
     given, home = os.environ.get(variable, ""), os.environ.get("HOME", "")
     if not os.path.isabs(home):
@@ -65,8 +54,7 @@ def private_directory(path: Path) -> Path:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise HostNotReady(
             f"{path} is not a folder that only you can write to",
-            hint="remove it, change its owner or mode, or choose another with XDG_CACHE_HOME, XDG_STATE_HOME or "
-            "XDG_RUNTIME_DIR",
+            hint="remove it, change its owner or mode, or choose another with XDG_CACHE_HOME or XDG_STATE_HOME",
         )
     return path
 

@@ -13,7 +13,7 @@ from pyro_mcp.errors import HostNotReady, InvalidRequest
 SERVE = ("mcp", "serve")
 # Codex clears the environment of its servers, and a desktop may start any host without the shell's: a server that
 # looked into other folders would not know the workspaces of the command line.
-FOLDER_VARIABLES = ("XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR")
+FOLDER_VARIABLES = ("XDG_CACHE_HOME", "XDG_STATE_HOME")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyro_mcp.errors import Conflict, InvalidRequest
+from pyro_mcp.host.sockets import connect
 from pyro_mcp.network.channel import ChannelClosed, Message, receive_message, send_message
 
 CONTROL = "network"
@@ -68,7 +69,7 @@ class GatewayControl:
         """Wait until the gateway is gone; whether it is."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as line:
             try:
-                line.connect(str(self._path))
+                connect(line, self._path)
             except OSError:
                 return True
             poll = select.poll()
@@ -79,7 +80,7 @@ class GatewayControl:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as line:
             line.settimeout(_DEADLINE)
             try:
-                line.connect(str(self._path))
+                connect(line, self._path)
                 send_message(line, message, descriptors)
                 reply, _ = receive_message(line)
             except (OSError, ChannelClosed) as error:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from pyro_mcp.errors import HostNotReady, HostToolMissing
 from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.process import child_environment
+from pyro_mcp.host.sockets import bind, connect
 from pyro_mcp.network.channel import ChannelClosed, Message, close_all, message_pair, receive_message, send_message
 from pyro_mcp.network.control import CONTROL
 from pyro_mcp.network.log import open_log
@@ -53,7 +54,7 @@ class StartingGateway:
         self.tap()
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as line:
             try:
-                line.connect(str(life))
+                connect(line, life)
                 send_message(self._line, {"do": "attach"}, [line.fileno()])
                 receive_message(self._line)
             except (OSError, ChannelClosed) as error:
@@ -116,13 +117,12 @@ _AGAIN = "try again; 'pyro doctor' tells what this host lacks"
 
 
 def _listening(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        listener.bind(str(path))
+        bind(listener, path)
     except OSError as error:
         listener.close()
-        raise HostNotReady(f"cannot listen at {path}: {error}", hint="set XDG_RUNTIME_DIR to a shorter one") from error
+        raise HostNotReady(f"cannot listen at {path}: {error}") from error
     listener.listen(32)
     return listener
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pyro_mcp.engine import Engine, Shape
 from pyro_mcp.environments import user_namespace
 from pyro_mcp.errors import PyroError
-from pyro_mcp.host.files import cache_home, runtime_home, state_home
+from pyro_mcp.host.files import cache_home, state_home
 from pyro_mcp.host.ids import usable_range
 from pyro_mcp.host.seccomp import require_seccomp
 from pyro_mcp.host.tools import PACKAGE_OF, find_tool
@@ -57,7 +57,7 @@ def _tools() -> Iterator[DoctorCheck]:
 
 
 def _folders() -> Iterator[DoctorCheck]:
-    for name, folder in (("cache folder", cache_home), ("state folder", state_home), ("runtime folder", runtime_home)):
+    for name, folder in (("cache folder", cache_home), ("state folder", state_home)):
         try:
             path = folder()
             yield _check(name, os.access(path, os.W_OK), str(path))

@@ -13,13 +13,13 @@ class Folders:
     """Where machines keep what they own on the host."""
 
     state: Path
-    runtime: Path
 
     def home(self, id_: str) -> Path:
         return self.state / "machines" / id_
 
     def sockets(self, id_: str) -> Path:
-        return self.runtime / id_
+        """The folder of a machine's sockets: in its home, where nobody loses it who has other XDG folders."""
+        return self.home(id_) / "sockets"
 
     def network_log(self, id_: str) -> Path:
         return self.home(id_) / "network.log"

@@ -11,6 +11,7 @@ from pathlib import Path
 from pyro_mcp.engine import Engine, Sockets
 from pyro_mcp.errors import Conflict, DeadlineExceeded, PyroError
 from pyro_mcp.host.files import private_directory
+from pyro_mcp.host.sockets import connect as connect_to
 from pyro_mcp.network import (
     CONTROL,
     GUEST_ADDRESS,
@@ -61,7 +62,7 @@ def gateway_ending(sockets: Path) -> Iterator[None]:
     """Wait, after the block, until the gateway of a machine that ended in the block is gone too, with its ports."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as witness:
         try:
-            witness.connect(str(sockets / CONTROL))
+            connect_to(witness, sockets / CONTROL)
         except OSError:  # there is none
             yield
             return

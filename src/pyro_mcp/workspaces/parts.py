@@ -9,7 +9,7 @@ from typing import Self
 
 from pyro_mcp.engine import Engine, HostCompat, Machines
 from pyro_mcp.environments import Environments
-from pyro_mcp.host.files import cache_home, private_directory, runtime_home, state_home
+from pyro_mcp.host.files import cache_home, private_directory, state_home
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.workspaces.folders import Folders
 from pyro_mcp.workspaces.images import Images
@@ -65,7 +65,7 @@ class Parts:
     @cached_property
     def _lifecycle(self) -> Lifecycle:
         engines: dict[str, Engine] = {GUEST: self._guests, HOST_COMPAT: HostCompat()}
-        folders = Folders(self._state, runtime_home())
+        folders = Folders(self._state)
         store = Store(self._state / "pyro.db")
         return Lifecycle(store, folders, engines.__getitem__, self._images.system)
 

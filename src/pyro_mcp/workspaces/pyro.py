@@ -14,7 +14,7 @@ from pyro_mcp.workspaces.workspace_verbs import WorkspaceVerbs
 class Pyro(HostVerbs, EnvironmentVerbs, VmVerbs, WorkspaceVerbs, SessionVerbs, NetworkVerbs, ChatHostVerbs):
     """Disposable machines on this host.
 
-    All state is in files below the XDG cache, state and runtime folders, or `cache` and `state` when given, so any
+    All state is in files below the XDG cache and state folders, or `cache` and `state` when given, so any
     number of these objects, in any number of processes, work on the same machines. Results are JSON-ready
     dictionaries, described in `pyro_mcp.results`. Every method raises only `pyro_mcp.errors.PyroError`; `progress` is
     told what long work is doing.
