@@ -23,6 +23,9 @@ Libraries raise; only a surface's `main()` prints and exits.
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -112,3 +115,46 @@ class Interrupted(PyroError):
 class NoSpace(PyroError):
     exit_code = 10
     code = "no_space"
+
+
+# The operating system's errors: which of ours says the same, and what to do about it.
+_FREE_SPACE = "free some space there, then try again"
+_OF_THE_SYSTEM: dict[int, tuple[type[PyroError], str]] = {
+    errno.ENOSPC: (NoSpace, _FREE_SPACE),
+    errno.EDQUOT: (NoSpace, _FREE_SPACE),
+    errno.EFBIG: (HostNotReady, "raise the limit on file sizes: ulimit -f"),
+    errno.EMFILE: (HostNotReady, "raise the limit on open files: ulimit -n"),
+    errno.ENFILE: (HostNotReady, "the whole host has too many files open: sysctl fs.file-max"),
+    errno.EAGAIN: (HostNotReady, "raise the limit on processes, ulimit -u, or end some"),
+    errno.ENOMEM: (HostNotReady, "raise the limit on memory, ulimit -v, or free some"),
+    errno.EROFS: (HostNotReady, "'pyro doctor' shows which folders are used"),
+    errno.EACCES: (HostNotReady, "change its owner or mode, or choose another path"),
+    errno.EPERM: (HostNotReady, "change its owner or mode, or choose another path"),
+    errno.EISDIR: (InvalidRequest, "name a file"),
+    errno.ENOTDIR: (InvalidRequest, "name a folder"),
+    errno.ENOENT: (InvalidRequest, "name one that exists"),
+    errno.ELOOP: (InvalidRequest, "its links lead in a circle"),
+    errno.ENAMETOOLONG: (InvalidRequest, "choose a shorter name"),
+}
+
+
+@contextmanager
+def own_errors() -> Iterator[None]:
+    """Turn an `OSError` that leaves the block into a `PyroError`; let `BrokenPipeError` pass."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise own_error(error) from error
+
+
+def own_error(error: OSError) -> PyroError:
+    """Return the `PyroError` that says the same as `error`, with a hint."""
+    kind, hint = _OF_THE_SYSTEM.get(error.errno or 0, (PyroError, ""))
+    what = error.strerror or str(error)
+    if error.filename is not None:
+        return kind(f"{error.filename}: {what}", hint=hint)
+    if error.errno == errno.ENOENT:  # only asking for the working folder fails without a name
+        return kind("the working folder does not exist any more", hint="go to another folder, then try again")
+    return kind(what, hint=hint)

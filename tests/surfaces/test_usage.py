@@ -66,10 +66,10 @@ def test_json_is_asked_for_in_any_place(words: list[str], cli: Cli) -> None:
     assert json.loads(cli(*words).stdout) == {"count": 0, "workspaces": []}
 
 
-def test_several_workspaces_are_deleted_at_once_and_each_failure_is_named(warm_cli: Cli, pyro: Pyro) -> None:
-    first, second = (pyro.create_workspace("debian:12")["workspace_id"] for _ in range(2))
+def test_several_workspaces_are_deleted_by_id_or_name_and_each_failure_is_named(warm_cli: Cli, pyro: Pyro) -> None:
+    first, second = (pyro.create_workspace("debian:12", name=name)["workspace_id"] for name in ("one", "two"))
 
-    told = warm_cli("workspace", "delete", first, "ws-none", second)
+    told = warm_cli("workspace", "delete", "one", "ws-none", second)
 
     assert told.returncode == 3
     assert told.stdout == f"{first} is deleted\n{second} is deleted\n"

@@ -26,9 +26,10 @@ def verb(
     return parser
 
 
-def id_argument(parser: argparse.ArgumentParser) -> None:
-    """The workspace that a verb is about."""
-    parser.add_argument("workspace_id", metavar="WORKSPACE_ID", help="as 'pyro workspace list' shows it")
+def id_argument(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
+    """The workspace that a verb is about, or with `nargs` "+" several."""
+    text = "its id, or its name if no other has it"
+    parser.add_argument("workspace_id", metavar="WORKSPACE_ID", nargs=nargs, help=text)
 
 
 def machine_options(parser: argparse.ArgumentParser, *, ttl_seconds: float) -> None:

@@ -14,7 +14,7 @@ from pyro_mcp import __version__
 from pyro_mcp.cli import completion, demo, doctor, env, host, mcp, prepare, run, workspace
 from pyro_mcp.cli.completion import complete
 from pyro_mcp.cli.parser import Parser
-from pyro_mcp.errors import InvalidRequest, PyroError
+from pyro_mcp.errors import InvalidRequest, PyroError, own_error
 
 _EXAMPLES = """\
 examples:
@@ -65,7 +65,7 @@ def run_command_line(words: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as error:
-        return _report(PyroError(f"{error.filename or 'the system'}: {error.strerror}"), arguments)
+        return _report(own_error(error), arguments)
 
 
 def _refuse(unknown: list[str], arguments: argparse.Namespace) -> int:

@@ -100,7 +100,9 @@ def _add_delete(inner: Verbs) -> None:
         _delete,
         example="pyro workspace delete ws-0123456789ab ws-ba9876543210",
     )
-    parser.add_argument("workspace_id", metavar="WORKSPACE_ID", nargs="+", help="as 'pyro workspace list' shows it")
+    parser.add_argument(
+        "workspace_id", metavar="WORKSPACE_ID", nargs="+", help="its id, or its name if no other has it"
+    )
 
 
 def _add_update(inner: Verbs) -> None:

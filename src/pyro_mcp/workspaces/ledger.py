@@ -72,6 +72,17 @@ class Ledger:
             raise NotFound(f"there is no workspace {id_!r}", hint="'pyro workspace list' shows those there are")
         return _workspace(row)
 
+    def named(self, name: str) -> str:
+        """Return the id of the one workspace with this name; raise `NotFound`, `Conflict` when several have it."""
+        with self._store.reading() as connection:
+            rows = connection.execute("SELECT id FROM workspaces WHERE name = ? ORDER BY id", (name,)).fetchall()
+        if not rows:
+            raise NotFound(f"there is no workspace {name!r}", hint="'pyro workspace list' shows those there are")
+        ids = [str(row["id"]) for row in rows]
+        if len(ids) > 1:
+            raise Conflict(f"{len(ids)} workspaces are named {name!r}: {', '.join(ids)}", hint="use the id of one")
+        return ids[0]
+
     def has(self, id_: str) -> bool:
         """Whether there is such a workspace."""
         with self._store.reading() as connection:

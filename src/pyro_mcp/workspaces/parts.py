@@ -77,6 +77,9 @@ class Parts:
     def _ledger(self) -> Ledger:
         return Ledger(self._lifecycle.store)
 
+    def _workspace_named(self, name: str) -> str:
+        return self._ledger.named(name)
+
     def _repair(self) -> list[str]:
         """Remove what nobody can want any more; the ids deleted. Costs a look at each machine."""
         self._guests.sweep()

@@ -6,16 +6,18 @@ from pyro_mcp.workspaces.chat_host_verbs import ChatHostVerbs
 from pyro_mcp.workspaces.environment_verbs import EnvironmentVerbs
 from pyro_mcp.workspaces.host_verbs import HostVerbs
 from pyro_mcp.workspaces.network_verbs import NetworkVerbs
+from pyro_mcp.workspaces.public_calls import public_calls
 from pyro_mcp.workspaces.session_verbs import SessionVerbs
 from pyro_mcp.workspaces.vm_verbs import VmVerbs
 from pyro_mcp.workspaces.workspace_verbs import WorkspaceVerbs
 
 
+@public_calls
 class Pyro(HostVerbs, EnvironmentVerbs, VmVerbs, WorkspaceVerbs, SessionVerbs, NetworkVerbs, ChatHostVerbs):
     """Disposable machines on this host.
 
     All state is in files below the XDG cache and state folders, or `cache` and `state` when given, so any
     number of these objects, in any number of processes, work on the same machines. Results are JSON-ready
-    dictionaries, described in `pyro_mcp.results`. Every method raises only `pyro_mcp.errors.PyroError`; `progress` is
-    told what long work is doing.
+    dictionaries, described in `pyro_mcp.results`. Where a method takes a `workspace_id`, a unique name will do. Every
+    method raises only `pyro_mcp.errors.PyroError`; `progress` is called with what long work is doing.
     """
