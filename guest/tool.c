@@ -44,7 +44,7 @@ enum {
     FROZEN_AT_MOST_MS = 10000,
 };
 
-enum type { ENTRY = 1, DATA, FILE_END, END, CHANGE, EDIT, COMMIT, CHANGED, FROZEN };
+enum type { ENTRY = 1, DATA, FILE_END, END, CHANGE, EDIT, COMMIT, CHANGED, FROZEN, HOLE, UNLISTED };
 
 enum tag {
     TAG_PATH = 1, TAG_KIND, TAG_MODE, TAG_SIZE, TAG_MTIME_NS, TAG_LINKS, TAG_TARGET, TAG_INODE, TAG_SENT, TAG_COUNT,
@@ -211,17 +211,24 @@ static bool gone(int64_t result) {
     return result < 0 && (vanished(errno) || must(result) < 0);
 }
 
+/* Whether enter() can go down to this name. */
+static bool can_enter(const char *name) {
+    return here.size + strlen(name) + 2 <= sizeof here.path && here.depth < MAX_DEPTH;
+}
+
 static void go_to(const char *path) {
     if (strlen(path) >= sizeof here.path)
         fail(path, reason(ENAMETOOLONG));
     here.size = strlen(strcpy(here.path, path));
-    here.depth = 0;
+    here.depth = *path ? 1 : 0;
+    for (const char *at = path; (at = strchr(at, '/')); at++)
+        here.depth++;
 }
 
 /* Goes one name down; what leave() wants to come back. */
 static size_t enter(const char *name) {
     size_t outer = here.size, size = strlen(name);
-    if (outer + size + 2 > sizeof here.path || here.depth == MAX_DEPTH)
+    if (!can_enter(name))
         fail(here.path, reason(ENAMETOOLONG));
     if (outer > 0)
         here.path[here.size++] = '/';
@@ -388,17 +395,47 @@ static void forget_names(struct names *names) {
 /* ---- walk --------------------------------------------------------------------------------------------------- */
 
 static struct {
-    uint64_t depth, most;      /* how far down, how many bytes of each file */
-    bool with_content, follow, skip_missing, owners;
+    uint64_t depth;            /* how far down */
+    uint64_t from, most;       /* which bytes of each file */
+    bool with_content, holes, follow, skip_missing, owners;
     uint64_t count;
 } walk = { .depth = UINT64_MAX };
 
-static void put_content(int fd, uint64_t wanted) {
-    uint64_t sent = 0;
+/* How many bytes from `at` on are a hole; leaves the position there when none is. */
+static uint64_t hole_at(int fd, off_t at) {
+    struct stat found;
+    off_t data = lseek(fd, at, SEEK_DATA);
+    if (data >= 0)
+        return data - at;
+    if (errno != ENXIO)
+        return 0;    /* this file system does not tell */
+    must(fstat(fd, &found));
+    return found.st_size > at ? found.st_size - at : 0;
+}
+
+static void put_content(int fd, uint64_t size_now) {
+    uint64_t from = walk.from < size_now ? walk.from : size_now, sent = 0;
+    uint64_t wanted = size_now - from < walk.most ? size_now - from : walk.most;
+    must(lseek(fd, from, SEEK_SET));
     while (sent < wanted) {
+        uint64_t hole = walk.holes ? hole_at(fd, from + sent) : 0;
+        if (hole > 0) {
+            hole = hole < wanted - sent ? hole : wanted - sent;
+            begin_frame(HOLE);
+            put_number(TAG_SIZE, hole);
+            end_frame();
+            sent += hole;
+            must(lseek(fd, from + sent, SEEK_SET));
+            continue;
+        }
         if (OUT_SIZE - out.used < PIECE_ROOM)
             flush_output();
         size_t room = OUT_SIZE - out.used - HEADER_SIZE - 1;
+        if (walk.holes) {    /* read up to the next one only */
+            off_t at = from + sent, end = lseek(fd, at, SEEK_HOLE);
+            room = end > at && (size_t)(end - at) < room ? (size_t)(end - at) : room;
+            must(lseek(fd, at, SEEK_SET));
+        }
         ssize_t size = read(fd, out.bytes + out.used + HEADER_SIZE, wanted - sent < room ? wanted - sent : room);
         if (must(size) == 0)
             break;    /* it has shrunk */
@@ -448,9 +485,19 @@ static bool is_mount(int parent, const struct stat *found) {
     return walk.owners && here.size > 0 && fstat(parent, &above) == 0 && above.st_dev != found->st_dev;
 }
 
+static void put_unlisted(void) {
+    begin_frame(UNLISTED);
+    put_text(TAG_PATH, here.path);
+    end_frame();
+}
+
 static void walk_folder(int folder, uint64_t depth) {
     struct names names = list_names(folder, -1);
     for (size_t i = 0; i < names.count; i++) {
+        if (!can_enter(names.list[i])) {
+            put_unlisted();
+            break;
+        }
         size_t outer = enter(names.list[i]);
         if (!is_staging(here.path))
             walk_entry(folder, names.list[i], depth, false);
@@ -477,7 +524,7 @@ static void walk_entry(int parent, const char *name, uint64_t depth, bool follow
     }
     put_entry(&found, is_link ? target : NULL, fd);
     if (fd >= 0 && S_ISREG(found.st_mode))
-        put_content(fd, size_of(&found) < walk.most ? size_of(&found) : walk.most);
+        put_content(fd, size_of(&found));
     else if (fd >= 0 && S_ISDIR(found.st_mode) && !is_mount(parent, &found))
         walk_folder(fd, depth - 1);
     close_fd(fd);
@@ -642,6 +689,10 @@ static void compare_folder(const struct folders *in) {
     bool in_place = same_folder(in->origin, in->base);
     struct names names = in_place ? list_names(in->upper, -1) : list_names(in->base, in->merged);
     for (size_t i = 0; i < names.count; i++) {
+        if (!can_enter(names.list[i])) {
+            put_unlisted();
+            break;
+        }
         size_t outer = enter(names.list[i]);
         if (!is_staging(here.path))
             compare_entry(in, names.list[i]);
@@ -1259,7 +1310,8 @@ static void run_freeze(char **words) {
 /* ---- the command line --------------------------------------------------------------------------------------- */
 
 static noreturn void explain(void) {
-    fputs("usage: tool walk [--depth N] [--content MAX] [--follow] [--skip-missing] [--owners] ROOT PATH...\n"
+    fputs("usage: tool walk [--depth N] [--content MAX] [--from N] [--holes] [--follow] [--skip-missing] [--owners]\n"
+          "                 ROOT PATH...\n"
           "       tool changes UPPER BASELINE MERGED\n"
           "       tool apply [--replace] ROOT\n"
           "       tool freeze MOUNT\n"
@@ -1285,6 +1337,8 @@ static int take_option(const char *command, char **words) {
     } known[] = {
         { "walk", "--depth", NULL, &walk.depth },
         { "walk", "--content", &walk.with_content, &walk.most },
+        { "walk", "--from", NULL, &walk.from },
+        { "walk", "--holes", &walk.holes, NULL },
         { "walk", "--follow", &walk.follow, NULL },
         { "walk", "--skip-missing", &walk.skip_missing, NULL },
         { "walk", "--owners", &walk.owners, NULL },

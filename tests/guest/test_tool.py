@@ -119,7 +119,7 @@ def test_paths_longer_than_the_kernel_takes_are_walked_and_put(tool: Tool, root:
     assert list(root.iterdir()) == []
 
 
-def test_a_tree_too_deep_to_be_told_is_an_error_and_can_be_deleted(tool: Tool, root: Path) -> None:
+def test_a_folder_whose_content_lies_too_deep_is_named_and_can_be_deleted(tool: Tool, root: Path) -> None:
     where = os.open(root, os.O_RDONLY)
     for _ in range(2500):
         os.mkdir("d", dir_fd=where)
@@ -127,7 +127,11 @@ def test_a_tree_too_deep_to_be_told_is_an_error_and_can_be_deleted(tool: Tool, r
         os.close(where)
         where = below
     os.close(where)
-    assert tool("walk", root, "").refusal().endswith("d/d: File name too long")
+    (root / "e").mkdir()
+    answer = tool("walk", root, "").of("ENTRY")
+    assert [message.path for message in answer if message.name == "UNLISTED"] == [b"/".join([b"d"] * 1000)]
+    assert len(answer) == 1 + 1000 + 1 + 1 and answer[-1].path == b"e"
+    (root / "e").rmdir()
     assert tool.apply(root, edit(b"d", "x")).code == 0
     assert list(root.iterdir()) == []
 
@@ -170,3 +174,26 @@ def test_a_walk_with_owners_does_not_enter_another_file_system(tool: Tool, root:
     finally:
         subprocess.run(["umount", root / "a"], check=True, timeout=20)
     assert [one.path for one in entries] == [b"", b"a", b"b", b"b/file"]
+
+
+def test_holes_are_told_when_asked_for_and_read_as_zeros_otherwise(tool: Tool, root: Path) -> None:
+    with open(root / "sparse", "wb") as file:
+        file.seek(1 << 20)
+        file.write(b"x" * 4096)
+        file.truncate(1 << 40)
+    answer = tool("walk", "--content", str(1 << 62), "--holes", root, "sparse").of("ENTRY")
+    assert [message.name for message in answer] == ["ENTRY", "HOLE", "DATA", "HOLE", "FILE_END"]
+    assert [answer[1].number("SIZE"), answer[3].number("SIZE")] == [1 << 20, (1 << 40) - (1 << 20) - 4096]
+    assert (answer[2].data, answer[4].number("SENT")) == (b"x" * 4096, 1 << 40)
+    answer = tool("walk", "--content", "10", root, "sparse").of("ENTRY")
+    assert [message.name for message in answer] == ["ENTRY", "DATA", "FILE_END"] and answer[1].data == bytes(10)
+
+
+@pytest.mark.parametrize(
+    ("start", "most", "data"), [(0, 4, b"0123"), (6, 2, b"67"), (8, 9, b"89"), (10, 1, b""), (99, 1, b"")]
+)
+def test_content_may_begin_anywhere(tool: Tool, root: Path, start: int, most: int, data: bytes) -> None:
+    (root / "a").write_bytes(b"0123456789")
+    answer = tool("walk", "--from", str(start), "--content", str(most), root, "a").of("ENTRY")
+    assert b"".join(message.data for message in answer) == data
+    assert (answer[0].number("SIZE"), answer[-1].number("SENT")) == (10, len(data))

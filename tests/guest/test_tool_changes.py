@@ -310,3 +310,9 @@ def test_a_file_system_that_cannot_be_frozen_is_an_error(tool: Tool, tmp_path: P
     script = 'mount -t tmpfs none "$AREA"; exec "$TOOL" freeze "$AREA"'
     ran = in_mounts(tool, tmp_path, script)
     assert ran.code == 1 and ran.messages == [] and ran.complaint.startswith(f"{tmp_path}: ")
+
+
+def test_a_folder_whose_content_lies_too_deep_is_named_and_the_rest_is_compared(tool: Tool, tmp_path: Path) -> None:
+    found = changes(tool, tmp_path, "for level in $(seq 1003); do mkdir d && cd d; done; cd $AREA/merged; touch e")
+    assert [message.path for message in found if message.name == "UNLISTED"] == [b"/".join([b"d"] * 1000)]
+    assert len(found) == 1000 + 1 + 1 and found[-1].path == b"e"

@@ -11,9 +11,12 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
+from pyro_mcp.engine import encode_fields
 from pyro_mcp.results import Diff, DiffEntry
-from pyro_mcp.trees import diff
+from pyro_mcp.trees import Tree, diff
 from pyro_mcp.trees.diff import LARGEST_FILE
+from pyro_mcp.trees.stream import Tag, Type
+from tests.trees.answers import Recorded, end
 from tests.trees.conftest import MakeTree
 from tests.trees.host_tree import DEADLINE, HostTree
 from tests.trees.models import Leaf, Model, as_git_sees, harvest, plant, versions
@@ -255,3 +258,15 @@ def test_no_name_breaks_a_diff(new_host: MakeTree, name: bytes) -> None:
     assert statuses(found).get("z", "added") == "added" and found["summary"]["added"] + found["git_changes"] == len(
         {name, b"z"}
     )
+
+
+def test_folders_that_are_nested_too_deep_are_named_and_the_rest_is_shown() -> None:
+    deep = b"/".join([b"d"] * 1000)
+    new = [(Tag.NEW_KIND, ord("d")), (Tag.NEW_MODE, 0o755), (Tag.NEW_SIZE, 0)]
+    change = encode_fields(Type.CHANGE, [(Tag.PATH, b"new"), *new])
+    tool = Recorded(change, encode_fields(Type.UNLISTED, [(Tag.PATH, deep)]), end(1))
+
+    found = diff(Tree(tool))
+
+    assert [entry["path"] for entry in found["entries"]] == ["new"]
+    assert found["left_out"] == [deep.decode()] and not found["patch_complete"]

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from pyro_mcp.engine import encode
+from pyro_mcp.engine import encode, encode_fields
 from pyro_mcp.errors import Conflict, GuestFailed, InvalidRequest, NotFound, ProtocolViolation
 from pyro_mcp.results import Export
 from pyro_mcp.trees import Tree, export
-from pyro_mcp.trees.stream import Type
+from pyro_mcp.trees.stream import Tag, Type
 from tests.trees.answers import Recorded, end, entry, sent
 from tests.trees.conftest import MakeTree
 from tests.trees.host_tree import HostTree
@@ -206,3 +206,72 @@ def test_a_huge_announced_size_takes_only_what_arrives(output: Path) -> None:
     done = export(Tree(Recorded(shrunk, sent(b"x" * 10), end(1))), "f", output, overwrite=False)
 
     assert done["bytes_written"] == 10 == output.stat().st_size
+
+
+def test_a_hole_of_a_terabyte_stays_one(host: HostTree, output: Path) -> None:
+    with open(host.workspace / "sparse", "wb") as file:
+        file.write(b"begin")
+        file.truncate(1 << 40)
+        file.seek(1 << 39)
+        file.write(b"middle")
+
+    done = export(host.tree, ".", output, overwrite=False)
+
+    found = (output / "sparse").stat()
+    assert (found.st_size, done["skipped"]) == (1 << 40, []) and found.st_blocks * 512 < 1 << 20
+    with open(output / "sparse", "rb") as file:
+        assert file.read(6) == b"begin\0" and file.seek(1 << 39) and file.read(7) == b"middle\0"
+
+
+def test_what_goes_beyond_the_bytes_of_a_copy_is_left_out_and_named(host: HostTree, output: Path) -> None:
+    plant(host.workspace, {b"a": Leaf("f", b"x" * 600), b"b": Leaf("f", b"x" * 600), b"c": Leaf("f", b"x" * 300)})
+
+    done = export(host.tree, ".", output, overwrite=False, max_bytes=1000)
+
+    assert sorted(harvest(output)) == [b"a", b"c"] and (done["bytes_written"], done["entry_count"]) == (900, 3)
+    assert list(skipped(done)) == ["/workspace/b"] and "max_bytes" in skipped(done)["/workspace/b"]
+    with pytest.raises(InvalidRequest, match="more than 500 bytes"):
+        export(host.tree, "a", output.parent / "other", overwrite=False, max_bytes=500)
+    assert os.listdir(output.parent) == ["copy"]
+
+
+def test_what_goes_beyond_the_number_of_entries_is_left_out_and_counted(host: HostTree, output: Path) -> None:
+    plant(host.workspace, {b"%04d/f" % number: Leaf("f", b"") for number in range(1200)})
+
+    done = export(host.tree, ".", output, overwrite=False, max_entries=101)
+
+    assert len(harvest(output)) == 50 and done["entry_count"] == 101
+    assert (done["skipped_count"], len(done["skipped"])) == (1150, 1000)
+
+
+@pytest.mark.parametrize(("size", "hole"), [(10, 11), (1 << 62, (1 << 62) + 1)])
+def test_a_hole_beyond_the_size_of_its_file_is_refused(output: Path, size: int, hole: int) -> None:
+    frames = [entry(b"d", "d"), entry(b"d/f", "f", size=size), encode_fields(Type.HOLE, [(Tag.SIZE, hole)])]
+    with pytest.raises(ProtocolViolation, match="more of a file than there is"):
+        export(Tree(Recorded(*frames)), "d", output, overwrite=False)
+
+
+def test_a_file_of_exabytes_is_left_out_however_little_it_holds(output: Path) -> None:
+    size = 1 << 60
+    hole = [encode_fields(Type.HOLE, [(Tag.SIZE, size)]), encode_fields(Type.FILE_END, [(Tag.SENT, size)])]
+    tool = Recorded(entry(b"d", "d"), entry(b"d/f", "f", size=size), *hole, entry(b"d/g", "f"), sent(b""), end(3))
+
+    done = export(Tree(tool), "d", output, overwrite=False)
+
+    assert os.listdir(output) == ["g"] and list(skipped(done)) == ["/workspace/d/f"]
+
+
+def test_folders_that_are_nested_too_deep_are_named_and_the_rest_is_copied(host: HostTree, output: Path) -> None:
+    plant(host.workspace, {b"z/f": Leaf("f", b"1")})
+    place = os.open(host.workspace, os.O_RDONLY)
+    for _ in range(1003):
+        os.mkdir("d", dir_fd=place)
+        below = os.open("d", os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = below
+    os.close(place)
+
+    done = export(host.tree, ".", output, overwrite=False)
+
+    assert (output / "z/f").read_text() == "1" and done["entry_count"] == 1 + 1000 + 2
+    assert skipped(done) == {"/workspace" + "/d" * 1000: "what is in this folder lies too deep to be copied"}

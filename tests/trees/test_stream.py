@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pyro_mcp.engine import encode, encode_fields
 from pyro_mcp.errors import Conflict, GuestFailed, ProtocolViolation
 from pyro_mcp.trees import Tree, list_files, read_file, stream, write_file
-from pyro_mcp.trees.stream import Applied, Change, Changes, Edit, Entry, Tag, Type, Walk, is_path
+from pyro_mcp.trees.edits import Edit
+from pyro_mcp.trees.stream import Applied, Change, Changes, Entry, Tag, Type, Walk, is_path
 from tests.trees.answers import Recorded, end, entry, sent
 from tests.trees.host_tree import HostTree
 

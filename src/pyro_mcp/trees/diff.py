@@ -42,7 +42,8 @@ def diff(tree: Tree, *, patch: bool = True) -> Diff:
     in place of a link that cannot be followed, such as one to itself. Without `patch` nothing is read, and only what
     moved with a folder counts as renamed.
     """
-    changes = tree.changes()
+    listed = tree.changes()
+    changes = listed.found
     outside = [change for change in changes if not is_git_internal(change.path)]
     found = _patch(tree, outside) if patch else _Patch(renames=_moves(outside))
     entries = list(_entries(outside, found))
@@ -63,8 +64,8 @@ def diff(tree: Tree, *, patch: bool = True) -> Diff:
         "entries": entries,
         "git_changes": len(changes) - len(outside),
         "patch": os.fsdecode(found.whole),
-        "patch_complete": patch and not found.left_out,
-        "left_out": [os.fsdecode(path) for path in found.left_out],
+        "patch_complete": patch and not found.left_out and not listed.unlisted,
+        "left_out": [os.fsdecode(path) for path in [*found.left_out, *listed.unlisted]],
     }
 
 

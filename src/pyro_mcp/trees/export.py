@@ -50,7 +50,7 @@ def export(
         with Landing(staging) as landing:
             copy = Copy(landing, inner, Bounds(max_bytes, max_entries))
             try:
-                tree.walk(copy, [inner], content=None)
+                tree.walk(copy, [inner], content=None, on_hole=copy.hole, on_unlisted=copy.unlisted)
                 copy.finish()
             finally:
                 copy.file_end()

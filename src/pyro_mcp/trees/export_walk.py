@@ -110,6 +110,10 @@ class Copy:
         else:
             self._file.skip(size)
 
+    def unlisted(self, path: bytes) -> None:
+        """Note a folder that lies too deep to be listed."""
+        self._note(guest_path(path), "what is in this folder lies too deep to be copied")
+
     def file_end(self) -> None:
         file, self._file = self._file, None
         if file is not None:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.results import ArtifactType, FileEntry, FileList, FileRead, FileWrite
-from pyro_mcp.trees.stream import Edit, Entry, Kind
+from pyro_mcp.trees.edits import Edit
+from pyro_mcp.trees.stream import Entry, Kind
 from pyro_mcp.trees.tree import Tree, guest_path
 
 MOST_READ = 64 * 1024 * 1024

@@ -11,10 +11,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pyro_mcp.errors import HostCommandFailed, InvalidRequest
 from pyro_mcp.results import ChangeStatus, Patch
 from pyro_mcp.trees import patch_text
+from pyro_mcp.trees.edits import Edit
 from pyro_mcp.trees.files import NOUNS
 from pyro_mcp.trees.git import Blob, Record, Repository, bare_repository, git_mode, raw_records
 from pyro_mcp.trees.patch_text import Hunk, Section
-from pyro_mcp.trees.stream import Edit, Entry, is_path
+from pyro_mcp.trees.stream import Entry, is_path
 from pyro_mcp.trees.tree import Tree, folders_above, guest_path
 
 LARGEST_PATCH = 64 * 1024 * 1024

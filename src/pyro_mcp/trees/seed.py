@@ -13,7 +13,7 @@ from pyro_mcp.errors import InvalidRequest, NotFound
 from pyro_mcp.host.files import temporary_folder
 from pyro_mcp.results import SyncPush
 from pyro_mcp.trees.archive import ARCHIVES, unpack
-from pyro_mcp.trees.stream import Edit
+from pyro_mcp.trees.edits import Edit
 from pyro_mcp.trees.tree import Tree, guest_path, inner_path
 
 _PIECE = 1024 * 1024

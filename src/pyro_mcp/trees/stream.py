@@ -1,26 +1,24 @@
-"""The guest tool's streams without any input or output: see `guest/TREE.md`.
+"""Parse the guest tool's answers without any input or output: see `guest/TREE.md`; what it is sent is in `edits`.
 
-Bytes go in, entries and changes come out, edits become bytes. Everything from the guest is hostile: what is not the
-format raises `ProtocolViolation`, and no more than one frame is ever held in memory. Paths are bytes, relative to the
-tree's root, which itself is the empty path.
+Bytes go in, entries and changes come out. Everything from the guest is hostile: what is not the format raises
+`ProtocolViolation`, and no more than one frame is ever held in memory. Paths are bytes, relative to the tree's root,
+which itself is the empty path.
 """
 
 from __future__ import annotations
 
+import os
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal, Protocol
 
-from pyro_mcp.engine import Decoder, Frame, encode, encode_fields
-from pyro_mcp.errors import ProtocolViolation
+from pyro_mcp.engine import Decoder, Frame
+from pyro_mcp.errors import InvalidRequest, ProtocolViolation
 
 Kind = Literal["f", "d", "l", "p", "s", "c", "b"]
 """File, directory, link, pipe, socket, character device, block device."""
-Action = Literal["f", "l", "d", "x", "m"]
-"""Put a file, put a link, make a folder, delete, set a mode."""
-
 MOST_NAMED = 512 * 1024 * 1024
 """Bytes that the names of one answer may take in memory: about two million entries."""
 _KINDS: Mapping[int, Kind] = {ord("f"): "f", ord("d"): "d", ord("l"): "l", ord("p"): "p", ord("s"): "s", ord("c"): "c",
@@ -28,11 +26,9 @@ _KINDS: Mapping[int, Kind] = {ord("f"): "f", ord("d"): "d", ord("l"): "l", ord("
 _LONGEST_PATH = 64 * 1024
 _LONGEST_NAME = 255
 _DEEPEST = 1000
-_PIECE = 256 * 1024
 _NO_OWNER = 2**32 - 1
 _ENTRY_OVERHEAD = 200
 _NUMBER = struct.Struct("<Q")
-_SIGNED = struct.Struct("<q")
 
 
 class Type(IntEnum):
@@ -44,6 +40,8 @@ class Type(IntEnum):
     EDIT = 6
     COMMIT = 7
     CHANGED = 8
+    HOLE = 10
+    UNLISTED = 11
 
 
 class Tag(IntEnum):
@@ -118,19 +116,6 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Edit:
-    """One thing to do to a tree. `content` yields exactly `size` bytes; without `mode` a file keeps the one it has."""
-
-    path: bytes
-    action: Action
-    mode: int | None = None
-    mtime_ns: int | None = None
-    target: bytes = b""
-    size: int = 0
-    content: Iterable[bytes] = ()
-
-
-@dataclass(frozen=True)
 class Changed:
     """An edit that was made, and whether something had been there."""
 
@@ -188,6 +173,12 @@ class _Listing:
 
     def _counted(self, frame: Frame) -> _Fields:
         self._count += 1
+        return self._measured(frame)
+
+    def _unlisted(self, frame: Frame) -> bytes:
+        return self._measured(frame).path()
+
+    def _measured(self, frame: Frame) -> _Fields:
         self._bytes += len(frame.payload) + _ENTRY_OVERHEAD
         if self._bytes > MOST_NAMED:
             raise ProtocolViolation(f"the guest's tool named more than fits into {MOST_NAMED} bytes")
@@ -201,12 +192,25 @@ class _Listing:
 
 
 class Walk(_Listing):
-    """The answer of `walk`, passed to a receiver; `content` is the most bytes of each file that were asked for."""
+    """The answer of `walk`, passed to a receiver; `content` is the most bytes of each file that were asked for.
 
-    def __init__(self, receiver: Receiver, content: int) -> None:
+    `on_hole` gets the size of each hole, where holes were asked for; `on_unlisted` each folder whose content is not
+    listed, being too deep. Without it such a folder raises `InvalidRequest`.
+    """
+
+    def __init__(
+        self,
+        receiver: Receiver,
+        content: int,
+        *,
+        on_hole: Callable[[int], None] | None = None,
+        on_unlisted: Callable[[bytes], None] | None = None,
+    ) -> None:
         super().__init__()
         self._receiver = receiver
         self._content = content
+        self._on_hole = on_hole
+        self._on_unlisted = on_unlisted
         self._file: Entry | None = None
         self._sent = 0
 
@@ -217,10 +221,17 @@ class Walk(_Listing):
                 self._file, self._sent = entry, 0
             self._receiver.entry(entry)
         elif frame.type == Type.DATA and self._file is not None and frame.payload:
-            self._sent += len(frame.payload)
-            if self._sent > min(self._content, self._file.size):
-                raise ProtocolViolation("the guest's tool sent more of a file than there is")
+            self._count_content(self._file, len(frame.payload))
             self._receiver.data(frame.payload)
+        elif frame.type == Type.HOLE and self._file is not None and self._on_hole is not None:
+            size = _Fields(frame).number(Tag.SIZE)
+            self._count_content(self._file, size)
+            self._on_hole(size)
+        elif frame.type == Type.UNLISTED and self._file is None:
+            path = self._unlisted(frame)
+            if self._on_unlisted is None:
+                raise InvalidRequest(f"{os.fsdecode(path[:200])}… holds folders that are nested too deep")
+            self._on_unlisted(path)
         elif frame.type == Type.FILE_END and self._file is not None:
             if (sent := _Fields(frame).number(Tag.SENT)) != self._sent:
                 raise ProtocolViolation(f"the guest's tool says it sent {sent} bytes of a file, {self._sent} came")
@@ -228,6 +239,11 @@ class Walk(_Listing):
             self._receiver.file_end()
         else:
             raise _unexpected(frame)
+
+    def _count_content(self, file: Entry, size: int) -> None:
+        self._sent += size
+        if self._sent > min(self._content, file.size):
+            raise ProtocolViolation("the guest's tool sent more of a file than there is")
 
     def _before_end(self) -> None:
         if self._file is not None:
@@ -240,8 +256,13 @@ class Changes(_Listing):
     def __init__(self) -> None:
         super().__init__()
         self.found: list[Change] = []
+        self.unlisted: list[bytes] = []
+        """Folders whose content is not among the changes, being too deep."""
 
     def _take(self, frame: Frame) -> None:
+        if frame.type == Type.UNLISTED:
+            self.unlisted.append(self._unlisted(frame))
+            return
         if frame.type != Type.CHANGE:
             raise _unexpected(frame)
         change = _change(self._counted(frame))
@@ -267,29 +288,6 @@ class Applied(_Listing):
 def place(path: bytes) -> list[bytes]:
     """A key that sorts paths as a walk does: by their components' bytes, a folder before its content."""
     return path.split(b"/") if path else []
-
-
-def encode_edits(edits: Iterable[Edit]) -> Iterator[bytes]:
-    """The input of `apply` in pieces; raises `ValueError` for content that is not of the edit's size."""
-    for edit in edits:
-        fields: list[tuple[int, bytes | int]] = [(Tag.PATH, edit.path), (Tag.ACTION, ord(edit.action))]
-        if edit.mode is not None:
-            fields.append((Tag.MODE, edit.mode))
-        if edit.mtime_ns is not None:
-            fields.append((Tag.MTIME_NS, _SIGNED.pack(edit.mtime_ns)))
-        if edit.action == "l":
-            fields.append((Tag.TARGET, edit.target))
-        if edit.action == "f":
-            fields.append((Tag.SIZE, edit.size))
-        yield encode_fields(Type.EDIT, fields)
-        left = edit.size
-        for content in edit.content:
-            left -= len(content)
-            for at in range(0, len(content), _PIECE):
-                yield encode(Type.DATA, content[at : at + _PIECE])
-        if left:
-            raise ValueError(f"the content of {edit.path!r} is not {edit.size} bytes")
-    yield encode(Type.COMMIT)
 
 
 class _Fields:

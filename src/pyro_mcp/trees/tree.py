@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from typing import IO, Literal, Protocol
 
 from pyro_mcp.errors import Conflict, GuestFailed, InvalidRequest, NotFound, ProtocolViolation
-from pyro_mcp.trees.stream import Applied, Change, Changed, Changes, Edit, Entry, Receiver, Walk, encode_edits
+from pyro_mcp.trees.edits import Edit, encode_edits
+from pyro_mcp.trees.stream import Applied, Changed, Changes, Entry, Receiver, Walk
 
 WORKSPACE = "/workspace"
 View = Literal["merged", "baseline"]
@@ -84,10 +85,15 @@ class Tree:
         follow: bool = False,
         skip_missing: bool = False,
         owners: bool = False,
+        start: int = 0,
+        on_hole: Callable[[int], None] | None = None,
+        on_unlisted: Callable[[bytes], None] | None = None,
     ) -> None:
-        """Have `receiver` told of each path, and of what is below it to `depth` (None: all of it).
+        """Pass each path to `receiver`, and what is below it to `depth` (None: all of it).
 
-        `content` is how much of each file comes along (None: all of it). A path that is not there raises `NotFound`
+        `content` is how many bytes of each file come along (None: all of it), from byte `start` on. With `on_hole` that
+        gets the sizes of holes, of which no data comes. `on_unlisted` gets the folders that lie too deep to be listed;
+        without it they raise `InvalidRequest`. A path that is not there raises `NotFound`
         unless `skip_missing`. With `owners` entries have their owner, and other file systems are not entered.
         """
         most = _EVERYTHING if content is None else content
@@ -97,9 +103,11 @@ class Tree:
         options += ["--follow"] if follow else []
         options += ["--skip-missing"] if skip_missing else []
         options += ["--owners"] if owners else []
+        options += ["--from", str(start)] if start else []
+        options += ["--holes"] if on_hole is not None else []
         for batch in _batches(paths):
             asked = _Asked(batch, depth, receiver)
-            walk = Walk(asked, most)
+            walk = Walk(asked, most, on_hole=on_hole, on_unlisted=on_unlisted)
             with _complaints():
                 self._run([*options, self._roots[view], *batch], on_stdout=walk.feed)
             walk.finish()
@@ -126,13 +134,13 @@ class Tree:
         self.walk(found, paths, depth=depth, skip_missing=skip_missing)
         return [entry for entry, _ in found.all.values()]
 
-    def changes(self) -> list[Change]:
-        """What differs from the baseline, in the order of a walk; the cost grows with what has changed."""
+    def changes(self) -> Changes:
+        """Find what differs from the baseline, in the order of a walk; the cost grows with what has changed."""
         found = Changes()
         with _complaints():
             self._run(["changes", self._upper, self._roots["baseline"], self._roots["merged"]], on_stdout=found.feed)
         found.finish()
-        return found.found
+        return found
 
     def apply(self, edits: Iterable[Edit]) -> list[Changed]:
         """Make all the edits in their order, or none; what was made, one for each."""
