@@ -1,12 +1,13 @@
-"""pyro env list | pull | inspect | save | delete | prune"""
+"""pyro env list | pull | inspect | save | build | delete | prune"""
 
 from __future__ import annotations
 
 import argparse
+import sys
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, verb
-from pyro_mcp.cli.render import print_json, progress_line, size, table
+from pyro_mcp.cli.options import Verbs, labels, verb
+from pyro_mcp.cli.render import print_json, progress_line, shown, size, table
 from pyro_mcp.results import EnvironmentDetails
 
 
@@ -27,12 +28,41 @@ def add(verbs: Verbs) -> None:
     )
     new_name_argument(save)
     save.add_argument("--from", required=True, dest="workspace_id", metavar="WORKSPACE_ID", help="running or stopped")
+    _add_build(inner)
     delete = verb(inner, "delete", "remove an environment that you made", _delete, example="pyro env delete my-project")
     delete.add_argument("name", metavar="NAME", help="as 'pyro env list' shows it")
     prune = verb(
         inner, "prune", "remove old versions, leftovers and unused registry images", _prune, example="pyro env prune"
     )
     prune.add_argument("--keep", action="append", default=[], metavar="NAME", help="keep this registry image too")
+
+
+def _add_build(inner: Verbs) -> None:
+    build = verb(
+        inner,
+        "build",
+        "make an environment from a Dockerfile or a devcontainer.json",
+        _build,
+        example="pyro env build my-project ./Dockerfile --network",
+    )
+    new_name_argument(build)
+    build.add_argument("path", metavar="FILE", help="a Dockerfile, a folder with one, or a devcontainer.json")
+    build.add_argument("--context", metavar="PATH", help="where COPY takes files from (default: the file's folder)")
+    build.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE", help="a value for an ARG")
+    build.add_argument("--target", metavar="STAGE", help="the stage to build (default: the last)")
+    build.add_argument("--network", action="store_true", help="let steps reach public addresses (default: no network)")
+    build.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME[:PORT]",
+        help="with --network: only this host, or *.SUFFIX; may be repeated",
+    )
+    build.add_argument("--vcpu-count", type=int, default=1, metavar="N", help="virtual processors (default 1)")
+    build.add_argument("--mem-mib", type=int, default=1024, metavar="N", help="memory in MiB (default 1024)")
+    build.add_argument(
+        "--timeout-seconds", type=float, default=3600, metavar="S", help="end a step after this time (default 3600)"
+    )
 
 
 def new_name_argument(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +95,26 @@ def _save(arguments: argparse.Namespace) -> int:
         details = pyro_mcp.Pyro(progress=line).save_environment(
             arguments.name, workspace_id=arguments.workspace_id, replace=arguments.replace
         )
+    return show_new(arguments, details)
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    with progress_line() as line:
+        details = pyro_mcp.Pyro(progress=line).build_environment(
+            arguments.name,
+            path=arguments.path,
+            context=arguments.context,
+            build_args=labels(arguments.build_arg, option="--build-arg"),
+            target=arguments.target,
+            network=arguments.network,
+            allow_hosts=arguments.allow_host,
+            vcpu_count=arguments.vcpu_count,
+            mem_mib=arguments.mem_mib,
+            timeout_seconds=arguments.timeout_seconds,
+            replace=arguments.replace,
+        )
+    for ignored in details["origin"].get("ignored", []):
+        print(f"pyro: without effect: {shown(ignored)}", file=sys.stderr)
     return show_new(arguments, details)
 
 

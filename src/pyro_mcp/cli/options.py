@@ -59,9 +59,9 @@ def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
 
 
-def labels(given: list[str]) -> dict[str, str]:
+def labels(given: list[str], *, option: str = "--label") -> dict[str, str]:
     """`KEY=VALUE` words as a dictionary; raises `InvalidRequest` for one without `=`."""
     for word in given:
         if "=" not in word:
-            raise InvalidRequest(f"the label {word!r} has no value", hint="write it as --label KEY=VALUE")
+            raise InvalidRequest(f"{option} {word!r} has no value", hint=f"write it as {option} KEY=VALUE")
     return dict(word.split("=", 1) for word in given)

@@ -87,6 +87,21 @@ def check_own(name: str) -> None:
         )
 
 
+def registry_name(reference: str) -> str:
+    """The `oci:` name of an image as Dockerfiles write it (`python:3.12`); raises `InvalidRequest`."""
+    if reference.startswith("oci:"):
+        return reference
+    rest, _, digest = reference.partition("@")
+    first, slash, below = rest.partition("/")
+    is_registry = bool(slash) and ("." in first or ":" in first or first == "localhost")
+    registry, repository = (first, below) if is_registry else ("docker.io", rest if slash else f"library/{rest}")
+    if ":" not in repository:
+        repository += ":latest"
+    name = f"oci:{registry}/{repository}" + (f"@{digest}" if digest else "")
+    parse_oci(name)
+    return name
+
+
 def unknown(name: str, known: Iterable[str]) -> UnknownEnvironment:
     """The error for a name that nobody knows; says what is near and what there is."""
     names = sorted(known)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from pyro_mcp.results import EnvironmentDeleted, EnvironmentDetails
-from pyro_mcp.server.tool import FLAG, ID, TEXT, Tool, shape
+from pyro_mcp.server.tool import FLAG, ID, LABELS, SECONDS, TEXT, Call, Tool, shape
 
 
 def _made(result: EnvironmentDetails) -> str:
     size = (result["size_bytes"] or 0) >> 20
     left_out = result["origin"].get("left_out")
     skipped = f" Left out: {', '.join(left_out[:20])}." if left_out else ""
+    ignored = result["origin"].get("ignored")
+    skipped += f" Without effect: {'; '.join(ignored[:20])}." if ignored else ""
     return f"The environment {result['name']} is made ({size} MiB, from {result['origin'].get('parent')}).{skipped}"
+
+
+def _build(call: Call) -> EnvironmentDetails:
+    names = ("path", "context", "build_args", "target", "network", "allow_hosts", "vcpu_count", "mem_mib")
+    return call.pyro.build_environment(call.arguments["name"], **call.given(*names, "timeout_seconds", "replace"))
 
 
 TOOLS = (
@@ -28,8 +35,32 @@ TOOLS = (
         then={"workspace_create": "begin with it: environment is its name"},
     ),
     Tool(
+        "env_build",
+        "Make an environment from a Dockerfile, or a devcontainer.json, on the host. Steps have no network unless "
+        "network is true. A step that fails shows its output.",
+        {
+            "name": {"type": "string", "description": "for example my-project:1"},
+            "path": {"type": "string", "description": "the file, or a folder with a Dockerfile"},
+            "context": TEXT,
+            "build_args": LABELS,
+            "target": TEXT,
+            "network": FLAG,
+            "allow_hosts": {"type": "array", "items": TEXT},
+            "vcpu_count": {"type": "integer"},
+            "mem_mib": {"type": "integer"},
+            "timeout_seconds": SECONDS,
+            "replace": FLAG,
+        },
+        ("name", "path"),
+        shape(EnvironmentDetails, "name", "digest", "size_bytes"),
+        _build,
+        _made,
+        open_world=True,
+        then={"workspace_create": "begin with it: environment is its name"},
+    ),
+    Tool(
         "env_delete",
-        "Remove an environment that was made with env_save.",
+        "Remove an environment made by env_save or env_build.",
         {"name": TEXT},
         ("name",),
         shape(EnvironmentDeleted, "name", "deleted"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyro_mcp.trees.diff import diff
+from pyro_mcp.trees.edits import Edit
 from pyro_mcp.trees.export import MOST_BYTES, MOST_ENTRIES, export
 from pyro_mcp.trees.files import list_files, read_file, write_file
 from pyro_mcp.trees.patch import apply_patch
@@ -13,6 +14,7 @@ from pyro_mcp.trees.tree import ToolRunner, Tree
 __all__ = [
     "MOST_BYTES",
     "MOST_ENTRIES",
+    "Edit",
     "Entry",
     "Receiver",
     "Seed",

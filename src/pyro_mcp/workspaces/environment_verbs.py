@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 
+from pyro_mcp.engine import Shape
 from pyro_mcp.results import EnvironmentDeleted, EnvironmentDetails
+from pyro_mcp.workspaces.build_machines import BuildOptions
+from pyro_mcp.workspaces.building import Building
+from pyro_mcp.workspaces.links import EGRESS, OFF, Link
 from pyro_mcp.workspaces.parts import Parts
+from pyro_mcp.workspaces.recipes import read_recipe
 from pyro_mcp.workspaces.saving import Saving
 
 
@@ -20,6 +27,40 @@ class EnvironmentVerbs(Parts):
         """
         return self._saving.save(name, workspace_id, replace=replace, progress=self._progress)
 
+    def build_environment(
+        self,
+        name: str,
+        *,
+        path: str | Path,
+        context: str | Path | None = None,
+        build_args: Mapping[str, str] | None = None,
+        target: str | None = None,
+        network: bool = False,
+        allow_hosts: Sequence[str] | None = None,
+        vcpu_count: int = 1,
+        mem_mib: int = 1024,
+        timeout_seconds: float = 3600,
+        replace: bool = False,
+    ) -> EnvironmentDetails:
+        """Build an environment from a Dockerfile, the Dockerfile in a folder, or a devcontainer.json.
+
+        `context` is the folder that COPY takes files from, by default the file's own. Steps run in machines without
+        network unless `network` is given (every public address, or only `allow_hosts`), each for at most
+        `timeout_seconds`. A step that fails leaves nothing and raises `EnvironmentFailed` with the line and the end of
+        its output. What had no effect is in the result's `origin["ignored"]`.
+        """
+        self._repair()
+        recipe = read_recipe(Path(path), Path(context) if context is not None else None)
+        link = Link(EGRESS if network else OFF, tuple(allow_hosts or ()))
+        options = BuildOptions(
+            Shape(vcpu_count, mem_mib),
+            link,
+            timeout_seconds,
+            {**recipe.build_args, **(build_args or {})},
+            target if target is not None else recipe.target,
+        )
+        return self._building.build(name, recipe, options, replace=replace, progress=self._progress)
+
     def delete_environment(self, name: str) -> EnvironmentDeleted:
         """Remove an environment of the user's own; raises `Conflict` while a workspace needs it."""
         return self._saving.delete(name)
@@ -27,3 +68,7 @@ class EnvironmentVerbs(Parts):
     @cached_property
     def _saving(self) -> Saving:
         return Saving(self._lifecycle, self._images, self._environments, self._ledger)
+
+    @cached_property
+    def _building(self) -> Building:
+        return Building(self._lifecycle, self._images, self._environments, self._saving)

@@ -19,7 +19,7 @@ from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.process import run
 from pyro_mcp.host.progress import Progress
 from pyro_mcp.results import FileList, WorkspaceDiskExport, WorkspaceFileList, WorkspaceFileRead
-from pyro_mcp.trees import Tree, list_files, read_file
+from pyro_mcp.trees import list_files, read_file
 from pyro_mcp.workspaces import discreet, inspector
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.inside import ToolOf
@@ -28,7 +28,7 @@ from pyro_mcp.workspaces.lifecycle import Lifecycle, new_layer_name
 from pyro_mcp.workspaces.masking import Mask
 from pyro_mcp.workspaces.phases import HOST_COMPAT, Phase, require_phase
 from pyro_mcp.workspaces.secrets import Secrets
-from pyro_mcp.workspaces.system_files import ROOT
+from pyro_mcp.workspaces.system_files import ROOT, system_tree
 
 _COPY_DEADLINE = 1800.0
 
@@ -43,13 +43,13 @@ class Offline:
 
     def list(self, id_: str, path: str, *, recursive: bool) -> WorkspaceFileList:
         with self._inspector(id_) as session:
-            found = list_files(Tree(ToolOf(session), merged=ROOT, top="/"), path, recursive=recursive)
+            found = list_files(system_tree(session), path, recursive=recursive)
         shown: FileList = self._mask(id_).everything(found)
         return {"workspace_id": id_, **shown}
 
     def read(self, id_: str, path: str, *, max_bytes: int, binary: bool) -> WorkspaceFileRead:
         with self._inspector(id_) as session:
-            tree = Tree(ToolOf(session), merged=ROOT, top="/")
+            tree = system_tree(session)
             found = read_file(tree, path, max_bytes=max_bytes, binary=binary)
         return {"workspace_id": id_, **discreet.content(found, self._mask(id_))}
 

@@ -15,6 +15,7 @@ from pyro_mcp.workspaces.ledger import Ledger
 from pyro_mcp.workspaces.lifecycle import Lifecycle
 from pyro_mcp.workspaces.phases import HOST_COMPAT, Phase, require_phase
 from pyro_mcp.workspaces.secrets import Secrets
+from pyro_mcp.workspaces.store import Record
 from pyro_mcp.workspaces.system_files import stream_system
 
 
@@ -38,7 +39,7 @@ class Saving:
         return found
 
     def keep(self, name: str, id_: str, about: About, *, replace: bool, progress: Progress) -> EnvironmentDetails:
-        """Make an environment of what a machine's disk holds now."""
+        """Make an environment of what a workspace's disk holds now."""
         with ExitStack() as stack:
             with self._lifecycle.freezing(id_) as record:
                 if record.execution_mode == HOST_COMPAT:
@@ -46,19 +47,32 @@ class Saving:
                 require_phase(id_, record.phase, {Phase.RUNNING, Phase.STOPPED}, hint="start it first")
                 layers = self._lifecycle.freeze_layers(record)
                 twin = stack.enter_context(inspector.registered(self._lifecycle, record, layers))
-            progress("starting a machine that reads the system", None)
-            session = stack.enter_context(inspector.started(self._lifecycle, self._images, twin))
-            secrets = Secrets(self._lifecycle.folders.home(id_))
+            return self._copied(name, record, twin, about, replace=replace, progress=progress)
+
+    def keep_stopped(
+        self, name: str, record: Record, about: About, *, replace: bool, progress: Progress
+    ) -> EnvironmentDetails:
+        """Make an environment of the disk of a machine that is held and stopped."""
+        with inspector.registered(self._lifecycle, record, record.layers) as twin:
+            return self._copied(name, record, twin, about, replace=replace, progress=progress)
+
+    def _copied(
+        self, name: str, record: Record, twin: Record, about: About, *, replace: bool, progress: Progress
+    ) -> EnvironmentDetails:
+        """Start `twin`, which shares the disk of `record`, and copy the system out of it."""
+        progress("starting a machine that reads the system", None)
+        secrets = Secrets(self._lifecycle.folders.home(record.id))
+        origin = {
+            "parent": record.environment,
+            "parent_version": record.environment_version,
+            "parent_digest": record.root_digest,
+            **about.origin,
+        }
+        with inspector.started(self._lifecycle, self._images, twin) as session:
 
             def stream(layer: LayerWriter) -> None:
                 stream_system(session, secrets, layer, progress)
 
-            origin = {
-                "parent": record.environment,
-                "parent_version": record.environment_version,
-                "parent_digest": record.root_digest,
-                **about.origin,
-            }
             source = SystemSource(name, changed(about, origin=origin), stream)
             self._environments.keep(source, progress, replace=replace)
         return self._environments.inspect(name)

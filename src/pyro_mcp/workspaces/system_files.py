@@ -28,13 +28,18 @@ _STEP = 16 * 1024 * 1024
 _MOST_NAMED = 10
 
 
+def system_tree(session: Session) -> Tree:
+    """The whole root of a machine."""
+    return Tree(ToolOf(session), merged=ROOT, top="/")
+
+
 def stream_system(session: Session, secrets: Secrets, layer: LayerWriter, progress: Progress) -> None:
     """Write a machine's root, without /workspace and what is mounted in it, to `layer`.
 
     Raises `Conflict` when a file holds the value of one of its secrets, and `EnvironmentFailed` for too large a system.
     """
     receiver = _System(secrets, layer, progress)
-    Tree(ToolOf(session), merged=ROOT, top="/").walk(receiver, [b""], content=None, owners=True)
+    system_tree(session).walk(receiver, [b""], content=None, owners=True)
     receiver.finish()
 
 
