@@ -162,14 +162,15 @@ class Lab:
         for name, peer in (("near", "outside"), ("nearlan", "lan")):
             world.ip(f"link add {name} type veth peer name {peer} netns {pid}")
         world.ip("link set lo up")
-        world.ip(f"address add {world.HOST_OUTSIDE}/24 dev near")
+        world.ip(f"address add {world.HOST_OUTSIDE}/32 dev near")
+        world.ip(f"address add {world.HOST_NEAR}/24 dev near")
         world.ip(f"-6 address add {world.HOST6}/64 dev near nodad")
         world.ip(f"address add {world.HOST_LAN}/24 dev nearlan")
         for name in ("near", "nearlan"):
             world.ip(f"link set {name} up")
         for address in (*world.LANS[1:], world.METADATA):
             world.ip(f"route add {address}/32 dev nearlan src {world.HOST_LAN}")
-        world.ip(f"route add default via {world.WEB} dev near")
+        world.ip(f"route add default via {world.WEB} dev near onlink src {world.HOST_OUTSIDE}")
         for name, text in (
             ("resolv.conf", f"nameserver {world.NAMES}\n"),
             ("hosts", "127.0.0.1 localhost\n10.77.0.2 inhosts.test\n"),

@@ -22,6 +22,7 @@ from pyro_mcp.network import dns
 
 WEB, OTHER, NAMES, RESOLVER, PROXY = "93.184.215.14", "93.184.215.15", "93.184.215.53", "8.8.8.8", "93.184.215.31"
 WEB6 = "2606:2800:220:1::14"
+NEAR, HOST_NEAR, DOCUMENTS = "81.2.69.160", "81.2.69.1", "203.0.113.7"
 LANS = ("10.77.0.2", "172.16.77.2", "192.168.77.2", "100.64.77.2")
 METADATA = "169.254.169.254"
 HOST_OUTSIDE, HOST_LAN, HOST6 = "93.184.215.1", "10.77.0.1", "2606:2800:220:1::1"
@@ -38,6 +39,9 @@ ZONE = {
     "two.one.wild.test": [OTHER],
     "evilwild.test": [OTHER],
     "wild.test.evil.test": [OTHER],
+    "near.test": [NEAR],
+    "near6.test": [WEB6],
+    "documents.test": [DOCUMENTS],
     "private.test": [LANS[0]],
     "metadata.test": [METADATA],
     "loop.test": ["127.0.0.1"],
@@ -117,8 +121,10 @@ def answer(message: bytes, turn: int) -> bytes:
     found = ZONE[name]
     if name in ROTATING:
         found = [found[turn // 2 % len(found)]]
-    if question.type == dns.A:
-        records += [dns.Record(labels, dns.A, 1, socket.inet_aton(one)) for one in found]
+    if question.type in (dns.A, dns.AAAA):
+        family = socket.AF_INET if question.type == dns.A else socket.AF_INET6
+        fitting = [one for one in found if (":" in one) == (question.type == dns.AAAA)]
+        records += [dns.Record(labels, question.type, 1, socket.inet_pton(family, one)) for one in fitting]
     elif question.type == dns.TXT:
         records.append(dns.Record(labels, dns.TXT, 1, b"\x04text"))
     return dns.reply(question, 0, records)
@@ -172,8 +178,9 @@ def ip(words: str) -> None:
 
 def set_up() -> None:
     ip("link set lo up")
-    for address in (WEB, OTHER, NAMES, RESOLVER, PROXY):
+    for address in (WEB, OTHER, NAMES, RESOLVER, PROXY, DOCUMENTS):
         ip(f"address add {address}/32 dev outside")
+    ip(f"address add {NEAR}/24 dev outside")
     ip(f"-6 address add {WEB6}/64 dev outside nodad")
     for address in (*LANS, METADATA):
         ip(f"address add {address}/32 dev lan")

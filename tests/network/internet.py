@@ -17,6 +17,8 @@ from pyro_mcp.network import dns
 
 WEB, OTHER, DNS = "93.184.215.14", "93.184.215.15", "93.184.215.53"
 LAN = "10.9.9.9"
+NEIGHBOUR, NEIGHBOUR6 = "81.2.69.160", "2a02:6b8::160"
+"""In a public network that the host is in, too."""
 HOST_SIDE, THIS_SIDE = "172.31.0.2", "172.31.0.1"
 TCP_PORTS, UDP_PORT = (80, 443, 7000), 7001
 NAMES = {
@@ -25,6 +27,17 @@ NAMES = {
     "lan.test": LAN,
     "meta.test": "169.254.169.254",
     "loop.test": "127.0.0.1",
+    "near.test": NEIGHBOUR,
+    "near6.test": NEIGHBOUR6,
+}
+_MX, _TXT, _SRV, _PTR = 15, 16, 33, 12
+RECORDS = {
+    ("web.test", _TXT): [b"\x05a txt"],
+    ("lan.test", _TXT): [b"\x05a txt"],
+    ("web.test", _MX): [b"\0\1\3web\4test\0", b"\0\2\3lan\4test\0"],
+    ("_ldap._tcp.test", _SRV): [b"\0\1\0\1\0\x50\3web\4test\0", b"\0\1\0\1\0\x50\3lan\4test\0"],
+    ("9.9.9.10.in-addr.arpa", _PTR): [b"\3lan\4test\0"],
+    ("1.0.0.0.d.f.ip6.arpa", _PTR): [b"\3web\4test\0"],
 }
 
 
@@ -49,15 +62,13 @@ class Names(socketserver.BaseRequestHandler):
         question = dns.parse_question(message)
         name = b".".join(question.labels).decode().lower()
         print("asked", name, question.type, flush=True)  # noqa: T201 - the tests read it
-        if name not in NAMES:
-            reply = dns.reply(question, dns.NO_SUCH_NAME)
-        elif question.type == dns.A:
-            record = dns.Record(question.labels, dns.A, 1, socket.inet_aton(NAMES[name]))
-            reply = dns.reply(question, 0, [record])
-        elif question.type == dns.TXT:
-            reply = dns.reply(question, 0, [dns.Record(question.labels, dns.TXT, 1, b"\x05a txt")])
-        else:
-            reply = dns.reply(question, 0)
+        found = RECORDS.get((name, question.type), [])
+        address = NAMES.get(name, "")
+        if address and question.type == (dns.AAAA if ":" in address else dns.A):
+            found = [socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)]
+        known = address or any(name == one for one, _ in RECORDS)
+        records = [dns.Record(question.labels, question.type, 1, data) for data in found]
+        reply = dns.reply(question, 0 if known else dns.NO_SUCH_NAME, records)
         line.sendto(reply, self.client_address)
 
 
@@ -77,7 +88,8 @@ def main() -> None:
     print("here", flush=True)  # noqa: T201
     sys.stdin.readline()  # until then the device is not here
     set_up("lo", "127.0.0.1/8")
-    set_up("inside", f"{THIS_SIDE}/24", f"{WEB}/32", f"{OTHER}/32", f"{DNS}/32", f"{LAN}/32", "169.254.169.254/32")
+    others = (f"{one}/32" for one in (WEB, OTHER, DNS, LAN, "169.254.169.254"))
+    set_up("inside", f"{THIS_SIDE}/24", f"{NEIGHBOUR}/24", *others)
     for port in TCP_PORTS:
         threading.Thread(target=Servers(("", port), Echo).serve_forever, daemon=True).start()
     names = socketserver.ThreadingUDPServer((DNS, 53), Names)

@@ -1,5 +1,4 @@
-"""Stories of a guest behind a gateway. `python -m tests.network.stories NAME FOLDER` plays one in the namespaces that
-it is started in; `test_gateway.py` does that."""
+"""Stories of a guest behind a gateway."""
 
 from __future__ import annotations
 
@@ -8,10 +7,7 @@ import select
 import signal
 import socket
 import ssl
-import sys
-import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,23 +15,9 @@ import pytest
 
 from pyro_mcp.errors import Conflict
 from pyro_mcp.network import GatewayControl, Rules, starting_gateway
-from tests.network.internet import HOST_SIDE, LAN, OTHER, THIS_SIDE, UDP_PORT, WEB, set_up
-from tests.network.world import Guest, World
-
-RESET = "Connection reset by peer"
-UNKNOWN = "Name or service not known"
-STORIES: dict[str, Callable[[World], None]] = {}
-
-
-def story(function: Callable[[World], None]) -> Callable[[World], None]:
-    STORIES[function.__name__] = function
-    return function
-
-
-def refusals(guest: Guest) -> dict[str, str]:
-    """Why each name or address was refused, by `NAME:PORT`."""
-    entries = [entry for entry in guest.log() if entry["verdict"] == "refused"]
-    return {f"{entry['name'] or entry['address']}:{entry['port']}": entry["reason"] for entry in entries}
+from tests.network.internet import HOST_SIDE, LAN, OTHER, UDP_PORT, WEB
+from tests.network.story import RESET, UNKNOWN, refusals, story
+from tests.network.world import World
 
 
 def greeting(name: str | None) -> str:
@@ -62,57 +44,6 @@ def a_name_leads_to_its_own_server_at_an_address_that_stands_for_it(world: World
         assert guest.reached(OTHER, 7000) == f"{OTHER} 7000"
         assert guest.python(f"print(socket.gethostbyaddr('{stand_in}')[0])") == "web.test"
         assert next((entry["name"], entry["port"]) for entry in guest.log()) == ("web.test", 7000)
-
-
-@story
-def private_and_local_addresses_are_refused_at_once_by_number_and_by_name(world: World) -> None:
-    services = [socket.create_server((address, 7000)) for address in ("127.0.0.1", HOST_SIDE)]
-    with world.guest() as guest:
-        began = time.monotonic()
-        for address in (
-            LAN,
-            THIS_SIDE,
-            HOST_SIDE,
-            "169.254.169.254",
-            "10.0.2.2",
-            "10.0.2.77",
-            "198.18.7.7",
-            "240.0.0.1",
-        ):
-            assert RESET in guest.reached(address, 7000), address
-        for name in ("lan.test", "meta.test", "loop.test", "localhost.", "sub.localhost", "127.1."):
-            said = guest.python(f"import subprocess; print(subprocess.run(['getent', 'ahosts', '{name}']).returncode)")
-            assert said == "2" or name == "localhost.", (name, said)
-        assert time.monotonic() - began < 15
-        why = refusals(guest)
-        assert why[f"{LAN}:7000"] == f"{LAN} is private"
-        assert why["lan.test:None"] == f"{LAN} is private"
-        assert "metadata" in why["169.254.169.254:7000"]
-        for service in services:
-            service.setblocking(False)
-            try:
-                service.accept()
-            except BlockingIOError:
-                continue
-            raise AssertionError("the host's own service was reached")
-
-
-@story
-def the_hosts_own_public_address_is_refused_until_it_alone_is_allowed(world: World) -> None:
-    set_up("way", "8.8.4.3/24", "8.8.4.4/24")  # the second is secondary: what the kernel sends there is from the first
-    with socket.create_server(("8.8.4.4", 7000)) as service:
-        threading.Thread(target=_greet, args=(service,), daemon=True).start()
-        with world.guest() as guest:
-            assert RESET in guest.reached("8.8.4.4", 7000)
-            assert refusals(guest) == {"8.8.4.4:7000": "8.8.4.4 is the host's own address"}
-        with world.guest("8.8.4.4:7000") as guest:
-            assert guest.reached("8.8.4.4", 7000) == "here"
-
-
-def _greet(service: socket.socket) -> None:
-    while True:
-        with service.accept()[0] as client:
-            client.sendall(b"here")
 
 
 @story
@@ -379,8 +310,3 @@ def connections_beyond_the_limit_are_refused_and_others_go_on(world: World) -> N
         """)
         assert said == "512", said
         assert guest.reached("web.test", 80) == f"{WEB} 80"
-
-
-if __name__ == "__main__":
-    with World(Path(sys.argv[2])) as the_world:
-        STORIES[sys.argv[1]](the_world)

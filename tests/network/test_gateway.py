@@ -1,4 +1,4 @@
-"""Each story of `stories.py` happens in namespaces of its own, which nothing outlives."""
+"""Each story happens in namespaces of its own, which nothing outlives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from pyro_mcp.host.tools import find_tool
 from pyro_mcp.network import network_problems
-from tests.network.stories import STORIES
+from tests.network.play import STORIES
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +25,7 @@ def test_a_guest_behind_a_gateway(name: str, home: Path) -> None:
     command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     command += [] if os.geteuid() == 0 else ["--map-root-user"]
     done = subprocess.run(
-        [*command, sys.executable, "-m", "tests.network.stories", name, str(home)],
+        [*command, sys.executable, "-m", "tests.network.play", name, str(home)],
         cwd=ROOT,
         capture_output=True,
         text=True,

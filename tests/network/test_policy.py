@@ -98,9 +98,17 @@ def test_a_name_that_becomes_private_later_is_refused_at_the_connection(scene: S
     scene.names.answers["a.test"] = ["169.254.169.254"]
     policy.forget()
 
-    with pytest.raises(Refused, match="metadata"):
+    with pytest.raises(Refused, match="no address that may be reached"):
         policy.addresses(policy.target(stand_in, 80, "tcp"))
     assert "metadata" in scene.reasons()[-1]
+
+
+def test_a_machine_cannot_tell_a_private_name_from_one_that_does_not_exist(scene: Scene) -> None:
+    policy = scene.policy()
+
+    answers = {policy.resolve([label, b"test"], dns.A) for label in (b"lan", b"gone")}
+    assert len(answers) == 1 and "10.0" not in str(answers)
+    assert scene.reasons() == ["10.0.0.9 is private", "there is no such name"]
 
 
 def test_a_stand_in_of_nobody_is_refused(scene: Scene) -> None:

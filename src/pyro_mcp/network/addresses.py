@@ -31,6 +31,9 @@ _V4 = [
     ("127.0.0.0/8", Standing.NEVER, "is the host's loopback"),
     ("169.254.0.0/16", Standing.NEVER, "is link-local, where metadata services are"),
     ("192.0.0.0/24", Standing.NEVER, "is reserved for protocols"),
+    ("192.0.2.0/24", Standing.NEVER, "is for documents only"),
+    ("198.51.100.0/24", Standing.NEVER, "is for documents only"),
+    ("203.0.113.0/24", Standing.NEVER, "is for documents only"),
     ("192.88.99.0/24", Standing.NEVER, "is a relay for other addresses"),
     ("198.18.0.0/15", Standing.NEVER, "stands for no name that this machine has asked for"),
     ("224.0.0.0/4", Standing.NEVER, "is multicast"),
@@ -48,6 +51,7 @@ _V6 = [
     ("fc00::/7", Standing.LISTED, "is private"),
     ("2001::/23", Standing.NEVER, "is reserved for protocols"),
     ("2001:db8::/32", Standing.NEVER, "is for documents only"),
+    ("3fff::/20", Standing.NEVER, "is for documents only"),
     ("2000::/3", Standing.PUBLIC, ""),
     ("fe80::/10", Standing.NEVER, "is link-local"),
     ("::1/128", Standing.NEVER, "is the host's loopback"),
@@ -66,12 +70,13 @@ def standing_of(address: Address) -> tuple[Standing, str]:
     An IPv6 address that leads to an IPv4 one counts as that one.
     """
     if isinstance(address, ipaddress.IPv4Address):
-        table = (row[1:] for row in _V4_TABLE if address in row[0])
-        return next(table, (Standing.PUBLIC, ""))
-    inside = _embedded(address)
-    if inside is not None:
+        found = next((row[1:] for row in _V4_TABLE if address in row[0]), (Standing.PUBLIC, ""))
+    elif (inside := _embedded(address)) is not None:
         return standing_of(inside)
-    return next(row[1:] for row in _V6_TABLE if address in row[0])
+    else:
+        found = next(row[1:] for row in _V6_TABLE if address in row[0])
+    # Python's own list may be newer than ours; it is shorter in 3.11.
+    return found if found[0] is not Standing.PUBLIC or address.is_global else (Standing.NEVER, "is reserved")
 
 
 def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, SRV, OPT, CAA = 1, 2, 5, 6, 12, 15, 16, 28, 33, 41, 257
+A, NS, SOA, PTR, MX, TXT, AAAA, SRV, OPT, CAA = 1, 2, 6, 12, 15, 16, 28, 33, 41, 257
 NO_ERROR, FORMAT_ERROR, SERVER_FAILURE, NO_SUCH_NAME, NOT_IMPLEMENTED = 0, 1, 2, 3, 4
 MOST_BYTES = 4096
 """Of one message that we read or write."""
@@ -138,10 +138,10 @@ def query(identity: int, labels: Sequence[bytes], kind: int) -> bytes:
     return _HEADER.pack(identity, 0x0100, 1, 0, 0, 1) + _written(labels) + struct.pack("!HH", kind, _IN) + opt
 
 
-def parse_answer(message: bytes, identity: int, labels: Sequence[bytes], kind: int) -> tuple[int, bool, list[Record]]:
-    """The code, whether it was cut short, and the records of `kind` in an answer to our own query.
+def parse_answer(message: bytes, identity: int, labels: Sequence[bytes], kind: int) -> tuple[bool, list[Record]]:
+    """Whether an answer to our own query was cut short, and its records of `kind`, as if of the name that was asked.
 
-    Other records are left out, and with them every address. Raises `Malformed`.
+    Other records are left out, addresses and aliases among them. Raises `Malformed`.
     """
     if len(message) < _HEADER.size:
         raise Malformed("shorter than a header")
@@ -153,23 +153,31 @@ def parse_answer(message: bytes, identity: int, labels: Sequence[bytes], kind: i
     at += 4
     records = []
     for _ in range(count):
-        owner, at = _labels(message, at)
+        _, at = _labels(message, at)
         if at + 10 > len(message):
             raise Malformed("ends in a record")
         found, _, ttl, size = struct.unpack_from("!HHIH", message, at)
         at += 10
         if at + size > len(message):
             raise Malformed("ends in a record")
-        if found in (kind, CNAME):
-            records.append(Record(owner, found, min(ttl, 3600), _data(message, at, size, found)))
+        if found == kind:
+            records.append(Record(tuple(labels), kind, min(ttl, 3600), _data(message, at, size, kind)))
         at += size
-    return flags & 0xF, bool(flags & 0x0200), records
+    return bool(flags & 0x0200), records
 
 
 # Bytes before the names in a record's data, and how many names there are; what follows is copied.
-_NAMES_IN = {CNAME: (0, 1), NS: (0, 1), PTR: (0, 1), SOA: (0, 2), MX: (2, 1), SRV: (6, 1), TXT: (0, 0), CAA: (0, 0)}
-FORWARDED = frozenset(_NAMES_IN) - {CNAME}
+_NAMES_IN = {NS: (0, 1), SOA: (0, 2), MX: (2, 1), SRV: (6, 1), TXT: (0, 0), CAA: (0, 0)}
+FORWARDED = frozenset(_NAMES_IN)
 """The types that hold no address and are asked of the host's own resolver."""
+NAMING_HOSTS = frozenset({NS, MX, SRV})
+"""Those of them whose data ends with the name of a host."""
+
+
+def host_in(record: Record) -> str:
+    """The host that a record of `NAMING_HOSTS` names; "" when that is the root."""
+    labels, _ = _labels(record.data, _NAMES_IN[record.type][0], jumps=0)
+    return b".".join(labels).decode("latin-1")
 
 
 def _data(message: bytes, at: int, size: int, kind: int) -> bytes:

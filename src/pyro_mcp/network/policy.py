@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pyro_mcp.network import dns, upstream
 from pyro_mcp.network.addresses import STAND_INS
 from pyro_mcp.network.log import NetworkLog, Noted
-from pyro_mcp.network.names import BadName, name_of_labels
+from pyro_mcp.network.names import BadName, canonical_name, name_of_labels
 from pyro_mcp.network.routes import Address
 from pyro_mcp.network.rules import Rules
 
@@ -25,7 +25,15 @@ _INSPECTED = {80: "http", 443: "tls"}
 
 
 class Refused(Exception):
-    """The machine may not do that; the message says why."""
+    """The machine may not do that; the message says why, as far as it may know, `noted` what the log says."""
+
+    def __init__(self, message: str, noted: str = "") -> None:
+        super().__init__(message)
+        self.noted = noted or message
+
+
+_NOTHING_USABLE = "the name has no address that may be reached"
+"""Said of every name that a machine cannot use, so that it learns nothing of the names that only this host knows."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +125,7 @@ class Policy:
         """Answer a machine's question; a name that is not allowed is asked of nobody."""
         if len(labels) > 1 and [label.lower() for label in labels[-2:]] == [b"in-addr", b"arpa"]:
             return self._resolve_pointer(labels, kind)
-        shown = b".".join(labels).decode("latin-1")
+        noted = Noted("dns", b".".join(labels).decode("latin-1"))
         try:
             name = name_of_labels(labels)
             if not self._rules.allows_name(name):
@@ -125,23 +133,36 @@ class Policy:
             if kind == dns.A:
                 self._usable(name)
                 return Answer(0, (dns.Record(tuple(labels), dns.A, STAND_IN_TTL, self._stand_in(name)),))
-            return self._other(name, kind)
+            return Answer(0, tuple(self._others(name, kind)))
         except (BadName, Refused) as error:
-            self._log.note("refused", Noted("dns", shown), str(error))
+            self._log.note("refused", noted, error.noted if isinstance(error, Refused) else str(error))
             return Answer(dns.NO_SUCH_NAME, why=str(error))
         except upstream.LookupFailed as error:
-            self._log.note("refused", Noted("dns", shown), str(error))
-            return Answer(dns.NO_SUCH_NAME if error.missing else dns.SERVER_FAILURE, why=str(error))
+            self._log.note("refused", noted, str(error))
+            return Answer(dns.SERVER_FAILURE, why=str(error))
 
     def _stand_in(self, name: str) -> bytes:
         return ipaddress.IPv4Address(self._stand_ins.of(name)).packed
 
-    def _other(self, name: str, kind: int) -> Answer:
-        """Records other than addresses: with an allow list there are none, so that no question is a message out."""
+    def _others(self, name: str, kind: int) -> list[dns.Record]:
+        """Records other than addresses.
+
+        With an allow list there are none, so that no question is a message out. Without one, a record that names a host
+        passes if that host has a public address, any other if `name` has one: what only this host's resolver knows,
+        the records of internal zones, stays unknown.
+        """
         if self._rules.allow or kind not in dns.FORWARDED:
-            return Answer(0)
-        code, records = upstream.records_of(name, kind)
-        return Answer(code, tuple(records))
+            return []
+        if kind not in dns.NAMING_HOSTS and not self._is_usable(name):
+            return []
+        found = upstream.records_of(name, kind)
+        return [one for one in found if kind not in dns.NAMING_HOSTS or self._is_usable(dns.host_in(one))]
+
+    def _is_usable(self, name: str) -> bool:
+        try:
+            return bool(self._usable(canonical_name(name)))
+        except (BadName, Refused, upstream.LookupFailed):
+            return False
 
     def _resolve_pointer(self, labels: Sequence[bytes], kind: int) -> Answer:
         """The name of an address: of a stand-in the name it stands for, of any other none."""
@@ -184,10 +205,10 @@ class Policy:
             return [ipaddress.ip_address(target.address)]
         try:
             return self._usable(target.name)
-        except Refused as error:
-            raise self.refusal(target, str(error)) from None
-        except upstream.LookupFailed as error:
-            raise self.refusal(target, str(error)) from None
+        except (Refused, upstream.LookupFailed) as error:
+            noted = error.noted if isinstance(error, Refused) else str(error)
+            self._log.note("refused", target.noted(), noted)
+            raise Refused(str(error)) from None
 
     def connected(self, target: Target, address: Address, problem: str = "") -> None:
         """Note that a connection was allowed, and what became of it."""
@@ -200,11 +221,15 @@ class Policy:
 
     def _usable(self, name: str) -> list[Address]:
         """The addresses of a name that the machine may be connected to, looked at anew each time."""
-        addresses = self._addresses(name)
-        reasons = {address: self._rules.why_never(address) for address in addresses}
-        usable = [address for address in addresses if not reasons[address]]
+        try:
+            reasons = {address: self._rules.why_never(address) for address in self._addresses(name)}
+        except upstream.LookupFailed as error:
+            if error.missing:
+                raise Refused(_NOTHING_USABLE, str(error)) from None
+            raise
+        usable = [address for address, reason in reasons.items() if not reason]
         if not usable:
-            raise Refused(next(iter(reasons.values()), "the name has no address"))
+            raise Refused(_NOTHING_USABLE, next(iter(reasons.values()), "the name has no address"))
         return usable
 
     def _addresses(self, name: str) -> list[Address]:

@@ -11,7 +11,7 @@ from typing import Any
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.network.addresses import Network, Standing, private_block, standing_of
 from pyro_mcp.network.names import BadName, canonical_name
-from pyro_mcp.network.routes import Address, is_own
+from pyro_mcp.network.routes import Address, reach_of
 
 WEB_PORTS = frozenset({80, 443})
 """The ports of an entry that names none."""
@@ -100,12 +100,18 @@ class Rules:
         listed = any(entry.has_address(address) for entry in self.entries)
         if standing is Standing.NEVER or (standing is Standing.LISTED and not listed):
             return f"{address} {why}"
-        alone = any(
-            entry.network is not None and entry.network.num_addresses == 1 and address in entry.network
-            for entry in self.entries
-            if entry.network is not None and entry.network.version == address.version
-        )
-        return "" if alone or not is_own(address) else f"{address} is the host's own address"
+        reach = reach_of(address)
+        if reach.own and not self._names_network(address, address.max_prefixlen):
+            return f"{address} is the host's own address"
+        near = standing is Standing.PUBLIC and reach.on_link is not None
+        if near and not self._names_network(address, reach.on_link or 0):
+            return f"{address} is in the host's own network"
+        return ""
+
+    def _names_network(self, address: Address, length: int) -> bool:
+        """Whether an entry is a network around `address` of at least that prefix length."""
+        networks = [entry.network for entry in self.entries if entry.network is not None]
+        return any(one.prefixlen >= length and address.version == one.version and address in one for one in networks)
 
     def _why_not(self, entries: list[Entry], port: int, protocol: str) -> str:
         if not entries:

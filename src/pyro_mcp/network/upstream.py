@@ -57,8 +57,8 @@ def name_servers(configuration: Path = Path("/etc/resolv.conf")) -> list[str]:
     return [word[1] for word in words if len(word) > 1 and word[0] == "nameserver"][:3] or ["127.0.0.1"]
 
 
-def records_of(name: str, kind: int) -> tuple[int, list[dns.Record]]:
-    """The code and the records of one type of `dns.FORWARDED`, from the host's resolvers; raises `LookupFailed`."""
+def records_of(name: str, kind: int) -> list[dns.Record]:
+    """Return a name's records of one type of `dns.FORWARDED`, from the host's resolvers; raises `LookupFailed`."""
     labels = tuple(label.encode("ascii") for label in name.split("."))
     end = time.monotonic() + _DEADLINE
     for server in name_servers():
@@ -66,11 +66,11 @@ def records_of(name: str, kind: int) -> tuple[int, list[dns.Record]]:
             identity = secrets.randbelow(65536)
             try:
                 message = transport(server, dns.query(identity, labels, kind), end)
-                code, cut, records = dns.parse_answer(message, identity, labels, kind)
+                cut, records = dns.parse_answer(message, identity, labels, kind)
             except (OSError, dns.Malformed):
                 break
             if not cut:
-                return code, records
+                return records
     raise LookupFailed("the host's resolver failed", missing=False)
 
 
