@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 import shlex
+import subprocess
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
@@ -25,6 +27,31 @@ def basic(value: str) -> str:
     return base64.b64encode(f"user:{value}".encode()).decode()
 
 
+def by_shell(program: str, *, name: str = "bash", locale: str = "C") -> Callable[[str], str]:
+    """What a shell's program prints of the variable X."""
+
+    def encode(value: str) -> str:
+        environ = {"X": value, "PATH": "/usr/bin:/bin", "LC_ALL": locale}
+        done = subprocess.run([name, "-c", program], env=environ, check=True, capture_output=True, timeout=20)
+        return done.stdout.decode(errors="surrogateescape")
+
+    return encode
+
+
+def each(form: str, unless: str = "") -> Callable[[str], str]:
+    """Every character escaped, but for some."""
+    return lambda value: "".join(one if one in unless else form.format(ord(one), one) for one in value)
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+SHELLS = {
+    "printf %q": by_shell('printf %q "$X"'),
+    "printf %q in UTF-8": by_shell('printf %q "$X"', locale="C.UTF-8"),
+    "declare -p": by_shell("declare -p X"),
+    "bash's export -p": by_shell("export -p"),
+    "dash's export -p": by_shell("export -p", name="dash"),
+    "quoted by bash": by_shell('echo "${X@Q}"'),
+}
 ENCODERS: dict[str, Callable[[str], str]] = {
     "as it is": str,
     "base64": lambda value: base64.b64encode(value.encode()).decode(),
@@ -41,18 +68,33 @@ ENCODERS: dict[str, Callable[[str], str]] = {
     "json in json": lambda value: json.dumps(json.dumps(value)),
     "html": html.escape,
     "python": repr,
+    "python ASCII": ascii,
+    "python bytes": lambda value: repr(value.encode()),
     "shell": shlex.quote,
+    "Go's json": lambda value: re.sub("[&<>]", lambda one: f"\\u{ord(one[0]):04x}", json.dumps(value)),
+    "Gson's json": lambda value: re.sub("[&<>=']", lambda one: f"\\u{ord(one[0]):04x}", json.dumps(value)),
+    ".NET's json": lambda value: re.sub(r"[^\w -]", lambda one: f"\\u{ord(one[0]):04X}", value, flags=re.ASCII),
+    "json, every character": each("\\u{:04x}"),
+    "json in json, every character": each("\\\\u{:04x}"),
+    "html, decimal": each("&#{};", LETTERS),
+    "html, hexadecimal": each("&#x{:x};"),
+    "html in json": lambda value: json.dumps(html.escape(value).replace("/", "&#47;")),
+    "a mixed URL": lambda value: "".join(
+        "".join(f"%{byte:02{'xX'[place % 2]}}" for byte in one.encode()) if place % 3 else quote(one, safe="")
+        for place, one in enumerate(value)
+    ),
+    "a URL in a URL": lambda value: quote(quote(value, safe=""), safe=""),
 }
 
 
-@pytest.mark.parametrize("name", ENCODERS)
-@pytest.mark.parametrize("value", [AWKWARD, LONG, "plain-token-0123456789"])
+@pytest.mark.parametrize("name", [*ENCODERS, *SHELLS])
+@pytest.mark.parametrize("value", [AWKWARD, LONG, "plain-token-0123456789", "~a'b$c`d!e\tf\ng{h}*i?j(k)l;m|n^o~"])
 def test_a_secret_is_masked_as_common_encoders_write_it(name: str, value: str) -> None:
-    written = ENCODERS[name](value)
+    written = (ENCODERS | SHELLS)[name](value)
     shown = Mask({"TOKEN": value}).text(f"before {written} after")
     assert shown.startswith("before ") and shown.endswith(" after") and "[secret TOKEN]" in shown
     rest = shown.removeprefix("before ").removesuffix(" after").replace("[secret TOKEN]", "")
-    assert len(rest) <= 8 or name == "basic authorization"
+    assert len(rest) <= 8 or name == "basic authorization" or name in SHELLS
     assert not any(rest[place : place + 6] in written[-6:] for place in range(len(rest) - 5))
 
 
@@ -145,7 +187,7 @@ def test_a_stream_does_not_keep_what_a_guest_never_ends() -> None:
     assert b"a" not in b"".join(shown).replace(b"secret", b"") and b"".join(shown)
 
 
-values = st.text(st.sampled_from("ab=\"/ +é\n'%"), min_size=1, max_size=24).filter(str.strip)
+values = st.text(st.sampled_from("ab=\"/ +é\n'%\\&~u0"), min_size=1, max_size=24).filter(str.strip)
 noise = st.binary(max_size=6) | st.sampled_from([b"a", b"ab", b"\n", b"\r\n", b"YW", b"%2"])
 
 

@@ -14,9 +14,15 @@ from pyro_mcp.errors import PyroError
 if TYPE_CHECKING:
     from ahocorasick_rs import BytesAhoCorasick
 
+    from pyro_mcp.secrecy.escapes import Escapes, View
+
 # From this length on a form is also found where an encoder has put line ends into it: base64 does after 76 characters.
 _SHORTEST_WRAPPED = 16
 _LINE_ENDS = b"\r\n"
+_SHORTEST_ESCAPED = 6
+_LEAST_REACH = 128
+_MOST_LEVELS = 4
+_MOST_UNFINISHED = 2
 _HEAD = 8
 _Data = bytes  # `Mask` has a method of that name
 
@@ -29,11 +35,11 @@ class _Span(NamedTuple):
 
 def _forms(secrets: Mapping[str, str]) -> dict[bytes, str]:
     """Each form of each secret, and the name of the first secret that has it."""
-    from pyro_mcp.secrecy.disguises import disguises  # noqa: PLC0415 - most machines have no secrets
+    from pyro_mcp.secrecy.forms import forms  # noqa: PLC0415 - most machines have no secrets
 
     names: dict[bytes, str] = {}
     for name, value in secrets.items():
-        for form in disguises(value) if value else ():
+        for form in forms(value) if value else ():
             names.setdefault(form, name)
     return names
 
@@ -43,20 +49,23 @@ def _named(name: str, _: bytes) -> bytes:
 
 
 class Mask:
-    """Replaces every secret (name → value) in what it is given, in the forms of `disguises`, by `[secret NAME]`.
+    """Replaces every secret (name → value) in what it is given by `[secret NAME]`.
 
-    `instead` makes something else of the name and the bytes that were found.
+    It finds the forms of `forms`, with whichever of their characters escaped. `instead` makes something else of the
+    name and the bytes that were found.
     """
 
     def __init__(self, secrets: Mapping[str, str], instead: Callable[[str, bytes], bytes] = _named) -> None:
         self._instead = instead
-        names = _forms(secrets) if secrets else {}
-        short, long = _Forms({}), _Forms({})
-        for form, name in names.items():
+        self._short, self._short_escaped, self._long = _Forms({}), _Forms({}), _Forms({})
+        for form, name in (_forms(secrets) if secrets else {}).items():
             bare = form.translate(None, _LINE_ENDS)
-            chosen, key = (long, bare) if len(bare) >= _SHORTEST_WRAPPED else (short, form)
-            chosen.names.setdefault(key, name)
-        self._short, self._long = short, long
+            if len(bare) >= _SHORTEST_WRAPPED:
+                self._long.names.setdefault(bare, name)
+            else:
+                self._short.names.setdefault(form, name)
+                if len(form) >= _SHORTEST_ESCAPED:
+                    self._short_escaped.names.setdefault(form, name)
 
     def __bool__(self) -> bool:
         """Whether there is anything to mask."""
@@ -108,11 +117,25 @@ class Mask:
 
     def spans(self, data: _Data) -> list[_Span]:
         """Where the secrets are in `data`, in order, none touching another's bytes."""
-        found = self._short.spans(data)
-        if self._long.longest:
-            view = data.translate(None, _LINE_ENDS)
-            found += _unwrapped(data, view, self._long.spans(view))
+        found = _found(data, self._short, self._long)
+        views: list[View] = []
+        while len(views) < _MOST_LEVELS and (view := self._unescaped(views[-1].data if views else data)) is not None:
+            views.append(view)
+            spans = _found(view.data, self._short_escaped, self._long)
+            found += [
+                span._replace(start=_place(views, span.start), end=_place(views, span.end, end=True)) for span in spans
+            ]
         return _merged(found)
+
+    def _unescaped(self, data: _Data) -> View | None:
+        return self._escapes.view(data) if self._escapes else None
+
+    @cached_property
+    def _escapes(self) -> Escapes | None:
+        from pyro_mcp.secrecy.escapes import Escapes  # noqa: PLC0415 - most machines have no secrets
+
+        wanted = frozenset(b"".join([*self._short_escaped.names, *self._long.names]))
+        return Escapes(wanted) if wanted else None
 
     def onward(self, data: _Data, place: int) -> tuple[int, _Data]:
         """`data` from `place` on, masked, and where that begins: with a secret across `place`, as half would tell."""
@@ -123,8 +146,8 @@ class Mask:
 
     @property
     def reach(self) -> int:
-        """In how many bytes a secret has ended for sure, line ends included that an encoder has put into it."""
-        return 2 * self.longest
+        """In how many bytes a secret has ended for sure, with the escapes and line ends that encoders put into it."""
+        return 6 * self.longest
 
     def replaced(self, data: _Data, spans: list[_Span]) -> _Data:
         """`data` with these places replaced."""
@@ -136,22 +159,71 @@ class Mask:
 
     def held_from(self, data: _Data) -> int:
         """Where a form may begin of which `data` holds only the first part; `len(data)` for nowhere."""
-        held = len(data) - (self._short.begun(data[-self._short.longest :]) if self._short.longest else 0)
-        if not self._long.longest:
-            return held
-        tail = data[-2 * self._long.longest :]
-        begun = self._long.begun(tail.translate(None, _LINE_ENDS)[-self._long.longest :])
-        place = len(data)
-        while begun:
-            place -= 1
-            begun -= data[place] not in _LINE_ENDS
-        return min(held, place)
+        before = max(0, len(data) - max(self.reach, _LEAST_REACH))
+        tail = data[before:]
+        held = min(_held_from(tail, self._short, self._long), self._held_escaped(tail, _MOST_LEVELS))
+        return before + held
+
+    def _held_escaped(self, text: _Data, levels: int) -> int:
+        """Where in `text` a form may begin of which some characters are escaped, `levels` times at most."""
+        held = len(text)
+        for one in _without_unfinished(text):
+            # An escape that has only begun may become whatever the secret goes on with.
+            held = min(held, _held_from(one, self._short_escaped, self._long))
+            view = self._unescaped(one) if levels else None
+            if view is not None and (place := self._held_escaped(view.data, levels - 1)) < len(view.data):
+                held = min(held, view.start(place))
+        return held
+
+
+def _without_unfinished(data: bytes) -> Iterator[bytes]:
+    """`data`, and `data` without what may be an unfinished escape at its end, or several."""
+    yield data
+    for _ in range(_MOST_UNFINISHED):
+        if not (size := _unfinished(data)):
+            return
+        data = data[:-size]
+        yield data
+
+
+def _unfinished(data: bytes) -> int:
+    from pyro_mcp.secrecy.escapes import unfinished  # noqa: PLC0415
+
+    return unfinished(data)
+
+
+def _place(views: list[View], place: int, *, end: bool = False) -> int:
+    """Where in the text a place in the last of its views is."""
+    for view in reversed(views):
+        place = view.end(place) if end else view.start(place)
+    return place
+
+
+def _found(data: bytes, short: _Forms, long: _Forms) -> list[_Span]:
+    found = short.spans(data)
+    if long.longest:
+        view = data.translate(None, _LINE_ENDS)
+        found += _unwrapped(data, view, long.spans(view))
+    return found
+
+
+def _held_from(data: bytes, short: _Forms, long: _Forms) -> int:
+    held = len(data) - (short.begun(data[-short.longest :]) if short.longest else 0)
+    if not long.longest:
+        return held
+    tail = data[-2 * long.longest :]
+    begun = long.begun(tail.translate(None, _LINE_ENDS)[-long.longest :])
+    place = len(data)
+    while begun:
+        place -= 1
+        begun -= data[place] not in _LINE_ENDS
+    return min(held, place)
 
 
 class MaskStream:
     """Output on its way: `feed` gives what can be shown already, `finish` the rest.
 
-    Only an end is kept back that may be the beginning of a secret, at most some twice as long as the longest form.
+    Only an end is kept back that may be the beginning of a secret, at most the mask's `reach`.
     """
 
     def __init__(self, mask: Mask) -> None:
@@ -168,7 +240,7 @@ class MaskStream:
         across = next((span for span in spans if span.start < end < span.end), None)
         if across is not None:
             # It may yet turn out to be longer; but what goes on for ever would be kept for ever.
-            end = across.start if across.end - across.start <= 4 * self._mask.longest else across.end
+            end = across.start if across.end - across.start <= self._mask.reach else across.end
         self._kept = data[end:]
         return self._mask.replaced(data[:end], [span for span in spans if span.end <= end])
 
