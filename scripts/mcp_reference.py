@@ -16,8 +16,12 @@ _OPENING = """\
 Generated from the server by `scripts/mcp_reference.py`; a test keeps the two equal.
 `pyro mcp serve` offers the tools of one profile (`--profile`) or one mode (`--mode`), `workspace-core` without either.
 Arguments have the names that the Python SDK gives them, and its defaults; those in *italics* belong to the profile
-`workspace-full` alone. A result comes twice: as text that suffices alone, and as the data that the SDK returns, with
-texts of more than 24 KiB cut in their middle.
+`workspace-full` alone.
+
+A result is a text that suffices alone: at most 11,000 bytes, with a remark where something is left out and how to get
+it, and with the next steps. With `--results both`, the default without a chat host, it comes as data too: what the SDK
+returns, without nulls, with moments as ISO 8601, and with texts of more than 24 KiB cut in their middle.
+`pyro host connect` writes `--results text`, because Claude Code and Codex show a model the data in place of the text.
 """
 
 
@@ -56,7 +60,7 @@ def _kind(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         word = " or ".join(f"`{one}`" for one in schema["enum"])
     else:
-        word = kinds if isinstance(kinds, str) else " or ".join(kinds)
+        word = kinds or " or ".join(one["type"] for one in schema["anyOf"])
     default = f", by default `{schema['default']}`" if "default" in schema else ""
     most = f", at most {schema['maximum']}" if "maximum" in schema else ""
     return f"{word}{default}{most}{': ' + schema['description'] if 'description' in schema else ''}"

@@ -20,6 +20,7 @@ from pyro_mcp.cli.program import command_parser
 from pyro_mcp.host.progress import silent
 from pyro_mcp.server.profiles import ALL, MODES, PROFILES, Offer
 from pyro_mcp.server.tool import Tool
+from pyro_mcp.serving import ServeKeywords, ServeOptions
 
 DOCUMENT = Path(__file__).parents[1] / "docs/public-contract.md"
 _EVERYWHERE = {"--json", "--help"}
@@ -104,10 +105,19 @@ def _signature(thing: Callable[..., object]) -> str:
     whole = inspect.signature(thing)
     bare = [
         one.replace(annotation=one.empty, default=_told(one.default))
-        for one in whole.parameters.values()
+        for given in whole.parameters.values()
+        for one in _spread(given)
         if one.name != "self"
     ]
     return str(inspect.Signature(bare))
+
+
+def _spread(given: inspect.Parameter) -> list[inspect.Parameter]:
+    """A parameter; the options of the MCP server one by one."""
+    if given.annotation != "Unpack[ServeKeywords]":
+        return [given]
+    defaults = inspect.signature(ServeOptions).parameters
+    return [defaults[name].replace(kind=given.KEYWORD_ONLY) for name in ServeKeywords.__annotations__]
 
 
 class _Nothing:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from pyro_mcp import workspaces
+from pyro_mcp.serving import ServeKeywords
 from pyro_mcp.workspaces import OutputSink
 
 if TYPE_CHECKING:
@@ -20,46 +20,20 @@ class Pyro(workspaces.Pyro):
     def create_server(
         self,
         profile: str | None = None,
-        *,
-        mode: str | None = None,
-        project_path: str | Path | None = None,
-        repo_url: str | None = None,
-        repo_ref: str | None = None,
-        no_project_source: bool = False,
+        **options: Unpack[ServeKeywords],
     ) -> WorkspaceServer:
         """An MCP server over these machines: the tools of a profile or of a mode, by default "workspace-core".
 
         A workspace that is created without a seed begins as the project: `project_path`, or a clean clone of
-        `repo_url` at `repo_ref`, or else the git checkout around the current folder. Raises `InvalidRequest`.
+        `repo_url` at `repo_ref`, or else the git checkout around the current folder. With `results` "text" a result
+        is its text alone, for models; with "both", the default, also data for programs. `network_policy` and
+        `allow_hosts` are what its workspaces have by default and at most. Raises `InvalidRequest`.
         """
         from pyro_mcp import server  # noqa: PLC0415 - it takes longer to import than all the rest
 
-        return server.create_server(
-            self,
-            profile=profile,
-            mode=mode,
-            project_path=project_path,
-            repo_url=repo_url,
-            repo_ref=repo_ref,
-            no_project_source=no_project_source,
-        )
+        return server.create_server(self, profile, **options)
 
 
-def create_server(
-    profile: str | None = None,
-    *,
-    mode: str | None = None,
-    project_path: str | Path | None = None,
-    repo_url: str | None = None,
-    repo_ref: str | None = None,
-    no_project_source: bool = False,
-) -> WorkspaceServer:
+def create_server(profile: str | None = None, **options: Unpack[ServeKeywords]) -> WorkspaceServer:
     """`Pyro.create_server` over the machines of this user."""
-    return Pyro().create_server(
-        profile,
-        mode=mode,
-        project_path=project_path,
-        repo_url=repo_url,
-        repo_ref=repo_ref,
-        no_project_source=no_project_source,
-    )
+    return Pyro().create_server(profile, **options)

@@ -18,6 +18,7 @@ from tests.hosts.conftest import Desk
 from tests.hosts.model_api import Call, Model, Story, served
 
 CLOSING = "The bug is fixed."
+MOST_THAT_EVERY_HOST_PASSES_ON = 12_000
 PATCH = "--- a/message.txt\n+++ b/message.txt\n@@ -1 +1 @@\n-broken\n+fixed\n"
 
 
@@ -28,6 +29,8 @@ def fixing_a_bug(pyro: Pyro, home: Path) -> Story:
     assert len(made) == 1 and made[0]["workspace_id"] in answer, answer
     assert len(left_running(home)) == 1
     id_ = made[0]["workspace_id"]
+    assert "UTC, in 24 h" in answer and "Next: workspace_file_list (look around)" in answer, answer
+    assert '"workspace_id"' not in answer and len(answer.encode()) < 600, answer
     assert str(pyro.status_workspace(id_)["execution_mode"]).startswith("guest_")
     answer = yield Call("workspace_exec", {"workspace_id": id_, "command": "sh check.sh; uname -n"})
     assert "it says broken" in answer, answer
@@ -35,10 +38,15 @@ def fixing_a_bug(pyro: Pyro, home: Path) -> Story:
     assert "there is no workspace 'no-such-workspace'" in answer, answer
     answer = yield Call("workspace_patch_apply", {"workspace_id": id_, "patch": PATCH})
     assert "message.txt" in answer, answer
+    answer = yield Call("workspace_exec", {"workspace_id": id_, "command": "seq 1 100000"})
+    assert "\n1\n2\n" in answer and "\n99999\n100000\n" in answer, answer
+    assert "bytes left out" in answer and "Something is left out; for the rest, " in answer, answer
+    assert len(answer.encode()) <= MOST_THAT_EVERY_HOST_PASSES_ON, answer
     answer = yield Call("workspace_exec", {"workspace_id": id_, "command": "sh check.sh"})
     assert "it says fixed" in answer, answer
     answer = yield Call("workspace_diff", {"workspace_id": id_})
     assert "+fixed" in answer and "-broken" in answer, answer
+    assert answer.count("fixed") == 1 and "patch_complete" not in answer, answer
     assert pyro.diff_workspace(id_)["changed"]
     yield Call("workspace_reset", {"workspace_id": id_})
     assert not pyro.diff_workspace(id_)["changed"]
@@ -73,8 +81,8 @@ def connected_claude(desk: Desk, address: str, monkeypatch: pytest.MonkeyPatch) 
     """The server is the one that `connect` made known, and all its tools are offered at once."""
     monkeypatch.setenv("ENABLE_TOOL_SEARCH", "false")
     words = claude(desk, address, monkeypatch)
-    assert desk.pyro("host", "connect", "claude-code").returncode == 0
-    return [word for word in words if word not in ("--mcp-config", str(desk.home / "mcp.json"), "--strict-mcp-config")]
+    assert desk.pyro("host", "connect", "claude-code", "--allow").returncode == 0
+    return [*words[:3], *words[-2:]]
 
 
 def codex(desk: Desk, address: str, _monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -83,9 +91,8 @@ def codex(desk: Desk, address: str, _monkeypatch: pytest.MonkeyPatch) -> list[st
         'model = "scripted"\nmodel_provider = "scripted"\n[analytics]\nenabled = false\n[model_providers.scripted]\n'
         + "".join(f"{key} = {json.dumps(value)}\n" for key, value in provider.items())
     )
-    assert desk.pyro("host", "connect", "codex").returncode == 0
-    allowed = 'mcp_servers.pyro.default_tools_approval_mode="approve"'
-    return ["codex", "exec", "--skip-git-repo-check", "-c", allowed, "fix the bug"]
+    assert desk.pyro("host", "connect", "codex", "--allow").returncode == 0
+    return ["codex", "exec", "--skip-git-repo-check", "fix the bug"]
 
 
 def opencode(desk: Desk, address: str, _monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -94,8 +101,9 @@ def opencode(desk: Desk, address: str, _monkeypatch: pytest.MonkeyPatch) -> list
     settings = desk.home / ".config/opencode/opencode.json"
     settings.parent.mkdir(parents=True)
     model = "scripted/scripted"
-    settings.write_text(json.dumps({"model": model, "small_model": model, "provider": {"scripted": provider}}))
-    assert desk.pyro("host", "print-config", "opencode", "--write").returncode == 0
+    document = {"model": model, "small_model": model, "provider": {"scripted": provider}, "permission": {"*": "ask"}}
+    settings.write_text(json.dumps(document))
+    assert desk.pyro("host", "print-config", "opencode", "--write", "--allow").returncode == 0
     return ["opencode", "run", "fix the bug"]
 
 

@@ -5,50 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
-import threading
-import tomllib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.hosts.conftest import OLDER, PROGRAMS, Desk
-
-OWN = str(Path(sys.executable).parent / "pyro")
-LISTED = {
-    "claude-code": (["claude", "mcp", "list"], r"(?m)^pyro: .*Connected$"),
-    "codex": (["codex", "mcp", "list"], r"(?m)^pyro +.* enabled +"),
-    "opencode": (["opencode", "mcp", "list"], r"pyro\W+connected"),
-}
-HOSTS = tuple(LISTED)
-
-
-def settings(desk: Desk) -> dict[str, Path]:
-    return {
-        "claude-code": desk.home / "claude/.claude.json",
-        "codex": desk.home / "codex/config.toml",
-        "opencode": desk.home / ".config/opencode/opencode.json",
-    }
-
-
-def servers(desk: Desk, host: str) -> dict[str, Any]:
-    """The list of servers in a host's own settings."""
-    text = settings(desk)[host].read_text()
-    document: dict[str, Any] = tomllib.loads(text) if host == "codex" else json.loads(text)
-    found: dict[str, Any] = document.get(
-        {"claude-code": "mcpServers", "codex": "mcp_servers", "opencode": "mcp"}[host], {}
-    )
-    return found
-
-
-def command(entry: dict[str, Any]) -> list[str]:
-    """The words of an entry's command, however the host keeps them."""
-    kept = entry["command"]
-    return kept if isinstance(kept, list) else [kept, *entry["args"]]
+from tests.hosts.conftest import Desk
+from tests.hosts.settings import HOSTS, LISTED, OWN, command, servers, settings
 
 
 def report(desk: Desk, host: str, cwd: Path | None = None) -> dict[str, Any]:
@@ -65,7 +29,7 @@ def test_after_one_connect_the_host_lists_our_server_as_connected(host: str, des
     listed = desk.run(*words, cwd=desk.home)  # from a folder that has nothing to do with it
 
     assert re.search(wanted, re.sub(r"\x1b\[[0-9;]*m", "", listed.stdout)), listed.stdout + listed.stderr
-    assert command(servers(desk, host)["pyro"]) == [OWN, "mcp", "serve"]
+    assert command(servers(desk, host)["pyro"]) == [OWN, "mcp", "serve", "--results=text"]
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -86,56 +50,8 @@ def test_other_options_replace_the_entry_and_go_to_the_server(host: str, desk: D
     told = desk.pyro("host", "connect", host, "--mode", "inspect", "--project-path", ".", "--json")
 
     assert json.loads(told.stdout)["outcome"] == "replaced"
-    wanted = [OWN, "mcp", "serve", "--mode=inspect", f"--project-path={desk.project}"]
+    wanted = [OWN, "mcp", "serve", "--mode=inspect", f"--project-path={desk.project}", "--results=text"]
     assert command(servers(desk, host)["pyro"]) == wanted
-
-
-@pytest.mark.parametrize("version", [OLDER, PROGRAMS], ids=["older", "newest"])
-def test_connecting_claude_code_again_keeps_an_entry_whatever_its_version(
-    version: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(version), prepend=":")
-    assert desk.pyro("host", "connect", "claude-code").returncode == 0
-
-    told = desk.pyro("host", "connect", "claude-code", "--mode", "repro-fix")
-
-    assert (told.returncode, told.stderr) == (0, "")
-    assert command(servers(desk, "claude-code")["pyro"])[-1] == "--mode=repro-fix"
-    listed = desk.run(*LISTED["claude-code"][0], cwd=desk.home)
-    assert re.search(LISTED["claude-code"][1], listed.stdout), listed.stdout + listed.stderr
-
-
-def test_settings_that_claude_code_keeps_locked_are_not_written(desk: Desk) -> None:
-    assert desk.pyro("host", "connect", "claude-code").returncode == 0
-    before = settings(desk)["claude-code"].read_bytes()
-    lock = settings(desk)["claude-code"].with_name(".claude.json.lock")
-    lock.mkdir()
-    with holding(lock):
-        told = desk.pyro("host", "connect", "claude-code", "--mode", "inspect")
-    assert told.returncode == 4 and str(lock) in told.stderr
-    assert settings(desk)["claude-code"].read_bytes() == before
-
-    os.utime(lock, (0, 0))  # whoever held it has died
-    assert desk.pyro("host", "connect", "claude-code", "--mode", "inspect").returncode == 0
-    assert not lock.exists()
-
-
-@contextmanager
-def holding(lock: Path) -> Iterator[None]:
-    """Touch a lock as its holder does, as long as the block runs."""
-    over = threading.Event()
-
-    def touch() -> None:
-        while not over.wait(1):
-            os.utime(lock)
-
-    thread = threading.Thread(target=touch)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(10)
 
 
 MINE = {
@@ -304,6 +220,14 @@ def test_doctor_is_ready_when_one_host_is_connected_and_none_is_in_trouble(desk:
     told = desk.pyro("host", "doctor")
 
     assert (told.returncode, told.stdout.splitlines()[-1]) == (0, "ready")
+
+
+def test_doctor_says_once_how_to_mend_what_has_several_faults(desk: Desk) -> None:
+    settings(desk)["codex"].write_text(DRIFTED["codex"])
+
+    told = desk.pyro("host", "doctor").stdout
+
+    assert told.count("pyro host repair codex") == 1, told
 
 
 def test_a_host_that_is_not_installed_is_told_with_how_to_get_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pyro_mcp import create_server
 from pyro_mcp.errors import HostCommandFailed, InvalidRequest, PyroError
 from pyro_mcp.server.source import _OF_A_REPOSITORY, ProjectSource, clone, project_source, without_credentials
 
@@ -132,6 +133,8 @@ def test_credentials_are_found_in_any_address() -> None:
         {"project_path": "/", "repo_url": "https://example.org/a"},
         {"project_path": "/", "no_project_source": True},
         {"repo_ref": "main"},
+        {"network_policy": "off", "allow_hosts": ["example.org"]},
+        {"results": "json"},
         {"project_path": "/nowhere/at/all"},
         {"repo_url": "--upload-pack=touch /tmp/x"},
         {"repo_url": "https://example.org/a", "repo_ref": "--exec=x"},
@@ -141,4 +144,4 @@ def test_credentials_are_found_in_any_address() -> None:
 )
 def test_options_that_cannot_be_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(InvalidRequest):
-        project_source(**options)  # type: ignore[arg-type]
+        create_server(**options)  # type: ignore[arg-type]

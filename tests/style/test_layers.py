@@ -9,7 +9,7 @@ import pytest
 from tests.style.imports import Graph, find_cycle, import_graph
 from tests.style.project import ROOT
 
-_GROUND = {"pyro_mcp.errors", "pyro_mcp.results"}
+_GROUND = {"pyro_mcp.errors", "pyro_mcp.results", "pyro_mcp.serving"}
 _CORE = {"pyro_mcp.engine", "pyro_mcp.environments"}
 _FACE = {*_GROUND, "pyro_mcp", "pyro_mcp.workspaces"}
 
@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "pyro_mcp._version": set[str](),
     "pyro_mcp.errors": set[str](),
     "pyro_mcp.results": set[str](),
+    "pyro_mcp.serving": {"pyro_mcp.errors"},
     "pyro_mcp.host": {"pyro_mcp.errors"},
     "pyro_mcp.environments": {*_GROUND, "pyro_mcp.host"},
     "pyro_mcp.secrecy": {"pyro_mcp.errors"},
@@ -34,7 +35,7 @@ MAY_IMPORT = {
         "pyro_mcp.trees",
     },
     "pyro_mcp.server": {*_GROUND, "pyro_mcp._version", "pyro_mcp.host", "pyro_mcp.workspaces"},
-    "pyro_mcp.sdk": {"pyro_mcp.server", "pyro_mcp.workspaces"},
+    "pyro_mcp.sdk": {"pyro_mcp.server", "pyro_mcp.serving", "pyro_mcp.workspaces"},
     "pyro_mcp": {"pyro_mcp._version", "pyro_mcp.sdk", "pyro_mcp.workspaces"},
     "pyro_mcp.cli": _FACE,
     "pyro_mcp.hosts": {*_GROUND, "pyro_mcp.host"},

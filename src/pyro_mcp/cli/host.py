@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 import pyro_mcp
 from pyro_mcp.cli.options import Verbs, verb
 from pyro_mcp.cli.render import paragraph, print_json, shown
+from pyro_mcp.cli.serve_options import add_serve_options, serve_options
 from pyro_mcp.errors import HostNotReady
-from pyro_mcp.results import ChatHostChange
+from pyro_mcp.results import ChatHostChange, ChatHostProblem
 
-_OPTIONS = ("profile", "mode", "project_path", "repo_url", "repo_ref", "no_project_source")
+_NETWORK = """\
+May agents install packages: shall workspaces reach public hosts on the internet? They never reach this host or its
+network. Whoever can reach the internet can also send out what is in the workspace. [y/N] """
 _SAID = {
     "added": "connected",
     "replaced": "connected anew",
@@ -45,27 +49,28 @@ def add(verbs: Verbs) -> None:
     for parser in (connect, printed, doctor, repair, disconnect):
         parser.add_argument("--name", default="pyro", help="what the host calls the server (default pyro)")
     for parser in (connect, printed):
-        _serve_options(parser)
-
-
-def _serve_options(parser: argparse.ArgumentParser) -> None:
-    """What the entry passes on to `pyro mcp serve`."""
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--profile", metavar="NAME", help="the tools that the server offers")
-    which.add_argument("--mode", metavar="NAME", help="the tools for one way of working")
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--project-path", metavar="DIR", help="what workspaces begin as, wherever the host is started")
-    source.add_argument("--repo-url", metavar="URL", help="a repository that workspaces begin as, cloned afresh")
-    source.add_argument("--no-project-source", action="store_true", help="workspaces begin empty")
-    parser.add_argument("--repo-ref", metavar="REF", help="the branch, tag or commit of --repo-url")
+        add_serve_options(parser, results="text")
+        parser.add_argument(
+            "--allow",
+            action="store_true",
+            help="have the host use our tools without asking each time, workspace_export to this host too",
+        )
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {"name": arguments.name, **{option: getattr(arguments, option) for option in _OPTIONS}}
+    return {"name": arguments.name, **serve_options(arguments)}
 
 
 def _connect(arguments: argparse.Namespace) -> int:
-    return _tell(arguments, pyro_mcp.Pyro().connect_host(arguments.host, **_given(arguments)))
+    given = _given(arguments)
+    if given["network_policy"] is None and sys.stdin.isatty() and sys.stderr.isatty() and not arguments.json:
+        given["network_policy"] = "egress" if _agrees(_NETWORK) or given["allow_hosts"] else "off"
+    return _tell(arguments, pyro_mcp.Pyro().connect_host(arguments.host, allow=arguments.allow, **given))
+
+
+def _agrees(question: str) -> bool:
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _print_config(arguments: argparse.Namespace) -> int:
@@ -98,7 +103,14 @@ def _tell(arguments: argparse.Namespace, change: ChatHostChange) -> int:
         print(f"  with    {variable}={shown(value)}")
     if change["tool_count"] is not None:
         print(f"  which was tried, and offers {change['tool_count']} tools")
+        print(f"  {_approval(change)}")
     return 0
+
+
+def _approval(change: ChatHostChange) -> str:
+    if change["allowed"]:
+        return "which the host uses without asking"
+    return f"which the host may ask about each time; with 'pyro host connect {change['host']} --allow' it does not"
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
@@ -110,8 +122,13 @@ def _doctor(arguments: argparse.Namespace) -> int:
         server = host["server"]
         tried = f"{server['tool_count']} tools, answered in {server['answered_ms']:.0f} ms" if server else ""
         print(f"{host['host']:11}  {host['status']:13}  {tried or shown(host['version'])}".rstrip())
-        for problem in host["problems"]:
-            for line in [problem["message"], *problem["hint"].splitlines()]:
-                print(paragraph(f"{'':13}{shown(line)}"))
+        for line in _problem_lines(host["problems"]):
+            print(paragraph(f"{'':13}{shown(line)}"))
     print("\nready" if report["ready"] else "\nnot ready: 'pyro host connect HOST' connects one")
     return 0 if report["ready"] else HostNotReady.exit_code
+
+
+def _problem_lines(problems: list[ChatHostProblem]) -> list[str]:
+    """Each problem, then how to mend it; what mends several stands once, below the last of them."""
+    lines = [line for problem in problems for line in (problem["message"], *problem["hint"].splitlines())]
+    return [line for at, line in enumerate(lines) if line not in lines[at + 1 :]]

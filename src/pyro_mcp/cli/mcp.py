@@ -7,10 +7,12 @@ import sys
 
 import pyro_mcp
 from pyro_mcp.cli.options import Verbs, verb
+from pyro_mcp.cli.serve_options import add_serve_options, serve_options
 from pyro_mcp.errors import InvalidRequest
 
-_MODES = "repro-fix, inspect, cold-start or review-eval"
-_PROFILES = "vm-run, workspace-core (default) or workspace-full"
+_ON_A_TERMINAL = """\
+pyro: waiting for a chat host to speak the Model Context Protocol on standard input; Ctrl-D ends it.
+pyro: 'pyro host connect claude-code' (or codex, opencode) has a chat host start this server by itself."""
 
 
 def add(verbs: Verbs) -> None:
@@ -23,16 +25,7 @@ def add(verbs: Verbs) -> None:
         _serve,
         example="pyro mcp serve --mode repro-fix",
     )
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--profile", metavar="NAME", help=f"how many tools are offered: {_PROFILES}")
-    which.add_argument("--mode", metavar="NAME", help=f"the tools for one way of working: {_MODES}")
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        "--project-path", metavar="DIR", help="what workspaces begin as (default: the git checkout around this folder)"
-    )
-    source.add_argument("--repo-url", metavar="URL", help="a repository that workspaces begin as, cloned afresh")
-    source.add_argument("--no-project-source", action="store_true", help="workspaces begin empty")
-    parser.add_argument("--repo-ref", metavar="REF", help="the branch, tag or commit of --repo-url")
+    add_serve_options(parser, results="both")
     parser.add_argument("--http", action="store_true", help="listen on 127.0.0.1 instead of standard input and output")
     parser.add_argument("--port", type=int, metavar="N", help="of --http (default: one that is free)")
     parser.add_argument(
@@ -45,15 +38,10 @@ def add(verbs: Verbs) -> None:
 def _serve(arguments: argparse.Namespace) -> int:
     if not arguments.http and (arguments.port is not None or arguments.token_file is not None):
         raise InvalidRequest("--port and --token-file are about --http", hint="give --http too")
-    server = pyro_mcp.Pyro().create_server(
-        arguments.profile,
-        mode=arguments.mode,
-        project_path=arguments.project_path,
-        repo_url=arguments.repo_url,
-        repo_ref=arguments.repo_ref,
-        no_project_source=arguments.no_project_source,
-    )
+    server = pyro_mcp.Pyro().create_server(**serve_options(arguments))
     if not arguments.http:
+        if sys.stdin.isatty():
+            print(_ON_A_TERMINAL, file=sys.stderr, flush=True)
         return server.serve_stdio()
     server.serve_http(port=arguments.port or 0, token_file=arguments.token_file, announce=_announce)
     return 0

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pyro_mcp.hosts.connection import config, connect, disconnect, doctor, repair
-from pyro_mcp.hosts.entry import ServeOptions
 from pyro_mcp.hosts.host import HOST_NAMES
 from pyro_mcp.hosts.jsonc import parse as read_jsonc
 
-__all__ = ["HOST_NAMES", "ServeOptions", "config", "connect", "disconnect", "doctor", "read_jsonc", "repair"]
+__all__ = ["HOST_NAMES", "config", "connect", "disconnect", "doctor", "read_jsonc", "repair"]

@@ -62,6 +62,27 @@ class ClaudeCode:
                 _parsed(self.settings(), text)
                 replace_text(self.settings(), jsonc.without_member(text, ("mcpServers", name)))
 
+    def allows(self, name: str) -> bool:
+        return _rule(name) in _rules(_json(self._permissions()))
+
+    def allow(self, name: str) -> None:
+        path = self._permissions()
+        text = text_of(path) or "{}\n"
+        rules = [*_rules(_parsed(path, text)), _rule(name)]
+        replace_text(path, jsonc.with_member(text, ("permissions", "allow"), rules))
+
+    def disallow(self, name: str) -> None:
+        path = self._permissions()
+        rules = _rules(_json(path))
+        if _rule(name) in rules:
+            rules = [one for one in rules if one != _rule(name)]
+            replace_text(path, jsonc.with_member(text_of(path) or "{}", ("permissions", "allow"), rules))
+
+    def _permissions(self) -> Path:
+        """The file that the user's permissions are in."""
+        given = os.environ.get("CLAUDE_CONFIG_DIR")
+        return (Path(given) if given else Path.home() / ".claude") / "settings.json"
+
     def config(self, name: str, entry: Entry) -> str:
         return json.dumps({"mcpServers": {name: _as_json(entry)}}, indent=2) + "\n"
 
@@ -104,6 +125,15 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
         return _dictionary(json.loads(text or "{}"))
     except ValueError as error:
         raise InvalidRequest(f"{path} is not valid JSON: {error}", hint="correct or remove the file first") from error
+
+
+def _rule(name: str) -> str:
+    return f"mcp__{name}"
+
+
+def _rules(document: dict[str, Any]) -> list[Any]:
+    found = _dictionary(document.get("permissions")).get("allow")
+    return list(found) if isinstance(found, list) else []
 
 
 def _dictionary(value: object) -> dict[str, Any]:

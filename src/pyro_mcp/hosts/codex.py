@@ -17,6 +17,8 @@ from pyro_mcp.hosts.entry import Entry
 from pyro_mcp.hosts.host import own_command
 from pyro_mcp.hosts.settings_file import keep_copy, replace_text, text_of, undo
 
+_APPROVAL, _WITHOUT_ASKING = "default_tools_approval_mode", "approve"
+
 
 class Codex:
     title = "Codex"
@@ -52,6 +54,26 @@ class Codex:
         if entry is not None:
             without = _without(text_of(self.settings()) or "", name)
             undo(self.settings(), lambda before: _with(before, name, entry), without)
+
+    def allows(self, name: str) -> bool:
+        servers = tomllib.loads(text_of(self.settings()) or "").get("mcp_servers", {})
+        return bool(servers.get(name, {}).get(_APPROVAL) == _WITHOUT_ASKING)
+
+    def allow(self, name: str) -> None:
+        import tomlkit  # noqa: PLC0415 - slow to import, rarely needed
+
+        text = text_of(self.settings()) or ""
+        document: Any = tomlkit.parse(text)
+        document["mcp_servers"][name][_APPROVAL] = _WITHOUT_ASKING
+        replace_text(self.settings(), _sound(text, tomlkit.dumps(document), name))
+
+    def disallow(self, name: str) -> None:
+        import tomlkit  # noqa: PLC0415
+
+        text = text_of(self.settings()) or ""
+        document: Any = tomlkit.parse(text)
+        if document.get("mcp_servers", {}).get(name, {}).pop(_APPROVAL, None) is not None:
+            replace_text(self.settings(), _sound(text, tomlkit.dumps(document), name))
 
     def config(self, name: str, entry: Entry) -> str:
         # Strings and lists of JSON are those of TOML too.

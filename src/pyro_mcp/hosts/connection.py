@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from pyro_mcp.errors import Conflict, HostNotReady, HostToolMissing, InvalidRequest, PyroError
 from pyro_mcp.host.files import locked
 from pyro_mcp.host.tools import find_tool
-from pyro_mcp.hosts.entry import FOLDER_VARIABLES, Entry, ServeOptions, own_entry
+from pyro_mcp.hosts.entry import FOLDER_VARIABLES, Entry, own_entry
 from pyro_mcp.hosts.handshake import handshake
 from pyro_mcp.hosts.host import HOST_NAMES, Host, host_named, version_of
 from pyro_mcp.results import (
@@ -24,18 +25,23 @@ from pyro_mcp.results import (
     ChatHostServer,
     ChatHostStatus,
 )
+from pyro_mcp.serving import ServeOptions
 
 _ALONE_SECONDS = 120.0
 _NAME_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 
 
-def connect(host: str, name: str = "pyro", options: ServeOptions | None = None) -> ChatHostChange:
+def connect(
+    host: str, name: str = "pyro", options: ServeOptions | None = None, *, allow: bool = False
+) -> ChatHostChange:
     """Have our server in a host's list; it is started once before, so that what is written works.
+
+    With `allow` the host uses its tools without asking.
 
     Nothing is written when the entry is there already. Raises `Conflict` when the name belongs to another server.
     """
-    entry = own_entry((options or ServeOptions()).words())
-    return _written(host, name, lambda _before: entry)
+    entry = own_entry(_for_models(options))
+    return _written(host, name, lambda _before: entry, allow=allow)
 
 
 def repair(host: str, name: str = "pyro") -> ChatHostChange:
@@ -53,13 +59,14 @@ def disconnect(host: str, name: str = "pyro") -> ChatHostChange:
         return _change(host, name, "absent", None)
     _refuse_strangers(host, name, before)
     with _alone(chat):
+        chat.disallow(name)
         chat.remove(name)
     return _change(host, name, "removed", None)
 
 
 def config(host: str, name: str = "pyro", options: ServeOptions | None = None) -> ChatHostConfig:
     """What a person would write into the host's settings; nothing is changed."""
-    chat, entry = host_named(host), own_entry((options or ServeOptions()).words())
+    chat, entry = host_named(host), own_entry(_for_models(options))
     return {"host": host, "settings": str(chat.settings()), "config": chat.config(_checked(name), entry)}
 
 
@@ -70,24 +77,49 @@ def doctor(name: str = "pyro") -> ChatHostDoctor:
     return {"ready": not troubled and any(report["status"] == "connected" for report in reports), "hosts": reports}
 
 
-def _written(host: str, name: str, wanted: Callable[[Entry | None], Entry]) -> ChatHostChange:
+def _for_models(options: ServeOptions | None) -> tuple[str, ...]:
+    """The words of `options`, with results as text unless they say otherwise.
+
+    Claude Code and Codex show the model the data in place of the text where a result has both.
+    """
+    given = options or ServeOptions()
+    return replace(given, results=given.results or "text").words()
+
+
+def _written(host: str, name: str, wanted: Callable[[Entry | None], Entry], *, allow: bool = False) -> ChatHostChange:
     chat, before = host_named(host), host_named(host).read(_checked(name))
     if before is not None:
         _refuse_strangers(host, name, before)
     entry = wanted(before).with_variables_of(before)
     greeting = handshake(entry.command, entry.environment)
-    if entry == before:
+    if entry == before and (not allow or chat.allows(name)):
         return _change(host, name, "unchanged", entry, len(greeting.tools))
     with _alone(chat):
         if chat.read(name) != before:
             raise Conflict(f"the entry {name} of {chat.title} has changed meanwhile", hint="try again")
-        chat.write(name, entry)
+        if entry != before:
+            chat.write(name, entry)
+        if allow:
+            _allow(chat, name, before)
         if chat.read(name) != entry:
             raise Conflict(
                 f"{chat.title} does not list what was written for it",
                 hint=f"look at {chat.settings()}: another file may have the last word, or the entry may be disabled",
             )
     return _change(host, name, "replaced" if before else "added", entry, len(greeting.tools))
+
+
+def _allow(chat: Host, name: str, before: Entry | None) -> None:
+    """Have the host use our tools without asking; where that cannot be written, the entry is as it was `before`."""
+    try:
+        if not chat.allows(name):
+            chat.allow(name)
+    except PyroError:
+        if before is None:
+            chat.remove(name)
+        else:
+            chat.write(name, before)
+        raise
 
 
 @contextmanager
@@ -138,6 +170,7 @@ def _change(
         "command": list(entry.command) if entry else None,
         "environment": entry.folders if entry else {},
         "tool_count": tools,
+        "allowed": entry is not None and host_named(host).allows(name),
     }
 
 

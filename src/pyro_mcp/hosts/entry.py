@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pyro_mcp.errors import HostNotReady, InvalidRequest
+from pyro_mcp.errors import HostNotReady
 
 SERVE = ("mcp", "serve")
 # Codex clears the environment of its servers, and a desktop may start any host without the shell's: a server that
@@ -49,39 +49,6 @@ class Entry:
         return self.command[len(self.program) + len(SERVE) :] if self.program else ()
 
 
-@dataclass(frozen=True)
-class ServeOptions:
-    """The options of `pyro mcp serve` that a host's entry may carry."""
-
-    profile: str | None = None
-    mode: str | None = None
-    project_path: str | Path | None = None
-    repo_url: str | None = None
-    repo_ref: str | None = None
-    no_project_source: bool = False
-
-    def words(self) -> tuple[str, ...]:
-        """As words of a command line; raises `InvalidRequest` for what excludes each other."""
-        if self.profile is not None and self.mode is not None:
-            raise InvalidRequest("a profile and a mode exclude each other", hint="give one of --profile and --mode")
-        if sum((self.project_path is not None, self.repo_url is not None, self.no_project_source)) > 1:
-            raise InvalidRequest(
-                "there can be only one project source",
-                hint="give one of --project-path, --repo-url and --no-project-source",
-            )
-        if self.repo_ref is not None and self.repo_url is None:
-            raise InvalidRequest("a reference needs the repository that it is of", hint="give --repo-url too")
-        given = (
-            ("--profile", self.profile),
-            ("--mode", self.mode),
-            ("--project-path", self.project_path and _folder(self.project_path)),
-            ("--repo-url", self.repo_url),
-            ("--repo-ref", self.repo_ref),
-        )
-        words = [f"{name}={value}" for name, value in given if value is not None]
-        return (*words, "--no-project-source") if self.no_project_source else tuple(words)
-
-
 def own_entry(options: tuple[str, ...] = ()) -> Entry:
     """How this very installation is started as a server, from any folder.
 
@@ -101,10 +68,3 @@ def own_program() -> tuple[str, ...]:
         )
     script = python.parent / "pyro"
     return (str(script),) if os.access(script, os.X_OK) else (str(python), "-m", "pyro_mcp.cli")
-
-
-def _folder(path: str | Path) -> str:
-    folder = Path(path).expanduser().absolute()
-    if not folder.is_dir():
-        raise InvalidRequest(f"{folder} is not a folder", hint="give the folder of a project that is on this host")
-    return str(folder)

@@ -42,6 +42,18 @@ class Host(Protocol):
         """Have no entry of that name."""
         ...
 
+    def allows(self, name: str) -> bool:
+        """Whether the host uses all tools of that server without asking its user."""
+        ...
+
+    def allow(self, name: str) -> None:
+        """Have the host use all tools of that server without asking."""
+        ...
+
+    def disallow(self, name: str) -> None:
+        """Undo `allow`."""
+        ...
+
     def config(self, name: str, entry: Entry) -> str:
         """What a person would write into the settings."""
         ...

@@ -52,6 +52,31 @@ class OpenCode:
             without = jsonc.without_member(now, ("mcp", name))
             undo(self.settings(), lambda before: self._with(before, name, entry), without)
 
+    def allows(self, name: str) -> bool:
+        found = self._permission(text_of(self.settings()) or "")
+        if not isinstance(found, dict):
+            return found in (None, "allow")
+        return found.get(f"{name}_*", found.get("*", "allow")) == "allow"
+
+    def allow(self, name: str) -> None:
+        text = text_of(self.settings()) or "{}"
+        found = self._permission(text)
+        if found is not None and not isinstance(found, dict):
+            raise InvalidRequest(
+                f'"permission" in {self.settings()} is one word for all tools',
+                hint=f'write {{"permission": {{"*": {json.dumps(found)}, "{name}_*": "allow"}}}} there',
+            )
+        replace_text(self.settings(), jsonc.with_member(text, ("permission", f"{name}_*"), "allow"))
+
+    def disallow(self, name: str) -> None:
+        text = text_of(self.settings())
+        if text is not None and isinstance(self._permission(text), dict):
+            replace_text(self.settings(), jsonc.without_member(text, ("permission", f"{name}_*")))
+
+    def _permission(self, text: str) -> object:
+        document = self._parsed(text, self.settings()).value
+        return document.get("permission") if isinstance(document, dict) else None
+
     def config(self, name: str, entry: Entry) -> str:
         return json.dumps({"$schema": SCHEMA, "mcp": {name: _as_json(entry)}}, indent=2) + "\n"
 

@@ -31,6 +31,8 @@ class ChatHostChange(TypedDict):
     environment: dict[str, str]
     tool_count: int | None
     """How many tools the server listed when it was tried; None where none was started."""
+    allowed: bool
+    """Whether the host uses the server's tools without asking its user each time."""
 
 
 class ChatHostConfig(TypedDict):

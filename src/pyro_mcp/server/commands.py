@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pyro_mcp.server.bounds import LONGEST_TEXT
+from pyro_mcp.server.bounds import LONGEST_FIELD
 from pyro_mcp.server.tool import Call
 
-_HEAD = LONGEST_TEXT // 3
-_TAIL = LONGEST_TEXT - _HEAD - 100  # what stands between them has room too
+_HEAD = LONGEST_FIELD // 3
+_TAIL = LONGEST_FIELD - _HEAD - 100  # what stands between them has room too
 
 
 def run(call: Call, command: Callable[..., Mapping[str, Any]]) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def run(call: Call, command: Callable[..., Mapping[str, Any]]) -> dict[str, Any]
     ends = {"stdout": _End(call), "stderr": _End(call)}
     result = dict(command(on_stdout=ends["stdout"].take, on_stderr=ends["stderr"].take, interrupt=call.interrupt))
     for name, end in ends.items():
-        if len(result[name]) > LONGEST_TEXT:
+        if len(result[name]) > LONGEST_FIELD:
             tail = end.text()
             left_out = result[f"{name}_bytes"] - _HEAD - len(tail)
             result[name] = f"{result[name][:_HEAD]}\n[… about {left_out} bytes left out …]\n{tail}"

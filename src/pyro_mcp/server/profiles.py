@@ -95,10 +95,8 @@ class Selection:
 def select(profile: str | None = None, mode: str | None = None) -> Selection:
     """The tools of a profile or a mode, `workspace-core` without either.
 
-    Raises `InvalidRequest` for both at once, and for a name that there is not.
+    Raises `InvalidRequest` for a name that there is not.
     """
-    if profile is not None and mode is not None:
-        raise InvalidRequest("a profile and a mode exclude each other", hint="give one of --profile and --mode")
     kind, table, name = "profile", PROFILES, DEFAULT_PROFILE if profile is None else profile
     if mode is not None:
         kind, table, name = "mode", MODES, mode

@@ -16,11 +16,14 @@ from mcp.server import Server
 from mcp.server.context import ServerRequestContext
 
 from pyro_mcp.errors import Interrupted, InvalidRequest, PyroError
-from pyro_mcp.server.bounds import LONGEST_RESULT, bounded, readable, shortened
+from pyro_mcp.server.bounds import bounded, shortened
 from pyro_mcp.server.http import address, find_token, listen, new_token, over_http
+from pyro_mcp.server.plain import content, harmless, name, readable, structured
 from pyro_mcp.server.profiles import Selection
+from pyro_mcp.server.reach import Reach
 from pyro_mcp.server.source import ProjectSource
 from pyro_mcp.server.stdio import over_stdio
+from pyro_mcp.server.text import told
 from pyro_mcp.server.thread import Work, in_thread
 from pyro_mcp.server.tool import Call, Tool
 from pyro_mcp.server.tool_words import in_tool_words
@@ -41,9 +44,20 @@ def _report(message: str, fraction: float | None = None) -> None:
 class WorkspaceServer:
     """An MCP server over one `Pyro`: any number of calls at once, on any number of connections."""
 
-    def __init__(self, pyro: Pyro, selection: Selection, source: ProjectSource, version: str) -> None:
+    def __init__(
+        self,
+        pyro: Pyro,
+        selection: Selection,
+        source: ProjectSource,
+        reach: Reach,
+        version: str,
+        *,
+        structured: bool = True,
+    ) -> None:
         self._pyro = pyro.reporting_to(_report)
         self._source = source
+        self._reach = reach
+        self._structured = structured
         self._selection = selection
         self._tools = {tool.name: tool for tool in selection.tools}
         self._schemas = {tool.name: tool.input_schema(full=selection.full) for tool in selection.tools}
@@ -51,7 +65,7 @@ class WorkspaceServer:
             "pyro",
             version=version,
             title="pyro workspaces",
-            instructions=readable(_instructions(selection, source)),
+            instructions=readable(_instructions(selection, source, reach)),
             on_list_tools=self._on_list_tools,
             on_call_tool=self._on_call_tool,
         )
@@ -63,7 +77,7 @@ class WorkspaceServer:
 
     async def list_tools(self) -> list[mcp.Tool]:
         """The tools, always in the same order."""
-        return [_described(tool, self._schemas[tool.name]) for tool in self._tools.values()]
+        return [self._described(tool) for tool in self._tools.values()]
 
     async def call_tool(self, name: str, arguments: Mapping[str, Any] | None = None) -> mcp.CallToolResult:
         """Call a tool as a client does; a failure is a result with `is_error`, never an exception."""
@@ -114,7 +128,7 @@ class WorkspaceServer:
 
     def _run(self, tool: Tool, given: Mapping[str, Any], work: Work) -> Mapping[str, Any]:
         _current.set(work)
-        call = Call(self._pyro, self._source, given, work.interrupt, work.output)
+        call = Call(self._pyro, self._source, self._reach, given, work.interrupt, work.output)
         result = tool.call(call)
         if work.ended and tool.undo is not None:
             tool.undo(call, result)
@@ -127,44 +141,38 @@ class WorkspaceServer:
             raise InvalidRequest(f"there is no tool {shortened(name, 100)!r}", hint=f"there is: {', '.join(near)}")
         return self._tools[name]
 
+    def _described(self, tool: Tool) -> mcp.Tool:
+        return mcp.Tool(
+            name=tool.name,
+            description=tool.description,
+            input_schema=self._schemas[tool.name],
+            output_schema=dict(tool.output) if self._structured else None,
+            annotations=mcp.ToolAnnotations(
+                read_only_hint=tool.read_only,
+                destructive_hint=tool.destructive,
+                idempotent_hint=tool.idempotent,
+                open_world_hint=tool.open_world,
+            ),
+        )
+
     def _told(self, tool: Tool, result: Mapping[str, Any]) -> mcp.CallToolResult:
-        """The result for programs and, whole in itself, for a model."""
+        """The result as text, whole in itself, and for programs as data."""
         result = readable(result)
-        shown, cut = bounded(result)
-        lines = [shortened(tool.tell(result), LONGEST_RESULT // 2)]
-        if cut or result.get("truncated"):
-            lines.append(f"Something is left out; for the rest, {tool.rest}.")
-        steps = [f"{name} ({why})" for name, why in tool.then.items() if name in self._tools]
-        if steps:
-            lines.append(f"Next: {', '.join(steps)}.")
-        text = mcp.TextContent(type="text", text="\n".join(lines))
-        return mcp.CallToolResult(content=[text], structured_content=shown)
+        steps = {name: why for name, why in tool.then.items() if name in self._tools}
+        text = mcp.TextContent(type="text", text=told(tool, harmless(result), steps))
+        data = bounded(structured(result)) if self._structured else None
+        return mcp.CallToolResult(content=[text], structured_content=data)
 
 
-def _instructions(selection: Selection, source: ProjectSource) -> str:
+def _instructions(selection: Selection, source: ProjectSource, reach: Reach) -> str:
     """What a model is told of the server as a whole."""
     if "workspace_create" not in [tool.name for tool in selection.tools]:
         return "Runs commands in fresh virtual machines, apart from this host."
     return (
         f"Disposable virtual machines to work in, apart from this host; here for: {selection.purpose}. "
         f"workspace_create first: /workspace is a copy of {source}. Nothing done inside touches the host's files; "
-        "workspace_export copies results out. When something went wrong, start over with a fresh state; "
+        f"workspace_export copies results out. {reach} When something went wrong, start over with a fresh state; "
         "delete the workspace when done."
-    )
-
-
-def _described(tool: Tool, input_schema: dict[str, Any]) -> mcp.Tool:
-    return mcp.Tool(
-        name=tool.name,
-        description=tool.description,
-        input_schema=input_schema,
-        output_schema=dict(tool.output),
-        annotations=mcp.ToolAnnotations(
-            read_only_hint=tool.read_only,
-            destructive_hint=tool.destructive,
-            idempotent_hint=tool.idempotent,
-            open_world_hint=tool.open_world,
-        ),
     )
 
 
@@ -190,7 +198,8 @@ def _checked(arguments: Mapping[str, Any], schema: Mapping[str, Any], name: str)
             raise InvalidRequest(f"the argument {word!r} is missing", hint=takes)
     for fault in Draft202012Validator(schema).iter_errors(given):
         where = ".".join(str(part) for part in fault.absolute_path) or "the arguments"
-        raise InvalidRequest(f"{where}: {shortened(fault.message, 500)}", hint=takes)
+        why = f"{fault.instance!r} is of no type that it takes" if fault.validator == "anyOf" else fault.message
+        raise InvalidRequest(f"{where}: {shortened(why, 500)}", hint=takes)
     return given
 
 
@@ -200,6 +209,6 @@ def _whole(value: Any) -> Any:
 
 
 def _failed(error: PyroError) -> mcp.CallToolResult:
-    text = f"{error.code}: {error.message}" + (f"\nHint: {in_tool_words(error.hint)}" if error.hint else "")
-    text = shortened(readable(text))
+    text = f"{error.code}: {name(error.message)}" + (f"\nHint: {in_tool_words(error.hint)}" if error.hint else "")
+    text = shortened(content(readable(text)))
     return mcp.CallToolResult(content=[mcp.TextContent(type="text", text=text)], is_error=True)

@@ -62,15 +62,8 @@ def project_source(
 ) -> ProjectSource:
     """The source that these options ask for; without any, the git checkout around the current folder, if there is one.
 
-    Raises `InvalidRequest` for options that exclude each other, or a folder that is not there.
+    Raises `InvalidRequest` for a folder that is not there, and for what is no address or reference.
     """
-    if sum((project_path is not None, repo_url is not None, no_project_source)) > 1:
-        raise InvalidRequest(
-            "there can be only one project source",
-            hint="give one of --project-path, --repo-url and --no-project-source",
-        )
-    if repo_ref is not None and repo_url is None:
-        raise InvalidRequest("a reference needs the repository that it is of", hint="give --repo-url too")
     if repo_url is not None:
         return ProjectSource(repo_url=_checked(repo_url, "repository"), repo_ref=repo_ref and _checked(repo_ref, "ref"))
     if project_path is not None:

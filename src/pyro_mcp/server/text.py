@@ -1,4 +1,7 @@
-"""Results as a model reads them: short, complete enough to go on from, nothing that has to be looked up elsewhere."""
+"""Results as a model reads them: short, complete enough to go on from, nothing that has to be looked up elsewhere.
+
+Every function gets a result that `plain.harmless` has gone over, so no name in it can fill a line of its own.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,20 @@ from pyro_mcp.results import (
     WorkspaceSummarized,
     WorkspaceSyncPush,
 )
-from pyro_mcp.server.bounds import shortened
+from pyro_mcp.server.bounds import LONGEST_PART, LONGEST_TEXT, OMISSION, beginning, shared, shortened
+from pyro_mcp.server.tool import Tool
+
+_MOST_ENTRIES = 500
+
+
+def told(tool: Tool, result: Mapping[str, Any], steps: Mapping[str, str]) -> str:
+    """The whole text of a result: what it says, how to get at what is left out, and what the next steps may be."""
+    said = tool.tell(result)
+    ends = [f"Next: {', '.join(f'{step} ({why})' for step, why in steps.items())}."] if steps else []
+    if result.get("truncated") or OMISSION in said:
+        ends.insert(0, f"Something is left out; for the rest, {tool.rest}.")
+    room = LONGEST_TEXT - sum(len(line.encode()) + 1 for line in ends)
+    return "\n".join([shortened(said, room), *ends])
 
 
 def moment(seconds: float) -> str:
@@ -38,7 +54,7 @@ def moment(seconds: float) -> str:
 def duration(seconds: float) -> str:
     """Seconds as a person says them."""
     for unit, length in (("h", 3600), ("min", 60)):
-        if seconds >= length:
+        if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
     return f"{max(seconds, 0):.0f} s"
 
@@ -54,15 +70,20 @@ def end(result: CommandEnd) -> str:
     parts = [f"{how} ({duration_of(result['duration_ms'])})"]
     if result["timed_out"]:
         parts.append("Give a larger timeout_seconds; what should go on running belongs in a service or a shell.")
-    for name in ("stdout", "stderr"):
-        text = str(result[name])
-        if text:
-            parts.append(f"{name}:\n{shortened(text).rstrip()}")
-        elif name == "stdout" and not result["stderr"]:
-            parts.append("(no output)")
-    if result["truncated"]:
-        parts.append(f"All of it was {result['stdout_bytes']} bytes of stdout, {result['stderr_bytes']} of stderr.")
+    parts += streams(result, stdout=result["stdout_bytes"], stderr=result["stderr_bytes"])
+    if not result["stdout"] and not result["stderr"]:
+        parts.append("(no output)")
     return "\n".join(parts)
+
+
+def streams(result: Mapping[str, Any], longest: int = LONGEST_PART, **sizes: int) -> list[str]:
+    """What a program wrote to its two streams; `sizes` are the bytes of all it wrote, where that is known."""
+    names = [name for name in ("stdout", "stderr") if result[name]]
+    rooms = shared([result[name] for name in names], longest)
+    return [
+        f"{name}:\n{shortened(result[name], room, of=sizes.get(name, 0)).rstrip()}"
+        for name, room in zip(names, rooms, strict=True)
+    ]
 
 
 def duration_of(milliseconds: float) -> str:
@@ -125,22 +146,28 @@ def workspaces(result: WorkspaceList) -> str:
     return listed(f"{result['count']} workspaces, most recently active first:", lines)
 
 
-def listed(heading: str, lines: Sequence[str], most: int = 200) -> str:
-    """A heading and a line each, at most so many."""
-    more = [f"… and {len(lines) - most} more"] if len(lines) > most else []
-    return "\n".join([heading, *lines[:most], *more])
+def listed(heading: str, lines: Sequence[str], longest: int = LONGEST_PART) -> str:
+    """A heading, and as many of the lines as fit; the number of the others."""
+    shown, left = [heading], longest
+    for line in lines:
+        left -= len(line.encode(errors="replace")) + 1
+        if left < 0 or len(shown) > _MOST_ENTRIES:
+            break
+        shown.append(line)
+    more = len(lines) + 1 - len(shown)
+    return "\n".join([*shown, *([f"{OMISSION}and {more} more …]"] if more else [])])
 
 
 def logs(result: WorkspaceLogs) -> str:
-    """The history, each command with the beginning of its output."""
+    """The history, each command with a part of its output: more of it where there are few commands."""
     entries = result["entries"]
-    longest = 4096 if len(entries) <= 5 else 400
+    longest = max(400, LONGEST_PART // max(len(entries), 1) - 200)
     lines = []
     for one in entries:
         how = "killed at its time limit" if one["timed_out"] else f"exit code {one['exit_code']}"
         how = "not ended" if one["exit_code"] is None else how
         lines.append(f"#{one['sequence']} [{how}] {shortened(command_line(one['command']), 500)}")
-        lines += [shortened(one[name].rstrip(), longest) for name in ("stdout", "stderr") if one[name]]
+        lines += streams(one, longest)
     return listed(f"{result['count']} commands in {result['workspace_id']} since creation or reset:", lines)
 
 
@@ -152,15 +179,18 @@ def entry(one: FileEntry) -> str:
 
 
 def file_list(result: FileList) -> str:
-    return listed(f"{result['path']}: {result['count']} entries", [entry(one) for one in result["entries"]], 500)
+    return listed(f"{result['path']}: {result['count']} entries", [entry(one) for one in result["entries"]])
 
 
 def file_read(result: FileRead) -> str:
     """The content as it is, with a remark before when there is more."""
-    if not result["truncated"]:
-        return result["content"] or f"({result['path']} is empty)"
-    first = f"[the first {result['max_bytes']} of {result['size_bytes']} bytes of {result['path']}]"
-    return f"{first}\n{result['content']}"
+    if not result["content"]:
+        return f"({result['path']} is empty)"
+    shown, rest = beginning(result["content"])
+    if not result["truncated"] and not rest:
+        return shown
+    first = f"[the first {len(shown.encode(errors='replace'))} of {result['size_bytes']} bytes of {result['path']}]"
+    return f"{first}\n{shown.rstrip()}\n{OMISSION}the file goes on …]"
 
 
 def written(result: WorkspaceFileWrite) -> str:
@@ -189,15 +219,21 @@ def patched(result: WorkspacePatch) -> str:
 
 
 def diff(result: WorkspaceDiff) -> str:
-    """Which paths, then the patch."""
+    """Which paths, then the patch, as many whole files of it as fit."""
     if not result["changed"]:
         return f"{result['workspace_id']} is as it was created: no changes."
-    parts = [listed(f"{counted(result['summary'])} since creation:", changes(result["entries"]), 100)]
+    parts = [listed(f"{counted(result['summary'])} since creation:", changes(result["entries"]), LONGEST_PART // 4)]
     if result["git_changes"]:
         parts.append(f"({result['git_changes']} paths in .git folders changed too)")
     if result["left_out"]:
-        parts.append(f"Not in the patch, being binary, too large or special: {', '.join(result['left_out'][:20])}")
-    return "\n".join([*parts, shortened(result["patch"]).rstrip()])
+        left_out = listed("Not in the patch, because binary, too large or special:", result["left_out"], 1000)
+        parts.append(left_out)
+    room = LONGEST_PART - sum(len(one.encode(errors="replace")) for one in parts)
+    shown, rest = beginning(result["patch"], room)
+    last = shown.rfind("\ndiff --git ")
+    if rest and last > 0:
+        shown, rest = shown[: last + 1], rest + len(shown[last + 1 :].encode(errors="replace"))
+    return "\n".join([*parts, shown.rstrip(), *([f"{OMISSION}{rest} more bytes of the patch …]"] if rest else [])])
 
 
 def exported(result: WorkspaceExport) -> str:
@@ -206,15 +242,15 @@ def exported(result: WorkspaceExport) -> str:
     size = f"{result['entry_count']} entries, {result['bytes_written']} bytes"
     done = f"Copied {result['workspace_path']} to {result['output_path']} on the host ({size})."
     more = f" {result['skipped_count']} left out or changed." if left_out else ""
-    return listed(f"{done}{more}", [*warned, *left_out], 20)
+    return listed(f"{done}{more}", [*warned, *left_out], 3000)
 
 
 def pushed(result: WorkspaceSyncPush) -> str:
     lines = [f"Copied {result['source_path']} to {result['destination']}: {result['entry_count']} entries."]
     if result["overwritten"]:
-        lines.append(f"Overwritten: {', '.join(result['overwritten'][:50])}")
+        lines.append(listed("Overwritten:", result["overwritten"], 2000))
     if result["skipped"]:
-        lines.append(f"Left out: {', '.join(result['skipped'][:20])}")
+        lines.append(listed("Left out:", result["skipped"], 2000))
     return "\n".join(lines)
 
 

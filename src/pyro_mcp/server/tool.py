@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
+from pyro_mcp.server.reach import Reach
 from pyro_mcp.server.source import ProjectSource
 from pyro_mcp.workspaces import OutputSink, Pyro
 
@@ -15,7 +16,7 @@ Schema = Mapping[str, Any]
 ID: Schema = {"type": "string"}
 TEXT: Schema = {"type": "string"}
 FLAG: Schema = {"type": "boolean"}
-COMMAND: Schema = {"type": ["string", "array"], "items": {"type": "string"}}
+COMMAND: Schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 SECONDS: Schema = {"type": "number"}
 LABELS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
 
@@ -36,6 +37,7 @@ class Call:
 
     pyro: Pyro
     source: ProjectSource
+    reach: Reach
     arguments: Mapping[str, Any]
     interrupt: int | None = None
     """A descriptor that becomes readable when nobody wants the result any more."""
@@ -85,13 +87,18 @@ class Tool:
 def shape(result: type, *names: str) -> Schema:
     """The JSON schema of a result of which the fields `names` are told; the result holds others too."""
     hints = get_type_hints(result)
-    return {"type": "object", "properties": {name: _schema(hints[name]) for name in names}}
+    return {"type": "object", "properties": {name: _field(name, hints[name]) for name in names}}
+
+
+def _field(name: str, hint: Any) -> dict[str, Any]:
+    """The schema of a field; moments are told as ISO 8601."""
+    return {"type": "string", "format": "date-time"} if name.endswith("_at") else _schema(hint)
 
 
 def _schema(hint: Any) -> dict[str, Any]:
-    """The coarse JSON schema of an annotation: the kind of value, not what is inside."""
-    kinds = sorted(set(_kinds(hint)))
-    return {"type": kinds[0] if len(kinds) == 1 else kinds}
+    """The coarse JSON schema of an annotation: the kind of value, not what is inside; what is null is left out."""
+    kinds = sorted(set(_kinds(hint)) - {"null"})
+    return {"type": kinds[0]} if len(kinds) == 1 else {"anyOf": [{"type": kind} for kind in kinds]}
 
 
 def _kinds(hint: Any) -> Sequence[str]:

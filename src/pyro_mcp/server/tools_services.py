@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pyro_mcp.results import ServiceInfo, ServiceList, ServiceLogs
 from pyro_mcp.server import text
-from pyro_mcp.server.bounds import shortened
 from pyro_mcp.server.tool import COMMAND, FLAG, ID, SECONDS, TEXT, Schema, Tool, shape
 from pyro_mcp.server.tools_workspace import SECRET_ENV
 
@@ -44,10 +43,7 @@ def _logs(result: ServiceLogs) -> str:
     parts = [f"Service {result['service_name']!r} is {result['state']}."]
     if result["truncated"]:
         parts.append(f"The last {result['tail_lines'] or 'kept'} lines; there was more before.")
-    if result["stdout"]:
-        parts.append(f"stdout:\n{shortened(result['stdout']).rstrip()}")
-    if result["stderr"]:
-        parts.append(f"stderr:\n{shortened(result['stderr']).rstrip()}")
+    parts += text.streams(result)
     return "\n".join(parts) if result["stdout"] or result["stderr"] else f"{parts[0]} It wrote nothing."
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pyro_mcp.results import ShellClosed, ShellOpened, ShellRead, ShellSignalled, ShellWritten
+from pyro_mcp.server.bounds import shortened
 from pyro_mcp.server.tool import FLAG, ID, TEXT, Schema, Tool, shape
 from pyro_mcp.server.tools_workspace import SECRET_ENV
 
 _SHELL = {"workspace_id": ID, "shell_id": ID}
 _REQUIRED = ("workspace_id", "shell_id")
-# What is shown is not shortened further, so that next_cursor is where it ends.
-_SHOWN = 16 * 1024
+# Few enough for a text, so that next_cursor is where it ends.
+_SHOWN = 8 * 1024
 _COUNT: Schema = {"type": "integer"}
 _CHARACTERS: Schema = {"type": "integer", "maximum": 65536}
 
@@ -17,7 +18,7 @@ _CHARACTERS: Schema = {"type": "integer", "maximum": 65536}
 def _read(result: ShellRead) -> str:
     state = "running" if result["exit_code"] is None else f"ended with exit code {result['exit_code']}"
     lost = f"[{result['dropped_bytes']} bytes before this are lost]\n" if result["dropped_bytes"] else ""
-    output = result["output"] or "(nothing new)"
+    output = shortened(result["output"]) or "(nothing new)"
     return f"{lost}{output}\n[shell {result['shell_id']} is {state}; read on with cursor {result['next_cursor']}]"
 
 
@@ -58,7 +59,7 @@ TOOLS = (
         _read,
         read_only=True,
         idempotent=True,
-        rest="ask for fewer max_chars, and read on from next_cursor",
+        rest="read on with next_cursor, or again from the same cursor with fewer max_chars",
     ),
     Tool(
         "shell_write",

@@ -31,8 +31,14 @@ _REST = "let the command print less: grep, head, tail"
 
 def _run(call: Call) -> Mapping[str, Any]:
     options = call.given("command", "timeout_seconds", *_SHAPE)
+    call.reach.check_machine(call.arguments)
     environment = call.arguments.get("environment", "debian:12")
     return commands.run(call, partial(call.pyro.run_in_vm, environment, **options))
+
+
+def _create(call: Call) -> Mapping[str, Any]:
+    call.reach.check_machine(call.arguments)
+    return call.pyro.create_vm(call.arguments["environment"], **call.given(*_SHAPE))
 
 
 def _exec(call: Call) -> Mapping[str, Any]:
@@ -105,7 +111,7 @@ TOOLS = (
         {"environment": TEXT} | _MACHINE,
         ("environment",),
         shape(VmInfo, *_STATE),
-        lambda call: call.pyro.create_vm(call.arguments["environment"], **call.given(*_SHAPE)),
+        _create,
         _machine,
         undo=lambda call, made: call.pyro.delete_vm(made["vm_id"]),
         then={"vm_start": "start it"},

@@ -31,12 +31,11 @@ def _create(call: Call) -> Mapping[str, Any]:
         "vcpu_count",
         "mem_mib",
         "ttl_seconds",
-        "network_policy",
-        "allow_hosts",
         "secrets",
         "allow_host_compat",
     )
     environment = call.arguments.get("environment", "debian:12")
+    options |= call.reach.of_workspace(call.given("network_policy", "allow_hosts"))
     if "seed_path" in options:
         return call.pyro.create_workspace(environment, **options)
     with call.source.seed() as seed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyro_mcp.engine import OutputSink
+from pyro_mcp.workspaces.links import POLICIES, Link
 from pyro_mcp.workspaces.pyro import Pyro
 
-__all__ = ["OutputSink", "Pyro"]
+__all__ = ["POLICIES", "Link", "OutputSink", "Pyro"]

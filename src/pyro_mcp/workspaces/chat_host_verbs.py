@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Unpack
 
 from pyro_mcp import hosts
 from pyro_mcp.results import ChatHostChange, ChatHostConfig, ChatHostDoctor
+from pyro_mcp.serving import ServeKeywords, ServeOptions
 
 
 class ChatHostVerbs:
@@ -16,19 +17,17 @@ class ChatHostVerbs:
         host: str,
         *,
         name: str = "pyro",
+        allow: bool = False,
         profile: str | None = None,
-        mode: str | None = None,
-        project_path: str | Path | None = None,
-        repo_url: str | None = None,
-        repo_ref: str | None = None,
-        no_project_source: bool = False,
+        **options: Unpack[ServeKeywords],
     ) -> ChatHostChange:
         """Have a host ("claude-code", "codex", "opencode") start our server; the server is tried first.
 
-        An entry that is right already is left alone. Raises `Conflict` when `name` is another server's.
+        With `allow` the host uses our tools without asking each time, those that write to this host too. The other
+        options are those of `create_server`, but results are text alone unless `results` is given. An entry that is
+        right already is left alone. Raises `Conflict` when `name` is another server's.
         """
-        given = hosts.ServeOptions(profile, mode, project_path, repo_url, repo_ref, no_project_source)
-        return hosts.connect(host, name, given)
+        return hosts.connect(host, name, ServeOptions(profile, **options), allow=allow)
 
     def host_config(
         self,
@@ -36,15 +35,10 @@ class ChatHostVerbs:
         *,
         name: str = "pyro",
         profile: str | None = None,
-        mode: str | None = None,
-        project_path: str | Path | None = None,
-        repo_url: str | None = None,
-        repo_ref: str | None = None,
-        no_project_source: bool = False,
+        **options: Unpack[ServeKeywords],
     ) -> ChatHostConfig:
         """What a person would write into the settings of a host; nothing is changed."""
-        given = hosts.ServeOptions(profile, mode, project_path, repo_url, repo_ref, no_project_source)
-        return hosts.config(host, name, given)
+        return hosts.config(host, name, ServeOptions(profile, **options))
 
     def doctor_hosts(self, *, name: str = "pyro") -> ChatHostDoctor:
         """How each host stands with our server; every server that has an entry is really started."""

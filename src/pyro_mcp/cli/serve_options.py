@@ -1,0 +1,61 @@
+"""The options of the MCP server: those of `pyro mcp serve`, which `pyro host connect` writes down."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+_MODES = "repro-fix, inspect, cold-start or review-eval"
+_PROFILES = "vm-run, workspace-core (default) or workspace-full"
+_NAMES = (
+    "profile",
+    "mode",
+    "project_path",
+    "repo_url",
+    "repo_ref",
+    "no_project_source",
+    "results",
+    "network_policy",
+    "allow_hosts",
+)
+
+
+def add_serve_options(parser: argparse.ArgumentParser, *, results: str) -> None:
+    """The options; `results` is the form of results without `--results`."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--profile", metavar="NAME", help=f"how many tools are offered: {_PROFILES}")
+    which.add_argument("--mode", metavar="NAME", help=f"the tools for one way of working: {_MODES}")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--project-path",
+        metavar="DIR",
+        help="what workspaces begin as (default: the git checkout around the folder that the server is started in)",
+    )
+    source.add_argument("--repo-url", metavar="URL", help="a repository that workspaces begin as, cloned afresh")
+    source.add_argument("--no-project-source", action="store_true", help="workspaces begin empty")
+    parser.add_argument("--repo-ref", metavar="REF", help="the branch, tag or commit of --repo-url")
+    parser.add_argument(
+        "--results",
+        choices=["text", "both"],
+        metavar="FORM",
+        help=f"text for models, or both: with the data for programs (default {results})",
+    )
+    parser.add_argument(
+        "--network-policy",
+        choices=["off", "egress", "egress+published-ports"],
+        metavar="POLICY",
+        help="what workspaces have by default and at most: off, egress or egress+published-ports",
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        dest="allow_hosts",
+        metavar="NAME[:PORT]",
+        help="the only hosts that workspaces may reach; may be repeated, *.SUFFIX is every name below",
+    )
+
+
+def serve_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was given, as keywords of the SDK."""
+    return {name: getattr(arguments, name) for name in _NAMES}

@@ -1,0 +1,67 @@
+"""Results in a form that a model can read without harm: Unicode only, names on one line, moments with their zone."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+# Fields that hold what a program wrote or a file holds. Every other text is a name or a remark, and fills no line of
+# its own.
+_CONTENT = frozenset({"stdout", "stderr", "content", "patch", "text_patch", "output"})
+# Control characters but tab and line feed, what changes the direction of text, and what no reader sees.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
+
+
+def readable(value: Any) -> Any:
+    """A JSON value whose texts are all Unicode: a file's name may be any bytes, of which JSON knows nothing."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {readable(key): readable(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [readable(one) for one in value]
+    return value
+
+
+def name(text: str) -> str:
+    """A name on one line: in quotes, with escapes, when it holds what a reader would take for more than a name."""
+    return text if text.isprintable() else json.dumps(text)
+
+
+def content(text: str) -> str:
+    """Content with its lines, and escapes in place of what would act on a terminal or on the reader."""
+    if _UNSEEN.search(text) is None:
+        return text
+    return _UNSEEN.sub(_escape, text.replace("\r\n", "\n"))
+
+
+def harmless(value: Any, field: str = "") -> Any:
+    """A result whose texts are as `content` or as `name` gives them: what a guest has named stays a name."""
+    if isinstance(value, str):
+        return content(value) if field in _CONTENT else name(value)
+    if isinstance(value, Mapping):
+        return {name(str(key)): harmless(one, str(key)) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [harmless(one, field) for one in value]
+    return value
+
+
+def structured(value: Any, field: str = "") -> Any:
+    """A result for programs without what is null, moments as ISO 8601 in UTC."""
+    if isinstance(value, Mapping):
+        return {key: structured(one, str(key)) for key, one in value.items() if one is not None}
+    if isinstance(value, list | tuple):
+        return [structured(one) for one in value]
+    if field.endswith("_at") and isinstance(value, int | float):
+        return datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return value
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

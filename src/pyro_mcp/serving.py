@@ -1,0 +1,84 @@
+"""The options of the MCP server, as the SDK, `pyro mcp serve` and the entry in a chat host's settings carry them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from pyro_mcp.errors import InvalidRequest
+
+RESULTS = ("text", "both")
+
+
+class ServeKeywords(TypedDict, total=False):
+    """The options beside the profile, as keywords; `ServeOptions` says what each means."""
+
+    mode: str | None
+    project_path: str | Path | None
+    repo_url: str | None
+    repo_ref: str | None
+    no_project_source: bool
+    results: str | None
+    network_policy: str | None
+    allow_hosts: Sequence[str]
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """Which tools a server offers, what its workspaces begin as and may reach, and in which form results come.
+
+    `results` is "text" for models, or "both": with the data for programs. `network_policy` and `allow_hosts` are what a
+    workspace has by default, and may have at most. Raises `InvalidRequest` for options that exclude each other.
+    """
+
+    profile: str | None = None
+    mode: str | None = None
+    project_path: str | Path | None = None
+    repo_url: str | None = None
+    repo_ref: str | None = None
+    no_project_source: bool = False
+    results: str | None = None
+    network_policy: str | None = None
+    allow_hosts: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.profile is not None and self.mode is not None:
+            raise InvalidRequest("a profile and a mode exclude each other", hint="give one of --profile and --mode")
+        if sum((self.project_path is not None, self.repo_url is not None, self.no_project_source)) > 1:
+            raise InvalidRequest(
+                "there can be only one project source",
+                hint="give one of --project-path, --repo-url and --no-project-source",
+            )
+        if self.repo_ref is not None and self.repo_url is None:
+            raise InvalidRequest("a reference needs the repository that it is of", hint="give --repo-url too")
+        if self.results not in (None, *RESULTS):
+            raise InvalidRequest(f"there is no form of results {self.results!r}", hint=f"it is {' or '.join(RESULTS)}")
+        if self.allow_hosts and self.network_policy in (None, "off"):
+            raise InvalidRequest(
+                "hosts are allowed for workspaces without network",
+                hint="add --network-policy egress, or leave them out",
+            )
+
+    def words(self) -> tuple[str, ...]:
+        """As words of a command line; raises `InvalidRequest` for a project folder that is not there."""
+        given = (
+            ("--profile", self.profile),
+            ("--mode", self.mode),
+            ("--project-path", self.project_path and _folder(self.project_path)),
+            ("--repo-url", self.repo_url),
+            ("--repo-ref", self.repo_ref),
+            ("--results", self.results),
+            ("--network-policy", self.network_policy),
+            *(("--allow-host", host) for host in self.allow_hosts),
+        )
+        words = [f"{name}={value}" for name, value in given if value is not None]
+        return (*words, "--no-project-source") if self.no_project_source else tuple(words)
+
+
+def _folder(path: str | Path) -> str:
+    folder = Path(path).expanduser().absolute()
+    if not folder.is_dir():
+        raise InvalidRequest(f"{folder} is not a folder", hint="give the folder of a project that is on this host")
+    return str(folder)
