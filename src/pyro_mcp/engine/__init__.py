@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyro_mcp.engine.accelerator import Accelerator
+from pyro_mcp.engine.chain import MOST_LAYERS
 from pyro_mcp.engine.disks import Layers, make_baseline, make_ext4
 from pyro_mcp.engine.engine import Engine, Session
 from pyro_mcp.engine.fake import FakeMachines
@@ -17,6 +18,7 @@ from pyro_mcp.engine.wire import Decoder, Frame, encode, encode_fields
 
 __all__ = [
     "BOOT_MODULES",
+    "MOST_LAYERS",
     "OUTPUT_CAP",
     "TOOL",
     "Accelerator",

@@ -10,6 +10,7 @@ Sizes are fixed, because the warm template has seen them.
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 import tempfile
@@ -143,9 +144,17 @@ class Layers:
         self.frozen.mkdir(parents=True, exist_ok=True)
         self.frozen.chmod(0o711)
         for name in names:
-            source = other.frozen if (other.frozen / name).exists() else other.live
-            os.link(source / name, self.frozen / name)
+            os.link(other._path(name), self.frozen / name)
             take_back(self.frozen / name)
+
+    def is_empty(self, name: str, blank: BlankDisks) -> bool:
+        """Whether a layer is as it was made."""
+        path = self.live / name
+        return path.exists() and filecmp.cmp(path, blank.qcow2, shallow=False)
+
+    def sizes(self, names: Iterable[str]) -> list[int]:
+        """The bytes that each layer takes on the disk."""
+        return [512 * self._path(name).stat().st_blocks for name in names]
 
     def keep_only(self, names: Collection[str]) -> None:
         """Remove the files of layers that nothing needs any more."""
@@ -153,6 +162,10 @@ class Layers:
             for path in folder.iterdir() if folder.exists() else ():
                 if path.name not in names:
                     path.unlink()
+
+    def _path(self, name: str) -> Path:
+        frozen = self.frozen / name
+        return frozen if frozen.exists() else self.live / name
 
     def _freeze(self, name: str) -> None:
         (self.live / name).rename(self.frozen / name)

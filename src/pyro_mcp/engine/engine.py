@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -48,7 +48,9 @@ class Engine(Protocol):
 
     def make_layer(self, home: Path, name: str) -> None: ...
 
-    def use_layer(self, sockets: Path, name: str) -> None: ...
+    def is_unused(self, home: Path, name: str) -> bool: ...
+
+    def use_layer(self, home: Path, sockets: Path, layers: Sequence[str], name: str) -> tuple[str, ...]: ...
 
     def alive(self, identity: Identity) -> bool: ...
 

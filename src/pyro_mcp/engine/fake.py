@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -88,9 +88,13 @@ class FakeMachines:
     def make_layer(self, home: Path, name: str) -> None:
         self.fail("make_layer")
 
-    def use_layer(self, sockets: Path, name: str) -> None:
+    def is_unused(self, home: Path, name: str) -> bool:
+        return False
+
+    def use_layer(self, home: Path, sockets: Path, layers: Sequence[str], name: str) -> tuple[str, ...]:
         self.fail("use_layer")
         self.require_running(sockets)
+        return tuple(layers)
 
     def alive(self, identity: Identity) -> bool:
         self.fail("alive")

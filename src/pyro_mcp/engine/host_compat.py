@@ -15,7 +15,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,7 +89,10 @@ class HostCompat:
     def make_layer(self, home: Path, name: str) -> None:
         raise Conflict("a host_compat machine has no disk that could be frozen")
 
-    def use_layer(self, sockets: Path, name: str) -> None:
+    def is_unused(self, home: Path, name: str) -> bool:
+        return False
+
+    def use_layer(self, home: Path, sockets: Path, layers: Sequence[str], name: str) -> tuple[str, ...]:
         raise Conflict("a host_compat machine has no disk that could be frozen")
 
     def alive(self, identity: Identity) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from pyro_mcp.engine import launch, qemu
+from pyro_mcp.engine import chain, launch, qemu
 from pyro_mcp.engine.accelerator import Accelerator, accelerator, remember
 from pyro_mcp.engine.cage import Bind, Limits, caged
 from pyro_mcp.engine.disks import Layers, blank_disks, give_away
@@ -20,7 +20,7 @@ from pyro_mcp.engine.guest import Guest
 from pyro_mcp.engine.initramfs import initramfs
 from pyro_mcp.engine.launch import Identity
 from pyro_mcp.engine.qemu import Sockets, layer_node, qemu_argv
-from pyro_mcp.engine.qmp import Monitor, monitor
+from pyro_mcp.engine.qmp import monitor
 from pyro_mcp.engine.shape import Shape, System
 from pyro_mcp.engine.slots import connected
 from pyro_mcp.engine.templates import Parts, Template, Templates
@@ -31,6 +31,7 @@ from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.host.tools import require_tool
 
 _RESUME_DEADLINE = 60.0
+_MERGE_DEADLINE = 300.0
 # Makes QEMU open a template's memory read-only: see cage/readonly_ram.c.
 _READONLY_RAM = Path(__file__).with_name("readonly-ram.so")
 
@@ -147,15 +148,31 @@ class Machines:
         """An empty layer in the machine's home."""
         Layers(home).add(name, blank_disks(self._cache))
 
-    def use_layer(self, sockets: Path, name: str) -> None:
-        """Freeze what a running machine's disk holds now: from here on it writes to the layer `name`.
+    def is_unused(self, home: Path, name: str) -> bool:
+        """Whether the layer of a machine that does not run was never written."""
+        return Layers(home).is_empty(name, blank_disks(self._cache))
 
+    def use_layer(self, home: Path, sockets: Path, layers: Sequence[str], name: str) -> tuple[str, ...]:
+        """Freeze what a running machine's disk holds: from here on it writes to the layer `name`.
+
+        `layers` are those on record; return those that are frozen now, lowest first: fewer, when some were merged.
         The guest's file system is flushed and stands still for the moment of the change (some 10 ms).
         """
-        with self.guest(sockets) as guest, monitor(Sockets(sockets).monitor, deadline_seconds=60) as qmp:
-            top = _top_layer(qmp)
+        files, full = Layers(home), len(layers) >= chain.MOST_LAYERS
+        deadline = _MERGE_DEADLINE if full else 60.0
+        with self.guest(sockets) as guest, monitor(Sockets(sockets).monitor, deadline_seconds=deadline) as qmp:
+            frozen = chain.settle(qmp, layers, wait=full)
+            if len(frozen) >= chain.MOST_LAYERS:
+                chain.merge(qmp, frozen, files.sizes(frozen[:-1]), wait=True)
+                frozen = chain.settle(qmp, frozen, wait=True)
+                _require_shorter(frozen)
             qmp.execute("blockdev-add", **layer_node(name, f"{qemu.LIVE}/{name}"), backing=None)
-            while_frozen(guest, lambda: qmp.execute("blockdev-snapshot", node=top, overlay=name))
+            # It flushes the layer that was written, too: so what was merged into it is on the disk.
+            while_frozen(guest, lambda: qmp.execute("blockdev-snapshot", node=frozen[-1], overlay=name))
+            if len(frozen) > chain.MERGE_ABOVE:
+                with suppress(GuestFailed):  # the next one tries again, and says so when there are too many
+                    chain.merge(qmp, (*frozen, name), files.sizes(frozen))
+        return frozen
 
     def power_off(self, identity: Identity, sockets: Path) -> None:
         """Let the machine flush its disks and end; kills it when it does not within 15 s."""
@@ -238,11 +255,12 @@ def _require_space(sockets: Sockets) -> None:
     )
 
 
-def _top_layer(qmp: Monitor) -> str:
-    for device in qmp.execute("query-block"):
-        if "/vdb/" in device.get("qdev", ""):
-            return str(device["inserted"]["node-name"])
-    raise GuestFailed("QEMU does not know the machine's writable disk")
+def _require_shorter(frozen: Sequence[str]) -> None:
+    if len(frozen) >= chain.MOST_LAYERS:
+        raise NoSpace(
+            "the layers of the machine's disk could not be merged",
+            hint="free some space where the state folder is ('pyro doctor' names it), then try again",
+        )
 
 
 class _BadTemplate(GuestFailed):

@@ -13,6 +13,8 @@ from pyro_mcp.engine.wire import SLOTS
 KERNEL, INITRAMFS = "/boot/vmlinuz", "/boot/initramfs"
 ROOT, BLANK, BASELINE = "/disks/root", "/disks/blank", "/disks/baseline"
 OUTPUT = "/disks/output"
+BLANK_NODE = "blank"
+"""The block node of the empty disk below every layer."""
 LIVE, FROZEN = "/live", "/frozen"
 """Folders of a machine's own layers: the one it writes, and those below it."""
 DISK_BYTES = 16 * 1024**3
@@ -122,7 +124,7 @@ def layer_node(layer: str, path: str) -> dict[str, object]:
 
 
 def _disks(layers: Sequence[str], *, output: bool) -> list[str]:
-    blank: dict[str, object] = {"driver": "raw", "file": _file(BLANK), "read-only": True}
+    blank: dict[str, object] = {"driver": "raw", "node-name": BLANK_NODE, "file": _file(BLANK), "read-only": True}
     writable = blank
     for layer in layers:
         folder = LIVE if layer == layers[-1] else FROZEN

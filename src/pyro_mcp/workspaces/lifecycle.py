@@ -163,13 +163,18 @@ class Lifecycle(LockedMachines):
     def freeze_layers(self, record: Record) -> tuple[str, ...]:
         """Put a new layer on the disk of a machine that is held; the layers that will not change any more."""
         require_phase(record.id, record.phase, {Phase.RUNNING, Phase.STOPPED}, hint="start it first")
-        fresh, engine = new_layer_name(), self.engine_of(record)
-        engine.make_layer(self.folders.home(record.id), fresh)
+        engine, home = self.engine_of(record), self.folders.home(record.id)
+        if record.phase == Phase.STOPPED and engine.is_unused(home, record.layers[-1]):
+            return record.layers[:-1]
+        fresh = new_layer_name()
+        engine.make_layer(home, fresh)
         # Recorded before it is used: a layer that never comes into use is empty and does no harm below others.
         self.store.move(record.id, record.phase, layers=(*record.layers, fresh))
-        if record.phase == Phase.RUNNING:
-            engine.use_layer(self.folders.sockets(record.id), fresh)
-        return record.layers
+        if record.phase == Phase.STOPPED:
+            return record.layers
+        frozen = engine.use_layer(home, self.folders.sockets(record.id), record.layers, fresh)
+        self.store.move(record.id, record.phase, layers=(*frozen, fresh))
+        return frozen
 
     def delete(self, record: Record) -> None:
         """Remove a machine that is held, and all it owned."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from pyro_mcp.engine import Layers, Shape, make_baseline
+from pyro_mcp.engine import MOST_LAYERS, Layers, Shape, make_baseline
 from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import Conflict, InvalidRequest
 from pyro_mcp.host.files import private_directory, temporary_folder
@@ -172,6 +172,8 @@ class Workspaces:
             mode = record.execution_mode or GUEST
             image = self._images.pulled(record.environment, progress) if mode == GUEST else None
             started = self._lifecycle.start(record, image, mode, progress)
+            if len(started.layers) > MOST_LAYERS:
+                self._lifecycle.freeze_layers(started)
         self._ledger.touch(id_)
         return self._info(started)
 
@@ -183,6 +185,7 @@ class Workspaces:
                 raise Conflict(f"{id_} has a snapshot {name!r} already", hint="delete it, or take another name")
             snapshot = Snapshot(name, self._lifecycle.freeze_layers(record), time.time())
             self._ledger.add_snapshot(id_, snapshot)
+            self._drop_unused_layers(self._lifecycle.store.get(id_))
         self._ledger.note(id_, "snapshot", {"action": "create", "snapshot_name": name})
         return {"workspace_id": id_, "snapshot": _snapshot_info(snapshot)}
 
@@ -230,6 +233,7 @@ class Workspaces:
             with self._lifecycle.freezing(id_) as record:
                 layers = self._lifecycle.freeze_layers(record)
                 made = make_twin(self._lifecycle, new_id, record, layers, ttl_seconds=ttl_seconds, link=record.link)
+                self._drop_unused_layers(self._lifecycle.store.get(id_))
             self._secrets(new_id).adopt(self._secrets(id_))
             image = self._images.pulled(record.environment, progress)
             made = self._lifecycle.start(replace(made, root_digest=record.root_digest), image, GUEST, progress)
