@@ -51,6 +51,23 @@ def test_nobody_can_write_the_blank_disks(blank: BlankDisks) -> None:
     assert {path.stat().st_mode & 0o777 for path in (blank.ext4, blank.qcow2, blank.baseline)} == {0o444}
 
 
+@pytest.mark.parametrize("name", ["ext4", "qcow2", "baseline"])
+def test_a_flipped_blank_disk_is_made_again_as_it_was(tmp_path: Path, name: str) -> None:
+    path: Path = getattr(blank_disks(tmp_path), name)
+    path.chmod(0o644)
+    before = path.stat()
+    with open(path, "r+b") as file:
+        good = file.read(2048)
+        file.seek(1030)
+        file.write(b"flipped")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert getattr(blank_disks(tmp_path), name) == path
+    with open(path, "rb") as file:
+        again = file.read(2048)
+    assert again == good or name == "baseline"  # which holds the date when it was made
+    assert b"flipped" not in again
+
+
 def test_no_blank_disk_refers_to_a_host_path(blank: BlankDisks) -> None:
     assert "backing-filename" not in qcow2_facts(blank.qcow2)
 

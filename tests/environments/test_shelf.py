@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -40,15 +41,17 @@ def test_the_newest_version_comes_first(shelf: Shelf) -> None:
     assert [made.facts["version"] for made in shelf.versions()] == ["1", "9", "2"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "touch", "unlink", "no record", "half a record", "a strange record"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "unlink", "no record", "half a record", "a strange record"])
 def test_a_damaged_version_is_as_if_it_were_not_there_and_can_be_made_again(shelf: Shelf, damage: str) -> None:
     place = publish(shelf, "1").place
     file, record = place / "file", place / "record.json"
     match damage:
         case "cut":
             os.truncate(file, 3)
-        case "touch":
-            os.utime(file, (1, 1))
+        case "flip":
+            before = file.stat()
+            file.write_bytes(b"cOntent")
+            os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
         case "unlink":
             file.unlink()
         case "no record":
@@ -60,6 +63,32 @@ def test_a_damaged_version_is_as_if_it_were_not_there_and_can_be_made_again(shel
     assert shelf.version("1") is None
     assert shelf.versions() == []
     assert publish(shelf, "1", b"again") == shelf.version("1")
+
+
+def test_a_version_that_was_only_touched_stays_what_it_is(shelf: Shelf) -> None:
+    made = publish(shelf, "1")
+    os.utime(made.place / "file", (1, 1))
+    assert shelf.version("1") == made
+    assert shelf.damage("1") == []
+
+
+def test_a_damaged_file_is_named(shelf: Shelf) -> None:
+    place = publish(shelf, "1").place
+    (place / "file").write_bytes(b"cOntent")
+    assert shelf.damage("1") == [str(place / "file")]
+    assert shelf.damage("2") == []
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_version_from_before_there_were_seals_is_known_by_its_dates(shelf: Shelf, whole: bool) -> None:
+    made = publish(shelf, "1")
+    found = (made.place / "file").stat()
+    old = {"facts": made.facts, "built_at": 1.0, "files": {"file": [found.st_size, found.st_mtime_ns]}}
+    (made.place / "record.json").write_text(json.dumps(old))
+    (made.place / "seal.json").unlink()
+    if not whole:
+        os.utime(made.place / "file", (1, 1))
+    assert (shelf.version("1") is not None) == whole
 
 
 def test_a_block_that_fails_leaves_nothing(shelf: Shelf) -> None:

@@ -84,6 +84,35 @@ def test_a_damaged_image_is_built_again(faked: Environments, journal: Path) -> N
     assert journal.read_text() == "debian:12\n" * 2
 
 
+def test_a_touched_image_is_not_built_again(faked: Environments, journal: Path) -> None:
+    image = faked.pull("debian:12")
+    os.utime(image.path, (1, 1))
+    assert faked.pull("debian:12") == image
+    assert journal.read_text() == "debian:12\n"
+
+
+def test_a_changed_image_is_named_when_it_is_built_again(faked: Environments) -> None:
+    image = faked.pull("debian:12")
+    os.truncate(image.path, 100)
+    said: list[str] = []
+    faked.pull("debian:12", lambda text, _: said.append(text))
+    assert [line for line in said if str(image.path) in line and "was changed" in line]
+
+
+def test_a_build_that_is_needed_is_found_by_its_digest_and_kept_by_a_prune(cache: Path, journal: Path) -> None:
+    sources = {"debian:12": FakeSource("debian:12", journal, size=100_000)}
+    faked = Environments(cache, lambda name: sources.get(name) or FakeSource(name, journal))
+    old = faked.pull("debian:12")
+    sources["debian:12"] = FakeSource("debian:12", journal, size=200_000)
+    sources["debian:12"].version = "2"
+    new = faked.pull("debian:12")
+    assert new.digest != old.digest
+    assert faked.prune(needed=[old.digest])["removed"] == []
+    assert faked.build("debian:12", old.digest) == old
+    assert faked.prune()["removed"] == ["debian:12 1"]
+    assert faked.build("debian:12", old.digest) is None
+
+
 def test_two_pulls_at_once_do_the_work_once(cache: Path, journal: Path, start_puller: StartPuller) -> None:
     fifo = cache.parent / "fifo"
     os.mkfifo(fifo)

@@ -118,6 +118,22 @@ def test_one_who_waits_gets_a_lock_that_is_there_when_its_holder_has_removed_the
                 pass
 
 
+def test_an_empty_folder_in_the_place_of_a_lock_makes_room_for_it(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()
+    with locked(tmp_path / "lock", deadline_seconds=1):
+        assert (tmp_path / "lock").is_file()
+
+
+def test_a_folder_with_content_in_the_place_of_a_lock_is_named(tmp_path: Path) -> None:
+    (tmp_path / "lock/more").mkdir(parents=True)
+    with (
+        pytest.raises(HostNotReady, match="folder where a lock file belongs"),
+        locked(tmp_path / "lock", deadline_seconds=1),
+    ):
+        pass
+    assert (tmp_path / "lock/more").exists()
+
+
 def test_a_lock_does_not_reach_the_programs_we_start(tmp_path: Path) -> None:
     with locked(tmp_path / "lock", deadline_seconds=0) as fd:
         assert not os.get_inheritable(fd)

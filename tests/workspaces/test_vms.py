@@ -22,6 +22,7 @@ from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.results import VmInfo
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.lifecycle import Lifecycle
+from pyro_mcp.workspaces.store import Record
 from pyro_mcp.workspaces.vms import ExecOptions, Vms
 from tests.workspaces.conftest import IMAGE, system_for
 
@@ -38,6 +39,9 @@ class OneImage(Images):
             raise self.error
         assert self.image is not None
         return self.image
+
+    def build_of(self, record: Record) -> RootImage | None:
+        return None
 
     def installed(self, name: str) -> RootImage | None:
         return self.image

@@ -23,6 +23,7 @@ from pyro_mcp.errors import GuestFailed
 from pyro_mcp.host.files import locked, published
 from pyro_mcp.host.ids import Ids, machine_ids
 from pyro_mcp.host.process import run
+from pyro_mcp.host.seals import intact, seal
 
 BASELINE_BYTES = 64 * 1024**3
 """Apparent size of vdc; the file is sparse."""
@@ -44,22 +45,27 @@ def blank_disks(cache: Path) -> BlankDisks:
     """The blank images, made once (about 1 s)."""
     target = cache / "disks" / _VERSION
     disks = BlankDisks(target / "blank.ext4", target / "blank.qcow2", target / "blank.erofs")
-    if not _are_whole(disks):
+    if not _are_intact(disks):
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target.parent / f"{_VERSION}.lock", deadline_seconds=120):
-            if not _are_whole(disks):
+            if not _are_intact(disks):
                 with published(target) as scratch:
                     _make(scratch)
+                    seal(scratch)
     return disks
 
 
-def _are_whole(disks: BlankDisks) -> bool:
-    """Whether they are there in the sizes that they were made in; nobody ever writes them."""
+def _are_intact(disks: BlankDisks) -> bool:
+    """Whether they hold what they were made with; those without a seal are known by their sizes."""
     sizes = {disks.ext4: DISK_BYTES, disks.baseline: BASELINE_BYTES}
-    try:
+
+    def have_their_sizes() -> bool:
+        paths = (*sizes, disks.qcow2)
+        if not all(path.exists() for path in paths):
+            return False
         return all(path.stat().st_size == size for path, size in sizes.items()) and disks.qcow2.stat().st_size >= 65536
-    except FileNotFoundError:
-        return False
+
+    return intact(disks.ext4.parent, have_their_sizes)
 
 
 def _make(folder: Path) -> None:
@@ -76,9 +82,10 @@ def make_ext4(image: Path) -> None:
     """An empty ext4 file system of the fixed capacity, as a sparse file."""
     _sparse(image, DISK_BYTES)
     # Everything initialised now: otherwise each guest would write its own inode tables in the background.
-    features = "lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0"
+    features = f"lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0,hash_seed={_UUID}"
     make = ["mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-J", "size=32", "-U", _UUID, "-E", features]
-    run([*make, image], deadline_seconds=120)
+    # A fixed date: disks that lie upon a blank one must find the same when it is made again.
+    run([*make, image], deadline_seconds=120, extra_environment={"E2FSPROGS_FAKE_TIME": "1700000000"})
 
 
 def make_baseline(tree: Path, image: Path, left_out: Iterable[bytes] = ()) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from pyro_mcp.engine.shape import System, agent_binary, session_binary, tool_binary
 from pyro_mcp.errors import HostNotReady
 from pyro_mcp.host.files import locked, published
+from pyro_mcp.host.seals import intact, seal
 
 _ORDER = "modules.order-pyro"
 _TRAILER = "TRAILER!!!"
@@ -25,14 +26,19 @@ def initramfs(system: System, cache: Path) -> Path:
     digest = hashlib.sha256(json.dumps(ingredients).encode()).hexdigest()[:32]
     target = cache / "initramfs" / digest
     image = target / "initramfs.cpio"
-    if not _is_whole(image):
+    if not _is_intact(image):
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target.parent / f"{digest}.lock", deadline_seconds=60):
-            if not _is_whole(image):
+            if not _is_intact(image):
                 with published(target) as scratch:
                     (scratch / image.name).write_bytes(b"".join(_archive(programs, system.modules)))
                     (scratch / image.name).chmod(0o444)
+                    seal(scratch)
     return image
+
+
+def _is_intact(image: Path) -> bool:
+    return intact(image.parent, lambda: _is_whole(image))
 
 
 def _is_whole(image: Path) -> bool:

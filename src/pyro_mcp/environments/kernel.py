@@ -56,6 +56,8 @@ def fetch_kernel(shelf: Shelf, progress: Progress) -> GuestKernel:
         present = current_kernel(shelf)
         if present:
             return present
+        for path in shelf.damage(_RECIPE):
+            progress(f"{path} was changed after it was made; fetching the guest kernel again", None)
         progress("fetching the guest kernel", 0.0)
         mmdebstrap(["--variant=custom", f"--customize-hook={_FETCH}"], work / "root", progress)
         folder = work / "kernel"

@@ -2,7 +2,7 @@
 
 * `.lock` is held by whoever makes or removes something here.
 * `.work` is where it is made; when nobody holds the lock, it is rubbish.
-* `VERSION/` holds what was made, and `record.json` that describes every file of it.
+* `VERSION/` holds what was made, `record.json` that describes it, and the seal of its files.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pyro_mcp.environments.fakeroot import remove_tree
 from pyro_mcp.errors import Busy
 from pyro_mcp.host.files import locked, no_space, published
 from pyro_mcp.host.progress import Progress, silent
+from pyro_mcp.host.seals import damaged, intact, seal
 
 PATIENCE_SECONDS = 3600.0
 
@@ -42,8 +43,16 @@ class Shelf:
         self.folder = folder
 
     def version(self, version: str) -> Made | None:
-        """This version, or None unless it is complete and its files are as they were made. Hashes nothing."""
+        """This version, or None unless it is complete and its files hold what they held when they were made.
+
+        Reads only files whose size, dates or inode have changed.
+        """
         return _read(self.folder / _safe(version))
+
+    def damage(self, version: str) -> list[str]:
+        """The files of a version that are not as they were made; none when there is no such version."""
+        place = self.folder / _safe(version)
+        return [str(place / name) for name in damaged(place)] if (place / _RECORD).exists() else []
 
     def versions(self) -> list[Made]:
         """All complete versions, newest first."""
@@ -76,8 +85,8 @@ class Shelf:
         with published(target) as scratch:
             for entry in folder.iterdir():
                 entry.rename(scratch / entry.name)
-            record = {"facts": facts, "built_at": time.time(), "files": _signature(scratch)}
-            (scratch / _RECORD).write_text(json.dumps(record))
+            (scratch / _RECORD).write_text(json.dumps({"facts": facts, "built_at": time.time()}))
+            seal(scratch)
         made = _read(target)
         assert made is not None, "what was just published is complete"
         return made
@@ -119,25 +128,19 @@ def _safe(version: str) -> str:
     return re.sub(r"[^A-Za-z0-9.+~_-]", "-", version).lstrip(".")
 
 
-def _signature(folder: Path) -> dict[str, list[int]]:
-    """Size and modification time of every file below `folder`: what can be checked without reading it all."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != _RECORD)
-    return {str(path.relative_to(folder)): _stamp(path) for path in files}
-
-
-def _stamp(path: Path) -> list[int]:
-    found = path.stat()
-    return [found.st_size, found.st_mtime_ns]
-
-
 def _read(place: Path) -> Made | None:
     try:
         record = json.loads((place / _RECORD).read_bytes())
-        if any(_stamp(place / name) != stamp for name, stamp in record["files"].items()):
-            return None
-        return Made(place, dict(record["facts"]), float(record["built_at"]))
+        made = Made(place, dict(record["facts"]), float(record["built_at"]))
+        return made if intact(place, lambda: _as_dated(place, record["files"])) else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None  # not there, or a crash or a visitor damaged it: either way it is made again
+
+
+def _as_dated(place: Path, files: Mapping[str, list[int]]) -> bool:
+    """Whether a version from before there were seals has the sizes and dates of its record."""
+    found = {name: (place / name).stat() for name in files}
+    return all(files[name] == [one.st_size, one.st_mtime_ns] for name, one in found.items())
 
 
 def _remove(path: Path) -> int:

@@ -72,9 +72,14 @@ class Environments:
         }
 
     def installed(self, name: str) -> RootImage | None:
-        """The image, or None unless it is complete and of the current recipe. Cheap: it hashes nothing."""
+        """The image, or None unless it is complete and of the current recipe. Reads no file that did not change."""
         made = self._made(self._source(name))
         return _as_image(name, made) if made else None
+
+    def build(self, name: str, digest: str) -> RootImage | None:
+        """One build of an environment, by the digest of its image; also an old one, until it is pruned."""
+        found = (made for made in self._shelf(name).versions() if made.facts["digest"] == digest)
+        return next((_as_image(name, made) for made in found), None)
 
     def pull(self, name: str, progress: Progress = silent) -> RootImage:
         """Get an environment; what is installed is left as it is (a tag is resolved once, until it is pruned).
@@ -119,25 +124,30 @@ class Environments:
         """The guest kernel, fetched when it is not there. Raises as `pull` does."""
         return fetch_kernel(self._kernels, progress)
 
-    def prune(self, keep: Collection[str] = ()) -> PruneReport:
+    def prune(self, keep: Collection[str] = (), needed: Collection[str] = ()) -> PruneReport:
         """Remove old versions, leftovers, and every `oci:` image whose name is not in `keep`.
 
-        Of the user's own environments only what was replaced goes.
+        Of the user's own environments only what was replaced goes. The builds whose digests are `needed` stay.
         """
         report: PruneReport = {"removed": [], "skipped": [], "freed_bytes": 0}
         current = current_kernel(self._kernels)
         wanted = {current.vmlinuz.parent} if current else set()
         self._prune_shelf(self._kernels, wanted, report)
         for shelf in self._shelves(self._images):
-            self._prune_shelf(shelf, self._wanted(shelf, keep), report)
+            self._prune_shelf(shelf, self._wanted(shelf, keep) | _builds(shelf, needed), report)
         for shelf in self._shelves(self._own):
-            self._prune_shelf(shelf, {made.place for made in shelf.versions()[:1]}, report)
+            newest = {made.place for made in shelf.versions()[:1]}
+            self._prune_shelf(shelf, newest | _builds(shelf, needed), report)
         return report
 
     def _make(self, source: Source, progress: Progress) -> Made:
         shelf = self._shelf(source.name)
         with shelf.exclusive(source.name, progress) as work:
-            return self._made(source) or self._build(source, shelf, work, progress)
+            if (made := self._made(source)) is not None:
+                return made
+            for path in shelf.damage(source.version) if source.version else ():
+                progress(f"{path} was changed after it was made; making {source.name} again", None)
+            return self._build(source, shelf, work, progress)
 
     def _build(self, source: Source, shelf: Shelf, work: Path, progress: Progress) -> Made:
         tree = source.build(work, progress)
@@ -207,6 +217,10 @@ class Environments:
                         report["removed"].append(f"{made.facts.get('name', 'kernel')} {made.facts['version']}")
         except Busy:
             report["skipped"].append(shelf.folder.name)
+
+
+def _builds(shelf: Shelf, digests: Collection[str]) -> set[Path]:
+    return {made.place for made in shelf.versions() if made.facts.get("digest") in digests}
 
 
 def _as_image(name: str, made: Made) -> RootImage:

@@ -77,11 +77,11 @@ def locked(path: Path, *, deadline_seconds: float, shared: bool = False, what: s
     """Hold `path` as a lock file; yields its descriptor.
 
     The kernel drops the lock when the process dies, however it dies. Raises `Busy` after `deadline_seconds`;
-    0 tries once. The holder of an exclusive lock may remove the file.
+    0 tries once. The holder of an exclusive lock may remove the file. Raises `HostNotReady` when it cannot be opened.
     """
     end = time.monotonic() + deadline_seconds
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = _open_lock(path)
         try:
             _lock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, end, path, what or path.name)
             if _still_there(fd, path):
@@ -89,6 +89,17 @@ def locked(path: Path, *, deadline_seconds: float, shared: bool = False, what: s
                 return
         finally:
             os.close(fd)
+
+
+def _open_lock(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except IsADirectoryError as error:
+        with suppress(OSError):
+            path.rmdir()  # an empty one holds nothing that could be lost
+            return os.open(path, flags, 0o600)
+        raise HostNotReady(f"{path} is a folder where a lock file belongs", hint="move that folder away") from error
 
 
 def _still_there(fd: int, path: Path) -> bool:
@@ -191,6 +202,12 @@ def is_full(folder: Path) -> bool:
     found = os.statvfs(folder)
     # A file system that makes inodes as it needs them counts none.
     return found.f_bavail < 256 or (found.f_files > 0 and found.f_favail < 16)
+
+
+def require_room(folder: Path) -> None:
+    """Raise `NoSpace` when the disk that holds `folder` is full."""
+    if is_full(folder):
+        raise no_space(OSError(errno.ENOSPC, "full"), folder)
 
 
 def keep_reserve(folder: Path) -> None:

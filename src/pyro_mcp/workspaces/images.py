@@ -6,6 +6,7 @@ from pyro_mcp.engine import BOOT_MODULES, System
 from pyro_mcp.environments import Environments, RootImage, load_order
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.host.progress import Progress, silent
+from pyro_mcp.workspaces.store import Record
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -23,6 +24,18 @@ class Images:
         image = self._environments.installed(name) or self._environments.pull(name, progress)
         self._environments.kernel(progress)
         return image
+
+    def build_of(self, record: Record) -> RootImage | None:
+        """The build that a machine's disk lies upon, also an old one; None before its first start."""
+        return self._environments.build(record.environment, record.root_digest) if record.root_digest else None
+
+    def of_disk(self, record: Record, progress: Progress = silent) -> RootImage:
+        """What a machine's disk is started on: the build that it lies upon; where there is none, the current one."""
+        build = self.build_of(record)
+        if build is None:
+            return self.pulled(record.environment, progress)
+        self._environments.kernel(progress)
+        return build
 
     def installed(self, name: str) -> RootImage | None:
         """The image, None when it is not installed."""

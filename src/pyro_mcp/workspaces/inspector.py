@@ -29,6 +29,6 @@ def registered(lifecycle: Lifecycle, record: Record, layers: Sequence[str]) -> I
 @contextmanager
 def started(lifecycle: Lifecycle, images: Images, twin: Record, output: Path | None = None) -> Iterator[Session]:
     """Start a registered inspector; `output` is a file that it may write as a disk."""
-    twin = lifecycle.start(twin, images.pulled(twin.environment), GUEST, output=output)
+    twin = lifecycle.start(twin, images.of_disk(twin), GUEST, output=output)
     with lifecycle.session(twin) as session:
         yield session

@@ -180,7 +180,7 @@ class Vms:
     def _start(self, record: Record, progress: Progress, reaching: Phase = Phase.RUNNING) -> Record:
         if record.execution_mode == HOST_COMPAT:
             return self._lifecycle.start(record, None, HOST_COMPAT, progress, reaching=reaching)
-        image = self._images.installed(record.environment)
+        image = self._images.build_of(record) or self._images.installed(record.environment)
         if image is not None:
             try:
                 return self._lifecycle.start(record, image, GUEST, progress, reaching=reaching)

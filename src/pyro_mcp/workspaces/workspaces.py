@@ -170,7 +170,7 @@ class Workspaces:
             require_phase(id_, record.phase, {Phase.STOPPED, Phase.FAILED})
             require_time_left(record)
             mode = record.execution_mode or GUEST
-            image = self._images.pulled(record.environment, progress) if mode == GUEST else None
+            image = self._images.of_disk(record, progress) if mode == GUEST else None
             started = self._lifecycle.start(record, image, mode, progress)
             if len(started.layers) > MOST_LAYERS:
                 self._lifecycle.freeze_layers(started)
@@ -235,7 +235,7 @@ class Workspaces:
                 made = make_twin(self._lifecycle, new_id, record, layers, ttl_seconds=ttl_seconds, link=record.link)
                 self._drop_unused_layers(self._lifecycle.store.get(id_))
             self._secrets(new_id).adopt(self._secrets(id_))
-            image = self._images.pulled(record.environment, progress)
+            image = self._images.of_disk(record, progress)
             made = self._lifecycle.start(replace(made, root_digest=record.root_digest), image, GUEST, progress)
             seed: WorkspaceSeed = {**origin.seed, "origin_kind": "fork", "origin_ref": id_}
             self._ledger.add(WorkspaceRecord(new_id, name, labels, seed))
