@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,15 +18,16 @@ from pyro_mcp.engine.disks import BlankDisks
 from pyro_mcp.engine.shape import Shape, System
 from pyro_mcp.engine.templates import Parts, Template, Templates
 from pyro_mcp.errors import GuestFailed
+from pyro_mcp.host.seals import seal
 
 
 def build(folder: Path, parts: Parts) -> None:
     """What a boot leaves, without the boot."""
     (folder / "ram").write_bytes(b"memory")
     (folder / "state").write_bytes(b"devices")
-    made = {"made_of": parts.described(), "cold_boot_ms": 1234.5, "files": module._facts(folder)}
-    made["state_sha256"] = module._sha256(folder / "state")
-    (folder / "template.json").write_text(json.dumps(made))
+    (folder / "template.json").write_text(json.dumps({"made_of": parts.described(), "cold_boot_ms": 1234.5}))
+    seal(folder)
+    (folder / "used").touch()
 
 
 @pytest.fixture
@@ -99,14 +101,14 @@ def test_a_template_is_made_once_and_found_again(templates: Templates, parts: Pa
 
 
 @pytest.mark.parametrize("name", ["ram", "state"])
-@pytest.mark.parametrize("damage", ["touched", "cut", "grown", "gone"])
-def test_a_template_whose_files_were_touched_is_made_again(
+@pytest.mark.parametrize("damage", ["flipped", "cut", "grown", "gone"])
+def test_a_template_whose_files_were_changed_is_made_again(
     templates: Templates, template: Template, parts: Parts, name: str, damage: str
 ) -> None:
     path = template.folder / name
     match damage:
-        case "touched":
-            os.utime(path, (1, 1))
+        case "flipped":
+            path.write_bytes(path.read_bytes()[:-1] + b"!")
         case "cut":
             os.truncate(path, 1)
         case "grown":
@@ -116,6 +118,60 @@ def test_a_template_whose_files_were_touched_is_made_again(
     assert templates.find(parts) is None
     assert templates.ensure(parts)[1]
     assert templates.find(parts) is not None
+
+
+def test_a_template_whose_files_were_touched_is_found(templates: Templates, template: Template, parts: Parts) -> None:
+    for path in (template.ram, template.state):
+        os.utime(path, (1, 1))
+    assert templates.find(parts) == template
+
+
+@pytest.mark.parametrize("outcome", ["works", "fails"])
+def test_a_template_is_replaced_only_by_one_that_works(
+    templates: Templates, template: Template, parts: Parts, outcome: str
+) -> None:
+    before = template.ram.stat().st_ino
+    with suppress(GuestFailed), templates.anew(template) as fresh:
+        assert fresh.ram.read_bytes() == b"memory"
+        assert template.ram.stat().st_ino == before
+        if outcome == "fails":
+            raise GuestFailed("it does not resume")
+    assert (template.ram.stat().st_ino == before) == (outcome == "fails")
+    assert templates.find(parts) == replace(template, cold_boot_ms=1234.5)
+
+
+def test_the_least_recently_used_templates_make_room(
+    templates: Templates, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = [replace(parts, shape=Shape(1, size)) for size in (256, 257, 258, 259)]
+    monkeypatch.setattr(module, "MOST_BYTES", 2**60)
+    made = [templates.ensure(one)[0] for one in shapes[:3]]
+    for at, template in enumerate((made[1], made[0], made[2])):
+        os.utime(template.folder / "used", (time.time() - 100 + at, time.time() - 100 + at))
+    with made[1].in_use():  # now it is the most recently used one
+        pass
+    monkeypatch.setattr(module, "MOST_BYTES", templates.held_bytes())
+    templates.ensure(shapes[3])
+    assert [templates.find(one) is not None for one in shapes] == [False, True, True, True]
+
+
+def test_a_template_unused_for_a_month_goes_when_another_is_made(
+    templates: Templates, template: Template, parts: Parts
+) -> None:
+    month_ago = time.time() - 31 * 24 * 3600
+    os.utime(template.folder / "used", (month_ago, month_ago))
+    templates.ensure(replace(parts, shape=Shape(2, 512)))
+    assert templates.find(parts) is None
+
+
+def test_prune_takes_every_template_but_those_in_use(templates: Templates, template: Template, parts: Parts) -> None:
+    other, _ = templates.ensure(replace(parts, shape=Shape(2, 512)))
+    with template.in_use():
+        assert templates.prune() > 0
+    assert (template.folder.exists(), other.folder.exists()) == (True, False)
+    assert templates.prune() > 0
+    assert templates.held_bytes() == 0
+    assert sorted(path.name for path in template.folder.parent.iterdir()) == []
 
 
 def test_a_state_with_other_bytes_but_the_same_size_and_date_is_seen(
@@ -182,10 +238,3 @@ def test_an_older_template_of_the_same_root_and_shape_makes_it_stale(templates: 
     newer = replace(parts, system=replace(parts.system, kernel_digest="sha256:newer"))
     assert templates.older(newer)
     assert not templates.older(replace(parts, shape=Shape(2, 512)))
-
-
-def test_a_discarded_template_is_made_again(templates: Templates, template: Template, parts: Parts) -> None:
-    templates.discard(template)
-    templates.discard(template)
-    assert templates.find(parts) is None
-    assert templates.ensure(parts)[1]

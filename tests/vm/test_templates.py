@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -15,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp.engine import Machines, Shape, System, find_processes
+from pyro_mcp.host.seals import seal
 from tests.vm.machine import running
 
 SMALL = Shape(mem_mib=192)
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -87,16 +87,56 @@ def test_damage_that_only_a_resume_can_show_costs_one_more_boot(
     state = saved / "state"
     state.chmod(0o600)
     state.write_bytes(os.urandom(5000))
-    described = json.loads((saved / "template.json").read_text())
-    found = state.stat()
-    described["files"]["state"] = [found.st_size, found.st_mtime_ns]
-    described["state_sha256"] = hashlib.sha256(state.read_bytes()).hexdigest()
-    (saved / "template.json").write_text(json.dumps(described))
+    seal(saved)
     machines = Machines(cache)
     assert machines.readiness(system, SMALL) == "warm"
 
     with running(machines, system, home, shape=SMALL) as vm:
         assert vm.sh("echo good") == "good\n"
+
+
+def test_a_client_that_cannot_start_qemu_leaves_the_template_to_others(
+    cache: Path, saved: Path, system: System, home: Path
+) -> None:
+    before = (saved / "ram").stat().st_ino
+    for limit in ("--nofile=64", "--as=1500000000"):
+        (home / "other").mkdir()
+        program = [sys.executable, "-m", "tests.vm.starter", str(cache), str(SMALL.mem_mib), str(home / "other")]
+        done = subprocess.run(
+            ["prlimit", limit, *program], cwd=ROOT, capture_output=True, text=True, timeout=180, check=False
+        )
+        shutil.rmtree(home / "other")
+        assert done.returncode != 0, limit
+        assert (saved / "ram").stat().st_ino == before
+    with running(Machines(cache), system, home, shape=SMALL) as vm:
+        assert vm.sh("echo good") == "good\n"
+
+
+def test_a_prune_takes_templates_that_no_machine_runs_on(cache: Path, saved: Path, system: System, home: Path) -> None:
+    machines = Machines(cache)
+    with running(machines, system, home, shape=SMALL) as vm:
+        assert machines.prune() == 0
+        assert vm.sh("echo good") == "good\n"
+    assert machines.held_bytes() > 0
+    assert machines.prune() > 0
+    assert (machines.held_bytes(), saved.exists()) == (0, False)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounts a small disk: run the tests as root")
+def test_a_full_disk_is_named_when_a_template_does_not_fit(
+    cache: Path, saved: Path, warm_cache: Path, tmp_path: Path
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = f"mount -t tmpfs -o size=40M,mode=700 tmpfs {small} && cp -a {cache}/disks {cache}/initramfs {small}"
+    link = f"ln -s {warm_cache}/environments {warm_cache}/kernels {small}"
+    prepare = f"exec {sys.executable} -m tests.vm.preparer {small} {SMALL.mem_mib} ''"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-euc", f"{mount} && {link} && {prepare}"],
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0 and saved.exists()
+    assert "NoSpace" in done.stderr and "is full" in done.stderr, done.stderr
 
 
 def test_two_processes_that_want_the_same_template_make_it_once(cache: Path, saved: Path) -> None:
@@ -123,4 +163,4 @@ def test_a_maker_that_is_killed_leaves_nothing_that_looks_complete(cache: Path, 
 def preparing(cache: Path, die_after: str = "") -> subprocess.Popen[str]:
     """Another process that prepares the same template and says how it went."""
     command = [sys.executable, "-m", "tests.vm.preparer", str(cache), str(SMALL.mem_mib), die_after]
-    return subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)

@@ -32,7 +32,11 @@ def add(verbs: Verbs) -> None:
     delete = verb(inner, "delete", "remove an environment that you made", _delete, example="pyro env delete my-project")
     delete.add_argument("name", metavar="NAME", help="as 'pyro env list' shows it")
     prune = verb(
-        inner, "prune", "remove old versions, leftovers and unused registry images", _prune, example="pyro env prune"
+        inner,
+        "prune",
+        "remove old versions, leftovers, warm templates and unused images",
+        _prune,
+        example="pyro env prune",
     )
     prune.add_argument("--keep", action="append", default=[], metavar="NAME", help="keep this registry image too")
 

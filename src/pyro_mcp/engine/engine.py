@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -40,7 +40,9 @@ class Engine(Protocol):
 
     def sweep(self) -> None: ...
 
-    def prune(self, systems: Collection[System]) -> int: ...
+    def prune(self) -> int: ...
+
+    def held_bytes(self) -> int: ...
 
     def start(self, request: Start, progress: Progress) -> Identity: ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -67,7 +67,10 @@ class FakeMachines:
     def sweep(self) -> None:
         pass
 
-    def prune(self, systems: Collection[System]) -> int:
+    def prune(self) -> int:
+        return 0
+
+    def held_bytes(self) -> int:
         return 0
 
     def start(self, request: Start, progress: Progress = silent) -> Identity:

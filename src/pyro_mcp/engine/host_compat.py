@@ -15,7 +15,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,7 +65,10 @@ class HostCompat:
     def sweep(self) -> None:
         pass
 
-    def prune(self, systems: Collection[System]) -> int:
+    def prune(self) -> int:
+        return 0
+
+    def held_bytes(self) -> int:
         return 0
 
     def start(self, request: Start, progress: Progress = silent) -> Identity:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -110,12 +110,23 @@ class Machines:
             raise InvalidRequest("a virtual machine needs an environment to boot from")
         template, _ = self._template(request.system, request.shape, progress)
         try:
-            return _clone(template, request)
-        except (_BadTemplate, FileNotFoundError):
-            # Damaged on disk in a way that shows only now, or just removed; a fresh one is the cure for both.
-            self._templates.discard(template)
+            with template.in_use():
+                return _clone(template, request)
+        except (_BadTemplate, FileNotFoundError) as error:
+            if self._templates.find(template.parts) is not None:
+                return self._on_another(template, request, progress, error)
+        # Damaged, or removed a moment ago: find says so, and a fresh one is the cure for both.
         template, _ = self._template(request.system, request.shape, progress)
-        return _clone(template, request)
+        with template.in_use():
+            return _clone(template, request)
+
+    def _on_another(self, template: Template, request: Start, progress: Progress, error: Exception) -> Identity:
+        """Start on a fresh template, which replaces `template` if that works; else raise `error`, the first failure."""
+        try:
+            with self._templates.anew(template, progress) as fresh:
+                return _clone(fresh, request)
+        except (PyroError, OSError):
+            raise error from None
 
     def sweep(self) -> None:
         """Remove what makers left that were killed half way: machines that boot, scratch folders."""
@@ -124,10 +135,13 @@ class Machines:
             for scratch in abandoned_scratch(self._cache / name):
                 shutil.rmtree(scratch, ignore_errors=True)
 
-    def prune(self, systems: Collection[System]) -> int:
-        """Remove templates of other systems than these, and stale ones; the bytes freed."""
-        name, shapes = self.accelerator().name, self._templates.shapes()
-        return self._templates.prune([self._parts(one, shape, name) for one in systems for shape in shapes])
+    def prune(self) -> int:
+        """Remove the templates that no machine runs on; the bytes freed."""
+        return self._templates.prune()
+
+    def held_bytes(self) -> int:
+        """What the templates take on the disk."""
+        return self._templates.held_bytes()
 
     @contextmanager
     def guest(self, sockets: Path, *, deadline_seconds: float = 10.0) -> Iterator[Guest]:

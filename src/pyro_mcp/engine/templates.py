@@ -11,11 +11,10 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
 
 from pyro_mcp.engine import launch, qemu, wire
 from pyro_mcp.engine.cage import Bind, Limits, caged
@@ -26,13 +25,18 @@ from pyro_mcp.engine.qmp import monitor
 from pyro_mcp.engine.shape import Shape, System
 from pyro_mcp.engine.slots import connected
 from pyro_mcp.errors import Busy, GuestFailed, InvalidRequest, PyroError
-from pyro_mcp.host.files import abandoned_scratch, locked, published
+from pyro_mcp.host.files import abandoned_scratch, locked, published, require_room
 from pyro_mcp.host.ids import Ids, machine_ids, release_ids
 from pyro_mcp.host.progress import Progress, silent
+from pyro_mcp.host.seals import damaged, seal
 from pyro_mcp.host.tools import require_tool
 from pyro_mcp.network import isolated_tap
 
 _FORMAT = 1
+MOST_BYTES = 1024**3
+"""Templates that are not in use make room for a new one when all together take more."""
+_MOST_SECONDS_UNUSED = 30 * 24 * 3600.0
+_RECORD, _USED = "template.json", "used"
 _LAYER = "template"
 _BOOT_DEADLINE = {"kvm": 60.0, "tcg": 180.0}
 # Run once before saving, so that every clone finds them in its page cache.
@@ -85,8 +89,14 @@ class Template:
     folder: Path
     parts: Parts
     cold_boot_ms: float
-    made_at: int
-    """When its memory was saved, in nanoseconds since 1970."""
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep it from being removed while a machine opens it; it is the most recently used one then."""
+        with locked(_users(self.folder), deadline_seconds=60, shared=True, what="the template"):
+            with suppress(OSError):
+                os.utime(self.folder / _USED)
+            yield
 
     @property
     def ram(self) -> Path:
@@ -116,13 +126,14 @@ class Templates:
             return found, False
         self._folder.mkdir(parents=True, exist_ok=True)
         folder = self._folder / parts.key()
-        with locked(folder.with_suffix(".lock"), deadline_seconds=300, what="the template being made"):
+        with self._making(folder):
             if (found := _load(folder, parts)) is not None:
                 return found, False
             _sweep(self._folder)
             progress(f"booting {parts.shape.vcpu_count} vCPU, {parts.shape.mem_mib} MiB once, to be cloned", None)
             with published(folder) as scratch:
                 _make(scratch, parts)
+            self._make_room(folder)
         made = _load(folder, parts)
         if made is None:
             raise GuestFailed("the template that was just made cannot be read back")
@@ -137,32 +148,55 @@ class Templates:
         """Whether there is a template for the same root and shape whose other parts have changed."""
         return any(_made_of(folder) == parts.described() for folder in self._folder.glob("*/"))
 
-    def discard(self, template: Template) -> None:
-        """Forget a template that turned out to be broken; machines that run on it keep their files.
+    @contextmanager
+    def anew(self, template: Template, progress: Progress = silent) -> Iterator[Template]:
+        """Make another template of the same parts; it replaces `template` when the block ends without an error.
 
-        One that another process has made anew meanwhile is left alone.
+        For one whose files are as they were saved and that still does not work: only a fresh one that does shows
+        that the fault is not the host's.
         """
-        with locked(template.folder.with_suffix(".lock"), deadline_seconds=300, what="the template"):
-            found = _load(template.folder, template.parts)
-            if found is None or found.made_at == template.made_at:
-                shutil.rmtree(template.folder, ignore_errors=True)
+        with self._making(template.folder), published(template.folder) as scratch:
+            progress("booting another one, to be cloned", None)
+            _make(scratch, template.parts)
+            yield Template(scratch, template.parts, 0.0)
 
-    def prune(self, keep: Collection[Parts]) -> int:
-        """Remove every template that is not of one of `keep`; the bytes freed."""
-        freed, names = 0, {parts.key() for parts in keep}
-        for folder in self._folder.glob("[!.]*/"):
-            if folder.name in names:
-                continue
-            with suppress(Busy), locked(folder.with_suffix(".lock"), deadline_seconds=0):
-                freed += sum(512 * path.stat().st_blocks for path in folder.rglob("*") if path.is_file())
+    def prune(self) -> int:
+        """Remove every template that no machine runs on; the bytes freed."""
+        return sum(self._remove(folder) for folder in self._complete())
+
+    def held_bytes(self) -> int:
+        """What all templates take on the disk."""
+        return sum(_bytes(folder) for folder in self._complete())
+
+    def _make_room(self, made: Path) -> None:
+        """Remove the least recently used templates that no machine runs on, until all fit; never `made`."""
+        folders = sorted((folder for folder in self._complete() if folder != made), key=_used_at)
+        held, now = self.held_bytes(), time.time()
+        for folder in folders:
+            if held > MOST_BYTES or now - _used_at(folder) > _MOST_SECONDS_UNUSED:
+                held -= self._remove(folder)
+
+    def _remove(self, folder: Path) -> int:
+        """Remove a template unless somebody uses it; the bytes freed."""
+        if launch.find_processes(str(folder)):
+            return 0
+        try:
+            with self._making(folder, deadline_seconds=0), locked(_users(folder), deadline_seconds=0):
+                freed = _bytes(folder)
                 shutil.rmtree(folder, ignore_errors=True)
-                folder.with_suffix(".lock").unlink(missing_ok=True)
-        return freed
+                for lock in (_users(folder), folder.with_suffix(".lock")):
+                    lock.unlink(missing_ok=True)
+                return freed
+        except Busy:
+            return 0
 
-    def shapes(self) -> set[Shape]:
-        """The shapes that there are templates of."""
-        described = (_made_of(folder) for folder in self._folder.glob("[!.]*/"))
-        return {Shape(*one[1:]) for one in described if isinstance(one, list)}
+    def _complete(self) -> list[Path]:
+        return list(self._folder.glob("[!.]*/"))
+
+    def _making(self, folder: Path, deadline_seconds: float = 300) -> AbstractContextManager[int]:
+        """Held by whoever makes or removes a template."""
+        lock = folder.with_suffix(".lock")
+        return locked(lock, deadline_seconds=deadline_seconds, what="the template being made")
 
 
 def _sweep(folder: Path) -> None:
@@ -176,31 +210,34 @@ def _sweep(folder: Path) -> None:
 
 def _load(folder: Path, parts: Parts) -> Template | None:
     try:
-        made = json.loads((folder / "template.json").read_text())
-        template = Template(folder, parts, float(made["cold_boot_ms"]), _facts(folder)["ram"][1])
-        if made["files"] == _facts(folder) and made["state_sha256"] == _sha256(template.state):
-            return template
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return None
-
-
-def _made_of(folder: Path) -> object:
-    try:
-        return json.loads((folder / "template.json").read_text())["made_of"]
+        made = json.loads((folder / _RECORD).read_text())
+        template = Template(folder, parts, float(made["cold_boot_ms"]))
+        return None if damaged(folder) else template
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _facts(folder: Path) -> dict[str, list[int]]:
-    """What tells that a file was touched without reading it: size, and when it was last written."""
-    found = {name: os.stat(folder / name) for name in ("ram", "state")}
-    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in found.items()}
+def _made_of(folder: Path) -> object:
+    try:
+        return json.loads((folder / _RECORD).read_text())["made_of"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _users(folder: Path) -> Path:
+    """The lock that machines share while they open a template."""
+    return folder.with_suffix(".use")
+
+
+def _used_at(folder: Path) -> float:
+    try:
+        return (folder / _USED).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _bytes(folder: Path) -> int:
+    return sum(512 * path.stat().st_blocks for path in folder.rglob("*") if path.is_file())
 
 
 def _make(folder: Path, parts: Parts) -> None:
@@ -217,11 +254,11 @@ def _make(folder: Path, parts: Parts) -> None:
         _save(sockets, folder / "state")
     for path in (ram, folder / "state"):
         take_back(path)
-    made: dict[str, Any] = {"made_of": parts.described(), "cold_boot_ms": cold_boot_ms, "files": _facts(folder)}
-    made["state_sha256"] = _sha256(folder / "state")
     layers.keep_only(())
     release_ids(folder)
-    (folder / "template.json").write_text(json.dumps(made))
+    (folder / _RECORD).write_text(json.dumps({"made_of": parts.described(), "cold_boot_ms": cold_boot_ms}))
+    seal(folder)
+    (folder / _USED).touch()
 
 
 def _boot_sockets(scratch: Path) -> Sockets:
@@ -248,6 +285,7 @@ def _booted(folder: Path, parts: Parts, ram: Path, layers: Layers, ids: Ids | No
     try:
         yield sockets
     except PyroError as error:
+        require_room(folder)  # QEMU is killed without a word when its memory cannot be written
         said = (folder / "log").read_text(errors="replace")
         last = "\n".join(said.strip().splitlines()[-8:]) or "(nothing)"
         raise GuestFailed(f"the machine did not boot: {error.message}\nIt printed: {last}", hint=error.hint) from error

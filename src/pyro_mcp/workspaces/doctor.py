@@ -32,7 +32,7 @@ _NEEDED_FOR = {
 
 def report(engine: Engine, images: Images, environment: str | None) -> DoctorReport:
     """Look at the host; starts nothing but, once per host boot, QEMU to see whether KVM works."""
-    checks = [*_tools(), *_folders(), *_space(), _ids(), *_cage(), _database(), _network()]
+    checks = [*_tools(), *_folders(), *_space(), _templates(engine), _ids(), *_cage(), _database(), _network()]
     missing = sorted({PACKAGE_OF[check["name"]] for check in checks if not check["ok"] and check["name"] in PACKAGE_OF})
     ready = all(check["ok"] or check["needed_for"] for check in checks)
     name, reason = _accelerator(engine)
@@ -74,6 +74,12 @@ def _space() -> Iterator[DoctorCheck]:
             free = shutil.disk_usage(folder()).free
             hint = "" if free >= wanted else f"{wanted / 1024**3:.1f} GiB are wanted; {remedy}"
             yield _check(name, not hint, f"{free / 1024**3:.1f} GiB free", hint)
+
+
+def _templates(engine: Engine) -> DoctorCheck:
+    held = engine.held_bytes()
+    hint = "'pyro env prune' removes those that no machine runs on" if held > _CACHE_BYTES // 2 else ""
+    return _check("templates", True, f"{held / 1024**2:.0f} MiB of warm machines", hint)
 
 
 def _ids() -> DoctorCheck:

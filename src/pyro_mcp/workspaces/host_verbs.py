@@ -35,14 +35,16 @@ class HostVerbs(Parts):
         return self._environments.inspect(environment)
 
     def prune_environments(self, keep: Collection[str] = ()) -> PruneReport:
-        """Remove old versions, leftovers, and every image from a registry that is neither in `keep` nor in use."""
-        used = {record.environment for record in self._lifecycle.store.all()}
-        pruned = self._environments.prune({*keep, *used})
-        names = [one["name"] for one in self._environments.list() if one["installed"]]
-        images = [image for name in names if (image := self._images.installed(name)) is not None]
+        """Remove old versions, leftovers, warm templates, and registry images that are neither in `keep` nor in use.
+
+        The builds that workspaces were made with stay. Warm templates go unless a machine runs on them; the next start
+        of their shape boots once more (2-6 s under emulation).
+        """
+        records = self._lifecycle.store.all()
+        needed = {record.root_digest for record in records if record.root_digest}
+        pruned = self._environments.prune({*keep, *(record.environment for record in records)}, needed)
         # Saved machines come back by themselves, as quickly as they were made.
-        freed = self._guests.prune([self._images.system(image) for image in images]) if images else 0
-        return {**pruned, "freed_bytes": pruned["freed_bytes"] + freed}
+        return {**pruned, "freed_bytes": pruned["freed_bytes"] + self._guests.prune()}
 
     def doctor(self, environment: str | None = None) -> DoctorReport:
         """What this host has and lacks; with `environment`, also how soon a machine of it can start."""

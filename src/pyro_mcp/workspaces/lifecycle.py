@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pyro_mcp.engine import Session, Shape, Start
 from pyro_mcp.environments import RootImage
-from pyro_mcp.errors import Busy, Conflict, NoSpace, NotFound
+from pyro_mcp.errors import Busy, Conflict, HostNotReady, NoSpace, NotFound
 from pyro_mcp.host.files import locked, private_directory
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.workspaces.links import NO_LINK, Link
@@ -201,7 +201,7 @@ class Lifecycle(LockedMachines):
     def repair(self, is_over: Callable[[Record], bool] = lambda _: False) -> list[str]:
         """Settle what dead processes left, delete what has expired or `is_over`; the ids deleted.
 
-        A machine that somebody is working on is left alone.
+        A machine that somebody is working on, or whose lock cannot be opened, is left alone.
         """
         deleted = []
         for record in self.store.all():
@@ -210,7 +210,7 @@ class Lifecycle(LockedMachines):
                     if settled.expired or settled.phase == Phase.DELETING or is_over(settled):
                         self.delete(settled)
                         deleted.append(record.id)
-            except (Busy, NotFound):
+            except (Busy, NotFound, HostNotReady):
                 continue
         self._remove_strays({record.id for record in self.store.all()})
         return deleted
@@ -220,7 +220,7 @@ class Lifecycle(LockedMachines):
         parents = (self.folders.state / "machines", self.folders.state / "locks")
         names = {path.name.split(".")[0] for parent in parents if parent.exists() for path in parent.iterdir()}
         for id_ in names - known:
-            with suppress(Busy), locked(self.folders.lock(id_), deadline_seconds=0):
+            with suppress(Busy, HostNotReady), locked(self.folders.lock(id_), deadline_seconds=0):
                 try:
                     self.store.get(id_)
                 except NotFound:

@@ -1,0 +1,17 @@
+"""Start one machine and end it: `python -m tests.vm.starter CACHE MEM_MIB FOLDER`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from pyro_mcp.engine import Machines, Shape
+from pyro_mcp.environments import Environments
+from pyro_mcp.workspaces.images import Images
+from tests.vm.machine import running
+
+cache = Path(sys.argv[1])
+images = Images(Environments(cache))
+system = images.system(images.pulled("debian:12"))
+with running(Machines(cache), system, Path(sys.argv[3]), shape=Shape(mem_mib=int(sys.argv[2]))):
+    pass
