@@ -7,8 +7,9 @@ import json
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from pyro_mcp.errors import Conflict, InvalidRequest
+from pyro_mcp.server.admission import HEAD_SECONDS, MOST_WAITING
 from pyro_mcp.server.http import find_token, listen
 from tests.server.conftest import environment, serving
 
@@ -71,10 +73,13 @@ class Site:
             connection.close()
 
 
+FILES = 256  # that the server may have open: fewer than the half requests below
+
+
 @pytest.fixture
 def site(fake_home: Path) -> Iterator[Site]:
     assert fake_home.exists()
-    command = serving("workspace-full", "http")
+    command = ["prlimit", f"--nofile={FILES}:{FILES}", *serving("workspace-full", "http")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment()) as process:
         assert process.stderr is not None
         address, token = process.stderr.readline().split()
@@ -125,6 +130,64 @@ def test_a_page_of_its_own_origin_may_come_in(site: Site) -> None:
 def test_a_body_beyond_all_measure_is_refused(site: Site) -> None:
     assert site.ask({"Content-Length": str(10**12)}) == 413
     assert site.ask({}) == 200
+
+
+def test_half_requests_without_a_token_shut_nobody_out(site: Site) -> None:
+    with half_requests(site, 2 * FILES) as halves:
+        began = time.monotonic()
+        assert [site.ask({}) for _ in range(3)] == [200] * 3
+        assert time.monotonic() - began < 5
+        assert is_closed(halves[0])
+        assert is_closed(halves[-1], seconds=2 * HEAD_SECONDS)
+        assert site.ask({}) == 200
+
+
+def test_a_connection_that_has_shown_the_token_is_not_ended_for_others(site: Site) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=30)
+    headers = {
+        "Authorization": f"Bearer {site.token}",
+        "Accept": "application/json, text/event-stream",
+        "Content-Type": "application/json",
+    }
+    with closing(connection):
+        for _ in range(2):
+            connection.request("POST", "/mcp", HELLO, headers)
+            answer = connection.getresponse()
+            assert (answer.status, bool(answer.read())) == (200, True)
+            with half_requests(site, MOST_WAITING + 10) as halves:
+                assert is_closed(halves[0])
+
+
+def test_requests_that_are_no_http_leave_no_log(site: Site) -> None:
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", site.port), timeout=30) as peer:
+            peer.sendall(b"nonsense\r\n\r\n")
+            assert peer.recv(1000).startswith(b"HTTP/1.1 400")
+    site.process.terminate()
+    assert site.process.stderr is not None
+    assert site.process.stderr.read() == ""
+
+
+@contextmanager
+def half_requests(site: Site, count: int) -> Iterator[list[socket.socket]]:
+    """Connections that begin a request and never end it."""
+    with ExitStack() as stack:
+        halves = []
+        for _ in range(count):
+            half = stack.enter_context(socket.create_connection(("127.0.0.1", site.port), timeout=30))
+            half.sendall(b"POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+            halves.append(half)
+        yield halves
+
+
+def is_closed(connection: socket.socket, seconds: float = 5) -> bool:
+    connection.settimeout(seconds)
+    try:
+        return connection.recv(1000) == b""
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
 
 
 def test_it_listens_on_loopback_only(site: Site) -> None:

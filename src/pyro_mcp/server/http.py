@@ -19,6 +19,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pyro_mcp.errors import Conflict, InvalidRequest
+from pyro_mcp.server.admission import MOST_WAITING, WaitingRoom, protocol_with
 from pyro_mcp.server.leaving import leave_soon
 
 PATH = "/mcp"
@@ -67,18 +68,21 @@ def _sound(token: str, what: str) -> str:
     return token
 
 
-class ForBearersOf:
-    """Lets nobody in who does not send the token."""
+class BearerAuth:
+    """Lets nobody in who does not send the token; whoever does leaves the waiting room."""
 
-    def __init__(self, token: str, app: ASGIApp) -> None:
+    def __init__(self, token: str, room: WaitingRoom, app: ASGIApp) -> None:
         self._wanted = f"Bearer {token}".encode()
+        self._room = room
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not self._knows(scope["headers"]):
-            refusal = PlainTextResponse("the bearer token is missing or wrong\n", 401, {"WWW-Authenticate": "Bearer"})
+            headers = {"WWW-Authenticate": "Bearer", "Connection": "close"}
+            refusal = PlainTextResponse("the bearer token is missing or wrong\n", 401, headers)
             await refusal(scope, receive, send)
         else:
+            self._room.leave(scope.get("client"))
             await self._app(scope, receive, send)
 
     def _knows(self, headers: list[tuple[bytes, bytes]]) -> bool:
@@ -114,9 +118,12 @@ def over_http(server: Server[Any], listener: socket.socket, token: str) -> None:
     app = server.streamable_http_app(
         streamable_http_path=PATH, transport_security=security, max_request_body_size=_LARGEST_BODY
     )
+    room = WaitingRoom()
     config = uvicorn.Config(
-        ForBearersOf(token, app),
-        log_level="warning",
+        BearerAuth(token, room, app),
+        http=protocol_with(room),
+        backlog=MOST_WAITING,  # asyncio accepts as many before the room can end the oldest
+        log_level="error",  # a warning is for every peer to cause, as often as it likes
         access_log=False,
         server_header=False,
         lifespan="on",
