@@ -27,6 +27,7 @@ def command_end(**fields: Any) -> dict[str, Any]:
         "exit_code": 0,
         "timed_out": False,
         "duration_ms": 1.0,
+        "hint": None,
         "stdout": "",
         "stderr": "",
         "stdout_bytes": 0,

@@ -45,6 +45,13 @@ def machine_options(parser: argparse.ArgumentParser, *, ttl_seconds: float) -> N
     )
 
 
+def timeout_option(parser: argparse.ArgumentParser) -> None:
+    """How long a command may take."""
+    parser.add_argument(
+        "--timeout-seconds", type=float, metavar="S", help="kill it then (default 30, or 120 where emulated)"
+    )
+
+
 def host_compat_option(parser: argparse.ArgumentParser) -> None:
     """What to do where no guest can run."""
     parser.add_argument(

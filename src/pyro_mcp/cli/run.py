@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, host_compat_option, machine_options, verb
+from pyro_mcp.cli.options import Verbs, host_compat_option, machine_options, timeout_option, verb
 from pyro_mcp.cli.stream import OWN_FAILURE, finish, streams
 
 
@@ -20,9 +20,7 @@ def add(verbs: Verbs) -> None:
     parser.usage = "pyro run [options] ENVIRONMENT -- COMMAND [ARG ...]"
     parser.add_argument("environment", metavar="ENVIRONMENT", help="for example debian:12; see 'pyro env list'")
     machine_options(parser, ttl_seconds=600)
-    parser.add_argument(
-        "--timeout-seconds", type=float, default=30, metavar="S", help="kill the command after this time (default 30)"
-    )
+    timeout_option(parser)
     parser.add_argument("--network", action="store_true", help="let it reach public addresses (default: no network)")
     host_compat_option(parser)
     parser.set_defaults(own_failure=OWN_FAILURE)

@@ -67,6 +67,6 @@ def finish(arguments: argparse.Namespace, result: VmExecResult | WorkspaceExecRe
         return result["exit_code"]
     if result["execution_mode"] == "host_compat":
         print("pyro: host_compat: this ran in a sandbox on the host, not in a virtual machine", file=sys.stderr)
-    if result["timed_out"]:
-        print(f"pyro: killed after {arguments.timeout_seconds:g} s; --timeout-seconds gives it longer", file=sys.stderr)
+    if result["hint"]:
+        print(f"pyro: {result['hint']}", file=sys.stderr)
     return result["exit_code"]

@@ -13,7 +13,7 @@ from pyro_mcp.cli import (
     workspace_shells,
     workspace_snapshots,
 )
-from pyro_mcp.cli.options import Verbs, host_compat_option, id_argument, labels, machine_options, verb
+from pyro_mcp.cli.options import Verbs, host_compat_option, id_argument, labels, machine_options, timeout_option, verb
 from pyro_mcp.cli.render import ago, print_json, progress_line, shown, table
 from pyro_mcp.cli.secret_options import given_secret_env, given_secrets, secret_env_option, secret_options
 from pyro_mcp.cli.stream import OWN_FAILURE, finish, streams
@@ -144,7 +144,7 @@ def _add_exec(inner: Verbs) -> None:
     parser.usage = "pyro workspace exec [options] WORKSPACE_ID -- COMMAND [ARG ...]"
     id_argument(parser)
     parser.add_argument("--cwd", default="/workspace", metavar="PATH", help="where it runs (default /workspace)")
-    parser.add_argument("--timeout-seconds", type=float, default=30, metavar="S", help="kill it then (default 30)")
+    timeout_option(parser)
     secret_env_option(parser)
     parser.set_defaults(own_failure=OWN_FAILURE)
 

@@ -49,6 +49,8 @@ class CommandEnd(TypedDict):
     stderr_bytes: int
     truncated: bool
     duration_ms: float
+    hint: str | None
+    """What would have helped a command that failed, where that is known."""
 
 
 class VmExecResult(CommandEnd):

@@ -133,7 +133,7 @@ class WorkspaceServer:
         if work.ended and tool.undo is not None:
             tool.undo(call, result)
             raise Interrupted("nobody waits for this any more, so it is undone")
-        return result
+        return {**result, "hint": in_tool_words(result["hint"])} if result.get("hint") else result
 
     def _known(self, name: str) -> Tool:
         if name not in self._tools:

@@ -69,7 +69,9 @@ def end(result: CommandEnd) -> str:
     how = "killed at its time limit" if result["timed_out"] else f"exit code {result['exit_code']}"
     parts = [f"{how} ({duration_of(result['duration_ms'])})"]
     if result["timed_out"]:
-        parts.append("Give a larger timeout_seconds; what should go on running belongs in a service or a shell.")
+        parts.append("What should go on running belongs in a service or a shell.")
+    if result["hint"]:
+        parts.append(f"Hint: {result['hint']}")
     parts += streams(result, stdout=result["stdout_bytes"], stderr=result["stderr_bytes"])
     if not result["stdout"] and not result["stderr"]:
         parts.append("(no output)")

@@ -6,6 +6,7 @@ import re
 
 from pyro_mcp.server.profiles import ALL
 
+_ENVIRONMENT = re.compile(r"'pyro env (save|build|delete)[^']*'")
 _VERB = re.compile(r"'pyro workspace ((?:file|patch|sync|disk|network|snapshot|shell|service) )?([a-z]+)[^']*'")
 _OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9]*(?:-[a-z0-9]+)*)\b")
 _COMMAND = re.compile(r"'pyro [^']*'")
@@ -26,7 +27,7 @@ def in_tool_words(hint: str) -> str:
 
 
 def _line(line: str) -> str:
-    first, *rest = _CLAUSE.split(_VERB.sub(_tool, line))
+    first, *rest = _CLAUSE.split(_VERB.sub(_tool, _ENVIRONMENT.sub(r"env_\1", line)))
     clauses = [("", first), *zip(rest[::2], rest[1::2], strict=True)]
     kept = [(between, clause) for between, clause in clauses if _options(clause) <= _ARGUMENTS]
     words = "".join(f"{between if at else ''}{clause}" for at, (between, clause) in enumerate(kept))

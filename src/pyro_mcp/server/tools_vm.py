@@ -25,6 +25,7 @@ _MACHINE: dict[str, Schema] = {
     "network": FLAG,
     "allow_host_compat": {"type": "boolean", "description": "without KVM or QEMU, use a far weaker sandbox"},
 }
+TIME_LIMIT: Schema = {"type": "number", "description": "default 30, or 120 where the processor is emulated"}
 _ENDED = ("exit_code", "timed_out", "stdout", "stderr", "truncated")
 _REST = "let the command print less: grep, head, tail"
 
@@ -84,7 +85,7 @@ TOOLS = (
         "vm_run",
         "Run one command in a fresh VM that is deleted afterwards: for a question that needs no project files. To work "
         "on files use workspace_create.",
-        {"environment": {"type": "string", "default": "debian:12"}, "command": COMMAND, "timeout_seconds": SECONDS}
+        {"environment": {"type": "string", "default": "debian:12"}, "command": COMMAND, "timeout_seconds": TIME_LIMIT}
         | _MACHINE,
         ("command",),
         shape(VmExecResult, *_ENDED),
@@ -120,7 +121,7 @@ TOOLS = (
     Tool(
         "vm_exec",
         "Run one command in a started machine; the machine is deleted afterwards.",
-        {"vm_id": ID, "command": COMMAND, "timeout_seconds": SECONDS},
+        {"vm_id": ID, "command": COMMAND, "timeout_seconds": TIME_LIMIT},
         ("vm_id", "command"),
         shape(VmExecResult, *_ENDED),
         _exec,

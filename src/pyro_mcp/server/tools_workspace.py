@@ -127,8 +127,8 @@ TOOLS = (
     Tool(
         "workspace_exec",
         "Run a command (a line for sh, or an argv list) as root in /workspace and wait for it. A non-zero exit code is "
-        "a result, not an error. Killed after timeout_seconds (default 30). What it changes stays until "
-        "workspace_reset. To read or edit files prefer the file tools.",
+        "a result, not an error. Killed after timeout_seconds (default 30, or 120 where emulated). What it changes "
+        "stays until workspace_reset. To read or edit files prefer the file tools.",
         {
             "workspace_id": ID,
             "command": COMMAND,

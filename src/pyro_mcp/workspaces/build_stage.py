@@ -15,6 +15,7 @@ from pyro_mcp.host.files import temporary_folder
 from pyro_mcp.host.progress import Progress
 from pyro_mcp.trees import Edit, Tree
 from pyro_mcp.workspaces.build_files import Context, Source, Spool, edits_for, touched, written
+from pyro_mcp.workspaces.command_hints import NO_NETWORK
 
 _OUTPUT_KEPT = 64 * 1024
 _TAIL_LINES = 30
@@ -22,11 +23,6 @@ _ARCHITECTURE = {
     "TARGETPLATFORM": "linux/amd64", "TARGETOS": "linux", "TARGETARCH": "amd64", "TARGETVARIANT": "",
     "BUILDPLATFORM": "linux/amd64", "BUILDOS": "linux", "BUILDARCH": "amd64", "BUILDVARIANT": "",
 }  # fmt: skip
-_NO_NETWORK = re.compile(
-    r"Temporary failure (in name resolution|resolving)|Could not resolve|Name or service not known|EAI_AGAIN|ENOTFOUND"
-    r"|Network is unreachable|Failed to establish a new connection|dns error|bad address",
-    re.IGNORECASE,
-)
 _RECORDED = {"CMD": "cmd", "ENTRYPOINT": "entrypoint", "EXPOSE": "expose"}
 _IGNORED = frozenset({"HEALTHCHECK", "MAINTAINER", "STOPSIGNAL", "VOLUME"})
 
@@ -159,7 +155,7 @@ class StageMachine:
         hint = ""
         if outcome.timed_out:
             hint = "--timeout-seconds gives each step longer"
-        elif not self._given.has_network and _NO_NETWORK.search(said):
+        elif not self._given.has_network and NO_NETWORK.search(said):
             hint = "a build has no network unless it is given one: --network"
         raise EnvironmentFailed(f"line {one.line}: {one.shown()} {how}\n{said}".rstrip(), hint=hint)
 

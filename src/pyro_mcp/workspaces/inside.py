@@ -83,10 +83,10 @@ class Inside:
             secrets = self._secrets(id_)
             mask, shown = secrets.mask(), secrets.mask().everything(given)
             environ = self._environ(record, secrets) | secrets.environ(options.secret_env)
-            wanted = options.of(given, environ, place)
+            wanted = options.of(given, environ, accelerator=record.accelerator, cwd=place)
             number = self._ledger.begin_command(id_, shown)
             with mask.errors():
-                end = ended(discreet.run(session, wanted, mask))
+                end = ended(discreet.run(session, wanted, mask), record, options)
             self._ledger.end_command(number, _for_history(end))
         return {
             "workspace_id": id_,

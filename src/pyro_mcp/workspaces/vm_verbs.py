@@ -48,7 +48,7 @@ class VmVerbs(Parts):
         vm_id: str,
         *,
         command: str | Sequence[str],
-        timeout_seconds: float = 30,
+        timeout_seconds: float | None = None,
         stdin: bytes | IO[bytes] | None = None,
         output_cap: int = OUTPUT_CAP,
         on_stdout: OutputSink | None = None,
@@ -60,7 +60,8 @@ class VmVerbs(Parts):
         A string is a line for `/bin/sh`, a list is the argv itself. It runs as root in /workspace. `stdin` is given
         whole or as an open binary file; `on_stdout` and `on_stderr` get the output as it comes, all of it; the result
         holds the first `output_cap` bytes of each. When the descriptor `interrupt` becomes readable, the command is
-        killed and `Interrupted` raised.
+        killed and `Interrupted` raised. Without `timeout_seconds` it is killed after 30 s, or 120 s where the processor
+        is emulated. The result's `hint` says what would have helped, where that is known.
         """
         options = ExecOptions(timeout_seconds, stdin, output_cap, on_stdout, on_stderr, interrupt=interrupt)
         return self._vms.exec(vm_id, command, options)
@@ -93,7 +94,7 @@ class VmVerbs(Parts):
         command: str | Sequence[str],
         vcpu_count: int = 1,
         mem_mib: int = 1024,
-        timeout_seconds: float = 30,
+        timeout_seconds: float | None = None,
         ttl_seconds: float = 600,
         network: bool = False,
         allow_host_compat: bool = False,

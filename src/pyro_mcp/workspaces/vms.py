@@ -11,6 +11,7 @@ from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import EnvironmentFailed, GuestFailed, HostNotReady, InvalidRequest
 from pyro_mcp.host.progress import Progress
 from pyro_mcp.results import CommandEnd, VmDeleted, VmExecResult, VmInfo, VmNetworkInfo
+from pyro_mcp.workspaces.command_hints import with_hint
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.lifecycle import Lifecycle, require_time_left
 from pyro_mcp.workspaces.links import NO_LINK, Link
@@ -24,15 +25,17 @@ _LEEWAY_SECONDS = 30.0
 _START_FIRST = "a machine takes commands once start_vm has started it"
 MAX_TTL_SECONDS = 30 * 24 * 3600
 MAX_TIMEOUT_SECONDS = 24 * 3600
+TIMEOUT_SECONDS, EMULATED_TIMEOUT_SECONDS = 30.0, 120.0
+"""How long a command may take unless its caller says so: on a real processor, and on an emulated one."""
 
 
 @dataclass(frozen=True)
 class ExecOptions:
-    """How a command is run: seconds until it is killed, its input, how many bytes of its output are kept, who else
-    gets the output as it comes, which secrets of its workspace it gets, and the descriptor that ends it when it becomes
-    readable."""
+    """How a command is run: seconds until it is killed (None: `time_limit` decides), its input, how many bytes of its
+    output are kept, who else gets the output as it comes, which secrets of its workspace it gets, and the descriptor
+    that ends it when it becomes readable."""
 
-    timeout_seconds: float = 30.0
+    timeout_seconds: float | None = None
     stdin: bytes | IO[bytes] | None = None
     output_cap: int = OUTPUT_CAP
     on_stdout: OutputSink | None = None
@@ -41,16 +44,29 @@ class ExecOptions:
     interrupt: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.timeout_seconds <= MAX_TIMEOUT_SECONDS:
+        if self.timeout_seconds is not None and not 0 < self.timeout_seconds <= MAX_TIMEOUT_SECONDS:
             raise InvalidRequest(f"timeout_seconds is above 0 and at most {MAX_TIMEOUT_SECONDS} (a day)")
 
-    def of(self, command: str | Sequence[str], environ: Mapping[str, str], cwd: str = "/workspace") -> Command:
+    def time_limit(self, accelerator: str | None) -> float:
+        """Seconds that a command may take: unless it was said, four times as long where the processor is emulated."""
+        if self.timeout_seconds is not None:
+            return self.timeout_seconds
+        return EMULATED_TIMEOUT_SECONDS if accelerator == "tcg" else TIMEOUT_SECONDS
+
+    def of(
+        self,
+        command: str | Sequence[str],
+        environ: Mapping[str, str],
+        *,
+        accelerator: str | None,
+        cwd: str = "/workspace",
+    ) -> Command:
         """The command that is run so; raises `InvalidRequest` for what is no command."""
         return Command(
             argv=shell_words(command),
             cwd=cwd,
             environ=environ,
-            timeout_seconds=self.timeout_seconds,
+            timeout_seconds=self.time_limit(accelerator),
             stdin=self.stdin,
             output_cap=self.output_cap,
             on_stdout=self.on_stdout,
@@ -113,7 +129,7 @@ class Vms:
                 environment,
                 version,
                 shape,
-                ttl_seconds=max(ttl_seconds, options.timeout_seconds + _LEEWAY_SECONDS),
+                ttl_seconds=max(ttl_seconds, (options.timeout_seconds or EMULATED_TIMEOUT_SECONDS) + _LEEWAY_SECONDS),
                 allow_host_compat=allow_host_compat,
                 one_shot=True,
                 link=link,
@@ -173,9 +189,9 @@ class Vms:
         return result | {"cleanup": {"deleted": True, "reason": "a one-shot machine ends with its command"}}
 
     def _run(self, record: Record, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
-        wanted = options.of(command, self._images.environ(record.environment))
+        wanted = options.of(command, self._images.environ(record.environment), accelerator=record.accelerator)
         with self._lifecycle.session(record) as session:
-            return exec_result(record, command, session.run(wanted))
+            return exec_result(record, command, session.run(wanted), options)
 
     def _start(self, record: Record, progress: Progress, reaching: Phase = Phase.RUNNING) -> Record:
         if record.execution_mode == HOST_COMPAT:
@@ -252,23 +268,23 @@ def info(record: Record) -> VmInfo:
     }
 
 
-def exec_result(record: Record, command: str | Sequence[str], outcome: Outcome) -> VmExecResult:
+def exec_result(record: Record, command: str | Sequence[str], outcome: Outcome, options: ExecOptions) -> VmExecResult:
     """What the surfaces tell of a finished command."""
     return {
         "vm_id": record.id,
         "environment": record.environment,
         "environment_version": record.environment_version,
         "command": command if isinstance(command, str) else list(command),
-        **ended(outcome),
+        **ended(outcome, record, options),
         "execution_mode": record.execution_mode or "",
         "accelerator": record.accelerator or "",
         "cleanup": {"deleted": False, "reason": ""},
     }
 
 
-def ended(outcome: Outcome) -> CommandEnd:
+def ended(outcome: Outcome, record: Record, options: ExecOptions) -> CommandEnd:
     """How a command ended, as every surface tells it."""
-    return {
+    end: CommandEnd = {
         "exit_code": outcome.exit_code,
         "signal": outcome.signal,
         "timed_out": outcome.timed_out,
@@ -278,4 +294,6 @@ def ended(outcome: Outcome) -> CommandEnd:
         "stderr_bytes": outcome.stderr_bytes,
         "truncated": outcome.truncated,
         "duration_ms": round(outcome.duration_ms, 3),
+        "hint": None,
     }
+    return with_hint(end, has_network=record.link.on, limit_seconds=options.time_limit(record.accelerator))

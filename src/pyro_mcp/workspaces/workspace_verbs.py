@@ -167,7 +167,7 @@ class WorkspaceVerbs(Parts):
         *,
         command: str | Sequence[str],
         cwd: str = "/workspace",
-        timeout_seconds: float = 30,
+        timeout_seconds: float | None = None,
         stdin: bytes | IO[bytes] | None = None,
         output_cap: int = OUTPUT_CAP,
         on_stdout: OutputSink | None = None,
