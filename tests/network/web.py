@@ -45,8 +45,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(200)
             self.end_headers()
             self.wfile.write(b"the secret is " + VALUE.encode())
-        elif self.path == "/gzip":
-            self.reply(b"\x1f\x8b not looked at", ("Content-Encoding", "gzip"))
+        elif self.path == "/br":
+            self.reply(b"not looked at", ("Content-Encoding", "br"))
         elif self.path.startswith("/project.git/"):
             files = {"info/refs": b"1" * 40 + b"\trefs/heads/main\n", "HEAD": b"ref: refs/heads/main\n"}
             known = self.headers.get("Authorization") == f"Basic {base64.b64encode(f'git:{VALUE}'.encode()).decode()}"

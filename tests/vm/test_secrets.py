@@ -199,7 +199,7 @@ def test_a_secret_for_a_host_never_enters_the_guest(home: Path, warm_cache: Path
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     placeholder = told["placeholder"]
-    assert told["secrets"] == [{"name": "API", "source_kind": "literal", "host": HOST}]
+    assert told["secrets"] == [{"name": "API", "source_kind": "literal", "host": HOST, "header": "Authorization"}]
     answers = [told["after_reset"], told["after_start"], told["in_a_fork"]]
     answers += [told["programs"][name] for name in ("python", "python without variables", "curl")]
     for answer in answers:

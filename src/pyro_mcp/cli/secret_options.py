@@ -10,10 +10,8 @@ import sys
 
 from pyro_mcp.errors import InvalidRequest
 
-_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_HOST = re.compile(rf"({_LABEL}\.)+[a-z]({_LABEL})?", re.IGNORECASE)
-# An address, a pattern, a name with a port: nothing that a secret can be for, and a mistake rather than its end.
-_MEANT_AS_HOST = re.compile(r"localhost|[\w*:\[\]-]*[.:][\w.*:\[\]-]*", re.IGNORECASE)
+# The end of a value that somebody may have meant as the host it is for.
+_LIKE_A_HOST = re.compile(r"localhost|[\w*:\[\]-]*[.:][\w.*:\[\]-]*", re.IGNORECASE)
 
 
 def secret_options(parser: argparse.ArgumentParser) -> None:
@@ -22,19 +20,23 @@ def secret_options(parser: argparse.ArgumentParser) -> None:
         "--secret",
         action="append",
         default=[],
-        metavar="NAME[=VALUE][@HOST]",
+        metavar="NAME[@HOST][=VALUE]",
         help="a secret for commands that name it with --secret-env; without VALUE that of pyro's own variable NAME. "
         "With @HOST it never enters the guest: HTTPS requests to that host get it in place of a placeholder",
     )
     parser.add_argument(
-        "--secret-file", action="append", default=[], metavar="NAME=PATH", help="the same from a file, - for stdin"
-    )
-    parser.add_argument(
-        "--secret-host",
+        "--secret-file",
         action="append",
         default=[],
-        metavar="NAME=HOST",
-        help="a secret's host, in an option of its own; of that secret's VALUE no @ is special then",
+        metavar="NAME[@HOST]=PATH",
+        help="the same from a file, - for stdin",
+    )
+    parser.add_argument(
+        "--secret-header",
+        action="append",
+        default=[],
+        metavar="NAME=HEADER",
+        help="the header field in which that secret's host gets it; otherwise Authorization",
     )
 
 
@@ -51,13 +53,13 @@ def secret_env_option(parser: argparse.ArgumentParser) -> None:
 
 def given_secrets(arguments: argparse.Namespace) -> list[dict[str, str]]:
     """What `secret_options` were given, as the SDK takes it; raises `InvalidRequest`, which tells no value."""
-    hosts = dict(_pair(word, "--secret-host NAME=HOST") for word in arguments.secret_host)
-    found = [_literal(word, hosts) for word in arguments.secret]
-    found += [_file(*_pair(word, "--secret-file NAME=PATH")) for word in arguments.secret_file]
-    unknown = hosts.keys() - {one["name"] for one in found}
+    headers = dict(_pair(word, "--secret-header NAME=HEADER") for word in arguments.secret_header)
+    found = [_literal(word) for word in arguments.secret]
+    found += [_file(*_pair(word, "--secret-file NAME[@HOST]=PATH")) for word in arguments.secret_file]
+    unknown = headers.keys() - {one["name"] for one in found}
     if unknown:
-        raise InvalidRequest(f"--secret-host is for {', '.join(sorted(unknown))}, which no --secret gives")
-    return [one | ({"host": hosts[one["name"]]} if one["name"] in hosts else {}) for one in found]
+        raise InvalidRequest(f"--secret-header is for {', '.join(sorted(unknown))}, which no --secret gives")
+    return [one | ({"header": headers[one["name"]]} if one["name"] in headers else {}) for one in found]
 
 
 def given_secret_env(arguments: argparse.Namespace) -> dict[str, str]:
@@ -68,20 +70,23 @@ def given_secret_env(arguments: argparse.Namespace) -> dict[str, str]:
     return dict(pairs)
 
 
-def _literal(word: str, hosts: dict[str, str]) -> dict[str, str]:
-    name, has_value, value = word.partition("=")
-    before, _, host = (value if has_value else name).rpartition("@")
-    # An address book's me@example.com is a host to us: --secret-host, or a file, is for values that end like one.
-    bound = before and _HOST.fullmatch(host) is not None and name not in hosts
-    if before and not bound and name not in hosts and _MEANT_AS_HOST.fullmatch(host):
+def _literal(word: str) -> dict[str, str]:
+    left, has_value, value = word.partition("=")
+    declared = _declared(left)
+    end = value.rpartition("@")
+    if "host" not in declared and end[0] and _LIKE_A_HOST.fullmatch(end[2]):
         raise InvalidRequest(
-            f"the secret {name.partition('@')[0]} is for one host, given by its full name, like api.example.com",
-            hint="a value that has an @ in it and is for no host is given by --secret-file",
+            f"the value of the secret {declared['name']} ends like a host, so it could be meant for that host alone",
+            hint="for a host write --secret NAME@HOST=VALUE; a value that ends so is given by --secret-file NAME=PATH, "
+            "or by pyro's own variable: --secret NAME",
         )
-    rest = before if bound else value if has_value else name
-    if not has_value:
-        name, rest = rest, _of_environment(rest)
-    return {"name": name, "value": rest} | ({"host": host} if bound else {})
+    return declared | {"value": value if has_value else _of_environment(declared["name"])}
+
+
+def _declared(text: str) -> dict[str, str]:
+    """What stands before the value: NAME, or NAME@HOST."""
+    name, bound, host = text.partition("@")
+    return {"name": name, "host": host} if bound else {"name": name}
 
 
 def _of_environment(name: str) -> str:
@@ -93,13 +98,14 @@ def _of_environment(name: str) -> str:
     return os.environ[name]
 
 
-def _file(name: str, path: str) -> dict[str, str]:
+def _file(left: str, path: str) -> dict[str, str]:
+    declared = _declared(left)
     if path != "-":
-        return {"name": name, "file_path": path}
+        return declared | {"file_path": path}
     try:
-        return {"name": name, "value": sys.stdin.buffer.read().decode()}
+        return declared | {"value": sys.stdin.buffer.read().decode()}
     except UnicodeDecodeError:
-        raise InvalidRequest(f"the secret {name}: what stdin gives is not text in UTF-8") from None
+        raise InvalidRequest(f"the secret {declared['name']}: what stdin gives is not text in UTF-8") from None
 
 
 def _pair(word: str, form: str) -> tuple[str, str]:

@@ -314,7 +314,7 @@ def _summary(arguments: argparse.Namespace) -> int:
 
 
 def _secret(one: WorkspaceSecret) -> str:
-    return f"{one['name']}@{one['host']}" if "host" in one else one["name"]
+    return f"{one['name']}@{one['host']} ({one['header']})" if "host" in one else one["name"]
 
 
 def _show(arguments: argparse.Namespace, info: WorkspaceInfo) -> int:

@@ -10,6 +10,7 @@ from contextlib import suppress
 import h11
 
 from pyro_mcp.network import requests
+from pyro_mcp.network.gzip_content import GzipContent
 from pyro_mcp.network.requests import Improper
 from pyro_mcp.network.rules import HostSecret
 from pyro_mcp.network.tls_line import TlsLine
@@ -18,6 +19,7 @@ from pyro_mcp.secrecy import Mask
 _IDLE_SECONDS = 75.0
 _ANSWER_SECONDS = 900.0
 _BODILESS = frozenset({204, 304})
+_PARTIAL = 206
 
 
 class Exchange:
@@ -42,6 +44,7 @@ class Exchange:
         self._asked = h11.Connection(h11.SERVER, max_incomplete_event_size=2 * requests.LARGEST_HEADER)
         self._asking = h11.Connection(h11.CLIENT, max_incomplete_event_size=2 * requests.LARGEST_HEADER)
         self._body = mask.stream()
+        self._packed: GzipContent | None = None
         self._method = b""
         self._answered = 0
 
@@ -135,28 +138,45 @@ class Exchange:
 
     def _take_answers(self) -> None:
         while self._host is not None and self._asking.our_state is not h11.IDLE:
+            if self._packed is not None and not self._unpack(self._packed):
+                return
             event = self._asking.next_event()
             if isinstance(event, h11.InformationalResponse):
                 headers = requests.to_guest(event, self._mask)
                 self._to_guest(h11.InformationalResponse(status_code=event.status_code, headers=headers))
             elif isinstance(event, h11.Response):
-                self._check_plain(event)
+                self._packed = self._unpacking(event)
                 reason = self._mask.bytes(event.reason)
-                headers = requests.to_guest(event, self._mask)
+                headers = requests.to_guest(event, self._mask, unpacked=self._packed is not None)
                 self._to_guest(h11.Response(status_code=event.status_code, headers=headers, reason=reason))
             elif isinstance(event, h11.Data):
-                self._to_guest(h11.Data(data=self._body.feed(bytes(event.data))))
+                if self._packed is not None:
+                    self._packed.take(bytes(event.data))
+                else:
+                    self._to_guest(h11.Data(data=self._body.feed(bytes(event.data))))
             elif isinstance(event, h11.EndOfMessage):
-                self._to_guest(h11.Data(data=self._body.finish()))
-                trailers = [(key, self._mask.bytes(value)) for key, value in event.headers.raw_items()]
+                left = self._body.feed(self._packed.finish()) if self._packed is not None else b""
+                self._packed = None
+                self._to_guest(h11.Data(data=left + self._body.finish()))
+                trailers = requests.masked(event.headers.raw_items(), self._mask)
                 self._to_guest(h11.EndOfMessage(headers=trailers))
             else:
                 return
 
-    def _check_plain(self, answer: h11.Response) -> None:
-        has_body = self._method != b"HEAD" and answer.status_code not in _BODILESS
-        if has_body and not requests.is_plain(answer):
-            raise Improper(502, f"{self._name} compressed its answer although it was asked not to")
+    def _unpacking(self, answer: h11.Response) -> GzipContent | None:
+        """What unpacks the answer's content, if it must be; raises `Improper` for what nobody here can unpack."""
+        coding = requests.coding_of(answer)
+        if not coding or self._method == b"HEAD" or answer.status_code in _BODILESS:
+            return None
+        if coding not in ("gzip", "x-gzip") or answer.status_code == _PARTIAL:
+            raise Improper(502, f"{self._name} compressed its answer ({coding}) although it was asked not to")
+        return GzipContent()
+
+    def _unpack(self, packed: GzipContent) -> bool:
+        """Pass on what can be unpacked; whether that was all, not only all that the machine has room for."""
+        while packed.waiting and not self._guest.full:
+            self._to_guest(h11.Data(data=self._body.feed(packed.piece())))
+        return not packed.waiting
 
     def _to_guest(self, event: h11.Event) -> None:
         if not isinstance(event, h11.Data) or event.data:
@@ -184,7 +204,8 @@ class Exchange:
             return True
         if self._guest.ended and self._asked.their_state is not h11.DONE:
             return True
-        return self._host is not None and self._host.ended
+        waiting = self._packed is not None and self._packed.waiting
+        return self._host is not None and self._host.ended and not waiting
 
     def _give_up(self, error: h11.RemoteProtocolError) -> None:
         if self._asked.their_state is h11.ERROR:

@@ -18,7 +18,8 @@ Headers = list[tuple[bytes, bytes]]
 # anew. A compressed answer could not be looked through.
 _OWN = {b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"accept-encoding"}
 LARGEST_HEADER = 64 * 1024
-_WITHOUT_SECRETS = {b"host", b"content-length", b"transfer-encoding", b"expect", b"range", b"trailer"}
+# A host that shows a request would show the secret in pieces, which are not found.
+_PIECEWISE = {b"range", b"if-range"}
 
 
 class Improper(Exception):
@@ -50,18 +51,28 @@ def check(request: h11.Request, name: str, port: int) -> None:
 
 
 def to_host(request: h11.Request, secrets: Sequence[HostSecret]) -> h11.Request:
-    """The request as the host gets it: with the secrets in its header fields, `Authorization: Basic` among them."""
-    headers = [*with_secrets(_passed(request.headers.raw_items()), secrets), (b"Accept-Encoding", b"identity")]
-    return h11.Request(method=request.method, target=request.target, headers=headers)
+    """The request as the host gets it: with the secrets in their header fields, and then with no range."""
+    passed = _passed(request.headers.raw_items())
+    headers = with_secrets(passed, secrets)
+    if headers != passed:
+        headers = [(key, value) for key, value in headers if key.lower() not in _PIECEWISE]
+    return h11.Request(
+        method=request.method, target=request.target, headers=[*headers, (b"Accept-Encoding", b"identity")]
+    )
 
 
-def to_guest(response: h11.Response | h11.InformationalResponse, mask: Mask) -> Headers:
-    """The header of an answer as the machine gets it."""
-    lengths = [key for key, _ in response.headers if key in (b"transfer-encoding", b"content-length")]
-    coded = b"transfer-encoding" in lengths
-    headers = _passed(response.headers.raw_items())
-    passed = [(key, mask.bytes(value)) for key, value in headers if not (coded and key.lower() == b"content-length")]
+def to_guest(response: h11.Response | h11.InformationalResponse, mask: Mask, *, unpacked: bool = False) -> Headers:
+    """The header of an answer as the machine gets it; `unpacked` if its content is, contrary to what the host says."""
+    coded = unpacked or any(key == b"transfer-encoding" for key, _ in response.headers)
+    dropped = ({b"content-length"} if coded else set()) | ({b"content-encoding"} if unpacked else set())
+    headers = masked(_passed(response.headers.raw_items()), mask)
+    passed = [(key, value) for key, value in headers if key.lower() not in dropped]
     return [*passed, (b"Connection", b"close")] if _is_last(response) else passed
+
+
+def masked(headers: Iterable[tuple[bytes, bytes]], mask: Mask) -> Headers:
+    """Header fields, or trailers, without secrets; a field whose name holds one is left out."""
+    return [(key, mask.bytes(value)) for key, value in headers if not mask.spans(key)]
 
 
 def _is_last(response: h11.Response | h11.InformationalResponse) -> bool:
@@ -70,18 +81,19 @@ def _is_last(response: h11.Response | h11.InformationalResponse) -> bool:
     return any(b"close" in [one.strip() for one in value.split(b",")] for value in said)
 
 
-def is_plain(response: h11.Response) -> bool:
-    """Whether what the answer carries can be looked through: it is not compressed."""
-    return all(
-        value.strip().lower() in (b"", b"identity") for key, value in response.headers if key == b"content-encoding"
-    )
+def coding_of(response: h11.Response) -> str:
+    """How the content of an answer is compressed, "" for not at all."""
+    said = [value.strip().lower() for key, value in response.headers if key == b"content-encoding"]
+    codings = [one.strip() for value in said for one in value.split(b",")]
+    return ", ".join(one.decode("latin-1") for one in codings if one not in (b"", b"identity"))
 
 
 def with_secrets(headers: Iterable[tuple[bytes, bytes]], secrets: Sequence[HostSecret]) -> Headers:
-    """`headers` with values for placeholders."""
+    """`headers` with values for placeholders, each only in the field that its secret is for."""
     return [
-        (key, value if key.lower() in _WITHOUT_SECRETS else _swapped(value, secrets)) for key, value in headers
-    ]  # fmt: skip
+        (key, _swapped(value, [one for one in secrets if one.header.lower().encode("ascii") == key.lower()]))
+        for key, value in headers
+    ]
 
 
 def mask_of(secrets: Sequence[HostSecret]) -> Mask:
@@ -93,7 +105,7 @@ def mask_of(secrets: Sequence[HostSecret]) -> Mask:
         shown = placeholders[name] if found == values[name] else b""
         return shown[: len(found)].ljust(len(found), b"x")
 
-    return Mask({one.name: one.value for one in secrets}, instead)
+    return Mask({one.name: one.value for one in secrets}, instead, ignore_case=True)
 
 
 def _passed(headers: Iterable[tuple[bytes, bytes]]) -> Headers:

@@ -174,9 +174,11 @@ def _check_network(text: str, network: Network) -> None:
 
 @dataclass(frozen=True)
 class HostSecret:
-    """A secret that is only for one host: the machine sees `placeholder`, HTTPS requests to `host` get `value`."""
+    """A secret that is only for one host: the machine sees `placeholder`; in the field `header` of HTTPS requests to
+    `host`, `value` takes its place."""
 
     name: str
     placeholder: str
     value: str = field(repr=False)
     host: str
+    header: str = "Authorization"

@@ -28,6 +28,8 @@ class WorkspaceSecret(TypedDict):
     source_kind: Literal["literal", "file"]
     host: NotRequired[str]
     """The only host that gets it; the guest sees a placeholder."""
+    header: NotRequired[str]
+    """The field of a request's header in which that host gets it."""
 
 
 class WorkspaceInfo(TypedDict):

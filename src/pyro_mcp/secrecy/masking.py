@@ -52,13 +52,21 @@ class Mask:
     """Replaces every secret (name → value) in what it is given by `[secret NAME]`.
 
     It finds the forms of `forms`, with whichever of their characters escaped. `instead` makes something else of the
-    name and the bytes that were found.
+    name and the bytes that were found. With `ignore_case`, also those with other letters in capitals are found.
     """
 
-    def __init__(self, secrets: Mapping[str, str], instead: Callable[[str, bytes], bytes] = _named) -> None:
+    def __init__(
+        self,
+        secrets: Mapping[str, str],
+        instead: Callable[[str, bytes], bytes] = _named,
+        *,
+        ignore_case: bool = False,
+    ) -> None:
         self._instead = instead
+        self._ignore_case = ignore_case
         self._short, self._short_escaped, self._long = _Forms({}), _Forms({}), _Forms({})
-        for form, name in (_forms(secrets) if secrets else {}).items():
+        for found, name in (_forms(secrets) if secrets else {}).items():
+            form = self._folded(found)
             bare = form.translate(None, _LINE_ENDS)
             if len(bare) >= _SHORTEST_WRAPPED:
                 self._long.names.setdefault(bare, name)
@@ -70,6 +78,9 @@ class Mask:
     def __bool__(self) -> bool:
         """Whether there is anything to mask."""
         return self.longest > 0
+
+    def _folded(self, data: _Data) -> _Data:
+        return data.lower() if self._ignore_case else data
 
     @property
     def longest(self) -> int:
@@ -117,11 +128,11 @@ class Mask:
 
     def spans(self, data: _Data) -> list[_Span]:
         """Where the secrets are in `data`, in order, none touching another's bytes."""
-        found = _found(data, self._short, self._long)
+        found = _found(self._folded(data), self._short, self._long)
         views: list[View] = []
         while len(views) < _MOST_LEVELS and (view := self._unescaped(views[-1].data if views else data)) is not None:
             views.append(view)
-            spans = _found(view.data, self._short_escaped, self._long)
+            spans = _found(self._folded(view.data), self._short_escaped, self._long)
             found += [
                 span._replace(start=_place(views, span.start), end=_place(views, span.end, end=True)) for span in spans
             ]
@@ -134,7 +145,8 @@ class Mask:
     def _escapes(self) -> Escapes | None:
         from pyro_mcp.secrecy.escapes import Escapes  # noqa: PLC0415 - most machines have no secrets
 
-        wanted = frozenset(b"".join([*self._short_escaped.names, *self._long.names]))
+        known = b"".join([*self._short_escaped.names, *self._long.names])
+        wanted = frozenset(known + known.upper() if self._ignore_case else known)
         return Escapes(wanted) if wanted else None
 
     def onward(self, data: _Data, place: int) -> tuple[int, _Data]:
@@ -161,7 +173,7 @@ class Mask:
         """Where a form may begin of which `data` holds only the first part; `len(data)` for nowhere."""
         before = max(0, len(data) - max(self.reach, _LEAST_REACH))
         tail = data[before:]
-        held = min(_held_from(tail, self._short, self._long), self._held_escaped(tail, _MOST_LEVELS))
+        held = min(_held_from(self._folded(tail), self._short, self._long), self._held_escaped(tail, _MOST_LEVELS))
         return before + held
 
     def _held_escaped(self, text: _Data, levels: int) -> int:
@@ -169,7 +181,7 @@ class Mask:
         held = len(text)
         for one in _without_unfinished(text):
             # An escape that has only begun may become whatever the secret goes on with.
-            held = min(held, _held_from(one, self._short_escaped, self._long))
+            held = min(held, _held_from(self._folded(one), self._short_escaped, self._long))
             view = self._unescaped(one) if levels else None
             if view is not None and (place := self._held_escaped(view.data, levels - 1)) < len(view.data):
                 held = min(held, view.start(place))

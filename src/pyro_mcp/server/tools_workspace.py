@@ -67,7 +67,7 @@ TOOLS = (
             "secrets": {
                 "type": "array",
                 "items": {"type": "object"},
-                "description": '{"name", "value" | "file_path"[, "host": the only host that gets it]}',
+                "description": '{"name", "value" | "file_path"[, "host": the only one that gets it[, "header"]]}',
             },
         },
         (),

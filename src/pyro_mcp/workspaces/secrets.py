@@ -26,10 +26,21 @@ _MOST = 100
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z)({_LABEL}\.)+(?=[a-z]){_LABEL}")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")  # a token of RFC 9110
+# About the connection or the message itself; or shown by every second host.
+_NO_PLACE_FOR_SECRETS = frozenset({
+    "accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host",
+    "if-range", "keep-alive", "origin", "proxy-authorization", "proxy-connection", "range", "referer", "te", "trailer",
+    "transfer-encoding", "upgrade", "user-agent", "via",
+})  # fmt: skip
+_DEFAULT_HEADER = "Authorization"
 _LIST = "secrets.json"
 
 SecretsGiven = Sequence[Mapping[str, str]]
-"""`[{"name": …, "value": …} | {"name": …, "file_path": …}]`, each with a `"host"` when only that host gets it."""
+"""`[{"name": …, "value": …} | {"name": …, "file_path": …}]`.
+
+Each has a `"host"` when only that host gets it, and then a `"header"` when it is for another field than Authorization.
+"""
 
 SecretEnv = Mapping[str, str] | Sequence[str]
 """Which secrets a command gets: name → environment variable, or names that are also the variables'."""
@@ -37,13 +48,14 @@ SecretEnv = Mapping[str, str] | Sequence[str]
 
 @dataclass(frozen=True)
 class Secret:
-    """One secret; with a `host`, the guest only ever sees its `placeholder`."""
+    """One secret; with a `host`, the guest only ever sees its `placeholder`, and `header` is the field it is for."""
 
     name: str
     value: str = field(repr=False)
     source_kind: Literal["literal", "file"]
     host: str | None = None
     placeholder: str | None = None
+    header: str | None = None
 
 
 class Secrets:
@@ -111,7 +123,7 @@ class Secrets:
     def host_secrets(self) -> list[HostSecret]:
         """Those that only the gateway puts in."""
         return [
-            HostSecret(one.name, one.placeholder, one.value, one.host)
+            HostSecret(one.name, one.placeholder, one.value, one.host, one.header or _DEFAULT_HEADER)
             for one in self.all()
             if one.host is not None and one.placeholder is not None
         ]
@@ -128,9 +140,8 @@ class Secrets:
         try:
             for one in wanted:
                 _write_private(scratch / one.name, one.value.encode())
-            rows = [
-                {key: getattr(one, key) for key in ("name", "source_kind", "host", "placeholder")} for one in wanted
-            ]
+            fields = ("name", "source_kind", "host", "placeholder", "header")
+            rows = [{key: getattr(one, key) for key in fields} for one in wanted]
             _write_private(scratch / _LIST, json.dumps(rows).encode())
             scratch.rename(self._folder)
         except OSError as error:
@@ -166,7 +177,7 @@ def check_reach(wanted: Sequence[Secret], link: Link) -> None:
         if not link.on:
             raise InvalidRequest(
                 f"the secret {one.name} is only for {one.host}, and the workspace has no network",
-                hint="add --network-policy egress; where @… is a part of the value, give it with --secret-file",
+                hint="add --network-policy egress",
             )
 
 
@@ -185,11 +196,12 @@ def _short(name: object) -> bool:
 
 
 def _secret(given: Mapping[str, str]) -> Secret:
-    if not isinstance(given, Mapping) or not {"name"} <= given.keys() <= {"name", "value", "file_path", "host"}:
+    known = {"name", "value", "file_path", "host", "header"}
+    if not isinstance(given, Mapping) or not {"name"} <= given.keys() <= known:
         raise InvalidRequest(
-            'a secret is {"name": …, "value": …} or {"name": …, "file_path": …}, with or without "host"'
+            'a secret is {"name": …, "value": …} or {"name": …, "file_path": …}, with or without "host" and "header"'
         )
-    name, host = given["name"], given.get("host")
+    name, host, header = given["name"], given.get("host"), given.get("header")
     check_variable(name)
     if ("value" in given) == ("file_path" in given):
         raise InvalidRequest(f"the secret {name} needs either a value or a file_path")
@@ -198,9 +210,12 @@ def _secret(given: Mapping[str, str]) -> Secret:
         raise InvalidRequest(f"the value of the secret {name} is text")
     if host is not None:
         host, value = _checked_host(name, host), value.rstrip("\r\n")
+        header = _checked_header(name, header or _DEFAULT_HEADER)
+    elif header is not None:
+        raise InvalidRequest(f"the secret {name} has a header and no host", hint="say which host gets it there")
     _check_value(name, value, in_header=host is not None)
     placeholder = _placeholder(name, len(value)) if host is not None else None
-    return Secret(name, value, "literal" if "value" in given else "file", host, placeholder)
+    return Secret(name, value, "literal" if "value" in given else "file", host, placeholder, header)
 
 
 def _placeholder(name: str, size: int) -> str:
@@ -251,9 +266,13 @@ def _checked_host(name: str, host: str) -> str:
     return wanted
 
 
-def looks_like_host(text: str) -> bool:
-    """Whether `text` is a host that a secret could be for."""
-    return _HOST.fullmatch(text.lower().rstrip(".")) is not None
+def _checked_header(name: str, header: str) -> str:
+    if not isinstance(header, str) or not _HEADER.fullmatch(header) or header.lower() in _NO_PLACE_FOR_SECRETS:
+        raise InvalidRequest(
+            f"the secret {name} cannot be for the header field it names",
+            hint="for example Authorization, which it is without one, X-Api-Key or Private-Token",
+        )
+    return header
 
 
 def _wanted(secret_env: SecretEnv) -> list[tuple[str, str]]:
@@ -268,7 +287,7 @@ def _wanted(secret_env: SecretEnv) -> list[tuple[str, str]]:
 
 def _described(one: Secret) -> WorkspaceSecret:
     described: WorkspaceSecret = {"name": one.name, "source_kind": one.source_kind}
-    return {**described, "host": one.host} if one.host is not None else described
+    return {**described, "host": one.host, "header": one.header or _DEFAULT_HEADER} if one.host else described
 
 
 def _write_private(path: Path, content: bytes) -> None:

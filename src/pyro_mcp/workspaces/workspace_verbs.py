@@ -72,9 +72,10 @@ class WorkspaceVerbs(Parts):
         "egress+published-ports" (services may also show ports on the host's 127.0.0.1). `secrets` are kept on the host,
         `[{"name": "TOKEN", "value": "…"} | {"name": "TOKEN", "file_path": "…"}]`, for commands that name them in
         `secret_env`; what commands print is masked. One with `"host": "api.example.com"` never enters the guest: it
-        gets a placeholder, which becomes the value in HTTPS requests to that host only. `seed_origin` (kind, reference)
-        says where the seed came from, when that is more than its path. With `allow_host_compat`, where no guest can
-        run, commands and file work happen in a sandbox on the host's own kernel, and `execution_mode` says so.
+        gets a placeholder, which becomes the value in the Authorization field, or the one that `"header"` names, of
+        HTTPS requests to that host only. `seed_origin` (kind, reference) says where the seed came from, when that is
+        more than its path. With `allow_host_compat`, where no guest can run, commands and file work happen in a
+        sandbox on the host's own kernel, and `execution_mode` says so.
         """
         self._repair()
         return self._workspaces.create(
