@@ -60,3 +60,27 @@ def test_a_client_that_is_killed_leaves_nothing_behind(
 
     assert remains(home) == []
     assert pyro.run_in_vm("debian:12", command="echo last")["stdout"] == "last\n"
+
+
+KILLED_EXPORT = """
+import sys
+from pyro_mcp import Pyro
+from tests.vm.suicide import die_at
+die_at("pyro_mcp.workspaces.offline:_move", after=False)
+Pyro().export_workspace_disk(sys.argv[1], output_path=sys.argv[2])
+"""
+
+
+def test_a_disk_export_that_is_killed_leaves_nothing_behind(pyro: Pyro, home: Path) -> None:
+    id_ = pyro.create_workspace("debian:12")["workspace_id"]
+    pyro.stop_workspace(id_)
+    before = [path for path in remains(home) if "/locks/" not in path]
+    argv = [sys.executable, "-c", KILLED_EXPORT, id_, str(home / "disk")]
+    victim = subprocess.run(argv, cwd=Path(__file__).parents[2], capture_output=True, timeout=60, check=False)
+    assert victim.returncode == -9, victim.stderr.decode()
+    exports = home / "state/pyro-mcp/exports"
+    assert list(exports.iterdir()) != []
+    pyro.reap_expired()
+    assert [path for path in remains(home) if "/locks/" not in path and path != str(exports)] == before
+    assert not (home / "disk").exists()
+    pyro.delete_workspace(id_)

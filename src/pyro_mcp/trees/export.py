@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
 from pyro_mcp.host.files import no_space
-from pyro_mcp.host.process import run
+from pyro_mcp.host.staging import place, replace, staged
 from pyro_mcp.results import Export
 from pyro_mcp.trees.export_walk import ROOT, Bounds, Copy
 from pyro_mcp.trees.files import ARTIFACT_TYPES
@@ -21,7 +18,6 @@ from pyro_mcp.trees.tree import Tree, guest_path, inner_path
 MOST_BYTES = 16 << 30
 """Bytes that a copy may put on the host's disk, unless more is asked for."""
 MOST_ENTRIES = 1_000_000
-_REMOVAL_DEADLINE = 600.0
 
 
 def export(
@@ -44,9 +40,9 @@ def export(
         raise InvalidRequest(f"max_bytes {max_bytes} and max_entries {max_entries} leave no room for a copy")
     inner = inner_path(path)
     target = _target(output, inner)
-    if not overwrite:
-        _refuse_existing(target)
-    with _staging(target) as staging:
+    if not overwrite and os.path.lexists(target):
+        raise _existing(target)
+    with staged(target) as staging:
         with Landing(staging) as landing:
             copy = Copy(landing, inner, Bounds(max_bytes, max_entries))
             try:
@@ -56,7 +52,7 @@ def export(
                 copy.file_end()
         copy.make_indexes(staging)
         self_running = copy.self_running(tree)
-        _put_in_place(staging, target, overwrite=overwrite)
+        _put_in_place(staging / os.fsdecode(ROOT), target, overwrite=overwrite)
     return {
         "workspace_path": guest_path(inner),
         "output_path": str(target),
@@ -84,9 +80,8 @@ def _target(output: Path, inner: bytes) -> Path:
     return target
 
 
-def _refuse_existing(target: Path) -> None:
-    if os.path.lexists(target):
-        raise Conflict(f"{target} exists already", hint="choose another place, or add --overwrite to replace it")
+def _existing(target: Path) -> Conflict:
+    return Conflict(f"{target} exists already", hint="choose another place, or add --overwrite to replace it")
 
 
 def _refuse_to_lose(target: Path, new: Path) -> None:
@@ -99,34 +94,16 @@ def _refuse_to_lose(target: Path, new: Path) -> None:
         raise Conflict(f"{target} holds your home or working folder, or a mount", hint="choose another place")
 
 
-@contextmanager
-def _staging(target: Path) -> Iterator[Path]:
-    """A private folder beside the target, gone at the end."""
-    folder = target.parent / f".pyro-export-{secrets.token_hex(8)}"
-    try:
-        folder.mkdir(mode=0o700)
-    except OSError as error:
-        raise InvalidRequest(f"nothing can be put into {target.parent}: {error.strerror}") from error
-    try:
-        yield folder
-    finally:
-        # Not shutil.rmtree: that recurses, and a guest may nest folders deeper than Python's stack.
-        run(["rm", "-rf", "--", folder], deadline_seconds=_REMOVAL_DEADLINE)
-
-
-def _put_in_place(staging: Path, target: Path, *, overwrite: bool) -> None:
-    new, old = staging / os.fsdecode(ROOT), staging / "old"
+def _put_in_place(new: Path, target: Path, *, overwrite: bool) -> None:
     try:
         if overwrite and os.path.lexists(target):
             _refuse_to_lose(target, new)
-            target.rename(old)
-        _refuse_existing(target)
-        new.rename(target)
-    except BaseException as error:
-        if os.path.lexists(old):
-            old.rename(target)
-        if isinstance(error, OSError):
-            if (full := no_space(error, target)) is not error:
-                raise full from error
-            raise InvalidRequest(f"the copy cannot be put at {target}: {error.strerror}") from error
-        raise
+            replace(new, target)
+        else:
+            place(new, target)
+    except FileExistsError as error:
+        raise _existing(target) from error
+    except OSError as error:
+        if (full := no_space(error, target)) is not error:
+            raise full from error
+        raise InvalidRequest(f"the copy cannot be put at {target}: {error.strerror}") from error

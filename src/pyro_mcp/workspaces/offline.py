@@ -15,9 +15,10 @@ from pathlib import Path
 
 from pyro_mcp.engine import Session, make_ext4
 from pyro_mcp.errors import Conflict, InvalidRequest
-from pyro_mcp.host.files import private_directory
+from pyro_mcp.host.files import abandoned_scratch, private_directory
 from pyro_mcp.host.process import run
 from pyro_mcp.host.progress import Progress
+from pyro_mcp.host.staging import place, staged
 from pyro_mcp.results import FileList, WorkspaceDiskExport, WorkspaceFileList, WorkspaceFileRead
 from pyro_mcp.trees import list_files, read_file
 from pyro_mcp.workspaces import discreet, inspector
@@ -31,6 +32,7 @@ from pyro_mcp.workspaces.secrets import Secrets
 from pyro_mcp.workspaces.system_files import ROOT, system_tree
 
 _COPY_DEADLINE = 1800.0
+_EXPORTS = "exports"
 
 
 class Offline:
@@ -58,14 +60,17 @@ class Offline:
             raise InvalidRequest("output_path holds a NUL byte, which no path can")
         if os.path.lexists(output):
             raise Conflict(f"{output} exists already", hint="choose another place")
-        scratch = private_directory(self._lifecycle.folders.state / "exports") / new_layer_name()
+        sweep_exports(self._lifecycle.folders.state)
+        scratch = (
+            private_directory(self._lifecycle.folders.state / _EXPORTS) / f".scratch-{os.getpid()}-{new_layer_name()}"
+        )
         try:
             make_ext4(scratch)
             progress("copying the disk", None)
             with self._inspector(id_, scratch) as session:
                 ToolOf(session)(["copy", "--also", "workspace", ROOT, "/dev/vdd"], on_stdout=lambda _: None)
             os.chown(scratch, os.getuid(), os.getgid())
-            _move(scratch, output)
+            _move(scratch, Path(os.path.abspath(output)))
         finally:
             scratch.unlink(missing_ok=True)
         found = output.stat()
@@ -95,11 +100,21 @@ class Offline:
                 yield session
 
 
+def sweep_exports(state: Path) -> None:
+    """Remove the disks that killed processes were copying."""
+    for left in abandoned_scratch(state / _EXPORTS):
+        left.unlink(missing_ok=True)
+
+
 def _move(source: Path, target: Path) -> None:
-    """Move a sparse file; it stays sparse, also into another file system."""
+    """Move a sparse file; it stays sparse and appears whole, also in another file system."""
     try:
-        source.rename(target)
+        place(source, target)
+    except FileExistsError as error:
+        raise Conflict(f"{target} exists already", hint="choose another place") from error
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise InvalidRequest(f"the disk cannot be put at {target}: {error.strerror}") from error
-        run(["cp", "--sparse=always", "--", source, target], deadline_seconds=_COPY_DEADLINE)
+        with staged(target) as folder:
+            run(["cp", "--sparse=always", "--", source, folder / "new"], deadline_seconds=_COPY_DEADLINE)
+            _move(folder / "new", target)

@@ -11,10 +11,12 @@ from pyro_mcp.engine import Engine, HostCompat, Machines
 from pyro_mcp.environments import Environments
 from pyro_mcp.host.files import cache_home, private_directory, state_home
 from pyro_mcp.host.progress import Progress, silent
+from pyro_mcp.host.staging import sweep_staged
 from pyro_mcp.workspaces.folders import Folders
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.ledger import Ledger
 from pyro_mcp.workspaces.lifecycle import Lifecycle
+from pyro_mcp.workspaces.offline import sweep_exports
 from pyro_mcp.workspaces.phases import GUEST, HOST_COMPAT
 from pyro_mcp.workspaces.store import Record, Store
 from pyro_mcp.workspaces.vms import Vms, is_vm
@@ -83,6 +85,8 @@ class Parts:
     def _repair(self) -> list[str]:
         """Remove what nobody can want any more; the ids deleted. Costs a look at each machine."""
         self._guests.sweep()
+        sweep_staged()
+        sweep_exports(self._state)
         return self._lifecycle.repair(self._is_abandoned)
 
     def _is_abandoned(self, record: Record) -> bool:

@@ -1,0 +1,111 @@
+"""Results appear whole or not at all, and a killed maker leaves nothing that a later command does not remove."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.host import staging
+from pyro_mcp.host.staging import place, replace, staged, sweep_staged
+
+pytestmark = pytest.mark.usefixtures("home")
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pyro_mcp.host import staging
+target, moment = Path(sys.argv[1]), sys.argv[2]
+if moment == "between":
+    exchange = staging._rename
+    def unknown(source, target, flags):
+        raise OSError(22, "this file system cannot exchange names")
+    staging._rename = unknown
+    rename = Path.rename
+    def once(self, to):
+        rename(self, to)
+        os.kill(os.getpid(), signal.SIGKILL)
+    Path.rename = once
+with staging.staged(target) as folder:
+    (folder / "new").mkdir()
+    (folder / "new/file").write_text("new")
+    if moment != "before":
+        staging.replace(folder / "new", target)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """An earlier result, in a folder where nothing else may be left."""
+    (tmp_path / "out/target").mkdir(parents=True)
+    (tmp_path / "out/target/file").write_text("old")
+    return tmp_path / "out/target"
+
+
+def left(target: Path) -> list[str]:
+    """What is beside the target, and the notes in the state folder."""
+    state = Path(os.environ["XDG_STATE_HOME"], "pyro-mcp")
+    return sorted(path.name for path in [*target.parent.iterdir(), *state.iterdir()] if path != target)
+
+
+@pytest.mark.parametrize(("moment", "content"), [("before", "old"), ("between", "old"), ("after", "new")])
+def test_a_killed_maker_leaves_the_old_result_or_the_new_one_and_nothing_else(
+    target: Path, moment: str, content: str
+) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, target, moment], timeout=30, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert left(target) != []
+    sweep_staged()
+    assert (target / "file").read_text() == content
+    assert left(target) == []
+
+
+def test_what_a_living_process_makes_is_left_alone(target: Path) -> None:
+    with staged(target) as folder:
+        (folder / "new").write_text("new")
+        sweep_staged()
+        assert (folder / "new").exists()
+    assert left(target) == []
+
+
+def test_a_note_cannot_lead_to_another_folder(target: Path, tmp_path: Path) -> None:
+    with staged(target):
+        pass
+    other = tmp_path / "other"
+    other.mkdir()
+    note = Path(os.environ["XDG_STATE_HOME"], "pyro-mcp/.scratch-4194305-x")
+    note.write_text(f'{{"folder": "{other}", "target": "{target}"}}')
+    sweep_staged()
+    assert (other.exists(), note.exists()) == (True, False)
+
+
+@pytest.mark.parametrize("exchanges", [True, False], ids=["exchange", "two-renames"])
+def test_a_replacement_and_a_placement(target: Path, exchanges: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(errno.EINVAL, "this file system cannot")
+
+    if not exchanges:
+        monkeypatch.setattr(staging, "_rename", unknown)
+    with staged(target) as folder:
+        (folder / "new").mkdir()
+        with pytest.raises(FileExistsError):
+            place(folder / "new", target)
+        (folder / "new/file").write_text("new")
+        replace(folder / "new", target)
+        (folder / "more").write_text("more")
+        place(folder / "more", target.with_name("more"))
+    assert (target / "file").read_text() == "new"
+    assert left(target) == ["more"]
+
+
+def test_a_place_where_nothing_can_be_put_is_named(target: Path) -> None:
+    with pytest.raises(InvalidRequest, match="nothing can be put"), staged(target / "file/below"):
+        pass
+    assert left(target) == []
