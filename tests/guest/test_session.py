@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -292,17 +293,24 @@ def _keeper_of(opened: Status) -> int:
     return int(Path("/proc", str(opened.pid), "stat").read_text().rpartition(")")[2].split()[1])
 
 
+def _kill(*pids: int) -> None:
+    """Kill processes and wait until they have ended."""
+    watched = [os.pidfd_open(pid) for pid in pids]
+    for pid, watch in zip(pids, watched, strict=True):
+        os.kill(pid, signal.SIGKILL)
+        assert select.select([watch], [], [], DEADLINE)[0]
+        os.close(watch)
+
+
 def test_a_keeper_that_was_killed_is_forgotten_by_the_list(sessions: Sessions) -> None:
     opened = sessions.pipes("a", "sleep", "100")
-    os.kill(_keeper_of(opened), 9)
-    os.kill(opened.pid, 9)
+    _kill(_keeper_of(opened), opened.pid)
     assert sessions.run("list").stdout == b""
 
 
 def test_the_name_of_a_killed_keeper_can_be_taken_again(sessions: Sessions) -> None:
     opened = sessions.pipes("a", "sleep", "100")
-    os.kill(_keeper_of(opened), 9)
-    os.kill(opened.pid, 9)
+    _kill(_keeper_of(opened), opened.pid)
     assert sessions.pipes("a", "sleep", "100").pid != opened.pid
 
 
