@@ -11,6 +11,7 @@ import ssl
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def _flood(line: socket.socket, context: ssl.SSLContext) -> None:
             host.sendall(b"x" * 65536)
 
 
-def _serve(web: Web, pairs: list[tuple[tuple[socket.socket, socket.socket], ...]], told: int) -> None:
+def _serve(web: Web, pairs: Sequence[tuple[tuple[socket.socket, socket.socket], ...]], told: int) -> None:
     """Serve all; tell the memory used once it has not grown for a while."""
     before = _memory()
     for (ours, guest), (upstream, host) in pairs:
