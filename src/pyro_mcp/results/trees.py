@@ -111,11 +111,16 @@ class Diff(TypedDict):
     entries: list[DiffEntry]
     git_changes: int
     """Paths in `.git` folders that differ: in neither the entries nor the patch."""
+    ignored_count: int
+    """Changed files that `.gitignore` is about: in neither the entries nor the patch, unless they were asked for."""
+    ignored: list[str]
+    """The first 20 of them, or the folders that they are in."""
     patch: str
-    """In git's format."""
+    """In git's format: text first."""
     patch_complete: bool
+    """Whether it holds all that the entries tell of."""
     left_out: list[str]
-    """Entries that the patch leaves out: too large, or nothing that git could carry."""
+    """Entries that the patch leaves out: not text (unless `binary`), too large, or nothing that git could carry."""
 
 
 class WorkspaceDiff(Diff):

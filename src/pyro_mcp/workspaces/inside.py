@@ -130,11 +130,13 @@ class Inside:
         self.note(id_, "patch", {"summary": done["summary"], "entries": done["entries"][:100]})
         return {"workspace_id": id_, **done}
 
-    def diff(self, id_: str, *, patch: bool = True) -> WorkspaceDiff:
+    def diff(
+        self, id_: str, *, patch: bool = True, include_ignored: bool = False, binary: bool = False
+    ) -> WorkspaceDiff:
         if self._lifecycle.store.get(id_).execution_mode == HOST_COMPAT:
             raise Conflict("without a guest there is no baseline to compare with", hint="'git diff' in it may do")
         with self._tree(id_) as tree:
-            found = diff(tree, patch=patch)
+            found = diff(tree, patch=patch, include_ignored=include_ignored, binary=binary)
         self._ledger.touch(id_)
         return {"workspace_id": id_, **discreet.changes(found, self._secrets(id_).mask())}
 

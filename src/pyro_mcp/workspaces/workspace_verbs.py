@@ -207,9 +207,15 @@ class WorkspaceVerbs(Parts):
         """Apply a unified diff, all of it or nothing."""
         return self._inside.apply_patch(workspace_id, patch)
 
-    def diff_workspace(self, workspace_id: str) -> WorkspaceDiff:
-        """What differs from the baseline; `patch` applies to the seed with `git apply`."""
-        return self._inside.diff(workspace_id)
+    def diff_workspace(
+        self, workspace_id: str, *, include_ignored: bool = False, binary: bool = False
+    ) -> WorkspaceDiff:
+        """What differs from the baseline; `patch` applies to the seed with `git apply`.
+
+        What `.gitignore` is about is only counted unless `include_ignored`; files that are not text are a line of the
+        patch unless `binary`. With both the patch makes the seed into the whole tree.
+        """
+        return self._inside.diff(workspace_id, include_ignored=include_ignored, binary=binary)
 
     def export_workspace(
         self,
