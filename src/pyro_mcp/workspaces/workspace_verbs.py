@@ -194,10 +194,14 @@ class WorkspaceVerbs(Parts):
         return self._inside.list_files(workspace_id, path, recursive=recursive)
 
     def read_workspace_file(
-        self, workspace_id: str, path: str, *, max_bytes: int = 65536, binary: bool = False
+        self, workspace_id: str, path: str, *, offset: int = 0, max_bytes: int = 65536, binary: bool = False
     ) -> WorkspaceFileRead:
-        """The first `max_bytes` of a regular file, which must be text in UTF-8; with `binary` any file, as base64."""
-        return self._inside.read_file(workspace_id, path, max_bytes=max_bytes, binary=binary)
+        """Read at most `max_bytes` of a regular file from byte `offset` on.
+
+        It must be text in UTF-8; with `binary` it may be anything and comes as base64. The result's `next_offset` is
+        where to read on.
+        """
+        return self._inside.read_file(workspace_id, path, offset=offset, max_bytes=max_bytes, binary=binary)
 
     def write_workspace_file(self, workspace_id: str, path: str, *, text: str) -> WorkspaceFileWrite:
         """Create or replace a regular file; it appears whole. Missing folders are made, an existing mode is kept."""
@@ -254,10 +258,10 @@ class WorkspaceVerbs(Parts):
         return self._offline.list(workspace_id, path, recursive=recursive)
 
     def read_workspace_disk(
-        self, workspace_id: str, path: str, *, max_bytes: int = 65536, binary: bool = False
+        self, workspace_id: str, path: str, *, offset: int = 0, max_bytes: int = 65536, binary: bool = False
     ) -> WorkspaceFileRead:
-        """The first `max_bytes` of a file on a stopped workspace's disk."""
-        return self._offline.read(workspace_id, path, max_bytes=max_bytes, binary=binary)
+        """Read a part of a file on a stopped workspace's disk, as `read_workspace_file` does."""
+        return self._offline.read(workspace_id, path, offset=offset, max_bytes=max_bytes, binary=binary)
 
     def export_workspace_disk(self, workspace_id: str, *, output_path: str | Path) -> WorkspaceDiskExport:
         """A stopped workspace's whole root, /workspace included, as a sparse raw ext4 image on the host."""
