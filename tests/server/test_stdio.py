@@ -249,17 +249,17 @@ def test_a_thousand_calls_in_a_row_leave_no_trace(raw: Raw) -> None:
 LOUD = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from pyro_mcp import Pyro
+from pyro_mcp.server import WorkspaceServer
 from tests.server import fake_server
 
-quiet = Pyro.list_workspaces
+quiet = WorkspaceServer.list_tools
 
-def loud(self):
+async def loud(self):
     print("stray", flush=True)
     os.system("echo stray; cat")
-    return quiet(self)
+    return await quiet(self)
 
-Pyro.list_workspaces = loud
+WorkspaceServer.list_tools = loud
 fake_server.main()
 """
 
@@ -268,7 +268,7 @@ def test_nothing_but_the_protocol_is_on_the_wire(fake_home: Path) -> None:
     assert fake_home.exists()
     with started([serving()[0], "-c", LOUD, str(Path(__file__).parents[2])]) as server:
         server.greet()
-        server.call(1, "workspace_list")
+        server.say({"id": 1, "method": "tools/list"})
         assert server.hear()["id"] == 1
         server.stdin.close()
         assert server.process.wait(20) == 0

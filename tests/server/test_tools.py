@@ -48,6 +48,7 @@ BEYOND_CORE = [
     "env_save",
     "env_build",
     "env_delete",
+    "workspace_adopt",
     "workspace_stop",
     "workspace_start",
     "workspace_disk_export",

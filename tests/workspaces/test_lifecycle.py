@@ -15,7 +15,7 @@ from pyro_mcp.host.files import locked
 from pyro_mcp.workspaces.lifecycle import Lifecycle
 from pyro_mcp.workspaces.phases import GUEST, Phase
 from pyro_mcp.workspaces.store import Record
-from tests.workspaces.conftest import IMAGE, create, start
+from tests.workspaces.conftest import IMAGE, create, repair, start
 
 BROKEN = GuestFailed("it broke")
 
@@ -27,10 +27,11 @@ def left_on_disk(lifecycle: Lifecycle, id_: str) -> list[str]:
     return [name for name, path in places.items() if path.exists()]
 
 
-def test_a_created_machine_runs_nothing_and_owns_nothing(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+def test_a_created_machine_runs_nothing_and_owns_only_its_record(lifecycle: Lifecycle, engine: FakeMachines) -> None:
     record = create(lifecycle)
     assert lifecycle.observe(record.id).phase == Phase.CREATED
-    assert (engine.started, left_on_disk(lifecycle, record.id)) == ([], ["lock"])
+    assert (engine.started, left_on_disk(lifecycle, record.id)) == ([], ["home", "lock"])
+    assert [path.name for path in lifecycle.folders.home(record.id).iterdir()] == ["record.json"]
 
 
 def test_a_machine_whose_making_failed_never_was(lifecycle: Lifecycle) -> None:
@@ -132,7 +133,7 @@ def test_a_delete_that_fails_can_be_tried_again_and_is_finished_by_a_repair(
             lifecycle.delete(record)
         assert lifecycle.observe(id_).phase == Phase.DELETING
     engine.failures.clear()
-    assert lifecycle.repair() == [id_]
+    assert repair(lifecycle) == [id_]
     assert (engine.running, left_on_disk(lifecycle, id_)) == ({}, [])
 
 
@@ -240,21 +241,21 @@ def test_a_machine_can_be_deleted_under_its_users_who_are_told(lifecycle: Lifecy
 def test_a_repair_deletes_what_has_expired_and_leaves_the_rest(lifecycle: Lifecycle, engine: FakeMachines) -> None:
     kept = [create(lifecycle).id, start(lifecycle).id]
     expired = {create(lifecycle, ttl_seconds=0).id, start(lifecycle, ttl_seconds=0).id}
-    assert set(lifecycle.repair()) == expired
+    assert set(repair(lifecycle)) == expired
     assert {record.id for record in lifecycle.store.all()} == set(kept)
     assert list(engine.running) == [lifecycle.folders.sockets(kept[1])]
     assert [left_on_disk(lifecycle, id_) for id_ in expired] == [[], []]
-    assert lifecycle.repair() == []
+    assert repair(lifecycle) == []
 
 
 def test_a_repair_leaves_alone_what_somebody_works_on(lifecycle: Lifecycle) -> None:
     record = start(lifecycle, ttl_seconds=0)
     with lifecycle.hold(record.id):
-        assert lifecycle.repair() == []
+        assert repair(lifecycle) == []
         assert lifecycle.store.get(record.id) == record
     with lifecycle.use(record.id):
-        assert lifecycle.repair() == []
-    assert lifecycle.repair() == [record.id]
+        assert repair(lifecycle) == []
+    assert repair(lifecycle) == [record.id]
 
 
 def test_a_repair_removes_strays_but_not_what_is_being_made(lifecycle: Lifecycle) -> None:
@@ -265,7 +266,7 @@ def test_a_repair_removes_strays_but_not_what_is_being_made(lifecycle: Lifecycle
     folders.lock("vm-lock-only").touch()
     with lifecycle.making("vm") as id_:
         folders.home(id_).mkdir()
-        assert lifecycle.repair() == []
+        assert repair(lifecycle) == []
         assert left_on_disk(lifecycle, id_) == ["home", "lock"]
     assert [left_on_disk(lifecycle, stray) for stray in ("vm-stray", "vm-lock-only")] == [[], []]
 

@@ -15,7 +15,7 @@ from pyro_mcp.engine import Machines, find_processes
 from pyro_mcp.host.files import cache_home
 from pyro_mcp.workspaces.lifecycle import Lifecycle
 from pyro_mcp.workspaces.phases import Phase
-from tests.workspaces.conftest import lifecycle_with
+from tests.workspaces.conftest import lifecycle_with, repair
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 20.0
@@ -64,7 +64,7 @@ def left(lifecycle: Lifecycle) -> list[Path]:
 )
 def test_a_machine_that_a_living_process_works_on_is_left_alone(lifecycle: Lifecycle, step: str, phase: Phase) -> None:
     with stopped_at(step):
-        assert lifecycle.repair() == []
+        assert repair(lifecycle) == []
         (record,) = lifecycle.store.all()
         assert lifecycle.observe(record.id) == record
         assert (record.phase, processes(lifecycle)) == (phase, 1)
@@ -77,7 +77,7 @@ def test_a_machine_whose_process_was_killed_half_way_has_failed_and_nothing_of_i
     with stopped_at(step):
         (before,) = lifecycle.store.all()
     assert processes(lifecycle) == 1
-    assert lifecycle.repair() == []
+    assert repair(lifecycle) == []
     record = lifecycle.store.get(before.id)
     assert record.failure == f"the process that was {before.phase} it died"
     assert (record.phase, record.identity, processes(lifecycle)) == (Phase.FAILED, None, 0)
@@ -94,7 +94,7 @@ def test_whoever_looks_at_a_machine_settles_it_too(lifecycle: Lifecycle) -> None
 def test_a_running_machine_outlives_its_client(lifecycle: Lifecycle) -> None:
     with stopped_at("running"):
         (before,) = lifecycle.store.all()
-    assert lifecycle.repair() == []
+    assert repair(lifecycle) == []
     assert lifecycle.observe(before.id) == before
     assert processes(lifecycle) == 1
 
@@ -104,16 +104,16 @@ def test_a_deletion_that_was_killed_is_finished(lifecycle: Lifecycle, step: str)
     with stopped_at(step):
         (before,) = lifecycle.store.all()
     assert before.phase == Phase.DELETING
-    assert lifecycle.repair() == [before.id]
+    assert repair(lifecycle) == [before.id]
     assert (lifecycle.store.all(), processes(lifecycle), left(lifecycle)) == ([], 0, [])
 
 
 def test_what_was_being_made_by_a_killed_process_is_removed(lifecycle: Lifecycle) -> None:
     with stopped_at("making"):
-        (lock,) = (lifecycle.folders.state / "locks").iterdir()
-        assert lifecycle.repair() == []
-        assert lifecycle.folders.home(lock.name).exists()
-    assert lifecycle.repair() == []
+        (home,) = lifecycle.folders.machines.iterdir()
+        assert repair(lifecycle) == []
+        assert home.exists()
+    assert repair(lifecycle) == []
     assert left(lifecycle) == []
 
 

@@ -21,6 +21,7 @@ from pyro_mcp.workspaces.inside import Inside
 from pyro_mcp.workspaces.ledger import Ledger
 from pyro_mcp.workspaces.lifecycle import Lifecycle
 from pyro_mcp.workspaces.links import EGRESS, NO_LINK, Link
+from pyro_mcp.workspaces.recovery import Recovery
 from pyro_mcp.workspaces.secrets import Secrets, check_reach, read_secrets
 from pyro_mcp.workspaces.vms import ExecOptions
 from pyro_mcp.workspaces.workspaces import Workspaces
@@ -224,7 +225,10 @@ class Desk:
 
     def __init__(self, lifecycle: Lifecycle) -> None:
         images, ledger = OneImage(), Ledger(lifecycle.store)
-        self.workspaces, self.inside = Workspaces(lifecycle, images, ledger), Inside(lifecycle, images, ledger)
+        self.workspaces, self.inside = (
+            Workspaces(lifecycle, images, ledger, Recovery(lifecycle, ledger)),
+            Inside(lifecycle, images, ledger),
+        )
 
     def create(self, *secrets: Mapping[str, str], link: Link = NO_LINK) -> str:
         made = self.workspaces.create(

@@ -24,7 +24,7 @@ from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.lifecycle import Lifecycle
 from pyro_mcp.workspaces.store import Record
 from pyro_mcp.workspaces.vms import ExecOptions, Vms
-from tests.workspaces.conftest import IMAGE, system_for
+from tests.workspaces.conftest import IMAGE, repair, system_for
 
 
 class OneImage(Images):
@@ -206,9 +206,9 @@ def test_a_time_limit_too_short_or_too_long_is_refused(timeout_seconds: float) -
 
 def test_a_repair_tells_which_machines_are_gone(vms: Vms, lifecycle: Lifecycle, engine: FakeMachines) -> None:
     vm_id = create(vms, ttl_seconds=1)["vm_id"]
-    assert lifecycle.repair() == []
+    assert repair(lifecycle) == []
     lifecycle.store.move(vm_id, lifecycle.store.get(vm_id).phase.STARTING, expires_at=0.0)
-    assert lifecycle.repair() == [vm_id]
+    assert repair(lifecycle) == [vm_id]
     assert machines_left(lifecycle, engine) == 0
 
 

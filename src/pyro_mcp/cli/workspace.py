@@ -9,6 +9,7 @@ from pyro_mcp.cli import (
     workspace_disk,
     workspace_files,
     workspace_network,
+    workspace_recovery,
     workspace_services,
     workspace_shells,
     workspace_snapshots,
@@ -59,6 +60,7 @@ def add(verbs: Verbs) -> None:
     workspace_shells.add(inner)
     workspace_services.add(inner)
     workspace_network.add(inner)
+    workspace_recovery.add(inner)
 
 
 def _add_create(inner: Verbs) -> None:
@@ -193,6 +195,7 @@ def _list(arguments: argparse.Namespace) -> int:
         return 0
     if not found["workspaces"]:
         print("no workspaces; 'pyro workspace create debian:12 --seed-path .' makes one")
+        workspace_recovery.show_unknown(found.get("unknown", []))
         return 0
     rows = [("ID", "STATE", "ENVIRONMENT", "ACTIVE", "COMMANDS", "NAME")]
     rows += [
@@ -207,6 +210,7 @@ def _list(arguments: argparse.Namespace) -> int:
         for one in found["workspaces"]
     ]
     print(table(rows))
+    workspace_recovery.show_unknown(found.get("unknown", []))
     return 0
 
 

@@ -59,18 +59,25 @@ def alive(identity: Identity) -> bool:
 
 def find_processes(argument: str) -> list[Identity]:
     """The machines' first processes that were started with a path below `argument` on their command line."""
-    found = []
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
+    return [identity for identity, _ in _first_processes(argument)]
+
+
+def machines_below(folder: str) -> dict[str, Identity]:
+    """The machines that run from a folder of `folder`, by that folder's name, also when it was removed meanwhile."""
+    return {name: identity for identity, name in _first_processes(folder)}
+
+
+def _first_processes(folder: str) -> Iterator[tuple[Identity, str]]:
+    """The first process of each machine with a path below `folder` on its command line, and the path's next part."""
+    prefix = os.fsencode(folder) + b"/"
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
         with suppress(OSError):
-            words = Path(entry.path, "cmdline").read_bytes().split(b"\0")
+            words = Path("/proc", str(pid), "cmdline").read_bytes().split(b"\0")
             # Until its child has called exec, that one has the same command line.
-            leads = words[1:2] == [b"--signal=KILL"] and os.getpgid(int(entry.name)) == int(entry.name)
-            if leads and any(word.startswith(os.fsencode(argument) + b"/") for word in words):
-                identity = identify(int(entry.name))
-                found += [identity] if identity else []
-    return found
+            leads = words[1:2] == [b"--signal=KILL"] and os.getpgid(pid) == pid
+            below = next((word for word in words if word.startswith(prefix)), None) if leads else None
+            if below is not None and (identity := identify(pid)) is not None:
+                yield identity, os.fsdecode(below[len(prefix) :].split(b"/")[0])
 
 
 def launch(make_argv: Callable[[list[int]], list[str]], sockets: Sockets, log: Path, tap: int = -1) -> Identity:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 
 class VmInfo(TypedDict):
@@ -81,8 +81,17 @@ class VmNetworkInfo(TypedDict):
     """`off` or `egress`."""
 
 
+class ReapProblem(TypedDict):
+    """A machine that could not be looked at or deleted."""
+
+    id: str
+    problem: str
+
+
 class ReapReport(TypedDict):
     """The machines that had expired, or whose process had died half way, and are gone now."""
 
     count: int
     deleted: list[str]
+    problems: NotRequired[list[ReapProblem]]
+    """Only when there are any."""

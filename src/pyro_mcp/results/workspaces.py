@@ -81,11 +81,31 @@ class WorkspaceSummary(TypedDict):
     running_service_count: int
 
 
+class UnknownWorkspace(TypedDict):
+    """A workspace that is on the disk, or runs, and that the database does not know."""
+
+    workspace_id: str
+    name: str | None
+    running: bool
+    problem: str
+    """Why it cannot be adopted; empty when it can."""
+
+
 class WorkspaceList(TypedDict):
     """Every workspace, the most recently active first."""
 
     count: int
     workspaces: list[WorkspaceSummary]
+    unknown: NotRequired[list[UnknownWorkspace]]
+    """Only when there are any: `adopt` takes them back. The database was lost, or an older copy was restored."""
+
+
+class WorkspaceAdopted(TypedDict):
+    """The workspaces that the database knows again, and those that it still does not know."""
+
+    count: int
+    workspaces: list[WorkspaceInfo]
+    unknown: NotRequired[list[UnknownWorkspace]]
 
 
 class WorkspaceDeleted(TypedDict):

@@ -16,7 +16,9 @@ from pyro_mcp.results import (
     FileList,
     FileRead,
     SnapshotList,
+    UnknownWorkspace,
     VmExecResult,
+    WorkspaceAdopted,
     WorkspaceDiff,
     WorkspaceExecResult,
     WorkspaceExport,
@@ -109,7 +111,7 @@ def workspace(result: WorkspaceInfo) -> str:
     reach = " ".join([result["network_policy"], *result["allow_hosts"]])
     lines = [
         f"{result['workspace_id']}{named}{labels} is {result['state']}: {result['environment']}, network {reach}.",
-        f"{seed(result)} Deleted by itself at {moment(result['expires_at'])}.",
+        f"{seed(result)} Stopped by itself at {moment(result['expires_at'])}.",
     ]
     if result["failure"]:
         lines.append(f"Failure: {result['failure']}")
@@ -139,13 +141,29 @@ def reset(result: WorkspaceReset) -> str:
 def workspaces(result: WorkspaceList) -> str:
     """A line each."""
     if not result["workspaces"]:
-        return "There are no workspaces."
+        return "\n".join(["There are no workspaces.", *unknown(result.get("unknown", []))])
     lines = []
     for one in result["workspaces"]:
         labels = " ".join(f"{key}={value}" for key, value in one["labels"].items())
         words = [one["workspace_id"], one["name"] or "-", one["state"], one["environment"], labels]
         lines.append(f"{' '.join(filter(None, words))} (used {duration(time.time() - one['last_activity_at'])} ago)")
-    return listed(f"{result['count']} workspaces, most recently active first:", lines)
+    return listed(
+        f"{result['count']} workspaces, most recently active first:", [*lines, *unknown(result.get("unknown", []))]
+    )
+
+
+def unknown(found: Sequence[UnknownWorkspace]) -> list[str]:
+    """A line each for the workspaces that the database does not know."""
+    return [
+        f"{one['workspace_id']} {one['name'] or '-'} is on the disk, but not in the database"
+        f"{': ' + one['problem'] if one['problem'] else '; pyro workspace adopt takes it back'}"
+        for one in found
+    ]
+
+
+def adopted(result: WorkspaceAdopted) -> str:
+    lines = [f"{one['workspace_id']} {one['name'] or '-'} is {one['state']}" for one in result["workspaces"]]
+    return listed(f"{result['count']} adopted.", [*lines, *unknown(result.get("unknown", []))])
 
 
 def listed(heading: str, lines: Sequence[str], longest: int = LONGEST_PART) -> str:
@@ -186,16 +204,13 @@ def file_list(result: FileList) -> str:
 
 def file_read(result: FileRead) -> str:
     """The content as it is, with a remark before when there is more."""
-    size, after = result["size_bytes"], result["next_offset"]
     if not result["content"]:
-        return f"({result['path']} is empty)" if not size else f"({result['path']} ends at byte {size})"
+        return f"({result['path']} is empty)"
     shown, rest = beginning(result["content"])
-    if not result["offset"] and after is None and not rest:
+    if not result["truncated"] and not rest:
         return shown
-    parts = [f"[bytes {result['offset']} to {size if after is None else after} of {size} of {result['path']}]"]
-    more = [f"{OMISSION}{rest} bytes left out; read with a smaller max_bytes …]"] if rest else []
-    more += [f"{OMISSION}read on with offset={after} …]"] if after is not None else []
-    return "\n".join([*parts, shown.rstrip("\n"), *more])
+    first = f"[the first {len(shown.encode(errors='replace'))} of {result['size_bytes']} bytes of {result['path']}]"
+    return f"{first}\n{shown.rstrip()}\n{OMISSION}the file goes on …]"
 
 
 def written(result: WorkspaceFileWrite) -> str:
@@ -230,11 +245,8 @@ def diff(result: WorkspaceDiff) -> str:
     parts = [listed(f"{counted(result['summary'])} since creation:", changes(result["entries"]), LONGEST_PART // 4)]
     if result["git_changes"]:
         parts.append(f"({result['git_changes']} paths in .git folders changed too)")
-    if result["ignored_count"]:
-        names = listed("Changed too, but .gitignore is about it (include_ignored shows it):", result["ignored"], 500)
-        parts.append(names)
     if result["left_out"]:
-        left_out = listed("Not in this patch: not text (binary), too large or special:", result["left_out"], 1000)
+        left_out = listed("Not in the patch, because binary, too large or special:", result["left_out"], 1000)
         parts.append(left_out)
     room = LONGEST_PART - sum(len(one.encode(errors="replace")) for one in parts)
     shown, rest = beginning(result["patch"], room)

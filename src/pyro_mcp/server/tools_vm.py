@@ -153,7 +153,7 @@ TOOLS = (
     ),
     Tool(
         "vm_reap_expired",
-        "Delete machines whose time is over, and what dead processes left behind.",
+        "Delete machines and workspaces whose time is over, and what dead processes left behind.",
         {},
         (),
         shape(ReapReport, "count", "deleted"),

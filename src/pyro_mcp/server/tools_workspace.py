@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from pyro_mcp.results import (
+    WorkspaceAdopted,
     WorkspaceDeleted,
     WorkspaceExecResult,
     WorkspaceInfo,
@@ -178,6 +179,17 @@ TOOLS = (
         lambda call: call.pyro.reset_workspace(call.arguments["workspace_id"], **call.given("snapshot")),
         text.reset,
         destructive=True,
+        idempotent=True,
+    ),
+    Tool(
+        "workspace_adopt",
+        "Take back workspaces that are on the disk and not in the database, as workspace_list shows them; without "
+        "workspace_id all of them.",
+        {"workspace_id": ID},
+        (),
+        shape(WorkspaceAdopted, "count", "workspaces"),
+        lambda call: call.pyro.adopt_workspace(call.arguments.get("workspace_id")),
+        text.adopted,
         idempotent=True,
     ),
     Tool(

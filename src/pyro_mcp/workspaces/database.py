@@ -92,7 +92,9 @@ class Database:
         except sqlite3.DatabaseError as error:
             raise HostNotReady(
                 f"the database {self._path} is damaged: {error}",
-                hint="nothing was changed; restore it from a backup",
+                hint=f"nothing was changed, and the workspaces are safe: move {self._path.name}, "
+                f"{self._path.name}-wal and {self._path.name}-shm to another folder; "
+                "then 'pyro workspace adopt' takes the workspaces back",
             ) from error
 
     def _begin(self, connection: sqlite3.Connection) -> None:

@@ -17,22 +17,35 @@ from pyro_mcp.host.tools import PACKAGE_OF, find_tool
 from pyro_mcp.network import network_problems
 from pyro_mcp.results import DoctorCheck, DoctorReport, EnvironmentReadiness
 from pyro_mcp.workspaces.images import Images
+from pyro_mcp.workspaces.recovery import Recovery
 from pyro_mcp.workspaces.store import Store
 
 _CACHE_BYTES, _STATE_BYTES = 2 * 1024**3, 1024**3 // 2
+_UNKNOWN = "lost workspaces"
 # Machines of an installed environment run without these: check → the feature that needs it.
 _NEEDED_FOR = {
     "skopeo": "oci: environments",
     "umoci": "oci: environments",
     "user ids": "building environments",
+    _UNKNOWN: "workspaces that the database has lost",
     "nft": "network",
     "network": "network",
 }
 
 
-def report(engine: Engine, images: Images, environment: str | None) -> DoctorReport:
+def report(engine: Engine, images: Images, environment: str | None, recovery: Callable[[], Recovery]) -> DoctorReport:
     """Look at the host; starts nothing but, once per host boot, QEMU to see whether KVM works."""
-    checks = [*_tools(), *_folders(), *_space(), _templates(engine), _ids(), *_cage(), _database(), _network()]
+    checks = [
+        *_tools(),
+        *_folders(),
+        *_space(),
+        _templates(engine),
+        _ids(),
+        *_cage(),
+        _database(),
+        *_unknown(recovery),
+        _network(),
+    ]
     missing = sorted({PACKAGE_OF[check["name"]] for check in checks if not check["ok"] and check["name"] in PACKAGE_OF})
     ready = all(check["ok"] or check["needed_for"] for check in checks)
     name, reason = _accelerator(engine)
@@ -94,6 +107,17 @@ def _cage() -> Iterator[DoctorCheck]:
 
 def _database() -> DoctorCheck:
     return _tried("database", "can be used", lambda: Store(state_home() / "pyro.db"))
+
+
+def _unknown(recovery: Callable[[], Recovery]) -> Iterator[DoctorCheck]:
+    """The workspaces that are on the disk, or run, and that the database does not know."""
+    with suppress(PyroError):  # which the database's own check tells
+        kept, gone = recovery().unknown(), recovery().without_folder()
+        found = [f"{one.id} ({one.problem or one.name or 'without a name'})" for one in kept]
+        found += [f"{id_} (runs, but its folder was removed)" for id_ in gone]
+        hints = ["'pyro workspace adopt' takes back what is on the disk"] if kept else []
+        hints += ["'pyro workspace reap-expired' ends what has no folder any more"] if gone else []
+        yield _check(_UNKNOWN, not found, ", ".join(found) or "none", "; ".join(hints))
 
 
 def _network() -> DoctorCheck:

@@ -14,8 +14,13 @@ class Folders:
 
     state: Path
 
+    @property
+    def machines(self) -> Path:
+        """Holds the home of each machine."""
+        return self.state / "machines"
+
     def home(self, id_: str) -> Path:
-        return self.state / "machines" / id_
+        return self.machines / id_
 
     def sockets(self, id_: str) -> Path:
         """The folder of a machine's sockets: in its home, where nobody loses it who has other XDG folders."""

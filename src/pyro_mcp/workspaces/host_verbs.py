@@ -48,7 +48,7 @@ class HostVerbs(Parts):
 
     def doctor(self, environment: str | None = None) -> DoctorReport:
         """What this host has and lacks; with `environment`, also how soon a machine of it can start."""
-        return report(self._guests, self._images, environment)
+        return report(self._guests, self._images, environment, lambda: self._recovery)
 
     def prepare(self, environment: str = "debian:12") -> PrepareReport:
         """Make an environment warm, and prove it with a throw-away create, exec, reset and delete."""

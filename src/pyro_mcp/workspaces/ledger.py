@@ -16,7 +16,7 @@ from pyro_mcp.workspaces.store import Store
 BASELINE = "baseline"
 """The snapshot that every workspace has: as it was created."""
 
-EventKind = Literal["edit", "patch", "export", "sync", "snapshot", "reset", "service", "shell", "disk"]
+EventKind = Literal["edit", "patch", "export", "sync", "snapshot", "reset", "service", "shell", "disk", "adopt"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Ledger:
         self._store = store
 
     def add(self, record: WorkspaceRecord) -> None:
-        with self._store.transaction() as connection:
+        with self._store.changing(record.id) as connection:
             connection.execute(
                 "INSERT INTO workspaces (id, name, labels, seed, last_activity_at) VALUES (?, ?, ?, ?, ?)",
                 (record.id, record.name, json.dumps(record.labels), json.dumps(record.seed), record.last_activity_at),
@@ -102,7 +102,7 @@ class Ledger:
 
     def describe(self, id_: str, name: str | None, labels: Mapping[str, str]) -> None:
         """Change what a person finds the workspace by."""
-        with self._store.transaction() as connection:
+        with self._store.changing(id_) as connection:
             connection.execute(
                 "UPDATE workspaces SET name = ?, labels = ?, last_activity_at = ? WHERE id = ?",
                 (name, json.dumps(labels), time.time(), id_),
@@ -132,7 +132,7 @@ class Ledger:
 
     def add_snapshot(self, id_: str, snapshot: Snapshot) -> None:
         """Keep a snapshot; raises `Conflict` when its name is taken."""
-        with self._store.transaction() as connection:
+        with self._store.changing(id_) as connection:
             taken = connection.execute(
                 "SELECT 1 FROM snapshots WHERE workspace_id = ? AND name = ?", (id_, snapshot.name)
             ).fetchone()
@@ -161,7 +161,7 @@ class Ledger:
         raise NotFound(f"{id_} has no snapshot {name!r}", hint=f"it has: {names}")
 
     def remove_snapshot(self, id_: str, name: str) -> None:
-        with self._store.transaction() as connection:
+        with self._store.changing(id_) as connection:
             connection.execute("DELETE FROM snapshots WHERE workspace_id = ? AND name = ?", (id_, name))
 
     # --- history ---

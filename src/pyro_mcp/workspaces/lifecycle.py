@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -18,14 +17,14 @@ from pathlib import Path
 
 from pyro_mcp.engine import Session, Shape, Start
 from pyro_mcp.environments import RootImage
-from pyro_mcp.errors import Busy, Conflict, HostNotReady, NoSpace, NotFound
-from pyro_mcp.host.files import locked, private_directory
+from pyro_mcp.errors import Conflict, NoSpace, NotFound
+from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.workspaces.links import NO_LINK, Link
 from pyro_mcp.workspaces.locked_machines import LockedMachines
 from pyro_mcp.workspaces.networks import connect, files_for, gateway_ending, gateway_of
 from pyro_mcp.workspaces.phases import GUEST, HOST_COMPAT, Phase, require_phase
-from pyro_mcp.workspaces.store import Record
+from pyro_mcp.workspaces.store import NO_PROCESS, Record
 
 
 def new_layer_name() -> str:
@@ -71,9 +70,9 @@ class Lifecycle(LockedMachines):
         self.store.add(record)
         return record
 
-    def session(self, record: Record, *, lasting: bool = False) -> AbstractContextManager[Session]:
-        """A connection to a running machine: for short work, or for what may be `lasting`."""
-        return self.engine_of(record).guest(self.folders.sockets(record.id), lasting=lasting)
+    def session(self, record: Record) -> AbstractContextManager[Session]:
+        """A connection to a running machine."""
+        return self.engine_of(record).guest(self.folders.sockets(record.id))
 
     def start(
         self,
@@ -129,7 +128,7 @@ class Lifecycle(LockedMachines):
             if record.identity is not None:
                 with gateway_ending(sockets := self.folders.sockets(record.id)):
                     self.engine_of(record).power_off(record.identity, sockets)
-            return self.store.move(record.id, Phase.STOPPED, pid=None, process_start_time=None)
+            return self.store.move(record.id, Phase.STOPPED, **NO_PROCESS)
 
     def reset(
         self,
@@ -150,7 +149,7 @@ class Lifecycle(LockedMachines):
             self.store.move(record.id, Phase.STOPPING)
             with self.failing(record.id, lambda: record.identity):
                 self.clear(record.id, record.identity)
-                self.store.move(record.id, Phase.STOPPED, pid=None, process_start_time=None)
+                self.store.move(record.id, Phase.STOPPED, **NO_PROCESS)
         wanted = replace(
             record,
             layers=(*layers, new_layer_name()),
@@ -178,55 +177,25 @@ class Lifecycle(LockedMachines):
 
     def delete(self, record: Record) -> None:
         """Remove a machine that is held, and all it owned."""
-        self.store.move(record.id, Phase.DELETING)
+        self._begin_deletion(record.id)
         self.remove(record.id, record.identity)
 
     def delete_now(self, id_: str) -> None:
         """Delete a machine also while others use it: what they run in a guest ends, and they are told."""
-        try:
-            self._delete_now(id_)
-        except NoSpace:
-            self.store.release_reserve()
-            self._delete_now(id_)
-
-    def _delete_now(self, id_: str) -> None:
         record = self.store.get(id_)
-        if record.phase in {Phase.RUNNING, Phase.EXECUTING} and record.identity is not None:
+        with suppress(NotFound):  # another process, such as one that reaps, may finish it first
+            if record.phase in {Phase.RUNNING, Phase.EXECUTING} and record.identity is not None:
+                self._begin_deletion(id_)
+                with gateway_ending(sockets := self.folders.sockets(id_)):
+                    self.engine_of(record).end(record.identity, sockets)
+            with self.hold(id_) as held:
+                self.delete(held)
+
+    def _begin_deletion(self, id_: str) -> None:
+        try:
             self.store.move(id_, Phase.DELETING)
-            with gateway_ending(sockets := self.folders.sockets(id_)):
-                self.engine_of(record).end(record.identity, sockets)
-        with self.hold(id_) as held:
-            self.delete(held)
-
-    def repair(self, is_over: Callable[[Record], bool] = lambda _: False) -> list[str]:
-        """Settle what dead processes left, delete what has expired or `is_over`; the ids deleted.
-
-        A machine that somebody is working on, or whose lock cannot be opened, is left alone.
-        """
-        deleted = []
-        for record in self.store.all():
-            try:
-                with self.hold(record.id, deadline_seconds=0) as settled:
-                    if settled.expired or settled.phase == Phase.DELETING or is_over(settled):
-                        self.delete(settled)
-                        deleted.append(record.id)
-            except (Busy, NotFound, HostNotReady):
-                continue
-        self._remove_strays({record.id for record in self.store.all()})
-        return deleted
-
-    def _remove_strays(self, known: set[str]) -> None:
-        """Remove folders that belong to no machine: their record went, or never came."""
-        parents = (self.folders.state / "machines", self.folders.state / "locks")
-        names = {path.name.split(".")[0] for parent in parents if parent.exists() for path in parent.iterdir()}
-        for id_ in names - known:
-            with suppress(Busy, HostNotReady), locked(self.folders.lock(id_), deadline_seconds=0):
-                try:
-                    self.store.get(id_)
-                except NotFound:
-                    self.clear(id_, None)
-                    shutil.rmtree(self.folders.home(id_), ignore_errors=True)
-                    self.unlock(id_)
+        except NoSpace:
+            self.store.files.mark_deleting(id_)
 
     def _request(self, record: Record, image: RootImage | None, home: Path, output: Path | None) -> Start:
         hosts = f"127.0.0.1 localhost\n127.0.1.1 {record.id}\n::1 localhost ip6-localhost\n"

@@ -9,17 +9,17 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 
 from pyro_mcp.engine import Engine, Identity, Sockets, System, end_found
 from pyro_mcp.environments import RootImage
-from pyro_mcp.errors import Busy, Conflict, GuestGone, NotFound
+from pyro_mcp.errors import Busy, Conflict, GuestGone, NoSpace, NotFound
 from pyro_mcp.host.files import locked
 from pyro_mcp.workspaces.folders import Folders
 from pyro_mcp.workspaces.networks import gateway_ending
 from pyro_mcp.workspaces.phases import GUEST, UNDER_WAY, Phase, require_phase
-from pyro_mcp.workspaces.store import Record, Store
+from pyro_mcp.workspaces.store import NO_PROCESS, Record, Store
 
 _LOCK_DEADLINE = 30.0
 
@@ -46,6 +46,7 @@ class LockedMachines:
         id_ = f"{prefix}-{secrets.token_hex(6)}"
         # A repair may look at the new lock file for a moment, taking it for a stray.
         with locked(self.folders.lock(id_), deadline_seconds=_LOCK_DEADLINE, what=id_):
+            self.folders.turn(id_).touch()  # now: a disk that is full later must not keep anybody from deleting it
             try:
                 yield id_
             except BaseException:
@@ -61,7 +62,7 @@ class LockedMachines:
             locked(self.folders.lock(id_), deadline_seconds=deadline_seconds, what=id_),
         ):
             try:
-                record = self._settled(self.store.get(id_))
+                record = self.settled(self.store.refreshed(id_))
             except NotFound:
                 self.unlock(id_)
                 raise
@@ -112,8 +113,13 @@ class LockedMachines:
         try:
             with self.hold(id_, deadline_seconds=0) as record:
                 return record
-        except Busy:
-            return self.store.get(id_)
+        except (Busy, NoSpace):
+            return self.seen(self.store.get(id_))
+
+    def seen(self, record: Record) -> Record:
+        """`record` with the phase of a machine that has died meanwhile; nothing is written, nobody is waited for."""
+        death = self._death(record)
+        return record if death is None else replace(record, phase=Phase.FAILED, failure=death, **NO_PROCESS)
 
     @contextmanager
     def failing(self, id_: str, identity: Callable[[], Identity | None]) -> Iterator[None]:
@@ -122,34 +128,55 @@ class LockedMachines:
             yield
         except BaseException as error:
             self.clear(id_, identity())
-            if self.store.get(id_).phase != Phase.DELETING:
-                failure = str(error) or type(error).__name__
-                self.store.move(id_, Phase.FAILED, failure=failure, pid=None, process_start_time=None)
+            with suppress(NoSpace):  # whoever looks next settles it
+                self._mark_failed(id_, str(error) or type(error).__name__)
             raise
+
+    def _mark_failed(self, id_: str, failure: str) -> Record:
+        """Record that a machine has failed, unless somebody is deleting it meanwhile, who holds no lock for that."""
+        try:
+            return self.store.move(id_, Phase.FAILED, failure=failure, **NO_PROCESS)
+        except Conflict:
+            record = self.store.get(id_)
+            if record.phase != Phase.DELETING:
+                raise
+            return record
 
     def remove(self, id_: str, identity: Identity | None) -> None:
         """Remove a machine that is held: its processes, its folder, its record and its locks."""
         self.clear(id_, identity)
+        self.store.files.mark_deleting(id_)
+        # Its files go first, which makes room for the rest on a full disk. The mark stays until no record needs it.
+        self.store.files.empty(id_)
+        try:
+            self.store.remove(id_)
+        except NoSpace:
+            self.store.release_reserve()
+            self.store.remove(id_)
         shutil.rmtree(self.folders.home(id_), ignore_errors=True)
-        self.store.remove(id_)
         self.unlock(id_)
+        self.store.keep_reserve()
 
     def unlock(self, id_: str) -> None:
         """Remove the lock files of a machine that is no more."""
         for path in (self.folders.freeze(id_), self.folders.turn(id_), self.folders.lock(id_)):
             path.unlink(missing_ok=True)
 
-    def _settled(self, record: Record) -> Record:
+    def settled(self, record: Record) -> Record:
         """`record` with a phase that is true: nobody but us works on it, since we hold its lock."""
-        if record.phase == Phase.RUNNING and record.identity and not self.engine_of(record).alive(record.identity):
-            self.clear(record.id, record.identity)
-            failure = "its time was over" if record.expired else "the virtual machine ended by itself"
-            return self.store.move(record.id, Phase.FAILED, failure=failure, pid=None, process_start_time=None)
-        if record.phase in UNDER_WAY and record.phase != Phase.DELETING:
-            self.clear(record.id, record.identity)
-            failure = f"the process that was {record.phase} it died"
-            return self.store.move(record.id, Phase.FAILED, failure=failure, pid=None, process_start_time=None)
-        return record
+        death = self._death(record)
+        if death is None and record.phase in UNDER_WAY and record.phase != Phase.DELETING:
+            death = f"the process that was {record.phase} it died"
+        if death is None:
+            return record
+        self.clear(record.id, record.identity)
+        return self._mark_failed(record.id, death)
+
+    def _death(self, record: Record) -> str | None:
+        """Why a machine that was running does not run any more; None while it does."""
+        if record.phase != Phase.RUNNING or not record.identity or self.engine_of(record).alive(record.identity):
+            return None
+        return "its time was over" if record.expired else "the virtual machine ended by itself"
 
     def clear(self, id_: str, identity: Identity | None) -> None:
         """End every process of a machine, also one whose number never reached the database."""

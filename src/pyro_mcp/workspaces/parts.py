@@ -18,8 +18,9 @@ from pyro_mcp.workspaces.ledger import Ledger
 from pyro_mcp.workspaces.lifecycle import Lifecycle
 from pyro_mcp.workspaces.offline import sweep_exports
 from pyro_mcp.workspaces.phases import GUEST, HOST_COMPAT
-from pyro_mcp.workspaces.store import Record, Store
-from pyro_mcp.workspaces.vms import Vms, is_vm
+from pyro_mcp.workspaces.recovery import Recovery, Repaired
+from pyro_mcp.workspaces.store import Store
+from pyro_mcp.workspaces.vms import Vms
 
 
 class Parts:
@@ -82,13 +83,13 @@ class Parts:
     def _workspace_named(self, name: str) -> str:
         return self._ledger.named(name)
 
-    def _repair(self) -> list[str]:
-        """Remove what nobody can want any more; the ids deleted. Costs a look at each machine."""
+    @cached_property
+    def _recovery(self) -> Recovery:
+        return Recovery(self._lifecycle, self._ledger)
+
+    def _repair(self, *, reap: bool = False) -> Repaired:
+        """Settle what dead processes left, and end what is over. Costs a look at each machine."""
         self._guests.sweep()
         sweep_staged()
         sweep_exports(self._state)
-        return self._lifecycle.repair(self._is_abandoned)
-
-    def _is_abandoned(self, record: Record) -> bool:
-        """Whether nobody can want a machine that no living process works on."""
-        return record.one_shot or not (is_vm(record.id) or self._ledger.has(record.id))
+        return self._recovery.repair(reap=reap)

@@ -95,18 +95,21 @@ MIGRATIONS = (
         PRIMARY KEY (workspace_id, name)
     ) STRICT
     """,
+    "ALTER TABLE machines ADD COLUMN revision INTEGER NOT NULL DEFAULT 0",
 )
+CURRENT = len(MIGRATIONS)
+"""The version of the tables that this program works with."""
 
 
 def is_current(connection: sqlite3.Connection, path: Path) -> bool:
     """Whether the schema is the one we know; raises `HostNotReady` for a newer one."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(MIGRATIONS):
+    if version > CURRENT:
         raise HostNotReady(
-            f"the database {path} was made by a newer pyro (schema {version}; this one knows {len(MIGRATIONS)})",
+            f"the database {path} was made by a newer pyro (schema {version}; this one knows {CURRENT})",
             hint="upgrade pyro-mcp, or set XDG_STATE_HOME to another folder",
         )
-    return bool(version == len(MIGRATIONS))
+    return bool(version == CURRENT)
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
@@ -114,7 +117,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
         return  # by another process, while we waited
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("BEGIN IMMEDIATE")
-    for done in range(connection.execute("PRAGMA user_version").fetchone()[0], len(MIGRATIONS)):
+    for done in range(connection.execute("PRAGMA user_version").fetchone()[0], CURRENT):
         connection.execute(MIGRATIONS[done])
         connection.execute(f"PRAGMA user_version = {done + 1}")
     connection.execute("COMMIT")

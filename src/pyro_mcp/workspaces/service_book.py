@@ -66,7 +66,7 @@ class ServiceBook:
         """Keep this as the service of its name; raises `Conflict` while another client is about to start that."""
         row = _row(service)
         names, marks = ", ".join(row), ", ".join("?" for _ in row)
-        with self._store.transaction() as connection:
+        with self._store.changing(service.workspace_id) as connection:
             known = connection.execute(
                 "SELECT * FROM services WHERE workspace_id = ? AND name = ? AND machine = ?",
                 (service.workspace_id, service.name, service.machine),
@@ -81,7 +81,7 @@ class ServiceBook:
         changed = replace(service, **changes)
         row = _row(changed)
         fields = ", ".join(f"{name} = ?" for name in row)
-        with self._store.transaction() as connection:
+        with self._store.changing(service.workspace_id) as connection:
             done = connection.execute(
                 f"UPDATE services SET {fields} WHERE workspace_id = ? AND name = ? AND started_at = ? AND state = ?",  # noqa: S608
                 (*row.values(), service.workspace_id, service.name, service.started_at, service.state),
@@ -90,7 +90,7 @@ class ServiceBook:
 
     def remove(self, service: Service) -> None:
         """Forget a service that never ran."""
-        with self._store.transaction() as connection:
+        with self._store.changing(service.workspace_id) as connection:
             connection.execute(
                 "DELETE FROM services WHERE workspace_id = ? AND name = ? AND started_at = ?",
                 (service.workspace_id, service.name, service.started_at),

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
 
 from pyro_mcp.engine import Identity, Shape
-from pyro_mcp.errors import NotFound
+from pyro_mcp.errors import Conflict, NoSpace, NotFound
 from pyro_mcp.workspaces.database import Database
 from pyro_mcp.workspaces.links import OFF, Link
 from pyro_mcp.workspaces.phases import Phase, check_transition
+from pyro_mcp.workspaces.record_files import MachineRows, RecordFiles, put_back, rows_of
+from pyro_mcp.workspaces.schema import CURRENT
 
 
 @dataclass(frozen=True)
@@ -62,15 +67,90 @@ class Record:
         return time.time() >= self.expires_at
 
 
+NO_PROCESS: Mapping[str, Any] = {"pid": None, "process_start_time": None}
+"""The columns of a machine that does not run."""
 _COLUMNS = tuple(field.name for field in fields(Record))
 
 
 class Store(Database):
-    """The machines in the database; every method is one short transaction."""
+    """The machines in the database; every method is one short transaction.
+
+    The database is an index: the folder of each machine has a file with the same rows, and where they differ the newer
+    ones count.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.files = RecordFiles(path.parent / "machines")
+
+    @contextmanager
+    def changing(self, id_: str) -> Iterator[sqlite3.Connection]:
+        """A transaction after which the file in the machine's folder holds its rows as the database does."""
+        with self.transaction() as connection:
+            yield connection
+            connection.execute("UPDATE machines SET revision = revision + 1 WHERE id = ?", (id_,))
+            rows = rows_of(connection, id_)
+            if not rows.tables["machines"]:
+                return
+            if rows.machine["phase"] == Phase.DELETING:
+                self.files.mark_deleting(id_)
+            else:
+                self.files.write(id_, rows)
+
+    def refreshed(self, id_: str) -> Record:
+        """The record of `id_`, taken from the machine's folder when that knows more; raises `NotFound`.
+
+        It does when an older copy of the database was restored. For whoever holds the machine's lock.
+        """
+        with self.reading() as connection:
+            record = _get(connection, id_)
+            revision = _revision(connection, id_)
+        found = self.files.read(id_)
+        if found is None:
+            if self.files.is_deleting(id_):
+                return replace(record, phase=Phase.DELETING)
+            if self.files.folder(id_).exists():  # made by a version that kept no such files
+                with suppress(NoSpace), self.changing(id_):
+                    pass
+            return record
+        if found.revision <= revision or found.schema > CURRENT:
+            return record
+        return self._put_back(found)
+
+    def adopt(self, id_: str) -> Record:
+        """Take a machine into the database that it does not know, as its folder describes it.
+
+        Raises `Conflict` when it is known, or when its folder does not say enough.
+        """
+        found = self.files.read(id_)
+        if found is None:
+            raise Conflict(
+                f"{id_} cannot be adopted: its folder has no record of what it is",
+                hint=f"its files are in {self.files.folder(id_)}; 'pyro workspace delete {id_}' removes them",
+            )
+        if found.schema > CURRENT:
+            raise Conflict(f"{id_} was recorded by a newer pyro", hint="upgrade pyro-mcp, then adopt it")
+        with self.reading() as connection:
+            if rows_of(connection, id_).tables["machines"]:
+                raise Conflict(f"{id_} is in the database already: there is nothing to adopt")
+        return self._put_back(found)
+
+    def _put_back(self, rows: MachineRows) -> Record:
+        id_ = str(rows.machine["id"])
+        try:
+            with self.transaction() as connection:
+                if rows.revision > _revision(connection, id_):  # else another process was faster
+                    put_back(connection, rows)
+                return _get(connection, id_)
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError, ValueError, LookupError) as error:
+            raise Conflict(
+                f"the record in {self.files.folder(id_)} cannot be used: {error}",
+                hint=f"'pyro workspace delete {id_}' removes the workspace with its files",
+            ) from error
 
     def add(self, record: Record) -> None:
         marks = ", ".join("?" for _ in _COLUMNS)
-        with self.transaction() as connection:
+        with self.changing(record.id) as connection:
             connection.execute(
                 f"INSERT INTO machines ({', '.join(_COLUMNS)}) VALUES ({marks})",  # noqa: S608 - our own column names
                 tuple(_stored(getattr(record, name)) for name in _COLUMNS),
@@ -103,7 +183,7 @@ class Store(Database):
         unknown = columns.keys() - set(_COLUMNS)
         if unknown:
             raise ValueError(f"no such columns: {unknown}")
-        with self.transaction() as connection:
+        with self.changing(id_) as connection:
             check_transition(id_, _get(connection, id_).phase, phase)
             assignments = ", ".join(f"{name} = ?" for name in columns)
             values = (*map(_stored, columns.values()), id_)
@@ -115,6 +195,11 @@ class Store(Database):
     def remove(self, id_: str) -> None:
         with self.transaction() as connection:
             connection.execute("DELETE FROM machines WHERE id = ?", (id_,))
+
+
+def _revision(connection: sqlite3.Connection, id_: str) -> int:
+    row = connection.execute("SELECT revision FROM machines WHERE id = ?", (id_,)).fetchone()
+    return -1 if row is None else int(row[0])
 
 
 def _get(connection: sqlite3.Connection, id_: str) -> Record:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import IO
 
 from pyro_mcp.engine import OUTPUT_CAP, OutputSink, Shape
-from pyro_mcp.results import ReapReport, VmDeleted, VmExecResult, VmInfo, VmNetworkInfo
+from pyro_mcp.results import ReapProblem, ReapReport, VmDeleted, VmExecResult, VmInfo, VmNetworkInfo
 from pyro_mcp.workspaces.links import EGRESS, NO_LINK, Link
 from pyro_mcp.workspaces.parts import Parts
 from pyro_mcp.workspaces.vms import ExecOptions
@@ -83,9 +83,14 @@ class VmVerbs(Parts):
         return self._vms.network_info(vm_id)
 
     def reap_expired(self) -> ReapReport:
-        """Delete machines whose time is over, and whatever dead processes have left behind."""
-        deleted = self._repair()
-        return {"count": len(deleted), "deleted": deleted}
+        """Delete machines and workspaces whose time is over, and whatever dead processes have left behind.
+
+        No other verb deletes a workspace because of its age. One that the database does not know is left alone.
+        """
+        done = self._repair(reap=True)
+        problems: list[ReapProblem] = [{"id": id_, "problem": why} for id_, why in done.problems.items()]
+        report: ReapReport = {"count": len(done.deleted), "deleted": done.deleted}
+        return {**report, "problems": problems} if problems else report
 
     def run_in_vm(
         self,

@@ -12,6 +12,7 @@ from pyro_mcp.results import (
     SnapshotDeleted,
     SnapshotList,
     SnapshotResult,
+    WorkspaceAdopted,
     WorkspaceDeleted,
     WorkspaceDiff,
     WorkspaceDiskExport,
@@ -67,7 +68,8 @@ class WorkspaceVerbs(Parts):
     ) -> WorkspaceInfo:
         """Make and start a workspace whose /workspace begins as `seed_path`: a folder, .tar, .tar.gz or .tgz.
 
-        It is gone `ttl_seconds` from now in any case. Names need not be unique; the id counts. `network_policy` is
+        It is stopped `ttl_seconds` from now in any case; `reap_expired` deletes it then. Names need not be unique; the
+        id counts. `network_policy` is
         "off", "egress" (every public address, or only `allow_hosts`, each `NAME[:PORT]` or `*.SUFFIX[:PORT]`) or
         "egress+published-ports" (services may also show ports on the host's 127.0.0.1). `secrets` are kept on the host,
         `[{"name": "TOKEN", "value": "…"} | {"name": "TOKEN", "file_path": "…"}]`, for commands that name them in
@@ -114,8 +116,16 @@ class WorkspaceVerbs(Parts):
             workspace_id, name=name, clear_name=clear_name, labels=labels or {}, clear_labels=clear_labels or ()
         )
 
+    def adopt_workspace(self, workspace_id: str | None = None) -> WorkspaceAdopted:
+        """Take back a workspace that is on the disk and not in the database, or all of them.
+
+        Its folder says what it is: snapshots, name, seed, shape, network and time are as they were; only the command
+        history is lost with the database. One that runs goes on running.
+        """
+        return self._workspaces.adopt(workspace_id)
+
     def delete_workspace(self, workspace_id: str) -> WorkspaceDeleted:
-        """End a workspace and remove all it owned; commands that run in it end."""
+        """End a workspace and remove all it owned; commands that run in it end. Works on a full disk too."""
         return self._workspaces.delete(workspace_id)
 
     def stop_workspace(self, workspace_id: str) -> WorkspaceInfo:
@@ -194,14 +204,10 @@ class WorkspaceVerbs(Parts):
         return self._inside.list_files(workspace_id, path, recursive=recursive)
 
     def read_workspace_file(
-        self, workspace_id: str, path: str, *, offset: int = 0, max_bytes: int = 65536, binary: bool = False
+        self, workspace_id: str, path: str, *, max_bytes: int = 65536, binary: bool = False
     ) -> WorkspaceFileRead:
-        """Read at most `max_bytes` of a regular file from byte `offset` on.
-
-        It must be text in UTF-8; with `binary` it may be anything and comes as base64. The result's `next_offset` is
-        where to read on.
-        """
-        return self._inside.read_file(workspace_id, path, offset=offset, max_bytes=max_bytes, binary=binary)
+        """The first `max_bytes` of a regular file, which must be text in UTF-8; with `binary` any file, as base64."""
+        return self._inside.read_file(workspace_id, path, max_bytes=max_bytes, binary=binary)
 
     def write_workspace_file(self, workspace_id: str, path: str, *, text: str) -> WorkspaceFileWrite:
         """Create or replace a regular file; it appears whole. Missing folders are made, an existing mode is kept."""
@@ -211,15 +217,9 @@ class WorkspaceVerbs(Parts):
         """Apply a unified diff, all of it or nothing."""
         return self._inside.apply_patch(workspace_id, patch)
 
-    def diff_workspace(
-        self, workspace_id: str, *, include_ignored: bool = False, binary: bool = False
-    ) -> WorkspaceDiff:
-        """What differs from the baseline; `patch` applies to the seed with `git apply`.
-
-        What `.gitignore` is about is only counted unless `include_ignored`; files that are not text are a line of the
-        patch unless `binary`. With both the patch makes the seed into the whole tree.
-        """
-        return self._inside.diff(workspace_id, include_ignored=include_ignored, binary=binary)
+    def diff_workspace(self, workspace_id: str) -> WorkspaceDiff:
+        """What differs from the baseline; `patch` applies to the seed with `git apply`."""
+        return self._inside.diff(workspace_id)
 
     def export_workspace(
         self,
@@ -258,10 +258,10 @@ class WorkspaceVerbs(Parts):
         return self._offline.list(workspace_id, path, recursive=recursive)
 
     def read_workspace_disk(
-        self, workspace_id: str, path: str, *, offset: int = 0, max_bytes: int = 65536, binary: bool = False
+        self, workspace_id: str, path: str, *, max_bytes: int = 65536, binary: bool = False
     ) -> WorkspaceFileRead:
-        """Read a part of a file on a stopped workspace's disk, as `read_workspace_file` does."""
-        return self._offline.read(workspace_id, path, offset=offset, max_bytes=max_bytes, binary=binary)
+        """The first `max_bytes` of a file on a stopped workspace's disk."""
+        return self._offline.read(workspace_id, path, max_bytes=max_bytes, binary=binary)
 
     def export_workspace_disk(self, workspace_id: str, *, output_path: str | Path) -> WorkspaceDiskExport:
         """A stopped workspace's whole root, /workspace included, as a sparse raw ext4 image on the host."""
@@ -273,7 +273,7 @@ class WorkspaceVerbs(Parts):
 
     @cached_property
     def _workspaces(self) -> Workspaces:
-        return Workspaces(self._lifecycle, self._images, self._ledger)
+        return Workspaces(self._lifecycle, self._images, self._ledger, self._recovery)
 
     @cached_property
     def _offline(self) -> Offline:

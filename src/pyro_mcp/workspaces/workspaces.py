@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,8 @@ from pyro_mcp.results import (
     SnapshotInfo,
     SnapshotList,
     SnapshotResult,
+    UnknownWorkspace,
+    WorkspaceAdopted,
     WorkspaceDeleted,
     WorkspaceFork,
     WorkspaceInfo,
@@ -34,6 +37,7 @@ from pyro_mcp.workspaces.ledger import BASELINE, Ledger, Snapshot, WorkspaceReco
 from pyro_mcp.workspaces.lifecycle import Lifecycle, require_time_left
 from pyro_mcp.workspaces.links import Link
 from pyro_mcp.workspaces.phases import GUEST, HOST_COMPAT, Phase, require_phase
+from pyro_mcp.workspaces.recovery import Recovery, Unknown
 from pyro_mcp.workspaces.secrets import Secrets, SecretsGiven, check_reach, read_secrets
 from pyro_mcp.workspaces.service_book import ServiceBook
 from pyro_mcp.workspaces.store import Record
@@ -53,8 +57,9 @@ _NO_SEED: WorkspaceSeed = {
 class Workspaces:
     """The workspaces of one state folder, as wholes; what is done inside one is in `inside`."""
 
-    def __init__(self, lifecycle: Lifecycle, images: Images, ledger: Ledger) -> None:
+    def __init__(self, lifecycle: Lifecycle, images: Images, ledger: Ledger, recovery: Recovery) -> None:
         self._lifecycle = lifecycle
+        self._recovery = recovery
         self._images = images
         self._ledger = ledger
 
@@ -128,11 +133,28 @@ class Workspaces:
         records = {record.id: record for record in self._lifecycle.store.all()}
         counts, services = self._ledger.command_counts(), ServiceBook(self._lifecycle.store).counts()
         rows = [
-            _summary(records[one.id], one, counts.get(one.id, 0), services.get(one.id, (0, 0)))
+            _summary(self._lifecycle.seen(records[one.id]), one, counts.get(one.id, 0), services.get(one.id, (0, 0)))
             for one in self._ledger.all()
             if one.id in records
         ]
-        return {"count": len(rows), "workspaces": rows}
+        found: WorkspaceList = {"count": len(rows), "workspaces": rows}
+        unknown = _unknown(self._recovery.unknown())
+        return {**found, "unknown": unknown} if unknown else found
+
+    def adopt(self, id_: str | None) -> WorkspaceAdopted:
+        """Take back a workspace that the database does not know, or without an id all of them."""
+        if id_ is not None:
+            adopted = [self._info(self._recovery.adopt(id_))]
+        else:
+            adopted = []
+            for known in self._recovery.unknown():
+                with suppress(Conflict):  # it is among those that are left
+                    adopted.append(self._info(self._recovery.adopt(known.id)))
+        for one in adopted:
+            self._ledger.note(one["workspace_id"], "adopt", {})
+        done: WorkspaceAdopted = {"count": len(adopted), "workspaces": adopted}
+        unknown = _unknown(self._recovery.unknown())
+        return {**done, "unknown": unknown} if unknown else done
 
     def status(self, id_: str) -> WorkspaceInfo:
         self._ledger.get(id_)
@@ -151,8 +173,10 @@ class Workspaces:
         return self.status(id_)
 
     def delete(self, id_: str) -> WorkspaceDeleted:
-        self._ledger.get(id_)
-        self._lifecycle.delete_now(id_)
+        if self._ledger.has(id_):
+            self._lifecycle.delete_now(id_)
+        else:
+            self._recovery.discard(id_)
         return {"workspace_id": id_, "deleted": True}
 
     def stop(self, id_: str) -> WorkspaceInfo:
@@ -289,6 +313,10 @@ class Workspaces:
             "expires_at": record.expires_at,
             "failure": record.failure,
         }
+
+
+def _unknown(found: Sequence[Unknown]) -> list[UnknownWorkspace]:
+    return [{"workspace_id": one.id, "name": one.name, "running": one.running, "problem": one.problem} for one in found]
 
 
 def _described(seed: Seed, source: Path, origin: SeedOrigin | None) -> WorkspaceSeed:

@@ -1,0 +1,166 @@
+"""Clean up after dead processes, and keep what the database does not know until somebody adopts or deletes it.
+
+The database is an index of what is on the disk, never a reason to remove it: a workspace without a record in it is left
+as it is, running or not.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from pyro_mcp.engine import Identity, machines_below
+from pyro_mcp.errors import Busy, HostNotReady, NotFound, PyroError
+from pyro_mcp.host.files import locked
+from pyro_mcp.workspaces.ledger import Ledger
+from pyro_mcp.workspaces.lifecycle import Lifecycle
+from pyro_mcp.workspaces.phases import GUEST, Phase
+from pyro_mcp.workspaces.store import Record
+from pyro_mcp.workspaces.vms import is_vm
+
+_LOCK_DEADLINE = 30.0
+
+
+@dataclass
+class Repaired:
+    """What a repair did: the machines it deleted, those it stopped, and what went wrong with others."""
+
+    deleted: list[str] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A machine that the database does not know; `problem` says why it cannot be adopted, if it cannot."""
+
+    id: str
+    name: str | None
+    running: bool
+    problem: str = ""
+
+
+class Recovery:
+    """The machines of one state folder that nobody works on, and those that the database does not know."""
+
+    def __init__(self, lifecycle: Lifecycle, ledger: Ledger) -> None:
+        self._lifecycle = lifecycle
+        self._store = lifecycle.store
+        self._folders = lifecycle.folders
+        self._ledger = ledger
+
+    def repair(self, *, reap: bool = False) -> Repaired:
+        """Settle what dead processes left half way, and end machines whose time is over.
+
+        A workspace whose time is over is stopped, and deleted only with `reap`. A machine that somebody is working on
+        is left alone. What goes wrong with one machine does not keep the others from being repaired.
+        """
+        done = Repaired()
+        for record in self._store.all():
+            try:
+                with self._lifecycle.hold(record.id, deadline_seconds=0) as settled:
+                    self._settle(settled, done, reap=reap)
+            except (Busy, NotFound):
+                continue
+            except PyroError as error:
+                done.problems[record.id] = error.message
+        for id_ in self._strays():
+            with suppress(Busy, HostNotReady), self._unknown(id_):
+                if not self._folders.home(id_).exists():
+                    self._lifecycle.unlock(id_)
+                elif self._is_litter(id_):
+                    self._remove(id_)
+        for id_ in self.without_folder() if reap else ():
+            with self._locked(id_, _LOCK_DEADLINE):
+                self._remove(id_)
+            done.deleted.append(id_)
+        return done
+
+    def unknown(self) -> list[Unknown]:
+        """The workspaces on the disk that the database does not know, running or not."""
+        on_disk = self._store.files.ids()
+        known = {record.id for record in self._store.all()}  # last: a machine that is made meanwhile is known
+        strays = (id_ for id_ in on_disk if id_ not in known and not is_vm(id_))
+        return [self._described(id_) for id_ in strays if not self._is_litter(id_)]
+
+    def without_folder(self) -> list[str]:
+        """The machines that run although their folder was removed; with it, their files are gone."""
+        return [id_ for id_ in machines_below(str(self._folders.machines)) if not self._folders.home(id_).exists()]
+
+    def adopt(self, id_: str) -> Record:
+        """Take a workspace into the database that it does not know; a running one goes on running.
+
+        Raises `NotFound` when there is no such folder, `Conflict` when the workspace is known or has no record.
+        """
+        if id_ not in self._store.files.ids():
+            raise NotFound(f"there is no workspace {id_!r} on the disk", hint="'pyro doctor' names those there are")
+        with self._locked(id_, _LOCK_DEADLINE):
+            return self._lifecycle.settled(self._store.adopt(id_))
+
+    def discard(self, id_: str) -> None:
+        """Delete a machine that the database does not know; raises `NotFound` when there is nothing of it."""
+        if id_ not in {*(one.id for one in self.unknown()), *self.without_folder()}:
+            raise NotFound(f"there is no workspace {id_!r}", hint="'pyro workspace list' shows those there are")
+        with self._locked(id_, _LOCK_DEADLINE):
+            self._remove(id_)
+
+    def _settle(self, record: Record, done: Repaired, *, reap: bool) -> None:
+        over = record.expired and (reap or is_vm(record.id))
+        if over or record.phase == Phase.DELETING or self._is_abandoned(record):
+            self._lifecycle.delete(record)
+            done.deleted.append(record.id)
+        elif record.expired and record.phase == Phase.RUNNING:
+            self._lifecycle.stop(record)
+            done.stopped.append(record.id)
+
+    def _is_abandoned(self, record: Record) -> bool:
+        """Whether nobody can want a machine that no living process works on."""
+        return record.one_shot or not (is_vm(record.id) or self._ledger.has(record.id))
+
+    def _is_litter(self, id_: str) -> bool:
+        """Whether nobody can want what the database does not know: it was never finished, or its deletion has begun."""
+        home = self._folders.home(id_)
+        if self._store.files.is_deleting(id_) or not home.exists():
+            return True
+        rows = self._store.files.read(id_)
+        if rows is not None:
+            expired = is_vm(id_) and time.time() >= rows.machine["expires_at"]
+            return bool(rows.machine["one_shot"]) or expired or not (is_vm(id_) or rows.workspace)
+        return not any((home / name).is_dir() and any((home / name).iterdir()) for name in ("live", "frozen"))
+
+    def _described(self, id_: str) -> Unknown:
+        rows = self._store.files.read(id_)
+        if rows is None or rows.workspace is None:
+            home = self._folders.home(id_)
+            return Unknown(id_, None, running=False, problem=f"{home} holds a disk, but no record of what it is")
+        pid, started = rows.machine["pid"], rows.machine["process_start_time"]
+        running = pid is not None and self._lifecycle.engine_for(GUEST).alive(Identity(pid, started))
+        return Unknown(id_, rows.workspace["name"], running)
+
+    def _strays(self) -> Iterator[str]:
+        """The names of folders and locks without a machine in the database."""
+        names = {path.name.split(".")[0] for path in self._folders.lock("any").parent.iterdir()}
+        names |= {*self._store.files.ids()}
+        yield from sorted(names - {record.id for record in self._store.all()})
+
+    @contextmanager
+    def _unknown(self, id_: str) -> Iterator[None]:
+        """Hold the lock of a machine that the database does not know; raises `Busy`, also when it does now."""
+        with self._locked(id_, 0):
+            with suppress(NotFound):
+                self._store.get(id_)
+                raise Busy(f"{id_} was made meanwhile")
+            yield
+
+    @contextmanager
+    def _locked(self, id_: str, deadline_seconds: float) -> Iterator[None]:
+        with locked(self._folders.lock(id_), deadline_seconds=deadline_seconds, what=id_):
+            yield
+
+    def _remove(self, id_: str) -> None:
+        self._lifecycle.clear(id_, None)
+        shutil.rmtree(self._folders.home(id_), ignore_errors=True)
+        self._lifecycle.unlock(id_)

@@ -1,0 +1,252 @@
+"""A database that was lost, emptied, restored or damaged never costs a workspace."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pyro_mcp.engine import FakeMachines, Identity, Shape
+from pyro_mcp.errors import Conflict, HostNotReady, NotFound, PyroError
+from pyro_mcp.results import WorkspaceSeed
+from pyro_mcp.workspaces.ledger import Ledger, Snapshot, WorkspaceRecord
+from pyro_mcp.workspaces.lifecycle import Lifecycle
+from pyro_mcp.workspaces.phases import GUEST, Phase
+from pyro_mcp.workspaces.recovery import Recovery
+from pyro_mcp.workspaces.schema import CURRENT
+from tests.workspaces.conftest import IMAGE, lifecycle_with, repair, start
+
+SEED: WorkspaceSeed = {
+    "mode": "directory", "seed_path": "/src", "destination": "/workspace", "entry_count": 3, "size_bytes": 5,
+    "skipped": [], "origin_kind": "manual_seed_path", "origin_ref": "/src",
+}  # fmt: skip
+
+
+def make(lifecycle: Lifecycle, name: str = "mine", *, ttl_seconds: float = 600.0) -> str:
+    """A running workspace with a snapshot."""
+    ledger = Ledger(lifecycle.store)
+    with lifecycle.making("ws") as id_:
+        made = lifecycle.create(id_, "debian:12", "1", Shape(), ttl_seconds=ttl_seconds, allow_host_compat=False)
+        lifecycle.start(made, IMAGE, GUEST)
+        ledger.add(WorkspaceRecord(id_, name, {"key": "value"}, SEED))
+    with lifecycle.hold(id_) as record:
+        layers = lifecycle.freeze_layers(record)
+        ledger.add_snapshot(id_, Snapshot("green", layers, 1000.0))
+    return id_
+
+
+def stop(lifecycle: Lifecycle, id_: str) -> None:
+    with lifecycle.hold(id_) as record:
+        lifecycle.stop(record)
+
+
+def recovery_of(lifecycle: Lifecycle) -> Recovery:
+    return Recovery(lifecycle, Ledger(lifecycle.store))
+
+
+def database(lifecycle: Lifecycle) -> Path:
+    return lifecycle.folders.state / "pyro.db"
+
+
+def lose(lifecycle: Lifecycle, engine: FakeMachines, how: str) -> Lifecycle:
+    """The same state folder after its database was deleted, or emptied."""
+    for path in lifecycle.folders.state.glob("pyro.db*"):
+        path.unlink()
+    if how == "emptied":
+        database(lifecycle).touch()
+    return lifecycle_with(engine)
+
+
+@pytest.mark.parametrize("how", ["deleted", "emptied"])
+def test_a_workspace_that_the_database_has_lost_is_kept_named_and_adopted_as_it_was(
+    lifecycle: Lifecycle, engine: FakeMachines, how: str
+) -> None:
+    running, stopped = make(lifecycle, "runs"), make(lifecycle, "stands")
+    stop(lifecycle, stopped)
+    before = {id_: lifecycle.store.get(id_) for id_ in (running, stopped)}
+    after = lose(lifecycle, engine, how)
+    assert repair(after) == []
+    assert len(engine.running) == 1
+    found = {one.id: one for one in recovery_of(after).unknown()}
+    assert {id_: (one.name, one.problem) for id_, one in found.items()} == {
+        running: ("runs", ""),
+        stopped: ("stands", ""),
+    }
+    for id_ in found:
+        assert recovery_of(after).adopt(id_) == before[id_]
+    ledger = Ledger(after.store)
+    assert (ledger.get(running).name, ledger.get(running).labels, ledger.get(running).seed["entry_count"]) == (
+        "runs",
+        {"key": "value"},
+        3,
+    )
+    assert [one.name for one in ledger.snapshots(stopped)] == ["green"]
+    assert recovery_of(after).unknown() == []
+    stop(after, running)
+
+
+def test_after_an_older_copy_was_restored_every_workspace_is_what_its_folder_says(
+    lifecycle: Lifecycle, engine: FakeMachines
+) -> None:
+    old = make(lifecycle)
+    with closing(sqlite3.connect(database(lifecycle))) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    copy = database(lifecycle).read_bytes()
+    with lifecycle.hold(old) as record:
+        lifecycle.reset(record, IMAGE, ())
+    Ledger(lifecycle.store).describe(old, "renamed", {})
+    Ledger(lifecycle.store).remove_snapshot(old, "green")
+    before, new = lifecycle.store.get(old), make(lifecycle)
+    lose(lifecycle, engine, "deleted")
+    database(lifecycle).write_bytes(copy)
+    after = lifecycle_with(engine)
+    assert after.store.get(old) != before
+    assert repair(after) == []
+    assert after.observe(old) == before
+    ledger = Ledger(after.store)
+    assert (ledger.get(old).name, ledger.get(old).reset_count, ledger.snapshots(old)) == ("renamed", 0, [])
+    assert [one.id for one in recovery_of(after).unknown()] == [new]
+    assert len(engine.running) == 2
+
+
+def test_what_cannot_be_adopted_says_why_and_stays(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    newer, torn, known = make(lifecycle), make(lifecycle), make(lifecycle)
+    with pytest.raises(Conflict, match="in the database already"):
+        recovery_of(lifecycle).adopt(known)
+    after = lose(lifecycle, engine, "deleted")
+    homes = after.folders.home(newer), after.folders.home(torn)
+    described = json.loads((homes[0] / "record.json").read_text())
+    (homes[0] / "record.json").write_text(json.dumps(described | {"schema": CURRENT + 1}))
+    (homes[1] / "record.json").write_text("{")
+    (homes[1] / "live").mkdir()
+    (homes[1] / "live" / "l0").touch()
+    with pytest.raises(Conflict, match="newer pyro"):
+        recovery_of(after).adopt(newer)
+    with pytest.raises(Conflict, match="no record"):
+        recovery_of(after).adopt(torn)
+    for strange in ("ws-none", "../machines", ".", ""):
+        with pytest.raises(NotFound):
+            recovery_of(after).adopt(strange)
+        with pytest.raises(NotFound):
+            recovery_of(after).discard(strange)
+    assert repair(after) == []
+    assert {one.id: bool(one.problem) for one in recovery_of(after).unknown()} == {
+        newer: False,
+        torn: True,
+        known: False,
+    }
+
+
+@pytest.mark.parametrize("value", [{}, "x", [1]])
+def test_a_record_with_foreign_values_is_refused(lifecycle: Lifecycle, engine: FakeMachines, value: object) -> None:
+    id_ = make(lifecycle)
+    after = lose(lifecycle, engine, "deleted")
+    path = after.folders.home(id_) / "record.json"
+    described = json.loads(path.read_text())
+    described["machines"][0]["vcpu_count"] = value
+    path.write_text(json.dumps(described))
+    with pytest.raises(Conflict, match="cannot be used"):
+        recovery_of(after).adopt(id_)
+    assert after.store.all() == []
+
+
+def test_an_unknown_workspace_is_deleted_on_request_only(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    id_ = make(lifecycle)
+    after = lose(lifecycle, engine, "deleted")
+    recovery_of(after).discard(id_)
+    assert (recovery_of(after).unknown(), after.folders.home(id_).exists()) == ([], False)
+
+
+def test_what_was_never_finished_or_was_being_deleted_is_no_lost_workspace(
+    lifecycle: Lifecycle, engine: FakeMachines
+) -> None:
+    deleted, unfinished = make(lifecycle), start(lifecycle).id
+    lifecycle.store.move(deleted, Phase.DELETING)
+    named = f"ws-{unfinished.partition('-')[2]}"
+    lifecycle.folders.home(unfinished).rename(lifecycle.folders.home(named))
+    record = lifecycle.folders.home(named) / "record.json"
+    record.write_text(record.read_text().replace(unfinished, named))
+    after = lose(lifecycle, engine, "deleted")
+    assert recovery_of(after).unknown() == []
+    repair(after)
+    assert [after.folders.home(id_).exists() for id_ in (deleted, named)] == [False, False]
+
+
+def test_one_machine_that_cannot_be_repaired_does_not_keep_the_others_from_it(
+    lifecycle: Lifecycle, engine: FakeMachines
+) -> None:
+    broken, over = make(lifecycle, ttl_seconds=0), make(lifecycle, ttl_seconds=0)
+    end = engine.end
+
+    def failing(identity: Identity, sockets: Path) -> None:
+        if sockets == lifecycle.folders.sockets(broken):
+            raise HostNotReady("it does not end")
+        end(identity, sockets)
+
+    engine.end = failing  # type: ignore[method-assign]
+    done = recovery_of(lifecycle).repair(reap=True)
+    assert (done.deleted, done.problems) == ([over], {broken: "it does not end"})
+
+
+def test_a_delete_beside_a_reaper_succeeds(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    id_, end = make(lifecycle), engine.end
+
+    def reaped_meanwhile(identity: Identity, sockets: Path) -> None:
+        end(identity, sockets)
+        engine.end = end  # type: ignore[method-assign]
+        assert repair(lifecycle) == [id_]
+
+    engine.end = reaped_meanwhile  # type: ignore[method-assign]
+    lifecycle.delete_now(id_)
+    assert lifecycle.store.all() == []
+
+
+def test_a_machine_that_is_being_deleted_is_not_in_the_way_of_a_reaper(
+    lifecycle: Lifecycle, engine: FakeMachines
+) -> None:
+    dead = make(lifecycle)
+    stale = lifecycle.store.get(dead)
+    engine.running.clear()
+    lifecycle.store.move(dead, Phase.DELETING)
+    assert lifecycle.settled(stale).phase == Phase.DELETING
+
+
+def test_a_workspace_whose_time_is_over_is_stopped_and_deleted_only_by_a_reap(
+    lifecycle: Lifecycle, engine: FakeMachines
+) -> None:
+    id_ = make(lifecycle, ttl_seconds=0)
+    done = recovery_of(lifecycle).repair()
+    assert (done.deleted, done.stopped, engine.running) == ([], [id_], {})
+    assert lifecycle.store.get(id_).phase == Phase.STOPPED
+    assert repair(lifecycle) == [id_]
+
+
+def test_a_machine_made_before_there_were_record_files_gets_one(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    id_ = make(lifecycle)
+    (lifecycle.folders.home(id_) / "record.json").unlink()
+    before = lifecycle.observe(id_)
+    after = lose(lifecycle, engine, "deleted")
+    assert recovery_of(after).adopt(id_) == before
+
+
+def test_a_workspace_whose_folder_was_removed_is_still_deleted(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    id_ = make(lifecycle)
+    shutil.rmtree(lifecycle.folders.home(id_))
+    lifecycle.delete_now(id_)
+    assert (lifecycle.store.all(), engine.running) == ([], {})
+
+
+def test_an_error_keeps_the_file_in_step_with_the_database(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    id_ = make(lifecycle)
+    engine.failures["start"] = PyroError("it broke")
+    with lifecycle.hold(id_) as record, pytest.raises(PyroError, match="it broke"):
+        lifecycle.reset(record, IMAGE, ())
+    known = lifecycle.store.get(id_)
+    assert known.phase == Phase.FAILED
+    after = lose(lifecycle, engine, "deleted")
+    assert recovery_of(after).adopt(id_) == replace(known)
