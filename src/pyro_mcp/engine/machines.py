@@ -31,6 +31,7 @@ from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.host.tools import require_tool
 
 _RESUME_DEADLINE = 60.0
+_ROOM_BYTES = 8 * 1024**2
 _MERGE_DEADLINE = 300.0
 # Makes QEMU open a template's memory read-only: see cage/readonly_ram.c.
 _READONLY_RAM = Path(__file__).with_name("readonly-ram.so")
@@ -144,13 +145,10 @@ class Machines:
         return self._templates.held_bytes()
 
     @contextmanager
-    def guest(self, sockets: Path, *, deadline_seconds: float = 10.0, lasting: bool = False) -> Iterator[Guest]:
-        """A connection to a running machine, for short work or for what may be `lasting`.
-
-        Raises `NoSpace` when the machine waits for the host's disk.
-        """
+    def guest(self, sockets: Path, *, deadline_seconds: float = 10.0) -> Iterator[Guest]:
+        """A connection to a running machine; raises `NoSpace` when it waits for the host's disk."""
         look = partial(_require_space, Sockets(sockets))
-        with connected(sockets, deadline_seconds=deadline_seconds, lasting=lasting, on_silence=look) as guest:
+        with connected(sockets, deadline_seconds=deadline_seconds, on_silence=look) as guest:
             yield guest
 
     def alive(self, identity: Identity) -> bool:
@@ -261,14 +259,20 @@ def _clone(template: Template, request: Start) -> Identity:
 
 
 def _require_space(sockets: Sockets) -> None:
-    """Raise `NoSpace` when QEMU stopped the machine because it could not write its disk; it is told to try again."""
+    """Resume a machine that QEMU stopped because it could not write its disk; raise `NoSpace` while that is full.
+
+    With little room it stays stopped: it would use up what others need to be looked at and deleted.
+    """
     with monitor(sockets.monitor, deadline_seconds=10) as qmp:
         if qmp.execute("query-status")["status"] != "io-error":
             return
-        qmp.execute("cont")
+        # The layers of its disk are beside the sockets.
+        if shutil.disk_usage(sockets.folder).free >= _ROOM_BYTES:
+            qmp.execute("cont")
+            return
     raise NoSpace(
         "the host's disk is full, so the machine was paused in the middle of a write",
-        hint="free some space where the state folder is ('pyro doctor' names it), then try again",
+        hint="free some space where the state folder is ('pyro doctor' names it): it goes on at the next command",
     )
 
 
@@ -276,7 +280,7 @@ def _require_shorter(frozen: Sequence[str]) -> None:
     if len(frozen) >= chain.MOST_LAYERS:
         raise NoSpace(
             "the layers of the machine's disk could not be merged",
-            hint="free some space where the state folder is ('pyro doctor' names it), then try again",
+            hint="free some space where the state folder is ('pyro doctor' names it): it goes on at the next command",
         )
 
 
