@@ -72,7 +72,7 @@ NAMES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "a service": ("service_start", service(service_name=EVIL)),
     "a service's failure": ("service_start", service(state="failed", failure=EVIL)),
-    "a snapshot": ("snapshot_list", {"snapshots": [{"snapshot_name": EVIL, "kind": "named"}]}),
+    "a snapshot": ("snapshot_list", {"snapshots": [{"snapshot_name": EVIL, "kind": "named", "with_system": False}]}),
     "a workspace": (
         "workspace_list",
         {

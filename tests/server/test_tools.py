@@ -49,6 +49,7 @@ BEYOND_CORE = [
     "env_build",
     "env_delete",
     "workspace_adopt",
+    "workspace_fork",
     "workspace_stop",
     "workspace_start",
     "workspace_disk_export",

@@ -90,6 +90,30 @@ def test_a_snapshot_is_a_point_to_reset_to(pyro: Pyro, create: Create, seed: Pat
     assert [one["snapshot_name"] for one in pyro.list_snapshots(id_)["snapshots"]] == ["baseline", "two"]
 
 
+def test_a_snapshot_with_its_system_brings_back_what_was_installed(pyro: Pyro, create: Create) -> None:
+    id_ = create()
+    output(pyro, id_, "touch plain /srv/first")
+    pyro.create_snapshot(id_, "plain")
+    output(pyro, id_, "touch deps /srv/second && rm -r /usr/share/git-core")
+    pyro.create_snapshot(id_, "deps", with_system=True)
+    look = "ls /workspace /srv; test -e /usr/share/git-core || echo removed"
+
+    assert not pyro.reset_workspace(id_)["with_system"]
+    assert output(pyro, id_, look).split() == ["/srv:", "/workspace:"]
+    output(pyro, id_, "touch /srv/third")
+    pyro.create_snapshot(id_, "third")
+    assert pyro.reset_workspace(id_, snapshot="deps")["with_system"]
+    there = ["/srv:", "first", "second", "/workspace:", "deps", "plain", "removed"]
+    assert output(pyro, id_, look).split() == there
+    for plain in ("third", "plain"):  # neither may find a system that an earlier generation left in its layers
+        pyro.reset_workspace(id_, snapshot=plain)
+        assert "first" not in output(pyro, id_, look) and "third" not in output(pyro, id_, look)
+    pyro.reset_workspace(id_, snapshot="deps")
+    pyro.stop_workspace(id_)
+    pyro.start_workspace(id_)
+    assert output(pyro, id_, look).split() == there
+
+
 def test_snapshot_names_are_checked(pyro: Pyro, create: Create) -> None:
     id_ = create()
     pyro.create_snapshot(id_, "taken")

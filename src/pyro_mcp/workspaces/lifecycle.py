@@ -137,9 +137,12 @@ class Lifecycle(LockedMachines):
         layers: Sequence[str],
         progress: Progress = silent,
         also: Callable[[sqlite3.Connection], None] | None = None,
+        *,
+        generation: int | None = None,
     ) -> Record:
-        """Start a machine that is held anew: / as the environment has it now, /workspace as `layers` hold it.
+        """Start a machine that is held anew: /workspace as `layers` hold it, / as the environment has it now.
 
+        With a `generation` / is what the layers hold under that number, or the environment's own when they hold none.
         Until it runs, its disk is what it was: a reset that fails, or dies, loses nothing.
         """
         require_phase(record.id, record.phase, {Phase.RUNNING, Phase.STOPPED, Phase.FAILED})
@@ -153,7 +156,7 @@ class Lifecycle(LockedMachines):
         wanted = replace(
             record,
             layers=(*layers, new_layer_name()),
-            generation=record.generation + 1,
+            generation=record.generation + 1 if generation is None else generation,
             root_digest=None,
             environment_version=image.version if image else record.environment_version,
         )

@@ -96,6 +96,9 @@ MIGRATIONS = (
     ) STRICT
     """,
     "ALTER TABLE machines ADD COLUMN revision INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE snapshots ADD COLUMN generation INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE snapshots ADD COLUMN root_digest TEXT",
+    "ALTER TABLE snapshots ADD COLUMN with_system INTEGER NOT NULL DEFAULT 0",
 )
 CURRENT = len(MIGRATIONS)
 """The version of the tables that this program works with."""

@@ -137,7 +137,9 @@ class WorkspaceVerbs(Parts):
         return self._workspaces.start(workspace_id, self._progress)
 
     def reset_workspace(self, workspace_id: str, *, snapshot: str = BASELINE) -> WorkspaceReset:
-        """Start the whole sandbox anew: / as the environment has it, /workspace as the snapshot has it.
+        """Start the whole sandbox anew: /workspace as the snapshot has it, / as the environment has it.
+
+        A snapshot that was made `with_system` brings its own / back.
 
         Commands that run are waited for, up to a minute; the command history is cleared. Takes a fraction of a second
         whatever the size of the tree.
@@ -160,9 +162,9 @@ class WorkspaceVerbs(Parts):
             workspace_id, name=name, labels=labels or {}, ttl_seconds=ttl_seconds, progress=self._progress
         )
 
-    def create_snapshot(self, workspace_id: str, snapshot_name: str) -> SnapshotResult:
-        """Keep the current state under a name, to reset to."""
-        return self._workspaces.create_snapshot(workspace_id, snapshot_name)
+    def create_snapshot(self, workspace_id: str, snapshot_name: str, *, with_system: bool = False) -> SnapshotResult:
+        """Keep the current /workspace under a name, to reset to; `with_system` also what is installed in all of /."""
+        return self._workspaces.create_snapshot(workspace_id, snapshot_name, with_system=with_system)
 
     def list_snapshots(self, workspace_id: str) -> SnapshotList:
         """The baseline and the named snapshots."""

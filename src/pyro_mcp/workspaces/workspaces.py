@@ -201,13 +201,14 @@ class Workspaces:
         self._ledger.touch(id_)
         return self._info(started)
 
-    def create_snapshot(self, id_: str, name: str) -> SnapshotResult:
+    def create_snapshot(self, id_: str, name: str, *, with_system: bool) -> SnapshotResult:
         _check_snapshot_name(name)
         self._ledger.get(id_)
         with self._lifecycle.freezing(id_) as record:
             if any(one.name == name for one in self._ledger.snapshots(id_)):
                 raise Conflict(f"{id_} has a snapshot {name!r} already", hint="delete it, or take another name")
-            snapshot = Snapshot(name, self._lifecycle.freeze_layers(record), time.time())
+            layers = self._lifecycle.freeze_layers(record)
+            snapshot = Snapshot(name, layers, time.time(), record.generation, record.root_digest, with_system)
             self._ledger.add_snapshot(id_, snapshot)
             self._drop_unused_layers(self._lifecycle.store.get(id_))
         self._ledger.note(id_, "snapshot", {"action": "create", "snapshot_name": name})
@@ -217,7 +218,8 @@ class Workspaces:
         self._ledger.get(id_)
         created_at = self._lifecycle.store.get(id_).created_at
         baseline: SnapshotInfo = {
-            "snapshot_name": BASELINE, "kind": "baseline", "created_at": created_at, "deletable": False
+            "snapshot_name": BASELINE, "kind": "baseline", "created_at": created_at, "deletable": False,
+            "with_system": False,
         }  # fmt: skip
         found = [baseline, *(_snapshot_info(one) for one in self._ledger.snapshots(id_))]
         return {"workspace_id": id_, "count": len(found), "snapshots": found}
@@ -239,12 +241,31 @@ class Workspaces:
         progress("waiting for the commands that run in it to end", None)
         with self._lifecycle.hold(id_) as record:
             require_time_left(record)
-            layers = () if snapshot == BASELINE else self._ledger.snapshot(id_, snapshot).layers
-            image = self._images.pulled(record.environment, progress)
-            fresh = self._lifecycle.reset(record, image, layers, progress, also=self._ledger.forgetting(id_))
+            wanted = Snapshot(BASELINE, (), 0.0) if snapshot == BASELINE else self._ledger.snapshot(id_, snapshot)
+            if wanted.with_system:
+                image = self._images.of_disk(replace(record, root_digest=wanted.root_digest), progress)
+            else:
+                image = self._images.pulled(record.environment, progress)
+            fresh = self._lifecycle.reset(
+                record,
+                image,
+                wanted.layers,
+                progress,
+                also=self._ledger.forgetting(id_),
+                generation=wanted.generation if wanted.with_system else self._unused_generation(record),
+            )
             self._drop_unused_layers(fresh)
         self._ledger.note(id_, "reset", {"snapshot_name": snapshot})
-        return {**self._info(fresh), "snapshot_name": snapshot, "duration_ms": _since(started)}
+        return {
+            **self._info(fresh),
+            "snapshot_name": snapshot,
+            "with_system": wanted.with_system,
+            "duration_ms": _since(started),
+        }
+
+    def _unused_generation(self, record: Record) -> int:
+        """A number under which no layer of a workspace holds a system."""
+        return 1 + max([record.generation, *(one.generation for one in self._ledger.snapshots(record.id))])
 
     def fork(
         self, id_: str, *, name: str | None, labels: Mapping[str, str], ttl_seconds: float, progress: Progress
@@ -350,7 +371,10 @@ def _check_snapshot_name(name: str) -> None:
 
 
 def _snapshot_info(snapshot: Snapshot) -> SnapshotInfo:
-    return {"snapshot_name": snapshot.name, "kind": "named", "created_at": snapshot.created_at, "deletable": True}
+    return {
+        "snapshot_name": snapshot.name, "kind": "named", "created_at": snapshot.created_at, "deletable": True,
+        "with_system": snapshot.with_system,
+    }  # fmt: skip
 
 
 def _summary(record: Record, known: WorkspaceRecord, command_count: int, services: tuple[int, int]) -> WorkspaceSummary:
