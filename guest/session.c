@@ -750,6 +750,49 @@ static int count_sessions(const char *folder) {
     return count;
 }
 
+static void go_to(const char *folder, const char *name) {
+    int size = snprintf(place.sun_path, sizeof place.sun_path, "%s/%s", folder, name);
+    if (size >= (int)sizeof place.sun_path)
+        fail(1, "the path of the session's socket is too long");
+}
+
+/* A keeper that does not answer, because something has stopped it, must not hide the others. */
+static bool ask_briefly(enum op op, struct answer *head) {
+    const struct request request = { .op = op };
+    const struct timeval limit = { .tv_sec = STATUS_SECONDS };
+    int fd = reach();
+    bool told = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0
+                && send(fd, &request, sizeof request, MSG_NOSIGNAL) == sizeof request
+                && recv(fd, head, sizeof *head, MSG_WAITALL) == sizeof *head;
+    if (fd >= 0)
+        close(fd);
+    return told;
+}
+
+/* Makes room: of the sessions whose program has ended, the one that began first goes. False when all run. */
+static bool forget_oldest_ended(const char *folder) {
+    const struct sockaddr_un own = place;
+    struct sockaddr_un oldest = { 0 };
+    struct answer head;
+    int64_t began = INT64_MAX;
+    DIR *all = opendir(folder);
+    for (struct dirent *entry; all && (entry = readdir(all));) {
+        if (entry->d_name[0] == '.')
+            continue;
+        go_to(folder, entry->d_name);
+        if (ask_briefly(STATUS, &head) && head.ended && head.started_ms < began) {
+            began = head.started_ms;
+            oldest = place;
+        }
+    }
+    if (all)
+        closedir(all);
+    place = oldest;
+    bool forgotten = began != INT64_MAX && ask_briefly(FORGET, &head);
+    place = own;
+    return forgotten;
+}
+
 /* The keeper: out of reach of whoever waits for our output, or for our process group. */
 static noreturn void become_keeper(const struct wish *wish, int listener, int report) {
     setsid();
@@ -772,8 +815,8 @@ static int open_session(const char *folder, const struct wish *wish) {
     if (mkdir(folder, 0700) < 0 && errno != EEXIST)
         fail(1, "cannot make %s: %s", folder, strerror(errno));
     int lock = lock_sessions(folder);
-    if (count_sessions(folder) >= SESSIONS)
-        fail(5, "there are %d sessions already; end some", SESSIONS);
+    if (count_sessions(folder) >= SESSIONS && !forget_oldest_ended(folder))
+        fail(5, "%d sessions run already; end some", SESSIONS);
     if (pipe2(report, O_CLOEXEC) < 0)
         fail(1, "cannot make a pipe: %s", strerror(errno));
     int listener = listen_there();
@@ -792,12 +835,6 @@ static int open_session(const char *folder, const struct wish *wish) {
 }
 
 /* ---- the client's side --------------------------------------------------------------------------------------- */
-
-static void go_to(const char *folder, const char *name) {
-    int size = snprintf(place.sun_path, sizeof place.sun_path, "%s/%s", folder, name);
-    if (size >= (int)sizeof place.sun_path)
-        fail(1, "the path of the session's socket is too long");
-}
 
 static int require_session(void) {
     int fd = reach();
@@ -919,19 +956,6 @@ static void attach(uint64_t cursor) {
     }
 }
 
-/* A keeper that does not answer, because something has stopped it, must not hide the others. */
-static bool look(struct answer *head) {
-    const struct request request = { .op = STATUS };
-    const struct timeval limit = { .tv_sec = STATUS_SECONDS };
-    int fd = reach();
-    bool told = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0
-                && send(fd, &request, sizeof request, MSG_NOSIGNAL) == sizeof request
-                && recv(fd, head, sizeof *head, MSG_WAITALL) == sizeof *head;
-    if (fd >= 0)
-        close(fd);
-    return told;
-}
-
 static void list(const char *folder) {
     DIR *all = opendir(folder);
     if (!all)
@@ -941,7 +965,7 @@ static void list(const char *folder) {
         if (entry->d_name[0] == '.')
             continue;
         go_to(folder, entry->d_name);
-        if (look(&head)) {
+        if (ask_briefly(STATUS, &head)) {
             printf("%s ", entry->d_name);
             fflush(stdout);
             print_status(&head);

@@ -46,10 +46,10 @@ static void hide_memory(void)
 	printf("memfd=%s\n", answer(syscall(SYS_memfd_create, "x", 0)));
 	printf("memfd_secret=%s\n", answer(syscall(SYS_memfd_secret, 0)));
 	printf("shared segment=%s\n", answer(shmget(IPC_PRIVATE, PIECE, IPC_CREAT | 0600)));
-	const char *files[] = { "/x", "/dev/x", "/dev/shm/x", "/tmp/x", "/etc/x", "/usr/lib/x", "/live/x", "/proc/x" };
-	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-		printf("file %s=%s\n", files[i], answer(open(files[i], O_RDWR | O_CREAT, 0600)));
-	printf("nameless file=%s\n", answer(open("/live", O_RDWR | O_TMPFILE, 0600)));
+	printf("file=%s\n", answer(open("/live/x", O_RDWR | O_CREAT, 0600)));
+	const char *folders[] = { "/", "/dev", "/dev/shm", "/tmp", "/etc", "/usr/lib", "/live" };
+	for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+		printf("file in %s=%s\n", folders[i], answer(open(folders[i], O_RDWR | O_TMPFILE, 0600)));
 	int pipes[2];
 	printf("pipe=%s\n", answer(syscall(SYS_pipe2, pipes, 0)));
 }

@@ -13,7 +13,7 @@ from tests.engine.test_cage import DEADLINE, LIMITS, compiled, identity, pytestm
 
 __all__ = ["pytestmark", "user"]
 
-ROADS = ("memfd", "memfd_secret", "shared segment", "nameless file", "pipe", "process", "spaces", "socket pair", "all")
+ROADS = ("memfd", "memfd_secret", "shared segment", "file", "pipe", "process", "spaces", "socket pair", "all")
 RIGHTS = ("limit", "user", "priority", "personality", "io_uring", "dumps")
 THREADS = 192
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from tests.guest.conftest import compile_as_shipped, compile_sanitized
 
 DEADLINE = 20.0
+MOST = 64
 
 
 @dataclass(frozen=True)
@@ -291,17 +293,24 @@ def _keeper_of(opened: Status) -> int:
     return int(Path("/proc", str(opened.pid), "stat").read_text().rpartition(")")[2].split()[1])
 
 
+def _kill(*pids: int) -> None:
+    """Kill processes and wait until they have ended."""
+    watched = [os.pidfd_open(pid) for pid in pids]
+    for pid, watch in zip(pids, watched, strict=True):
+        os.kill(pid, signal.SIGKILL)
+        assert select.select([watch], [], [], DEADLINE)[0]
+        os.close(watch)
+
+
 def test_a_keeper_that_was_killed_is_forgotten_by_the_list(sessions: Sessions) -> None:
     opened = sessions.pipes("a", "sleep", "100")
-    os.kill(_keeper_of(opened), 9)
-    os.kill(opened.pid, 9)
+    _kill(_keeper_of(opened), opened.pid)
     assert sessions.run("list").stdout == b""
 
 
 def test_the_name_of_a_killed_keeper_can_be_taken_again(sessions: Sessions) -> None:
     opened = sessions.pipes("a", "sleep", "100")
-    os.kill(_keeper_of(opened), 9)
-    os.kill(opened.pid, 9)
+    _kill(_keeper_of(opened), opened.pid)
     assert sessions.pipes("a", "sleep", "100").pid != opened.pid
 
 
@@ -325,6 +334,28 @@ def test_a_list_never_drops_a_session_that_is_just_being_opened(sessions: Sessio
             assert listed.result(DEADLINE).returncode == 0
         assert not [one.result(DEADLINE).ended for one in opened if one.result(DEADLINE).ended]
     assert len(sessions.run("list").stdout.splitlines()) == len(names) + 1
+
+
+def test_stopped_sessions_make_room_for_new_ones_oldest_first(sessions: Sessions) -> None:
+    sessions.pipes("first", "sh", "-c", "sleep 600")
+    for number in range(MOST + 5):
+        sessions.pipes(f"short{number}", "true")
+        assert sessions.until_end(f"short{number}").ended
+    names = [line.split()[0] for line in sessions.run("list").stdout.decode().splitlines()]
+    assert len(names) == MOST
+    assert "first" in names and not sessions.ask("status", "first").ended
+    assert {name for name in names if name.startswith("short")} == {f"short{number}" for number in range(6, MOST + 5)}
+
+
+def test_running_sessions_are_never_forgotten_for_new_ones(sessions: Sessions) -> None:
+    for number in range(MOST):
+        sessions.pipes(f"long{number}", "sleep", "600")
+    refused = sessions.run("open", "more", "pipes", "/", "0", "0", "65536", "true")
+    assert (refused.returncode, refused.stderr) == (5, b"64 sessions run already; end some\n")
+    assert len(sessions.run("list").stdout.splitlines()) == MOST
+    sessions.ask("stop", "long7", "0")
+    assert not sessions.pipes("more", "sleep", "600").ended
+    assert sessions.run("status", "long7").returncode == 2
 
 
 def test_a_probe_finds_what_listens(sessions: Sessions) -> None:

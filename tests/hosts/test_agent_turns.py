@@ -88,6 +88,8 @@ def connected_claude(desk: Desk, address: str, monkeypatch: pytest.MonkeyPatch) 
 def codex(desk: Desk, address: str, _monkeypatch: pytest.MonkeyPatch) -> list[str]:
     provider = {"name": "scripted", "base_url": f"{address}/v1", "wire_api": "responses"}
     (desk.home / "codex/config.toml").write_text(
+        # Codex leaves out the tools of a server that takes more than a second to list them; a loaded machine may.
+        "mcp_optional_startup_grace_ms = 60000\n"
         'model = "scripted"\nmodel_provider = "scripted"\n[analytics]\nenabled = false\n[model_providers.scripted]\n'
         + "".join(f"{key} = {json.dumps(value)}\n" for key, value in provider.items())
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp.errors import Conflict
+from pyro_mcp.host.ids import machine_ids
 from pyro_mcp.network import GatewayControl, Rules, starting_gateway
 from tests.network.internet import HOST_SIDE, LAN, OTHER, UDP_PORT, WEB
 from tests.network.story import RESET, UNKNOWN, refusals, story
@@ -279,18 +280,31 @@ def _ended(process: int) -> bool:
 def both_processes_have_no_rights_and_no_way_back(world: World) -> None:
     with world.guest() as guest:
         info = guest.control.info()
-        for pid in (info.outer_pid, info.inner_pid):
+        for pid in (pids := (info.outer_pid, info.inner_pid)):
             status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
             assert {status[name] for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")} == {"0" * 16}
             assert status["NoNewPrivs"] == "1"
-            assert status["Uid"].split() == ["65534" if _has_nobody() else "0"] * 4
-        assert os.readlink(f"/proc/{info.outer_pid}/ns/net") == os.readlink("/proc/self/ns/net")
-        assert os.readlink(f"/proc/{info.inner_pid}/ns/net") != os.readlink("/proc/self/ns/net")
+            assert status["Seccomp"] == "2"
+        users = [Path(f"/proc/{pid}/status").read_text().split("Uid:")[1].split()[:4] for pid in pids]
+        ids = machine_ids(world.folder)
+        assert users == ([[str(id_)] * 4 for id_ in (ids.outer, ids.inner)] if ids else [["0"] * 4] * 2)
 
 
-def _has_nobody() -> bool:
-    """Whether this namespace knows the user nobody; an ordinary user's knows only that user, and calls them root."""
-    return "4294967295" in Path("/proc/self/uid_map").read_text()
+@story
+def both_processes_are_alone_in_a_root_that_nobody_can_write(world: World) -> None:
+    with world.guest() as guest:
+        info = guest.control.info()
+        outer, inner = (Path("/proc", str(pid)) for pid in (info.outer_pid, info.inner_pid))
+        for name in ("mnt", "pid", "ipc", "uts"):
+            assert len({os.readlink(one / "ns" / name) for one in (outer, inner, Path("/proc/self"))}) == 3, name
+        assert os.readlink(outer / "ns/net") == os.readlink("/proc/self/ns/net")
+        assert os.readlink(inner / "ns/net") != os.readlink("/proc/self/ns/net")
+        assert list((inner / "root").iterdir()) == []
+        assert {path.name for path in (outer / "root").iterdir()} <= {"etc", "usr", "lib", "lib64", "run"}
+        for one in (outer, inner):
+            mounts = [line.split() for line in (one / "mountinfo").read_text().splitlines()]
+            assert [words[4] for words in mounts if "rw" in words[5].split(",") and words[4] in {"/", "/etc"}] == []
+            assert "Max processes             4096 " in (one / "limits").read_text()
 
 
 @story

@@ -255,6 +255,12 @@ def test_nothing_has_to_be_read_from_the_disk_later(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "200 421 502\n"), done.stderr
 
 
+def test_500_connections_of_machines_that_read_nothing_take_little_memory(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.network.crowded_swap", str(tmp_path), "500"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert int(done.stdout) < 150 * 1024
+
+
 def test_the_authority_signs_for_its_hosts_and_keeps_no_key_of_its_own(tmp_path: Path) -> None:
     authority = Authority(tmp_path / "authority", [HOST])
     (tmp_path / "ca.pem").write_bytes(authority.certificate)

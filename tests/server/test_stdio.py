@@ -249,17 +249,17 @@ def test_a_thousand_calls_in_a_row_leave_no_trace(raw: Raw) -> None:
 LOUD = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from pyro_mcp.server import WorkspaceServer
+from pyro_mcp import Pyro
 from tests.server import fake_server
 
-quiet = WorkspaceServer.list_tools
+quiet = Pyro.list_workspaces
 
-async def loud(self):
+def loud(self):
     print("stray", flush=True)
     os.system("echo stray; cat")
-    return await quiet(self)
+    return quiet(self)
 
-WorkspaceServer.list_tools = loud
+Pyro.list_workspaces = loud
 fake_server.main()
 """
 
@@ -268,7 +268,7 @@ def test_nothing_but_the_protocol_is_on_the_wire(fake_home: Path) -> None:
     assert fake_home.exists()
     with started([serving()[0], "-c", LOUD, str(Path(__file__).parents[2])]) as server:
         server.greet()
-        server.say({"id": 1, "method": "tools/list"})
+        server.call(1, "workspace_list")
         assert server.hear()["id"] == 1
         server.stdin.close()
         assert server.process.wait(20) == 0

@@ -63,7 +63,7 @@ NAMES: dict[str, tuple[str, dict[str, Any]]] = {
         "workspace_diff",
         {
             "workspace_id": "w", "changed": True, "summary": {"added": 1}, "entries": [], "git_changes": 0,
-            "left_out": [EVIL], "patch": "",
+            "ignored_count": 1, "ignored": [EVIL], "left_out": [EVIL], "patch": "",
         },
     ),
     "what was overwritten": (
@@ -118,7 +118,8 @@ LONG: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "a file": (
         "workspace_file_read",
-        {"path": "f", "content": "line of a file\n" * 4_000, "truncated": False, "size_bytes": 60_000},
+        {"path": "f", "content": "line of a file\n" * 4_000, "truncated": False, "size_bytes": 60_000,
+         "offset": 0, "next_offset": None},
     ),
     "a folder": (
         "workspace_file_list",
@@ -128,6 +129,7 @@ LONG: dict[str, tuple[str, dict[str, Any]]] = {
         "workspace_diff",
         {
             "workspace_id": "w", "changed": True, "summary": {"modified": 300}, "git_changes": 1,
+            "ignored_count": 9, "ignored": ["build"] * 20,
             "entries": [{"status": "modified", "old_path": None, "path": f"{n}/file.py"} for n in range(300)],
             "left_out": [f"{n}.bin" for n in range(300)], "patch": "diff --git a/x b/x\n" + "+added\n" * 9_000,
         },

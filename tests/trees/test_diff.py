@@ -72,7 +72,7 @@ def test_the_patch_makes_the_seed_into_the_workspace(new_host: MakeTree, trees: 
     plant(host.workspace, new)
     assume(not any(cannot_be_followed(host.baseline, path) and lies_above(path, new) for path in old))
 
-    found = diff(host.tree)
+    found = diff(host.tree, include_ignored=True, binary=True)
     if found["patch"]:
         git_apply(host.baseline, found["patch"])
 
@@ -88,7 +88,7 @@ def test_the_counts_are_those_of_the_entries(new_host: MakeTree, trees: tuple[Mo
     plant(host.baseline, trees[0])
     plant(host.workspace, trees[1])
 
-    found = diff(host.tree)
+    found = diff(host.tree, include_ignored=True, binary=True)
 
     summary = found["summary"]
     by_status = [entry["status"] for entry in found["entries"]]
@@ -105,7 +105,7 @@ def test_each_kind_of_change_is_told(host: HostTree, patch: bool) -> None:
     plant(host.workspace, {b"kept": Leaf("f", b"2\n"), b"was": Leaf("l", b"kept"), b"mode": Leaf("f", b"4\n", 0o755)})
     plant(host.workspace, {b"edited": Leaf("f", b"5\n6\n"), b"new": Leaf("f", b"quite something else\n")})
 
-    found = diff(host.tree, patch=patch)
+    found = diff(host.tree, patch=patch, include_ignored=True)
 
     assert statuses(found) == {
         "edited": "modified", "gone": "deleted", "mode": "modified", "new": "added", "was": "type_changed"
@@ -122,7 +122,7 @@ def test_nothing_changed_is_nothing_told(host: HostTree) -> None:
     plant(host.baseline, {b"a/b": Leaf("f", b"1")})
     plant(host.workspace, {b"a/b": Leaf("f", b"1")})
 
-    found = diff(host.tree)
+    found = diff(host.tree, include_ignored=True, binary=True)
 
     assert not found["changed"] and found["entries"] == [] and found["patch"] == "" and found["patch_complete"]
 
@@ -132,7 +132,7 @@ def test_a_renamed_file_with_a_small_edit_is_one_entry(host: HostTree) -> None:
     plant(host.baseline, {b"old/name": Leaf("f", lines)})
     plant(host.workspace, {b"new/name": Leaf("f", lines + b"more\n")})
 
-    found = diff(host.tree)
+    found = diff(host.tree, include_ignored=True, binary=True)
 
     (entry,) = found["entries"]
     assert (entry["status"], entry["old_path"], entry["path"]) == ("renamed", "old/name", "new/name")
@@ -144,7 +144,7 @@ def test_binary_files_are_in_the_patch_but_not_as_text(host: HostTree) -> None:
         host.workspace, {b"nul": Leaf("f", b"\0" * 100), b"latin": Leaf("f", b"caf\xe9\n"), b"text": Leaf("f", b"ok\n")}
     )
 
-    found = diff(host.tree)
+    found = diff(host.tree, include_ignored=True, binary=True)
 
     assert [entry["path"] for entry in found["entries"] if entry["text_patch"] is None] == ["latin", "nul"]
     assert found["summary"]["text_patched"] == 1 and found["summary"]["non_text"] == 2
@@ -160,7 +160,7 @@ def test_a_large_file_is_named_and_the_rest_of_the_patch_applies(host: HostTree)
         {b"huge": Leaf("f", b"x" * (LARGEST_FILE + 1)), b"shrunk": Leaf("f", b"x"), b"s": Leaf("f", b"s")},
     )
 
-    found = diff(host.tree)
+    found = diff(host.tree, include_ignored=True, binary=True)
 
     assert not found["patch_complete"] and found["left_out"] == ["huge", "shrunk"]
     git_apply(host.baseline, found["patch"])
@@ -171,7 +171,7 @@ def test_a_large_file_of_another_mode_is_in_the_patch(host: HostTree) -> None:
     plant(host.baseline, {b"huge": Leaf("f", b"x" * (LARGEST_FILE + 1))})
     plant(host.workspace, {b"huge": Leaf("f", b"x" * (LARGEST_FILE + 1), 0o755)})
 
-    found = diff(host.tree)
+    found = diff(host.tree, include_ignored=True, binary=True)
 
     assert found["patch_complete"] and "old mode 100644\nnew mode 100755" in found["patch"]
     assert host.tool.calls == ["changes"], "its content was read for nothing"
@@ -182,7 +182,7 @@ def test_the_git_folder_is_counted_and_nothing_of_it_shown(host: HostTree) -> No
     plant(host.workspace, {b".git/HEAD": Leaf("f", b"2"), b".git/new": Leaf("f", b"1"), b"x": Leaf("f", b"1")})
     plant(host.workspace, {b"sub/.git/config": Leaf("f", b"2")})
 
-    found = diff(host.tree)
+    found = diff(host.tree, include_ignored=True, binary=True)
 
     assert statuses(found) == {"x": "added"} and found["git_changes"] == 3 and found["patch_complete"]
     assert "HEAD" not in found["patch"] and "config" not in found["patch"]
@@ -194,7 +194,7 @@ def test_a_name_that_git_refuses_does_not_spoil_the_rest(host: HostTree, name: b
         host.workspace, {b"d/" + name + b"/f": Leaf("f", b"1\n"), name: Leaf("f", b"1\n"), b"good": Leaf("f", b"2\n")}
     )
 
-    found = diff(host.tree)
+    found = diff(host.tree, include_ignored=True, binary=True)
 
     assert found["left_out"] == sorted([os.fsdecode(name), f"d/{os.fsdecode(name)}/f"])
     git_apply(host.baseline, found["patch"])
@@ -205,7 +205,7 @@ def test_a_name_that_git_refuses_does_not_spoil_the_rest(host: HostTree, name: b
 def test_a_link_that_git_refuses_does_not_spoil_the_rest(host: HostTree, name: bytes) -> None:
     plant(host.workspace, {name: Leaf("l", b"x"), b"good": Leaf("f", b"2\n")})
 
-    found = diff(host.tree)
+    found = diff(host.tree, include_ignored=True, binary=True)
 
     assert found["left_out"] == [os.fsdecode(name)]
     git_apply(host.baseline, found["patch"])
@@ -220,7 +220,7 @@ def test_attributes_and_settings_have_no_say(host: HostTree, tmp_path: Path, mon
     plant(host.baseline, {b".gitattributes": Leaf("f", b"* binary\n*.txt diff=evil\n"), b"a.txt": Leaf("f", b"1\n")})
     plant(host.workspace, {b".gitattributes": Leaf("f", b"* binary\n*.txt diff=evil\n"), b"a.txt": Leaf("f", b"2\n")})
 
-    found = diff(host.tree)
+    found = diff(host.tree, include_ignored=True, binary=True)
 
     assert found["patch"].endswith("--- a/a.txt\n+++ b/a.txt\n@@ -1 +1 @@\n-1\n+2\n")
 
@@ -236,7 +236,7 @@ def test_folders_and_special_files_are_entries_without_a_patch(host: HostTree) -
     (host.baseline / "became").write_text("x\n")
     (host.workspace / "became").mkdir()
 
-    found = diff(host.tree)
+    found = diff(host.tree, include_ignored=True, binary=True)
 
     assert statuses(found) == {
         "became": "type_changed", "empty": "added", "full/file": "added", "mode": "modified", "pipe": "added"
@@ -253,7 +253,7 @@ def test_no_name_breaks_a_diff(new_host: MakeTree, name: bytes) -> None:
     host = new_host()
     plant(host.workspace, {name: Leaf("f", b"caf\xe9"), b"z": Leaf("f", b"1\n")})
 
-    found = diff(host.tree)
+    found = diff(host.tree, include_ignored=True, binary=True)
 
     assert statuses(found).get("z", "added") == "added" and found["summary"]["added"] + found["git_changes"] == len(
         {name, b"z"}
@@ -266,7 +266,7 @@ def test_folders_that_are_nested_too_deep_are_named_and_the_rest_is_shown() -> N
     change = encode_fields(Type.CHANGE, [(Tag.PATH, b"new"), *new])
     tool = Recorded(change, encode_fields(Type.UNLISTED, [(Tag.PATH, deep)]), end(1))
 
-    found = diff(Tree(tool))
+    found = diff(Tree(tool), include_ignored=True, binary=True)
 
     assert [entry["path"] for entry in found["entries"]] == ["new"]
     assert found["left_out"] == [deep.decode()] and not found["patch_complete"]

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyro_mcp.errors import InvalidRequest, NotFound
-from pyro_mcp.trees import list_files, read_file, write_file
+from pyro_mcp.secrecy import Mask
+from pyro_mcp.trees import Tree, list_files, read_file, write_file
 from pyro_mcp.trees.stream import is_path
 from pyro_mcp.trees.tree import inner_path
 from tests.trees.host_tree import HostTree
@@ -155,3 +156,63 @@ def test_what_cannot_be_written_is_refused_with_its_reason(host: HostTree, tmp_p
         write_file(host.tree, path, b"2")
 
     assert harvest(host.workspace) == before and list((tmp_path / "outside").iterdir()) == []
+
+
+@pytest.mark.parametrize("step", [4, 7, 100])
+def test_reading_on_gives_each_character_once(host: HostTree, step: int) -> None:
+    text = "aé✓😀\n" * 20
+    plant(host.workspace, {b"f": Leaf("f", text.encode())})
+    pieces, offset = [], 0
+
+    while True:
+        found = read_file(host.tree, "f", max_bytes=step, offset=offset)
+        pieces.append(found["content"])
+        assert found["offset"] == offset and found["truncated"] == (found["next_offset"] is not None)
+        if found["next_offset"] is None:
+            break
+        offset = found["next_offset"]
+
+    assert "".join(pieces) == text
+
+
+def test_a_read_that_begins_within_a_character_begins_after_it(host: HostTree) -> None:
+    plant(host.workspace, {b"f": Leaf("f", "✓b".encode())})
+    found = read_file(host.tree, "f", max_bytes=9, offset=1)
+    assert (found["content"], found["offset"], found["truncated"]) == ("b", 3, False)
+    beyond = read_file(host.tree, "f", max_bytes=9, offset=99)
+    assert (beyond["content"], beyond["truncated"]) == ("", False)
+    with pytest.raises(InvalidRequest, match="does not hold the character"):
+        read_file(host.tree, "f", max_bytes=2)
+
+
+@given(begin=st.integers(0, 60), size=st.integers(1, 60))
+def test_no_part_of_a_file_tells_a_part_of_a_secret(begin: int, size: int) -> None:
+    data = b"a first line\nTOKEN=s3cr3t-value and s3cr3t-value\nlast"
+    mask = Mask({"TOKEN": "s3cr3t-value"})
+
+    shown, first, after = mask.between(data, min(begin, len(data)), min(begin + size, len(data)))
+
+    for length in range(4, 12):
+        assert b"s3cr3t-value"[:length] not in shown and b"s3cr3t-value"[-length:] not in shown
+    assert shown.replace(b"[secret TOKEN]", b"s3cr3t-value") == data[first:after]
+    assert first <= begin and after >= min(begin + size, len(data))
+
+
+def test_a_secret_is_masked_wherever_a_read_begins(host: HostTree) -> None:
+    plant(host.workspace, {b"f": Leaf("f", b"x" * 1000 + b"s3cr3t-value" + b"y" * 1000)})
+    mask = Mask({"TOKEN": "s3cr3t-value"})
+    for offset in range(990, 1015):
+        found = read_file(host.tree, "f", max_bytes=5, offset=offset, hiding=mask)
+        assert not any(part in found["content"] for part in ("s3c", "cr3", "t-v", "alue")), found
+
+
+def test_relative_paths_are_from_the_workspace_in_every_tree(host: HostTree) -> None:
+    (host.workspace / "workspace").mkdir()
+    (host.workspace / "workspace/f").write_text("1")
+    system = Tree(host.tool, merged=str(host.workspace), top="/")
+
+    assert read_file(system, "f", max_bytes=9)["path"] == "/workspace/f"
+    assert read_file(system, "/workspace/f", max_bytes=9)["content"] == "1"
+    with pytest.raises(NotFound, match="there is no /workspace/missing") as caught:
+        read_file(system, "missing", max_bytes=9)
+    assert "disk list" in caught.value.hint

@@ -94,7 +94,7 @@ def listing(enter: list[str], folder: Path) -> str:
 def test_a_moved_folder_is_renames_whose_content_is_not_read(seeded: Overlay) -> None:
     seeded.do("mv src moved")
 
-    found = diff(seeded.tree)
+    found = diff(seeded.tree, include_ignored=True, binary=True)
 
     assert set(statuses(found).values()) == {"renamed"} and found["summary"]["renamed"] == 31
     assert seeded.tool.calls == ["changes"]
@@ -120,7 +120,7 @@ def test_a_moved_folder_is_renames_whose_content_is_not_read(seeded: Overlay) ->
 def test_the_patch_makes_the_seed_into_the_workspace(seeded: Overlay, tmp_path: Path, steps: str) -> None:
     seeded.do(steps)
 
-    found = diff(seeded.tree)
+    found = diff(seeded.tree, include_ignored=True, binary=True)
 
     assert found["patch_complete"]
     assert applied_to_seed(SEED, found["patch"], tmp_path / "seed") == listing(seeded.enter, seeded.area / "merged")
@@ -129,7 +129,7 @@ def test_the_patch_makes_the_seed_into_the_workspace(seeded: Overlay, tmp_path: 
 def test_a_moved_folder_is_renames_also_without_a_patch(seeded: Overlay) -> None:
     seeded.do("mv src moved; echo x >new; rm docs/text")
 
-    found = diff(seeded.tree, patch=False)
+    found = diff(seeded.tree, patch=False, include_ignored=True)
 
     assert (found["summary"]["renamed"], found["summary"]["added"], found["summary"]["deleted"]) == (31, 1, 1)
     assert found["patch"] == "" and seeded.tool.calls == ["changes"]

@@ -39,7 +39,7 @@ def test_the_patch_of_a_diff_applied_to_the_seed_leaves_nothing_to_diff(
         plant(root, trees[0])
     plant(host.workspace, trees[1])
 
-    found = diff(host.tree)
+    found = diff(host.tree, include_ignored=True, binary=True)
     if not found["patch"]:
         return
     done = apply_patch(other.tree, found["patch"])

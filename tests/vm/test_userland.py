@@ -85,3 +85,21 @@ def test_a_program_can_share_memory_and_lock(vm: Vm) -> None:
 def test_only_the_loopback_network_is_there(vm: Vm) -> None:
     assert vm.sh("ls /sys/class/net") == "lo\n"
     assert "127.0.0.1" in vm.sh("ip -brief address show up")
+
+
+def test_python_has_pip_venv_and_uv_and_pip_installs_into_the_system(vm: Vm) -> None:
+    script = """
+        mkdir -p wheel/greet-1.0.dist-info
+        echo 'print("greeted")' > wheel/greet.py
+        printf 'Metadata-Version: 2.1\\nName: greet\\nVersion: 1.0\\n' > wheel/greet-1.0.dist-info/METADATA
+        printf 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n' > wheel/greet-1.0.dist-info/WHEEL
+        touch wheel/greet-1.0.dist-info/RECORD
+        (cd wheel && python3 -m zipfile -c ../greet-1.0-py3-none-any.whl greet.py greet-1.0.dist-info)
+        pip install --quiet --no-index ./greet-1.0-py3-none-any.whl
+        python3 -m greet
+        uv venv --quiet --offline own && uv pip install --quiet --offline -p own ./greet-1.0-py3-none-any.whl
+        own/bin/python -m greet
+        python3 -c 'import venv, ensurepip'
+    """
+
+    assert vm.sh(script, timeout_seconds=120) == "greeted\ngreeted\n"

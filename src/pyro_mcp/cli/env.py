@@ -128,6 +128,8 @@ def show_new(arguments: argparse.Namespace, details: EnvironmentDetails) -> int:
         print_json(details)
     else:
         print(f"{details['name']} {details['version'][:19]} is installed ({size(details['size_bytes'])})")
+    for lacking in details["origin"].get("lacks", []):
+        print(f"pyro: built without {shown(lacking)}", file=sys.stderr)
     return 0
 
 

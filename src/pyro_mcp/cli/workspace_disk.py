@@ -39,7 +39,11 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _read(arguments: argparse.Namespace) -> int:
     found = pyro_mcp.Pyro().read_workspace_disk(
-        arguments.workspace_id, arguments.path, max_bytes=arguments.max_bytes, binary=arguments.base64
+        arguments.workspace_id,
+        arguments.path,
+        offset=arguments.offset,
+        max_bytes=arguments.max_bytes,
+        binary=arguments.base64,
     )
     return show_content(arguments, found)
 

@@ -38,6 +38,10 @@ def add(inner: Verbs) -> None:
     given.add_argument("--patch-file", metavar="PATH", help="a file that holds it; - for standard input")
     diff = verb(inner, "diff", "show what changed since creation", _diff, example=f"pyro workspace diff {_ID} --stat")
     id_argument(diff)
+    diff.add_argument(
+        "--ignored", action="store_true", help="also what .gitignore is about, which is only counted else"
+    )
+    diff.add_argument("--binary", action="store_true", help="files that are not text in full, for 'git apply'")
     how = diff.add_mutually_exclusive_group()
     how.add_argument("--name-only", action="store_true", help="only the paths")
     how.add_argument("--stat", action="store_true", help="paths with what happened to them, and counts")
@@ -99,7 +103,8 @@ def listing_options(parser: argparse.ArgumentParser) -> None:
 def reading_options(parser: argparse.ArgumentParser) -> None:
     """What a file is asked for."""
     parser.add_argument("path", metavar="PATH", help="in the workspace")
-    parser.add_argument("--max-bytes", type=int, default=65536, metavar="N", help="stop there (default 65536)")
+    parser.add_argument("--offset", type=int, default=0, metavar="N", help="begin at this byte (default 0)")
+    parser.add_argument("--max-bytes", type=int, default=65536, metavar="N", help="read no more (default 65536)")
     parser.add_argument("--base64", action="store_true", help="print it as base64, also when it is not text")
 
 
@@ -123,7 +128,11 @@ def show_listing(arguments: argparse.Namespace, found: WorkspaceFileList) -> int
 
 def _read(arguments: argparse.Namespace) -> int:
     found = pyro_mcp.Pyro().read_workspace_file(
-        arguments.workspace_id, arguments.path, max_bytes=arguments.max_bytes, binary=arguments.base64
+        arguments.workspace_id,
+        arguments.path,
+        offset=arguments.offset,
+        max_bytes=arguments.max_bytes,
+        binary=arguments.base64,
     )
     return show_content(arguments, found)
 
@@ -136,7 +145,8 @@ def show_content(arguments: argparse.Namespace, found: WorkspaceFileRead) -> int
     print(found["content"], end="" if found["encoding"] == "utf-8" else "\n")
     if found["truncated"]:
         print(
-            f"pyro: these are the first {found['max_bytes']} of {found['size_bytes']} bytes; --max-bytes gives more",
+            f"pyro: bytes {found['offset']} to {found['next_offset']} of {found['size_bytes']}; "
+            f"--offset {found['next_offset']} reads on",
             file=sys.stderr,
         )
     return 0
@@ -166,7 +176,9 @@ def _apply(arguments: argparse.Namespace) -> int:
 
 
 def _diff(arguments: argparse.Namespace) -> int:
-    found = pyro_mcp.Pyro().diff_workspace(arguments.workspace_id)
+    found = pyro_mcp.Pyro().diff_workspace(
+        arguments.workspace_id, include_ignored=arguments.ignored, binary=arguments.binary
+    )
     if arguments.json:
         print_json(found)
     elif arguments.name_only:
@@ -180,7 +192,10 @@ def _diff(arguments: argparse.Namespace) -> int:
     else:
         sys.stdout.write(found["patch"])
         for path in found["left_out"]:
-            print(f"pyro: not in the patch, which cannot carry it: {shown(path)}", file=sys.stderr)
+            print(f"pyro: not in the patch (--binary, or too large or special): {shown(path)}", file=sys.stderr)
+    if found["ignored_count"] and not arguments.json:
+        names = ", ".join(shown(path) for path in found["ignored"])
+        print(f"pyro: and {found['ignored_count']} ignored by .gitignore (--ignored): {names}", file=sys.stderr)
     if found["git_changes"] and not arguments.json:
         print(f"pyro: and {found['git_changes']} changed in .git, which is not part of the diff", file=sys.stderr)
     return 0

@@ -83,7 +83,7 @@ class FakeMachines:
         return identity
 
     @contextmanager
-    def guest(self, sockets: Path) -> Iterator[FakeSession]:
+    def guest(self, sockets: Path, *, lasting: bool = False) -> Iterator[FakeSession]:
         self.fail("guest")
         self.require_running(sockets)
         yield FakeSession(self, sockets)

@@ -83,7 +83,7 @@ class HostCompat:
         return _NO_PROCESS
 
     @contextmanager
-    def guest(self, sockets: Path) -> Iterator[HostSession]:
+    def guest(self, sockets: Path, *, lasting: bool = False) -> Iterator[HostSession]:
         link = sockets / "workspace"
         if not link.exists():
             raise GuestGone("this host_compat machine has ended")

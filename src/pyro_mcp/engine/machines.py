@@ -145,10 +145,13 @@ class Machines:
         return self._templates.held_bytes()
 
     @contextmanager
-    def guest(self, sockets: Path, *, deadline_seconds: float = 10.0) -> Iterator[Guest]:
-        """A connection to a running machine; raises `NoSpace` when it waits for the host's disk."""
+    def guest(self, sockets: Path, *, deadline_seconds: float = 10.0, lasting: bool = False) -> Iterator[Guest]:
+        """A connection to a running machine, for short work or for what may be `lasting`.
+
+        Raises `NoSpace` when the machine waits for the host's disk.
+        """
         look = partial(_require_space, Sockets(sockets))
-        with connected(sockets, deadline_seconds=deadline_seconds, on_silence=look) as guest:
+        with connected(sockets, deadline_seconds=deadline_seconds, lasting=lasting, on_silence=look) as guest:
             yield guest
 
     def alive(self, identity: Identity) -> bool:

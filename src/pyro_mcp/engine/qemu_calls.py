@@ -13,15 +13,15 @@ from functools import cache
 from pyro_mcp.host.seccomp import Check, When, allow_list, any_of, null
 
 _ALLOWED = """
-    access arch_prctl brk clock_getres clock_gettime clock_nanosleep close dup epoll_create1 epoll_ctl epoll_pwait
-    epoll_wait eventfd2 execve exit exit_group faccessat2 fadvise64 fallocate fcntl fdatasync fstat fstatfs fsync
-    ftruncate futex getegid geteuid getgid getpeername getpid getppid getrandom getsockname getsockopt
-    gettid gettimeofday getuid accept4 listen lseek lstat madvise membarrier mmap mprotect mremap munmap nanosleep
-    newfstatat poll ppoll pread64 preadv pwrite64 pwritev read readlink readv recvmsg restart_syscall rseq
-    rt_sigaction rt_sigpending rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigtimedwait sched_getaffinity sched_yield
-    seccomp sendmsg set_robust_list set_tid_address shutdown sigaltstack signalfd4 stat statfs
-    statx sync_file_range sysinfo tgkill timer_create timer_delete timer_gettime timer_settime timerfd_create
-    timerfd_gettime timerfd_settime uname write writev
+    accept4 access arch_prctl brk clock_getres clock_gettime clock_nanosleep close dup epoll_create1 epoll_ctl
+    epoll_pwait epoll_wait eventfd2 execve exit exit_group faccessat2 fadvise64 fallocate fcntl fdatasync fstat
+    fstatfs fsync ftruncate futex getegid geteuid getgid getpeername getpid getppid getrandom getsockname getsockopt
+    gettid gettimeofday getuid listen lseek lstat madvise membarrier mmap mprotect mremap munmap nanosleep newfstatat
+    poll ppoll pread64 preadv pwrite64 pwritev read readlink readv recvmsg restart_syscall rseq rt_sigaction
+    rt_sigpending rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigtimedwait sched_getaffinity sched_yield seccomp
+    sendmsg set_robust_list set_tid_address shutdown sigaltstack signalfd4 stat statfs statx sync_file_range sysinfo
+    tgkill timer_create timer_delete timer_gettime timer_settime timerfd_create timerfd_gettime timerfd_settime uname
+    write writev
 """
 # A thread, never a process: linux/sched.h.
 _VM, _THREAD = 0x00000100, 0x00010000

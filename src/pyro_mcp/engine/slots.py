@@ -5,65 +5,119 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pyro_mcp.engine import wire
 from pyro_mcp.engine.dial import dial
 from pyro_mcp.engine.guest import Guest
 from pyro_mcp.errors import Busy, GuestGone
+from pyro_mcp.host.queue import wait_in_turn
+
+_RESERVED = 2
+"""Slots that commands leave to short work: files, shells, snapshots, the end."""
 
 
 @contextmanager
 def connected(
-    sockets: Path, *, deadline_seconds: float = 10.0, on_silence: Callable[[], None] = lambda: None
+    sockets: Path,
+    *,
+    deadline_seconds: float = 10.0,
+    lasting: bool = False,
+    on_silence: Callable[[], None] = lambda: None,
 ) -> Iterator[Guest]:
     """Take a free slot of the machine whose sockets are in `sockets`, for as long as the block runs.
 
-    `on_silence` is called every two seconds that the guest says nothing while it is waited for.
+    Those who wait are served in the order in which they came. What may be `lasting`, a command, leaves some slots to
+    other work. `on_silence` is called every two seconds that the guest says nothing while it is waited for.
 
     Raises `Busy` when all slots stay taken for `deadline_seconds`, `GuestGone` when nothing listens.
     """
-    lock = _take_slot(sockets, time.monotonic() + deadline_seconds)
+    slot = _take_slot(sockets, deadline_seconds, lasting=lasting)
     try:
-        slot, fd = lock
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
             try:
-                dial(connection, sockets / str(slot), deadline_seconds)
+                dial(connection, sockets / str(slot.number), deadline_seconds)
             except BlockingIOError as error:  # earlier clients have left, and QEMU has not seen it yet
                 raise Busy("the virtual machine takes no connection", hint="try again in a moment") from error
-            # The byte tells the slot's next client whether this one left in the middle of something.
-            left_cleanly = os.pread(fd, 1, 0) in (b"", b"0")
-            os.pwrite(fd, b"1", 0)
-            guest = Guest(connection, slot=fd, resync=not left_cleanly, on_silence=on_silence)
+            guest = Guest(connection, slot=slot.lock, resync=not slot.begin(), on_silence=on_silence)
             yield guest
         if not guest.goes_on:
-            os.pwrite(fd, b"0", 0)
+            slot.end()
     finally:
-        os.close(lock[1])
+        slot.close()
 
 
-def _take_slot(sockets: Path, end: float) -> tuple[int, int]:
-    """A free slot's number and the descriptor that holds its lock."""
-    pause = 0.001
-    while True:
-        for slot in range(wire.SLOTS):
-            try:
-                fd = os.open(sockets / f"{slot}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            except FileNotFoundError as error:
-                raise GuestGone("the virtual machine is not running") from error
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return slot, fd
-            except BlockingIOError:
-                os.close(fd)
-        if time.monotonic() >= end:
-            raise Busy(
-                f"all {wire.SLOTS} connections to this machine are in use",
-                hint="commands run in all of them: wait for one to end, or run them as services",
-            )
-        with suppress(InterruptedError):
-            time.sleep(pause)
-        pause = min(pause * 2, 0.05)
+@dataclass(frozen=True)
+class _Slot:
+    """A slot that is ours: its file, opened once to hold the lock and once to note who has it.
+
+    The first byte tells the next client whether this one left in the middle of something ("1"); after that comes the
+    number of our process.
+    """
+
+    number: int
+    lock: int
+    note: int
+
+    def begin(self) -> bool:
+        """Note that we are in the middle of something; whether the last client was not."""
+        clean = os.pread(self.note, 1, 0) in (b"", b"0")
+        self._write(f"1{os.getpid()}")
+        return clean
+
+    def end(self) -> None:
+        self._write("0")
+
+    def _write(self, text: str) -> None:
+        os.pwrite(self.note, text.encode(), 0)
+        os.ftruncate(self.note, len(text))
+
+    def close(self) -> None:
+        """Let go of it; who waits is woken by the close of what was written, when the lock is free already."""
+        os.close(self.lock)
+        os.close(self.note)
+
+
+def _take_slot(sockets: Path, deadline_seconds: float, *, lasting: bool) -> _Slot:
+    usable, queue = (wire.SLOTS - _RESERVED, "lasting") if lasting else (wire.SLOTS, "short")
+    try:
+        slot = wait_in_turn(sockets, queue, partial(_free_slot, sockets, range(usable)), deadline_seconds)
+    except FileNotFoundError as error:
+        raise GuestGone("the virtual machine is not running") from error
+    if slot is not None:
+        return slot
+    what = f"all {usable} connections {'for commands to' if lasting else 'to'} this machine"
+    raise Busy(
+        f"{what} stayed in use for {deadline_seconds:g} s{_holders(sockets)}",
+        hint="commands run in them: wait for one to end, or run them as services",
+    )
+
+
+def _free_slot(sockets: Path, usable: range) -> _Slot | None:
+    for number in usable:
+        path = sockets / f"{number}.lock"
+        # For reading only: the close of a file that could be written wakes all who wait.
+        lock = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return _Slot(number, lock, os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        except BlockingIOError:
+            os.close(lock)
+        except BaseException:
+            os.close(lock)
+            raise
+    return None
+
+
+def _holders(sockets: Path) -> str:
+    """Who has the slots, for an error: the numbers of the processes, each once."""
+    notes = [path.read_bytes()[1:].decode("ascii", "replace") for path in sorted(sockets.glob("*.lock"))]
+    found = sorted({int(note) for note in notes if note.isdigit()})
+    if not found:
+        return ""
+    more = f" and {len(found) - 8} more" if len(found) > 8 else ""
+    return f", by {'process' if len(found) == 1 else 'processes'} {', '.join(map(str, found[:8]))}{more}"

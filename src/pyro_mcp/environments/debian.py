@@ -11,6 +11,7 @@ from typing import Literal
 from pyro_mcp.environments.catalog import SUITE, Recipe
 from pyro_mcp.environments.fakeroot import as_root
 from pyro_mcp.environments.source import Tree
+from pyro_mcp.environments.wheels import NotReachable, install_programs
 from pyro_mcp.errors import EnvironmentFailed, HostCommandFailed, InvalidRequest
 from pyro_mcp.host.process import run
 from pyro_mcp.host.progress import Progress
@@ -39,6 +40,11 @@ _FORGET_HOST = (
     'rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/machine-id" "$1/var/lib/dbus/machine-id"',
     'sed -i "s#://[^/ ]*@#://#" "$1/etc/apt/sources.list"',
 )
+# A machine that is thrown away needs no second environment within it for Debian's own packages to be safe from pip.
+_PYTHON_SETTINGS = {
+    "etc/xdg/pip/pip.conf": "[global]\nbreak-system-packages = true\nroot-user-action = ignore\n",
+    "etc/uv/uv.toml": "[pip]\nbreak-system-packages = true\n",
+}
 _STAGES = {
     "running apt-get update": ("reading Debian's package lists", 0.05),
     "downloading packages": ("downloading packages", 0.15),
@@ -78,7 +84,23 @@ class DebianSource:
         (root / "etc/resolv.conf").write_text("")
         (root / "etc/hostname").unlink(missing_ok=True)
         (root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
-        return Tree(root, self._recipe.version, dict(_ENVIRON))
+        lacks = self._add_programs(root, work, progress)
+        return Tree(root, self._recipe.version, dict(_ENVIRON), {"origin": {"lacks": lacks}} if lacks else {})
+
+    def _add_programs(self, root: Path, work: Path, progress: Progress) -> list[str]:
+        """Add what is no Debian package; what could not be had. Without it the environment is of use all the same."""
+        lacks = []
+        for wheel in self._recipe.wheels:
+            progress(f"adding {wheel.project}", 0.87)
+            try:
+                install_programs(wheel, root / "usr/local/bin", work)
+            except NotReachable as error:
+                lacks.append(f"{wheel.project}: {error}")
+        if self._recipe.wheels:
+            for name, content in _PYTHON_SETTINGS.items():
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                (root / name).write_text(content)
+        return lacks
 
 
 def mmdebstrap(options: Sequence[str], root: Path, progress: Progress) -> None:

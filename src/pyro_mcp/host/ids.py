@@ -45,9 +45,10 @@ class Ids:
 def machine_ids(home: Path) -> Ids | None:
     """The ids of the machine that lives in the folder `home`, claimed at the first call; None unless we are root.
 
-    Raises `HostNotReady` when none is free.
+    Who is called root in a user namespace that has nobody else is an ordinary user. Raises `HostNotReady` when none
+    is free.
     """
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or _alone():
         return None
     owner = os.path.realpath(home)
     registry = private_directory(REGISTRY)
@@ -105,6 +106,11 @@ def usable_range() -> range:
         f"this user namespace has no ids {wanted.start}–{wanted.stop - 1}, and machines of root need ids of their own",
         hint=f"give the container 65536 ids, or name a range of them in {_SUBORDINATE}: {_NAME}:FIRST:COUNT",
     )
+
+
+def _alone() -> bool:
+    """Whether this user namespace has one user only: user_namespaces(7)."""
+    return sum(int(line.split()[2]) for line in Path("/proc/self/uid_map").read_text().splitlines()) == 1
 
 
 def _configured() -> Iterator[range]:

@@ -3,6 +3,10 @@
 The starter sends one message (rules, secrets) with the control socket and the log, gets the tap's descriptor back,
 and sends the machine's life line later. When the starter goes away before that, or the machine after it, or either
 half at any time, all ends.
+
+Both halves are caged before they serve: each has mount, pid, ipc and uts namespaces of its own, a root with nothing in
+it but what a resolver reads (the outer half) or with nothing at all (the inner half), no capability, bounds, and a
+filter of system calls; as root each is a user of its own. All that they will ever need is loaded before.
 """
 
 from __future__ import annotations
@@ -10,7 +14,6 @@ from __future__ import annotations
 import encodings.idna  # noqa: F401 - names are encoded when nobody may read the standard library any more
 import json
 import os
-import signal
 import socket
 import sys
 import traceback
@@ -18,8 +21,10 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from pyro_mcp.errors import PyroError
+from pyro_mcp.host.seccomp import confine
 from pyro_mcp.network import rights, tap, upstream
 from pyro_mcp.network.channel import ChannelClosed, Message, close_all, message_pair, receive_message, send_message
+from pyro_mcp.network.gateway_calls import inner_filter, outer_filter
 from pyro_mcp.network.inner import Inner, Swap, open_sockets
 from pyro_mcp.network.log import NetworkLog
 from pyro_mcp.network.outer import Control, Outer, wait_for_end
@@ -41,9 +46,17 @@ def main() -> NoReturn:
     except (ChannelClosed, ValueError):
         sys.exit("this program is started by pyro alone")
     rights.limit(_DESCRIPTORS)
-    ours, theirs = message_pair()
-    inner = os.fork()
-    if inner == 0:
+    try:
+        rights.new_namespaces()
+        if os.fork():
+            os._exit(0)  # the child is the first process of its pid namespace
+        ours, theirs = message_pair()
+        outside = rights.number_outside()
+        is_outer = rights.fork_with_own_pids() != 0
+    except OSError as error:
+        send_message(starter, _problem(error))
+        sys.exit(1)
+    if not is_outer:
         ours.close()
         starter.close()
         os.close(control)
@@ -52,21 +65,20 @@ def main() -> NoReturn:
     theirs.close()
     _quiet_input()
     try:
-        outer = _Outer(config, ours, NetworkLog(log), inner)
+        outer = _Outer(config, ours, NetworkLog(log), outside)
         outer.run(starter, socket.socket(fileno=control))
     except BaseException:
         traceback.print_exc()
         raise
     finally:
-        with suppress(ProcessLookupError):
-            os.kill(inner, signal.SIGKILL)
-        os._exit(0)  # threads that wait for something would hold up any other end
+        # Threads that wait for something would hold up any other end; the inner half's namespace ends with ours.
+        os._exit(0)
 
 
 def _run_inner(config: Message, channel: socket.socket) -> NoReturn:
     """The child: into a namespace of its own, where it opens all it will ever need."""
     try:
-        root, parent = os.geteuid() == 0, os.getppid()
+        outside = rights.number_outside()
         rights.new_network_namespace()
         device = tap.open_tap()
         tap.bring_up()
@@ -76,11 +88,11 @@ def _run_inner(config: Message, channel: socket.socket) -> NoReturn:
         swap = _swap(secrets, config["authority"]) if secrets else None
         inspecting = bool(config["rules"]["allow"] or secrets)
         relaying = Inner(sockets, channel, inspecting=inspecting, swap=swap)
-        rights.give_up_rights(nobody=root)
-        rights.die_with(parent)
         _quiet_input()
-        send_message(channel, {"ready": True}, [device])
+        send_message(channel, {"ready": True, "pid": outside}, [device])
         os.close(device)
+        rights.enter_empty_root()
+        _give_up(config["users"], 0, inner_filter())
         relaying.serve()
     except (OSError, PyroError, ChannelClosed) as error:
         with suppress(ChannelClosed):
@@ -90,6 +102,22 @@ def _run_inner(config: Message, channel: socket.socket) -> NoReturn:
         raise
     finally:
         os._exit(1)
+
+
+def _give_up(users: list[int] | None, half: int, program: bytes) -> None:
+    """Keep no right that serving does not need, for good."""
+    rights.limit_memory_and_threads()
+    rights.give_up_rights(None if users is None else users[half])
+    confine(program)
+
+
+def resolver_folders() -> list[str]:
+    """The folders that looking up a name reads, of those that this host has."""
+    configuration = os.path.dirname(os.path.realpath("/etc/resolv.conf"))
+    wanted = ["/etc", "/usr/lib", "/usr/lib64", "/run/systemd/resolve", "/run/nscd"]
+    if not any(f"{configuration}/".startswith(f"{folder}/") for folder in wanted):
+        wanted.append(configuration)
+    return [folder for folder in wanted if os.path.isdir(folder)]
 
 
 def _quiet_input() -> None:
@@ -114,19 +142,23 @@ def _swap(secrets: list[dict[str, str]], authority: Any) -> Swap:
 class _Outer:
     """The parent: gives the tap away, decides, and waits for the end."""
 
-    def __init__(self, config: Message, channel: socket.socket, log: NetworkLog, inner: int) -> None:
+    def __init__(self, config: Message, channel: socket.socket, log: NetworkLog, outside: int) -> None:
         rules = Rules.from_json(config["rules"])
         self._policy = Policy(rules, log, [secret["host"] for secret in config["secrets"]])
         self._ports = Ports(channel, allowed=rules.published)
         self._channel = channel
-        self._inner = inner
+        self._users = config["users"]
+        self._pids: dict[str, Any] = {"outer_pid": outside}
 
     def run(self, starter: socket.socket, control: socket.socket) -> None:
         """Return when all is to end."""
         upstream.keep_loaded()
-        rights.give_up_rights(nobody=os.geteuid() == 0)
         with suppress(ChannelClosed):
             message, descriptors = receive_message(self._channel)
+            self._pids["inner_pid"] = message.get("pid")
+            # Not before: until now the inner half may have been in our mount namespace.
+            rights.enter_empty_root(resolver_folders())
+            _give_up(self._users, 1, outer_filter())
             send_message(starter, message, descriptors)
             if not descriptors:
                 return
@@ -139,7 +171,7 @@ class _Outer:
             wait_for_end(life)
 
     def _info(self) -> dict[str, Any]:
-        return {"outer_pid": os.getpid(), "inner_pid": self._inner, "ports": self._ports.shown()}
+        return {**self._pids, "ports": self._ports.shown()}
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
 import threading
@@ -15,7 +16,6 @@ from pyro_mcp.network.broker import Broker, Denied
 from pyro_mcp.network.channel import ChannelClosed, close_all, receive_message
 from pyro_mcp.network.datagrams import DNS_PORT, Datagrams
 from pyro_mcp.network.packets import Packets
-from pyro_mcp.network.plain_http import Requests, http_name
 from pyro_mcp.network.relay import Filter, Stopped, relay, reset
 from pyro_mcp.network.resolver import Resolver
 from pyro_mcp.network.threads import begun, vital
@@ -62,6 +62,8 @@ class Inner:
         self._sockets = sockets
         self._channel = channel
         self._inspecting = inspecting
+        if inspecting:  # later nobody may read files any more
+            importlib.import_module("pyro_mcp.network.plain_http")
         self._swap = swap
         self._broker = Broker(channel)
         self._resolver = Resolver(self._broker)
@@ -140,6 +142,8 @@ class Inner:
 
     def _watched(self, host: str, address: str, port: int) -> Filter:
         """A filter for plain HTTP: the first request was for `host`, and so must be all others."""
+        from pyro_mcp.network.plain_http import Requests  # noqa: PLC0415 - loaded with the first `Inner` that inspects
+
         requests = Requests(host)
 
         def through(data: bytes) -> bytes:
@@ -176,6 +180,8 @@ class Inner:
 
 def _greeting(line: socket.socket, inspect: str) -> tuple[str | None, str, bytes]:
     """The host that a connection's first bytes name, else why none, and these bytes."""
+    from pyro_mcp.network.plain_http import http_name  # noqa: PLC0415 - loaded with the first `Inner` that inspects
+
     read = hello.tls_name if inspect == "tls" else http_name
     end = time.monotonic() + _GREETING_SECONDS
     data = b""

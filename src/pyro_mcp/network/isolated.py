@@ -15,6 +15,7 @@ def main() -> None:
     starter = socket.socket(fileno=os.dup(0))
     with suppress(ChannelClosed):
         try:
+            rights.new_namespaces()
             rights.new_network_namespace()
             send_message(starter, {}, [tap.open_tap()])
         except OSError as error:

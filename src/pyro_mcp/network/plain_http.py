@@ -1,8 +1,11 @@
-"""HTTP/1 requests of a machine as they pass: each must be for the host that the connection goes to."""
+"""HTTP/1 requests of a machine as they pass: each must be for the host that the connection goes to.
+
+h11 takes each request apart and says it anew, so that the host behind sees the same requests as we do.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import h11
 
 from pyro_mcp.network.hello import Unclear, greeted_name
 
@@ -11,8 +14,6 @@ _METHODS = (
     b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH",
     b"PROPFIND", b"PROPPATCH", b"MKCOL", b"COPY", b"MOVE", b"LOCK", b"UNLOCK", b"REPORT", b"SEARCH",
 )  # fmt: skip
-_END = b"\r\n\r\n"
-_MOST_LINE_BYTES = 1024
 _NOT_PASSED_ON = frozenset({b"upgrade", b"http2-settings"})  # after an upgrade nobody could see whom requests are for
 
 
@@ -21,53 +22,81 @@ def http_name(data: bytes) -> str | None:
 
     Raises `Unclear` for anything else, and where line, header and host could be read in two ways.
     """
-    end = data.find(_END)
-    if end >= 0:
-        return _Head(data[:end]).host
     method, space, _ = data[:16].partition(b" ")
     if (method not in _METHODS) if space else not any(one.startswith(method) for one in _METHODS):
         raise Unclear("the connection does not begin with an HTTP/1 request")
-    return None
+    parser = _parser()
+    parser.receive_data(data)
+    event = _next_event(parser)
+    return _host_of(event) if isinstance(event, h11.Request) else None
 
 
-class _Head:
-    """The head of one request: its host, how long its body is, and how it is passed on."""
+class Requests:
+    """What a machine sends over one connection to `host`: requests that are all for it."""
 
-    def __init__(self, head: bytes) -> None:
-        first, *lines = head.split(b"\r\n")
-        words = first.split(b" ")
-        if len(words) != 3 or words[0] not in _METHODS or words[2] not in (b"HTTP/1.1", b"HTTP/1.0"):
-            raise Unclear("it is not an HTTP/1 request to a web server")
-        if any(byte in head.replace(b"\r\n", b"") for byte in b"\r\n\0"):
-            raise Unclear("the HTTP request has a malformed header")
-        fields = [_field(line) for line in lines]
-        hosts = [value for name, value in fields if name == b"host"]
-        if len(hosts) != 1:
-            raise Unclear("the HTTP request does not name exactly one host")
-        self.host = greeted_name(_without_port(hosts[0]))
-        if not words[1].startswith(b"/") and words[1] != b"*" and _absolute(words[1]) != self.host:
-            raise Unclear("the HTTP request names two hosts")
-        self.chunked, self.length = _framing(fields, old=words[2] == b"HTTP/1.0")
-        kept = [line for line, (name, _) in zip(lines, fields, strict=True) if name not in _NOT_PASSED_ON]
-        self.passed_on = b"\r\n".join([first, *kept]) + _END
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._parser, self._writer = _parser(), _writer()
+
+    def feed(self, data: bytes) -> bytes:
+        """What of all that came may be passed on by now; raises `Unclear` at a request that may not."""
+        self._parser.receive_data(data)
+        passed = bytearray()
+        while True:
+            event = _next_event(self._parser)
+            if isinstance(event, h11.Request):
+                passed += self._head(event)
+            elif isinstance(event, h11.Data):
+                passed += self._writer.send(event) or b""
+            elif isinstance(event, h11.EndOfMessage):
+                passed += self._writer.send(h11.EndOfMessage(headers=event.headers)) or b""
+                rest, _ = self._parser.trailing_data
+                self._parser, self._writer = _parser(), _writer()
+                if rest:
+                    self._parser.receive_data(rest)
+            else:
+                return bytes(passed)
+
+    def _head(self, request: h11.Request) -> bytes:
+        host = _host_of(request)
+        if host != self._host:
+            raise Unclear(f"the HTTP request is for {host}")
+        kept = [(key, value) for key, value in request.headers.raw_items() if key.lower() not in _NOT_PASSED_ON]
+        said = self._writer.send(h11.Request(method=request.method, target=request.target, headers=kept)) or b""
+        # h11 writes HTTP/1.1, but an answer to that could have a form that an older client does not know.
+        return said.replace(b" HTTP/1.1\r\n", b" HTTP/%b\r\n" % request.http_version, 1)
 
 
-def _field(line: bytes) -> tuple[bytes, bytes]:
-    name, colon, value = line.partition(b":")
-    if not colon or not name or any(byte <= 32 or byte >= 127 for byte in name):
-        raise Unclear("the HTTP request has a malformed header")
-    return name.lower(), value.strip(b" \t")
+def _parser() -> h11.Connection:
+    return h11.Connection(h11.SERVER, max_incomplete_event_size=MOST_HEAD_BYTES)
 
 
-def _framing(fields: list[tuple[bytes, bytes]], *, old: bool) -> tuple[bool, int]:
-    """Whether the body comes in chunks, and its length otherwise."""
-    codings = [value.lower() for name, value in fields if name == b"transfer-encoding"]
-    lengths = [value for name, value in fields if name == b"content-length"]
-    if len(codings) + len(lengths) > 1 or codings not in ([], [b"chunked"]) or (codings and old):
+def _writer() -> h11.Connection:
+    return h11.Connection(h11.CLIENT)
+
+
+def _next_event(parser: h11.Connection) -> object:
+    try:
+        return parser.next_event()
+    except h11.RemoteProtocolError as error:
+        too_long = error.error_status_hint == 431
+        raise Unclear("the HTTP request's head is too long" if too_long else f"malformed HTTP: {error}") from None
+
+
+def _host_of(request: h11.Request) -> str:
+    if request.method not in _METHODS or request.http_version not in (b"1.1", b"1.0"):
+        raise Unclear("it is not an HTTP/1 request to a web server")
+    keys = [key for key, _ in request.headers]
+    hosts = [value for key, value in request.headers if key == b"host"]
+    if len(hosts) != 1:
+        raise Unclear("the HTTP request does not name exactly one host")
+    coded = keys.count(b"transfer-encoding")
+    if coded + keys.count(b"content-length") > 1 or (coded and request.http_version == b"1.0"):
         raise Unclear("the length of the HTTP request's body could be read in two ways")
-    if lengths and not (lengths[0].isdigit() and len(lengths[0]) < 19):
-        raise Unclear("the HTTP request's body has no proper length")
-    return bool(codings), int(lengths[0]) if lengths else 0
+    host = greeted_name(_without_port(hosts[0]))
+    if not request.target.startswith(b"/") and request.target != b"*" and _absolute(request.target) != host:
+        raise Unclear("the HTTP request names two hosts")
+    return host
 
 
 def _absolute(target: bytes) -> str:
@@ -82,90 +111,3 @@ def _without_port(host: bytes) -> bytes:
     if colon and not port.isdigit():
         raise Unclear("the HTTP request names no proper host")
     return name
-
-
-class Requests:
-    """What a machine sends over one connection to `host`, cut into requests that are all for it."""
-
-    def __init__(self, host: str) -> None:
-        self._host = host
-        self._data = b""
-        self._left = 0
-        self._step: Callable[[], bytes] = self._head
-
-    def feed(self, data: bytes) -> bytes:
-        """What of all that came may be passed on by now; raises `Unclear` at a request that may not."""
-        self._data += data
-        passed = bytearray()
-        while part := self._step():
-            passed += part
-        return bytes(passed)
-
-    def _take(self, size: int) -> bytes:
-        part, self._data = self._data[:size], self._data[size:]
-        return part
-
-    def _head(self) -> bytes:
-        end = self._data.find(_END)
-        if end < 0:
-            if len(self._data) > MOST_HEAD_BYTES:
-                raise Unclear("the HTTP request's head is too long")
-            return b""
-        head = _Head(self._take(end + len(_END))[:end])
-        if head.host != self._host:
-            raise Unclear(f"the HTTP request is for {head.host}")
-        self._left = head.length
-        self._step = self._chunk_size if head.chunked else self._body
-        return head.passed_on
-
-    def _body(self) -> bytes:
-        if self._left == 0:
-            self._step = self._head
-            return self._head()
-        part = self._take(self._left)
-        self._left -= len(part)
-        return part
-
-    def _line(self) -> bytes:
-        end = self._data.find(b"\n")
-        if end < 0 and len(self._data) > _MOST_LINE_BYTES:
-            raise Unclear("a chunk of the HTTP request is malformed")
-        return self._take(end + 1)
-
-    def _chunk_size(self) -> bytes:
-        line = self._line()
-        if line:
-            digits = line.removesuffix(b"\r\n").partition(b";")[0].strip(b" \t")
-            if not line.endswith(b"\r\n") or not 0 < len(digits) < 16 or not all(one in _HEX for one in digits):
-                raise Unclear("a chunk of the HTTP request is malformed")
-            size = int(digits, 16)
-            self._left = size + 2
-            self._step = self._chunk if size else self._trailer
-        return line
-
-    def _chunk(self) -> bytes:
-        if self._left <= 2:
-            return self._chunk_end()
-        part = self._take(self._left - 2)
-        self._left -= len(part)
-        return part
-
-    def _chunk_end(self) -> bytes:
-        if len(self._data) < 2:
-            return b""
-        end = self._take(2)
-        if end != b"\r\n":
-            raise Unclear("a chunk of the HTTP request is malformed")
-        self._step = self._chunk_size
-        return end
-
-    def _trailer(self) -> bytes:
-        line = self._line()
-        if line:
-            if not line.endswith(b"\r\n"):
-                raise Unclear("a chunk of the HTTP request is malformed")
-            self._step = self._head if line == b"\r\n" else self._trailer
-        return line
-
-
-_HEX = b"0123456789abcdefABCDEF"

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 from pyro_mcp.errors import HostNotReady, HostToolMissing
 from pyro_mcp.host.files import private_directory
+from pyro_mcp.host.ids import machine_ids
 from pyro_mcp.host.process import child_environment
+from pyro_mcp.host.seccomp import require_seccomp
 from pyro_mcp.host.sockets import bind, connect
 from pyro_mcp.network.channel import ChannelClosed, Message, close_all, message_pair, receive_message, send_message
 from pyro_mcp.network.control import CONTROL
@@ -74,14 +76,17 @@ def starting_gateway(
 ) -> Iterator[StartingGateway]:
     """A machine's gateway, on its way; it ends with the block unless it was attached to the machine.
 
-    `folder` is that of the machine's sockets, to which its control socket is added; `log` is the file that
-    `read_network_log` reads. Raises `HostNotReady`.
+    `folder` is that of the machine's sockets, to which its control socket is added; `log`, in the machine's home, is
+    the file that `read_network_log` reads. Raises `HostNotReady`.
     """
+    require_seccomp()
+    ids = machine_ids(log.parent)
     config = json.dumps(
         {
             "rules": rules.to_json(),
             "secrets": [asdict(one) for one in secrets],
             "authority": None if authority is None else authority.to_json(),
+            "users": None if ids is None else [ids.inner, ids.outer],
         }
     )
     with ExitStack() as stack:

@@ -10,8 +10,8 @@ from contextlib import suppress
 
 from pyro_mcp.network.relay import reset
 
-_CHUNK = 256 * 1024
-_ENOUGH = 1024 * 1024
+_CHUNK = 32 * 1024
+_ENOUGH = 64 * 1024
 _LINGER_SECONDS = 2.0
 
 
@@ -53,7 +53,7 @@ class TlsLine:
         try:
             # All of it: what TLS has unpacked already, poll does not see.
             while size < _CHUNK or self._line.pending():
-                piece = self._line.recv(65536)
+                piece = self._line.recv(_CHUNK)
                 if not piece:
                     self.ended = True
                     break

@@ -37,19 +37,24 @@ class WorkspaceFileList(FileList):
 
 
 class FileRead(TypedDict):
-    """The first bytes of a regular file."""
+    """A part of a regular file."""
 
     path: str
     size_bytes: int
     """True size, also of what `content` does not hold."""
+    offset: int
+    """Where `content` begins: a little beside what was asked for where that is within a character or a secret."""
     max_bytes: int
     truncated: bool
+    """Whether there is more after it."""
+    next_offset: int | None
+    """Where to read on; None at the end."""
     encoding: Literal["utf-8", "base64"]
     content: str
 
 
 class WorkspaceFileRead(FileRead):
-    """The first bytes of a file of a workspace."""
+    """A part of a file of a workspace."""
 
     workspace_id: str
 
@@ -111,11 +116,16 @@ class Diff(TypedDict):
     entries: list[DiffEntry]
     git_changes: int
     """Paths in `.git` folders that differ: in neither the entries nor the patch."""
+    ignored_count: int
+    """Changed files that `.gitignore` is about: in neither the entries nor the patch, unless they were asked for."""
+    ignored: list[str]
+    """The first 20 of them, or the folders that they are in."""
     patch: str
-    """In git's format."""
+    """In git's format: text first."""
     patch_complete: bool
+    """Whether it holds all that the entries tell of."""
     left_out: list[str]
-    """Entries that the patch leaves out: too large, or nothing that git could carry."""
+    """Entries that the patch leaves out: not text (unless `binary`), too large, or nothing that git could carry."""
 
 
 class WorkspaceDiff(Diff):

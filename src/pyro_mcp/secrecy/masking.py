@@ -156,6 +156,15 @@ class Mask:
         shifted = [span._replace(start=span.start - begin, end=span.end - begin) for span in spans]
         return begin, self.replaced(data[begin:], shifted)
 
+    def between(self, data: _Data, begin: int, end: int) -> tuple[_Data, int, int]:
+        """Mask `data` between two places, which are moved outwards so that no secret is cut; and those places."""
+        spans = self.spans(data) if self else []
+        begin = min([begin, *(span.start for span in spans if span.start < begin < span.end)])
+        end = max([end, *(span.end for span in spans if span.start < end < span.end)])
+        inner = [span for span in spans if begin <= span.start and span.end <= end]
+        shifted = [span._replace(start=span.start - begin, end=span.end - begin) for span in inner]
+        return self.replaced(data[begin:end], shifted), begin, end
+
     @property
     def reach(self) -> int:
         """In how many bytes a secret has ended for sure, with the escapes and line ends that encoders put into it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Unpack
 
 from pyro_mcp._version import __version__
+from pyro_mcp.server.catalogue import Catalogue
 from pyro_mcp.server.profiles import select
 from pyro_mcp.server.reach import Reach
 from pyro_mcp.server.server import WorkspaceServer
@@ -23,6 +24,11 @@ def create_server(pyro: Pyro, profile: str | None = None, **options: Unpack[Serv
     source = project_source(
         given.project_path, given.repo_url, given.repo_ref, no_project_source=given.no_project_source
     )
-    reach = Reach(given.network_policy, tuple(given.allow_hosts))
-    selection = select(given.profile, given.mode)
-    return WorkspaceServer(pyro, selection, source, reach, __version__, structured=given.results != "text")
+    catalogue = Catalogue(
+        select(given.profile, given.mode),
+        source,
+        Reach(given.network_policy, tuple(given.allow_hosts)),
+        __version__,
+        structured=given.results != "text",
+    )
+    return WorkspaceServer(pyro, catalogue)

@@ -205,13 +205,16 @@ def file_list(result: FileList) -> str:
 
 def file_read(result: FileRead) -> str:
     """The content as it is, with a remark before when there is more."""
+    size, after = result["size_bytes"], result["next_offset"]
     if not result["content"]:
-        return f"({result['path']} is empty)"
+        return f"({result['path']} is empty)" if not size else f"({result['path']} ends at byte {size})"
     shown, rest = beginning(result["content"])
-    if not result["truncated"] and not rest:
+    if not result["offset"] and after is None and not rest:
         return shown
-    first = f"[the first {len(shown.encode(errors='replace'))} of {result['size_bytes']} bytes of {result['path']}]"
-    return f"{first}\n{shown.rstrip()}\n{OMISSION}the file goes on …]"
+    parts = [f"[bytes {result['offset']} to {size if after is None else after} of {size} of {result['path']}]"]
+    more = [f"{OMISSION}{rest} bytes left out; read with a smaller max_bytes …]"] if rest else []
+    more += [f"{OMISSION}read on with offset={after} …]"] if after is not None else []
+    return "\n".join([*parts, shown.rstrip("\n"), *more])
 
 
 def written(result: WorkspaceFileWrite) -> str:
@@ -246,8 +249,11 @@ def diff(result: WorkspaceDiff) -> str:
     parts = [listed(f"{counted(result['summary'])} since creation:", changes(result["entries"]), LONGEST_PART // 4)]
     if result["git_changes"]:
         parts.append(f"({result['git_changes']} paths in .git folders changed too)")
+    if result["ignored_count"]:
+        names = listed("Changed too, but .gitignore is about it (include_ignored shows it):", result["ignored"], 500)
+        parts.append(names)
     if result["left_out"]:
-        left_out = listed("Not in the patch, because binary, too large or special:", result["left_out"], 1000)
+        left_out = listed("Not in this patch: not text (binary), too large or special:", result["left_out"], 1000)
         parts.append(left_out)
     room = LONGEST_PART - sum(len(one.encode(errors="replace")) for one in parts)
     shown, rest = beginning(result["patch"], room)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pyro_mcp.results import (
     WorkspaceDiff,
     WorkspaceExport,
@@ -12,9 +14,43 @@ from pyro_mcp.results import (
     WorkspaceSyncPush,
 )
 from pyro_mcp.server import text
-from pyro_mcp.server.tool import FLAG, ID, TEXT, Schema, Tool, shape
+from pyro_mcp.server.bounds import LONGEST_FIELD, LONGEST_PART, beginning
+from pyro_mcp.server.plain import content
+from pyro_mcp.server.tool import FLAG, ID, TEXT, Call, Schema, Tool, shape
 
-MAX_BYTES: Schema = {"type": "integer", "default": 65536, "maximum": 65536}
+MAX_BYTES: Schema = {"type": "integer", "maximum": 65536}
+_LEAST_BYTES = 512
+
+
+def readable_part(call: Call, read: Callable[..., WorkspaceFileRead]) -> WorkspaceFileRead:
+    """Read as much of a file as a model gets whole, so that `next_offset` is where what it has seen ends."""
+    options = call.given("offset", "max_bytes")
+    most = min(options.get("max_bytes", LONGEST_PART), LONGEST_PART)
+    while True:
+        found = read(call.arguments["workspace_id"], call.arguments["path"], **(options | {"max_bytes": most}))
+        _, rest = beginning(content(found["content"]))
+        if not rest or most <= _LEAST_BYTES:
+            return found
+        most //= 2
+
+
+def _diff(call: Call) -> WorkspaceDiff:
+    """The diff with as many whole files of its patch as fit; the others are named."""
+    found = call.pyro.diff_workspace(call.arguments["workspace_id"], **call.given("include_ignored", "binary"))
+    if len(found["patch"]) <= LONGEST_FIELD:
+        return found
+    shown: list[str] = []
+    left_out = dict.fromkeys(found["left_out"])
+    room = LONGEST_FIELD
+    for entry in found["entries"]:
+        piece = entry["text_patch"]
+        if piece is not None and len(piece) <= room:
+            shown.append(piece)
+            room -= len(piece)
+        else:
+            left_out[entry["path"]] = None
+    return {**found, "patch": "".join(shown), "patch_complete": False, "left_out": list(left_out)}
+
 
 TOOLS = (
     Tool(
@@ -31,17 +67,15 @@ TOOLS = (
     ),
     Tool(
         "workspace_file_read",
-        "Read a text file of /workspace.",
-        {"workspace_id": ID, "path": TEXT, "max_bytes": MAX_BYTES},
+        "Read a text file of /workspace, some 9,000 bytes at once; read on at offset, a number of bytes.",
+        {"workspace_id": ID, "path": TEXT, "offset": {"type": "integer"}, "max_bytes": MAX_BYTES},
         ("workspace_id", "path"),
-        shape(WorkspaceFileRead, "content", "size_bytes", "truncated"),
-        lambda call: call.pyro.read_workspace_file(
-            call.arguments["workspace_id"], call.arguments["path"], **call.given("max_bytes")
-        ),
+        shape(WorkspaceFileRead, "content", "size_bytes", "truncated", "next_offset"),
+        lambda call: readable_part(call, call.pyro.read_workspace_file),
         text.file_read,
         read_only=True,
         idempotent=True,
-        rest="read other lines with workspace_exec: sed -n 200,400p FILE",
+        rest="read on with offset",
     ),
     Tool(
         "workspace_file_write",
@@ -71,11 +105,12 @@ TOOLS = (
     ),
     Tool(
         "workspace_diff",
-        "What differs from how the workspace was created, as a patch that git apply takes.",
-        {"workspace_id": ID},
+        "What differs from how the workspace was created, as a patch that git apply takes. What .gitignore is about is "
+        "only counted unless include_ignored, binary files are named unless binary.",
+        {"workspace_id": ID, "include_ignored": FLAG, "binary": FLAG},
         ("workspace_id",),
-        shape(WorkspaceDiff, "changed", "summary", "entries", "patch"),
-        lambda call: call.pyro.diff_workspace(call.arguments["workspace_id"]),
+        shape(WorkspaceDiff, "changed", "summary", "entries", "patch", "patch_complete", "left_out"),
+        _diff,
         text.diff,
         read_only=True,
         idempotent=True,

@@ -12,7 +12,7 @@ from pyro_mcp.results import (
 )
 from pyro_mcp.server import text
 from pyro_mcp.server.tool import FLAG, ID, TEXT, Tool, shape
-from pyro_mcp.server.tools_files import MAX_BYTES
+from pyro_mcp.server.tools_files import MAX_BYTES, readable_part
 
 TOOLS = (
     Tool(
@@ -63,12 +63,10 @@ TOOLS = (
     Tool(
         "workspace_disk_read",
         "Read a file on the disk of a stopped workspace; any path, not only /workspace.",
-        {"workspace_id": ID, "path": TEXT, "max_bytes": MAX_BYTES},
+        {"workspace_id": ID, "path": TEXT, "offset": {"type": "integer"}, "max_bytes": MAX_BYTES},
         ("workspace_id", "path"),
-        shape(WorkspaceFileRead, "content", "size_bytes", "truncated"),
-        lambda call: call.pyro.read_workspace_disk(
-            call.arguments["workspace_id"], call.arguments["path"], **call.given("max_bytes")
-        ),
+        shape(WorkspaceFileRead, "content", "size_bytes", "truncated", "next_offset"),
+        lambda call: readable_part(call, call.pyro.read_workspace_disk),
         text.file_read,
         read_only=True,
         idempotent=True,

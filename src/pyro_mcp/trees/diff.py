@@ -22,6 +22,7 @@ from pyro_mcp.trees.git import (
     quoted,
     raw_records,
 )
+from pyro_mcp.trees.ignored import ignored_changes, topmost
 from pyro_mcp.trees.stream import Change, Side
 from pyro_mcp.trees.tree import Tree, View, folders_above
 
@@ -29,14 +30,17 @@ LARGEST_FILE = 2 * 1024 * 1024
 """Bytes of a file above which the patch leaves it out."""
 LARGEST_PATCH = 64 * 1024 * 1024
 """Bytes of all files that one patch looks at; what is beyond is left out too."""
-_DIFF = ("diff-tree", "-r", "-z", "--raw", "-p", "--binary", "--full-index", "--no-ext-diff", "--no-textconv")
+_DIFF = ("diff-tree", "-r", "-z", "--raw", "-p", "--full-index", "--no-ext-diff", "--no-textconv")
+_MOST_NAMED = 20
 _SECTION = re.compile(rb"^(?=diff --git )", re.MULTILINE)
-_BINARY = re.compile(rb"^GIT binary patch$", re.MULTILINE)
+_BINARY = re.compile(rb"^(GIT binary patch|Binary files .* differ)$", re.MULTILINE)
 
 
-def diff(tree: Tree, *, patch: bool = True) -> Diff:
-    """What differs from the baseline; the patch applies to the seed with `git apply` and yields the tree.
+def diff(tree: Tree, *, patch: bool = True, include_ignored: bool = False, binary: bool = False) -> Diff:
+    """Compare with the baseline; the patch applies to the seed with `git apply`.
 
+    What `.gitignore` files are about is counted and left out unless `include_ignored`. Text comes first. Without
+    `binary` the patch only mentions files that are not text; with both it makes the seed into the whole tree.
     Git knows files, whether they are executable, and links. Empty folders, other modes and special files are told of
     by the entries alone; folders are entries only where nothing in them is. One thing `git apply` refuses: a folder
     in place of a link that cannot be followed, such as one to itself. Without `patch` nothing is read, and only what
@@ -45,8 +49,10 @@ def diff(tree: Tree, *, patch: bool = True) -> Diff:
     listed = tree.changes()
     changes = listed.found
     outside = [change for change in changes if not is_git_internal(change.path)]
-    found = _patch(tree, outside) if patch else _Patch(renames=_moves(outside))
-    entries = list(_entries(outside, found))
+    ignored = set() if include_ignored else ignored_changes(tree, outside)
+    shown = [change for change in outside if change.path not in ignored]
+    found = _patch(tree, shown, binary=binary) if patch else _Patch(renames=_moves(shown))
+    entries = list(_entries(outside, ignored, found))
     counts = Counter(entry["status"] for entry in entries)
     with_text = sum(entry["text_patch"] is not None for entry in entries)
     return {
@@ -63,6 +69,8 @@ def diff(tree: Tree, *, patch: bool = True) -> Diff:
         },
         "entries": entries,
         "git_changes": len(changes) - len(outside),
+        "ignored_count": sum(change.path in ignored and not _is_folder(change) for change in outside),
+        "ignored": [os.fsdecode(path) for path in topmost(ignored)[:_MOST_NAMED]],
         "patch": os.fsdecode(found.whole),
         "patch_complete": patch and not found.left_out and not listed.unlisted,
         "left_out": [os.fsdecode(path) for path in [*found.left_out, *listed.unlisted]],
@@ -79,7 +87,7 @@ class _Patch:
     left_out: Sequence[bytes] = ()
 
 
-def _patch(tree: Tree, changes: Sequence[Change]) -> _Patch:
+def _patch(tree: Tree, changes: Sequence[Change], *, binary: bool) -> _Patch:
     # A file that only moved need not be read, unless git then pairs it with something else.
     for stand_ins, renames in ((_stand_ins(changes), "-M"), ({}, "-M"), ({}, "--no-renames")):
         sides = _within_limits(changes, stand_ins)
@@ -89,17 +97,27 @@ def _patch(tree: Tree, changes: Sequence[Change]) -> _Patch:
         trees = {
             view: {path: blob for path, blob in found.items() if path not in lost} for view, found in blobs.items()
         }
-        records, whole = _compare(trees, renames)
+        records, whole = _compare(trees, [renames, *(["--binary"] if binary else [])])
         new_folders = {folder for path in trees["merged"] for folder in folders_above(path)}
         if not any(_mispaired(record, stand_ins, new_folders) for record in records):
             break
     sections = _sections(records, whole)
+    not_text = {path for path, section in sections.items() if _BINARY.search(section)}
+    by_path = {change.path: change for change in changes}
+    last = [sections[path] if binary else _mention(by_path[path]) for path in sections if path in not_text]
+    left_out = {change.path for change in changes if change.path in lost or not _is_told(change, trees)}
     return _Patch(
-        whole=b"".join(sections.values()),
+        whole=b"".join([*(section for path, section in sections.items() if path not in not_text), *last]),
         sections=sections,
         renames={record.path: record.old_path for record in records if record.old_path is not None},
-        left_out=[change.path for change in changes if change.path in lost or not _is_told(change, trees)],
+        left_out=sorted(left_out if binary else left_out | not_text),
     )
+
+
+def _mention(change: Change) -> bytes:
+    """A line for a change that is not text: `git apply` takes no notice of it."""
+    sizes = [b"%d" % side.size if side is not None else b"none" for side in (change.old, change.new)]
+    return b'# binary: "%b", %b, bytes: %b -> %b\n' % (quoted(change.path), _status(change).encode(), *sizes)
 
 
 def _stand_ins(changes: Sequence[Change]) -> dict[bytes, bytes]:
@@ -163,15 +181,15 @@ def _blobs(tree: Tree, view: View, sides: Mapping[bytes, Side], stand_ins: Mappi
     return blobs
 
 
-def _compare(trees: Mapping[View, Mapping[bytes, Blob]], renames: str) -> tuple[list[Record], bytes]:
+def _compare(trees: Mapping[View, Mapping[bytes, Blob]], options: Sequence[str]) -> tuple[list[Record], bytes]:
     """Git's records and patch from one tree to the other."""
     if not any(trees.values()):
         return [], b""
-    binary = {path for tree in trees.values() for path, blob in tree.items() if not _is_text(blob.data)}
+    not_text = {path for tree in trees.values() for path, blob in tree.items() if not _is_text(blob.data)}
     with bare_repository() as repository:
         repository.import_trees({str(view): tree for view, tree in trees.items()})
-        repository.treat_as_binary(sorted(binary))
-        return raw_records(repository.git(*_DIFF, renames, "refs/heads/baseline", "refs/heads/merged"))
+        repository.treat_as_binary(sorted(not_text))
+        return raw_records(repository.git(*_DIFF, *options, "refs/heads/baseline", "refs/heads/merged"))
 
 
 def _is_text(data: bytes) -> bool:
@@ -214,7 +232,7 @@ def _is_told(change: Change, trees: Mapping[View, Mapping[bytes, Blob]]) -> bool
     return all(side is None or side.kind == "d" or change.path in trees[view] for view, side in sides)
 
 
-def _entries(changes: Sequence[Change], found: _Patch) -> Iterator[DiffEntry]:
+def _entries(changes: Sequence[Change], ignored: set[bytes], found: _Patch) -> Iterator[DiffEntry]:
     by_path = {change.path: change for change in changes}
     renames = {
         new: by_path[old] for new, old in found.renames.items() if by_path[new].old is None and by_path[old].new is None
@@ -222,11 +240,13 @@ def _entries(changes: Sequence[Change], found: _Patch) -> Iterator[DiffEntry]:
     moved_away = {change.path for change in renames.values()}
     for change, after in zip_longest(changes, changes[1:]):
         has_content = after is not None and after.path.startswith(change.path + b"/")
-        if change.path not in moved_away and not (has_content and _is_mere_folder(change)):
+        mere_folder = has_content and _is_folder(change)
+        if change.path not in moved_away and change.path not in ignored and not mere_folder:
             yield _entry(change, renames.get(change.path), found.sections.get(change.path))
 
 
-def _is_mere_folder(change: Change) -> bool:
+def _is_folder(change: Change) -> bool:
+    """Whether a folder was made or removed."""
     return (change.old is None or change.new is None) and (change.old or change.new or _NOTHING).kind == "d"
 
 

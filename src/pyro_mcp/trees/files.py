@@ -6,6 +6,7 @@ import base64
 import codecs
 import os
 from collections.abc import Mapping
+from typing import Protocol
 
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.results import ArtifactType, FileEntry, FileList, FileRead, FileWrite
@@ -36,28 +37,63 @@ def list_files(tree: Tree, path: str | bytes, *, recursive: bool) -> FileList:
     }
 
 
-def read_file(tree: Tree, path: str | bytes, *, max_bytes: int, binary: bool = False) -> FileRead:
-    """The first `max_bytes` of a regular file, links followed: as text, or with `binary` as base64.
+class Hiding(Protocol):
+    """Hides what nobody may read; `reach` is the number of bytes in which that has ended for sure."""
 
-    Text is UTF-8 without NUL; a character that `max_bytes` cuts in two is left out. Raises `NotFound`, and
-    `InvalidRequest` for what is no regular file or no text.
+    @property
+    def reach(self) -> int: ...
+    def between(self, data: bytes, begin: int, end: int) -> tuple[bytes, int, int]: ...
+
+
+def read_file(
+    tree: Tree,
+    path: str | bytes,
+    *,
+    max_bytes: int,
+    offset: int = 0,
+    binary: bool = False,
+    hiding: Hiding | None = None,
+) -> FileRead:
+    """Read at most `max_bytes` of a regular file from byte `offset` on, links followed: text, or base64 with `binary`.
+
+    Text is UTF-8 without NUL. A character or a secret that the end cuts in two is left for the next read, which begins
+    at `next_offset`. Raises `NotFound`, and `InvalidRequest` for what is no regular file or no text.
     """
-    if not 1 <= max_bytes <= MOST_READ:
+    if not 1 <= max_bytes <= MOST_READ or not 0 <= offset < 1 << 62:
         raise InvalidRequest(
-            f"max_bytes is {max_bytes}, not 1 to {MOST_READ}", hint="'pyro workspace export' copies files of any size"
+            f"max_bytes {max_bytes} and offset {offset} are not 1 to {MOST_READ} and 0 or more",
+            hint="'pyro workspace export' copies files of any size",
         )
     inner = tree.inner_path(path)
-    entry, data = tree.contents([inner], max_bytes, follow=True)[inner]
+    reach = hiding.reach if hiding is not None else 0
+    start = max(0, offset - reach)
+    entry, data = tree.contents([inner], offset - start + max_bytes + reach, follow=True, start=start)[inner]
     name = tree.guest_path(inner)
     if entry.kind != "f":
-        raise InvalidRequest(f"{name} is {NOUNS[entry.kind]}, not a regular file", hint=_instead(entry))
-    truncated = entry.size > len(data)
-    content = base64.b64encode(data).decode() if binary else _text(name, data, truncated=truncated)
+        raise InvalidRequest(f"{name} is {NOUNS[entry.kind]}, not a regular file", hint=_instead(tree, entry))
+    begin = min(offset - start, len(data))
+    end = min(begin + max_bytes, len(data))
+    part = data[begin:end]
+    if hiding is not None:
+        part, begin, end = hiding.between(data, begin, end)
+    first, after = start + begin, start + end
+    if binary:
+        content = base64.b64encode(part).decode()
+    else:
+        whole_start = part[_cut_character(part) :] if first else part
+        first += len(part) - len(whole_start)
+        content, rest = _text(name, whole_start, first, is_last=after >= entry.size)
+        after -= rest
+    truncated = after < entry.size and bool(data)
+    if truncated and not content:
+        raise InvalidRequest(f"max_bytes {max_bytes} does not hold the character at {first}", hint="use 4 or more")
     return {
         "path": name,
         "size_bytes": entry.size,
+        "offset": first,
         "max_bytes": max_bytes,
         "truncated": truncated,
+        "next_offset": after if truncated else None,
         "encoding": "base64" if binary else "utf-8",
         "content": content,
     }
@@ -86,15 +122,23 @@ def _shown(entry: Entry, path: str) -> FileEntry:
     }
 
 
-def _text(name: str, data: bytes, *, truncated: bool) -> str:
-    hint = "--base64 gives its bytes, 'pyro workspace export' copies it to the host"
+def _cut_character(data: bytes) -> int:
+    """How many bytes at the beginning belong to a character that began before."""
+    return next((place for place, byte in enumerate(data[:3]) if byte & 0xC0 != 0x80), min(len(data), 3))
+
+
+def _text(name: str, data: bytes, place: int, *, is_last: bool) -> tuple[str, int]:
+    """The text, and how many bytes at the end only begin a character."""
+    hint = "--base64 gives its bytes, or 'pyro workspace export' copies it to the host"
     if b"\0" in data:
         raise InvalidRequest(f"{name} is a binary file, not text: it holds NUL bytes", hint=hint)
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        return codecs.getincrementaldecoder("utf-8")().decode(data, final=not truncated)
+        return decoder.decode(data, final=is_last), len(decoder.getstate()[0])
     except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{name} is not text in UTF-8: {error.reason} at byte {error.start}", hint=hint) from error
+        at = place + error.start
+        raise InvalidRequest(f"{name} is not text in UTF-8: {error.reason} at byte {at}", hint=hint) from error
 
 
-def _instead(entry: Entry) -> str:
-    return "'pyro workspace file list' shows what is in it" if entry.kind == "d" else ""
+def _instead(tree: Tree, entry: Entry) -> str:
+    return f"'{tree.lister}' shows what is in it" if entry.kind == "d" else ""

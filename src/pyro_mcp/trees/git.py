@@ -7,7 +7,7 @@ configuration of the user or the machine, no attribute, filter, hook or external
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ _CONFIG = """\
 \tbare = true
 \tfsync = none
 \tattributesFile = /dev/null
+\texcludesFile = /dev/null
 \thooksPath = /dev/null
 \tquotePath = true
 [fastImport]
@@ -72,8 +73,8 @@ class Repository:
 
     folder: Path
 
-    def git(self, *arguments: str, stdin: bytes | None = None) -> bytes:
-        """Return the output of one git command.
+    def git(self, *arguments: str, stdin: bytes | None = None, work_tree: Path | None = None) -> bytes:
+        """Return the output of one git command, which may look at the files of `work_tree`.
 
         Raises `HostCommandFailed` with what it said, `InvalidRequest` when it would need more memory or time than it
         may have.
@@ -85,6 +86,8 @@ class Repository:
             "GIT_ATTR_NOSYSTEM": "1",
             "GIT_OPTIONAL_LOCKS": "0",
         }
+        if work_tree is not None:
+            environment["GIT_WORK_TREE"] = str(work_tree)
         try:
             done = run(
                 ["git", *arguments],
@@ -116,6 +119,12 @@ class Repository:
             size = int(output[at : start - 1].split(b" ")[2])
             yield output[start : start + size]
             at = start + size + 1
+
+    def exclude(self, rules: Iterable[bytes]) -> None:
+        """Have git ignore what these rules, each as a line of a `.gitignore`, are about."""
+        info = self.folder / "info"
+        info.mkdir(exist_ok=True)
+        (info / "exclude").write_bytes(b"".join(b"%b\n" % rule for rule in rules))
 
     def treat_as_binary(self, paths: list[bytes]) -> None:
         """Have diffs of these paths written in git's binary form."""

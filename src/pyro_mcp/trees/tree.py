@@ -66,6 +66,11 @@ class Tree:
         self._roots: dict[View, str] = {"merged": merged, "baseline": baseline}
         self._upper = upper
 
+    @property
+    def lister(self) -> str:
+        """The command that lists what is in this tree."""
+        return f"pyro workspace {'file' if self._top == WORKSPACE else 'disk'} list"
+
     def inner_path(self, path: str | bytes) -> bytes:
         """The path within the tree of a guest path; raises `InvalidRequest` where it leaves the tree."""
         return inner_path(path, self._top)
@@ -108,7 +113,7 @@ class Tree:
         for batch in _batches(paths):
             asked = _Asked(batch, depth, receiver)
             walk = Walk(asked, most, on_hole=on_hole, on_unlisted=on_unlisted)
-            with _complaints():
+            with self._complaints():
                 self._run([*options, self._roots[view], *batch], on_stdout=walk.feed)
             walk.finish()
             if not skip_missing:
@@ -122,10 +127,13 @@ class Tree:
         view: View = "merged",
         follow: bool = False,
         skip_missing: bool = False,
+        start: int = 0,
     ) -> dict[bytes, tuple[Entry, bytes]]:
-        """What is at each of the paths, with the first `limit` bytes of files (0: none)."""
+        """Read what is at each of the paths, with at most `limit` bytes of files (0: none) from byte `start` on."""
         found = _Contents()
-        self.walk(found, paths, view=view, depth=0, content=limit, follow=follow, skip_missing=skip_missing)
+        self.walk(
+            found, paths, view=view, depth=0, content=limit, follow=follow, skip_missing=skip_missing, start=start
+        )
         return {path: (entry, bytes(data)) for path, (entry, data) in found.all.items()}
 
     def entries(self, paths: Sequence[bytes], *, depth: int | None, skip_missing: bool = False) -> list[Entry]:
@@ -137,7 +145,7 @@ class Tree:
     def changes(self) -> Changes:
         """Find what differs from the baseline, in the order of a walk; the cost grows with what has changed."""
         found = Changes()
-        with _complaints():
+        with self._complaints():
             self._run(["changes", self._upper, self._roots["baseline"], self._roots["merged"]], on_stdout=found.feed)
         found.finish()
         return found
@@ -152,12 +160,30 @@ class Tree:
                 paths.append(edit.path)
                 yield edit
 
-        with _piped(encode_edits(noted())) as stdin, _complaints():
+        with _piped(encode_edits(noted())) as stdin, self._complaints():
             self._run(["apply", self._roots["merged"]], stdin=stdin, on_stdout=made.feed)
         made.finish()
         if [one.path for one in made.made] != paths:
             raise ProtocolViolation("the guest's tool did not answer each edit")
         return made.made
+
+    @contextmanager
+    def _complaints(self) -> Iterator[None]:
+        """Put what the tool complained of into our own errors and words: it says "PATH: reason"."""
+        try:
+            yield
+        except NotFound as error:
+            path = error.message.rpartition(":")[0]
+            raise NotFound(
+                f"there is no {posixpath.join(self._top, path)}", hint=f"'{self.lister}' shows what there is"
+            ) from error
+        except ProtocolViolation:
+            raise
+        except GuestFailed as error:
+            path, _, reason = error.message.rpartition(": ")
+            if reason not in _EXPLAINED:
+                raise
+            raise InvalidRequest(f"{posixpath.join(self._top, path)}: {_EXPLAINED[reason]}") from error
 
 
 class _Asked:
@@ -216,7 +242,7 @@ class _Contents:
 
 
 def inner_path(path: str | bytes, top: str = WORKSPACE) -> bytes:
-    """The path within the tree of a guest path, given from / or from `top`; raises `InvalidRequest`."""
+    """Return the path within the tree of a guest path, given from / or from /workspace; raises `InvalidRequest`."""
     try:
         given = os.fsencode(path)
     except UnicodeEncodeError as error:
@@ -224,7 +250,7 @@ def inner_path(path: str | bytes, top: str = WORKSPACE) -> bytes:
     if b"\0" in given:
         raise InvalidRequest("a path cannot hold a NUL byte")
     root = top.encode()
-    whole = posixpath.normpath(posixpath.join(root, given)).replace(b"//", b"/", 1)
+    whole = posixpath.normpath(posixpath.join(WORKSPACE.encode(), given)).replace(b"//", b"/", 1)
     if whole != root and not whole.startswith(root.rstrip(b"/") + b"/"):
         raise InvalidRequest(
             f"{os.fsdecode(given)} is outside {top}", hint=f"give a path below {top}, or relative to it"
@@ -255,25 +281,6 @@ def _batches(paths: Sequence[bytes]) -> Iterator[list[bytes]]:
         size += len(path) + 16
     if batch:
         yield batch
-
-
-@contextmanager
-def _complaints() -> Iterator[None]:
-    """Put what the tool complained of into our own errors and words: it says "PATH: reason"."""
-    try:
-        yield
-    except NotFound as error:
-        path = error.message.rpartition(":")[0]
-        raise NotFound(
-            f"there is no {posixpath.join(WORKSPACE, path)}", hint="'pyro workspace file list' shows what there is"
-        ) from error
-    except ProtocolViolation:
-        raise
-    except GuestFailed as error:
-        path, _, reason = error.message.rpartition(": ")
-        if reason not in _EXPLAINED:
-            raise
-        raise InvalidRequest(f"{posixpath.join(WORKSPACE, path)}: {_EXPLAINED[reason]}") from error
 
 
 @contextmanager

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import replace
 
 from pyro_mcp.engine import Capture, Command, Outcome, Session
-from pyro_mcp.results import Diff, FileRead
+from pyro_mcp.results import Diff
 from pyro_mcp.workspaces.masking import Mask
 
 
@@ -30,22 +29,6 @@ def run(session: Session, command: Command, mask: Mask) -> Outcome:
     return replace(
         outcome, stdout=stdout.kept(), stderr=stderr.kept(), stdout_bytes=stdout.total, stderr_bytes=stderr.total
     )
-
-
-def content(found: FileRead, mask: Mask) -> FileRead:
-    """A file's masked content: `content` is that of the file where it holds no secret."""
-    if not mask:
-        return found
-    text = found["encoding"] == "utf-8"
-    data = found["content"].encode() if text else base64.b64decode(found["content"])
-    stream = mask.stream()
-    # What may be the first half of a secret, whose other half was not read, is left out.
-    shown = stream.feed(data) + (b"" if found["truncated"] else stream.finish())
-    return {
-        **found,
-        "path": mask.text(found["path"]),
-        "content": shown.decode(errors="replace") if text else base64.b64encode(shown).decode(),
-    }
 
 
 def changes(found: Diff, mask: Mask) -> Diff:

@@ -62,6 +62,8 @@ class Room:
     mask: Mask
     connect: Callable[[], AbstractContextManager[Session]]
     """Makes a further connection to the same machine."""
+    connect_lasting: Callable[[], AbstractContextManager[Session]]
+    """Makes one that may be held long."""
 
     def place(self, path: str) -> str:
         """A path as a command's folder: given from / or from /workspace."""
@@ -79,7 +81,7 @@ class Inside:
     def exec(self, id_: str, command: str | Sequence[str], cwd: str, options: ExecOptions) -> WorkspaceExecResult:
         given = command if isinstance(command, str) else shell_words(command)
         place = os.path.join(_CWD, cwd)
-        with self._running(id_) as (record, session):
+        with self._running(id_, lasting=True) as (record, session):
             secrets = self._secrets(id_)
             mask, shown = secrets.mask(), secrets.mask().everything(given)
             environ = self._environ(record, secrets) | secrets.environ(options.secret_env)
@@ -110,11 +112,12 @@ class Inside:
         shown: FileList = self._secrets(id_).mask().everything(found)
         return {"workspace_id": id_, **shown}
 
-    def read_file(self, id_: str, path: str, *, max_bytes: int, binary: bool) -> WorkspaceFileRead:
+    def read_file(self, id_: str, path: str, *, offset: int, max_bytes: int, binary: bool) -> WorkspaceFileRead:
+        mask = self._secrets(id_).mask()
         with self._tree(id_) as tree:
-            found = read_file(tree, path, max_bytes=max_bytes, binary=binary)
+            found = read_file(tree, path, offset=offset, max_bytes=max_bytes, binary=binary, hiding=mask or None)
         self._ledger.touch(id_)
-        return {"workspace_id": id_, **discreet.content(found, self._secrets(id_).mask())}
+        return {"workspace_id": id_, **found, "path": mask.text(found["path"])}
 
     def write_file(self, id_: str, path: str, content: bytes) -> WorkspaceFileWrite:
         with self._tree(id_) as tree:
@@ -128,11 +131,13 @@ class Inside:
         self.note(id_, "patch", {"summary": done["summary"], "entries": done["entries"][:100]})
         return {"workspace_id": id_, **done}
 
-    def diff(self, id_: str, *, patch: bool = True) -> WorkspaceDiff:
+    def diff(
+        self, id_: str, *, patch: bool = True, include_ignored: bool = False, binary: bool = False
+    ) -> WorkspaceDiff:
         if self._lifecycle.store.get(id_).execution_mode == HOST_COMPAT:
             raise Conflict("without a guest there is no baseline to compare with", hint="'git diff' in it may do")
         with self._tree(id_) as tree:
-            found = diff(tree, patch=patch)
+            found = diff(tree, patch=patch, include_ignored=include_ignored, binary=binary)
         self._ledger.touch(id_)
         return {"workspace_id": id_, **discreet.changes(found, self._secrets(id_).mask())}
 
@@ -151,13 +156,14 @@ class Inside:
         return {"workspace_id": id_, **done}
 
     @contextmanager
-    def entered(self, id_: str) -> Iterator[Room]:
-        """Whatever else is done inside; errors that leave the block tell no secret."""
+    def entered(self, id_: str, *, lasting: bool = False) -> Iterator[Room]:
+        """Whatever else is done inside, long or short; errors that leave the block tell no secret."""
         secrets = self._secrets(id_)
         mask = secrets.mask()
-        with mask.errors(), self._running(id_) as (record, session):
+        with mask.errors(), self._running(id_, lasting=lasting) as (record, session):
             connect = partial(self._lifecycle.session, record)
-            yield Room(record, session, self._environ(record, secrets), secrets, mask, connect)
+            environ, connect_lasting = self._environ(record, secrets), partial(connect, lasting=True)
+            yield Room(record, session, environ, secrets, mask, connect, connect_lasting)
 
     def require(self, id_: str) -> None:
         """Raise `NotFound` unless there is such a workspace."""
@@ -168,9 +174,9 @@ class Inside:
         self._ledger.note(id_, kind, self._secrets(id_).mask().everything(detail))
 
     @contextmanager
-    def _running(self, id_: str) -> Iterator[tuple[Record, Session]]:
+    def _running(self, id_: str, *, lasting: bool = False) -> Iterator[tuple[Record, Session]]:
         self._ledger.get(id_)
-        with self._lifecycle.use(id_) as record, self._lifecycle.session(record) as session:
+        with self._lifecycle.use(id_) as record, self._lifecycle.session(record, lasting=lasting) as session:
             yield record, session
 
     @contextmanager

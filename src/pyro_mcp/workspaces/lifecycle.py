@@ -70,9 +70,9 @@ class Lifecycle(LockedMachines):
         self.store.add(record)
         return record
 
-    def session(self, record: Record) -> AbstractContextManager[Session]:
-        """A connection to a running machine."""
-        return self.engine_of(record).guest(self.folders.sockets(record.id))
+    def session(self, record: Record, *, lasting: bool = False) -> AbstractContextManager[Session]:
+        """A connection to a running machine: for short work, or for what may be `lasting`."""
+        return self.engine_of(record).guest(self.folders.sockets(record.id), lasting=lasting)
 
     def start(
         self,

@@ -21,7 +21,7 @@ from pyro_mcp.host.progress import Progress
 from pyro_mcp.host.staging import place, staged
 from pyro_mcp.results import FileList, WorkspaceDiskExport, WorkspaceFileList, WorkspaceFileRead
 from pyro_mcp.trees import list_files, read_file
-from pyro_mcp.workspaces import discreet, inspector
+from pyro_mcp.workspaces import inspector
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.inside import ToolOf
 from pyro_mcp.workspaces.ledger import Ledger
@@ -49,11 +49,12 @@ class Offline:
         shown: FileList = self._mask(id_).everything(found)
         return {"workspace_id": id_, **shown}
 
-    def read(self, id_: str, path: str, *, max_bytes: int, binary: bool) -> WorkspaceFileRead:
+    def read(self, id_: str, path: str, *, offset: int, max_bytes: int, binary: bool) -> WorkspaceFileRead:
+        mask = self._mask(id_)
         with self._inspector(id_) as session:
             tree = system_tree(session)
-            found = read_file(tree, path, max_bytes=max_bytes, binary=binary)
-        return {"workspace_id": id_, **discreet.content(found, self._mask(id_))}
+            found = read_file(tree, path, offset=offset, max_bytes=max_bytes, binary=binary, hiding=mask or None)
+        return {"workspace_id": id_, **found, "path": mask.text(found["path"])}
 
     def export(self, id_: str, output: Path, progress: Progress) -> WorkspaceDiskExport:
         if "\0" in str(output):

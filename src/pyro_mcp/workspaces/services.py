@@ -178,7 +178,7 @@ class Services:
     def _watch(self, service: Service, room: Room) -> None:
         """Have its ports closed when it ends, whichever of our processes live then."""
         if service.ports:
-            with room.connect() as session:
+            with room.connect_lasting() as session:
                 lives = session.begin(Keeper.until_end(f"{_PREFIX}{service.name}"))
                 Ports(room.record, self._folders).watch([host for host, _ in service.ports], lives)
 

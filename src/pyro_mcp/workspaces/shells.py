@@ -163,7 +163,7 @@ class Shells:
         self, id_: str, shell_id: str, stdin: IO[bytes], on_output: OutputSink, interrupt: int | None
     ) -> ShellInfo:
         name = _name(shell_id)
-        with suppress(Interrupted), self._inside.entered(id_) as room, _named(shell_id):
+        with suppress(Interrupted), self._inside.entered(id_, lasting=True) as room, _named(shell_id):
             keeper, stream = Keeper(room.session), room.mask.stream()
             first = max(0, keeper.status(name).end[0] - _SHOWN_AT_FIRST)
             kept, data = keeper.read_all(name, cursor=max(0, first - room.mask.reach), most=_CAPACITY)

@@ -190,7 +190,7 @@ class Vms:
 
     def _run(self, record: Record, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
         wanted = options.of(command, self._images.environ(record.environment), accelerator=record.accelerator)
-        with self._lifecycle.session(record) as session:
+        with self._lifecycle.session(record, lasting=True) as session:
             return exec_result(record, command, session.run(wanted), options)
 
     def _start(self, record: Record, progress: Progress, reaching: Phase = Phase.RUNNING) -> Record:

@@ -206,10 +206,14 @@ class WorkspaceVerbs(Parts):
         return self._inside.list_files(workspace_id, path, recursive=recursive)
 
     def read_workspace_file(
-        self, workspace_id: str, path: str, *, max_bytes: int = 65536, binary: bool = False
+        self, workspace_id: str, path: str, *, offset: int = 0, max_bytes: int = 65536, binary: bool = False
     ) -> WorkspaceFileRead:
-        """The first `max_bytes` of a regular file, which must be text in UTF-8; with `binary` any file, as base64."""
-        return self._inside.read_file(workspace_id, path, max_bytes=max_bytes, binary=binary)
+        """Read at most `max_bytes` of a regular file from byte `offset` on.
+
+        It must be text in UTF-8; with `binary` it may be anything and comes as base64. The result's `next_offset` is
+        where to read on.
+        """
+        return self._inside.read_file(workspace_id, path, offset=offset, max_bytes=max_bytes, binary=binary)
 
     def write_workspace_file(self, workspace_id: str, path: str, *, text: str) -> WorkspaceFileWrite:
         """Create or replace a regular file; it appears whole. Missing folders are made, an existing mode is kept."""
@@ -219,9 +223,15 @@ class WorkspaceVerbs(Parts):
         """Apply a unified diff, all of it or nothing."""
         return self._inside.apply_patch(workspace_id, patch)
 
-    def diff_workspace(self, workspace_id: str) -> WorkspaceDiff:
-        """What differs from the baseline; `patch` applies to the seed with `git apply`."""
-        return self._inside.diff(workspace_id)
+    def diff_workspace(
+        self, workspace_id: str, *, include_ignored: bool = False, binary: bool = False
+    ) -> WorkspaceDiff:
+        """What differs from the baseline; `patch` applies to the seed with `git apply`.
+
+        What `.gitignore` is about is only counted unless `include_ignored`; files that are not text are a line of the
+        patch unless `binary`. With both the patch makes the seed into the whole tree.
+        """
+        return self._inside.diff(workspace_id, include_ignored=include_ignored, binary=binary)
 
     def export_workspace(
         self,
@@ -260,10 +270,10 @@ class WorkspaceVerbs(Parts):
         return self._offline.list(workspace_id, path, recursive=recursive)
 
     def read_workspace_disk(
-        self, workspace_id: str, path: str, *, max_bytes: int = 65536, binary: bool = False
+        self, workspace_id: str, path: str, *, offset: int = 0, max_bytes: int = 65536, binary: bool = False
     ) -> WorkspaceFileRead:
-        """The first `max_bytes` of a file on a stopped workspace's disk."""
-        return self._offline.read(workspace_id, path, max_bytes=max_bytes, binary=binary)
+        """Read a part of a file on a stopped workspace's disk, as `read_workspace_file` does."""
+        return self._offline.read(workspace_id, path, offset=offset, max_bytes=max_bytes, binary=binary)
 
     def export_workspace_disk(self, workspace_id: str, *, output_path: str | Path) -> WorkspaceDiskExport:
         """A stopped workspace's whole root, /workspace included, as a sparse raw ext4 image on the host."""

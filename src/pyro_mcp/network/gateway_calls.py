@@ -1,0 +1,50 @@
+"""The system calls that the halves of a gateway may make, once they serve: found by tracing them in all tests."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from functools import cache
+
+from pyro_mcp.host.seccomp import Check, When, allow_list, any_of
+
+# Python, its threads, their locks, time, and descriptors that are there.
+_BOTH = """
+    accept accept4 brk clock_getres clock_gettime clock_nanosleep close connect dup epoll_create1 epoll_ctl
+    epoll_pwait epoll_wait exit exit_group fcntl fstat futex getegid geteuid getgid getpeername getpid getppid
+    getrandom getsockname getsockopt gettid gettimeofday getuid listen lseek madvise membarrier mmap mprotect mremap
+    munmap nanosleep poll ppoll pread64 pselect6 pwrite64 read readv recvfrom recvmsg restart_syscall rseq
+    rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity sched_yield select sendmsg sendto set_robust_list
+    setsockopt shutdown sigaltstack sysinfo tgkill uname write writev
+"""
+# The resolver's files; the log.
+_OUTER = "access bind faccessat faccessat2 flock ftruncate lstat newfstatat readlink readlinkat sendmmsg stat statx"
+_INNER = "newfstatat"
+_VM, _THREAD = 0x00000100, 0x00010000  # linux/sched.h
+_CREATING = 0o100 | 0o20000000  # O_CREAT, O_TMPFILE: asm-generic/fcntl.h
+_WRITING = 0o3  # O_WRONLY, O_RDWR
+_SET_NAME = 15  # linux/prctl.h
+_NON_BLOCKING, _WAITING = 0x5421, 0x541B  # asm-generic/ioctls.h: FIONBIO, FIONREAD
+
+_CONDITIONAL = {
+    "clone": When([[Check(0, _VM | _THREAD, mask=_VM | _THREAD)]]),
+    "prctl": any_of(0, [_SET_NAME], errno.EINVAL),
+    "ioctl": any_of(1, [_NON_BLOCKING, _WAITING], errno.ENOTTY),
+    "socketpair": any_of(0, [socket.AF_UNIX], errno.EAFNOSUPPORT),
+}
+_READING = When([[Check(2, 0, mask=_CREATING | _WRITING)]])
+_TO_THE_WORLD = any_of(0, [socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK], errno.EAFNOSUPPORT)
+_TO_THE_GUEST = When([[Check(0, socket.AF_INET), Check(1, socket.SOCK_STREAM, mask=0xFF)]], errno.EAFNOSUPPORT)
+
+
+@cache
+def outer_filter() -> bytes:
+    """The filter for the outer half: it connects and reads files, but makes none, and starts nothing."""
+    rules = {**_CONDITIONAL, "openat": _READING, "socket": _TO_THE_WORLD}
+    return allow_list([*_BOTH.split(), *_OUTER.split()], rules)
+
+
+@cache
+def inner_filter() -> bytes:
+    """The filter for the inner half: it relays, and connects to the guest by TCP; it opens no file at all."""
+    return allow_list([*_BOTH.split(), *_INNER.split()], {**_CONDITIONAL, "socket": _TO_THE_GUEST})

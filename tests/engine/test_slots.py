@@ -1,0 +1,177 @@
+"""The slots of a machine: who waits for one, for how long, and in which order; the machine only listens."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+import pytest
+
+from pyro_mcp.engine.guest import Guest
+from pyro_mcp.engine.slots import connected
+from pyro_mcp.engine.wire import SLOTS
+from pyro_mcp.errors import Busy, GuestGone
+from pyro_mcp.host import changes
+
+DEADLINE = 20.0
+FOR_COMMANDS = SLOTS - 2
+
+
+@pytest.fixture
+def machine(home: Path) -> Iterator[Path]:
+    """The folder of sockets that listen."""
+    with ExitStack() as stack:
+        for slot in range(SLOTS):
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+            listener.bind(str(home / str(slot)))
+            listener.listen(64)
+        yield home
+
+
+def lasting(machine: Path, deadline_seconds: float = DEADLINE) -> AbstractContextManager[Guest]:
+    return connected(machine, deadline_seconds=deadline_seconds, lasting=True)
+
+
+@pytest.fixture
+def commands(machine: Path) -> Iterator[list[ExitStack]]:
+    """As many commands as may run at once."""
+    with ExitStack() as stack:
+        clients = [stack.enter_context(ExitStack()) for _ in range(FOR_COMMANDS)]
+        for client in clients:
+            client.enter_context(lasting(machine, 0))
+        yield clients
+
+
+def entered(machine: Path) -> float:
+    """When a command got its slot."""
+    with lasting(machine):
+        return time.monotonic()
+
+
+def until(condition: object, *arguments: object) -> None:
+    end = time.monotonic() + DEADLINE
+    while not condition(*arguments):  # type: ignore[operator]
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def waiting(machine: Path, count: int) -> bool:
+    return len(list(machine.glob("*.lasting"))) == count
+
+
+@pytest.mark.usefixtures("commands")
+def test_the_error_says_how_long_it_waited_and_who_has_the_slots(machine: Path) -> None:
+    expected = rf"all 14 connections for commands .* in use for 0\.05 s, by process {os.getpid()}\n"
+    with pytest.raises(Busy, match=expected), lasting(machine, 0.05):
+        pass
+
+
+def test_files_can_be_worked_on_while_commands_have_all_their_slots(machine: Path, commands: list[ExitStack]) -> None:
+    with connected(machine, deadline_seconds=0), connected(machine, deadline_seconds=0):
+        with pytest.raises(Busy, match="all 16 connections to this machine"), connected(machine, deadline_seconds=0):
+            pass
+        commands[7].close()
+        with connected(machine, deadline_seconds=0):
+            assert (machine / "7.lock").read_bytes() == b"1%d" % os.getpid()
+
+
+def test_those_who_wait_are_served_in_the_order_in_which_they_came(machine: Path, commands: list[ExitStack]) -> None:
+    served: list[int] = []
+    done = threading.Event()
+
+    def client(number: int) -> None:
+        with lasting(machine):
+            served.append(number)
+            assert done.wait(DEADLINE)
+
+    with ThreadPoolExecutor(6) as pool:
+        clients = []
+        for number in range(6):
+            clients.append(pool.submit(client, number))
+            until(waiting, machine, number + 1)
+        for number in range(6):
+            commands[number].close()
+            until(lambda wanted: len(served) == wanted, number + 1)
+        done.set()
+        for one in clients:
+            one.result(DEADLINE)
+    assert served == list(range(6))
+    assert waiting(machine, 0)
+
+
+def test_a_slot_is_handed_on_at_once(machine: Path, commands: list[ExitStack]) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        client = pool.submit(entered, machine)
+        until(waiting, machine, 1)
+        freed = time.monotonic()
+        commands[3].close()
+        assert client.result(DEADLINE) - freed < 0.2
+
+
+def test_many_short_commands_at_once_all_get_their_turn(machine: Path) -> None:
+    def client(_: int) -> None:
+        with lasting(machine, 10):
+            time.sleep(0.01)
+
+    with ThreadPoolExecutor(50) as pool:
+        assert len(list(pool.map(client, range(200)))) == 200
+
+
+def test_one_who_is_killed_while_waiting_holds_up_nobody(machine: Path, commands: list[ExitStack]) -> None:
+    script = (
+        "import sys; from pathlib import Path; from pyro_mcp.engine.slots import connected\n"
+        "with connected(Path(sys.argv[1]), deadline_seconds=60, lasting=True): pass"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, machine]) as victim:
+        until(waiting, machine, 1)
+        victim.kill()
+    commands[0].close()
+    with lasting(machine, 1):
+        assert waiting(machine, 0)
+
+
+def test_one_who_is_killed_with_a_slot_hands_it_on(machine: Path, commands: list[ExitStack]) -> None:
+    script = (
+        "import sys; from pathlib import Path; from pyro_mcp.engine.slots import connected\n"
+        "with connected(Path(sys.argv[1]), lasting=True): print('here', flush=True); sys.stdin.read()"
+    )
+    commands[5].close()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", script, machine], **pipes) as victim, ThreadPoolExecutor(1) as pool:  # type: ignore[call-overload]
+        assert victim.stdout.readline() == b"here\n"
+        client = pool.submit(entered, machine)
+        until(waiting, machine, 1)
+        killed = time.monotonic()
+        victim.kill()
+        assert client.result(DEADLINE) - killed < 2
+
+
+def test_without_inotify_those_who_wait_are_served_too(
+    machine: Path, commands: list[ExitStack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "_FLAGS", -1)  # EINVAL
+    with ThreadPoolExecutor(1) as pool:
+        client = pool.submit(entered, machine)
+        until(waiting, machine, 1)
+        commands[0].close()
+        assert client.result(DEADLINE)
+
+
+@pytest.mark.usefixtures("commands")
+def test_whoever_waits_for_a_machine_that_ends_is_told(machine: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(entered, machine)
+        until(waiting, machine, 1)
+        moved = machine.with_name(f"{machine.name}-gone")
+        machine.rename(moved)
+        with pytest.raises(GuestGone):
+            waits.result(DEADLINE)
+        moved.rename(machine)
