@@ -283,7 +283,7 @@ def _require_shorter(frozen: Sequence[str]) -> None:
     if len(frozen) >= chain.MOST_LAYERS:
         raise NoSpace(
             "the layers of the machine's disk could not be merged",
-            hint="free some space where the state folder is ('pyro doctor' names it): it goes on at the next command",
+            hint="free some space where the state folder is ('pyro doctor' names it), then try again",
         )
 
 
