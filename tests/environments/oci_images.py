@@ -9,8 +9,8 @@ import json
 import subprocess
 import tarfile
 import urllib.request
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,18 @@ class Entry:
     target: str = ""
     mode: int = 0o644
     owner: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def sparse(path: str, size: int) -> Entry:
+    """A file of that many zeros, of which the layer holds none: GNU's sparse format 1.0."""
+    facts = {
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.realsize": str(size),
+        "GNU.sparse.name": path,
+    }
+    return Entry(path, (b"1\n%d\n0\n" % size).ljust(512, b"\0"), headers=facts)
 
 
 def folder(path: str, mode: int = 0o755, owner: int = 0) -> Entry:
@@ -100,6 +112,7 @@ def pack(entries: Sequence[Entry]) -> bytes:
             info.uid = info.gid = entry.owner
             info.size = len(entry.content)
             info.mtime = 1_700_000_000
+            info.pax_headers = dict(entry.headers)
             tar.addfile(info, io.BytesIO(entry.content))
     return buffer.getvalue()
 

@@ -21,6 +21,7 @@ from pyro_mcp.errors import EnvironmentFailed, HostCommandFailed
 from pyro_mcp.host.files import no_space
 from pyro_mcp.host.process import Completed, run
 from pyro_mcp.host.progress import Progress
+from pyro_mcp.host.tools import require_tool
 
 _DEADLINE_SECONDS = 1800
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -28,6 +29,7 @@ LAYOUT = "layout"
 """The folder, below the work folder, in which an image lies before it is unpacked."""
 _IMAGE = f"{LAYOUT}:image"
 _LARGEST_JSON = 8 << 20
+_LARGEST_FILE = 16 << 30
 _ASSIGNMENT = re.compile(r"[^=\0\ud800-\udfff]+=[^\0\ud800-\udfff]*")
 
 # What skopeo says (in words, not in codes), and what that means to a person.
@@ -148,9 +150,10 @@ class OciSource:
 def unpack(name: str, work: Path) -> None:
     """Unpack the image in the layout below `work` into `work/root`; raises `EnvironmentFailed`, `NoSpace`."""
     try:
-        as_root(
-            ["umoci", "raw", "unpack", "--image", _IMAGE, "root"], writable=work, deadline_seconds=_DEADLINE_SECONDS
-        )
+        # A layer of a kilobyte may hold a sparse file of any size, which is unpacked as zeros.
+        words: list[str | Path] = ["prlimit", f"--fsize={_LARGEST_FILE}", require_tool("umoci")]
+        words += ["raw", "unpack", "--image", _IMAGE, "root"]
+        as_root(words, writable=work, deadline_seconds=_DEADLINE_SECONDS)
     except HostCommandFailed as error:
         if not _fits(work / LAYOUT, work):
             raise no_space(OSError(errno.ENOSPC, ""), work) from error

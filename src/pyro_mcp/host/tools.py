@@ -16,6 +16,7 @@ PACKAGE_OF = {
     "mmdebstrap": "mmdebstrap",
     "newuidmap": "uidmap",
     "nft": "nftables",
+    "prlimit": "util-linux",
     "qemu-img": "qemu-utils",
     "qemu-system-x86_64": "qemu-system-x86",
     "skopeo": "skopeo",
