@@ -1,0 +1,44 @@
+"""Many clients of one workspace at once: commands wait in order, and files can be worked on meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pyro_mcp import Pyro
+from pyro_mcp.errors import Busy
+
+DEADLINE = 60.0
+AT_ONCE = 14
+
+
+@pytest.fixture
+def workspace(pyro: Pyro) -> Iterator[str]:
+    id_ = pyro.create_workspace("debian:12")["workspace_id"]
+    yield id_
+    pyro.delete_workspace(id_)
+
+
+def test_fifty_short_commands_at_once_all_succeed(pyro: Pyro, workspace: str) -> None:
+    with ThreadPoolExecutor(50) as pool:
+        results = pool.map(lambda n: pyro.exec_workspace(workspace, command=f"echo {n}")["stdout"], range(50))
+        assert [int(line) for line in results] == list(range(50))
+
+
+def test_while_commands_have_all_that_they_may_files_can_be_worked_on(pyro: Pyro, workspace: str) -> None:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        line = "touch started-$0; while [ ! -e stop ]; do sleep 0.1; done"
+        commands = [
+            pool.submit(pyro.exec_workspace, workspace, command=["sh", "-c", line, str(n)], timeout_seconds=DEADLINE)
+            for n in range(AT_ONCE)
+        ]
+        end = time.monotonic() + DEADLINE
+        while len(pyro.list_workspace_files(workspace, "/workspace")["entries"]) < AT_ONCE:
+            assert time.monotonic() < end
+        with pytest.raises(Busy, match="all 14 connections for commands"):
+            pyro.exec_workspace(workspace, command="true")
+        pyro.write_workspace_file(workspace, "stop", text="")
+        assert {command.result(DEADLINE)["exit_code"] for command in commands} == {0}
