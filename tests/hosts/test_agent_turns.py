@@ -6,14 +6,12 @@ the model's calls to a workspace in a real guest and the answers back.
 
 from __future__ import annotations
 
-import json
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pyro_mcp import Pyro
+from tests.hosts.agents import Prepared, claude, codex, connected_claude, left_running, opencode
 from tests.hosts.conftest import Desk
 from tests.hosts.model_api import Call, Model, Story, served
 
@@ -38,6 +36,8 @@ def fixing_a_bug(pyro: Pyro, home: Path) -> Story:
     assert "there is no workspace 'no-such-workspace'" in answer, answer
     answer = yield Call("workspace_patch_apply", {"workspace_id": id_, "patch": PATCH})
     assert "message.txt" in answer, answer
+    answer = yield Call("workspace_exec", {"workspace_id": id_, "command": "uv pip install --system requests"})
+    assert "ask the user to allow the network with 'pyro host connect HOST --network-policy egress'" in answer, answer
     answer = yield Call("workspace_exec", {"workspace_id": id_, "command": "seq 1 100000"})
     assert "\n1\n2\n" in answer and "\n99999\n100000\n" in answer, answer
     assert "bytes left out" in answer and "Something is left out; for the rest, " in answer, answer
@@ -56,62 +56,6 @@ def fixing_a_bug(pyro: Pyro, home: Path) -> Story:
     return CLOSING
 
 
-@pytest.fixture
-def workplace(desk: Desk, pyro: Pyro) -> Desk:
-    """The desk with a Git checkout as its project, and a warm environment."""
-    pyro.prepare("debian:12")
-    (desk.project / "message.txt").write_text("broken\n")
-    (desk.project / "check.sh").write_text("echo it says $(cat message.txt)\ngrep -q fixed message.txt\n")
-    for words in (["init", "--quiet"], ["add", "."]):
-        subprocess.run(["git", *words], cwd=desk.project, check=True, timeout=60)
-    return desk
-
-
-def claude(desk: Desk, address: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The server is named by the run itself, and the model has to search for each tool, as by default."""
-    monkeypatch.setenv("ANTHROPIC_BASE_URL", address)
-    monkeypatch.setenv("ANTHROPIC_API_KEY", "nobody-asks-for-it")
-    config = desk.home / "mcp.json"
-    config.write_text(desk.pyro("host", "print-config", "claude-code").stdout)
-    servers = ["--mcp-config", str(config), "--strict-mcp-config"]
-    return ["claude", "-p", "fix the bug", *servers, "--allowedTools", "mcp__pyro", "--output-format", "json"]
-
-
-def connected_claude(desk: Desk, address: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The server is the one that `connect` made known, and all its tools are offered at once."""
-    monkeypatch.setenv("ENABLE_TOOL_SEARCH", "false")
-    words = claude(desk, address, monkeypatch)
-    assert desk.pyro("host", "connect", "claude-code", "--allow").returncode == 0
-    return [*words[:3], *words[-2:]]
-
-
-def codex(desk: Desk, address: str, _monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    provider = {"name": "scripted", "base_url": f"{address}/v1", "wire_api": "responses"}
-    (desk.home / "codex/config.toml").write_text(
-        # Codex leaves out the tools of a server that takes more than a second to list them; a loaded machine may.
-        "mcp_optional_startup_grace_ms = 60000\n"
-        'model = "scripted"\nmodel_provider = "scripted"\n[analytics]\nenabled = false\n[model_providers.scripted]\n'
-        + "".join(f"{key} = {json.dumps(value)}\n" for key, value in provider.items())
-    )
-    assert desk.pyro("host", "connect", "codex", "--allow").returncode == 0
-    return ["codex", "exec", "--skip-git-repo-check", "fix the bug"]
-
-
-def opencode(desk: Desk, address: str, _monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    options = {"baseURL": f"{address}/v1", "apiKey": "nobody-asks-for-it"}
-    provider = {"npm": "@ai-sdk/openai-compatible", "options": options, "models": {"scripted": {}}}
-    settings = desk.home / ".config/opencode/opencode.json"
-    settings.parent.mkdir(parents=True)
-    model = "scripted/scripted"
-    document = {"model": model, "small_model": model, "provider": {"scripted": provider}, "permission": {"*": "ask"}}
-    settings.write_text(json.dumps(document))
-    assert desk.pyro("host", "print-config", "opencode", "--write", "--allow").returncode == 0
-    return ["opencode", "run", "fix the bug"]
-
-
-Prepared = Callable[[Desk, str, pytest.MonkeyPatch], list[str]]
-
-
 @pytest.mark.parametrize("prepared", [claude, connected_claude, codex, opencode])
 def test_a_host_goes_through_a_whole_turn_with_our_tools(
     prepared: Prepared, workplace: Desk, pyro: Pyro, monkeypatch: pytest.MonkeyPatch
@@ -124,17 +68,3 @@ def test_a_host_goes_through_a_whole_turn_with_our_tools(
     assert (done.returncode, model.closing) == (0, CLOSING), (done.stdout[-2000:], done.stderr[-2000:], model.requests)
     assert CLOSING in done.stdout
     assert left_running(workplace.home) == []
-
-
-def left_running(home: Path) -> list[str]:
-    """The servers of ours that still run for this home."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = process.joinpath("cmdline").read_bytes().split(b"\0")
-            environment = process.joinpath("environ").read_bytes()
-        except OSError:
-            continue  # it has ended meanwhile
-        if b"serve" in words and str(home).encode() in environment:
-            found.append(b" ".join(words).decode(errors="replace"))
-    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pyro_mcp import create_server
 from pyro_mcp.server.tool_words import in_tool_words
 
 
@@ -25,3 +26,21 @@ from pyro_mcp.server.tool_words import in_tool_words
 )
 def test_a_hint_names_what_a_model_can_call(hint: str, told: str) -> None:
     assert in_tool_words(hint) == told
+
+
+CORE = create_server("workspace-core", no_project_source=True)._catalogue.offered
+
+
+@pytest.mark.parametrize(
+    ("hint", "told"),
+    [
+        (
+            "no network; create one with --network-policy egress",
+            "no network; ask the user to allow the network with 'pyro host connect HOST --network-policy egress'",
+        ),
+        ("'pyro workspace start' starts it", "'pyro workspace start' starts it"),
+        ("'pyro workspace list' shows those there are", "workspace_list shows those there are"),
+    ],
+)
+def test_what_a_server_does_not_offer_is_left_to_the_user(hint: str, told: str) -> None:
+    assert in_tool_words(hint, CORE) == told

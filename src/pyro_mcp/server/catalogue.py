@@ -11,6 +11,7 @@ from pyro_mcp.server.profiles import Selection
 from pyro_mcp.server.reach import Reach
 from pyro_mcp.server.source import ProjectSource
 from pyro_mcp.server.tool import Tool
+from pyro_mcp.server.tool_words import Offered
 
 NAME = "pyro"
 TITLE = "pyro workspaces"
@@ -35,6 +36,14 @@ class Catalogue:
     def input_schemas(self) -> dict[str, dict[str, Any]]:
         """The arguments of each tool."""
         return {tool.name: tool.input_schema(full=self.selection.full) for tool in self.selection.tools}
+
+    @cached_property
+    def offered(self) -> Offered:
+        """The words that a hint to the model may use."""
+        arguments = {word for schema in self.input_schemas.values() for word in schema["properties"]}
+        if self.reach.policy == "off":
+            arguments -= {"network_policy", "allow_hosts", "network"}
+        return Offered(frozenset(self.by_name), frozenset(arguments))
 
     @cached_property
     def tools(self) -> list[dict[str, Any]]:

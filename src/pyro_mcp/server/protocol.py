@@ -75,10 +75,12 @@ class Protocol:
             given = _checked(arguments, self._catalogue.input_schemas[name], name)
             result = await in_thread(lambda: self._run(tool, given, work), work)
         except PyroError as error:
-            return _failed(error)
+            return self._failed(error)
         except Exception as error:  # noqa: BLE001
             _log.exception("the tool %r failed unexpectedly", name)
-            return _failed(PyroError(f"{name} failed: {type(error).__name__}", hint="this is a defect of pyro's own"))
+            return self._failed(
+                PyroError(f"{name} failed: {type(error).__name__}", hint="this is a defect of pyro's own")
+            )
         return self._told(tool, result)
 
     def _run(self, tool: Tool, given: Mapping[str, Any], work: Work) -> Mapping[str, Any]:
@@ -88,13 +90,20 @@ class Protocol:
         if work.ended and tool.undo is not None:
             tool.undo(call, result)
             raise Interrupted("nobody waits for this any more, so it is undone")
-        return {**result, "hint": in_tool_words(result["hint"])} if result.get("hint") else result
+        hint = result.get("hint")
+        return {**result, "hint": in_tool_words(hint, self._catalogue.offered)} if hint else result
 
     def _known(self, name: str) -> Tool:
         if name not in self._catalogue.by_name:
             near = difflib.get_close_matches(name, self._catalogue.by_name, n=3) or list(self._catalogue.by_name)
             raise InvalidRequest(f"there is no tool {shortened(name, 100)!r}", hint=f"there is: {', '.join(near)}")
         return self._catalogue.by_name[name]
+
+    def _failed(self, error: PyroError) -> mcp.CallToolResult:
+        hint = in_tool_words(error.hint, self._catalogue.offered)
+        text = f"{error.code}: {name(error.message)}" + (f"\nHint: {hint}" if hint else "")
+        text = shortened(content(readable(text)))
+        return mcp.CallToolResult(content=[mcp.TextContent(type="text", text=text)], is_error=True)
 
     def _told(self, tool: Tool, result: Mapping[str, Any]) -> mcp.CallToolResult:
         """The result as text, whole in itself, and for programs as data."""
@@ -135,9 +144,3 @@ def _checked(arguments: Mapping[str, Any], schema: Mapping[str, Any], name: str)
 def _whole(value: Any) -> Any:
     """JSON has one kind of number: 10.0 is the integer 10 (JSON Schema, 6.1.1)."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _failed(error: PyroError) -> mcp.CallToolResult:
-    text = f"{error.code}: {name(error.message)}" + (f"\nHint: {in_tool_words(error.hint)}" if error.hint else "")
-    text = shortened(content(readable(text)))
-    return mcp.CallToolResult(content=[mcp.TextContent(type="text", text=text)], is_error=True)
