@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyro_mcp.network import requests
-from pyro_mcp.network.authority import SUBJECT_HASH, Authority, host_roots
+from pyro_mcp.network.authority import SUBJECT_HASH, Authority, host_roots, java_store
 from pyro_mcp.network.broker import Denied
 from tests.conftest import ROOT
 from tests.network.web import BODY, FOREIGN, HOST, OTHER, SECRET, VALUE, Web
@@ -279,7 +279,7 @@ def test_the_authority_signs_for_its_hosts_and_keeps_no_key_of_its_own(tmp_path:
 
 
 def test_java_is_given_all_that_the_host_trusts(tmp_path: Path) -> None:
-    store = Authority(tmp_path / "authority", [HOST]).java_store()
+    store = java_store(Authority(tmp_path / "authority", [HOST]).certificate)
     (tmp_path / "store").write_bytes(store)
     held = openssl("pkcs12", "-in", tmp_path / "store", "-nokeys", "-passin", "pass:changeit")
     assert held.count("BEGIN CERTIFICATE") == host_roots().read_text().count("BEGIN CERTIFICATE") + 1

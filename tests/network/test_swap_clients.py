@@ -56,8 +56,8 @@ def port(web: Web) -> Iterator[int]:
 def client(web: Web, tmp_path: Path) -> Client:
     """Runs a program as in a machine: what it trusts is in `tmp_path`, and it has the secret's placeholder."""
     (tmp_path / "hosts").write_text(f"127.0.0.1 localhost {HOST}\n")
-    environ = dict(trust.ENVIRON)
-    for place, (_, content) in trust.files(web.authority).items():
+    environ = trust.GuestTrust(web.authority).environ()
+    for place, (_, content) in trust.GuestTrust(web.authority).files().items():
         path = tmp_path / place.lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

@@ -73,6 +73,9 @@ def _story(web: Web) -> dict[str, Any]:
         lists = "cat /etc/ssl/certs/ca-certificates.crt | grep -c BEGIN; cat /etc/pyro-mcp/ca.pem | sed -n 3p"
         certificate = pyro.exec_workspace(ids[1], command=f"{lists} | grep -cFf - /etc/ssl/certs/ca-certificates.crt")
         told["times_in_the_system_list"] = certificate["stdout"]
+        told["without_the_hosts_ca"], told["with_the_hosts_ca"] = (
+            _asked_plainly(pyro, trust_host_ca=trusting) for trusting in (False, True)
+        )
         web.identity = Authority(Path(sys.argv[1]) / "false", [HOST]).identities[HOST]
         told["false_host"] = _asked(pyro, ids[0], web, COMMANDS["python"])
         told["network_log"] = pyro.network_log_workspace(ids[0])["entries"][-1:]
@@ -88,6 +91,19 @@ def _asked(pyro: Pyro, id_: str, web: Web, command: str) -> dict[str, Any]:
     done = pyro.exec_workspace(id_, command=command, secret_env=["API"])
     seen = [asked["headers"].get("Authorization") for asked, _ in web.asked]
     return {"exit_code": done["exit_code"], "stdout": done["stdout"], "stderr": done["stderr"][-500:], "seen": seen}
+
+
+def _asked_plainly(pyro: Pyro, *, trust_host_ca: bool) -> dict[str, Any]:
+    """What became of programs in a workspace without secrets: exit code and output of each."""
+    made = pyro.create_workspace("debian:12", network_policy="egress", allow_hosts=ALLOWED, trust_host_ca=trust_host_ca)
+    try:
+        told = {}
+        for name in ("python", "python without variables", "curl"):
+            done = pyro.exec_workspace(made["workspace_id"], command=f"API=plain; export API; {COMMANDS[name]}")
+            told[name] = [done["exit_code"], done["stdout"]]
+        return told
+    finally:
+        pyro.delete_workspace(made["workspace_id"])
 
 
 def _in_command_lines(value: bytes) -> bool:

@@ -195,7 +195,7 @@ def test_a_secret_for_a_host_never_enters_the_guest(home: Path, warm_cache: Path
     command = ["unshare", "--mount", "--net", "sh", "-c", script, str(home / "hosts")]
     command += [sys.executable, "-m", "tests.vm.swap_story", str(home / "story")]
     environ = {**os.environ, "XDG_CACHE_HOME": str(warm_cache.parent)}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200, env=environ, cwd=ROOT)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=280, env=environ, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     placeholder = told["placeholder"]
@@ -209,6 +209,9 @@ def test_a_secret_for_a_host_never_enters_the_guest(home: Path, warm_cache: Path
         assert told["programs"][name]["stdout"].endswith("\trefs/heads/main\n"), told["programs"][name]
     assert told["guest_holds"] == [True, False] and not told["command_lines_hold_it"]
     assert told["times_in_the_system_list"].splitlines()[1] == "1"
+    assert all(code != 0 for code, _ in told["without_the_hosts_ca"].values()), told["without_the_hosts_ca"]
+    for name, (code, said) in told["with_the_hosts_ca"].items():
+        assert code == 0 and json.loads(said)["headers"]["Authorization"] == "Bearer plain", name
     assert told["false_host"]["exit_code"] == 1 and told["false_host"]["seen"] == []
     assert "HTTP Error 502" in told["false_host"]["stderr"]
     assert told["network_log"][-1]["name"] == HOST

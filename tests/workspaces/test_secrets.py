@@ -202,7 +202,7 @@ def test_programs_are_told_whom_to_trust_in_their_own_words() -> None:
         "SSL_CERT_FILE CURL_CA_BUNDLE GIT_SSL_CAINFO REQUESTS_CA_BUNDLE PIP_CERT AWS_CA_BUNDLE CARGO_HTTP_CAINFO "
         "NODE_EXTRA_CA_CERTS DENO_CERT JAVA_TOOL_OPTIONS"
     )
-    assert sorted(trust.ENVIRON) == sorted(wanted.split())
+    assert sorted(trust.GuestTrust(host_ca=True).environ()) == sorted(wanted.split())
 
 
 @pytest.mark.parametrize("end", ["example.org", "10.0.0.1", "LOCALHOST", "*.example.com", "a.example:443", "[::1]"])

@@ -52,6 +52,15 @@ def timeout_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def trust_option(parser: argparse.ArgumentParser) -> None:
+    """Whom programs trust."""
+    parser.add_argument(
+        "--trust-host-ca",
+        action="store_true",
+        help="with network: its programs trust the certificate authorities that this host trusts",
+    )
+
+
 def host_compat_option(parser: argparse.ArgumentParser) -> None:
     """What to do where no guest can run."""
     parser.add_argument(

@@ -14,7 +14,16 @@ from pyro_mcp.cli import (
     workspace_shells,
     workspace_snapshots,
 )
-from pyro_mcp.cli.options import Verbs, host_compat_option, id_argument, labels, machine_options, timeout_option, verb
+from pyro_mcp.cli.options import (
+    Verbs,
+    host_compat_option,
+    id_argument,
+    labels,
+    machine_options,
+    timeout_option,
+    trust_option,
+    verb,
+)
 from pyro_mcp.cli.render import ago, print_json, progress_line, shown, table
 from pyro_mcp.cli.secret_options import given_secret_env, given_secrets, secret_env_option, secret_options
 from pyro_mcp.cli.stream import OWN_FAILURE, finish, streams
@@ -84,6 +93,7 @@ def _add_create(inner: Verbs) -> None:
         metavar="NAME[:PORT]",
         help="with egress: only this host, or *.SUFFIX; may be repeated",
     )
+    trust_option(parser)
     secret_options(parser)
     host_compat_option(parser)
     parser.add_argument("--id-only", action="store_true", help="print only the new workspace's id")
@@ -163,6 +173,7 @@ def _create(arguments: argparse.Namespace) -> int:
             ttl_seconds=arguments.ttl_seconds,
             network_policy=arguments.network_policy,
             allow_hosts=arguments.allow_host,
+            trust_host_ca=arguments.trust_host_ca,
             allow_host_compat=arguments.allow_host_compat,
             secrets=given_secrets(arguments),
         )

@@ -7,7 +7,7 @@ it, and gets each connection to the world from the outer half, which sees none o
 from __future__ import annotations
 
 from pyro_mcp.network.addresses import GUEST_ADDRESS, RESOLVER_ADDRESS
-from pyro_mcp.network.authority import JAVA_PASSWORD, SUBJECT_HASH, Authority, host_roots
+from pyro_mcp.network.authority import JAVA_PASSWORD, SUBJECT_HASH, Authority, host_roots, java_store
 from pyro_mcp.network.control import CONTROL, GatewayControl, GatewayInfo
 from pyro_mcp.network.log import read_network_log
 from pyro_mcp.network.problems import network_problems
@@ -28,6 +28,7 @@ __all__ = [
     "StartingGateway",
     "host_roots",
     "isolated_tap",
+    "java_store",
     "network_problems",
     "read_network_log",
     "starting_gateway",

@@ -63,17 +63,6 @@ class Authority:
             with published(self._folder) as scratch:
                 shutil.copytree(other._folder, scratch, dirs_exist_ok=True)
 
-    def java_store(self) -> bytes:
-        """The host's trusted certificates and this one, as a PKCS #12 store that Java trusts."""
-        from cryptography import x509  # noqa: PLC0415 - slow to load, and few workspaces have an authority
-        from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12  # noqa: PLC0415
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # some old authorities have serial numbers that are not allowed now
-            found = x509.load_pem_x509_certificates(host_roots().read_bytes() + self.certificate)
-        entries = [pkcs12.PKCS12Certificate(one, f"ca-{place}".encode()) for place, one in enumerate(found)]
-        return pkcs12.serialize_java_truststore(entries, BestAvailableEncryption(JAVA_PASSWORD.encode()))
-
     def _make(self) -> None:
         if (self._folder / _CERTIFICATE).exists():
             return
@@ -94,6 +83,18 @@ def host_roots() -> Path:
         if path and os.path.isfile(path):
             return Path(path)
     raise HostNotReady("this host has no list of trusted certificates", hint="apt-get install ca-certificates")
+
+
+def java_store(more: bytes = b"") -> bytes:
+    """Return the certificates that this host trusts, and `more` (PEM), as a PKCS #12 store that Java trusts."""
+    from cryptography import x509  # noqa: PLC0415 - slow to load, and few machines need it
+    from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12  # noqa: PLC0415
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some old authorities have serial numbers that are not allowed now
+        found = x509.load_pem_x509_certificates(host_roots().read_bytes() + b"\n" + more)
+    entries = [pkcs12.PKCS12Certificate(one, f"ca-{place}".encode()) for place, one in enumerate(found)]
+    return pkcs12.serialize_java_truststore(entries, BestAvailableEncryption(JAVA_PASSWORD.encode()))
 
 
 def _write_private(path: Path, content: bytes) -> None:

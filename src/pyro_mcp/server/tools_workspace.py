@@ -33,6 +33,7 @@ def _create(call: Call) -> Mapping[str, Any]:
         "vcpu_count",
         "mem_mib",
         "ttl_seconds",
+        "trust_host_ca",
         "secrets",
         "allow_host_compat",
     )
@@ -65,6 +66,7 @@ TOOLS = (
             "ttl_seconds": SECONDS,
             "network_policy": {"enum": ["off", "egress", "egress+published-ports"]},
             "allow_hosts": {"type": "array", "items": TEXT, "description": "all it may reach: NAME[:PORT], *.SUFFIX"},
+            "trust_host_ca": {"type": "boolean", "description": "trust the CAs that the host trusts"},
             "allow_host_compat": {"type": "boolean", "description": "where no VM can run: a sandbox on the host"},
             "secrets": {
                 "type": "array",
@@ -77,7 +79,7 @@ TOOLS = (
         _create,
         text.workspace,
         undo=lambda call, made: call.pyro.delete_workspace(made["workspace_id"]),
-        only_full=frozenset({"network_policy", "allow_hosts", "secrets", "allow_host_compat"}),
+        only_full=frozenset({"network_policy", "allow_hosts", "trust_host_ca", "secrets", "allow_host_compat"}),
         then={
             "workspace_file_list": "look around",
             "workspace_exec": "run a command",

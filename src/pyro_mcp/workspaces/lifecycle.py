@@ -66,6 +66,7 @@ class Lifecycle(LockedMachines):
             one_shot=one_shot,
             network_policy=link.policy,
             allow_hosts=link.allow_hosts,
+            trust_host_ca=link.trust_host_ca,
         )
         self.store.add(record)
         return record

@@ -15,11 +15,14 @@ POLICIES = (OFF, EGRESS, PUBLISHED)
 class Link:
     """A machine's network: `policy` is one of `POLICIES`; `allow_hosts`, if any, are all that it may reach.
 
+    With `trust_host_ca` its programs trust the certificate authorities that this host trusts.
+
     Raises `InvalidRequest` for an unknown policy, for an entry that names no host, and for hosts without network.
     """
 
     policy: str = OFF
     allow_hosts: tuple[str, ...] = ()
+    trust_host_ca: bool = False
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
@@ -27,6 +30,10 @@ class Link:
         if self.allow_hosts and not self.on:
             raise InvalidRequest(
                 "hosts are allowed for a machine without network", hint="add --network-policy egress, or leave them out"
+            )
+        if self.trust_host_ca and not self.on:
+            raise InvalidRequest(
+                "there is nothing to trust for a machine without network", hint="add --network-policy egress"
             )
         self.rules()
 

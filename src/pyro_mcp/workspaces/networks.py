@@ -22,12 +22,12 @@ from pyro_mcp.network import (
     starting_gateway,
 )
 from pyro_mcp.results import NetworkState, WorkspaceNetworkInfo, WorkspaceNetworkLog
-from pyro_mcp.workspaces import trust
 from pyro_mcp.workspaces.folders import Folders
 from pyro_mcp.workspaces.links import PUBLISHED
 from pyro_mcp.workspaces.phases import Phase
 from pyro_mcp.workspaces.secrets import Secrets
 from pyro_mcp.workspaces.store import Record
+from pyro_mcp.workspaces.trust import GuestTrust
 
 _END_DEADLINE = 10.0
 
@@ -49,10 +49,10 @@ def gateway_of(record: Record, folders: Folders) -> Iterator[StartingGateway | N
 
 
 def connect(gateway: StartingGateway, record: Record, folders: Folders, engine: Engine) -> None:
-    """Let the gateway live as long as the machine, which runs now; and let that trust it, where it must."""
+    """Let the gateway live as long as the machine, which runs now, and add to what that trusts."""
     sockets = folders.sockets(record.id)
     gateway.attach(Sockets(sockets).life)
-    if Secrets(folders.home(record.id)).authority() is not None:
+    if trust := trust_of(record, folders):
         with engine.guest(sockets) as session:
             trust.add_to_system_store(session)
 
@@ -77,9 +77,13 @@ def files_for(record: Record, folders: Folders) -> dict[str, tuple[int, bytes]]:
     """What a machine's root must hold for its network: guest path → mode, content."""
     if not record.link.on:
         return {}
-    authority = Secrets(folders.home(record.id)).authority()
-    known = trust.files(authority) if authority is not None else {}
-    return {"/etc/resolv.conf": (0o644, f"nameserver {RESOLVER_ADDRESS}\n".encode()), **known}
+    resolver = (0o644, f"nameserver {RESOLVER_ADDRESS}\n".encode())
+    return {"/etc/resolv.conf": resolver, **trust_of(record, folders).files()}
+
+
+def trust_of(record: Record, folders: Folders) -> GuestTrust:
+    """Whom a machine's programs trust."""
+    return GuestTrust(Secrets(folders.home(record.id)).authority(), record.link.trust_host_ca)
 
 
 def network_info(record: Record, folders: Folders) -> WorkspaceNetworkInfo:

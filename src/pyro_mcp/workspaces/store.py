@@ -47,6 +47,7 @@ class Record:
     """Made for one command by a caller that waits for it: without that caller nobody knows it."""
     network_policy: str = OFF
     allow_hosts: tuple[str, ...] = ()
+    trust_host_ca: bool = False
 
     @property
     def identity(self) -> Identity | None:
@@ -60,7 +61,7 @@ class Record:
 
     @property
     def link(self) -> Link:
-        return Link(self.network_policy, self.allow_hosts)
+        return Link(self.network_policy, self.allow_hosts, self.trust_host_ca)
 
     @property
     def expired(self) -> bool:
@@ -212,7 +213,7 @@ def _get(connection: sqlite3.Connection, id_: str) -> Record:
 def _record(row: sqlite3.Row) -> Record:
     values = {name: row[name] for name in _COLUMNS}
     values["phase"] = Phase(row["phase"])
-    values["allow_host_compat"], values["one_shot"] = bool(row["allow_host_compat"]), bool(row["one_shot"])
+    values |= {name: bool(row[name]) for name in ("allow_host_compat", "one_shot", "trust_host_ca")}
     values["layers"], values["allow_hosts"] = tuple(json.loads(row["layers"])), tuple(json.loads(row["allow_hosts"]))
     return Record(**values)
 

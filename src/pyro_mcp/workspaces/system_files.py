@@ -8,12 +8,12 @@ from pyro_mcp.engine import Session
 from pyro_mcp.environments import LayerWriter, Member
 from pyro_mcp.errors import Conflict, EnvironmentFailed
 from pyro_mcp.host.progress import Progress
-from pyro_mcp.network import Authority
 from pyro_mcp.secrecy import Mask
 from pyro_mcp.trees import Entry, Tree
 from pyro_mcp.workspaces import trust
 from pyro_mcp.workspaces.inside import ToolOf
 from pyro_mcp.workspaces.secrets import Secrets
+from pyro_mcp.workspaces.trust import GuestTrust
 
 ROOT = "/root"
 """Where the agent has the merged root of a machine."""
@@ -49,7 +49,7 @@ class _System:
     def __init__(self, secrets: Secrets, layer: LayerWriter, progress: Progress) -> None:
         self._layer = layer
         self._progress = progress
-        self._authority = secrets.authority()
+        self._trust = GuestTrust(secrets.authority())
         self._mask = Mask({one.name: one.value for one in secrets.all() if len(one.value) >= SHORTEST_SECRET})
         self._leaks: dict[str, None] = {}
         self._shown = 0
@@ -67,7 +67,7 @@ class _System:
         if entry.kind == "f" and (path in _INSTEAD or path in trust.LISTS):
             if entry.size > _LARGEST_LIST:
                 raise EnvironmentFailed(f"{path} is too large to be what its name says", hint="remove it")
-            self._change = _change_of(path, self._authority)
+            self._change = _change_of(path, self._trust)
             self._kept.clear()
             return
         self._layer.begin(_member(entry))
@@ -117,10 +117,10 @@ def _is_left_out(entry: Entry, path: str) -> bool:
     return (top in _MOUNTED_OVER and bool(below)) or path in _OF_ONE_MACHINE or trust.is_ours(path)
 
 
-def _change_of(path: str, authority: Authority | None) -> Callable[[bytes], bytes]:
+def _change_of(path: str, trust: GuestTrust) -> Callable[[bytes], bytes]:
     if path in _INSTEAD:
         return lambda _: _INSTEAD[path]
-    return lambda content: trust.without(content, authority)
+    return trust.without
 
 
 def _member(entry: Entry, size: int | None = None) -> Member:

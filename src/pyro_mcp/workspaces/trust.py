@@ -1,16 +1,19 @@
-"""What makes the programs of a machine trust its own authority, beside all that this host trusts."""
+"""What makes the programs of a machine trust its own authority, or the authorities that this host trusts."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+
 from pyro_mcp.engine import Command, Session
-from pyro_mcp.network import JAVA_PASSWORD, SUBJECT_HASH, Authority, host_roots
+from pyro_mcp.network import JAVA_PASSWORD, SUBJECT_HASH, Authority, host_roots, java_store
 
 _FOLDER = "/etc/pyro-mcp"
 _CERTIFICATE, BUNDLE, _JAVA = f"{_FOLDER}/ca.pem", f"{_FOLDER}/bundle.pem", f"{_FOLDER}/java.p12"
 _ROOM = 900_000  # of the 1 MiB that a machine is told at its start
 _DEADLINE = 10.0
 
-ENVIRON = {
+_ENVIRON = {
     **dict.fromkeys(
         (
             "SSL_CERT_FILE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE", "PIP_CERT", "AWS_CA_BUNDLE",
@@ -22,7 +25,11 @@ ENVIRON = {
     "JAVA_TOOL_OPTIONS": f"-Djavax.net.ssl.trustStore={_JAVA} -Djavax.net.ssl.trustStorePassword={JAVA_PASSWORD} "
     "-Djavax.net.ssl.trustStoreType=PKCS12",
 }  # fmt: skip
-"""For every command of such a machine: OpenSSL, Go, Python, curl, git, pip, Rust, Node, Java look there."""
+"""OpenSSL, Go, Python, curl, git, pip, Rust, Node, Java look there."""
+_ADDING = ("NODE_EXTRA_CA_CERTS", "DENO_CERT")
+"""Of these, what names certificates that a program trusts beside its own."""
+_BEGIN, _END = b"# pyro-mcp: what the host trusts\n", b"# pyro-mcp: until here\n"
+_OF_HOST = re.compile(rb"\n?" + re.escape(_BEGIN) + rb".*?" + re.escape(_END), re.DOTALL)
 
 LISTS = (
     "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
@@ -33,44 +40,74 @@ _SYSTEM_FILES = (
     "/usr/local/share/ca-certificates/pyro-mcp.crt",
     f"/etc/ssl/certs/{SUBJECT_HASH}.0",
     "/etc/ssl/certs/pyro-mcp.pem",  # what update-ca-certificates makes of the first
+    "/usr/local/share/ca-certificates/pyro-mcp-host.crt",
+    "/etc/ssl/certs/pyro-mcp-host.pem",
 )
 
-# For programs that heed no variable. The list is the image's own; what is there already is not added again.
+# For programs that heed no variable. The lists are the image's own; what is there already is not added again. What
+# comes with ca-certificates, installed later, is made from the folder.
 _ADD = f"""\
-line=$(sed -n 3p {_CERTIFICATE})
 for list in {" ".join(LISTS)}
 do
-    if [ -f "$list" ] && ! grep -qF -- "$line" "$list"; then {{ echo; cat {_CERTIFICATE}; }} >> "$list"; fi
+    if [ -f "$list" ] && ! grep -qF -- "$1" "$list"; then {{ echo; cat "$2"; }} >> "$list"; fi
 done
+if [ "$3" ]; then mkdir -p "${{3%/*}}" && cp "$2" "$3"; fi
 """
 
 
-def files(authority: Authority) -> dict[str, tuple[int, bytes]]:
-    """What such a machine's root must hold: guest path → mode, content."""
-    certificate = authority.certificate
-    found = {
-        _CERTIFICATE: certificate,
-        BUNDLE: host_roots().read_bytes() + b"\n" + certificate,
-        **dict.fromkeys(_SYSTEM_FILES[:2], certificate),
-    }
-    java = authority.java_store()
-    if sum(map(len, found.values())) + len(java) < _ROOM:
-        found[_JAVA] = java
-    return {path: (0o644, content) for path, content in found.items()}
+@dataclass(frozen=True)
+class GuestTrust:
+    """Whom a machine's programs trust beside the authorities that its image names.
+
+    That is `authority`, its own, where the gateway puts secrets in, and with `host_ca` all that this host trusts.
+    """
+
+    authority: Authority | None = None
+    host_ca: bool = False
+
+    def __bool__(self) -> bool:
+        return self.host_ca or self.authority is not None
+
+    def environ(self) -> dict[str, str]:
+        """The variables of every command of such a machine."""
+        if not self:
+            return {}
+        return _ENVIRON | (dict.fromkeys(_ADDING, BUNDLE) if self.host_ca else {})
+
+    def files(self) -> dict[str, tuple[int, bytes]]:
+        """What such a machine's root must hold: guest path → mode, content."""
+        if not self:
+            return {}
+        certificate = self.authority.certificate if self.authority is not None else b""
+        bundle = host_roots().read_bytes().rstrip() + b"\n" + certificate
+        found = {BUNDLE: _BEGIN + bundle + _END if self.host_ca else bundle}
+        if certificate:
+            found |= {_CERTIFICATE: certificate, **dict.fromkeys(_SYSTEM_FILES[:2], certificate)}
+        java = java_store(certificate)
+        if sum(map(len, found.values())) + len(java) < _ROOM:
+            found[_JAVA] = java
+        return {path: (0o644, content) for path, content in found.items()}
+
+    def add_to_system_store(self, session: Session) -> None:
+        """Add the certificates to the lists that the machine's image has; one without a shell does without."""
+        if self.host_ca:
+            _add(session, _BEGIN.decode().strip(), BUNDLE, _SYSTEM_FILES[3])
+        elif self.authority is not None:
+            _add(session, self.authority.certificate.decode().splitlines()[2], _CERTIFICATE)
+
+    def without(self, listed: bytes) -> bytes:
+        """Return a list of trusted certificates without those that were added."""
+        listed = _OF_HOST.sub(b"", listed)
+        if self.authority is None:
+            return listed
+        return listed.replace(b"\n" + self.authority.certificate, b"").replace(self.authority.certificate, b"")
 
 
-def add_to_system_store(session: Session) -> None:
-    """Add the certificate to the lists that the machine's image has; one without a shell has to do without."""
-    session.run(Command(["/bin/sh", "-c", _ADD], cwd="/", environ={"PATH": "/usr/bin:/bin"}, timeout_seconds=_DEADLINE))
+def _add(session: Session, known_by: str, file: str, copy: str = "") -> None:
+    argv = ["/bin/sh", "-c", _ADD, "sh", known_by, file, copy]
+    session.run(Command(argv, cwd="/", environ={"PATH": "/usr/bin:/bin"}, timeout_seconds=_DEADLINE))
 
 
 def is_ours(path: str) -> bool:
-    """Whether a file of a machine exists only because its gateway puts secrets in."""
+    """Whether a file of a machine exists only because its programs are to trust more."""
     return path in _SYSTEM_FILES or path == _FOLDER or path.startswith(f"{_FOLDER}/")
-
-
-def without(listed: bytes, authority: Authority | None) -> bytes:
-    """A list of trusted certificates without that of the machine's own authority."""
-    if authority is None:
-        return listed
-    return listed.replace(b"\n" + authority.certificate, b"").replace(authority.certificate, b"")

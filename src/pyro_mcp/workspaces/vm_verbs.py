@@ -7,7 +7,7 @@ from typing import IO
 
 from pyro_mcp.engine import OUTPUT_CAP, OutputSink, Shape
 from pyro_mcp.results import ReapProblem, ReapReport, VmDeleted, VmExecResult, VmInfo, VmNetworkInfo
-from pyro_mcp.workspaces.links import EGRESS, NO_LINK, Link
+from pyro_mcp.workspaces.links import EGRESS, OFF, Link
 from pyro_mcp.workspaces.parts import Parts
 from pyro_mcp.workspaces.vms import ExecOptions
 
@@ -23,11 +23,13 @@ class VmVerbs(Parts):
         mem_mib: int = 1024,
         ttl_seconds: float = 600,
         network: bool = False,
+        trust_host_ca: bool = False,
         allow_host_compat: bool = False,
     ) -> VmInfo:
         """Register a machine; nothing runs yet. It is gone `ttl_seconds` from now in any case.
 
-        With `network` it reaches every public address, as a workspace with the network policy "egress" does.
+        With `network` it reaches every public address, as a workspace with the network policy "egress" does; with
+        `trust_host_ca`, too, its programs trust the certificate authorities that this host trusts.
         """
         self._repair()
         return self._vms.create(
@@ -35,7 +37,7 @@ class VmVerbs(Parts):
             Shape(vcpu_count, mem_mib),
             ttl_seconds=ttl_seconds,
             allow_host_compat=allow_host_compat,
-            link=Link(EGRESS) if network else NO_LINK,
+            link=Link(EGRESS if network else OFF, trust_host_ca=trust_host_ca),
             progress=self._progress,
         )
 
@@ -102,6 +104,7 @@ class VmVerbs(Parts):
         timeout_seconds: float | None = None,
         ttl_seconds: float = 600,
         network: bool = False,
+        trust_host_ca: bool = False,
         allow_host_compat: bool = False,
         stdin: bytes | IO[bytes] | None = None,
         output_cap: int = OUTPUT_CAP,
@@ -122,6 +125,6 @@ class VmVerbs(Parts):
             options,
             ttl_seconds=ttl_seconds,
             allow_host_compat=allow_host_compat,
-            link=Link(EGRESS) if network else NO_LINK,
+            link=Link(EGRESS if network else OFF, trust_host_ca=trust_host_ca),
             progress=self._progress,
         )

@@ -18,6 +18,7 @@ from pyro_mcp.workspaces.links import NO_LINK, Link
 from pyro_mcp.workspaces.phases import GUEST, HOST_COMPAT, Phase, require_phase
 from pyro_mcp.workspaces.secrets import SecretEnv
 from pyro_mcp.workspaces.store import Record
+from pyro_mcp.workspaces.trust import GuestTrust
 
 NO_GUEST = (HostNotReady, EnvironmentFailed, GuestFailed)
 """What stops a guest from running here, as opposed to what was asked for wrongly."""
@@ -189,7 +190,11 @@ class Vms:
         return result | {"cleanup": {"deleted": True, "reason": "a one-shot machine ends with its command"}}
 
     def _run(self, record: Record, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
-        wanted = options.of(command, self._images.environ(record.environment), accelerator=record.accelerator)
+        wanted = options.of(
+            command,
+            self._images.environ(record.environment) | GuestTrust(host_ca=record.link.trust_host_ca).environ(),
+            accelerator=record.accelerator,
+        )
         with self._lifecycle.session(record, lasting=True) as session:
             return exec_result(record, command, session.run(wanted), options)
 

@@ -63,6 +63,7 @@ class WorkspaceVerbs(Parts):
         ttl_seconds: float = DAY,
         network_policy: str = OFF,
         allow_hosts: Sequence[str] | None = None,
+        trust_host_ca: bool = False,
         secrets: SecretsGiven | None = None,
         allow_host_compat: bool = False,
     ) -> WorkspaceInfo:
@@ -71,7 +72,8 @@ class WorkspaceVerbs(Parts):
         It is stopped `ttl_seconds` from now in any case; `reap_expired` deletes it then. Names need not be unique; the
         id counts. `network_policy` is
         "off", "egress" (every public address, or only `allow_hosts`, each `NAME[:PORT]` or `*.SUFFIX[:PORT]`) or
-        "egress+published-ports" (services may also show ports on the host's 127.0.0.1). `secrets` are kept on the host,
+        "egress+published-ports" (services may also show ports on the host's 127.0.0.1). With `trust_host_ca` its
+        programs trust the certificate authorities that this host trusts. `secrets` are kept on the host,
         `[{"name": "TOKEN", "value": "…"} | {"name": "TOKEN", "file_path": "…"}]`, for commands that name them in
         `secret_env`; what commands print is masked. One with `"host": "api.example.com"` never enters the guest: it
         gets a placeholder, which becomes the value in the Authorization field, or the one that `"header"` names, of
@@ -88,7 +90,7 @@ class WorkspaceVerbs(Parts):
             name=name,
             labels=labels or {},
             ttl_seconds=ttl_seconds,
-            link=Link(network_policy, tuple(allow_hosts or ())),
+            link=Link(network_policy, tuple(allow_hosts or ()), trust_host_ca),
             secrets=secrets or (),
             allow_host_compat=allow_host_compat,
             progress=self._progress,
