@@ -63,17 +63,18 @@ enum {
     ABSENCE_MS = 200,               /* so long no client on a virtio port, and it is taken for gone */
     DEVICE_DEADLINE_MS = 10000,
     GOODBYE_DEADLINE_MS = 200,
+    ALIVE_STEP_MS = 500,            /* so often a client that waits for a flush or a tool hears of us */
 };
 
 enum type {
     HELLO = 1, SETUP, EXEC, INPUT, SIGNAL, FLUSH, POWEROFF, CLOCK,
-    WELCOME = 64, OK, ERROR, STARTED, STDOUT, STDERR, TAKEN, EXIT,
+    WELCOME = 64, OK, ERROR, STARTED, STDOUT, STDERR, TAKEN, EXIT, ALIVE,
 };
 
 enum tag {
     TAG_NONCE = 1, TAG_VERSION, TAG_BUILD, TAG_PHASE, TAG_CLOCK, TAG_ENTROPY, TAG_HOSTNAME, TAG_FILE, TAG_ARG,
     TAG_ENV, TAG_CWD, TAG_TIMEOUT_MS, TAG_STDIN, TAG_NUMBER, TAG_TEXT, TAG_SIGNALLED, TAG_TIMED_OUT,
-    TAG_TOOL, TAG_GENERATION,
+    TAG_TOOL, TAG_GENERATION, TAG_PAUSE,
 };
 
 static const uint8_t SYNC[16] = { 255, 255, 255, 255, 255, 255, 255, 255, 'P', 'Y', 'R', 'O', '/', '1', '\r', '\n' };
@@ -115,6 +116,7 @@ struct port {
     enum type frame_type;
     struct command command;
     pid_t flusher;             /* 0: no FLUSH under way */
+    int64_t next_alive_ns;     /* 0: the client waits for nothing that is silent by nature */
 };
 
 enum phase { TEMPLATE, READY };
@@ -127,6 +129,7 @@ static struct {
     int own_namespace;         /* the initramfs, where the agent lives */
     int command_namespace;     /* -1: commands run where the agent does */
     int disk;
+    const struct port *pausing;    /* whose client has every other process stopped; NULL: nobody's */
     bool children_ended;
     struct port ports[PORTS];
     int drains[DRAINS];        /* pipes whose command has ended: read and thrown away */
@@ -190,7 +193,7 @@ static size_t make_room(struct queue *queue, size_t wanted) {
 
 static bool is_number(uint8_t tag) {
     return tag == TAG_VERSION || tag == TAG_CLOCK || tag == TAG_TIMEOUT_MS || tag == TAG_STDIN || tag == TAG_NUMBER
-        || tag == TAG_TOOL || tag == TAG_GENERATION;
+        || tag == TAG_TOOL || tag == TAG_GENERATION || tag == TAG_PAUSE;
 }
 
 /* Checked once for every request, so that the rest may rely on it. */
@@ -401,6 +404,7 @@ static void end_command(struct port *port) {
     }
     close_fd(&command->input);
     port->input.start = port->input.end = 0;
+    port->next_alive_ns = 0;
     *command = (struct command){ .outputs = { { .fd = -1 }, { .fd = -1 } }, .input = -1 };
 }
 
@@ -470,6 +474,7 @@ static void run(struct port *port, struct launch *launch, uint64_t timeout_ms, b
     command->ended = false;
     command->pid = pid;
     command->deadline_ns = timeout_ms ? now_ns() + (int64_t)timeout_ms * 1000000 : 0;
+    port->next_alive_ns = launch->is_tool ? now_ns() + ALIVE_STEP_MS * INT64_C(1000000) : 0;
     answer_number(port, STARTED, pid);
 }
 
@@ -643,6 +648,25 @@ static void command_ended(struct command *command, int status) {
     }
 }
 
+/* Lets go on what a FLUSH with PAUSE has stopped. */
+static void go_on(const struct port *port) {
+    if (agent.pausing != port)
+        return;
+    agent.pausing = NULL;
+    kill(-1, SIGCONT);
+}
+
+static void flush_ended(struct port *port, int error) {
+    port->flusher = 0;
+    port->next_alive_ns = 0;
+    if (error) {
+        go_on(port);
+        answer_error(port, error, "the disk could not be flushed: %s", strerror(error));
+    } else {
+        answer_ok(port);
+    }
+}
+
 static void reap_children(void) {
     struct signalfd_siginfo ignored;
     int status;
@@ -654,11 +678,7 @@ static void reap_children(void) {
                 command_ended(&port->command, status);
             if (port->flusher != pid)
                 continue;
-            port->flusher = 0;
-            if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-                answer_ok(port);
-            else
-                answer_error(port, EIO, "the disk could not be flushed");
+            flush_ended(port, WIFEXITED(status) ? WEXITSTATUS(status) : EIO);
         }
     }
 }
@@ -1069,19 +1089,46 @@ static void adjust_clock(struct port *port, const struct frame *request) {
         answer_ok(port);
 }
 
-/* In a child: a full disk cache takes seconds to write, and the other ports should not wait for it. */
+/* In a child: a full disk cache takes seconds to write, and the other ports should not wait for it. With PAUSE nothing
+ * can write meanwhile, nor afterwards until the client is gone, unless it sends POWEROFF. */
 static void flush_disk(struct port *port, const struct frame *request) {
     if (agent.disk < 0) {
         answer_ok(port);
         return;
     }
+    if (find_number(request, TAG_PAUSE) == 1) {
+        agent.pausing = port;
+        kill(-1, SIGSTOP);
+    }
     pid_t pid = fork();
     if (pid == 0)
-        _exit(syncfs(agent.disk) < 0);
+        _exit(syncfs(agent.disk) < 0 ? errno : 0);
+    port->flusher = pid < 0 ? 0 : pid;
+    port->next_alive_ns = now_ns() + ALIVE_STEP_MS * INT64_C(1000000);
     if (pid < 0)
-        answer_error(port, errno, "cannot start a process: %s", strerror(errno));
-    else
-        port->flusher = pid;
+        flush_ended(port, errno);
+}
+
+/* KiB that wait to be written to any disk; 0 where the kernel does not say. */
+static uint64_t unwritten(void) {
+    char line[128];
+    unsigned long long sum = 0, found;
+    FILE *file = fopen("/proc/meminfo", "re");
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "Dirty: %llu", &found) == 1 || sscanf(line, "Writeback: %llu", &found) == 1)
+            sum += found;
+    if (file)
+        fclose(file);
+    return sum;
+}
+
+/* Tells a client that waits for a flush or a tool that we live. One that reads nothing is told nothing. */
+static void tell_alive(struct port *port) {
+    if (!port->next_alive_ns || now_ns() < port->next_alive_ns)
+        return;
+    port->next_alive_ns = now_ns() + ALIVE_STEP_MS * INT64_C(1000000);
+    if (queued(&port->out) == 0)
+        answer_number(port, ALIVE, unwritten());
 }
 
 static bool send_queue(struct port *port);
@@ -1104,7 +1151,9 @@ static void power_off(struct port *port, const struct frame *request) {
 /* Forgets the client: its command, its half-sent frame, what it has not read. */
 static void reset_port(struct port *port) {
     end_command(port);
+    go_on(port);
     port->flusher = 0;
+    port->next_alive_ns = 0;
     port->absent_until_ns = 0;
     port->state = LOST;
     port->out.start = port->out.end = 0;
@@ -1297,6 +1346,7 @@ static bool serve_port(struct port *port) {
     read_port(port);
     check_absence(port);
     pump_command(port);
+    tell_alive(port);
     if (port->fd >= 0)
         send_queue(port);
     return has_work(port);
@@ -1322,7 +1372,7 @@ static void note_event(const struct epoll_event *event) {
     }
 }
 
-/* Milliseconds until the next time limit of a command or a client's absence; -1 when there is none. */
+/* Milliseconds until the next time limit of a command, a client's absence or ALIVE; -1 when there is none. */
 static int next_deadline_ms(void) {
     int64_t next = INT64_MAX;
     for (int i = 0; i < PORTS; i++) {
@@ -1332,6 +1382,8 @@ static int next_deadline_ms(void) {
             next = command->deadline_ns;
         if (agent.ports[i].absent_until_ns && agent.ports[i].absent_until_ns < next)
             next = agent.ports[i].absent_until_ns;
+        if (agent.ports[i].next_alive_ns && agent.ports[i].next_alive_ns < next)
+            next = agent.ports[i].next_alive_ns;
     }
     if (next == INT64_MAX)
         return -1;

@@ -53,7 +53,7 @@ def test_it_refuses_what_a_guest_refuses() -> None:
 def test_a_machine_that_was_ended_is_gone_and_ending_it_twice_is_a_no_op() -> None:
     engine = FakeMachines()
     identity = engine.start(request("one"))
-    engine.power_off(identity, Path("/sockets-of/one"))
+    engine.power_off(identity, Path("/sockets-of/one"), lambda: None)
     engine.end(identity, Path("/sockets-of/one"))
     assert (engine.alive(identity), engine.ended, engine.running) == (False, [Path("/sockets-of/one")], {})
     with pytest.raises(GuestGone), engine.guest(Path("/sockets-of/one")):

@@ -221,7 +221,7 @@ def test_an_ended_machine_is_gone_and_ending_it_twice_is_a_no_op(machine: Machin
 
 def test_a_machine_that_starts_again_has_its_workspace(home: Path, machine: Machine) -> None:
     machine.shell("echo kept > file")
-    machine.engine.power_off(machine.identity, machine.sockets)
+    machine.engine.power_off(machine.identity, machine.sockets, lambda: None)
     machine.engine.start(Start(None, Shape(), home / "machine", machine.sockets, "name", 60.0))
     assert machine.run("cat", "file").stdout == b"kept\n"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.engine import FakeMachines
-from pyro_mcp.errors import Busy, Conflict, GuestFailed, GuestGone, NoSpace, NotFound, PyroError
+from pyro_mcp.engine import Command, FakeMachines
+from pyro_mcp.errors import Busy, Conflict, DeadlineExceeded, GuestFailed, GuestGone, NoSpace, NotFound, PyroError
 from pyro_mcp.host.files import locked
 from pyro_mcp.workspaces.lifecycle import Lifecycle
 from pyro_mcp.workspaces.phases import GUEST, Phase
@@ -18,6 +18,7 @@ from pyro_mcp.workspaces.store import Record
 from tests.workspaces.conftest import IMAGE, create, repair, start
 
 BROKEN = GuestFailed("it broke")
+DEADLINE = 20.0
 
 
 def left_on_disk(lifecycle: Lifecycle, id_: str) -> list[str]:
@@ -85,39 +86,69 @@ def test_a_start_that_fails_leaves_a_failed_machine_and_nothing_running(
 
 
 @pytest.mark.parametrize("step", ["power_off", "end"])
-def test_a_stop_that_fails_is_settled_by_whoever_looks_next(
-    lifecycle: Lifecycle, engine: FakeMachines, step: str
-) -> None:
-    id_ = start(lifecycle).id
+def test_a_stop_that_fails_leaves_the_machine_running(lifecycle: Lifecycle, engine: FakeMachines, step: str) -> None:
+    record = start(lifecycle)
     engine.failures[step] = BROKEN
-
-    def stop() -> None:
-        with lifecycle.hold(id_) as record:
-            lifecycle.stop(record)
-
-    with pytest.raises(GuestFailed, match="it broke"):
-        stop()
+    with lifecycle.turn(record.id), pytest.raises(GuestFailed, match="it broke"):
+        lifecycle.stop(record)
     engine.failures.clear()
-    assert lifecycle.observe(id_).phase == Phase.FAILED
+    assert lifecycle.observe(record.id) == record
+    with lifecycle.use(record.id) as used, lifecycle.session(used) as session:
+        assert session.run(Command(["true"])).exit_code == 0
+
+
+def test_a_forced_stop_needs_no_guest_that_answers(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    id_ = start(lifecycle).id
+    engine.failures |= {"power_off": BROKEN, "flush": DeadlineExceeded("silent")}
+    with lifecycle.turn(id_) as record:
+        assert lifecycle.stop(record, force=True).phase == Phase.STOPPED
     assert engine.running == {}
 
 
-def test_a_reset_that_cannot_end_the_machine_is_settled_by_whoever_looks_next(
-    lifecycle: Lifecycle, engine: FakeMachines
-) -> None:
-    id_ = start(lifecycle).id
+def test_a_machine_that_a_dead_process_was_stopping_runs_on(lifecycle: Lifecycle) -> None:
+    record = start(lifecycle)
+    lifecycle.store.move(record.id, Phase.STOPPING)
+    assert lifecycle.observe(record.id) == record
+
+
+def test_a_reset_that_cannot_end_the_machine_leaves_it_running(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    record = start(lifecycle)
     engine.failures["end"] = BROKEN
-    with lifecycle.hold(id_) as record, pytest.raises(GuestFailed):
+    with lifecycle.turn(record.id), pytest.raises(GuestFailed):
         lifecycle.reset(record, IMAGE, ())
     engine.failures.clear()
-    assert lifecycle.observe(id_).phase == Phase.FAILED
-    assert engine.running == {}
+    assert lifecycle.observe(record.id) == record
+
+
+@pytest.mark.parametrize("verb", ["stop", "reset"])
+def test_a_stop_and_a_reset_do_not_wait_for_those_who_use_the_machine(lifecycle: Lifecycle, verb: str) -> None:
+    id_ = start(lifecycle).id
+    using = threading.Event()
+
+    def use() -> None:
+        with lifecycle.use(id_) as used:
+            using.set()
+            while True:
+                with lifecycle.session(used) as session:
+                    session.run(Command(["true"]))
+
+    def be_told() -> None:
+        with pytest.raises(Conflict, match="stopped or reset meanwhile"):
+            use()
+
+    user = threading.Thread(target=be_told)
+    user.start()
+    assert using.wait(DEADLINE)
+    with lifecycle.turn(id_) as record:
+        _ = lifecycle.stop(record) if verb == "stop" else lifecycle.reset(record, IMAGE, ())
+    user.join(DEADLINE)
+    assert not user.is_alive()
 
 
 def test_a_reset_that_cannot_start_again_leaves_a_failed_machine(lifecycle: Lifecycle, engine: FakeMachines) -> None:
     id_ = start(lifecycle).id
     engine.failures["start"] = BROKEN
-    with lifecycle.hold(id_) as record, pytest.raises(GuestFailed):
+    with lifecycle.turn(id_) as record, pytest.raises(GuestFailed):
         lifecycle.reset(record, IMAGE, ())
     assert lifecycle.observe(id_).phase == Phase.FAILED
     assert engine.running == {}
@@ -140,7 +171,7 @@ def test_a_delete_that_fails_can_be_tried_again_and_is_finished_by_a_repair(
 def test_a_stopped_machine_keeps_its_disk_and_starts_again(lifecycle: Lifecycle, engine: FakeMachines) -> None:
     id_ = start(lifecycle).id
     (lifecycle.folders.home(id_) / "disk").touch()
-    with lifecycle.hold(id_) as record:
+    with lifecycle.turn(id_) as record:
         stopped = lifecycle.stop(record)
         assert (stopped.phase, stopped.identity, engine.running) == (Phase.STOPPED, None, {})
         assert lifecycle.stop(stopped) == stopped
@@ -150,7 +181,7 @@ def test_a_stopped_machine_keeps_its_disk_and_starts_again(lifecycle: Lifecycle,
 
 def test_a_reset_machine_runs_anew_on_layers_of_its_own(lifecycle: Lifecycle, engine: FakeMachines) -> None:
     id_ = start(lifecycle).id
-    with lifecycle.hold(id_) as record:
+    with lifecycle.turn(id_) as record:
         again = lifecycle.reset(record, IMAGE, ("base",))
     assert again.phase == Phase.RUNNING
     assert len(engine.ended) == len(engine.running) == 1
@@ -162,7 +193,7 @@ def test_a_reset_machine_runs_anew_on_layers_of_its_own(lifecycle: Lifecycle, en
 
 def test_what_a_phase_does_not_allow_changes_nothing(lifecycle: Lifecycle, engine: FakeMachines) -> None:
     record = create(lifecycle)
-    with lifecycle.hold(record.id) as held:
+    with lifecycle.turn(record.id) as held:
         with pytest.raises(Conflict, match="is created"):
             lifecycle.stop(held)
         with pytest.raises(Conflict, match="is created"):
@@ -213,7 +244,7 @@ def test_users_of_a_machine_share_it_and_keep_changes_away(lifecycle: Lifecycle)
         assert one == two
         with pytest.raises(Busy), lifecycle.hold(id_, deadline_seconds=0):
             pass
-    with lifecycle.hold(id_, deadline_seconds=0) as record:
+    with lifecycle.turn(id_, deadline_seconds=0) as record:
         lifecycle.stop(record)
     with pytest.raises(Conflict, match="stopped"), lifecycle.use(id_):
         pass
@@ -295,12 +326,12 @@ def test_frozen_layers_are_recorded_before_they_are_used(lifecycle: Lifecycle, e
 def test_a_reset_that_fails_loses_nothing(lifecycle: Lifecycle, engine: FakeMachines) -> None:
     id_ = start(lifecycle).id
     engine.failures["start"] = BROKEN
-    with lifecycle.hold(id_) as record, pytest.raises(PyroError):
+    with lifecycle.turn(id_) as record, pytest.raises(PyroError):
         lifecycle.reset(record, IMAGE, ())
     after = lifecycle.store.get(id_)
     assert (after.phase, after.layers, after.generation) == (Phase.FAILED, record.layers, record.generation)
     engine.failures.clear()
-    with lifecycle.hold(id_) as failed:
+    with lifecycle.turn(id_) as failed:
         fresh = lifecycle.reset(failed, IMAGE, ())
     assert (fresh.phase, fresh.generation) == (Phase.RUNNING, record.generation + 1)
     assert set(fresh.layers).isdisjoint(record.layers)
@@ -309,7 +340,7 @@ def test_a_reset_that_fails_loses_nothing(lifecycle: Lifecycle, engine: FakeMach
 def test_a_disk_is_started_only_on_the_image_it_lies_upon(lifecycle: Lifecycle) -> None:
     id_ = start(lifecycle).id
     other = replace(IMAGE, digest="sha256:other", version="2")
-    with lifecycle.hold(id_) as record:
+    with lifecycle.turn(id_) as record:
         stopped = lifecycle.stop(record)
         with pytest.raises(Conflict, match="another build"):
             lifecycle.start(stopped, other, GUEST)

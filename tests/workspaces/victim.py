@@ -6,6 +6,7 @@ Arguments: where to stop. The machine is the real engine's, with `sleep` in plac
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from pyro_mcp.engine import Accelerator, Identity, Machines, Start
@@ -35,7 +36,10 @@ class Sleepers(Machines):
         self.reach("start")
         return identity
 
-    def power_off(self, identity: Identity, sockets: Path) -> None:
+    def power_off(
+        self, identity: Identity, sockets: Path, when_flushed: Callable[[], object], progress: Progress = silent
+    ) -> None:
+        when_flushed()
         self.reach("power off")
         super().end(identity, sockets)
 
@@ -60,13 +64,14 @@ def main(step: str) -> None:
     with lifecycle.hold(create(lifecycle).id) as created:
         record = lifecycle.start(created, IMAGE, GUEST)
         engine.reach("running")
+        if step in ("end", "ended"):
+            lifecycle.delete(record)
+    with lifecycle.turn(record.id):
         if step == "power off":
             lifecycle.stop(record)
-        elif step == "reset":
+        else:
             engine._step = "end"
             lifecycle.reset(record, IMAGE, ())
-        else:
-            lifecycle.delete(record)
 
 
 def make(lifecycle: Lifecycle, engine: Sleepers) -> None:

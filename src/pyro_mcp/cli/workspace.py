@@ -52,7 +52,6 @@ def add(verbs: Verbs) -> None:
     verb(inner, "list", "list the workspaces, most recently active first", _list, example="pyro workspace list")
     for name, purpose, act in (
         ("status", "show one workspace", _status),
-        ("stop", "flush and power off; files, packages, snapshots and history stay", _stop),
         ("start", "start a stopped workspace as it was", _start),
         ("logs", "show the command history", _logs),
         ("summary", "review the session: commands, edits, changes, exports", _summary),
@@ -60,6 +59,7 @@ def add(verbs: Verbs) -> None:
         id_argument(verb(inner, name, purpose, act, example=f"pyro workspace {name} ws-0123456789ab"))
     _add_delete(inner)
     _add_update(inner)
+    _add_stop(inner)
     _add_reset(inner)
     _add_fork(inner)
     _add_exec(inner)
@@ -125,6 +125,22 @@ def _add_update(inner: Verbs) -> None:
     _add_names(parser)
     parser.add_argument("--clear-name", action="store_true", help="remove the name")
     parser.add_argument("--clear-label", action="append", default=[], metavar="KEY", help="remove a label")
+
+
+def _add_stop(inner: Verbs) -> None:
+    parser = verb(
+        inner,
+        "stop",
+        "flush and power off; files, packages, snapshots and history stay",
+        _stop,
+        example="pyro workspace stop ws-0123456789ab",
+    )
+    id_argument(parser)
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="end it although its guest does not answer; what commands wrote in the last seconds may be lost",
+    )
 
 
 def _add_reset(inner: Verbs) -> None:
@@ -259,7 +275,9 @@ def _delete(arguments: argparse.Namespace) -> int:
 
 
 def _stop(arguments: argparse.Namespace) -> int:
-    return _show(arguments, pyro_mcp.Pyro().stop_workspace(arguments.workspace_id))
+    with progress_line() as line:
+        stopped = pyro_mcp.Pyro(progress=line).stop_workspace(arguments.workspace_id, force=arguments.force)
+    return _show(arguments, stopped)
 
 
 def _start(arguments: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -22,7 +22,7 @@ class Session(Protocol):
 
     def begin(self, command: Command) -> tuple[int, int]: ...
 
-    def flush(self) -> None: ...
+    def flush(self, *, deadline_seconds: float = 60.0) -> None: ...
 
 
 class Engine(Protocol):
@@ -46,7 +46,9 @@ class Engine(Protocol):
 
     def start(self, request: Start, progress: Progress) -> Identity: ...
 
-    def guest(self, sockets: Path, *, lasting: bool = False) -> AbstractContextManager[Session]: ...
+    def guest(
+        self, sockets: Path, *, deadline_seconds: float = 10.0, lasting: bool = False
+    ) -> AbstractContextManager[Session]: ...
 
     def make_layer(self, home: Path, name: str) -> None: ...
 
@@ -56,6 +58,8 @@ class Engine(Protocol):
 
     def alive(self, identity: Identity) -> bool: ...
 
-    def power_off(self, identity: Identity, sockets: Path) -> None: ...
+    def power_off(
+        self, identity: Identity, sockets: Path, when_flushed: Callable[[], object], progress: Progress
+    ) -> None: ...
 
     def end(self, identity: Identity, sockets: Path) -> None: ...

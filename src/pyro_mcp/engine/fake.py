@@ -83,7 +83,7 @@ class FakeMachines:
         return identity
 
     @contextmanager
-    def guest(self, sockets: Path, *, lasting: bool = False) -> Iterator[FakeSession]:
+    def guest(self, sockets: Path, *, deadline_seconds: float = 10.0, lasting: bool = False) -> Iterator[FakeSession]:
         self.fail("guest")
         self.require_running(sockets)
         yield FakeSession(self, sockets)
@@ -103,8 +103,11 @@ class FakeMachines:
         self.fail("alive")
         return identity in self.running.values()
 
-    def power_off(self, identity: Identity, sockets: Path) -> None:
+    def power_off(
+        self, identity: Identity, sockets: Path, when_flushed: Callable[[], object], progress: Progress = silent
+    ) -> None:
         self.fail("power_off")
+        when_flushed()
         self.end(identity, sockets)
 
     def end(self, identity: Identity, sockets: Path) -> None:
@@ -147,6 +150,6 @@ class FakeSession:
     def begin(self, command: Command) -> tuple[int, int]:
         raise GuestGone(f"{command.argv[0]!r} cannot go on in a machine that is not there")
 
-    def flush(self) -> None:
+    def flush(self, *, deadline_seconds: float = 60.0) -> None:
         self._machines.fail("flush")
         self._machines.require_running(self._sockets)

@@ -9,11 +9,13 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO
 
 from pyro_mcp.engine import wire
+from pyro_mcp.engine.command_input import Input
 from pyro_mcp.engine.wire import Frame, Tag, Type
 from pyro_mcp.errors import (
     DeadlineExceeded,
@@ -27,8 +29,11 @@ from pyro_mcp.errors import (
 OUTPUT_CAP = 1024 * 1024
 """Bytes of each output stream that a result keeps unless asked otherwise."""
 _REPLY_GRACE = 15.0
-# When a guest says nothing for so long, somebody looks whether it can: `on_silence`.
+# A guest that says nothing for so long is asked about by `on_silence`.
 _SILENCE = 2.0
+# A tool's agent says every half second that it lives, so silence means that the guest does not run.
+_TOOL_SILENCE = 15.0
+_UNRESPONSIVE = "'pyro workspace reset' starts it anew; 'pyro workspace stop --force' ends it"
 _CHUNK = 256 * 1024
 
 OutputSink = Callable[[bytes], None]
@@ -110,7 +115,7 @@ class Guest:
         *,
         slot: int = -1,
         resync: bool = False,
-        on_silence: Callable[[], None] = lambda: None,
+        on_silence: Callable[[], bool] = lambda: False,
     ) -> None:
         self._slot = slot
         self._on_silence = on_silence
@@ -123,6 +128,8 @@ class Guest:
         self._outgoing += wire.SYNC
         self._outgoing += wire.encode_fields(Type.HELLO, [(Tag.NONCE, nonce), (Tag.VERSION, wire.VERSION)])
         self._welcomed = False
+        self._heard_at = time.monotonic()
+        self._patience = math.inf
         self.goes_on = False
         """Whether a command goes on over this connection, so that it is not left cleanly."""
 
@@ -156,9 +163,22 @@ class Guest:
             fields.append((Tag.FILE, b"%b\0%o\0%b" % (path.encode(), mode, content)))
         self._request(wire.encode_fields(Type.SETUP, fields), deadline_seconds)
 
-    def flush(self, *, deadline_seconds: float = 60.0) -> None:
-        """Return when everything written so far is on the virtual disks."""
-        self._request(wire.encode(Type.FLUSH), deadline_seconds)
+    def flush(
+        self,
+        *,
+        deadline_seconds: float = 60.0,
+        silence_seconds: float = math.inf,
+        pause: bool = False,
+        on_unwritten: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Return when everything written so far is on the virtual disks.
+
+        A guest that says nothing for `silence_seconds` is an error. With `pause` all its processes stand still until
+        this connection ends. `on_unwritten` gets the bytes that wait to be written, from time to time.
+        """
+        with self._impatient(silence_seconds):
+            fields: list[tuple[Tag, bytes | int]] = [(Tag.PAUSE, int(pause))]
+            self._request(wire.encode_fields(Type.FLUSH, fields), deadline_seconds, on_unwritten)
 
     def power_off(self, *, deadline_seconds: float = _REPLY_GRACE) -> None:
         """Ask the machine to flush its disks and end; returns when it has agreed."""
@@ -166,9 +186,13 @@ class Guest:
 
     def run(self, command: Command) -> Outcome:
         """Run one command to its end; a command that fails is an `Outcome`, not an error."""
+        with self._impatient(_TOOL_SILENCE if command.tool else math.inf):
+            return self._run(command)
+
+    def _run(self, command: Command) -> Outcome:
         started = time.monotonic()
         end = started + command.timeout_seconds + _REPLY_GRACE if command.timeout_seconds else float("inf")
-        source = _Input(command.stdin)
+        source = Input(command.stdin)
         self._outgoing += encode_exec(command)
         stdout = Capture(command.output_cap, command.on_stdout)
         stderr = Capture(command.output_cap, command.on_stderr)
@@ -184,7 +208,7 @@ class Guest:
                 break
             elif frame.type == Type.ERROR:
                 raise InvalidRequest(f"the guest cannot run the command: {frame.text(Tag.TEXT)}")
-            elif frame.type not in (Type.STARTED, Type.WELCOME):
+            elif frame.type not in (Type.STARTED, Type.WELCOME, Type.ALIVE):
                 raise ProtocolViolation(f"the guest answered a command with a frame of type {frame.type}")
         return _outcome(frame, stdout, stderr, time.monotonic() - started)
 
@@ -204,22 +228,34 @@ class Guest:
             self._socket.shutdown(socket.SHUT_RD)
         return self._socket.fileno(), self._slot
 
-    def _request(self, frame: bytes, deadline_seconds: float) -> None:
+    def _request(
+        self, frame: bytes, deadline_seconds: float, on_unwritten: Callable[[int], None] = lambda _: None
+    ) -> None:
         self._outgoing += frame
         end = time.monotonic() + deadline_seconds
         if not self._welcomed:
             self.hello(deadline_seconds=deadline_seconds)
-        self._expect(Type.OK, end)
+        self._expect(Type.OK, end, on_unwritten)
 
-    def _expect(self, type_: Type, end: float) -> Frame:
-        frame = self._next(end)
+    @contextmanager
+    def _impatient(self, seconds: float) -> Iterator[None]:
+        """Within the block, take a guest that says nothing for so long for one that does not run."""
+        self._heard_at, self._patience = time.monotonic(), seconds
+        try:
+            yield
+        finally:
+            self._patience = math.inf
+
+    def _expect(self, type_: Type, end: float, on_unwritten: Callable[[int], None] = lambda _: None) -> Frame:
+        while (frame := self._next(end)).type == Type.ALIVE:
+            on_unwritten(frame.number(Tag.NUMBER) * 1024)
         if frame.type == Type.ERROR:
             raise GuestFailed(f"the guest refused: {frame.text(Tag.TEXT)}")
         if frame.type != type_:
             raise ProtocolViolation(f"the guest sent a frame of type {frame.type} where {type_.name} was due")
         return frame
 
-    def _next(self, end: float, source: _Input | None = None, interrupt: int | None = None) -> Frame:
+    def _next(self, end: float, source: Input | None = None, interrupt: int | None = None) -> Frame:
         """The next frame; meanwhile sends what is waiting and, within its window, `source`."""
         while not self._arrived:
             self._turn(end, source, interrupt)
@@ -228,7 +264,7 @@ class Guest:
             self._welcomed = True
         return frame
 
-    def _turn(self, end: float, source: _Input | None, interrupt: int | None = None) -> None:
+    def _turn(self, end: float, source: Input | None, interrupt: int | None = None) -> None:
         """Wait until something can move, and move it."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN | (select.POLLOUT if self._outgoing else 0))
@@ -243,9 +279,13 @@ class Guest:
         left = end - time.monotonic()
         if left <= 0:
             raise DeadlineExceeded("the guest did not answer in time")
-        ready = poll.poll(min(left, _SILENCE) * 1000)
-        if not ready:
-            self._on_silence()
+        quiet = self._heard_at + self._patience - time.monotonic()
+        if quiet <= 0:
+            raise DeadlineExceeded(f"the guest has said nothing for {self._patience:g} s", hint=_UNRESPONSIVE)
+        # Half of it, so that there is time to ask for the reason before patience ends.
+        ready = poll.poll(min(left, quiet, max(self._patience / 2, 0.1), _SILENCE) * 1000)
+        if not ready and self._on_silence():
+            self._heard_at = time.monotonic()
         for fd, events in ready:
             if fd == interrupt:
                 raise Interrupted("the command was interrupted, and killed")
@@ -275,6 +315,7 @@ class Guest:
             data = b""
         if not data:
             raise _gone()
+        self._heard_at = time.monotonic()
         self._arrived.extend(self._decoder.feed(data))
 
 
@@ -283,50 +324,6 @@ def _gone() -> GuestGone:
         "the virtual machine ended while it was being talked to",
         hint="start it again, which keeps what its disk holds, or reset it",
     )
-
-
-class _Input:
-    """A command's standard input on its way, at most `INPUT_WINDOW` bytes ahead of the command."""
-
-    def __init__(self, source: bytes | IO[bytes] | None) -> None:
-        self._memory = memoryview(source) if isinstance(source, bytes) else None
-        self._fd = None if source is None or isinstance(source, bytes) else _descriptor(source)
-        self._ended = source is None
-        self._untaken = 0
-
-    @property
-    def fd(self) -> int | None:
-        return self._fd
-
-    @property
-    def room(self) -> int:
-        return 0 if self._ended else wire.INPUT_WINDOW - self._untaken
-
-    def read(self) -> bytes:
-        """The next piece as an INPUT frame; the last one is empty and means end of file."""
-        if self._fd is not None:
-            piece = os.read(self._fd, self.room)
-        else:
-            assert self._memory is not None
-            piece = bytes(self._memory[: self.room])
-            self._memory = self._memory[len(piece) :]
-        self._ended = not piece
-        self._untaken += len(piece)
-        return wire.encode(Type.INPUT, piece)
-
-    def taken(self, count: int) -> None:
-        if count > self._untaken:
-            raise ProtocolViolation("the guest took more input than it was given")
-        self._untaken -= count
-
-
-def _descriptor(source: IO[bytes]) -> int:
-    try:
-        return source.fileno()
-    except OSError as error:
-        raise InvalidRequest(
-            "standard input is given whole, as bytes, or as a file that the system knows", hint="pass its content"
-        ) from error
 
 
 def encode_exec(command: Command) -> bytes:

@@ -15,7 +15,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,7 +83,7 @@ class HostCompat:
         return _NO_PROCESS
 
     @contextmanager
-    def guest(self, sockets: Path, *, lasting: bool = False) -> Iterator[HostSession]:
+    def guest(self, sockets: Path, *, deadline_seconds: float = 10.0, lasting: bool = False) -> Iterator[HostSession]:
         link = sockets / "workspace"
         if not link.exists():
             raise GuestGone("this host_compat machine has ended")
@@ -101,7 +101,10 @@ class HostCompat:
     def alive(self, identity: Identity) -> bool:
         return identity == _NO_PROCESS
 
-    def power_off(self, identity: Identity, sockets: Path) -> None:
+    def power_off(
+        self, identity: Identity, sockets: Path, when_flushed: Callable[[], object], progress: Progress = silent
+    ) -> None:
+        when_flushed()
         self.end(identity, sockets)
 
     def end(self, identity: Identity, sockets: Path) -> None:
@@ -114,7 +117,7 @@ class HostSession:
     def __init__(self, workspace: Path) -> None:
         self._workspace = workspace
 
-    def flush(self) -> None:
+    def flush(self, *, deadline_seconds: float = 60.0) -> None:
         os.sync()
 
     def begin(self, command: Command) -> tuple[int, int]:

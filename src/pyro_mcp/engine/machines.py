@@ -24,7 +24,16 @@ from pyro_mcp.engine.qmp import monitor
 from pyro_mcp.engine.shape import Shape, System
 from pyro_mcp.engine.slots import connected
 from pyro_mcp.engine.templates import Parts, Template, Templates
-from pyro_mcp.errors import DeadlineExceeded, GuestFailed, InvalidRequest, NoSpace, PyroError
+from pyro_mcp.errors import (
+    Busy,
+    DeadlineExceeded,
+    GuestFailed,
+    GuestGone,
+    InvalidRequest,
+    NoSpace,
+    ProtocolViolation,
+    PyroError,
+)
 from pyro_mcp.host.files import abandoned_scratch
 from pyro_mcp.host.ids import machine_ids
 from pyro_mcp.host.progress import Progress, silent
@@ -33,6 +42,14 @@ from pyro_mcp.host.tools import require_tool
 _RESUME_DEADLINE = 60.0
 _ROOM_BYTES = 8 * 1024**2
 _MERGE_DEADLINE = 300.0
+_POWER_OFF_SILENCE = 2.0
+_POWER_OFF_DEADLINE = 5.0
+_FLUSH_DEADLINE = 600.0
+_QUESTION_DEADLINE = 1.0
+_FORCE = (
+    "try again, or 'pyro workspace stop --force' ends it without a flush: file writes, patches, pushes and snapshots "
+    "stay, but what commands wrote in the last seconds may be lost"
+)
 # Makes QEMU open a template's memory read-only: see cage/readonly_ram.c.
 _READONLY_RAM = Path(__file__).with_name("readonly-ram.so")
 
@@ -192,16 +209,33 @@ class Machines:
                     chain.merge(qmp, (*frozen, name), files.sizes(frozen))
         return frozen
 
-    def power_off(self, identity: Identity, sockets: Path) -> None:
-        """Let the machine flush its disks and end; kills it when it does not within 15 s."""
+    def power_off(
+        self, identity: Identity, sockets: Path, when_flushed: Callable[[], object], progress: Progress = silent
+    ) -> None:
+        """Flush the machine's disk, call `when_flushed`, and end it.
+
+        Raises, and leaves it running, when its disk cannot be flushed or `when_flushed` raises. A flush may take long
+        as long as the guest says that it lives.
+        """
         try:
-            with self.guest(sockets) as guest:
-                guest.power_off()
-            launch.ended(identity, Sockets(sockets), deadline_seconds=15.0)
-        except PyroError:
+            with self.guest(sockets, deadline_seconds=_POWER_OFF_SILENCE) as guest:
+                for pause in (False, True):  # most of it while programs go on; the rest when none can write any more
+                    guest.flush(
+                        deadline_seconds=_FLUSH_DEADLINE,
+                        silence_seconds=_POWER_OFF_SILENCE,
+                        pause=pause,
+                        on_unwritten=lambda left: progress(f"writing the disk: {left / 1024**2:.0f} MiB left", None),
+                    )
+                when_flushed()
+                # From here on nothing is lost, however it ends.
+                with suppress(PyroError):
+                    guest.power_off(deadline_seconds=_POWER_OFF_SILENCE)
+                    launch.ended(identity, Sockets(sockets), deadline_seconds=_POWER_OFF_DEADLINE)
+                self.end(identity, sockets)
+        except (GuestGone, GuestFailed, DeadlineExceeded, ProtocolViolation, Busy) as error:
             if launch.alive(identity):
-                raise
-        finally:
+                message = f"the machine runs on, its disk could not be flushed: {error.message}"
+                raise type(error)(message, hint=_FORCE) from error
             self.end(identity, sockets)
 
     def _template(self, system: System, shape: Shape, progress: Progress) -> tuple[Template, bool]:
@@ -261,18 +295,22 @@ def _clone(template: Template, request: Start) -> Identity:
     return identity
 
 
-def _require_space(sockets: Sockets) -> None:
-    """Resume a machine that QEMU stopped because it could not write its disk; raise `NoSpace` while that is full.
+def _require_space(sockets: Sockets) -> bool:
+    """Resume a machine that QEMU stopped because it could not write its disk; whether it had.
 
-    With little room it stays stopped: it would use up what others need to be looked at and deleted.
+    Raises `NoSpace` while the disk is full. With little room the machine stays stopped: it would use up what others
+    need to be looked at and deleted.
     """
-    with monitor(sockets.monitor, deadline_seconds=10) as qmp:
-        if qmp.execute("query-status")["status"] != "io-error":
-            return
-        # The layers of its disk are beside the sockets.
-        if shutil.disk_usage(sockets.folder).free >= _ROOM_BYTES:
-            qmp.execute("cont")
-            return
+    try:
+        with monitor(sockets.monitor, deadline_seconds=_QUESTION_DEADLINE) as qmp:
+            if qmp.execute("query-status")["status"] != "io-error":
+                return False
+            # The layers of its disk are beside the sockets.
+            if shutil.disk_usage(sockets.folder).free >= _ROOM_BYTES:
+                qmp.execute("cont")
+                return True
+    except DeadlineExceeded:  # another client asks, or QEMU does not run: silence has an end of its own
+        return False
     raise NoSpace(
         "the host's disk is full, so the machine was paused in the middle of a write",
         hint="free some space where the state folder is ('pyro doctor' names it): it goes on at the next command",

@@ -27,12 +27,13 @@ def connected(
     *,
     deadline_seconds: float = 10.0,
     lasting: bool = False,
-    on_silence: Callable[[], None] = lambda: None,
+    on_silence: Callable[[], bool] = lambda: False,
 ) -> Iterator[Guest]:
     """Take a free slot of the machine whose sockets are in `sockets`, for as long as the block runs.
 
     Those who wait are served in the order in which they came. What may be `lasting`, a command, leaves some slots to
-    other work. `on_silence` is called every two seconds that the guest says nothing while it is waited for.
+    other work. `on_silence` is called when the guest says nothing for a while, at least every two seconds; it returns
+    whether it has helped the guest to go on.
 
     Raises `Busy` when all slots stay taken for `deadline_seconds`, `GuestGone` when nothing listens.
     """

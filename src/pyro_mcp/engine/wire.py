@@ -48,6 +48,7 @@ class Type(IntEnum):
     STDERR = 69
     TAKEN = 70
     EXIT = 71
+    ALIVE = 72
 
 
 class Tag(IntEnum):
@@ -70,6 +71,7 @@ class Tag(IntEnum):
     TIMED_OUT = 17
     TOOL = 18
     GENERATION = 19
+    PAUSE = 20
 
 
 @dataclass(frozen=True)

@@ -221,10 +221,13 @@ TOOLS = (
     Tool(
         "workspace_stop",
         "Power a workspace off; files, packages, snapshots and history stay.",
-        {"workspace_id": ID},
+        {
+            "workspace_id": ID,
+            "force": {"type": "boolean", "description": "End it although its guest does not answer"},
+        },
         ("workspace_id",),
         shape(WorkspaceInfo, *_INFO),
-        lambda call: call.pyro.stop_workspace(call.arguments["workspace_id"]),
+        lambda call: call.pyro.stop_workspace(call.arguments["workspace_id"], force=call.arguments.get("force", False)),
         text.workspace,
         idempotent=True,
         then={"workspace_start": "go on", "workspace_disk_list": "inspect the disk"},

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pyro_mcp.engine import Session, Shape, Start
 from pyro_mcp.environments import RootImage
-from pyro_mcp.errors import Conflict, NoSpace, NotFound
+from pyro_mcp.errors import Conflict, NoSpace, NotFound, PyroError
 from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.workspaces.links import NO_LINK, Link
@@ -25,6 +25,9 @@ from pyro_mcp.workspaces.locked_machines import LockedMachines
 from pyro_mcp.workspaces.networks import connect, files_for, gateway_ending, gateway_of
 from pyro_mcp.workspaces.phases import GUEST, HOST_COMPAT, Phase, require_phase
 from pyro_mcp.workspaces.store import NO_PROCESS, Record
+
+# So long a machine that is to be killed may flush its disk.
+_BRIEFLY = 1.0
 
 
 def new_layer_name() -> str:
@@ -71,9 +74,15 @@ class Lifecycle(LockedMachines):
         self.store.add(record)
         return record
 
-    def session(self, record: Record, *, lasting: bool = False) -> AbstractContextManager[Session]:
-        """A connection to a running machine: for short work, or for what may be `lasting`."""
-        return self.engine_of(record).guest(self.folders.sockets(record.id), lasting=lasting)
+    def session(
+        self, record: Record, *, deadline_seconds: float = 10.0, lasting: bool = False
+    ) -> AbstractContextManager[Session]:
+        """A connection to a running machine: for short work, or for what may be `lasting`.
+
+        Raises `Busy` when there is none left for so long.
+        """
+        sockets = self.folders.sockets(record.id)
+        return self.engine_of(record).guest(sockets, deadline_seconds=deadline_seconds, lasting=lasting)
 
     def start(
         self,
@@ -119,16 +128,31 @@ class Lifecycle(LockedMachines):
                 environment_version=record.environment_version,
             )
 
-    def stop(self, record: Record) -> Record:
-        """Flush and end a machine that is held; one that is stopped already stays so."""
-        if record.phase == Phase.STOPPED:
-            return record
-        require_phase(record.id, record.phase, {Phase.RUNNING})
+    def stop(self, record: Record, progress: Progress = silent, *, force: bool = False) -> Record:
+        """Flush and end a machine whose turn is held, and so what runs in it; one that is stopped already stays so.
+
+        When its disk cannot be flushed it raises, and the machine runs on. With `force` it ends all the same.
+        """
+        if not self.runs(record):
+            with self.alone(record.id) as settled:
+                if settled.phase != Phase.STOPPED:
+                    require_phase(record.id, settled.phase, {Phase.RUNNING})
+                return settled
+        assert record.identity is not None
+        if force:
+            return self._end_users(record)
+        sockets, engine = self.folders.sockets(record.id), self.engine_of(record)
+        with gateway_ending(sockets):
+            engine.power_off(record.identity, sockets, lambda: self.store.move(record.id, Phase.STOPPING), progress)
+        return self.store.move(record.id, Phase.STOPPED, **NO_PROCESS)
+
+    def _end_users(self, record: Record) -> Record:
+        """Kill a running machine, and so what runs in it; a guest that answers at once may flush its disk before."""
+        with suppress(PyroError), self.session(record, deadline_seconds=_BRIEFLY) as session:
+            session.flush(deadline_seconds=_BRIEFLY)
         self.store.move(record.id, Phase.STOPPING)
         with self.failing(record.id, lambda: record.identity):
-            if record.identity is not None:
-                with gateway_ending(sockets := self.folders.sockets(record.id)):
-                    self.engine_of(record).power_off(record.identity, sockets)
+            self.clear(record.id, record.identity)
             return self.store.move(record.id, Phase.STOPPED, **NO_PROCESS)
 
     def reset(
@@ -141,27 +165,25 @@ class Lifecycle(LockedMachines):
         *,
         generation: int | None = None,
     ) -> Record:
-        """Start a machine that is held anew: /workspace as `layers` hold it, / as the environment has it now.
+        """Start a machine whose turn is held anew: /workspace as `layers` hold it, / as the environment has it now.
 
         With a `generation` / is what the layers hold under that number, or the environment's own when they hold none.
-        Until it runs, its disk is what it was: a reset that fails, or dies, loses nothing.
+        What runs in it ends. Until it runs anew, its disk is what it was: a reset that fails, or dies, loses nothing.
         """
-        require_phase(record.id, record.phase, {Phase.RUNNING, Phase.STOPPED, Phase.FAILED})
         if record.execution_mode == HOST_COMPAT:
             raise Conflict("a host_compat machine has no disk that could be reset", hint="delete it and make another")
-        if record.phase == Phase.RUNNING:
-            self.store.move(record.id, Phase.STOPPING)
-            with self.failing(record.id, lambda: record.identity):
-                self.clear(record.id, record.identity)
-                self.store.move(record.id, Phase.STOPPED, **NO_PROCESS)
-        wanted = replace(
-            record,
-            layers=(*layers, new_layer_name()),
-            generation=record.generation + 1 if generation is None else generation,
-            root_digest=None,
-            environment_version=image.version if image else record.environment_version,
-        )
-        return self.start(wanted, image, record.execution_mode or GUEST, progress, also=also)
+        if self.runs(record):
+            self._end_users(record)
+        with self.alone(record.id) as settled:
+            require_phase(record.id, settled.phase, {Phase.STOPPED, Phase.FAILED})
+            wanted = replace(
+                settled,
+                layers=(*layers, new_layer_name()),
+                generation=settled.generation + 1 if generation is None else generation,
+                root_digest=None,
+                environment_version=image.version if image else settled.environment_version,
+            )
+            return self.start(wanted, image, settled.execution_mode or GUEST, progress, also=also)
 
     def freeze_layers(self, record: Record) -> tuple[str, ...]:
         """Put a new layer on the disk of a machine that is held; the layers that will not change any more."""

@@ -56,17 +56,47 @@ class LockedMachines:
     @contextmanager
     def hold(self, id_: str, *, deadline_seconds: float = _LOCK_DEADLINE) -> Iterator[Record]:
         """The machine for us alone, settled if a dead process left it half way; raises `NotFound`, `Busy`."""
-        self.store.get(id_)  # so that an unknown name leaves no lock file behind
         with (
-            locked(self.folders.turn(id_), deadline_seconds=deadline_seconds, what=id_),
-            locked(self.folders.lock(id_), deadline_seconds=deadline_seconds, what=id_),
+            self.turn(id_, deadline_seconds=deadline_seconds),
+            self.alone(id_, deadline_seconds=deadline_seconds) as record,
         ):
+            yield record
+
+    @contextmanager
+    def turn(self, id_: str, *, deadline_seconds: float = _LOCK_DEADLINE) -> Iterator[Record]:
+        """The machine closed to further users; those that it has go on. Raises `NotFound`, `Busy`.
+
+        Its record need not be settled, unless `runs` says that it runs.
+        """
+        self.store.get(id_)  # so that an unknown name leaves no lock file behind
+        with locked(self.folders.turn(id_), deadline_seconds=deadline_seconds, what=id_):
+            try:
+                record = self.store.get(id_)
+            except NotFound:
+                self.unlock(id_)
+                raise
+            yield record
+
+    @contextmanager
+    def alone(self, id_: str, *, deadline_seconds: float = _LOCK_DEADLINE) -> Iterator[Record]:
+        """The machine whose turn is held without any user, settled; raises `NotFound`, `Busy`."""
+        with locked(self.folders.lock(id_), deadline_seconds=deadline_seconds, what=id_):
             try:
                 record = self.settled(self.store.refreshed(id_))
             except NotFound:
                 self.unlock(id_)
                 raise
             yield record
+
+    def runs(self, record: Record) -> bool:
+        """Whether a machine whose turn is held runs; one that a dead process was stopping does until it has ended."""
+        if record.phase not in {Phase.RUNNING, Phase.STOPPING} or record.identity is None:
+            return False
+        if not self.engine_of(record).alive(record.identity):
+            return False
+        if record.phase == Phase.STOPPING:
+            self.store.move(record.id, Phase.RUNNING)
+        return True
 
     @contextmanager
     def use(self, id_: str) -> Iterator[Record]:
@@ -82,7 +112,7 @@ class LockedMachines:
                 stack.enter_context(locked(lock, deadline_seconds=_LOCK_DEADLINE, shared=True, what=id_))
             record = self.store.get(id_)
             require_phase(id_, record.phase, {Phase.RUNNING}, hint=_start_hint(record))
-            with self.told_of_deletion(id_):
+            with self.told_of_end(record):
                 yield record
 
     @contextmanager
@@ -96,14 +126,16 @@ class LockedMachines:
             yield self.store.get(id_)
 
     @contextmanager
-    def told_of_deletion(self, id_: str) -> Iterator[None]:
-        """Turn a guest's sudden end into `Conflict` when somebody is deleting it."""
+    def told_of_end(self, used: Record) -> Iterator[None]:
+        """Turn a guest's sudden end into `Conflict` when somebody deletes, stops or resets it."""
         try:
             yield
         except GuestGone as error:
-            record = self.store.get(id_)
+            id_, record = used.id, self.store.get(used.id)
             if record.phase == Phase.DELETING:
                 raise Conflict(f"{id_} was deleted meanwhile") from error
+            if record.phase in {Phase.STOPPING, Phase.STOPPED, Phase.STARTING} or record.identity != used.identity:
+                raise Conflict(f"{id_} was stopped or reset meanwhile", hint=_start_hint(record)) from error
             if record.expired:
                 raise GuestGone(f"the time of {id_} is over", hint="--ttl-seconds gives it longer") from error
             raise
@@ -165,6 +197,8 @@ class LockedMachines:
     def settled(self, record: Record) -> Record:
         """`record` with a phase that is true: nobody but us works on it, since we hold its lock."""
         death = self._death(record)
+        if death is None and self.runs(record):  # also when the process that was stopping it died
+            return self.store.get(record.id)
         if death is None and record.phase in UNDER_WAY and record.phase != Phase.DELETING:
             death = f"the process that was {record.phase} it died"
         if death is None:

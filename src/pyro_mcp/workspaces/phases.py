@@ -32,7 +32,7 @@ _NEXT: dict[Phase, frozenset[Phase]] = {
     Phase.STARTING: frozenset({Phase.RUNNING, Phase.EXECUTING, Phase.FAILED, Phase.DELETING}),
     Phase.RUNNING: frozenset(set(Phase) - {Phase.CREATED, Phase.STARTING}),
     Phase.EXECUTING: frozenset({Phase.FAILED, Phase.DELETING}),
-    Phase.STOPPING: frozenset({Phase.STOPPED, Phase.FAILED, Phase.DELETING}),
+    Phase.STOPPING: frozenset({Phase.RUNNING, Phase.STOPPED, Phase.FAILED, Phase.DELETING}),
     Phase.STOPPED: frozenset({Phase.STARTING, Phase.STOPPED, Phase.DELETING}),
     Phase.DELETING: frozenset({Phase.DELETING}),
     Phase.FAILED: frozenset({Phase.STARTING, Phase.STOPPED, Phase.DELETING}),

@@ -159,7 +159,7 @@ class Vms:
 
     def stop(self, vm_id: str) -> VmInfo:
         _require_vm(vm_id)
-        with self._lifecycle.hold(vm_id) as record:
+        with self._lifecycle.turn(vm_id) as record:
             return info(self._lifecycle.stop(record))
 
     def delete(self, vm_id: str) -> VmDeleted:
@@ -178,12 +178,12 @@ class Vms:
 
     def reset(self, vm_id: str, progress: Progress) -> VmInfo:
         _require_vm(vm_id)
-        with self._lifecycle.hold(vm_id) as record:
+        with self._lifecycle.turn(vm_id) as record:
             return info(self._lifecycle.reset(record, self._images.installed(record.environment), (), progress))
 
     def _run_and_delete(self, record: Record, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
         try:
-            with self._lifecycle.told_of_deletion(record.id):
+            with self._lifecycle.told_of_end(record):
                 result = self._run(record, command, options)
         finally:
             self._lifecycle.delete(record)

@@ -130,9 +130,13 @@ class WorkspaceVerbs(Parts):
         """End a workspace and remove all it owned; commands that run in it end. Works on a full disk too."""
         return self._workspaces.delete(workspace_id)
 
-    def stop_workspace(self, workspace_id: str) -> WorkspaceInfo:
-        """Flush and power off; files, installed packages, snapshots and history stay."""
-        return self._workspaces.stop(workspace_id)
+    def stop_workspace(self, workspace_id: str, *, force: bool = False) -> WorkspaceInfo:
+        """Flush and power off; files, installed packages, snapshots and history stay. Commands that run in it end.
+
+        Raises, and the workspace runs on, when its disk cannot be flushed or its guest says nothing for 2 s. With
+        `force` it ends all the same: what verbs have acknowledged stays, the last seconds of commands may be lost.
+        """
+        return self._workspaces.stop(workspace_id, self._progress, force=force)
 
     def start_workspace(self, workspace_id: str) -> WorkspaceInfo:
         """Start a stopped or failed workspace as its disk holds it."""
@@ -143,8 +147,8 @@ class WorkspaceVerbs(Parts):
 
         A snapshot that was made `with_system` brings its own / back.
 
-        Commands that run are waited for, up to a minute; the command history is cleared. Takes a fraction of a second
-        whatever the size of the tree.
+        Commands that run in it end; the command history is cleared. Takes a fraction of a second whatever the size of
+        the tree.
         """
         return self._workspaces.reset(workspace_id, snapshot, self._progress)
 

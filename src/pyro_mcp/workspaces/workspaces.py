@@ -14,7 +14,7 @@ from pyro_mcp.engine import MOST_LAYERS, Layers, Shape, make_baseline
 from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import Conflict, InvalidRequest
 from pyro_mcp.host.files import private_directory, temporary_folder
-from pyro_mcp.host.progress import Progress
+from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.results import (
     SnapshotDeleted,
     SnapshotInfo,
@@ -179,10 +179,10 @@ class Workspaces:
             self._recovery.discard(id_)
         return {"workspace_id": id_, "deleted": True}
 
-    def stop(self, id_: str) -> WorkspaceInfo:
+    def stop(self, id_: str, progress: Progress = silent, *, force: bool = False) -> WorkspaceInfo:
         self._ledger.get(id_)
-        with self._lifecycle.hold(id_) as record:
-            stopped = self._lifecycle.stop(record)
+        with self._lifecycle.turn(id_) as record:
+            stopped = self._lifecycle.stop(record, progress, force=force)
         self._ledger.touch(id_)
         return self._info(stopped)
 
@@ -238,8 +238,7 @@ class Workspaces:
     def reset(self, id_: str, snapshot: str, progress: Progress) -> WorkspaceReset:
         started = time.monotonic()
         self._ledger.get(id_)
-        progress("waiting for the commands that run in it to end", None)
-        with self._lifecycle.hold(id_) as record:
+        with self._lifecycle.turn(id_) as record:
             require_time_left(record)
             wanted = Snapshot(BASELINE, (), 0.0) if snapshot == BASELINE else self._ledger.snapshot(id_, snapshot)
             if wanted.with_system:
