@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp import Pyro
-from pyro_mcp.engine import MOST_LAYERS, chain
+from pyro_mcp.engine import MOST_LAYERS, Layers, chain
+from pyro_mcp.errors import NoSpace
+from pyro_mcp.workspaces import lifecycle
 from tests.vm.remains import query
 
 SNAPSHOTS = 36
@@ -49,6 +51,12 @@ def files_of(home: Path, id_: str) -> set[str]:
     """The layers on the disk."""
     machine = home / "state/pyro-mcp/machines" / id_
     return {path.name for folder in ("live", "frozen") for path in (machine / folder).iterdir()}
+
+
+def set_most(monkeypatch: pytest.MonkeyPatch, layers: int) -> None:
+    """Let a chain have no more layers than these."""
+    for module in (chain, lifecycle):
+        monkeypatch.setattr(module, "MOST_LAYERS", layers)
 
 
 def kill_machine(home: Path) -> None:
@@ -110,7 +118,7 @@ def test_a_full_chain_is_merged_before_another_layer_comes(
     home: Path, pyro: Pyro, workspace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chain, "MERGE_ABOVE", 1)
-    monkeypatch.setattr(chain, "MOST_LAYERS", 3)
+    set_most(monkeypatch, 3)
     monkeypatch.setattr(chain, "lowest_to_merge", lambda _: 1)
     for number in range(6):
         write(pyro, workspace, number)
@@ -119,6 +127,25 @@ def test_a_full_chain_is_merged_before_another_layer_comes(
     forked = pyro.fork_workspace(workspace)["workspace_id"]
     require_content(pyro, forked, 5)
     pyro.delete_workspace(forked)
+
+
+def test_a_merge_that_would_fill_the_hosts_disk_is_put_off_and_then_asked_for(
+    home: Path, pyro: Pyro, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chain, "MERGE_ABOVE", 1)
+    set_most(monkeypatch, 4)
+    with monkeypatch.context() as full:
+        full.setattr(Layers, "has_room", lambda *_: False)
+        for number in range(3):
+            write(pyro, workspace, number)
+            pyro.create_snapshot(workspace, f"s{number}")
+        with pytest.raises(NoSpace, match="could not be merged"):
+            pyro.create_snapshot(workspace, "more")
+        assert len(layers_of(home)) == 4
+        require_content(pyro, workspace, 2)
+    pyro.create_snapshot(workspace, "more")
+    assert len(layers_of(home)) <= 4
+    require_content(pyro, workspace, 2)
 
 
 def test_a_stopped_workspace_gets_no_layers_from_snapshots(home: Path, pyro: Pyro, workspace: str) -> None:

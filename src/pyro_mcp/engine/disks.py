@@ -163,6 +163,10 @@ class Layers:
         """The bytes that each layer takes on the disk."""
         return [512 * self._path(name).stat().st_blocks for name in names]
 
+    def has_room(self, wanted: int) -> bool:
+        """Whether the disk that holds the layers has twice these bytes free, so that a guest can still write."""
+        return shutil.disk_usage(self._home).free >= 2 * wanted
+
     def keep_only(self, names: Collection[str]) -> None:
         """Remove the files of layers that nothing needs any more."""
         for folder in (self.live, self.frozen):

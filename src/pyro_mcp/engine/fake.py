@@ -94,6 +94,9 @@ class FakeMachines:
     def is_unused(self, home: Path, name: str) -> bool:
         return False
 
+    def merge_layers(self, home: Path, sockets: Path, layers: Sequence[str]) -> None:
+        self.fail("merge_layers")
+
     def use_layer(self, home: Path, sockets: Path, layers: Sequence[str], name: str) -> tuple[str, ...]:
         self.fail("use_layer")
         self.require_running(sockets)

@@ -95,6 +95,9 @@ class HostCompat:
     def is_unused(self, home: Path, name: str) -> bool:
         return False
 
+    def merge_layers(self, home: Path, sockets: Path, layers: Sequence[str]) -> None:
+        raise Conflict("a host_compat machine has no disk that could be frozen")
+
     def use_layer(self, home: Path, sockets: Path, layers: Sequence[str], name: str) -> tuple[str, ...]:
         raise Conflict("a host_compat machine has no disk that could be frozen")
 

@@ -187,26 +187,38 @@ class Machines:
         """Whether the layer of a machine that does not run was never written."""
         return Layers(home).is_empty(name, blank_disks(self._cache))
 
+    def merge_layers(self, home: Path, sockets: Path, layers: Sequence[str]) -> None:
+        """Merge layers of a running machine's disk now, so that another one may come; `layers` are those on record.
+
+        Raises `NoSpace` when they cannot be merged.
+        """
+        files = Layers(home)
+        with monitor(Sockets(sockets).monitor, deadline_seconds=_MERGE_DEADLINE) as qmp:
+            in_use = chain.settle(qmp, layers, wait=True)
+            if len(in_use) >= chain.MOST_LAYERS and _fits(files, sizes := files.sizes(in_use[:-1])):
+                chain.merge(qmp, in_use, sizes, wait=True)
+                in_use = chain.settle(qmp, in_use, wait=True)
+        if len(in_use) >= chain.MOST_LAYERS:
+            raise NoSpace(
+                "the layers of the machine's disk could not be merged",
+                hint="free some space where the state folder is ('pyro doctor' names it), then try again",
+            )
+
     def use_layer(self, home: Path, sockets: Path, layers: Sequence[str], name: str) -> tuple[str, ...]:
         """Freeze what a running machine's disk holds: from here on it writes to the layer `name`.
 
         `layers` are those on record; return those that are frozen now, lowest first: fewer, when some were merged.
         The guest's file system is flushed and stands still for the moment of the change (some 10 ms).
         """
-        files, full = Layers(home), len(layers) >= chain.MOST_LAYERS
-        deadline = _MERGE_DEADLINE if full else 60.0
-        with self.guest(sockets) as guest, monitor(Sockets(sockets).monitor, deadline_seconds=deadline) as qmp:
-            frozen = chain.settle(qmp, layers, wait=full)
-            if len(frozen) >= chain.MOST_LAYERS:
-                chain.merge(qmp, frozen, files.sizes(frozen[:-1]), wait=True)
-                frozen = chain.settle(qmp, frozen, wait=True)
-                _require_shorter(frozen)
+        files = Layers(home)
+        with self.guest(sockets) as guest, monitor(Sockets(sockets).monitor, deadline_seconds=60) as qmp:
+            frozen = chain.settle(qmp, layers, wait=False)
             qmp.execute("blockdev-add", **layer_node(name, f"{qemu.LIVE}/{name}"), backing=None)
             # It flushes the layer that was written, too: so what was merged into it is on the disk.
             while_frozen(guest, lambda: qmp.execute("blockdev-snapshot", node=frozen[-1], overlay=name))
-            if len(frozen) > chain.MERGE_ABOVE:
-                with suppress(GuestFailed):  # the next one tries again, and says so when there are too many
-                    chain.merge(qmp, (*frozen, name), files.sizes(frozen))
+            if len(frozen) > chain.MERGE_ABOVE and _fits(files, sizes := files.sizes(frozen)):
+                with suppress(GuestFailed):  # the next one tries again
+                    chain.merge(qmp, (*frozen, name), sizes)
         return frozen
 
     def power_off(
@@ -317,12 +329,9 @@ def _require_space(sockets: Sockets) -> bool:
     )
 
 
-def _require_shorter(frozen: Sequence[str]) -> None:
-    if len(frozen) >= chain.MOST_LAYERS:
-        raise NoSpace(
-            "the layers of the machine's disk could not be merged",
-            hint="free some space where the state folder is ('pyro doctor' names it), then try again",
-        )
+def _fits(files: Layers, sizes: Sequence[int]) -> bool:
+    """Whether there is room for a merge of layers of these sizes."""
+    return files.has_room(sum(sizes[chain.lowest_to_merge(sizes) :]))
 
 
 class _BadTemplate(GuestFailed):

@@ -33,7 +33,7 @@ from pyro_mcp.host.tools import require_tool
 from pyro_mcp.network import isolated_tap
 
 _FORMAT = 1
-MOST_BYTES = 1024**3
+MOST_BYTES = 2 * 1024**3
 """Templates that are not in use make room for a new one when all together take more."""
 _MOST_SECONDS_UNUSED = 30 * 24 * 3600.0
 _RECORD, _USED = "template.json", "used"

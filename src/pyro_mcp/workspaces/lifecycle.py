@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from pyro_mcp.engine import Session, Shape, Start
+from pyro_mcp.engine import MOST_LAYERS, Session, Shape, Start
 from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import Conflict, NoSpace, NotFound, PyroError
 from pyro_mcp.host.files import private_directory
@@ -191,13 +191,16 @@ class Lifecycle(LockedMachines):
         engine, home = self.engine_of(record), self.folders.home(record.id)
         if record.phase == Phase.STOPPED and engine.is_unused(home, record.layers[-1]):
             return record.layers[:-1]
+        running, sockets = record.phase == Phase.RUNNING, self.folders.sockets(record.id)
+        if running and len(record.layers) >= MOST_LAYERS:
+            engine.merge_layers(home, sockets, record.layers)
         fresh = new_layer_name()
         engine.make_layer(home, fresh)
         # Recorded before it is used: a layer that never comes into use is empty and does no harm below others.
         self.store.move(record.id, record.phase, layers=(*record.layers, fresh))
-        if record.phase == Phase.STOPPED:
+        if not running:
             return record.layers
-        frozen = engine.use_layer(home, self.folders.sockets(record.id), record.layers, fresh)
+        frozen = engine.use_layer(home, sockets, record.layers, fresh)
         self.store.move(record.id, record.phase, layers=(*frozen, fresh))
         return frozen
 

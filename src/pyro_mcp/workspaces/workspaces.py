@@ -12,7 +12,7 @@ from typing import Literal
 
 from pyro_mcp.engine import MOST_LAYERS, Layers, Shape, make_baseline
 from pyro_mcp.environments import RootImage
-from pyro_mcp.errors import Conflict, InvalidRequest
+from pyro_mcp.errors import Conflict, InvalidRequest, NoSpace
 from pyro_mcp.host.files import private_directory, temporary_folder
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.results import (
@@ -197,7 +197,8 @@ class Workspaces:
             image = self._images.of_disk(record, progress) if mode == GUEST else None
             started = self._lifecycle.start(record, image, mode, progress)
             if len(started.layers) > MOST_LAYERS:
-                self._lifecycle.freeze_layers(started)
+                with suppress(NoSpace):  # it runs, and the next snapshot says so
+                    self._lifecycle.freeze_layers(started)
         self._ledger.touch(id_)
         return self._info(started)
 
