@@ -23,7 +23,8 @@ from tests.workspaces.conftest import IMAGE, lifecycle_with, repair, start
 
 SEED: WorkspaceSeed = {
     "mode": "directory", "seed_path": "/src", "destination": "/workspace", "entry_count": 3, "size_bytes": 5,
-    "skipped": [], "origin_kind": "manual_seed_path", "origin_ref": "/src",
+    "skipped": [], "ignored_count": 0, "ignored_bytes": 0, "likely_secrets": [], "remarks": [],
+    "origin_kind": "manual_seed_path", "origin_ref": "/src",
 }  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from pyro_mcp.cli.options import (
     trust_option,
     verb,
 )
-from pyro_mcp.cli.render import ago, print_json, progress_line, shown, table
+from pyro_mcp.cli.render import ago, print_json, progress_line, shown, size, table
 from pyro_mcp.cli.secret_options import given_secret_env, given_secrets, secret_env_option, secret_options
 from pyro_mcp.cli.stream import OWN_FAILURE, finish, streams
 from pyro_mcp.errors import PyroError
@@ -78,6 +78,7 @@ def _add_create(inner: Verbs) -> None:
     )
     parser.add_argument("environment", metavar="ENVIRONMENT", help="for example debian:12; see 'pyro env list'")
     parser.add_argument("--seed-path", metavar="PATH", help="folder, .tar, .tar.gz or .tgz that /workspace begins as")
+    parser.add_argument("--no-ignored", action="store_true", help="leave out what its .gitignore is about")
     _add_names(parser)
     machine_options(parser, ttl_seconds=24 * 3600)
     parser.add_argument(
@@ -182,6 +183,7 @@ def _create(arguments: argparse.Namespace) -> int:
         made = pyro_mcp.Pyro(progress=line).create_workspace(
             arguments.environment,
             seed_path=arguments.seed_path,
+            no_ignored=arguments.no_ignored,
             name=arguments.name,
             labels=labels(arguments.label),
             vcpu_count=arguments.vcpu_count,
@@ -343,6 +345,10 @@ def _summary(arguments: argparse.Namespace) -> int:
         print(f"  [{_ending(entry['exit_code'], entry['timed_out'])}] {shown(command)}")
     for change in review["changes"].get("first", []):
         print(f"  {change['status']:12} {shown(change['path'])}")
+    for one in review["changes"].get("self_running", []):
+        print(f"  {one['tool']} runs by itself what changed: {shown(one['path'])}")
+    if review["likely_secrets"]:
+        print(f"  came with the seed and may hold secrets: {', '.join(map(shown, review['likely_secrets']))}")
     return 0
 
 
@@ -371,6 +377,13 @@ def _show(arguments: argparse.Namespace, info: WorkspaceInfo) -> int:
     for name, value in rows.items():
         if value:
             print(f"  {name:12} {value}")
+    if seed["ignored_count"]:
+        kept = f"{seed['ignored_count']} files, {size(seed['ignored_bytes'])}"
+        print(f"  came along though .gitignore is about it: {kept} ('create --no-ignored' leaves it out)")
+    if seed["likely_secrets"]:
+        print(f"  came along and may hold secrets: {', '.join(map(shown, seed['likely_secrets']))}")
+    for remark in seed["remarks"]:
+        print(f"  {shown(remark)}")
     for path in seed["skipped"]:
         print(f"  left out of the seed (not a file, folder or link): {shown(path)}")
     return 0

@@ -63,13 +63,15 @@ def add(inner: Verbs) -> None:
     push = verb(
         sync,
         "push",
-        "copy a host folder or archive into the live workspace",
+        "copy a host file, folder or archive into the live workspace",
         _push,
         example=f"pyro workspace sync push {_ID} ./fixtures --dest tests/fixtures",
     )
     id_argument(push)
-    push.add_argument("source_path", metavar="SOURCE_PATH", help="folder, .tar, .tar.gz or .tgz")
-    push.add_argument("--dest", default="/workspace", metavar="PATH", help="where it goes (default /workspace)")
+    push.add_argument("source_path", metavar="SOURCE_PATH", help="file, folder, .tar, .tar.gz or .tgz")
+    push.add_argument(
+        "--dest", default="/workspace", metavar="PATH", help="folder for it, or a file's new path (default /workspace)"
+    )
 
 
 def _add_files(inner: Verbs) -> None:

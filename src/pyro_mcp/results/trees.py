@@ -206,7 +206,7 @@ class WorkspaceExport(Export):
 class SyncPush(TypedDict):
     """Host content that was copied into a live tree."""
 
-    mode: Literal["directory", "archive"]
+    mode: Literal["directory", "archive", "file"]
     source_path: str
     destination: str
     entry_count: int

@@ -17,6 +17,13 @@ class WorkspaceSeed(TypedDict):
     size_bytes: int
     skipped: list[str]
     """What was left out: sockets, pipes and devices."""
+    ignored_count: int
+    """Files that came along though `.gitignore` is about them, and that git does not track."""
+    ignored_bytes: int
+    likely_secrets: list[str]
+    """The first 20 files that came along and by their names may hold passwords, tokens or keys."""
+    remarks: list[str]
+    """What did not come along because it lies elsewhere: a worktree's git data, submodules."""
     origin_kind: Literal["empty", "manual_seed_path", "project_path", "repo_url", "fork"]
     origin_ref: str | None
 
@@ -209,6 +216,8 @@ class WorkspaceSummarized(TypedDict):
     labels: dict[str, str]
     environment: str
     state: str
+    likely_secrets: list[str]
+    """Files that came along with the seed and by their names may hold passwords, tokens or keys."""
     reset_count: int
     last_reset_at: float | None
     outcome: dict[str, Any]
@@ -218,7 +227,10 @@ class WorkspaceSummarized(TypedDict):
     edits: list[dict[str, Any]]
     """Recent file writes and sync pushes, newest first; `patches` are among them."""
     changes: dict[str, Any]
-    """The summary of the diff and its first entries; `available` is false while the workspace does not run."""
+    """The summary of the diff, its first entries, and `self_running` ones.
+
+    `available` is false while the workspace does not run.
+    """
     services: dict[str, Any]
     artifacts: list[dict[str, Any]]
     """Recent exports, newest first."""

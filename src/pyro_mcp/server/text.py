@@ -128,7 +128,12 @@ def seed(result: WorkspaceInfo) -> str:
     if found["mode"] == "empty":
         return "/workspace began empty."
     skipped = f" ({len(found['skipped'])} special files left out)" if found["skipped"] else ""
-    return f"/workspace began as {found['origin_ref']}: {found['entry_count']} entries{skipped}."
+    lines = [f"/workspace began as {found['origin_ref']}: {found['entry_count']} entries{skipped}."]
+    if found["ignored_count"]:
+        lines.append(f"{found['ignored_count']} of them ignored by .gitignore ({found['ignored_bytes']} bytes).")
+    if found["likely_secrets"]:
+        lines.append(listed("These may hold secrets; tell the user:", found["likely_secrets"], 500))
+    return "\n".join([*lines, *found["remarks"]])
 
 
 def reset(result: WorkspaceReset) -> str:

@@ -105,11 +105,11 @@ TOOLS = (
     ),
     Tool(
         "workspace_diff",
-        "What differs from how the workspace was created, as a patch that git apply takes. What .gitignore is about is "
-        "only counted unless include_ignored, binary files are named unless binary.",
+        "What differs from how the workspace was created, as a patch that git apply takes. Ignored files are only "
+        "counted unless include_ignored.",
         {"workspace_id": ID, "include_ignored": FLAG, "binary": FLAG},
         ("workspace_id",),
-        shape(WorkspaceDiff, "changed", "summary", "entries", "patch", "patch_complete", "left_out"),
+        shape(WorkspaceDiff, "changed", "summary", "entries", "patch", "patch_complete"),
         _diff,
         text.diff,
         read_only=True,
@@ -140,10 +140,11 @@ TOOLS = (
         destructive=True,
         idempotent=True,
         open_world=True,
+        only_full=frozenset({"max_bytes", "max_entries"}),
     ),
     Tool(
         "workspace_sync_push",
-        "Copy a host folder or archive into the running workspace, below dest: for host files that changed after "
+        "Copy a host file, folder or archive into the running workspace, to dest: for host files that changed after "
         "creation. Overwrites, never deletes.",
         {"workspace_id": ID, "source_path": TEXT, "dest": TEXT},
         ("workspace_id", "source_path"),

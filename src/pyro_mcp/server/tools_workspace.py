@@ -28,6 +28,7 @@ _PARTS = "send it to a file and look at parts of that: cmd > /tmp/out 2>&1; sed 
 def _create(call: Call) -> Mapping[str, Any]:
     options = call.given(
         "seed_path",
+        "no_ignored",
         "name",
         "labels",
         "vcpu_count",
@@ -59,6 +60,7 @@ TOOLS = (
         {
             "environment": {"type": "string", "default": "debian:12"},
             "seed_path": TEXT,
+            "no_ignored": FLAG,
             "name": TEXT,
             "labels": LABELS,
             "vcpu_count": {"type": "integer"},

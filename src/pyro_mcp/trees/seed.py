@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,10 +14,13 @@ from pyro_mcp.host.files import temporary_folder
 from pyro_mcp.results import SyncPush
 from pyro_mcp.trees.archive import ARCHIVES, unpack
 from pyro_mcp.trees.edits import Edit
+from pyro_mcp.trees.seed_contents import ignored_paths, may_hold_secrets, remarks
 from pyro_mcp.trees.tree import Tree, guest_path, inner_path
 
 _PIECE = 1024 * 1024
 _NAMED = 10
+_MOST_SECRETS = 20
+_MOST_EXCLUDED = 1024 * 1024  # bytes of names that fit on a command line
 _LONGEST_NAME = 254  # mkfs.erofs 1.5 fails with 255
 
 
@@ -26,7 +29,8 @@ class Seed:
     """A folder on the host that may become a tree.
 
     `left_out` are paths in it that must not come along: sockets, pipes and devices; `skipped` tells a person of them,
-    and of what an archive held that was not unpacked.
+    and of what an archive held that was not unpacked. Of what `.gitignore` is about there are so many files that come
+    along; `likely_secrets` are the first 20 names of files that usually hold some.
     """
 
     tree: Path
@@ -35,12 +39,17 @@ class Seed:
     size_bytes: int
     left_out: Sequence[bytes] = ()
     skipped: list[str] = field(default_factory=list)
+    ignored_count: int = 0
+    ignored_bytes: int = 0
+    likely_secrets: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
-def prepare_seed(source: Path, work: Path) -> Seed:
-    """The tree that `source` holds: a folder as it lies there, or an archive, unpacked into the empty folder `work`.
+def prepare_seed(source: Path, work: Path, *, no_ignored: bool = False) -> Seed:
+    """Prepare the tree that `source` holds: a folder as it lies there, or an archive, unpacked into the empty `work`.
 
-    Raises `NotFound`, and `InvalidRequest` for what is neither, cannot be read, or is not a sound archive.
+    With `no_ignored` what the tree's `.gitignore` files are about is left out, unless git tracks it. Raises `NotFound`,
+    and `InvalidRequest` for what is neither, cannot be read, or is not a sound archive.
     """
     try:
         found = source.stat()
@@ -49,23 +58,56 @@ def prepare_seed(source: Path, work: Path) -> Seed:
     except (OSError, ValueError) as error:
         raise InvalidRequest(f"{str(source)!r} cannot be used: {error}") from error
     if stat.S_ISDIR(found.st_mode):
-        scan = _Scan(os.fsencode(source))
-        return Seed(source, "directory", scan.entry_count, scan.size_bytes, scan.special, scan.told())
+        return _scanned(source, "directory", [], no_ignored=no_ignored)
     if stat.S_ISREG(found.st_mode) and source.name.lower().endswith(ARCHIVES):
         unpacked = unpack(source, work)
-        return Seed(work, "archive", unpacked.entry_count, unpacked.size_bytes, (), unpacked.skipped)
+        seed = _scanned(work, "archive", unpacked.skipped, no_ignored=no_ignored)
+        if no_ignored:
+            return seed
+        # A file with two names counts once, as in the archive.
+        return replace(seed, entry_count=unpacked.entry_count, size_bytes=unpacked.size_bytes)
     raise InvalidRequest(f"{source} is neither a folder nor an archive", hint="archives are: " + ", ".join(ARCHIVES))
 
 
-def push(tree: Tree, source: Path, dest: str | bytes) -> SyncPush:
-    """Copy a folder's or an archive's content into the live tree, below `dest`, all of it or nothing.
+def _scanned(tree: Path, mode: Literal["directory", "archive"], skipped: list[str], *, no_ignored: bool) -> Seed:
+    """Look through a folder that becomes a seed."""
+    ignored = ignored_paths(tree)
+    if ignored is None and no_ignored:
+        raise InvalidRequest(
+            f"git cannot tell which files in {tree} are ignored", hint="leave out --no-ignored, or mend the repository"
+        )
+    if no_ignored and sum(map(len, ignored or ())) > _MOST_EXCLUDED:
+        raise InvalidRequest(
+            f"{len(ignored or ())} files of {tree} are ignored one by one, too many to leave out",
+            hint="ignore the folders that they are in",
+        )
+    scan = _Scan(os.fsencode(tree), ignored or set(), leave_out=no_ignored)
+    return Seed(
+        tree,
+        mode,
+        scan.entry_count,
+        scan.size_bytes,
+        [*scan.special, *(ignored or () if no_ignored else ())],
+        [*skipped, *scan.told()],
+        scan.ignored_count,
+        scan.ignored_bytes,
+        [os.fsdecode(path) for path in scan.likely_secrets],
+        list(remarks(tree, scan.git_files))[:_NAMED],
+    )
 
-    Folders that are there stay, with what else is in them. Raises as `prepare_seed`, and `InvalidRequest` where a
+
+def push(tree: Tree, source: Path, dest: str | bytes, *, no_ignored: bool = False) -> SyncPush:
+    """Copy a file, or a folder's or an archive's content, into the live tree, below `dest`: all of it or nothing.
+
+    Folders that are there stay, with what else is in them. A file that is no archive becomes `dest` itself, or where a
+    folder is, or `dest` ends in a slash, a file in that. Raises as `prepare_seed`, and `InvalidRequest` where a
     folder would have to become a file, or a file a folder.
     """
     inner = inner_path(dest)
+    if _is_plain_file(source):
+        return _push_file(tree, source, inner, into_folder=os.fsencode(dest).endswith(b"/"))
     with temporary_folder() as work:
-        seed = prepare_seed(source, work)
+        seed = prepare_seed(source, work, no_ignored=no_ignored)
         edits = _Edits(os.fsencode(seed.tree), inner, set(seed.left_out))
         made = tree.apply(edits)
     folders = edits.folders
@@ -80,13 +122,50 @@ def push(tree: Tree, source: Path, dest: str | bytes) -> SyncPush:
     }
 
 
+def _is_plain_file(source: Path) -> bool:
+    try:
+        return source.is_file() and not source.name.lower().endswith(ARCHIVES)
+    except (OSError, ValueError):
+        return False  # prepare_seed says why
+
+
+def _push_file(tree: Tree, source: Path, inner: bytes, *, into_folder: bool) -> SyncPush:
+    found = tree.entries([inner], depth=0, skip_missing=True)
+    if into_folder or not inner or (found and found[0].kind == "d"):
+        inner = os.path.join(inner, os.fsencode(source.name))
+    try:
+        seen = source.stat()
+        content = _pieces(os.fsencode(source.resolve()))
+        edit = Edit(
+            inner, "f", stat.S_IMODE(seen.st_mode) & 0o777, seen.st_mtime_ns, size=seen.st_size, content=content
+        )
+        (made,) = tree.apply([edit])
+    except OSError as error:
+        raise InvalidRequest(f"cannot read {source}: {error.strerror}") from error
+    return {
+        "mode": "file",
+        "source_path": str(source.absolute()),
+        "destination": guest_path(inner),
+        "entry_count": 1,
+        "bytes_written": seen.st_size,
+        "overwritten": [guest_path(inner)] if made.replaced else [],
+        "skipped": [],
+    }
+
+
 class _Scan:
     """Counts a folder's content, finds what must not come along, and checks that the rest can be read."""
 
-    def __init__(self, root: bytes) -> None:
+    def __init__(self, root: bytes, ignored: set[bytes], *, leave_out: bool) -> None:
         self.entry_count = 0
         self.size_bytes = 0
+        self.ignored_count = 0
+        self.ignored_bytes = 0
         self.special: list[bytes] = []
+        self.likely_secrets: list[bytes] = []
+        self.git_files: list[bytes] = []
+        self._ignored = ignored
+        self._leave_out = leave_out
         self._unreadable: list[bytes] = []
         # Root reads everything; asking would cost as much as the rest of the scan.
         self._asks = os.geteuid() != 0
@@ -103,17 +182,21 @@ class _Scan:
         return [os.fsdecode(path) for path in self.special]
 
     def _folder(self, root: bytes, top: bytes) -> None:
-        waiting = [top]
+        waiting = [(top, False)]
         while waiting:
-            inner = waiting.pop()
+            inner, in_ignored = waiting.pop()
             try:
                 with os.scandir(os.path.join(root, inner)) as names:
                     for entry in names:
-                        self._entry(entry, os.path.join(inner, entry.name), waiting)
+                        path = os.path.join(inner, entry.name)
+                        ignored = in_ignored or path in self._ignored
+                        if not (ignored and self._leave_out) and self._entry(entry, path, ignored=ignored):
+                            waiting.append((path, ignored))
             except OSError:
                 self._unreadable.append(inner)
 
-    def _entry(self, entry: os.DirEntry[bytes], path: bytes, waiting: list[bytes]) -> None:
+    def _entry(self, entry: os.DirEntry[bytes], path: bytes, *, ignored: bool) -> bool:
+        """Count one name; whether it is a folder to look into."""
         if len(entry.name) > _LONGEST_NAME:
             raise InvalidRequest(
                 f"the name {os.fsdecode(entry.name)[:40]}… has {len(entry.name)} bytes",
@@ -122,14 +205,20 @@ class _Scan:
         is_link, is_folder = entry.is_symlink(), entry.is_dir(follow_symlinks=False)
         if not is_link and not is_folder and not entry.is_file(follow_symlinks=False):
             self.special.append(path)
-            return
+            return False
         self.entry_count += 1
-        if is_folder:
-            waiting.append(path)
-        elif not is_link:
-            self.size_bytes += entry.stat(follow_symlinks=False).st_size
+        if not is_link and not is_folder:
+            size = entry.stat(follow_symlinks=False).st_size
+            self.size_bytes += size
+            self.ignored_count += ignored
+            self.ignored_bytes += size if ignored else 0
+            if entry.name == b".git":
+                self.git_files.append(path)
+            if len(self.likely_secrets) < _MOST_SECRETS and may_hold_secrets(path):
+                self.likely_secrets.append(path)
             if self._asks and not os.access(entry.path, os.R_OK, effective_ids=True):
                 self._unreadable.append(path)
+        return is_folder
 
 
 class _Edits:

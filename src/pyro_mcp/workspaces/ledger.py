@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pyro_mcp.errors import Conflict, NotFound
 from pyro_mcp.results import WorkspaceSeed
@@ -17,6 +17,10 @@ BASELINE = "baseline"
 """The snapshot that every workspace has: as it was created."""
 
 EventKind = Literal["edit", "patch", "export", "sync", "snapshot", "reset", "service", "shell", "disk", "adopt"]
+
+
+# What the seeds of earlier versions do not say.
+_OLD_SEED: Mapping[str, Any] = {"ignored_count": 0, "ignored_bytes": 0, "likely_secrets": [], "remarks": []}
 
 
 @dataclass(frozen=True)
@@ -248,7 +252,7 @@ def _workspace(row: Any) -> WorkspaceRecord:
         id=row["id"],
         name=row["name"],
         labels=json.loads(row["labels"]),
-        seed=json.loads(row["seed"]),
+        seed=cast(WorkspaceSeed, {**_OLD_SEED, **json.loads(row["seed"])}),
         last_activity_at=row["last_activity_at"],
         reset_count=row["reset_count"],
         last_reset_at=row["last_reset_at"],

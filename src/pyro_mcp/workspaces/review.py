@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from pyro_mcp.results import WorkspaceLogEntry, WorkspaceSummarized
+from pyro_mcp.trees import tool_that_runs
 from pyro_mcp.workspaces.inside import Inside
 from pyro_mcp.workspaces.ledger import Ledger
 from pyro_mcp.workspaces.phases import HOST_COMPAT
@@ -31,6 +33,7 @@ def summarize(workspaces: Workspaces, inside: Inside, ledger: Ledger, id_: str) 
         "labels": status["labels"],
         "environment": status["environment"],
         "state": status["state"],
+        "likely_secrets": status["workspace_seed"]["likely_secrets"],
         "reset_count": status["reset_count"],
         "last_reset_at": status["last_reset_at"],
         "outcome": {
@@ -69,7 +72,19 @@ def _since_reset(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _changes(inside: Inside, id_: str) -> dict[str, object]:
     found = inside.diff(id_, patch=False)
     first = [{"path": entry["path"], "status": entry["status"]} for entry in found["entries"][:_RECENT]]
-    return {"available": True, "changed": found["changed"], **found["summary"], "first": first}
+    running = [
+        {"path": entry["path"], "tool": tool}
+        for entry in found["entries"]
+        if entry["status"] != "deleted" and (tool := tool_that_runs(os.fsencode(entry["path"])))
+    ]
+    return {
+        "available": True,
+        "changed": found["changed"],
+        **found["summary"],
+        "ignored_count": found["ignored_count"],
+        "first": first,
+        "self_running": running[:_RECENT],
+    }
 
 
 def _short(entry: WorkspaceLogEntry) -> dict[str, object]:

@@ -38,8 +38,9 @@ from pyro_mcp.workspaces.offline import Offline
 from pyro_mcp.workspaces.parts import Parts
 from pyro_mcp.workspaces.review import summarize
 from pyro_mcp.workspaces.secrets import SecretEnv, SecretsGiven
+from pyro_mcp.workspaces.seeds import SeedOrigin
 from pyro_mcp.workspaces.vms import ExecOptions
-from pyro_mcp.workspaces.workspaces import SeedOrigin, Workspaces
+from pyro_mcp.workspaces.workspaces import Workspaces
 
 DAY = 24 * 3600.0
 
@@ -56,6 +57,7 @@ class WorkspaceVerbs(Parts):
         *,
         seed_path: str | Path | None = None,
         seed_origin: SeedOrigin | None = None,
+        no_ignored: bool = False,
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
         vcpu_count: int = 1,
@@ -69,6 +71,8 @@ class WorkspaceVerbs(Parts):
     ) -> WorkspaceInfo:
         """Make and start a workspace whose /workspace begins as `seed_path`: a folder, .tar, .tar.gz or .tgz.
 
+        With `no_ignored` what its `.gitignore` is about stays behind, unless git tracks it; else the result's
+        `workspace_seed` says how much of that came along, and which files of it may hold secrets.
         It is stopped `ttl_seconds` from now in any case; `reap_expired` deletes it then. Names need not be unique; the
         id counts. `network_policy` is
         "off", "egress" (every public address, or only `allow_hosts`, each `NAME[:PORT]` or `*.SUFFIX[:PORT]`) or
@@ -87,6 +91,7 @@ class WorkspaceVerbs(Parts):
             Shape(vcpu_count, mem_mib),
             seed_path=seed_path,
             seed_origin=seed_origin,
+            no_ignored=no_ignored,
             name=name,
             labels=labels or {},
             ttl_seconds=ttl_seconds,
@@ -266,7 +271,11 @@ class WorkspaceVerbs(Parts):
     def push_workspace_sync(
         self, workspace_id: str, source_path: str | Path, *, dest: str = "/workspace"
     ) -> WorkspaceSyncPush:
-        """Copy a host folder or archive into the live workspace; what it overwrote is told."""
+        """Copy a host file, or a folder's or archive's content, into the live workspace.
+
+        The result names what it replaced. A file goes into `dest` where that is a folder or ends in a slash, else it
+        becomes `dest`.
+        """
         return self._inside.push(workspace_id, Path(source_path), dest)
 
     def list_workspace_disk(

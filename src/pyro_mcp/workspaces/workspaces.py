@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from pyro_mcp.engine import MOST_LAYERS, Layers, Shape, make_baseline
 from pyro_mcp.environments import RootImage
@@ -30,7 +29,7 @@ from pyro_mcp.results import (
     WorkspaceSeed,
     WorkspaceSummary,
 )
-from pyro_mcp.trees import Seed, Tree, prepare_seed, push
+from pyro_mcp.trees import Tree, prepare_seed, push
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.inside import ToolOf
 from pyro_mcp.workspaces.ledger import BASELINE, Ledger, Snapshot, WorkspaceRecord
@@ -39,19 +38,13 @@ from pyro_mcp.workspaces.links import Link
 from pyro_mcp.workspaces.phases import GUEST, HOST_COMPAT, Phase, require_phase
 from pyro_mcp.workspaces.recovery import Recovery, Unknown
 from pyro_mcp.workspaces.secrets import Secrets, SecretsGiven, check_reach, read_secrets
+from pyro_mcp.workspaces.seeds import NO_SEED, SeedOrigin, Source, described
 from pyro_mcp.workspaces.service_book import ServiceBook
 from pyro_mcp.workspaces.store import Record
 from pyro_mcp.workspaces.twins import make_twin
 from pyro_mcp.workspaces.vms import NO_GUEST, check_ttl, image_for
 
 _LONGEST_NAME = 120
-
-SeedOrigin = tuple[Literal["manual_seed_path", "project_path", "repo_url"], str]
-"""Who named a seed, and as what: a path, or a repository and its commit."""
-_NO_SEED: WorkspaceSeed = {
-    "mode": "empty", "seed_path": None, "destination": "/workspace", "entry_count": 0, "size_bytes": 0, "skipped": [],
-    "origin_kind": "empty", "origin_ref": None,
-}  # fmt: skip
 
 
 class Workspaces:
@@ -70,6 +63,7 @@ class Workspaces:
         *,
         seed_path: str | Path | None,
         seed_origin: SeedOrigin | None = None,
+        no_ignored: bool = False,
         name: str | None,
         labels: Mapping[str, str],
         ttl_seconds: float,
@@ -94,8 +88,8 @@ class Workspaces:
                 allow_host_compat=allow_host_compat,
                 link=link,
             )
-            source = None if seed_path is None else Path(seed_path)
-            record, seed = self._begin(record, image, source, seed_origin, progress)
+            source = None if seed_path is None else Source(Path(seed_path), seed_origin, no_ignored)
+            record, seed = self._begin(record, image, source, progress)
             self._ledger.add(WorkspaceRecord(id_, name, labels, seed))
         return self._info(record)
 
@@ -103,15 +97,14 @@ class Workspaces:
         self,
         record: Record,
         image: RootImage | None,
-        source: Path | None,
-        origin: SeedOrigin | None,
+        source: Source | None,
         progress: Progress,
     ) -> tuple[Record, WorkspaceSeed]:
         """Start a new workspace with its seed: in a guest or, where none can run and that is allowed, without."""
         if image is not None:
             try:
                 home = self._lifecycle.folders.home(record.id)
-                seed = _NO_SEED if source is None else self._seed(source, origin, home, progress)
+                seed = NO_SEED if source is None else self._seed(source, home, progress)
                 return self._lifecycle.start(record, image, GUEST, progress), seed
             except NO_GUEST:
                 if not record.allow_host_compat:
@@ -120,14 +113,14 @@ class Workspaces:
         if record.link.on or Secrets(self._lifecycle.folders.home(record.id)).all():
             raise Conflict("no guest can run here, and without one there is neither network nor a place for secrets")
         started = self._lifecycle.start(record, None, HOST_COMPAT, progress)
-        return started, _NO_SEED if source is None else self._push_seed(started, source, origin)
+        return started, NO_SEED if source is None else self._push_seed(started, source)
 
-    def _push_seed(self, record: Record, source: Path, origin: SeedOrigin | None) -> WorkspaceSeed:
+    def _push_seed(self, record: Record, source: Source) -> WorkspaceSeed:
         with temporary_folder() as work:
-            described = _described(prepare_seed(source, work), source, origin)
+            kept = described(prepare_seed(source.path, work, no_ignored=source.no_ignored), source)
         with self._lifecycle.session(record) as session:
-            push(Tree(ToolOf(session)), source, "/workspace")
-        return described
+            push(Tree(ToolOf(session)), source.path, "/workspace", no_ignored=source.no_ignored)
+        return kept
 
     def list(self) -> WorkspaceList:
         records = {record.id: record for record in self._lifecycle.store.all()}
@@ -286,16 +279,16 @@ class Workspaces:
             self._ledger.add(WorkspaceRecord(new_id, name, labels, seed))
         return {**self._info(made), "forked_from": id_, "duration_ms": _since(started)}
 
-    def _seed(self, source: Path, origin: SeedOrigin | None, home: Path, progress: Progress) -> WorkspaceSeed:
-        progress(f"reading {source}", None)
+    def _seed(self, source: Source, home: Path, progress: Progress) -> WorkspaceSeed:
+        progress(f"reading {source.path}", None)
         work = home / "seed"
         work.mkdir()
         try:
-            seed = prepare_seed(source, work)
+            seed = prepare_seed(source.path, work, no_ignored=source.no_ignored)
             make_baseline(seed.tree, home / "baseline.erofs", seed.left_out)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        return _described(seed, source, origin)
+        return described(seed, source)
 
     def _secrets(self, id_: str) -> Secrets:
         return Secrets(self._lifecycle.folders.home(id_))
@@ -338,17 +331,6 @@ class Workspaces:
 
 def _unknown(found: Sequence[Unknown]) -> list[UnknownWorkspace]:
     return [{"workspace_id": one.id, "name": one.name, "running": one.running, "problem": one.problem} for one in found]
-
-
-def _described(seed: Seed, source: Path, origin: SeedOrigin | None) -> WorkspaceSeed:
-    path = str(source.absolute())
-    kind, reference = origin or ("manual_seed_path", path)
-    return {
-        # What was cloned for this is gone by the time that somebody reads its path.
-        "mode": seed.mode, "seed_path": path if kind != "repo_url" else None, "destination": "/workspace",
-        "entry_count": seed.entry_count, "size_bytes": seed.size_bytes, "skipped": seed.skipped,
-        "origin_kind": kind, "origin_ref": reference,
-    }  # fmt: skip
 
 
 def check_labels(name: str | None, labels: Mapping[str, str]) -> None:

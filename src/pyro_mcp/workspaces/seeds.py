@@ -1,0 +1,41 @@
+"""Where the content of a new workspace comes from, and what is kept of that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pyro_mcp.results import WorkspaceSeed
+from pyro_mcp.trees import Seed
+
+SeedOrigin = tuple[Literal["manual_seed_path", "project_path", "repo_url"], str]
+"""Who named a seed, and as what: a path, or a repository and its commit."""
+NO_SEED: WorkspaceSeed = {
+    "mode": "empty", "seed_path": None, "destination": "/workspace", "entry_count": 0, "size_bytes": 0, "skipped": [],
+    "ignored_count": 0, "ignored_bytes": 0, "likely_secrets": [], "remarks": [],
+    "origin_kind": "empty", "origin_ref": None,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a seed comes from, and what of it is wanted."""
+
+    path: Path
+    origin: SeedOrigin | None
+    no_ignored: bool
+
+
+def described(seed: Seed, source: Source) -> WorkspaceSeed:
+    """What is kept of a seed for as long as the workspace lives."""
+    path = str(source.path.absolute())
+    kind, reference = source.origin or ("manual_seed_path", path)
+    return {
+        # What was cloned for this is gone by the time that somebody reads its path.
+        "mode": seed.mode, "seed_path": path if kind != "repo_url" else None, "destination": "/workspace",
+        "entry_count": seed.entry_count, "size_bytes": seed.size_bytes, "skipped": seed.skipped,
+        "ignored_count": seed.ignored_count, "ignored_bytes": seed.ignored_bytes,
+        "likely_secrets": seed.likely_secrets, "remarks": seed.remarks,
+        "origin_kind": kind, "origin_ref": reference,
+    }  # fmt: skip
