@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import pyro_mcp
 from pyro_mcp.host.ids import machine_ids
 from pyro_mcp.network import network_problems
+from tests.network import taken_over
 from tests.network.taken_over import DEADLY
 
 ROOT = Path(__file__).parents[2]
+ORDINARY = 54321
 NOTHING = (
     "make", "make or open", "read home", "read proc", "signal", "signal thread", "memfd", "pipe",
     "user", "pidfd",
@@ -34,16 +39,34 @@ def run(half: str, home: Path, deadly: str = "") -> subprocess.CompletedProcess[
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
 
 
-def attacked(half: str, home: Path) -> dict[str, Any]:
-    done = run(half, home)
+def run_as_an_ordinary_user(half: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """The same by a user who is not root, and who can read our package in `home` alone."""
+    shutil.copytree(Path(pyro_mcp.__file__).parent, home / "pyro_mcp", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(Path(taken_over.__file__), home)
+    for path in (home, *home.rglob("*")):
+        path.chmod(0o755)
+    return subprocess.run(
+        ["/usr/bin/python3", home / "taken_over.py", half, "", str(os.getpid()), ""],
+        user=ORDINARY, group=ORDINARY, extra_groups=[], cwd="/", env={"PYTHONPATH": str(home), "PATH": os.defpath},
+        capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+
+
+def attacked(half: str, home: Path, runner: Callable[..., subprocess.CompletedProcess[str]] = run) -> dict[str, Any]:
+    done = runner(half, home)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
 @pytest.mark.parametrize("half", ["inner", "outer"])
-def test_a_hostile_half_gets_no_file_process_or_memory_beyond_its_own(half: str, home: Path) -> None:
-    found = attacked(half, home)
+@pytest.mark.parametrize("runner", [run, run_as_an_ordinary_user], ids=["us", "an ordinary user"])
+def test_a_hostile_half_gets_no_file_process_or_memory_beyond_its_own(
+    half: str, runner: Callable[..., subprocess.CompletedProcess[str]], home: Path
+) -> None:
+    if runner is run_as_an_ordinary_user and os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    found = attacked(half, home, runner)
     assert {name: found[name] for name in NOTHING if found[name] == "ok"} == {}
     assert {found[name] for name in ("shared segment", "io_uring", "program")} == {"ENOSYS"}
     assert found["memory"] <= 2048
