@@ -68,7 +68,7 @@ def machine_ids(home: Path) -> Ids | None:
 
 
 def release_ids(home: Path) -> None:
-    """Give the ids of `home` back, of which no process and no file may be left."""
+    """Give the ids of `home` back: no process may have them any more, and its files must be about to go."""
     owner = os.path.realpath(home)
     noted = _noted(owner)
     if noted is not None and _owner(REGISTRY / str(noted)) == owner:

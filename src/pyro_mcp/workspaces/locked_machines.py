@@ -16,6 +16,7 @@ from pyro_mcp.engine import Engine, Identity, Sockets, System, end_found
 from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import Busy, Conflict, GuestGone, NoSpace, NotFound
 from pyro_mcp.host.files import locked
+from pyro_mcp.host.ids import release_ids
 from pyro_mcp.workspaces.folders import Folders
 from pyro_mcp.workspaces.networks import gateway_ending
 from pyro_mcp.workspaces.phases import GUEST, UNDER_WAY, Phase, require_phase
@@ -177,6 +178,7 @@ class LockedMachines:
     def remove(self, id_: str, identity: Identity | None) -> None:
         """Remove a machine that is held: its processes, its folder, its record and its locks."""
         self.clear(id_, identity)
+        release_ids(self.folders.home(id_))
         self.store.files.mark_deleting(id_)
         # Its files go first, which makes room for the rest on a full disk. The mark stays until no record needs it.
         self.store.files.empty(id_)

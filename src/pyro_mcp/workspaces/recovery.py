@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pyro_mcp.engine import Identity, machines_below
 from pyro_mcp.errors import Busy, HostNotReady, NotFound, PyroError
 from pyro_mcp.host.files import locked
+from pyro_mcp.host.ids import release_ids
 from pyro_mcp.workspaces.ledger import Ledger
 from pyro_mcp.workspaces.lifecycle import Lifecycle
 from pyro_mcp.workspaces.phases import GUEST, Phase
@@ -162,5 +163,6 @@ class Recovery:
 
     def _remove(self, id_: str) -> None:
         self._lifecycle.clear(id_, None)
+        release_ids(self._folders.home(id_))
         shutil.rmtree(self._folders.home(id_), ignore_errors=True)
         self._lifecycle.unlock(id_)
