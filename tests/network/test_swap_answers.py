@@ -7,7 +7,9 @@ import gzip
 import json
 import re
 import ssl
+import subprocess
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -28,15 +30,15 @@ def web(tmp_path: Path) -> Web:
     return Web(tmp_path)
 
 
-def answered(web: Web, answer: bytes) -> bytes:
-    """All that a machine gets when the host says `answer` and hangs up properly."""
+def answered(web: Web, answer: bytes, arrange: Callable[[ssl.SSLContext], object] = lambda _: None) -> bytes:
+    """All that a machine gets when the host, whose TLS is arranged so, says `answer` and hangs up properly."""
 
     def say(host: ssl.SSLSocket) -> None:
         host.sendall(answer)
         host.unwrap()
 
     received = bytearray()
-    with web.line(dial=web.dial_to(say)) as line, suppress(OSError):
+    with web.line(dial=web.dial_to(say, arrange)) as line, suppress(OSError):
         line.sendall(REQUEST)
         while piece := line.recv(65536):
             received += piece
@@ -115,6 +117,35 @@ def test_the_secret_goes_into_the_field_it_is_for_and_into_no_other(web: Web) ->
         client.request("GET", "/", headers=dict.fromkeys(names, f"Bearer {PLACEHOLDER}"))
         client.getresponse().read()
     assert all(web.asked[0][0]["headers"][name] == f"Bearer {PLACEHOLDER}" for name in names)
+
+
+@pytest.mark.parametrize(
+    "arrange",
+    [
+        lambda context: context.set_ecdh_curve(
+            "secp521r1"
+        ),  # which is not the first that we offer: a retry of the hello
+        lambda context: setattr(context, "maximum_version", ssl.TLSVersion.TLSv1_2),
+        lambda context: context.set_alpn_protocols(["h2"]),
+    ],
+    ids=["a retry of the greeting", "TLS 1.2", "HTTP/2 alone"],
+)
+def test_a_host_with_another_tls_is_understood(web: Web, arrange: Callable[[ssl.SSLContext], object]) -> None:
+    assert answered(web, LAST, arrange).endswith(b"\r\n\r\nok")
+
+
+def test_an_answer_in_http_2_is_withheld(web: Web) -> None:
+    settings = b"\0\0\0\4\0\0\0\0\0"
+    answer = answered(web, settings + settings, lambda context: context.set_alpn_protocols(["h2"]))
+    assert answer.startswith(b"HTTP/1.1 502 ") and b"proper HTTP" in answer
+
+
+def test_keys_are_agreed_on_once(web: Web) -> None:
+    with web.listening() as port:
+        command = ["openssl", "s_client", "-tls1_2", "-servername", HOST, "-connect", f"127.0.0.1:{port}"]
+        done = subprocess.run(command, check=False, input=b"R\n", capture_output=True, timeout=20)
+    assert b"RENEGOTIATING" in done.stdout + done.stderr and b"no renegotiation" in done.stderr
+    assert web.dialled == 0
 
 
 AWKWARD = "p&ss<w>ord='+/~\"$0123456789"

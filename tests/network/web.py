@@ -142,13 +142,16 @@ class Web:
         except OSError:
             line.close()  # the other side had enough
 
-    def dial_to(self, script: Callable[[ssl.SSLSocket], None]) -> Callable[[], socket.socket]:
-        """What dials a host that reads one piece of a request, and then does as `script` says."""
+    def dial_to(
+        self, script: Callable[[ssl.SSLSocket], None], arrange: Callable[[ssl.SSLContext], object] = lambda _: None
+    ) -> Callable[[], socket.socket]:
+        """What dials a host that reads one piece of a request, and then does as `script` says; its TLS is arranged."""
 
         def serve(line: socket.socket) -> None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             (self._folder / "host.pem").write_text(self.identity)
             context.load_cert_chain(self._folder / "host.pem")
+            arrange(context)
             with suppress(OSError), context.wrap_socket(line, server_side=True) as wrapped:
                 wrapped.recv(65536)
                 script(wrapped)

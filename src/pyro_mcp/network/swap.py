@@ -45,7 +45,7 @@ class Swap:
         self._mask = requests.mask_of(secrets)
         self._mask.bytes(b"-" * self._mask.longest)  # loads what is loaded late
         self._ours = {host: _server_context(host, identity) for host, identity in identities.items()}
-        self._theirs = _noticing_cuts(ssl.create_default_context(cafile=roots))
+        self._theirs = _strict(ssl.create_default_context(cafile=roots))
         self._theirs.set_alpn_protocols(["http/1.1"])
 
     def serve(self, guest: socket.socket, name: str, port: int, dial: Dial) -> None:
@@ -84,17 +84,18 @@ class Swap:
             raise Improper(502, f"{name} did not agree on TLS: {error.strerror or error}") from error
 
 
-def _noticing_cuts(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Return `context`, which now reports a connection that ends without a close_notify.
+def _strict(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Return `context`, which now reports an end without a close_notify, and agrees on keys and certificates once.
 
-    Python before 3.11.4 asks OpenSSL to report it as a proper end.
+    Python before 3.11.4 asks OpenSSL to report such an end as a proper one.
     """
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+    context.options |= ssl.OP_NO_RENEGOTIATION
     return context
 
 
 def _server_context(host: str, identity: str) -> ssl.SSLContext:
-    context = _noticing_cuts(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    context = _strict(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     context.set_alpn_protocols(["http/1.1"])
     file = os.memfd_create("identity", os.MFD_CLOEXEC)  # ssl reads from files only
     try:
