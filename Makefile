@@ -13,6 +13,7 @@ TOOL := $(ENGINE)/pyro-tool
 SESSION := $(ENGINE)/pyro-session
 READONLY_RAM := $(ENGINE)/readonly-ram.so
 CONFINE := $(ENGINE)/pyro-confine
+LIFETIME := $(ENGINE)/pyro-lifetime
 
 # Where setup-host unpacks the registry that the tests talk to.
 export PATH := $(PATH):$(CURDIR)/build/registry/usr/bin
@@ -72,7 +73,7 @@ smoke-daily-loop: setup ## prepare, create, fix, reset: every day's loop on a re
 	@$(PYTHON) scripts/daily_loop.py --environment $(ENVIRONMENT)
 
 clean: ## remove what make made in this folder; environments in the user's cache stay ('pyro env prune')
-	rm -rf .venv build dist $(AGENT){,.new} $(TOOL){,.new} $(SESSION){,.new} $(READONLY_RAM){,.new} $(CONFINE){,.new} .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist $(AGENT){,.new} $(TOOL){,.new} $(SESSION){,.new} $(READONLY_RAM){,.new} $(CONFINE){,.new} $(LIFETIME){,.new} .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 setup: setup-check
@@ -85,7 +86,7 @@ setup-test: setup
 setup-check:
 	@scripts/setup-host build
 	@scripts/setup-python
-	@$(MAKE) --silent $(AGENT) $(TOOL) $(SESSION) $(READONLY_RAM) $(CONFINE)
+	@$(MAKE) --silent $(AGENT) $(TOOL) $(SESSION) $(READONLY_RAM) $(CONFINE) $(LIFETIME)
 
 $(AGENT): guest/agent.c guest/frames.h guest/build
 	@echo "== the guest agent: $@"
@@ -102,6 +103,10 @@ $(SESSION): guest/session.c guest/build
 $(READONLY_RAM): cage/readonly_ram.c cage/build
 	@echo "== what makes a template's memory read-only: $@"
 	@cage/build readonly-ram $@.new && mv $@.new $@
+
+$(LIFETIME): cage/lifetime.c cage/build
+	@echo "== what ends a machine when its time is over: $@"
+	@cage/build lifetime $@.new && mv $@.new $@
 
 $(CONFINE): cage/confine.c cage/build
 	@echo "== what starts programs in the cage: $@"

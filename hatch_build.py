@@ -15,6 +15,7 @@ BUILT = {
     "pyro-session": ["guest/build", "session"],
     "readonly-ram.so": ["cage/build", "readonly-ram"],
     "pyro-confine": ["cage/build", "confine"],
+    "pyro-lifetime": ["cage/build", "lifetime"],
 }
 """What is built beside the engine's modules, and the script and its arguments that build it."""
 

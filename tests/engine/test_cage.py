@@ -19,7 +19,7 @@ SOURCES = Path(__file__).parent
 BUILD = SOURCES.parents[1] / "cage" / "build"
 DEADLINE = 20.0
 ORDINARY = 12345
-LIMITS = Limits(mem_mib=64, file_bytes=1_000_000, lifetime_seconds=60)
+LIMITS = Limits(mem_mib=64, file_bytes=1_000_000, lifetime=60.0)
 Facts = dict[str, str]
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc, which compiles the probes, is not installed")
@@ -186,7 +186,7 @@ def test_nothing_of_our_environment_is_seen(user: int, probe: list[str]) -> None
 
 
 def test_the_lifetime_ends_whatever_runs(user: int, probe: list[str]) -> None:
-    limits = Limits(mem_mib=64, file_bytes=1, lifetime_seconds=0.3)
+    limits = Limits(mem_mib=64, file_bytes=1, lifetime=0.3)
     words = by(user, lambda: caged(probe, [], limits, user=machine_user(), kvm=False))
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **identity(user)) as process:  # type: ignore[call-overload]
         assert process.stdout.read().endswith(b"end=\n")  # ends only when the probe does

@@ -8,7 +8,7 @@ import pytest
 
 from pyro_mcp import Pyro
 from pyro_mcp.engine import find_processes
-from pyro_mcp.errors import NotFound
+from pyro_mcp.errors import InvalidRequest, NotFound
 from pyro_mcp.host.files import state_home
 
 DEADLINE = 30.0
@@ -25,6 +25,23 @@ def test_a_workspace_is_stopped_when_its_time_is_over_though_nobody_calls_and_th
     assert id_ in pyro.reap_expired()["deleted"]
     with pytest.raises(NotFound):
         pyro.status_workspace(id_)
+
+
+def test_a_life_that_is_extended_goes_on_and_one_that_is_shortened_ends(pyro: Pyro) -> None:
+    id_ = pyro.create_workspace("debian:12", ttl_seconds=12)["workspace_id"]
+    try:
+        assert pyro.update_workspace(id_, ttl_seconds=600)["expires_at"] > time.time() + 500
+        # Longer than it was to live: only waiting shows that it goes on.
+        assert pyro.exec_workspace(id_, command="sleep 12; echo alive")["stdout"] == "alive\n"
+        with pytest.raises(InvalidRequest):
+            pyro.update_workspace(id_, ttl_seconds=0)
+        pyro.update_workspace(id_, ttl_seconds=1)
+        deadline = time.monotonic() + DEADLINE
+        while find_processes(str(state_home() / "machines" / id_)):
+            assert time.monotonic() < deadline
+        assert pyro.status_workspace(id_)["failure"] == "its time was over"
+    finally:
+        pyro.delete_workspace(id_)
 
 
 def test_use_moves_the_last_activity_and_a_look_does_not(pyro: Pyro) -> None:

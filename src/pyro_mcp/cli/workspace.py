@@ -120,12 +120,17 @@ def _add_delete(inner: Verbs) -> None:
 
 def _add_update(inner: Verbs) -> None:
     parser = verb(
-        inner, "update", "change name and labels", _update, example="pyro workspace update ws-0123456789ab --name fix"
+        inner,
+        "update",
+        "change name, labels and lifetime",
+        _update,
+        example="pyro workspace update ws-0123456789ab --name fix",
     )
     id_argument(parser)
     _add_names(parser)
     parser.add_argument("--clear-name", action="store_true", help="remove the name")
     parser.add_argument("--clear-label", action="append", default=[], metavar="KEY", help="remove a label")
+    parser.add_argument("--ttl-seconds", type=float, metavar="S", help="let it live for this long from now on")
 
 
 def _add_stop(inner: Verbs) -> None:
@@ -254,6 +259,7 @@ def _update(arguments: argparse.Namespace) -> int:
         clear_name=arguments.clear_name,
         labels=labels(arguments.label),
         clear_labels=arguments.clear_label,
+        ttl_seconds=arguments.ttl_seconds,
     )
     return _show(arguments, updated)
 

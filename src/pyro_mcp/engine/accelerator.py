@@ -72,7 +72,7 @@ def _probe() -> Accelerator:
     qemu = str(require_tool("qemu-system-x86_64"))
     argv = [qemu, "-no-user-config", "-nodefaults", "-display", "none", "-machine", "q35", "-m", f"{_PROBE_MIB}M"]
     argv += ["-accel", "kvm", "-cpu", "host", "-monitor", "stdio"]
-    limits = Limits(mem_mib=_PROBE_MIB, file_bytes=1024 * 1024, lifetime_seconds=20)
+    limits = Limits(mem_mib=_PROBE_MIB, file_bytes=1024 * 1024, lifetime=20.0)
     try:
         with temporary_folder() as home:
             ids = machine_ids(home)

@@ -3,8 +3,8 @@
 bubblewrap gives it mount, pid, ipc, uts and network namespaces of its own that hold nothing but its files, read-only
 but for its disk. `cage/confine.c` then takes every capability from it, bounds its memory, files and threads, makes it a
 user of its own when root started it, and loads the filter of `qemu_calls`. There is no way to memory but the address
-space, which is bounded: no second process, no file in memory, no shared segment, no writable tmpfs. `timeout` ends the
-machine when its time is over, also when nobody calls us.
+space, which is bounded: no second process, no file in memory, no shared segment, no writable tmpfs. `cage/lifetime.c`
+ends the machine when its time is over, also when nobody calls us.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyro_mcp.engine.lifetime import GUARD
 from pyro_mcp.engine.qemu_calls import qemu_filter
 from pyro_mcp.host.seccomp import require_seccomp
 from pyro_mcp.host.tools import require_tool
@@ -40,11 +41,12 @@ class Bind:
 
 @dataclass(frozen=True)
 class Limits:
-    """Guest memory (MiB), largest file QEMU may write (bytes), and how long it may live (seconds)."""
+    """Guest memory (MiB), largest file QEMU may write (bytes), and how long it may live: in seconds, or until the
+    moment in a file, which may move (`engine.lifetime`)."""
 
     mem_mib: int
     file_bytes: int
-    lifetime_seconds: float
+    lifetime: float | Path
 
 
 def caged(
@@ -56,7 +58,10 @@ def caged(
     inside the cage, for the dynamic linker to load first. Raises `HostNotReady` where there are no seccomp filters.
     """
     require_seccomp()
-    words = [str(require_tool("timeout")), "--signal=KILL", f"{limits.lifetime_seconds:.3f}"]
+    if isinstance(limits.lifetime, Path):
+        words = [str(GUARD), "--signal=KILL", str(limits.lifetime)]
+    else:
+        words = [str(require_tool("timeout")), "--signal=KILL", f"{limits.lifetime:.3f}"]
     words += [str(require_tool("bwrap")), "--die-with-parent", "--clearenv"]
     words += _namespaces(root=user is not None)
     words += _file_system(Path(argv[0]), binds, kvm=kvm)

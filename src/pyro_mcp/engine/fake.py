@@ -48,6 +48,7 @@ class FakeMachines:
         self.commands: list[Command] = []
         self.ended: list[Path] = []
         self.running: dict[Path, Identity] = {}
+        self.lifetimes: dict[Path, float] = {}
         self._warm: set[tuple[System, Shape]] = set()
 
     def accelerator(self) -> Accelerator:
@@ -101,6 +102,10 @@ class FakeMachines:
         self.fail("use_layer")
         self.require_running(sockets)
         return tuple(layers)
+
+    def set_lifetime(self, home: Path, seconds: float) -> None:
+        self.fail("set_lifetime")
+        self.lifetimes[home] = seconds
 
     def alive(self, identity: Identity) -> bool:
         self.fail("alive")

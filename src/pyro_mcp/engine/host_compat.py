@@ -101,6 +101,9 @@ class HostCompat:
     def use_layer(self, home: Path, sockets: Path, layers: Sequence[str], name: str) -> tuple[str, ...]:
         raise Conflict("a host_compat machine has no disk that could be frozen")
 
+    def set_lifetime(self, home: Path, seconds: float) -> None:
+        pass  # between two commands nothing runs
+
     def alive(self, identity: Identity) -> bool:
         return identity == _NO_PROCESS
 

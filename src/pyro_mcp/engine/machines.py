@@ -19,6 +19,7 @@ from pyro_mcp.engine.freeze import while_frozen
 from pyro_mcp.engine.guest import Guest
 from pyro_mcp.engine.initramfs import initramfs
 from pyro_mcp.engine.launch import Identity
+from pyro_mcp.engine.lifetime import deadline_file, set_lifetime
 from pyro_mcp.engine.qemu import Sockets, layer_node, qemu_argv
 from pyro_mcp.engine.qmp import monitor
 from pyro_mcp.engine.shape import Shape, System
@@ -171,6 +172,10 @@ class Machines:
         with connected(sockets, deadline_seconds=deadline_seconds, lasting=lasting, on_silence=look) as guest:
             yield guest
 
+    def set_lifetime(self, home: Path, seconds: float) -> None:
+        """Let a machine live for so many seconds from now; a running one follows within 5 s."""
+        set_lifetime(home, seconds)
+
     def alive(self, identity: Identity) -> bool:
         """Whether the machine still runs."""
         return launch.alive(identity)
@@ -280,7 +285,8 @@ def _clone(template: Template, request: Start) -> Identity:
     if request.output is not None:
         give_away(ids, request.output)
         binds.append(Bind(request.output, qemu.OUTPUT, writable=True))
-    limits = Limits(request.shape.mem_mib, 2 * qemu.DISK_BYTES, request.lifetime_seconds)
+    set_lifetime(request.home, request.lifetime_seconds)
+    limits = Limits(request.shape.mem_mib, 2 * qemu.DISK_BYTES, deadline_file(request.home))
 
     def argv(fds: list[int]) -> list[str]:
         program = require_tool("qemu-system-x86_64")

@@ -114,18 +114,20 @@ TOOLS = (
     ),
     Tool(
         "workspace_update",
-        "Change a workspace's name and labels, nothing else. labels are added; clear_labels names those to remove.",
+        "Change a workspace's name, labels and lifetime. labels are added; clear_labels names those to remove; with "
+        "ttl_seconds it lives that long from now on.",
         {
             "workspace_id": ID,
             "name": TEXT,
             "clear_name": FLAG,
             "labels": LABELS,
             "clear_labels": {"type": "array", "items": TEXT},
+            "ttl_seconds": SECONDS,
         },
         ("workspace_id",),
         shape(WorkspaceInfo, "workspace_id", "name", "labels"),
         lambda call: call.pyro.update_workspace(
-            call.arguments["workspace_id"], **call.given("name", "clear_name", "labels", "clear_labels")
+            call.arguments["workspace_id"], **call.given("name", "clear_name", "labels", "clear_labels", "ttl_seconds")
         ),
         text.workspace,
         idempotent=True,

@@ -74,6 +74,10 @@ class Lifecycle(LockedMachines):
         self.store.add(record)
         return record
 
+    def set_lifetime(self, record: Record, seconds: float) -> None:
+        """Let the processes of a machine live for so many seconds from now."""
+        self.engine_of(record).set_lifetime(self.folders.home(record.id), seconds)
+
     def session(
         self, record: Record, *, deadline_seconds: float = 10.0, lasting: bool = False
     ) -> AbstractContextManager[Session]:

@@ -169,6 +169,11 @@ class Store(Database):
             rows = connection.execute("SELECT * FROM machines ORDER BY created_at DESC").fetchall()
         return [_record(row) for row in rows]
 
+    def extend(self, id_: str, expires_at: float) -> None:
+        """Let a machine live until another moment."""
+        with self.changing(id_) as connection:
+            connection.execute("UPDATE machines SET expires_at = ? WHERE id = ?", (expires_at, id_))
+
     def move(
         self,
         id_: str,

@@ -117,10 +117,19 @@ class WorkspaceVerbs(Parts):
         clear_name: bool = False,
         labels: Mapping[str, str] | None = None,
         clear_labels: Collection[str] | None = None,
+        ttl_seconds: float | None = None,
     ) -> WorkspaceInfo:
-        """Change the name and labels; `labels` are added, those named in `clear_labels` removed first."""
+        """Change the name and labels; `labels` are added, those named in `clear_labels` removed first.
+
+        With `ttl_seconds` the workspace lives that long from now on; shorter than before takes up to 5 s to count.
+        """
         return self._workspaces.update(
-            workspace_id, name=name, clear_name=clear_name, labels=labels or {}, clear_labels=clear_labels or ()
+            workspace_id,
+            name=name,
+            clear_name=clear_name,
+            labels=labels or {},
+            clear_labels=clear_labels or (),
+            ttl_seconds=ttl_seconds,
         )
 
     def adopt_workspace(self, workspace_id: str | None = None) -> WorkspaceAdopted:

@@ -154,15 +154,28 @@ class Workspaces:
         return self._info(self._lifecycle.observe(id_))
 
     def update(
-        self, id_: str, *, name: str | None, clear_name: bool, labels: Mapping[str, str], clear_labels: Collection[str]
+        self,
+        id_: str,
+        *,
+        name: str | None,
+        clear_name: bool,
+        labels: Mapping[str, str],
+        clear_labels: Collection[str],
+        ttl_seconds: float | None,
     ) -> WorkspaceInfo:
         check_labels(name, labels)
+        if ttl_seconds is not None:
+            check_ttl(ttl_seconds)
         if name is not None and clear_name:
             raise InvalidRequest("a name cannot be given and cleared at once")
         known = self._ledger.get(id_)
         kept = {key: value for key, value in known.labels.items() if key not in clear_labels}
         new_name = None if clear_name else name if name is not None else known.name
         self._ledger.describe(id_, new_name, {**kept, **labels})
+        if ttl_seconds is not None:
+            # The machine first: one that outlives its record is reaped, one that dies early has lost what it did.
+            self._lifecycle.set_lifetime(self._lifecycle.store.get(id_), ttl_seconds)
+            self._lifecycle.store.extend(id_, time.time() + ttl_seconds)
         return self.status(id_)
 
     def delete(self, id_: str) -> WorkspaceDeleted:

@@ -1,0 +1,22 @@
+"""Until when a machine may live: a file beside its disk, which `cage/lifetime.c` reads while the machine runs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from pyro_mcp.host.files import write_whole
+
+GUARD = Path(__file__).with_name("pyro-lifetime")
+
+
+def deadline_file(home: Path) -> Path:
+    """The file of the machine whose folder this is."""
+    return home / "deadline"
+
+
+def set_lifetime(home: Path, seconds: float) -> None:
+    """Let a machine live for so many seconds from now; a running one follows within 5 s. Raises `NoSpace`."""
+    # Not the time of day: somebody may set that clock while the machine runs.
+    moment = time.clock_gettime(time.CLOCK_BOOTTIME) + seconds
+    write_whole(deadline_file(home), f"{round(moment * 1000)}\n")

@@ -1,0 +1,81 @@
+"""What ends a machine when its time is over, as a black box: compiled, and run on this host."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pyro_mcp.engine.lifetime import GUARD, deadline_file, set_lifetime
+
+DEADLINE = 20.0
+ENDLESS = ("/bin/sh", "-c", "echo begun; exec cat")
+
+
+@contextmanager
+def guarded(home: Path, *program: str) -> Iterator[subprocess.Popen[bytes]]:
+    words = [str(GUARD), "--signal=KILL", str(deadline_file(home)), *program]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def begin(process: subprocess.Popen[bytes]) -> None:
+    """Wait until the program runs, so that its guard has read the file once."""
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"begun\n"
+
+
+def test_a_program_is_killed_when_its_time_is_over(home: Path) -> None:
+    set_lifetime(home / "state", 0.3)
+    with guarded(home / "state", *ENDLESS) as process:
+        assert process.wait(DEADLINE) == 137
+
+
+def test_a_time_that_was_extended_is_lived_and_then_over(home: Path) -> None:
+    set_lifetime(home / "state", 1.0)
+    begun = time.monotonic()
+    with guarded(home / "state", *ENDLESS) as process:
+        begin(process)
+        set_lifetime(home / "state", 2.0)
+        assert process.wait(DEADLINE) == 137
+    assert time.monotonic() - begun >= 2.0
+
+
+def test_a_machine_whose_folder_is_gone_ends(home: Path) -> None:
+    set_lifetime(home / "state", 1.0)
+    with guarded(home / "state", *ENDLESS) as process:
+        begin(process)
+        deadline_file(home / "state").unlink()
+        assert process.wait(DEADLINE) == 137
+
+
+@pytest.mark.parametrize("content", ["", "soon", "99999999999999999999999\n", "12x\n"])
+def test_what_is_no_moment_changes_nothing(home: Path, content: str) -> None:
+    set_lifetime(home / "state", 1.0)
+    with guarded(home / "state", *ENDLESS) as process:
+        begin(process)
+        deadline_file(home / "state").write_text(content)
+        assert process.wait(DEADLINE) == 137
+
+
+def test_a_program_that_ends_by_itself_is_told_by_its_exit_code(home: Path) -> None:
+    set_lifetime(home / "state", DEADLINE)
+    for line, code in (("exit 7", 7), ("kill -TERM $$", 143)):
+        with guarded(home / "state", "/bin/sh", "-c", line) as process:
+            assert process.wait(DEADLINE) == code
+
+
+@pytest.mark.parametrize("content", [None, "", "x"])
+def test_nothing_is_started_without_an_end(home: Path, content: str | None) -> None:
+    (home / "state").mkdir(exist_ok=True)
+    if content is not None:
+        deadline_file(home / "state").write_text(content)
+    with guarded(home / "state", *ENDLESS) as process:
+        assert process.wait(DEADLINE) == 125
