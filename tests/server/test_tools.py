@@ -87,7 +87,7 @@ METHODS = {
     "snapshot_list": "list_snapshots",
     "service_list": "list_services",
 }
-BUDGET = {"vm-run": 500, "workspace-core": 4000, "workspace-full": 8000} | dict.fromkeys(MODES, 3000)
+BUDGET = {"vm-run": 500, "workspace-core": 4000, "workspace-full": 9000} | dict.fromkeys(MODES, 3000)
 OFFERS = [*PROFILES, *MODES]
 
 
