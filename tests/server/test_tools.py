@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import anyio
@@ -179,6 +180,24 @@ def test_a_tool_says_when_to_use_it_and_what_it_does_to_the_world(tool: dict[str
         Draft202012Validator.check_schema(schema)
         assert schema["type"] == "object"
     assert {*tool["inputSchema"].get("required", [])} <= {*tool["inputSchema"]["properties"]}
+
+
+def schemas_in(schema: object) -> Iterator[dict[str, Any]]:
+    """A schema and all that are inside it."""
+    if isinstance(schema, dict):
+        yield schema
+        for name in ("properties", "items", "additionalProperties", "anyOf"):
+            inner = schema.get(name, {})
+            several = inner.values() if name == "properties" else inner if isinstance(inner, list) else [inner]
+            for one in several:
+                yield from schemas_in(one)
+
+
+@pytest.mark.parametrize("tool", listed("workspace-full"), ids=lambda tool: tool["name"])
+def test_a_schema_is_in_the_part_of_the_language_that_every_client_takes(tool: dict[str, Any]) -> None:
+    for schema in [*schemas_in(tool["inputSchema"]), *schemas_in(tool["outputSchema"])]:
+        assert isinstance(schema.get("type", ""), str), "Gemini takes no list of types"
+    assert not [one for one in schemas_in(tool["inputSchema"]) if one.get("type") == "array" and "items" not in one]
 
 
 @pytest.mark.parametrize("name", [name for name in OFFERS if name != "workspace-full"])

@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -108,8 +109,13 @@ def address(listener: socket.socket) -> str:
     return f"http://{_ADDRESS}:{listener.getsockname()[1]}{PATH}"
 
 
-def over_http(server: Server[Any], listener: socket.socket, token: str) -> None:
-    """Serve any number of clients until a signal ends it; commands that run then are killed."""
+def over_http(
+    server: Server[Any], listener: socket.socket, token: str, outermost: Callable[[ASGIApp], ASGIApp] | None = None
+) -> None:
+    """Serve any number of clients until a signal ends it; commands that run then are killed.
+
+    `outermost` wraps the application: what it does to a request comes before the token is asked for.
+    """
     port = listener.getsockname()[1]
     names = [f"{_ADDRESS}:{port}", f"localhost:{port}"]
     security = TransportSecuritySettings(
@@ -119,8 +125,9 @@ def over_http(server: Server[Any], listener: socket.socket, token: str) -> None:
         streamable_http_path=PATH, transport_security=security, max_request_body_size=_LARGEST_BODY
     )
     room = WaitingRoom()
+    admitted = BearerAuth(token, room, app)
     config = uvicorn.Config(
-        BearerAuth(token, room, app),
+        outermost(admitted) if outermost else admitted,
         http=protocol_with(room),
         backlog=MOST_WAITING,  # asyncio accepts as many before the room can end the oldest
         log_level="error",  # a warning is for every peer to cause, as often as it likes

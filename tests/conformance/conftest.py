@@ -1,0 +1,7 @@
+"""The home that the tests of the server have."""
+
+from __future__ import annotations
+
+from tests.server.conftest import fake_home
+
+__all__ = ["fake_home"]
