@@ -244,9 +244,11 @@ static void leave(size_t outer) {
     here.depth--;
 }
 
-/* Below a name that belongs to apply, not to the tree. */
+/* At or below a name that belongs to apply, not to the tree: the prefix and 16 digits, as random_name() makes it. */
 static bool is_staging(const char *path) {
-    return strncmp(path, STAGING, sizeof STAGING - 1) == 0;
+    enum { PREFIX = sizeof STAGING - 1, DIGITS = 16 };
+    return strncmp(path, STAGING, PREFIX) == 0 && strspn(path + PREFIX, "0123456789abcdef") == DIGITS
+        && (path[PREFIX + DIGITS] == '\0' || path[PREFIX + DIGITS] == '/');
 }
 
 /* Has no empty, "." or ".." component, so neither leads up nor begins at /. */

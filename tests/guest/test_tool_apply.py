@@ -110,7 +110,7 @@ REFUSED = [
     (edit(b"folder/../file", "x"), "folder/../file: not a path within the tree"),
     (edit(b"folder//x", "d"), "folder//x: not a path within the tree"),
     (edit(b"", "x"), ".: not a path within the tree"),
-    (edit(b".pyro-staging-1/x", "d"), ".pyro-staging-1/x: not a path within the tree"),
+    (edit(b".pyro-staging-0123456789abcdef/x", "d"), ".pyro-staging-0123456789abcdef/x: not a path within the tree"),
     (edit(b"file", "q"), "file: there is no such action"),
     (edit(b"file", "m"), "file: the mode is missing or over 07777"),
     (edit(b"file", "m", MODE=0o10000), "file: the mode is missing or over 07777"),
@@ -316,3 +316,15 @@ def test_no_input_makes_apply_do_anything_but_succeed_or_refuse(
     ran = tool("apply", root, stdin=stream[:at] + junk + stream[at + len(junk) :])
     assert ran.code in (0, 1)
     assert ran.code == 0 or list(root.iterdir()) == []
+
+
+def test_a_users_file_with_a_name_like_the_staging_folders_is_listed_and_stays(tool: Tool, root: Path) -> None:
+    names = [b".pyro-staging-", b".pyro-staging-mine", b".pyro-staging-0123456789abcdefg"]
+    for name in names:
+        (root / os.fsdecode(name)).mkdir()
+    (root / ".pyro-staging-0123456789abcdef").mkdir()
+
+    assert tool.apply(root, edit(b"f", "f", b"1")).code == 0
+
+    assert list(tool.entries(root, b"")) == [b"", *names[:1], names[2], names[1], b"f"]
+    assert sorted(os.listdir(os.fsencode(root))) == [*sorted(names), b"f"]

@@ -100,8 +100,8 @@ def told(found: list[Message]) -> list[str]:
                                     "-f a/two", "-f b/four", "+l b/link", "+f b/one moved", "+d b/sub",
                                     "+f b/sub/three moved", "+f b/two moved"]),
         ("mv a/sub s; rm -r a; mkdir a; mv s a/sub", ["-l a/link", "-f a/one", "-f a/two"]),
-        ("mkdir .pyro-staging-1; touch .pyro-staging-1/x", []),
-        ("mkdir -p b/.pyro-staging-1", ["+d b/.pyro-staging-1"]),
+        ("mkdir .pyro-staging-0123456789abcdef; touch .pyro-staging-0123456789abcdef/x", []),
+        ("mkdir -p b/.pyro-staging-0123456789abcdef", ["+d b/.pyro-staging-0123456789abcdef"]),
     ],
 )  # fmt: skip
 def test_a_change_is_seen_as_what_it_is(tool: Tool, tmp_path: Path, steps: str, expected: list[str]) -> None:

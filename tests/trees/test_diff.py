@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -270,3 +271,15 @@ def test_folders_that_are_nested_too_deep_are_named_and_the_rest_is_shown() -> N
 
     assert [entry["path"] for entry in found["entries"]] == ["new"]
     assert found["left_out"] == [deep.decode()] and not found["patch_complete"]
+
+
+def test_a_patch_looks_at_a_bounded_number_of_files_and_names_the_others(
+    host: HostTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(host.workspace, {b"%d" % number: Leaf("f", b"text\n") for number in range(9)})
+    monkeypatch.setattr(sys.modules[diff.__module__], "MOST_FILES", 5)
+
+    found = diff(host.tree)
+
+    assert len(found["entries"]) == 9 and found["patch"].count("diff --git") == 5
+    assert (found["left_out"], found["patch_complete"]) == (["5", "6", "7", "8"], False)

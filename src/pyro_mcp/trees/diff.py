@@ -31,6 +31,8 @@ LARGEST_FILE = 2 * 1024 * 1024
 LARGEST_PATCH = 64 * 1024 * 1024
 """Bytes of all files that one patch looks at; what is beyond is left out too."""
 _DIFF = ("diff-tree", "-r", "-z", "--raw", "-p", "--full-index", "--no-ext-diff", "--no-textconv")
+MOST_FILES = 20_000
+"""Files that one patch looks at: git on the host takes a second for some 10,000."""
 _MOST_NAMED = 20
 _SECTION = re.compile(rb"^(?=diff --git )", re.MULTILINE)
 _BINARY = re.compile(rb"^(GIT binary patch|Binary files .* differ)$", re.MULTILINE)
@@ -152,13 +154,14 @@ def _moves(changes: Sequence[Change]) -> dict[bytes, bytes]:
 def _within_limits(changes: Sequence[Change], stand_ins: Mapping[bytes, bytes]) -> dict[View, dict[bytes, Side]]:
     """The sides that git is shown, as far as the limits go."""
     sides: dict[View, dict[bytes, Side]] = {"baseline": {}, "merged": {}}
-    left = LARGEST_PATCH
+    left, files_left = LARGEST_PATCH, MOST_FILES
     for change in changes:
         both: list[tuple[View, Side | None]] = [("baseline", change.old), ("merged", change.new)]
         shown = [(view, side) for view, side in both if side is not None and is_carried(change.path, side.kind)]
         sizes = [0] if change.path in stand_ins else [side.size for _, side in shown]
-        if max(sizes, default=0) <= LARGEST_FILE and sum(sizes) <= left:
+        if max(sizes, default=0) <= LARGEST_FILE and sum(sizes) <= left and len(shown) <= files_left:
             left -= sum(sizes)
+            files_left -= len(shown)
             for view, side in shown:
                 sides[view][change.path] = side
     return sides

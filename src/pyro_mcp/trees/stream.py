@@ -71,7 +71,7 @@ class Tag(IntEnum):
     CAPABILITY = 24
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One name of a tree. `mode` is the lower 12 bits, `mtime_ns` may be negative, `target` is a link's or empty.
 
@@ -91,7 +91,7 @@ class Entry:
     capability: bytes = b""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Side:
     """What a changed path was before, or is now. `inode` is known of the baseline's alone, else 0."""
 
@@ -101,7 +101,7 @@ class Side:
     inode: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Change:
     """One path that differs from the baseline; at least one side is there.
 
@@ -372,12 +372,13 @@ def _change(fields: _Fields) -> Change:
         old = Side(kind, mode, fields.number(Tag.OLD_SIZE), fields.number(Tag.OLD_INODE))
     if Tag.NEW_KIND in fields:
         new = Side(fields.kind(Tag.NEW_KIND), fields.mode(Tag.NEW_MODE), fields.number(Tag.NEW_SIZE))
-    if not fields.path() or (old is None and new is None):
+    path = fields.path()
+    if not path or (old is None and new is None):
         raise ProtocolViolation("the guest's tool named a change that is none")
     same_kind = old is not None and new is not None and old.kind == new.kind
     differs = fields.number(Tag.CONTENT_DIFFERS) != 0 if same_kind else True
     origin = fields.number(Tag.ORIGIN, 0) if new is not None and new.kind == "f" else 0
-    return Change(fields.path(), old, new, differs, origin)
+    return Change(path, old, new, differs, origin)
 
 
 def _unexpected(frame: Frame) -> ProtocolViolation:
