@@ -186,8 +186,8 @@ def schemas_in(schema: object) -> Iterator[dict[str, Any]]:
     """A schema and all that are inside it."""
     if isinstance(schema, dict):
         yield schema
-        for name in ("properties", "items", "additionalProperties", "anyOf"):
-            inner = schema.get(name, {})
+        for name in {"properties", "items", "additionalProperties", "anyOf"} & schema.keys():
+            inner = schema[name]
             several = inner.values() if name == "properties" else inner if isinstance(inner, list) else [inner]
             for one in several:
                 yield from schemas_in(one)
