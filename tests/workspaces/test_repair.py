@@ -131,3 +131,11 @@ def test_a_machine_that_was_killed_from_outside_is_seen(lifecycle: Lifecycle) ->
     os.killpg(before.identity.pid, 9)
     Machines(cache_home()).end(before.identity, lifecycle.folders.sockets(before.id))
     assert lifecycle.observe(before.id).failure == "the virtual machine ended by itself"
+
+
+def test_a_folder_in_the_place_of_a_lock_keeps_no_other_machine_from_being_repaired(lifecycle: Lifecycle) -> None:
+    (lifecycle.folders.lock("ws-other") / "full").mkdir(parents=True)
+    lifecycle.folders.lock("ws-empty").mkdir()
+    repair(lifecycle)
+    assert lifecycle.folders.lock("ws-other").is_dir()
+    assert not lifecycle.folders.lock("ws-empty").exists()
