@@ -6,7 +6,7 @@ import argparse
 import sys
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, labels, verb
+from pyro_mcp.cli.options import Verbs, host_settings_options, labels, verb
 from pyro_mcp.cli.render import print_json, progress_line, shown, size, table
 from pyro_mcp.results import EnvironmentDetails
 
@@ -62,6 +62,7 @@ def _add_build(inner: Verbs) -> None:
         metavar="NAME[:PORT]",
         help="with --network: only this host, or *.SUFFIX; may be repeated",
     )
+    host_settings_options(build)
     build.add_argument("--vcpu-count", type=int, default=1, metavar="N", help="virtual processors (default 1)")
     build.add_argument("--mem-mib", type=int, default=1024, metavar="N", help="memory in MiB (default 1024)")
     build.add_argument(
@@ -112,6 +113,8 @@ def _build(arguments: argparse.Namespace) -> int:
             target=arguments.target,
             network=arguments.network,
             allow_hosts=arguments.allow_host,
+            trust_host_ca=arguments.trust_host_ca,
+            host_mirrors=arguments.host_mirrors,
             vcpu_count=arguments.vcpu_count,
             mem_mib=arguments.mem_mib,
             timeout_seconds=arguments.timeout_seconds,

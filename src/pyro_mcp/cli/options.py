@@ -52,12 +52,17 @@ def timeout_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def trust_option(parser: argparse.ArgumentParser) -> None:
-    """Whom programs trust."""
+def host_settings_options(parser: argparse.ArgumentParser) -> None:
+    """What a machine takes along of this host's settings."""
     parser.add_argument(
         "--trust-host-ca",
         action="store_true",
         help="with network: its programs trust the certificate authorities that this host trusts",
+    )
+    parser.add_argument(
+        "--host-mirrors",
+        action="store_true",
+        help="with network: pip, uv and npm use this host's mirrors, without names and passwords",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, host_compat_option, machine_options, timeout_option, trust_option, verb
+from pyro_mcp.cli.options import Verbs, host_compat_option, host_settings_options, machine_options, timeout_option, verb
 from pyro_mcp.cli.stream import OWN_FAILURE, finish, streams
 
 
@@ -22,7 +22,7 @@ def add(verbs: Verbs) -> None:
     machine_options(parser, ttl_seconds=600)
     timeout_option(parser)
     parser.add_argument("--network", action="store_true", help="let it reach public addresses (default: no network)")
-    trust_option(parser)
+    host_settings_options(parser)
     host_compat_option(parser)
     parser.set_defaults(own_failure=OWN_FAILURE)
 
@@ -38,6 +38,7 @@ def _run(arguments: argparse.Namespace) -> int:
             ttl_seconds=arguments.ttl_seconds,
             network=arguments.network,
             trust_host_ca=arguments.trust_host_ca,
+            host_mirrors=arguments.host_mirrors,
             allow_host_compat=arguments.allow_host_compat,
             stdin=ends.stdin,
             on_stdout=ends.on_stdout,

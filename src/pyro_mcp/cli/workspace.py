@@ -17,11 +17,11 @@ from pyro_mcp.cli import (
 from pyro_mcp.cli.options import (
     Verbs,
     host_compat_option,
+    host_settings_options,
     id_argument,
     labels,
     machine_options,
     timeout_option,
-    trust_option,
     verb,
 )
 from pyro_mcp.cli.render import ago, print_json, progress_line, shown, size, table
@@ -94,7 +94,7 @@ def _add_create(inner: Verbs) -> None:
         metavar="NAME[:PORT]",
         help="with egress: only this host, or *.SUFFIX; may be repeated",
     )
-    trust_option(parser)
+    host_settings_options(parser)
     secret_options(parser)
     host_compat_option(parser)
     parser.add_argument("--id-only", action="store_true", help="print only the new workspace's id")
@@ -197,6 +197,7 @@ def _create(arguments: argparse.Namespace) -> int:
             network_policy=arguments.network_policy,
             allow_hosts=arguments.allow_host,
             trust_host_ca=arguments.trust_host_ca,
+            host_mirrors=arguments.host_mirrors,
             allow_host_compat=arguments.allow_host_compat,
             secrets=given_secrets(arguments),
         )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pyro_mcp.environments.catalog import Wheel
 from pyro_mcp.errors import EnvironmentFailed
-from pyro_mcp.host.mirrors import pip_index
+from pyro_mcp.host.mirrors import pip_index, without_credentials
 
 _DEADLINE_SECONDS = 60.0
 _LARGEST_PAGE = 32 << 20
@@ -53,13 +53,13 @@ def _fetch(wheel: Wheel, place: Path) -> None:
         address, text = _get(page, _LARGEST_PAGE)
         links = re.findall(rf'["\'](\S*?{re.escape(wheel.file)})(?:#[^"\']*)?["\']', text.decode(errors="replace"))
         if not links:
-            raise NotReachable(f"{_bare(page)} does not have {wheel.file}")
+            raise NotReachable(f"{without_credentials(page)} does not have {wheel.file}")
         _, content = _get(urllib.parse.urljoin(address, links[0]), _LARGEST_WHEEL)
     except (OSError, HTTPException, ValueError) as error:
-        raise NotReachable(f"{_bare(page)} cannot be read: {error}") from error
+        raise NotReachable(f"{without_credentials(page)} cannot be read: {error}") from error
     if hashlib.sha256(content).hexdigest() != wheel.sha256:
         raise EnvironmentFailed(
-            f"{_bare(index)} sent another {wheel.file} than the one whose hash is known",
+            f"{without_credentials(index)} sent another {wheel.file} than the one whose hash is known",
             hint="do not use that index before its owner explains the difference",
         )
     place.write_bytes(content)
@@ -74,16 +74,9 @@ def _get(address: str, most: int) -> tuple[str, bytes]:
     if parts.username is not None:
         pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
         headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-    plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    request = urllib.request.Request(plain, headers=headers)  # noqa: S310 - checked above
+    request = urllib.request.Request(without_credentials(address), headers=headers)  # noqa: S310 - checked above
     with urllib.request.urlopen(request, timeout=_DEADLINE_SECONDS) as answer:  # noqa: S310
         content = answer.read(most + 1)
         if len(content) > most:
             raise ValueError("it is too large")
         return str(answer.url), content
-
-
-def _bare(address: str) -> str:
-    """An address without the name and password in it."""
-    parts = urllib.parse.urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

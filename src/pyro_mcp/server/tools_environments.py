@@ -16,7 +16,18 @@ def _made(result: EnvironmentDetails) -> str:
 
 
 def _build(call: Call) -> EnvironmentDetails:
-    names = ("path", "context", "build_args", "target", "network", "allow_hosts", "vcpu_count", "mem_mib")
+    names = (
+        "path",
+        "context",
+        "build_args",
+        "target",
+        "network",
+        "allow_hosts",
+        "vcpu_count",
+        "mem_mib",
+        "trust_host_ca",
+        "host_mirrors",
+    )
     return call.pyro.build_environment(call.arguments["name"], **call.given(*names, "timeout_seconds", "replace"))
 
 
@@ -46,6 +57,8 @@ TOOLS = (
             "target": TEXT,
             "network": FLAG,
             "allow_hosts": {"type": "array", "items": TEXT},
+            "trust_host_ca": FLAG,
+            "host_mirrors": FLAG,
             "vcpu_count": {"type": "integer"},
             "mem_mib": {"type": "integer"},
             "timeout_seconds": SECONDS,

@@ -17,13 +17,14 @@ from pyro_mcp.results import (
 from pyro_mcp.server import commands, text
 from pyro_mcp.server.tool import COMMAND, FLAG, ID, SECONDS, TEXT, Call, Schema, Tool, shape
 
-_SHAPE = ("vcpu_count", "mem_mib", "ttl_seconds", "network", "trust_host_ca", "allow_host_compat")
+_SHAPE = ("vcpu_count", "mem_mib", "ttl_seconds", "network", "trust_host_ca", "host_mirrors", "allow_host_compat")
 _MACHINE: dict[str, Schema] = {
     "vcpu_count": {"type": "integer"},
     "mem_mib": {"type": "integer"},
     "ttl_seconds": SECONDS,
     "network": FLAG,
     "trust_host_ca": FLAG,
+    "host_mirrors": FLAG,
     "allow_host_compat": {"type": "boolean", "description": "without KVM or QEMU, use a far weaker sandbox"},
 }
 TIME_LIMIT: Schema = {"type": "number", "description": "default 30, or 120 where the processor is emulated"}

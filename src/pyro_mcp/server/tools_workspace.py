@@ -35,6 +35,7 @@ def _create(call: Call) -> Mapping[str, Any]:
         "mem_mib",
         "ttl_seconds",
         "trust_host_ca",
+        "host_mirrors",
         "secrets",
         "allow_host_compat",
     )
@@ -69,6 +70,7 @@ TOOLS = (
             "network_policy": {"enum": ["off", "egress", "egress+published-ports"]},
             "allow_hosts": {"type": "array", "items": TEXT, "description": "all it may reach: NAME[:PORT], *.SUFFIX"},
             "trust_host_ca": {"type": "boolean", "description": "trust the CAs that the host trusts"},
+            "host_mirrors": {"type": "boolean", "description": "pip, uv, npm: use the host's mirrors"},
             "allow_host_compat": {"type": "boolean", "description": "where no VM can run: a sandbox on the host"},
             "secrets": {
                 "type": "array",
@@ -81,7 +83,9 @@ TOOLS = (
         _create,
         text.workspace,
         undo=lambda call, made: call.pyro.delete_workspace(made["workspace_id"]),
-        only_full=frozenset({"network_policy", "allow_hosts", "trust_host_ca", "secrets", "allow_host_compat"}),
+        only_full=frozenset(
+            {"network_policy", "allow_hosts", "trust_host_ca", "host_mirrors", "secrets", "allow_host_compat"}
+        ),
         then={
             "workspace_file_list": "look around",
             "workspace_exec": "run a command",

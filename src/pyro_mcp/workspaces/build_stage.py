@@ -58,6 +58,7 @@ class Given:
     other: Callable[[Instruction, str, str, Spool], list[Source]]
     step_seconds: float
     has_network: bool
+    network_environ: Mapping[str, str]
 
 
 class StageMachine:
@@ -141,7 +142,7 @@ class StageMachine:
             Command(
                 self._as_user(one, self._words(one)),
                 cwd=self.settings.workdir,
-                environ=self.settings.variables() | self._home(),
+                environ={**self.settings.variables(), **self._home(), **self._given.network_environ},
                 timeout_seconds=self._given.step_seconds,
                 output_cap=0,
                 on_stdout=tail.take,

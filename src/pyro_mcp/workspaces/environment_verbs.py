@@ -11,6 +11,7 @@ from pyro_mcp.results import EnvironmentDeleted, EnvironmentDetails
 from pyro_mcp.workspaces.build_machines import BuildOptions
 from pyro_mcp.workspaces.building import Building
 from pyro_mcp.workspaces.links import EGRESS, OFF, Link
+from pyro_mcp.workspaces.mirrors import check_mirrors
 from pyro_mcp.workspaces.parts import Parts
 from pyro_mcp.workspaces.recipes import read_recipe
 from pyro_mcp.workspaces.saving import Saving
@@ -37,6 +38,8 @@ class EnvironmentVerbs(Parts):
         target: str | None = None,
         network: bool = False,
         allow_hosts: Sequence[str] | None = None,
+        trust_host_ca: bool = False,
+        host_mirrors: bool = False,
         vcpu_count: int = 1,
         mem_mib: int = 1024,
         timeout_seconds: float = 3600,
@@ -45,13 +48,15 @@ class EnvironmentVerbs(Parts):
         """Build an environment from a Dockerfile, the Dockerfile in a folder, or a devcontainer.json.
 
         `context` is the folder that COPY takes files from, by default the file's own. Steps run in machines without
-        network unless `network` is given (every public address, or only `allow_hosts`), each for at most
+        network unless `network` is given (every public address, or only `allow_hosts`; `trust_host_ca` and
+        `host_mirrors` are those of `create_workspace`), each for at most
         `timeout_seconds`. A step that fails leaves nothing and raises `EnvironmentFailed` with the line and the end of
         its output. What had no effect is in the result's `origin["ignored"]`.
         """
         self._repair()
         recipe = read_recipe(Path(path), Path(context) if context is not None else None)
-        link = Link(EGRESS if network else OFF, tuple(allow_hosts or ()))
+        link = Link(EGRESS if network else OFF, tuple(allow_hosts or ()), trust_host_ca, host_mirrors)
+        check_mirrors(link)
         options = BuildOptions(
             Shape(vcpu_count, mem_mib),
             link,

@@ -70,6 +70,7 @@ class Lifecycle(LockedMachines):
             network_policy=link.policy,
             allow_hosts=link.allow_hosts,
             trust_host_ca=link.trust_host_ca,
+            host_mirrors=link.host_mirrors,
         )
         self.store.add(record)
         return record

@@ -15,7 +15,8 @@ POLICIES = (OFF, EGRESS, PUBLISHED)
 class Link:
     """A machine's network: `policy` is one of `POLICIES`; `allow_hosts`, if any, are all that it may reach.
 
-    With `trust_host_ca` its programs trust the certificate authorities that this host trusts.
+    With `trust_host_ca` its programs trust the certificate authorities that this host trusts, with `host_mirrors` they
+    get packages from the mirrors that this host's pip and npm use.
 
     Raises `InvalidRequest` for an unknown policy, for an entry that names no host, and for hosts without network.
     """
@@ -23,6 +24,7 @@ class Link:
     policy: str = OFF
     allow_hosts: tuple[str, ...] = ()
     trust_host_ca: bool = False
+    host_mirrors: bool = False
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
@@ -35,6 +37,8 @@ class Link:
             raise InvalidRequest(
                 "there is nothing to trust for a machine without network", hint="add --network-policy egress"
             )
+        if self.host_mirrors and not self.on:
+            raise InvalidRequest("a machine without network reaches no mirror", hint="add --network-policy egress")
         self.rules()
 
     @property

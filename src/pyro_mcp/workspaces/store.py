@@ -48,6 +48,7 @@ class Record:
     network_policy: str = OFF
     allow_hosts: tuple[str, ...] = ()
     trust_host_ca: bool = False
+    host_mirrors: bool = False
 
     @property
     def identity(self) -> Identity | None:
@@ -61,7 +62,7 @@ class Record:
 
     @property
     def link(self) -> Link:
-        return Link(self.network_policy, self.allow_hosts, self.trust_host_ca)
+        return Link(self.network_policy, self.allow_hosts, self.trust_host_ca, self.host_mirrors)
 
     @property
     def expired(self) -> bool:
@@ -218,7 +219,7 @@ def _get(connection: sqlite3.Connection, id_: str) -> Record:
 def _record(row: sqlite3.Row) -> Record:
     values = {name: row[name] for name in _COLUMNS}
     values["phase"] = Phase(row["phase"])
-    values |= {name: bool(row[name]) for name in ("allow_host_compat", "one_shot", "trust_host_ca")}
+    values |= {name: bool(row[name]) for name in ("allow_host_compat", "one_shot", "trust_host_ca", "host_mirrors")}
     values["layers"], values["allow_hosts"] = tuple(json.loads(row["layers"])), tuple(json.loads(row["allow_hosts"]))
     return Record(**values)
 

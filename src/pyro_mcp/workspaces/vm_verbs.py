@@ -24,12 +24,14 @@ class VmVerbs(Parts):
         ttl_seconds: float = 600,
         network: bool = False,
         trust_host_ca: bool = False,
+        host_mirrors: bool = False,
         allow_host_compat: bool = False,
     ) -> VmInfo:
         """Register a machine; nothing runs yet. It is gone `ttl_seconds` from now in any case.
 
         With `network` it reaches every public address, as a workspace with the network policy "egress" does; with
-        `trust_host_ca`, too, its programs trust the certificate authorities that this host trusts.
+        `trust_host_ca`, too, its programs trust the certificate authorities that this host trusts; with `host_mirrors`
+        pip, uv and npm use the mirrors that this host's pip and npm use, without names and passwords.
         """
         self._repair()
         return self._vms.create(
@@ -37,7 +39,7 @@ class VmVerbs(Parts):
             Shape(vcpu_count, mem_mib),
             ttl_seconds=ttl_seconds,
             allow_host_compat=allow_host_compat,
-            link=Link(EGRESS if network else OFF, trust_host_ca=trust_host_ca),
+            link=Link(EGRESS if network else OFF, trust_host_ca=trust_host_ca, host_mirrors=host_mirrors),
             progress=self._progress,
         )
 
@@ -105,6 +107,7 @@ class VmVerbs(Parts):
         ttl_seconds: float = 600,
         network: bool = False,
         trust_host_ca: bool = False,
+        host_mirrors: bool = False,
         allow_host_compat: bool = False,
         stdin: bytes | IO[bytes] | None = None,
         output_cap: int = OUTPUT_CAP,
@@ -125,6 +128,6 @@ class VmVerbs(Parts):
             options,
             ttl_seconds=ttl_seconds,
             allow_host_compat=allow_host_compat,
-            link=Link(EGRESS if network else OFF, trust_host_ca=trust_host_ca),
+            link=Link(EGRESS if network else OFF, trust_host_ca=trust_host_ca, host_mirrors=host_mirrors),
             progress=self._progress,
         )

@@ -15,6 +15,7 @@ from pyro_mcp.workspaces.command_hints import with_hint
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.lifecycle import Lifecycle, require_time_left
 from pyro_mcp.workspaces.links import NO_LINK, Link
+from pyro_mcp.workspaces.mirrors import check_mirrors, mirror_environ
 from pyro_mcp.workspaces.phases import GUEST, HOST_COMPAT, Phase, require_phase
 from pyro_mcp.workspaces.secrets import SecretEnv
 from pyro_mcp.workspaces.store import Record
@@ -94,6 +95,7 @@ class Vms:
         progress: Progress,
     ) -> VmInfo:
         check_ttl(ttl_seconds)
+        check_mirrors(link)
         image = image_for(self._images, environment, progress, allow_host_compat=allow_host_compat)
         version = image.version if image else ""
         with self._lifecycle.making("vm") as vm_id:
@@ -122,6 +124,7 @@ class Vms:
     ) -> VmExecResult:
         """Create, start, run and delete, never letting go of the machine: should we die, a reap removes it."""
         check_ttl(ttl_seconds)
+        check_mirrors(link)
         image = image_for(self._images, environment, progress, allow_host_compat=allow_host_compat)
         version = image.version if image else ""
         with self._lifecycle.making("vm") as vm_id:
@@ -192,7 +195,9 @@ class Vms:
     def _run(self, record: Record, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
         wanted = options.of(
             command,
-            self._images.environ(record.environment) | GuestTrust(host_ca=record.link.trust_host_ca).environ(),
+            self._images.environ(record.environment)
+            | GuestTrust(host_ca=record.link.trust_host_ca).environ()
+            | mirror_environ(record.link),
             accelerator=record.accelerator,
         )
         with self._lifecycle.session(record, lasting=True) as session:

@@ -66,6 +66,7 @@ class WorkspaceVerbs(Parts):
         network_policy: str = OFF,
         allow_hosts: Sequence[str] | None = None,
         trust_host_ca: bool = False,
+        host_mirrors: bool = False,
         secrets: SecretsGiven | None = None,
         allow_host_compat: bool = False,
     ) -> WorkspaceInfo:
@@ -77,7 +78,8 @@ class WorkspaceVerbs(Parts):
         id counts. `network_policy` is
         "off", "egress" (every public address, or only `allow_hosts`, each `NAME[:PORT]` or `*.SUFFIX[:PORT]`) or
         "egress+published-ports" (services may also show ports on the host's 127.0.0.1). With `trust_host_ca` its
-        programs trust the certificate authorities that this host trusts. `secrets` are kept on the host,
+        programs trust the certificate authorities that this host trusts; with `host_mirrors` pip, uv and npm use the
+        mirrors that this host's use, without names and passwords. `secrets` are kept on the host,
         `[{"name": "TOKEN", "value": "…"} | {"name": "TOKEN", "file_path": "…"}]`, for commands that name them in
         `secret_env`; what commands print is masked. One with `"host": "api.example.com"` never enters the guest: it
         gets a placeholder, which becomes the value in the Authorization field, or the one that `"header"` names, of
@@ -95,7 +97,7 @@ class WorkspaceVerbs(Parts):
             name=name,
             labels=labels or {},
             ttl_seconds=ttl_seconds,
-            link=Link(network_policy, tuple(allow_hosts or ()), trust_host_ca),
+            link=Link(network_policy, tuple(allow_hosts or ()), trust_host_ca, host_mirrors),
             secrets=secrets or (),
             allow_host_compat=allow_host_compat,
             progress=self._progress,

@@ -35,6 +35,7 @@ from pyro_mcp.workspaces.inside import ToolOf
 from pyro_mcp.workspaces.ledger import BASELINE, Ledger, Snapshot, WorkspaceRecord
 from pyro_mcp.workspaces.lifecycle import Lifecycle, require_time_left
 from pyro_mcp.workspaces.links import Link
+from pyro_mcp.workspaces.mirrors import check_mirrors
 from pyro_mcp.workspaces.phases import GUEST, HOST_COMPAT, Phase, require_phase
 from pyro_mcp.workspaces.recovery import Recovery, Unknown
 from pyro_mcp.workspaces.secrets import Secrets, SecretsGiven, check_reach, read_secrets
@@ -76,6 +77,7 @@ class Workspaces:
         check_labels(name, labels)
         kept = read_secrets(secrets)
         check_reach(kept, link)
+        check_mirrors(link)
         image = image_for(self._images, environment, progress, allow_host_compat=allow_host_compat)
         with self._lifecycle.making("ws") as id_:
             Secrets(private_directory(self._lifecycle.folders.home(id_))).keep(kept)
