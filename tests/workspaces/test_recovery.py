@@ -98,7 +98,7 @@ def test_after_an_older_copy_was_restored_every_workspace_is_what_its_folder_say
     with closing(sqlite3.connect(database(lifecycle))) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     copy = database(lifecycle).read_bytes()
-    with lifecycle.hold(old) as record:
+    with lifecycle.turn(old) as record:
         lifecycle.reset(record, IMAGE, ())
     Ledger(lifecycle.store).describe(old, "renamed", {})
     Ledger(lifecycle.store).remove_snapshot(old, "green")
@@ -245,7 +245,7 @@ def test_a_workspace_whose_folder_was_removed_is_still_deleted(lifecycle: Lifecy
 def test_an_error_keeps_the_file_in_step_with_the_database(lifecycle: Lifecycle, engine: FakeMachines) -> None:
     id_ = make(lifecycle)
     engine.failures["start"] = PyroError("it broke")
-    with lifecycle.hold(id_) as record, pytest.raises(PyroError, match="it broke"):
+    with lifecycle.turn(id_) as record, pytest.raises(PyroError, match="it broke"):
         lifecycle.reset(record, IMAGE, ())
     known = lifecycle.store.get(id_)
     assert known.phase == Phase.FAILED

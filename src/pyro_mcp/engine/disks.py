@@ -117,30 +117,30 @@ class Layers:
         self.live = home / "live"
         self.frozen = home / "frozen"
 
-    def arrange(self, names: Sequence[str], blank: BlankDisks) -> None:
-        """Have the files of `names`, lowest first, where QEMU looks for them; a missing top layer is made empty.
+    def arrange(self, names: Sequence[str], blank: BlankDisks, *, new_disk: bool = True) -> None:
+        """Have the files of `names`, lowest first, where QEMU looks for them.
 
-        Raises `GuestFailed` when a lower one is missing.
+        The top layer of a `new_disk` is made empty when it is missing. Raises `GuestFailed` when any other is missing.
         """
-        for folder in (self.live, self.frozen):
-            # The folders above are ours alone; within the cage nobody must be able to pass through these.
-            folder.mkdir(exist_ok=True)
-            folder.chmod(0o711)
+        self._make_folders()
         *lower, top = names
         for name in lower:
             if (self.live / name).exists():
                 self._freeze(name)
             if not (self.frozen / name).exists():
-                raise GuestFailed(f"the layer {name} of the machine's disk is missing in {self.frozen}")
+                raise _missing(self.frozen / name)
         if (self.live / top).exists():
             # A helper machine may have read it meanwhile as one of its frozen layers.
             (self.live / top).chmod(0o600)
             give_away(machine_ids(self._home), self.live / top)
-        else:
+        elif new_disk:
             self.add(top, blank)
+        else:
+            raise _missing(self.live / top)
 
     def add(self, name: str, blank: BlankDisks) -> None:
         """A new empty layer, not yet in use."""
+        self._make_folders()
         target = self.live / name
         shutil.copyfile(blank.qcow2, target)
         target.chmod(0o600)
@@ -148,9 +148,10 @@ class Layers:
 
     def adopt(self, other: Layers, names: Sequence[str]) -> None:
         """Share frozen layers of another machine; each machine's link keeps the file alive for itself."""
-        self.frozen.mkdir(parents=True, exist_ok=True)
-        self.frozen.chmod(0o711)
+        self._make_folders()
         for name in names:
+            if not other._path(name).exists():
+                raise _missing(other._path(name))
             os.link(other._path(name), self.frozen / name)
             take_back(self.frozen / name)
 
@@ -178,9 +179,22 @@ class Layers:
         frozen = self.frozen / name
         return frozen if frozen.exists() else self.live / name
 
+    def _make_folders(self) -> None:
+        for folder in (self.live, self.frozen):
+            # The folders above are ours alone; within the cage nobody must be able to pass through these.
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o711)
+
     def _freeze(self, name: str) -> None:
         (self.live / name).rename(self.frozen / name)
         take_back(self.frozen / name)
+
+
+def _missing(layer: Path) -> GuestFailed:
+    return GuestFailed(
+        f"a layer of the machine's disk is missing: {layer}",
+        hint="nothing was changed; put the file back, or reset the workspace to a snapshot that does without it",
+    )
 
 
 def _sparse(path: Path, size: int) -> None:

@@ -59,13 +59,13 @@ _READONLY_RAM = Path(__file__).with_name("readonly-ram.so")
 class Start:
     """A machine to be started.
 
-    `home` holds its log and the layers of its disk and must exist; `layers` names them, lowest first, and a top layer
-    that is not there is made empty. `sockets` is where its sockets will be. `lifetime_seconds` is when it is killed in
-    any case. A new `generation` starts with / as the environment has it. `files` (guest path → mode, content) are
-    written before the first command. `baseline` is an EROFS image for /workspace, None for an empty one. `output`
-    is a host file of `DISK_BYTES` that the machine may write as its fourth disk. `tap` gives the descriptor of the tap
-    device that a shape with network needs; it is asked late, so that whoever makes it has time. Only an engine without
-    a guest does without a `system`.
+    `home` holds its log and the layers of its disk and must exist; `layers` names them, lowest first. The top layer of
+    a `new_disk` is made empty when it is not there. `sockets` is where its sockets will be. `lifetime_seconds` is when
+    it is killed in any case. A new `generation` starts with / as the environment has it. `files` (guest path → mode,
+    content) are written before the first command. `baseline` is an EROFS image for /workspace, None for an empty one.
+    `output` is a host file of `DISK_BYTES` that the machine may write as its fourth disk. `tap` gives the descriptor of
+    the tap device that a shape with network needs; it is asked late, so that whoever makes it has time. Only an engine
+    without a guest does without a `system`.
     """
 
     system: System | None
@@ -75,6 +75,7 @@ class Start:
     hostname: str
     lifetime_seconds: float
     layers: Sequence[str] = ("l0",)
+    new_disk: bool = True
     generation: int = 0
     files: Mapping[str, tuple[int, bytes]] = field(default_factory=dict)
     baseline: Path | None = None
@@ -278,7 +279,7 @@ class Machines:
 def _clone(template: Template, request: Start) -> Identity:
     parts = template.parts
     layers = Layers(request.home)
-    layers.arrange(request.layers, parts.blank)
+    layers.arrange(request.layers, parts.blank, new_disk=request.new_disk)
     binds = parts.binds(layers, request.baseline or parts.blank.baseline)
     binds += [Bind(template.ram, qemu.RAM), Bind(_READONLY_RAM, qemu.READONLY_RAM)]
     ids = machine_ids(request.home)

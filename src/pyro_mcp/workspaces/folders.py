@@ -26,6 +26,10 @@ class Folders:
         """The folder of a machine's sockets: in its home, where nobody loses it who has other XDG folders."""
         return self.home(id_) / "sockets"
 
+    def baseline(self, id_: str) -> Path:
+        """The EROFS image of what /workspace began with; none for one that began empty."""
+        return self.home(id_) / "baseline.erofs"
+
     def network_log(self, id_: str) -> Path:
         return self.home(id_) / "network.log"
 

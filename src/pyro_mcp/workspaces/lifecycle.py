@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pyro_mcp.engine import MOST_LAYERS, Session, Shape, Start
 from pyro_mcp.environments import RootImage
-from pyro_mcp.errors import Conflict, NoSpace, NotFound, PyroError
+from pyro_mcp.errors import Conflict, GuestFailed, NoSpace, NotFound, PyroError
 from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.workspaces.links import NO_LINK, Link
@@ -49,6 +49,7 @@ class Lifecycle(LockedMachines):
         allow_host_compat: bool,
         layers: tuple[str, ...] = ("l0",),
         generation: int = 0,
+        baseline: bool | None = None,
         one_shot: bool = False,
         link: Link = NO_LINK,
     ) -> Record:
@@ -66,6 +67,7 @@ class Lifecycle(LockedMachines):
             expires_at=now + ttl_seconds,
             layers=layers,
             generation=generation,
+            baseline=baseline,
             one_shot=one_shot,
             network_policy=link.policy,
             allow_hosts=link.allow_hosts,
@@ -129,6 +131,7 @@ class Lifecycle(LockedMachines):
                 process_start_time=identity.start_time,
                 layers=record.layers,
                 generation=record.generation,
+                baseline=record.baseline,
                 root_digest=image.digest if image else None,
                 environment_version=record.environment_version,
             )
@@ -240,8 +243,9 @@ class Lifecycle(LockedMachines):
             sockets=self.folders.sockets(record.id),
             layers=record.layers,
             generation=record.generation,
+            new_disk=record.root_digest is None,
             output=output,
-            baseline=baseline if (baseline := home / "baseline.erofs").exists() else None,
+            baseline=self.baseline(record),
             hostname=record.id,
             lifetime_seconds=max(1.0, record.expires_at - time.time()),
             files={
@@ -251,6 +255,18 @@ class Lifecycle(LockedMachines):
                 **files_for(record, self.folders),
             },
         )
+
+    def baseline(self, record: Record) -> Path | None:
+        """What its /workspace began with, None for nothing; raises `GuestFailed` when that is lost."""
+        path = self.folders.baseline(record.id)
+        if path.exists():
+            return path
+        if record.baseline:
+            raise GuestFailed(
+                f"what /workspace of {record.id} began with is missing: {path}",
+                hint="nothing was changed; put the file back, for example from a fork of the workspace",
+            )
+        return None
 
 
 def require_time_left(record: Record) -> None:

@@ -72,7 +72,7 @@ class LockedMachines:
         self.store.get(id_)  # so that an unknown name leaves no lock file behind
         with locked(self.folders.turn(id_), deadline_seconds=deadline_seconds, what=id_):
             try:
-                record = self.store.get(id_)
+                record = self.store.refreshed(id_)
             except NotFound:
                 self.unlock(id_)
                 raise

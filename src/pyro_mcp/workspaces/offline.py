@@ -93,7 +93,10 @@ class Offline:
         with self._lifecycle.hold(id_) as record:
             if record.execution_mode == HOST_COMPAT:
                 raise Conflict("without a guest there is no disk to look at")
-            require_phase(id_, record.phase, {Phase.STOPPED}, hint="stop it first: its disk is still being written")
+            hint = "stop it first: its disk is still being written"
+            require_phase(id_, record.phase, {Phase.STOPPED, Phase.FAILED}, hint=hint)
+            if record.root_digest is None:
+                raise Conflict(f"{id_} was never started: it has no disk yet")
             with (
                 inspector.registered(self._lifecycle, record, record.layers) as twin,
                 inspector.started(self._lifecycle, self._images, twin, output) as session,

@@ -101,6 +101,7 @@ MIGRATIONS = (
     "ALTER TABLE snapshots ADD COLUMN with_system INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE machines ADD COLUMN trust_host_ca INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE machines ADD COLUMN host_mirrors INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE machines ADD COLUMN baseline INTEGER",
 )
 CURRENT = len(MIGRATIONS)
 """The version of the tables that this program works with."""

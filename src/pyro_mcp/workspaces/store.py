@@ -43,6 +43,8 @@ class Record:
     generation: int = 0
     root_digest: str | None = None
     """The environment's image that its disk lies upon, from its first start on."""
+    baseline: bool | None = None
+    """Whether its folder holds what /workspace began with; None when that was not recorded yet."""
     one_shot: bool = False
     """Made for one command by a caller that waits for it: without that caller nobody knows it."""
     network_policy: str = OFF
@@ -102,7 +104,7 @@ class Store(Database):
     def refreshed(self, id_: str) -> Record:
         """The record of `id_`, taken from the machine's folder when that knows more; raises `NotFound`.
 
-        It does when an older copy of the database was restored. For whoever holds the machine's lock.
+        It does when an older copy of the database was restored.
         """
         with self.reading() as connection:
             record = _get(connection, id_)
@@ -220,6 +222,7 @@ def _record(row: sqlite3.Row) -> Record:
     values = {name: row[name] for name in _COLUMNS}
     values["phase"] = Phase(row["phase"])
     values |= {name: bool(row[name]) for name in ("allow_host_compat", "one_shot", "trust_host_ca", "host_mirrors")}
+    values["baseline"] = None if row["baseline"] is None else bool(row["baseline"])
     values["layers"], values["allow_hosts"] = tuple(json.loads(row["layers"])), tuple(json.loads(row["allow_hosts"]))
     return Record(**values)
 

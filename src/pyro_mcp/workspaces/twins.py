@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 
 from pyro_mcp.engine import Layers
-from pyro_mcp.host.files import private_directory
 from pyro_mcp.workspaces.lifecycle import Lifecycle, new_layer_name
 from pyro_mcp.workspaces.links import NO_LINK, Link
+from pyro_mcp.workspaces.phases import GUEST
 from pyro_mcp.workspaces.store import Record
 
 
@@ -27,19 +26,24 @@ def make_twin(
 
     The layers must not be written any more. Each machine's links keep the files alive for itself.
     """
-    home, others = (private_directory(lifecycle.folders.home(id_)) for id_ in (new_id, record.id))
-    Layers(home).adopt(Layers(others), layers)
-    with suppress(FileNotFoundError):
-        os.link(others / "baseline.erofs", home / "baseline.erofs")
-    return lifecycle.create(
+    fresh = new_layer_name()
+    # First the record, by which a repair knows what a killed process has left.
+    made = lifecycle.create(
         new_id,
         record.environment,
         record.environment_version,
         record.shape,
         ttl_seconds=ttl_seconds,
         allow_host_compat=False,
-        layers=(*layers, new_layer_name()),
+        layers=(*layers, fresh),
         generation=record.generation,
+        baseline=record.baseline,
         one_shot=one_shot,
         link=link,
     )
+    home, others = lifecycle.folders.home(new_id), lifecycle.folders.home(record.id)
+    Layers(home).adopt(Layers(others), layers)
+    lifecycle.engine_for(GUEST).make_layer(home, fresh)
+    if (baseline := lifecycle.baseline(record)) is not None:
+        os.link(baseline, lifecycle.folders.baseline(new_id))
+    return made

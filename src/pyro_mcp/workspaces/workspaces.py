@@ -105,9 +105,9 @@ class Workspaces:
         """Start a new workspace with its seed: in a guest or, where none can run and that is allowed, without."""
         if image is not None:
             try:
-                home = self._lifecycle.folders.home(record.id)
-                seed = NO_SEED if source is None else self._seed(source, home, progress)
-                return self._lifecycle.start(record, image, GUEST, progress), seed
+                seed = NO_SEED if source is None else self._seed(record.id, source, progress)
+                begun = replace(record, baseline=source is not None)
+                return self._lifecycle.start(begun, image, GUEST, progress), seed
             except NO_GUEST:
                 if not record.allow_host_compat:
                     raise
@@ -294,13 +294,13 @@ class Workspaces:
             self._ledger.add(WorkspaceRecord(new_id, name, labels, seed))
         return {**self._info(made), "forked_from": id_, "duration_ms": _since(started)}
 
-    def _seed(self, source: Source, home: Path, progress: Progress) -> WorkspaceSeed:
+    def _seed(self, id_: str, source: Source, progress: Progress) -> WorkspaceSeed:
         progress(f"reading {source.path}", None)
-        work = home / "seed"
+        work = self._lifecycle.folders.home(id_) / "seed"
         work.mkdir()
         try:
             seed = prepare_seed(source.path, work, no_ignored=source.no_ignored)
-            make_baseline(seed.tree, home / "baseline.erofs", seed.left_out)
+            make_baseline(seed.tree, self._lifecycle.folders.baseline(id_), seed.left_out)
         finally:
             shutil.rmtree(work, ignore_errors=True)
         return described(seed, source)
