@@ -74,7 +74,7 @@ enum type {
 enum tag {
     TAG_NONCE = 1, TAG_VERSION, TAG_BUILD, TAG_PHASE, TAG_CLOCK, TAG_ENTROPY, TAG_HOSTNAME, TAG_FILE, TAG_ARG,
     TAG_ENV, TAG_CWD, TAG_TIMEOUT_MS, TAG_STDIN, TAG_NUMBER, TAG_TEXT, TAG_SIGNALLED, TAG_TIMED_OUT,
-    TAG_TOOL, TAG_GENERATION, TAG_PAUSE,
+    TAG_TOOL, TAG_GENERATION, TAG_PAUSE, TAG_ALIVE,
 };
 
 static const uint8_t SYNC[16] = { 255, 255, 255, 255, 255, 255, 255, 255, 'P', 'Y', 'R', 'O', '/', '1', '\r', '\n' };
@@ -193,7 +193,8 @@ static size_t make_room(struct queue *queue, size_t wanted) {
 
 static bool is_number(uint8_t tag) {
     return tag == TAG_VERSION || tag == TAG_CLOCK || tag == TAG_TIMEOUT_MS || tag == TAG_STDIN || tag == TAG_NUMBER
-        || tag == TAG_TOOL || tag == TAG_GENERATION || tag == TAG_PAUSE;
+        || tag == TAG_TOOL || tag == TAG_GENERATION || tag == TAG_PAUSE
+        || tag == TAG_ALIVE;
 }
 
 /* Checked once for every request, so that the rest may rely on it. */
@@ -280,6 +281,7 @@ struct launch {
     const char *folder;
     int files[3];
     bool is_tool;       /* ours: it runs where the agent does, outside the commands' root */
+    bool tells_alive;   /* its client wants to hear of us while it is silent */
 };
 
 /* Written by the child, read by the parent: they share memory until the program runs. Always volatile: to the
@@ -474,7 +476,7 @@ static void run(struct port *port, struct launch *launch, uint64_t timeout_ms, b
     command->ended = false;
     command->pid = pid;
     command->deadline_ns = timeout_ms ? now_ns() + (int64_t)timeout_ms * 1000000 : 0;
-    port->next_alive_ns = launch->is_tool ? now_ns() + ALIVE_STEP_MS * INT64_C(1000000) : 0;
+    port->next_alive_ns = launch->tells_alive ? now_ns() + ALIVE_STEP_MS * INT64_C(1000000) : 0;
     answer_number(port, STARTED, pid);
 }
 
@@ -510,6 +512,7 @@ static void start_command(struct port *port, const struct frame *frame) {
     char **strings = calloc(2 * most, sizeof *strings);
     struct launch launch = { .argv = strings, .env = strings + most, .folder = "/" };
     launch.is_tool = find_number(frame, TAG_TOOL) == 1;
+    launch.tells_alive = find_number(frame, TAG_ALIVE) == 1;
     if (!strings)
         answer_error(port, ENOMEM, "no memory for the command's arguments");
     else if (timeout_ms > INT32_MAX * UINT64_C(1000))

@@ -193,7 +193,7 @@ class Guest:
         started = time.monotonic()
         end = started + command.timeout_seconds + _REPLY_GRACE if command.timeout_seconds else float("inf")
         source = Input(command.stdin)
-        self._outgoing += encode_exec(command)
+        self._outgoing += encode_exec(command, tells_alive=command.tool)
         stdout = Capture(command.output_cap, command.on_stdout)
         stderr = Capture(command.output_cap, command.on_stderr)
         while True:
@@ -326,8 +326,11 @@ def _gone() -> GuestGone:
     )
 
 
-def encode_exec(command: Command) -> bytes:
-    """The EXEC frame for `command`; raises `InvalidRequest` for what no program can be given."""
+def encode_exec(command: Command, *, tells_alive: bool = False) -> bytes:
+    """The EXEC frame for `command`; raises `InvalidRequest` for what no program can be given.
+
+    With `tells_alive` the agent says every half second that it lives.
+    """
     try:
         arguments = [os.fsencode(word) for word in command.argv]
         variables = [os.fsencode(f"{name}={value}") for name, value in command.environ.items()]
@@ -344,7 +347,11 @@ def encode_exec(command: Command) -> bytes:
     fields += [(Tag.ENV, variable) for variable in variables]
     # Rounded up: 0 would be no limit at all.
     fields += [(Tag.CWD, cwd), (Tag.TIMEOUT_MS, math.ceil(command.timeout_seconds * 1000))]
-    fields += [(Tag.STDIN, int(command.stdin is not None)), (Tag.TOOL, int(command.tool))]
+    fields += [
+        (Tag.STDIN, int(command.stdin is not None)),
+        (Tag.TOOL, int(command.tool)),
+        (Tag.ALIVE, int(tells_alive)),
+    ]
     try:
         return wire.encode_fields(Type.EXEC, fields)
     except ValueError as error:

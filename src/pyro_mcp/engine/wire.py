@@ -72,6 +72,7 @@ class Tag(IntEnum):
     TOOL = 18
     GENERATION = 19
     PAUSE = 20
+    ALIVE = 21
 
 
 @dataclass(frozen=True)
