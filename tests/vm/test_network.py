@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import select
 import signal
 import socket
 import time
@@ -130,6 +131,18 @@ def test_a_port_that_died_with_the_gateway_is_not_told_as_open(pyro: Pyro, creat
     assert pyro.network_info_workspace(id_)["state"] == "down"
     with pytest.raises(ConnectionRefusedError):
         fetched(port["host_port"])
+
+
+def test_a_gateway_that_is_stopped_does_not_keep_its_workspace_from_being_deleted(pyro: Pyro, create: Create) -> None:
+    id_ = create(network_policy="egress")
+    info = GatewayControl(pyro._lifecycle.folders.sockets(id_)).info()
+    halves = [os.pidfd_open(pid) for pid in (info.outer_pid, info.inner_pid)]
+    for half in halves:
+        signal.pidfd_send_signal(half, signal.SIGSTOP)
+    assert pyro.delete_workspace(id_)["deleted"]
+    for half in halves:
+        assert select.select([half], [], [], 10)[0]
+        os.close(half)
 
 
 def test_more_services_than_can_be_watched_are_refused_and_leave_nothing(pyro: Pyro, create: Create) -> None:

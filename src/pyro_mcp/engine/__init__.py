@@ -10,7 +10,7 @@ from pyro_mcp.engine.fake import FakeMachines
 from pyro_mcp.engine.freeze import TOOL
 from pyro_mcp.engine.guest import OUTPUT_CAP, Capture, Command, Outcome, OutputSink
 from pyro_mcp.engine.host_compat import HostCompat
-from pyro_mcp.engine.launch import Identity, end_found, find_processes, machines_below
+from pyro_mcp.engine.launch import Identity, end_found, find_processes, identify, kill, machines_below
 from pyro_mcp.engine.machines import Machines, Preparation, Readiness, Start
 from pyro_mcp.engine.qemu import Sockets
 from pyro_mcp.engine.shape import BOOT_MODULES, Shape, System
@@ -45,6 +45,8 @@ __all__ = [
     "encode_fields",
     "end_found",
     "find_processes",
+    "identify",
+    "kill",
     "machines_below",
     "make_baseline",
     "make_ext4",

@@ -120,6 +120,17 @@ def listening(sockets: Sockets) -> Iterator[list[int]]:
         yield fds
 
 
+def kill(identity: Identity) -> None:
+    """Kill one process, unless it has ended."""
+    with suppress(ProcessLookupError):
+        watched = os.pidfd_open(identity.pid)
+        try:
+            if alive(identity):
+                signal.pidfd_send_signal(watched, signal.SIGKILL)
+        finally:
+            os.close(watched)
+
+
 def end(identity: Identity, sockets: Sockets) -> None:
     """Kill all processes of a machine and wait until none is left; twice is a no-op."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as witness:

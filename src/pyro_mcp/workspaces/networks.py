@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pyro_mcp.engine import Engine, Sockets
+from pyro_mcp.engine import Engine, Identity, Sockets, identify, kill
 from pyro_mcp.errors import Conflict, DeadlineExceeded, PyroError
-from pyro_mcp.host.files import private_directory
+from pyro_mcp.host.files import private_directory, write_whole
 from pyro_mcp.host.sockets import connect as connect_to
 from pyro_mcp.network import (
     CONTROL,
@@ -30,6 +30,9 @@ from pyro_mcp.workspaces.store import Record
 from pyro_mcp.workspaces.trust import GuestTrust
 
 _END_DEADLINE = 10.0
+# A gateway ends by itself with its machine; one that has not after so long is stopped, or hangs.
+_UNTIL_KILLED = 1.0
+_OUTER = "network.pid"
 
 
 @contextmanager
@@ -52,6 +55,8 @@ def connect(gateway: StartingGateway, record: Record, folders: Folders, engine: 
     """Let the gateway live as long as the machine, which runs now, and add to what that trusts."""
     sockets = folders.sockets(record.id)
     gateway.attach(Sockets(sockets).life)
+    if outer := identify(GatewayControl(sockets).info().outer_pid):
+        write_whole(sockets / _OUTER, f"{outer.pid} {outer.start_time}\n")
     if trust := trust_of(record, folders):
         with engine.guest(sockets) as session:
             trust.add_to_system_store(session)
@@ -66,11 +71,23 @@ def gateway_ending(sockets: Path) -> Iterator[None]:
         except OSError:  # there is none
             yield
             return
+        outer = _outer_process(sockets)
         yield
         watch = select.poll()
         watch.register(witness, 0)  # a hang-up is told unasked
+        if outer is not None and not watch.poll(_UNTIL_KILLED * 1000):
+            kill(outer)  # the other half is in its pid namespace, and ends with it
         if not watch.poll(_END_DEADLINE * 1000):
             raise DeadlineExceeded(f"the gateway of a machine that ended did not end within {_END_DEADLINE:g} s")
+
+
+def _outer_process(sockets: Path) -> Identity | None:
+    """The outer half of a machine's gateway; None for one that was never attached."""
+    try:
+        pid, start_time = (sockets / _OUTER).read_text().split()
+        return Identity(int(pid), int(start_time))
+    except (OSError, ValueError):
+        return None
 
 
 def files_for(record: Record, folders: Folders) -> dict[str, tuple[int, bytes]]:
