@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp import Pyro
+from tests.hosts import result_tokens
 from tests.hosts.agents import Prepared, claude, codex, connected_claude, left_running, opencode
 from tests.hosts.conftest import Desk
 from tests.hosts.model_api import Call, Model, Story, served
@@ -56,9 +57,12 @@ def fixing_a_bug(pyro: Pyro, home: Path) -> Story:
     return CLOSING
 
 
-@pytest.mark.parametrize("prepared", [claude, connected_claude, codex, opencode])
+@pytest.mark.parametrize(
+    ("prepared", "host"),
+    [(claude, "Claude Code"), (connected_claude, "Claude Code"), (codex, "Codex"), (opencode, "OpenCode")],
+)
 def test_a_host_goes_through_a_whole_turn_with_our_tools(
-    prepared: Prepared, workplace: Desk, pyro: Pyro, monkeypatch: pytest.MonkeyPatch
+    prepared: Prepared, host: str, workplace: Desk, pyro: Pyro, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = Model(fixing_a_bug(pyro, workplace.home))
     with served(model, workplace.net.listening) as address:
@@ -68,3 +72,4 @@ def test_a_host_goes_through_a_whole_turn_with_our_tools(
     assert (done.returncode, model.closing) == (0, CLOSING), (done.stdout[-2000:], done.stderr[-2000:], model.requests)
     assert CLOSING in done.stdout
     assert left_running(workplace.home) == []
+    assert result_tokens.check(host, result_tokens.measured(model.answers)) == []
