@@ -27,7 +27,7 @@ def remains(home: Path) -> list[str]:
 
 def let_time_pass(home: Path) -> None:
     """Have every machine's time be over."""
-    query(home, "UPDATE machines SET expires_at = 0")
+    query(home, "UPDATE machines SET expires_at = 0, boot_id = NULL")
 
 
 def query(home: Path, statement: str) -> list[tuple[object, ...]]:

@@ -227,6 +227,35 @@ def test_a_workspace_whose_time_is_over_is_stopped_and_deleted_only_by_a_reap(
     assert repair(lifecycle) == [id_]
 
 
+def test_a_clock_that_is_set_ahead_ends_nobodys_time(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    id_ = make(lifecycle)
+    with lifecycle.store.changing(id_) as connection:
+        connection.execute("UPDATE machines SET expires_at = expires_at - 25 * 3600")
+    assert (repair(lifecycle), lifecycle.store.get(id_).phase, len(engine.running)) == ([], Phase.RUNNING, 1)
+    assert 0 < lifecycle.store.get(id_).seconds_left <= 600
+
+
+def test_after_a_boot_of_the_host_the_wall_clock_counts(lifecycle: Lifecycle) -> None:
+    id_ = make(lifecycle)
+    with lifecycle.store.changing(id_) as connection:
+        connection.execute("UPDATE machines SET boot_id = 'another', expires_uptime = 0")
+    assert not lifecycle.store.get(id_).expired
+    with lifecycle.store.changing(id_) as connection:
+        connection.execute("UPDATE machines SET expires_at = expires_at - 25 * 3600")
+    done = recovery_of(lifecycle).repair()
+    assert (done.deleted, done.stopped) == ([], [id_])
+
+
+def test_the_database_gives_back_what_a_long_history_took(lifecycle: Lifecycle) -> None:
+    id_, ledger = make(lifecycle), Ledger(lifecycle.store)
+    for _ in range(100):
+        ledger.end_command(ledger.begin_command(id_, "yes"), {"stdout": "y\n" * 100_000, "stderr": ""})
+    assert ledger.command_count(id_) == 100
+    assert database(lifecycle).stat().st_size > 15_000_000
+    lifecycle.delete_now(id_)
+    assert database(lifecycle).stat().st_size < 1_000_000
+
+
 def test_a_machine_made_before_there_were_record_files_gets_one(lifecycle: Lifecycle, engine: FakeMachines) -> None:
     id_ = make(lifecycle)
     (lifecycle.folders.home(id_) / "record.json").unlink()

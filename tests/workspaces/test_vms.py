@@ -207,7 +207,7 @@ def test_a_time_limit_too_short_or_too_long_is_refused(timeout_seconds: float) -
 def test_a_repair_tells_which_machines_are_gone(vms: Vms, lifecycle: Lifecycle, engine: FakeMachines) -> None:
     vm_id = create(vms, ttl_seconds=1)["vm_id"]
     assert repair(lifecycle) == []
-    lifecycle.store.move(vm_id, lifecycle.store.get(vm_id).phase.STARTING, expires_at=0.0)
+    lifecycle.store.move(vm_id, lifecycle.store.get(vm_id).phase.STARTING, expires_at=0.0, boot_id=None)
     assert repair(lifecycle) == [vm_id]
     assert machines_left(lifecycle, engine) == 0
 

@@ -54,7 +54,7 @@ def _machine(result: VmInfo) -> str:
     failure = f" Failure: {result['failure']}" if result["failure"] else ""
     return (
         f"{result['vm_id']} is {result['state']}: {result['environment']}, network {network}. "
-        f"Deleted by itself at {text.moment(result['expires_at'])}.{failure}"
+        f"Its time is over at {text.moment(result['expires_at'])}.{failure}"
     )
 
 

@@ -10,17 +10,18 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from pyro_mcp.errors import Busy, HostNotReady, NoSpace
+from pyro_mcp.errors import Busy, HostNotReady, NoSpace, PyroError
 from pyro_mcp.host.files import is_full, keep_reserve, locked, release_reserve
 from pyro_mcp.host.lock_holders import Holder, lock_holders, waiting_for
 from pyro_mcp.workspaces.schema import is_current, migrate
 
 _BUSY_SECONDS = 10.0
 _LOOK_SECONDS = 0.5
+_MANY_PAGES = 2048  # of 4 KiB
 _WRITE_LOCK = 120  # the byte of the -shm file that a writer locks: sqlite.org/walformat.html
 _JOB_CONTROL = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 
@@ -49,6 +50,12 @@ class Database:
     def release_reserve(self) -> None:
         """Make room for a few transactions on a disk that is full."""
         release_reserve(self._reserve)
+
+    def shrink(self) -> None:
+        """Give back what removed rows took on the disk, when that is much and nobody is in the way."""
+        with suppress(PyroError), self._connection(writing=True) as connection:
+            if connection.execute("PRAGMA freelist_count").fetchone()[0] >= _MANY_PAGES:
+                connection.executescript("PRAGMA incremental_vacuum")  # execute() would free one page only
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

@@ -111,6 +111,11 @@ class Ledger:
             rows = connection.execute("SELECT workspace_id, COUNT(*) FROM commands GROUP BY workspace_id").fetchall()
         return {str(row[0]): int(row[1]) for row in rows}
 
+    def command_count(self, id_: str) -> int:
+        """How many commands a workspace's history holds."""
+        with self._store.reading() as connection:
+            return int(connection.execute("SELECT COUNT(*) FROM commands WHERE workspace_id = ?", (id_,)).fetchone()[0])
+
     def describe(self, id_: str, name: str | None, labels: Mapping[str, str]) -> None:
         """Change what a person finds the workspace by."""
         with self._store.changing(id_) as connection:

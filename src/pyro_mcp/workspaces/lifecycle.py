@@ -20,6 +20,7 @@ from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import Conflict, GuestFailed, NoSpace, NotFound, PyroError
 from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.progress import Progress, silent
+from pyro_mcp.workspaces.lifetimes import ending_in
 from pyro_mcp.workspaces.links import NO_LINK, Link
 from pyro_mcp.workspaces.locked_machines import LockedMachines
 from pyro_mcp.workspaces.networks import connect, files_for, gateway_ending, gateway_of
@@ -54,7 +55,6 @@ class Lifecycle(LockedMachines):
         link: Link = NO_LINK,
     ) -> Record:
         """Register a new machine; nothing runs yet."""
-        now = time.time()
         record = Record(
             id=id_,
             environment=environment,
@@ -63,8 +63,8 @@ class Lifecycle(LockedMachines):
             mem_mib=shape.mem_mib,
             allow_host_compat=allow_host_compat,
             phase=Phase.CREATED,
-            created_at=now,
-            expires_at=now + ttl_seconds,
+            created_at=time.time(),
+            **ending_in(ttl_seconds),
             layers=layers,
             generation=generation,
             baseline=baseline,
@@ -247,7 +247,7 @@ class Lifecycle(LockedMachines):
             output=output,
             baseline=self.baseline(record),
             hostname=record.id,
-            lifetime_seconds=max(1.0, record.expires_at - time.time()),
+            lifetime_seconds=max(1.0, record.seconds_left),
             files={
                 "/etc/hostname": (0o644, f"{record.id}\n".encode()),
                 "/etc/hosts": (0o644, hosts.encode()),

@@ -189,6 +189,7 @@ class LockedMachines:
             self.store.remove(id_)
         shutil.rmtree(self.folders.home(id_), ignore_errors=True)
         self.unlock(id_)
+        self.store.shrink()
         self.store.keep_reserve()
 
     def unlock(self, id_: str) -> None:

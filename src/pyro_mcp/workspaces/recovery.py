@@ -7,7 +7,6 @@ as it is, running or not.
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from pyro_mcp.host.files import locked
 from pyro_mcp.host.ids import release_ids
 from pyro_mcp.workspaces.ledger import Ledger
 from pyro_mcp.workspaces.lifecycle import Lifecycle
+from pyro_mcp.workspaces.lifetimes import seconds_left
 from pyro_mcp.workspaces.phases import GUEST, Phase
 from pyro_mcp.workspaces.store import Record
 from pyro_mcp.workspaces.vms import is_vm
@@ -128,7 +128,9 @@ class Recovery:
             return True
         rows = self._store.files.read(id_)
         if rows is not None:
-            expired = is_vm(id_) and time.time() >= rows.machine["expires_at"]
+            known = rows.machine.get
+            left = seconds_left(rows.machine["expires_at"], known("boot_id"), known("expires_uptime"))
+            expired = is_vm(id_) and left <= 0
             return bool(rows.machine["one_shot"]) or expired or not (is_vm(id_) or rows.workspace)
         return not any((home / name).is_dir() and any((home / name).iterdir()) for name in ("live", "frozen"))
 

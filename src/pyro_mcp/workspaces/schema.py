@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 from pyro_mcp.errors import HostNotReady
@@ -102,7 +103,10 @@ MIGRATIONS = (
     "ALTER TABLE machines ADD COLUMN trust_host_ca INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE machines ADD COLUMN host_mirrors INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE machines ADD COLUMN baseline INTEGER",
+    "ALTER TABLE machines ADD COLUMN boot_id TEXT",
+    "ALTER TABLE machines ADD COLUMN expires_uptime REAL",
 )
+_INCREMENTAL = 2  # of the pragma auto_vacuum
 CURRENT = len(MIGRATIONS)
 """The version of the tables that this program works with."""
 
@@ -121,9 +125,16 @@ def is_current(connection: sqlite3.Connection, path: Path) -> bool:
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     if is_current(connection, path):
         return  # by another process, while we waited
+    vacuums = connection.execute("PRAGMA auto_vacuum").fetchone()[0] == _INCREMENTAL
+    connection.execute(f"PRAGMA auto_vacuum = {_INCREMENTAL}")  # in a new database now, in an older one with VACUUM
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("BEGIN IMMEDIATE")
     for done in range(connection.execute("PRAGMA user_version").fetchone()[0], CURRENT):
         connection.execute(MIGRATIONS[done])
         connection.execute(f"PRAGMA user_version = {done + 1}")
     connection.execute("COMMIT")
+    if not vacuums:
+        with suppress(
+            sqlite3.OperationalError
+        ):  # it takes room for a second copy: without that the database only grows
+            connection.execute("VACUUM")

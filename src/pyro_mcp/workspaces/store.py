@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
@@ -14,6 +13,7 @@ from typing import Any
 from pyro_mcp.engine import Identity, Shape
 from pyro_mcp.errors import Conflict, NoSpace, NotFound
 from pyro_mcp.workspaces.database import Database
+from pyro_mcp.workspaces.lifetimes import ending_in, seconds_left
 from pyro_mcp.workspaces.links import OFF, Link
 from pyro_mcp.workspaces.phases import Phase, check_transition
 from pyro_mcp.workspaces.record_files import MachineRows, RecordFiles, put_back, rows_of
@@ -51,6 +51,9 @@ class Record:
     allow_hosts: tuple[str, ...] = ()
     trust_host_ca: bool = False
     host_mirrors: bool = False
+    boot_id: str | None = None
+    expires_uptime: float | None = None
+    """The end of its time in seconds since that boot of the host, which counts until the next one."""
 
     @property
     def identity(self) -> Identity | None:
@@ -68,7 +71,12 @@ class Record:
 
     @property
     def expired(self) -> bool:
-        return time.time() >= self.expires_at
+        return self.seconds_left <= 0
+
+    @property
+    def seconds_left(self) -> float:
+        """The seconds until its time is over."""
+        return seconds_left(self.expires_at, self.boot_id, self.expires_uptime)
 
 
 NO_PROCESS: Mapping[str, Any] = {"pid": None, "process_start_time": None}
@@ -172,10 +180,14 @@ class Store(Database):
             rows = connection.execute("SELECT * FROM machines ORDER BY created_at DESC").fetchall()
         return [_record(row) for row in rows]
 
-    def extend(self, id_: str, expires_at: float) -> None:
-        """Let a machine live until another moment."""
+    def extend(self, id_: str, ttl_seconds: float) -> None:
+        """Let a machine live so long from now."""
         with self.changing(id_) as connection:
-            connection.execute("UPDATE machines SET expires_at = ? WHERE id = ?", (expires_at, id_))
+            connection.execute(
+                "UPDATE machines SET expires_at = :expires_at, boot_id = :boot_id, expires_uptime = :expires_uptime "
+                "WHERE id = :id",
+                {**ending_in(ttl_seconds), "id": id_},
+            )
 
     def move(
         self,

@@ -177,7 +177,7 @@ class Workspaces:
         if ttl_seconds is not None:
             # The machine first: one that outlives its record is reaped, one that dies early has lost what it did.
             self._lifecycle.set_lifetime(self._lifecycle.store.get(id_), ttl_seconds)
-            self._lifecycle.store.extend(id_, time.time() + ttl_seconds)
+            self._lifecycle.store.extend(id_, ttl_seconds)
         return self.status(id_)
 
     def delete(self, id_: str) -> WorkspaceDeleted:
@@ -263,6 +263,7 @@ class Workspaces:
                 generation=wanted.generation if wanted.with_system else self._unused_generation(record),
             )
             self._drop_unused_layers(fresh)
+        self._lifecycle.store.shrink()
         self._ledger.note(id_, "reset", {"snapshot_name": snapshot})
         return {
             **self._info(fresh),
@@ -332,7 +333,7 @@ class Workspaces:
             "workspace_path": "/workspace",
             "workspace_seed": known.seed,
             "secrets": self._secrets(record.id).described(),
-            "command_count": len(self._ledger.commands(record.id)),
+            "command_count": self._ledger.command_count(record.id),
             "service_count": services,
             "running_service_count": running,
             "reset_count": known.reset_count,
