@@ -64,9 +64,9 @@ def _serve(web: Web, pairs: Sequence[tuple[tuple[socket.socket, socket.socket], 
         threading.stack_size(512 * 1024)
         assert begun(web.swap.serve, guest, HOST, 443, lambda upstream=upstream: upstream)
     most, since, end = 0, time.monotonic(), time.monotonic() + _DEADLINE
-    while time.monotonic() < min(since + _SETTLED_SECONDS, end) or most - before < 1000:
+    while (now := time.monotonic()) < end and (now < since + _SETTLED_SECONDS or most - before < 1000):
         if _memory() > most:
-            most, since = _memory(), time.monotonic()
+            most, since = _memory(), now
         time.sleep(0.05)
     os.write(told, str(most - before).encode())
     os._exit(0)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from pyro_mcp import Pyro
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.server.reach import Reach
+from pyro_mcp.server.source import ProjectSource
+from pyro_mcp.server.tool import Call
+from pyro_mcp.server.tools_environments import TOOLS
 
 PYPI = ("pypi.org", "files.pythonhosted.org")
 
@@ -62,3 +66,21 @@ def test_a_machine_for_one_command_gets_no_way_round_the_ceiling(reach: Reach) -
 def test_a_ceiling_that_cannot_be_is_refused_when_the_server_starts(policy: str, hosts: tuple[str, ...]) -> None:
     with pytest.raises(InvalidRequest):
         Reach(policy, hosts)
+
+
+def test_building_an_environment_gets_no_way_round_the_ceiling() -> None:
+    class Builder:
+        def build_environment(self, name: str, **options: Any) -> dict[str, Any]:
+            return {"name": name, **options}
+
+    def build(reach: Reach, **options: Any) -> Any:
+        (tool,) = (one for one in TOOLS if one.name == "env_build")
+        arguments = {"name": "mine:1", "path": ".", **options}
+        return tool.call(Call(cast("Pyro", Builder()), ProjectSource(None), reach, arguments))
+
+    with pytest.raises(InvalidRequest):
+        build(Reach("off"), network=True)
+    with pytest.raises(InvalidRequest):
+        build(Reach("egress", PYPI), network=True, allow_hosts=["evil.example"])
+    assert build(Reach("egress", PYPI), network=True)["allow_hosts"] == [*PYPI]
+    assert "allow_hosts" not in build(Reach("off"))

@@ -122,9 +122,7 @@ def completed(shell: str, line: str, home: Path) -> str:
             'send() { zpty -w inner "$1" }; '
             "send 'autoload -U compinit; compinit -u; source <(pyro completion zsh); PS1=; echo rea\"\"dy'; "
             "zpty -r -m inner text '*ready*'; "
-            f"zpty -w -n inner $'{line}\\t\\t'; zpty -r -m -t inner text '*' ; "
-            "for i in {1..100}; do zpty -r -t inner more && text+=$more; "
-            "[[ $text == *status*start* || $text == *start*status* ]] && break; sleep 0.1; done; print -r -- $text"
+            f"zpty -w -n inner $'{line}\\t\\t'; zpty -r -m inner text '*stop *--*'; print -r -- $text"
         ),
     }[shell]
     environ = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(home), "TERM": "dumb"}
@@ -140,3 +138,15 @@ def test_a_shell_completes_the_commands(shell: str, home: Path) -> None:
 
 def test_a_shell_completes_what_exists(home: Path) -> None:
     assert completed("bash", "pyro run ", home).split() == ["debian:12", "debian:12-base", "debian:12-build"]
+
+
+def test_a_command_does_not_load_what_only_few_need(home: Path) -> None:
+    program = (
+        "import sys; from pyro_mcp.cli import main; main(['workspace', 'list'])\n"
+        "print({'ssl', 'urllib.request', 'zipfile', 'configparser', 'mcp'} & set(sys.modules))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60, cwd=home
+    )
+
+    assert told.stdout.splitlines()[-1] == "set()"

@@ -32,8 +32,8 @@ def id_argument(parser: argparse.ArgumentParser, nargs: str | None = None) -> No
     parser.add_argument("workspace_id", metavar="WORKSPACE_ID", nargs=nargs, help=text)
 
 
-def machine_options(parser: argparse.ArgumentParser, *, ttl_seconds: float) -> None:
-    """The shape of a machine and how long it may live."""
+def machine_options(parser: argparse.ArgumentParser, *, ttl_seconds: float, ending: str = "deleted") -> None:
+    """The shape of a machine, how long it may live, and how its life ends."""
     parser.add_argument("--vcpu-count", type=int, default=1, metavar="N", help="virtual processors (default 1)")
     parser.add_argument("--mem-mib", type=int, default=1024, metavar="N", help="memory in MiB (default 1024)")
     parser.add_argument(
@@ -41,7 +41,7 @@ def machine_options(parser: argparse.ArgumentParser, *, ttl_seconds: float) -> N
         type=float,
         default=ttl_seconds,
         metavar="S",
-        help=f"it is gone after this time in any case (default {ttl_seconds:g})",
+        help=f"it is {ending} after this time in any case (default {ttl_seconds:g})",
     )
 
 

@@ -41,6 +41,8 @@ class Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         """Return the help, whose first line names what must be given; the options follow below."""
         self.usage = self.usage or self._short_usage()
+        paragraphs = (self.description or "").splitlines()
+        self.description = "\n".join(textwrap.fill(one, shutil.get_terminal_size().columns) for one in paragraphs)
         return super().format_help()
 
     def _short_usage(self) -> str:

@@ -78,9 +78,9 @@ def _add_create(inner: Verbs) -> None:
     )
     parser.add_argument("environment", metavar="ENVIRONMENT", help="for example debian:12; see 'pyro env list'")
     parser.add_argument("--seed-path", metavar="PATH", help="folder, .tar, .tar.gz or .tgz that /workspace begins as")
-    parser.add_argument("--no-ignored", action="store_true", help="leave out what its .gitignore is about")
+    parser.add_argument("--no-ignored", action="store_true", help="leave out files that .gitignore ignores")
     _add_names(parser)
-    machine_options(parser, ttl_seconds=24 * 3600)
+    machine_options(parser, ttl_seconds=24 * 3600, ending="stopped")
     parser.add_argument(
         "--network-policy",
         default="off",
@@ -113,9 +113,7 @@ def _add_delete(inner: Verbs) -> None:
         _delete,
         example="pyro workspace delete ws-0123456789ab ws-ba9876543210",
     )
-    parser.add_argument(
-        "workspace_id", metavar="WORKSPACE_ID", nargs="+", help="its id, or its name if no other has it"
-    )
+    id_argument(parser, nargs="+")
 
 
 def _add_update(inner: Verbs) -> None:
@@ -167,7 +165,13 @@ def _add_fork(inner: Verbs) -> None:
     )
     id_argument(parser)
     _add_names(parser)
-    parser.add_argument("--ttl-seconds", type=float, default=24 * 3600, metavar="S", help="default 86400, a day")
+    parser.add_argument(
+        "--ttl-seconds",
+        type=float,
+        default=24 * 3600,
+        metavar="S",
+        help="it is stopped after this time (default 86400, a day)",
+    )
     parser.add_argument("--id-only", action="store_true", help="print only the new workspace's id")
 
 
@@ -386,7 +390,7 @@ def _show(arguments: argparse.Namespace, info: WorkspaceInfo) -> int:
             print(f"  {name:12} {value}")
     if seed["ignored_count"]:
         kept = f"{seed['ignored_count']} files, {size(seed['ignored_bytes'])}"
-        print(f"  came along though .gitignore is about it: {kept} ('create --no-ignored' leaves it out)")
+        print(f"  came along although .gitignore ignores it: {kept} ('create --no-ignored' leaves it out)")
     if seed["likely_secrets"]:
         print(f"  came along and may hold secrets: {', '.join(map(shown, seed['likely_secrets']))}")
     for remark in seed["remarks"]:

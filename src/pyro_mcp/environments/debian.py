@@ -11,7 +11,6 @@ from typing import Literal
 from pyro_mcp.environments.catalog import SUITE, Recipe
 from pyro_mcp.environments.fakeroot import as_root
 from pyro_mcp.environments.source import Tree
-from pyro_mcp.environments.wheels import NotReachable, install_programs
 from pyro_mcp.errors import EnvironmentFailed, HostCommandFailed, InvalidRequest
 from pyro_mcp.host.process import run
 from pyro_mcp.host.progress import Progress
@@ -88,7 +87,17 @@ class DebianSource:
         return Tree(root, self._recipe.version, dict(_ENVIRON), {"origin": {"lacks": lacks}} if lacks else {})
 
     def _add_programs(self, root: Path, work: Path, progress: Progress) -> list[str]:
-        """Add what is no Debian package; what could not be had. Without it the environment is of use all the same."""
+        """Add the programs that are no Debian packages; return those that could not be had.
+
+        The environment is usable without them.
+        """
+        if not self._recipe.wheels:
+            return []
+        from pyro_mcp.environments.wheels import (  # noqa: PLC0415 - slow to import, and only a build needs it
+            NotReachable,
+            install_programs,
+        )
+
         lacks = []
         for wheel in self._recipe.wheels:
             progress(f"adding {wheel.project}", 0.87)
@@ -96,10 +105,9 @@ class DebianSource:
                 install_programs(wheel, root / "usr/local/bin", work)
             except NotReachable as error:
                 lacks.append(f"{wheel.project}: {error}")
-        if self._recipe.wheels:
-            for name, content in _PYTHON_SETTINGS.items():
-                (root / name).parent.mkdir(parents=True, exist_ok=True)
-                (root / name).write_text(content)
+        for name, content in _PYTHON_SETTINGS.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(content)
         return lacks
 
 

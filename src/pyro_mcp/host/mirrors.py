@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 import re
 import urllib.parse
@@ -48,6 +47,8 @@ def _pip_setting(name: str) -> str | None:
     given = os.environ.get(f"PIP_{name.upper().replace('-', '_')}")
     if given:
         return given
+    import configparser  # noqa: PLC0415 - few commands need it
+
     found = None
     for path in _pip_files():
         parser = configparser.RawConfigParser(strict=False)

@@ -111,7 +111,7 @@ def workspace(result: WorkspaceInfo) -> str:
     reach = " ".join([result["network_policy"], *result["allow_hosts"]])
     lines = [
         f"{result['workspace_id']}{named}{labels} is {result['state']}: {result['environment']}, network {reach}.",
-        f"{seed(result)} Stopped by itself at {moment(result['expires_at'])}.",
+        f"{seed(result)} Stops by itself at {moment(result['expires_at'])}.",
     ]
     if result["failure"]:
         lines.append(f"Failure: {result['failure']}")
@@ -162,7 +162,7 @@ def unknown(found: Sequence[UnknownWorkspace]) -> list[str]:
     """A line each for the workspaces that the database does not know."""
     return [
         f"{one['workspace_id']} {one['name'] or '-'} is on the disk, but not in the database"
-        f"{': ' + one['problem'] if one['problem'] else '; pyro workspace adopt takes it back'}"
+        f"{': ' + one['problem'] if one['problem'] else '; workspace_adopt takes it back'}"
         for one in found
     ]
 
@@ -255,7 +255,7 @@ def diff(result: WorkspaceDiff) -> str:
     if result["git_changes"]:
         parts.append(f"({result['git_changes']} paths in .git folders changed too)")
     if result["ignored_count"]:
-        names = listed("Changed too, but .gitignore is about it (include_ignored shows it):", result["ignored"], 500)
+        names = listed("Ignored files that changed too (include_ignored shows them):", result["ignored"], 500)
         parts.append(names)
     if result["left_out"]:
         left_out = listed("Not in this patch: not text (binary), too large or special:", result["left_out"], 1000)

@@ -27,8 +27,14 @@ def _build(call: Call) -> EnvironmentDetails:
         "mem_mib",
         "trust_host_ca",
         "host_mirrors",
+        "timeout_seconds",
+        "replace",
     )
-    return call.pyro.build_environment(call.arguments["name"], **call.given(*names, "timeout_seconds", "replace"))
+    options = call.given(*names)
+    if options.get("network"):
+        wanted = {"network_policy": "egress", "allow_hosts": options.get("allow_hosts", [])}
+        options["allow_hosts"] = call.reach.of_workspace(wanted)["allow_hosts"]
+    return call.pyro.build_environment(call.arguments["name"], **options)
 
 
 TOOLS = (

@@ -82,6 +82,12 @@ def _about(name: str, description: str, result: type, fields: tuple[str, ...], m
 
 _STATE = ("vm_id", "state", "expires_at")
 
+
+def _reaped(result: ReapReport) -> str:
+    lines = [f"{result['count']} deleted {' '.join(result['deleted'])}".rstrip()]
+    return "\n".join([*lines, *(f"{one['id']} is left: {one['problem']}" for one in result.get("problems", []))])
+
+
 TOOLS = (
     Tool(
         "vm_run",
@@ -160,7 +166,7 @@ TOOLS = (
         (),
         shape(ReapReport, "count", "deleted"),
         lambda call: call.pyro.reap_expired(),
-        lambda result: f"{result['count']} deleted {' '.join(result['deleted'])}".rstrip(),
+        _reaped,
         destructive=True,
         idempotent=True,
     ),

@@ -56,8 +56,8 @@ TOOLS = (
     Tool(
         "workspace_create",
         "Make and start a workspace: a VM of its own whose /workspace is a copy of the project (or of seed_path, a "
-        "host folder or .tar[.gz]). Do this first. The workspace_id is opaque; it stays valid, across server "
-        "restarts, until workspace_delete or ttl_seconds (default a day).",
+        "host folder or .tar[.gz]). Do this first. The workspace_id is opaque; it stays valid across server "
+        "restarts until workspace_delete; after ttl_seconds (default a day) the workspace is stopped.",
         {
             "environment": {"type": "string", "default": "debian:12"},
             "seed_path": TEXT,

@@ -1,8 +1,4 @@
-"""Create, start, stop, reset and delete machines, one step at a time, each of which may be the last.
-
-Every change of phase happens under the machine's lock file, which the kernel drops when the process dies. So a
-record that is under way while its lock is free was left by a dead process, and `repair` can settle it.
-"""
+"""Create, start, stop, reset and delete machines, one step at a time, each of which may be the last."""
 
 from __future__ import annotations
 

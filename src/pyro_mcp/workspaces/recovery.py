@@ -69,15 +69,22 @@ class Recovery:
             except PyroError as error:
                 done.problems[record.id] = error.message
         for id_ in self._strays():
-            with suppress(Busy, HostNotReady), self._unknown(id_):
-                if not self._folders.home(id_).exists():
-                    self._lifecycle.unlock(id_)
-                elif self._is_litter(id_):
-                    self._remove(id_)
+            try:
+                with self._unknown(id_):
+                    if not self._folders.home(id_).exists():
+                        self._lifecycle.unlock(id_)
+                    elif self._is_litter(id_):
+                        self._remove(id_)
+            except (Busy, HostNotReady):
+                continue
+            except PyroError as error:
+                done.problems[id_] = error.message
         for id_ in self.without_folder() if reap else ():
-            with self._locked(id_, _LOCK_DEADLINE):
-                self._remove(id_)
-            done.deleted.append(id_)
+            try:
+                self._remove_locked(id_)
+                done.deleted.append(id_)
+            except PyroError as error:
+                done.problems[id_] = error.message
         return done
 
     def unknown(self) -> list[Unknown]:
@@ -105,8 +112,7 @@ class Recovery:
         """Delete a machine that the database does not know; raises `NotFound` when there is nothing of it."""
         if id_ not in {*(one.id for one in self.unknown()), *self.without_folder()}:
             raise NotFound(f"there is no workspace {id_!r}", hint="'pyro workspace list' shows those there are")
-        with self._locked(id_, _LOCK_DEADLINE):
-            self._remove(id_)
+        self._remove_locked(id_)
 
     def _settle(self, record: Record, done: Repaired, *, reap: bool) -> None:
         over = record.expired and (reap or is_vm(record.id))
@@ -162,6 +168,10 @@ class Recovery:
     def _locked(self, id_: str, deadline_seconds: float) -> Iterator[None]:
         with locked(self._folders.lock(id_), deadline_seconds=deadline_seconds, what=id_):
             yield
+
+    def _remove_locked(self, id_: str) -> None:
+        with self._locked(id_, _LOCK_DEADLINE):
+            self._remove(id_)
 
     def _remove(self, id_: str) -> None:
         self._lifecycle.clear(id_, None)

@@ -121,7 +121,7 @@ class WorkspaceVerbs(Parts):
         clear_labels: Collection[str] | None = None,
         ttl_seconds: float | None = None,
     ) -> WorkspaceInfo:
-        """Change the name and labels; `labels` are added, those named in `clear_labels` removed first.
+        """Change the name, labels and lifetime; `labels` are added, those named in `clear_labels` removed first.
 
         With `ttl_seconds` the workspace lives that long from now on; shorter than before takes up to 5 s to count.
         """
@@ -137,8 +137,8 @@ class WorkspaceVerbs(Parts):
     def adopt_workspace(self, workspace_id: str | None = None) -> WorkspaceAdopted:
         """Take back a workspace that is on the disk and not in the database, or all of them.
 
-        Its folder says what it is: snapshots, name, seed, shape, network and time are as they were; only the command
-        history is lost with the database. One that runs goes on running.
+        Its folder says what it is: snapshots, name, seed, shape, network and time are as they were; only the
+        histories of commands and edits are lost with the database. One that runs goes on running.
         """
         return self._workspaces.adopt(workspace_id)
 

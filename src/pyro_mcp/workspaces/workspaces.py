@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pyro_mcp.engine import MOST_LAYERS, Layers, Shape, make_baseline
 from pyro_mcp.environments import RootImage
-from pyro_mcp.errors import Conflict, InvalidRequest, NoSpace
+from pyro_mcp.errors import Busy, Conflict, InvalidRequest, NoSpace, NotFound
 from pyro_mcp.host.files import private_directory, temporary_folder
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.results import (
@@ -143,7 +143,7 @@ class Workspaces:
         else:
             adopted = []
             for known in self._recovery.unknown():
-                with suppress(Conflict):  # it is among those that are left
+                with suppress(Busy, Conflict, NotFound):  # it is among those that are left
                     adopted.append(self._info(self._recovery.adopt(known.id)))
         for one in adopted:
             self._ledger.note(one["workspace_id"], "adopt", {})
