@@ -17,6 +17,7 @@ from pyro_mcp import Pyro
 from pyro_mcp import workspace_use_case_smokes as smokes
 from pyro_mcp.errors import GuestFailed
 from pyro_mcp.server import MODES, PROFILES
+from pyro_mcp.serving import ServeKeywords
 from tests.style.project import ROOT
 from tests.surfaces.use_case_stand_in import Interrupted, StandIn, StandInServer
 
@@ -207,6 +208,7 @@ def test_what_the_stand_in_takes_pyro_takes_too() -> None:
         if not name.startswith("_") and name not in ("tree", "touch"):
             real = inspect.signature(getattr(Pyro, name)).parameters.values()
             names = {one.name for one in real if one.kind is one.KEYWORD_ONLY or one.name in ("path", "recursive")}
+            names |= ServeKeywords.__annotations__.keys() if name == "create_server" else set()
             asked = [one for one in inspect.signature(method).parameters.values() if one.kind is one.KEYWORD_ONLY]
             assert {one.name for one in asked} - names - {"environment", "profile"} == set(), name
 
