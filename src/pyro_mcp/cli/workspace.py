@@ -24,11 +24,11 @@ from pyro_mcp.cli.options import (
     timeout_option,
     verb,
 )
-from pyro_mcp.cli.render import ago, print_json, progress_line, shown, size, table
+from pyro_mcp.cli.render import ago, print_json, progress_line, shown, table
 from pyro_mcp.cli.secret_options import given_secret_env, given_secrets, secret_env_option, secret_options
 from pyro_mcp.cli.stream import OWN_FAILURE, finish, streams
+from pyro_mcp.cli.workspace_shown import show_new, show_workspace
 from pyro_mcp.errors import PyroError
-from pyro_mcp.results import WorkspaceInfo, WorkspaceSecret
 
 _STORY = """\
 the loop:
@@ -189,7 +189,8 @@ def _add_exec(inner: Verbs) -> None:
 
 def _create(arguments: argparse.Namespace) -> int:
     with progress_line() as line:
-        made = pyro_mcp.Pyro(progress=line).create_workspace(
+        pyro = pyro_mcp.Pyro(progress=line)
+        made = pyro.create_workspace(
             arguments.environment,
             seed_path=arguments.seed_path,
             no_ignored=arguments.no_ignored,
@@ -205,26 +206,19 @@ def _create(arguments: argparse.Namespace) -> int:
             allow_host_compat=arguments.allow_host_compat,
             secrets=given_secrets(arguments),
         )
-    return _show_new(arguments, made)
+    return show_new(arguments, pyro, made)
 
 
 def _fork(arguments: argparse.Namespace) -> int:
     with progress_line() as line:
-        made = pyro_mcp.Pyro(progress=line).fork_workspace(
+        pyro = pyro_mcp.Pyro(progress=line)
+        made = pyro.fork_workspace(
             arguments.workspace_id,
             name=arguments.name,
             labels=labels(arguments.label),
             ttl_seconds=arguments.ttl_seconds,
         )
-    return _show_new(arguments, made)
-
-
-def _show_new(arguments: argparse.Namespace, made: WorkspaceInfo) -> int:
-    if arguments.id_only:
-        print(made["workspace_id"])
-    else:
-        _show(arguments, made)
-    return 0
+    return show_new(arguments, pyro, made)
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -254,7 +248,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    return _show(arguments, pyro_mcp.Pyro().status_workspace(arguments.workspace_id))
+    return show_workspace(arguments, pyro_mcp.Pyro().status_workspace(arguments.workspace_id))
 
 
 def _update(arguments: argparse.Namespace) -> int:
@@ -266,7 +260,7 @@ def _update(arguments: argparse.Namespace) -> int:
         clear_labels=arguments.clear_label,
         ttl_seconds=arguments.ttl_seconds,
     )
-    return _show(arguments, updated)
+    return show_workspace(arguments, updated)
 
 
 def _delete(arguments: argparse.Namespace) -> int:
@@ -290,13 +284,13 @@ def _delete(arguments: argparse.Namespace) -> int:
 def _stop(arguments: argparse.Namespace) -> int:
     with progress_line() as line:
         stopped = pyro_mcp.Pyro(progress=line).stop_workspace(arguments.workspace_id, force=arguments.force)
-    return _show(arguments, stopped)
+    return show_workspace(arguments, stopped)
 
 
 def _start(arguments: argparse.Namespace) -> int:
     with progress_line() as line:
         started = pyro_mcp.Pyro(progress=line).start_workspace(arguments.workspace_id)
-    return _show(arguments, started)
+    return show_workspace(arguments, started)
 
 
 def _reset(arguments: argparse.Namespace) -> int:
@@ -360,41 +354,4 @@ def _summary(arguments: argparse.Namespace) -> int:
         print(f"  {one['tool']} runs by itself what changed: {shown(one['path'])}")
     if review["likely_secrets"]:
         print(f"  came with the seed and may hold secrets: {', '.join(map(shown, review['likely_secrets']))}")
-    return 0
-
-
-def _secret(one: WorkspaceSecret) -> str:
-    return f"{one['name']}@{one['host']} ({one['header']})" if "host" in one else one["name"]
-
-
-def _show(arguments: argparse.Namespace, info: WorkspaceInfo) -> int:
-    if arguments.json:
-        print_json(info)
-        return 0
-    print(f"{info['workspace_id']}  {info['state']}  {info['name'] or ''}".rstrip())
-    seed = info["workspace_seed"]
-    rows = {
-        "environment": f"{info['environment']} {info['environment_version']}",
-        "machine": f"{info['vcpu_count']} vCPU, {info['mem_mib']} MiB",
-        "runs": f"{info['execution_mode']} on {info['accelerator']}",
-        "fork of": seed["origin_ref"] if seed["origin_kind"] == "fork" else None,
-        "seed": f"{seed['seed_path'] or 'empty'} ({seed['entry_count']} entries)",
-        "network": " ".join([info["network_policy"], *info["allow_hosts"]]),
-        "secrets": " ".join(map(_secret, info["secrets"])),
-        "labels": " ".join(f"{key}={value}" for key, value in info["labels"].items()),
-        "resets": str(info["reset_count"]),
-        "failure": info["failure"] or "",
-    }
-    for name, value in rows.items():
-        if value:
-            print(f"  {name:12} {value}")
-    if seed["ignored_count"]:
-        kept = f"{seed['ignored_count']} files, {size(seed['ignored_bytes'])}"
-        print(f"  came along although .gitignore ignores it: {kept} ('create --no-ignored' leaves it out)")
-    if seed["likely_secrets"]:
-        print(f"  came along and may hold secrets: {', '.join(map(shown, seed['likely_secrets']))}")
-    for remark in seed["remarks"]:
-        print(f"  {shown(remark)}")
-    for path in seed["skipped"]:
-        print(f"  left out of the seed (not a file, folder or link): {shown(path)}")
     return 0

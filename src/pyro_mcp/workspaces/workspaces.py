@@ -93,7 +93,7 @@ class Workspaces:
             source = None if seed_path is None else Source(Path(seed_path), seed_origin, no_ignored)
             record, seed = self._begin(record, image, source, progress)
             self._ledger.add(WorkspaceRecord(id_, name, labels, seed))
-        return self._info(record)
+            return self._info(record)
 
     def _begin(
         self,
@@ -293,7 +293,7 @@ class Workspaces:
             made = self._lifecycle.start(replace(made, root_digest=record.root_digest), image, GUEST, progress)
             seed: WorkspaceSeed = {**origin.seed, "origin_kind": "fork", "origin_ref": id_}
             self._ledger.add(WorkspaceRecord(new_id, name, labels, seed))
-        return {**self._info(made), "forked_from": id_, "duration_ms": _since(started)}
+            return {**self._info(made), "forked_from": id_, "duration_ms": _since(started)}
 
     def _seed(self, id_: str, source: Source, progress: Progress) -> WorkspaceSeed:
         progress(f"reading {source.path}", None)
