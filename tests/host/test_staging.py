@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import signal
 import subprocess
 import sys
@@ -14,8 +13,6 @@ import pytest
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.host import staging
 from pyro_mcp.host.staging import place, replace, staged, sweep_staged
-
-pytestmark = pytest.mark.usefixtures("home")
 
 KILLED = """
 import os, signal, sys
@@ -32,7 +29,7 @@ if moment == "between":
         rename(self, to)
         os.kill(os.getpid(), signal.SIGKILL)
     Path.rename = once
-with staging.staged(target) as folder:
+with staging.staged(target, Path(sys.argv[3])) as folder:
     (folder / "new").mkdir()
     (folder / "new/file").write_text("new")
     if moment != "before":
@@ -49,40 +46,46 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "out/target"
 
 
+def notes(target: Path) -> Path:
+    """The state folder of the tests about `target`."""
+    folder = target.parents[1] / "state"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
 def left(target: Path) -> list[str]:
     """What is beside the target, and the notes in the state folder."""
-    state = Path(os.environ["XDG_STATE_HOME"], "pyro-mcp")
-    return sorted(path.name for path in [*target.parent.iterdir(), *state.iterdir()] if path != target)
+    return sorted(path.name for path in [*target.parent.iterdir(), *notes(target).iterdir()] if path != target)
 
 
 @pytest.mark.parametrize(("moment", "content"), [("before", "old"), ("between", "old"), ("after", "new")])
 def test_a_killed_maker_leaves_the_old_result_or_the_new_one_and_nothing_else(
     target: Path, moment: str, content: str
 ) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, target, moment], timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", KILLED, target, moment, notes(target)], timeout=30, check=False)
     assert done.returncode == -signal.SIGKILL
     assert left(target) != []
-    sweep_staged()
+    sweep_staged(notes(target))
     assert (target / "file").read_text() == content
     assert left(target) == []
 
 
 def test_what_a_living_process_makes_is_left_alone(target: Path) -> None:
-    with staged(target) as folder:
+    with staged(target, notes(target)) as folder:
         (folder / "new").write_text("new")
-        sweep_staged()
+        sweep_staged(notes(target))
         assert (folder / "new").exists()
     assert left(target) == []
 
 
 def test_a_note_cannot_lead_to_another_folder(target: Path, tmp_path: Path) -> None:
-    with staged(target):
+    with staged(target, notes(target)):
         pass
     other = tmp_path / "other"
     other.mkdir()
-    note = Path(os.environ["XDG_STATE_HOME"], "pyro-mcp/.scratch-4194305-x")
+    note = notes(target) / ".scratch-4194305-x"
     note.write_text(f'{{"folder": "{other}", "target": "{target}"}}')
-    sweep_staged()
+    sweep_staged(notes(target))
     assert (other.exists(), note.exists()) == (True, False)
 
 
@@ -93,7 +96,7 @@ def test_a_replacement_and_a_placement(target: Path, exchanges: bool, monkeypatc
 
     if not exchanges:
         monkeypatch.setattr(staging, "_rename", unknown)
-    with staged(target) as folder:
+    with staged(target, notes(target)) as folder:
         (folder / "new").mkdir()
         with pytest.raises(FileExistsError):
             place(folder / "new", target)
@@ -106,6 +109,6 @@ def test_a_replacement_and_a_placement(target: Path, exchanges: bool, monkeypatc
 
 
 def test_a_place_where_nothing_can_be_put_is_named(target: Path) -> None:
-    with pytest.raises(InvalidRequest, match="nothing can be put"), staged(target / "file/below"):
+    with pytest.raises(InvalidRequest, match="nothing can be put"), staged(target / "file/below", notes(target)):
         pass
     assert left(target) == []

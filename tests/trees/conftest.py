@@ -16,14 +16,6 @@ BUILD = Path(__file__).parents[2] / "guest" / "build"
 MakeTree = Callable[[], HostTree]
 
 
-@pytest.fixture(autouse=True, scope="session")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A state folder of our own, for the notes of exports."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        yield
-
-
 @pytest.fixture(scope="session")
 def tool_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The guest's tool as it goes into a machine."""

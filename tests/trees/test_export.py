@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from pyro_mcp.engine import encode, encode_fields
 from pyro_mcp.errors import Conflict, GuestFailed, InvalidRequest, NotFound, ProtocolViolation
 from pyro_mcp.results import Export
-from pyro_mcp.trees import Tree, export
+from pyro_mcp.trees import Tree
 from pyro_mcp.trees.stream import Tag, Type
 from tests.trees.answers import Recorded, end, entry, sent
 from tests.trees.conftest import MakeTree
+from tests.trees.exporting import export
 from tests.trees.host_tree import HostTree
 from tests.trees.models import MODELS, Leaf, Model, harvest, plant
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp.errors import InvalidRequest
-from pyro_mcp.trees import export
+from tests.trees.exporting import export
 from tests.trees.host_tree import DEADLINE, HostTree
 
 USE = (

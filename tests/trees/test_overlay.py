@@ -12,7 +12,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from pyro_mcp.trees import Tree, apply_patch, diff, export, push, write_file
+from pyro_mcp.trees import Tree, apply_patch, diff, push, write_file
+from tests.trees.exporting import export
 from tests.trees.host_tree import DEADLINE, HostTool
 from tests.trees.test_diff import git_apply, statuses
 

@@ -1,6 +1,6 @@
 """Results for a path of the user's choice: they appear there whole or not at all.
 
-They are made in a private folder beside the path. A note in our state folder names that folder, so what a killed
+They are made in a private folder beside the path. A note in the state folder names that folder, so what a killed
 process leaves is found and removed by a later one, wherever it is.
 """
 
@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyro_mcp.errors import InvalidRequest, PyroError
-from pyro_mcp.host.files import abandoned_scratch, state_home, write_whole
+from pyro_mcp.host.files import abandoned_scratch, write_whole
 from pyro_mcp.host.process import run
 
 _PREFIX, _OLD = ".pyro-export-", "old"
@@ -27,11 +27,14 @@ _UNKNOWN_TO_FILE_SYSTEM = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
-def staged(target: Path) -> Iterator[Path]:
-    """A private folder beside `target`, gone at the end. Raises `InvalidRequest` when there can be none."""
-    sweep_staged()
+def staged(target: Path, state: Path) -> Iterator[Path]:
+    """A private folder beside `target`, gone at the end. Raises `InvalidRequest` when there can be none.
+
+    `state` is the folder that holds the notes of unfinished results.
+    """
+    sweep_staged(state)
     name = f"{os.getpid()}-{secrets.token_hex(8)}"
-    folder, note = target.parent / f"{_PREFIX}{name}", state_home() / f".scratch-{name}"
+    folder, note = target.parent / f"{_PREFIX}{name}", state / f".scratch-{name}"
     write_whole(note, json.dumps({"folder": os.fsdecode(folder), "target": os.fsdecode(target)}))
     try:
         try:
@@ -72,9 +75,9 @@ def replace(new: Path, target: Path) -> None:
             raise
 
 
-def sweep_staged() -> None:
-    """Remove the staging folders of processes that were killed."""
-    for note in abandoned_scratch(state_home()):
+def sweep_staged(state: Path) -> None:
+    """Remove the staging folders of processes that were killed, by the notes in `state`."""
+    for note in abandoned_scratch(state):
         with suppress(OSError, ValueError, KeyError, TypeError, PyroError):
             found = json.loads(note.read_text())
             folder, target = Path(found["folder"]), Path(found["target"])

@@ -25,6 +25,7 @@ def export(
     path: str | bytes,
     output: Path,
     *,
+    state: Path,
     overwrite: bool,
     max_bytes: int = MOST_BYTES,
     max_entries: int = MOST_ENTRIES,
@@ -34,7 +35,7 @@ def export(
     Kept are contents with their holes, times, modes without set-id bits, and links that stay inside the copy; a folder
     can always be used by its owner. Of a `.git` come data and harmless settings only, with an index made from HEAD.
     What else there is, and what goes beyond the bounds, comes back in `skipped`. Raises `NotFound`, `Conflict` when
-    something is at `output` and it may not be replaced, `NoSpace`.
+    something is at `output` and it may not be replaced, `NoSpace`. What a killed export leaves is noted in `state`.
     """
     if max_bytes < 0 or max_entries < 1:
         raise InvalidRequest(f"max_bytes {max_bytes} and max_entries {max_entries} leave no room for a copy")
@@ -42,7 +43,7 @@ def export(
     target = _target(output, inner)
     if not overwrite and os.path.lexists(target):
         raise _existing(target)
-    with staged(target) as staging:
+    with staged(target, state) as staging:
         with Landing(staging) as landing:
             copy = Copy(landing, inner, Bounds(max_bytes, max_entries))
             try:

@@ -147,7 +147,15 @@ class Inside:
         self, id_: str, path: str, output: Path, *, overwrite: bool, max_bytes: int, max_entries: int
     ) -> WorkspaceExport:
         with self._tree(id_) as tree:
-            done = export(tree, path, output, overwrite=overwrite, max_bytes=max_bytes, max_entries=max_entries)
+            done = export(
+                tree,
+                path,
+                output,
+                state=self._lifecycle.folders.state,
+                overwrite=overwrite,
+                max_bytes=max_bytes,
+                max_entries=max_entries,
+            )
         self.note(id_, "export", {"path": done["workspace_path"], "output_path": done["output_path"]})
         return {"workspace_id": id_, **done}
 

@@ -71,7 +71,7 @@ class Offline:
             with self._inspector(id_, scratch) as session:
                 ToolOf(session)(["copy", "--also", "workspace", ROOT, "/dev/vdd"], on_stdout=lambda _: None)
             os.chown(scratch, os.getuid(), os.getgid())
-            _move(scratch, Path(os.path.abspath(output)))
+            _move(scratch, Path(os.path.abspath(output)), self._lifecycle.folders.state)
         finally:
             scratch.unlink(missing_ok=True)
         found = output.stat()
@@ -110,7 +110,7 @@ def sweep_exports(state: Path) -> None:
         left.unlink(missing_ok=True)
 
 
-def _move(source: Path, target: Path) -> None:
+def _move(source: Path, target: Path, state: Path) -> None:
     """Move a sparse file; it stays sparse and appears whole, also in another file system."""
     try:
         place(source, target)
@@ -119,6 +119,6 @@ def _move(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise InvalidRequest(f"the disk cannot be put at {target}: {error.strerror}") from error
-        with staged(target) as folder:
+        with staged(target, state) as folder:
             run(["cp", "--sparse=always", "--", source, folder / "new"], deadline_seconds=_COPY_DEADLINE)
-            _move(folder / "new", target)
+            _move(folder / "new", target, state)

@@ -90,6 +90,6 @@ class Parts:
     def _repair(self, *, reap: bool = False) -> Repaired:
         """Settle what dead processes left, and end what is over. Costs a look at each machine."""
         self._guests.sweep()
-        sweep_staged()
+        sweep_staged(self._state)
         sweep_exports(self._state)
         return self._recovery.repair(reap=reap)
