@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from pyro_mcp.serving import RESULTS
+
 _MODES = "repro-fix, inspect, cold-start or review-eval"
 _PROFILES = "vm-run, workspace-core (default) or workspace-full"
 _NAMES = (
@@ -36,7 +38,7 @@ def add_serve_options(parser: argparse.ArgumentParser, *, results: str) -> None:
     parser.add_argument("--repo-ref", metavar="REF", help="the branch, tag or commit of --repo-url")
     parser.add_argument(
         "--results",
-        choices=["text", "both"],
+        choices=RESULTS,
         metavar="FORM",
         help=f"text for models, or both: with the data for programs (default {results})",
     )

@@ -135,7 +135,7 @@ def _push_file(tree: Tree, source: Path, inner: bytes, *, into_folder: bool) -> 
         inner = os.path.join(inner, os.fsencode(source.name))
     try:
         seen = source.stat()
-        content = _pieces(os.fsencode(source.resolve()))
+        content = file_pieces(os.fsencode(source.resolve()))
         edit = Edit(
             inner, "f", stat.S_IMODE(seen.st_mode) & 0o777, seen.st_mtime_ns, size=seen.st_size, content=content
         )
@@ -255,11 +255,12 @@ class _Edits:
         if stat.S_ISLNK(found.st_mode):
             return Edit(there, "l", mtime_ns=found.st_mtime_ns, target=os.readlink(source))
         if stat.S_ISREG(found.st_mode):
-            return Edit(there, "f", mode, found.st_mtime_ns, size=found.st_size, content=_pieces(source))
+            return Edit(there, "f", mode, found.st_mtime_ns, size=found.st_size, content=file_pieces(source))
         return None
 
 
-def _pieces(path: bytes) -> Iterator[bytes]:
+def file_pieces(path: bytes) -> Iterator[bytes]:
+    """Yield the content of a host file, which is not followed when it is a link."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(fd, "rb", buffering=0) as file:
         while data := file.read(_PIECE):

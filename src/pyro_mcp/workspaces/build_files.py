@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from pyro_mcp.errors import InvalidRequest, NotFound
-from pyro_mcp.trees import Edit, Entry, Tree, prepare_seed
+from pyro_mcp.trees import Edit, Entry, Tree, file_pieces, prepare_seed
 
 _PIECE = 1024 * 1024
 _ARCHIVES = (".tar", ".tar.gz", ".tgz")
@@ -163,15 +163,8 @@ def _item(root: bytes, path: bytes) -> Item | None:
     if stat.S_ISLNK(found.st_mode):
         return Item(path, "l", mode, found.st_mtime_ns, os.readlink(source))
     if stat.S_ISREG(found.st_mode):
-        return Item(path, "f", mode, found.st_mtime_ns, b"", found.st_size, lambda: _read(source))
+        return Item(path, "f", mode, found.st_mtime_ns, b"", found.st_size, lambda: file_pieces(source))
     return None
-
-
-def _read(path: bytes) -> Iterator[bytes]:
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(fd, "rb", buffering=0) as file:
-        while data := file.read(_PIECE):
-            yield data
 
 
 class Spool:

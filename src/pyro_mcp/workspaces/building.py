@@ -18,12 +18,11 @@ from pyro_mcp.workspaces.build_stage import Given, Settings, StageMachine
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.inside import ToolOf
 from pyro_mcp.workspaces.lifecycle import Lifecycle
-from pyro_mcp.workspaces.mirrors import mirror_environ
+from pyro_mcp.workspaces.networks import network_environ
 from pyro_mcp.workspaces.recipes import Recipe
 from pyro_mcp.workspaces.saving import Saving
 from pyro_mcp.workspaces.store import Record
 from pyro_mcp.workspaces.system_files import system_tree
-from pyro_mcp.workspaces.trust import GuestTrust
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class _Build:
                 partial(self._taken, stage),
                 self._options.step_seconds,
                 self._options.link.on,
-                GuestTrust(host_ca=self._options.link.trust_host_ca).environ() | mirror_environ(self._options.link),
+                network_environ(self._options.link),
             )
             with self._machines.session(record) as session:
                 machine = StageMachine(session, system_tree(session), settings, given, self._progress)

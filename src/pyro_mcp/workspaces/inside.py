@@ -41,11 +41,10 @@ from pyro_mcp.workspaces import discreet
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.ledger import CommandRecord, EventKind, Ledger
 from pyro_mcp.workspaces.lifecycle import Lifecycle
-from pyro_mcp.workspaces.mirrors import mirror_environ
+from pyro_mcp.workspaces.networks import network_environ
 from pyro_mcp.workspaces.phases import HOST_COMPAT
 from pyro_mcp.workspaces.secrets import Secrets
 from pyro_mcp.workspaces.store import Record
-from pyro_mcp.workspaces.trust import GuestTrust
 from pyro_mcp.workspaces.vms import ExecOptions, ended, shell_words
 
 _KEPT_IN_HISTORY = 64 * 1024
@@ -196,8 +195,7 @@ class Inside:
 
     def _environ(self, record: Record, secrets: Secrets) -> dict[str, str]:
         """What every command starts with: the image's own variables, and those that say whom to trust."""
-        trust = GuestTrust(secrets.authority(), record.link.trust_host_ca)
-        return self._images.environ(record.environment) | trust.environ() | mirror_environ(record.link)
+        return self._images.environ(record.environment) | network_environ(record.link, secrets.authority())
 
     def _secrets(self, id_: str) -> Secrets:
         return Secrets(self._lifecycle.folders.home(id_))

@@ -16,6 +16,7 @@ from pyro_mcp.network import (
     CONTROL,
     GUEST_ADDRESS,
     RESOLVER_ADDRESS,
+    Authority,
     GatewayControl,
     StartingGateway,
     read_network_log,
@@ -23,7 +24,8 @@ from pyro_mcp.network import (
 )
 from pyro_mcp.results import NetworkState, WorkspaceNetworkInfo, WorkspaceNetworkLog
 from pyro_mcp.workspaces.folders import Folders
-from pyro_mcp.workspaces.links import PUBLISHED
+from pyro_mcp.workspaces.links import PUBLISHED, Link
+from pyro_mcp.workspaces.mirrors import mirror_environ
 from pyro_mcp.workspaces.phases import Phase
 from pyro_mcp.workspaces.secrets import Secrets
 from pyro_mcp.workspaces.store import Record
@@ -101,6 +103,11 @@ def files_for(record: Record, folders: Folders) -> dict[str, tuple[int, bytes]]:
 def trust_of(record: Record, folders: Folders) -> GuestTrust:
     """Whom a machine's programs trust."""
     return GuestTrust(Secrets(folders.home(record.id)).authority(), record.link.trust_host_ca)
+
+
+def network_environ(link: Link, authority: Authority | None = None) -> dict[str, str]:
+    """Return the variables that a machine's commands need to use its network: whom to trust, which mirrors."""
+    return GuestTrust(authority, link.trust_host_ca).environ() | mirror_environ(link)
 
 
 def network_info(record: Record, folders: Folders) -> WorkspaceNetworkInfo:

@@ -13,7 +13,7 @@ from pyro_mcp.workspaces import inspector
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.ledger import Ledger
 from pyro_mcp.workspaces.lifecycle import Lifecycle
-from pyro_mcp.workspaces.phases import HOST_COMPAT, Phase, require_phase
+from pyro_mcp.workspaces.phases import HOST_COMPAT
 from pyro_mcp.workspaces.secrets import Secrets
 from pyro_mcp.workspaces.store import Record
 from pyro_mcp.workspaces.system_files import stream_system
@@ -34,17 +34,16 @@ class Saving:
         self._ledger.get(id_)
         environ = self._images.environ(self._lifecycle.store.get(id_).environment)
         about = About("saved", f"saved from {id_}", environ, {"workspace_id": id_})
-        found = self.keep(name, id_, about, replace=replace, progress=progress)
+        found = self._keep(name, id_, about, replace=replace, progress=progress)
         self._ledger.touch(id_)
         return found
 
-    def keep(self, name: str, id_: str, about: About, *, replace: bool, progress: Progress) -> EnvironmentDetails:
+    def _keep(self, name: str, id_: str, about: About, *, replace: bool, progress: Progress) -> EnvironmentDetails:
         """Make an environment of what a workspace's disk holds now."""
         with ExitStack() as stack:
             with self._lifecycle.freezing(id_) as record:
                 if record.execution_mode == HOST_COMPAT:
                     raise Conflict("without a guest there is no system that could be saved")
-                require_phase(id_, record.phase, {Phase.RUNNING, Phase.STOPPED}, hint="start it first")
                 layers = self._lifecycle.freeze_layers(record)
                 twin = stack.enter_context(inspector.registered(self._lifecycle, record, layers))
             return self._copied(name, record, twin, about, replace=replace, progress=progress)

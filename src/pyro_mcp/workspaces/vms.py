@@ -15,11 +15,11 @@ from pyro_mcp.workspaces.command_hints import with_hint
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.lifecycle import Lifecycle, require_time_left
 from pyro_mcp.workspaces.links import NO_LINK, Link
-from pyro_mcp.workspaces.mirrors import check_mirrors, mirror_environ
+from pyro_mcp.workspaces.mirrors import check_mirrors
+from pyro_mcp.workspaces.networks import network_environ
 from pyro_mcp.workspaces.phases import GUEST, HOST_COMPAT, Phase, require_phase
 from pyro_mcp.workspaces.secrets import SecretEnv
 from pyro_mcp.workspaces.store import Record
-from pyro_mcp.workspaces.trust import GuestTrust
 
 NO_GUEST = (HostNotReady, EnvironmentFailed, GuestFailed)
 """What stops a guest from running here, as opposed to what was asked for wrongly."""
@@ -195,9 +195,7 @@ class Vms:
     def _run(self, record: Record, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
         wanted = options.of(
             command,
-            self._images.environ(record.environment)
-            | GuestTrust(host_ca=record.link.trust_host_ca).environ()
-            | mirror_environ(record.link),
+            self._images.environ(record.environment) | network_environ(record.link),
             accelerator=record.accelerator,
         )
         with self._lifecycle.session(record, lasting=True) as session:
