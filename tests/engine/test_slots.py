@@ -18,7 +18,7 @@ import pytest
 from pyro_mcp.engine.guest import Guest
 from pyro_mcp.engine.slots import connected
 from pyro_mcp.engine.wire import SLOTS
-from pyro_mcp.errors import Busy, GuestGone
+from pyro_mcp.errors import Busy, DeadlineExceeded, GuestGone
 from pyro_mcp.host import changes
 
 DEADLINE = 20.0
@@ -175,3 +175,17 @@ def test_whoever_waits_for_a_machine_that_ends_is_told(machine: Path) -> None:
         with pytest.raises(GuestGone):
             waits.result(DEADLINE)
         moved.rename(machine)
+
+
+def test_a_machine_that_takes_no_connection_is_silent_and_the_error_says_how_to_end_it(home: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener, ExitStack() as stack:
+        listener.bind(str(home / "0"))
+        listener.listen(0)
+        stack.enter_context(socket.socket(socket.AF_UNIX)).connect(str(home / "0"))
+        with (
+            pytest.raises(DeadlineExceeded, match="taken no connection for 1 s") as raised,
+            connected(home, deadline_seconds=1),
+        ):
+            pass
+
+    assert "reset" in raised.value.hint and "stop --force" in raised.value.hint

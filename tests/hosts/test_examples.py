@@ -30,7 +30,7 @@ def test_the_example_of_opencode_is_what_is_printed_for_it(printed: dict[str, st
     example = (ROOT / "examples/opencode_mcp_config.json").read_text()
 
     assert example == printed["opencode"]
-    assert json.loads(example)["mcp"]["pyro"]["command"] == [SHOWN, "mcp", "serve"]
+    assert json.loads(example)["mcp"]["pyro"]["command"] == [SHOWN, "mcp", "serve", "--results=text"]
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from pyro_mcp import Pyro
 from pyro_mcp.engine import FakeMachines, Identity, Shape
 from pyro_mcp.errors import Conflict, HostNotReady, NotFound, PyroError
+from pyro_mcp.host.files import locked
 from pyro_mcp.results import WorkspaceSeed
 from pyro_mcp.workspaces.ledger import Ledger, Snapshot, WorkspaceRecord
 from pyro_mcp.workspaces.lifecycle import Lifecycle
@@ -280,3 +282,21 @@ def test_an_error_keeps_the_file_in_step_with_the_database(lifecycle: Lifecycle,
     assert known.phase == Phase.FAILED
     after = lose(lifecycle, engine, "deleted")
     assert recovery_of(after).adopt(id_) == replace(known)
+
+
+@pytest.mark.timeout(25)
+def test_a_command_that_runs_does_not_keep_its_workspace_from_being_adopted(
+    lifecycle: Lifecycle, engine: FakeMachines
+) -> None:
+    id_ = make(lifecycle)
+    after = lose(lifecycle, engine, "deleted")
+
+    with locked(after.folders.lock(id_), deadline_seconds=1, shared=True, what="a command"):
+        assert recovery_of(after).adopt(id_).id == id_
+
+
+def test_an_unknown_workspace_is_found_by_its_name(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    id_ = make(lifecycle, "mine")
+    lose(lifecycle, engine, "deleted")
+
+    assert [one["workspace_id"] for one in Pyro(engine=engine).adopt_workspace("mine")["workspaces"]] == [id_]

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pyro_mcp.engine.qemu import DISK_BYTES
 from pyro_mcp.errors import GuestFailed
-from pyro_mcp.host.files import locked, published
+from pyro_mcp.host.files import locked, no_space, published
 from pyro_mcp.host.ids import Ids, machine_ids
 from pyro_mcp.host.process import run
 from pyro_mcp.host.seals import intact, seal
@@ -142,7 +142,11 @@ class Layers:
         """A new empty layer, not yet in use."""
         self._make_folders()
         target = self.live / name
-        shutil.copyfile(blank.qcow2, target)
+        try:
+            shutil.copyfile(blank.qcow2, target)
+        except OSError as error:
+            target.unlink(missing_ok=True)
+            raise no_space(error, target) from error
         target.chmod(0o600)
         give_away(machine_ids(self._home), target)
 
@@ -151,7 +155,7 @@ class Layers:
         self._make_folders()
         for name in names:
             if not other._path(name).exists():
-                raise _missing(other._path(name))
+                raise _missing((other.live if name == names[-1] else other.frozen) / name)
             os.link(other._path(name), self.frozen / name)
             take_back(self.frozen / name)
 

@@ -33,7 +33,7 @@ _REPLY_GRACE = 15.0
 _SILENCE = 2.0
 # A tool's agent says every half second that it lives, so silence means that the guest does not run.
 _TOOL_SILENCE = 15.0
-_UNRESPONSIVE = "'pyro workspace reset' starts it anew; 'pyro workspace stop --force' ends it"
+UNRESPONSIVE = "'pyro workspace reset' starts it anew; 'pyro workspace stop --force' ends it"
 _CHUNK = 256 * 1024
 
 OutputSink = Callable[[bytes], None]
@@ -281,7 +281,7 @@ class Guest:
             raise DeadlineExceeded("the guest did not answer in time")
         quiet = self._heard_at + self._patience - time.monotonic()
         if quiet <= 0:
-            raise DeadlineExceeded(f"the guest has said nothing for {self._patience:g} s", hint=_UNRESPONSIVE)
+            raise DeadlineExceeded(f"the guest has said nothing for {self._patience:g} s", hint=UNRESPONSIVE)
         # Half of it, so that there is time to ask for the reason before patience ends.
         ready = poll.poll(min(left, quiet, max(self._patience / 2, 0.1), _SILENCE) * 1000)
         if not ready and self._on_silence():

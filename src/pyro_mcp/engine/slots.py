@@ -13,8 +13,8 @@ from pathlib import Path
 
 from pyro_mcp.engine import wire
 from pyro_mcp.engine.dial import dial
-from pyro_mcp.engine.guest import Guest
-from pyro_mcp.errors import Busy, GuestGone
+from pyro_mcp.engine.guest import UNRESPONSIVE, Guest
+from pyro_mcp.errors import Busy, DeadlineExceeded, GuestGone
 from pyro_mcp.host.queue import wait_in_turn
 
 _RESERVED = 2
@@ -35,15 +35,17 @@ def connected(
     other work. `on_silence` is called when the guest says nothing for a while, at least every two seconds; it returns
     whether it has helped the guest to go on.
 
-    Raises `Busy` when all slots stay taken for `deadline_seconds`, `GuestGone` when nothing listens.
+    Raises `Busy` when all slots stay taken for `deadline_seconds`, `DeadlineExceeded` when the machine takes no
+    connection for so long, `GuestGone` when nothing listens.
     """
     slot = _take_slot(sockets, deadline_seconds, lasting=lasting)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
             try:
                 dial(connection, sockets / str(slot.number), deadline_seconds)
-            except BlockingIOError as error:  # earlier clients have left, and QEMU has not seen it yet
-                raise Busy("the virtual machine takes no connection", hint="try again in a moment") from error
+            except BlockingIOError as error:  # QEMU has not even seen that earlier clients left
+                silence = f"the virtual machine has taken no connection for {deadline_seconds:g} s"
+                raise DeadlineExceeded(silence, hint=UNRESPONSIVE) from error
             guest = Guest(connection, slot=slot.lock, resync=not slot.begin(), on_silence=on_silence)
             yield guest
         if not guest.goes_on:

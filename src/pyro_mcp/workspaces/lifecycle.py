@@ -268,7 +268,10 @@ class Lifecycle(LockedMachines):
 def require_time_left(record: Record) -> None:
     """Raise `Conflict` for a machine that nobody may start any more."""
     if record.expired:
-        raise Conflict(f"the time of {record.id} is over", hint="make another one, with a longer --ttl-seconds")
+        hint = f"'pyro workspace update {record.id} --ttl-seconds 3600' gives it another hour"
+        raise Conflict(
+            f"the time of {record.id} is over", hint=hint if record.id.startswith("ws-") else "make another one"
+        )
 
 
 def _machine_id(record: Record) -> str:

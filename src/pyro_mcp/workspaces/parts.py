@@ -9,6 +9,7 @@ from typing import Self
 
 from pyro_mcp.engine import Engine, HostCompat, Machines
 from pyro_mcp.environments import Environments
+from pyro_mcp.errors import NotFound
 from pyro_mcp.host.files import cache_home, private_directory, state_home
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.host.staging import sweep_staged
@@ -81,7 +82,13 @@ class Parts:
         return Ledger(self._lifecycle.store)
 
     def _workspace_named(self, name: str) -> str:
-        return self._ledger.named(name)
+        try:
+            return self._ledger.named(name)
+        except NotFound:
+            ids = [one.id for one in self._recovery.unknown() if one.name == name]
+            if len(ids) != 1:
+                raise
+            return ids[0]
 
     @cached_property
     def _recovery(self) -> Recovery:

@@ -105,14 +105,19 @@ class Recovery:
         """
         if id_ not in self._store.files.ids():
             raise NotFound(f"there is no workspace {id_!r} on the disk", hint="'pyro doctor' names those there are")
-        with self._locked(id_, _LOCK_DEADLINE):
-            return self._lifecycle.settled(self._store.adopt(id_))
+        with self._closed_to_users(id_):
+            adopted = self._store.adopt(id_)
+            with suppress(Busy), self._locked(id_, 0):  # Busy: somebody's command runs in it, and goes on
+                return self._lifecycle.settled(adopted)
+            return adopted
 
     def discard(self, id_: str) -> None:
         """Delete a machine that the database does not know; raises `NotFound` when there is nothing of it."""
         if id_ not in {*(one.id for one in self.unknown()), *self.without_folder()}:
             raise NotFound(f"there is no workspace {id_!r}", hint="'pyro workspace list' shows those there are")
-        self._remove_locked(id_)
+        with self._closed_to_users(id_):
+            self._lifecycle.clear(id_, None)  # ends the commands that run in it, which hold its lock
+            self._remove_locked(id_)
 
     def _settle(self, record: Record, done: Repaired, *, reap: bool) -> None:
         over = record.expired and (reap or is_vm(record.id))
@@ -162,6 +167,12 @@ class Recovery:
             with suppress(NotFound):
                 self._store.get(id_)
                 raise Busy(f"{id_} was made meanwhile")
+            yield
+
+    @contextmanager
+    def _closed_to_users(self, id_: str) -> Iterator[None]:
+        """Keep away those who want to use or change the machine; those that use it go on."""
+        with locked(self._folders.turn(id_), deadline_seconds=_LOCK_DEADLINE, what=id_):
             yield
 
     @contextmanager

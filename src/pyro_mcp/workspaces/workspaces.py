@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pyro_mcp.engine import MOST_LAYERS, Layers, Shape, make_baseline
 from pyro_mcp.environments import RootImage
-from pyro_mcp.errors import Busy, Conflict, InvalidRequest, NoSpace, NotFound
+from pyro_mcp.errors import Conflict, InvalidRequest, NoSpace, NotFound
 from pyro_mcp.host.files import private_directory, temporary_folder
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.results import (
@@ -138,18 +138,21 @@ class Workspaces:
 
     def adopt(self, id_: str | None) -> WorkspaceAdopted:
         """Take back a workspace that the database does not know, or without an id all of them."""
+        problems: dict[str, str] = {}
         if id_ is not None:
             adopted = [self._info(self._recovery.adopt(id_))]
         else:
             adopted = []
             for known in self._recovery.unknown():
-                with suppress(Busy, Conflict, NotFound):  # it is among those that are left
+                try:
                     adopted.append(self._info(self._recovery.adopt(known.id)))
+                except (Conflict, NotFound) as error:
+                    problems[known.id] = error.message
         for one in adopted:
             self._ledger.note(one["workspace_id"], "adopt", {})
         done: WorkspaceAdopted = {"count": len(adopted), "workspaces": adopted}
-        unknown = _unknown(self._recovery.unknown())
-        return {**done, "unknown": unknown} if unknown else done
+        left = [replace(one, problem=one.problem or problems.get(one.id, "")) for one in self._recovery.unknown()]
+        return {**done, "unknown": _unknown(left)} if left else done
 
     def status(self, id_: str) -> WorkspaceInfo:
         self._ledger.get(id_)
