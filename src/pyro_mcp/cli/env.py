@@ -7,7 +7,7 @@ import sys
 
 import pyro_mcp
 from pyro_mcp.cli.options import Verbs, host_settings_options, labels, verb
-from pyro_mcp.cli.render import print_json, progress_line, shown, size, table
+from pyro_mcp.cli.render import paragraph, print_json, progress_line, shown, size, table
 from pyro_mcp.results import EnvironmentDetails
 
 
@@ -159,7 +159,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
     if parent := details["origin"].get("parent"):
         print(f"  parent     {parent} {details['origin'].get('parent_version', '')}".rstrip())
     if details["packages"]:
-        print(f"  packages   {' '.join(details['packages'])}")
+        print(paragraph(f"  packages   {' '.join(details['packages'])}", indent=13))
     for name, value in details["environ"].items():
         print(f"  {name}={value}")
     return 0

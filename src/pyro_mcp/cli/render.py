@@ -31,10 +31,10 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def paragraph(text: str) -> str:
-    """A sentence on as many lines as it takes; words are never broken."""
-    width = shutil.get_terminal_size().columns
-    return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+def paragraph(text: str, indent: int = 2) -> str:
+    """Return a sentence on as many lines as it takes, all but the first indented; words are never broken."""
+    width, further = shutil.get_terminal_size().columns, " " * indent
+    return textwrap.fill(text, width, subsequent_indent=further, break_long_words=False, break_on_hyphens=False)
 
 
 def shown(name: str) -> str:

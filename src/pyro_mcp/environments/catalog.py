@@ -41,7 +41,7 @@ class Recipe:
 CATALOG: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        Recipe("debian:12", "12.2", "Debian 12 with git, curl, Python 3, pip, venv and uv", _TOOLS, (UV,)),
+        Recipe("debian:12", "12.2", "Debian 12 with git, curl, Python, pip and uv", _TOOLS, (UV,)),
         Recipe("debian:12-base", "12.1", "Debian 12, minimal", _BASE),
         Recipe("debian:12-build", "12.2", "debian:12 with compilers", _BUILD, (UV,)),
     )

@@ -255,7 +255,7 @@ def diff(result: WorkspaceDiff) -> str:
     if result["git_changes"]:
         parts.append(f"({result['git_changes']} paths in .git folders changed too)")
     if result["ignored_count"]:
-        names = listed("Ignored files that changed too (include_ignored shows them):", result["ignored"], 500)
+        names = listed("Changed too, but ignored by .gitignore (include_ignored shows them):", result["ignored"], 500)
         parts.append(names)
     if result["left_out"]:
         left_out = listed("Not in this patch: not text (binary), too large or special:", result["left_out"], 1000)
