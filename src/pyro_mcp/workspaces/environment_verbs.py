@@ -67,8 +67,8 @@ class EnvironmentVerbs(Parts):
         return self._building.build(name, recipe, options, replace=replace, progress=self._progress)
 
     def delete_environment(self, name: str) -> EnvironmentDeleted:
-        """Remove an environment of the user's own; raises `Conflict` while a workspace needs it."""
-        return self._saving.delete(name)
+        """Remove an environment of the user's own; raises `Conflict` while a workspace may need it."""
+        return self._saving.delete(name, self._needs())
 
     @cached_property
     def _saving(self) -> Saving:

@@ -37,12 +37,12 @@ class HostVerbs(Parts):
     def prune_environments(self, keep: Collection[str] = ()) -> PruneReport:
         """Remove old versions, leftovers, warm templates, and registry images that are neither in `keep` nor in use.
 
-        The builds that workspaces were made with stay. Warm templates go unless a machine runs on them; the next start
+        The builds that workspaces were made with stay, also those of workspaces that the database has lost; raises
+        `Conflict` for one whose builds cannot be known. Warm templates go unless a machine runs on them; the next start
         of their shape boots once more (2-6 s under emulation).
         """
-        records = self._lifecycle.store.all()
-        needed = {record.root_digest for record in records if record.root_digest} | self._ledger.root_digests()
-        pruned = self._environments.prune({*keep, *(record.environment for record in records)}, needed)
+        needs = self._needs()
+        pruned = self._environments.prune({*keep, *needs.users}, needs.digests)
         # Saved machines come back by themselves, as quickly as they were made.
         return {**pruned, "freed_bytes": pruned["freed_bytes"] + self._guests.prune()}
 

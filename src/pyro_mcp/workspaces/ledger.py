@@ -176,12 +176,6 @@ class Ledger:
             ).fetchall()
         return [_snapshot(row) for row in rows]
 
-    def root_digests(self) -> set[str]:
-        """The builds of environments that snapshots with a system need."""
-        with self._store.reading() as connection:
-            rows = connection.execute("SELECT DISTINCT root_digest FROM snapshots WHERE with_system").fetchall()
-        return {row["root_digest"] for row in rows if row["root_digest"]}
-
     def snapshot(self, id_: str, name: str) -> Snapshot:
         """One named snapshot; raises `NotFound`."""
         known = self.snapshots(id_)

@@ -17,6 +17,7 @@ from pyro_mcp.workspaces.folders import Folders
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.ledger import Ledger
 from pyro_mcp.workspaces.lifecycle import Lifecycle
+from pyro_mcp.workspaces.needs import Needs, needs_of
 from pyro_mcp.workspaces.offline import sweep_exports
 from pyro_mcp.workspaces.phases import GUEST, HOST_COMPAT
 from pyro_mcp.workspaces.recovery import Recovery, Repaired
@@ -93,6 +94,10 @@ class Parts:
     @cached_property
     def _recovery(self) -> Recovery:
         return Recovery(self._lifecycle, self._ledger)
+
+    def _needs(self) -> Needs:
+        """What the machines need of the environments."""
+        return needs_of(self._lifecycle.store, self._recovery)
 
     def _repair(self, *, reap: bool = False) -> Repaired:
         """Settle what dead processes left, and end what is over. Costs a look at each machine."""

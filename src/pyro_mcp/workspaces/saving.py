@@ -13,6 +13,7 @@ from pyro_mcp.workspaces import inspector
 from pyro_mcp.workspaces.images import Images
 from pyro_mcp.workspaces.ledger import Ledger
 from pyro_mcp.workspaces.lifecycle import Lifecycle
+from pyro_mcp.workspaces.needs import Needs
 from pyro_mcp.workspaces.phases import HOST_COMPAT
 from pyro_mcp.workspaces.secrets import Secrets
 from pyro_mcp.workspaces.store import Record
@@ -76,9 +77,9 @@ class Saving:
             self._environments.keep(source, progress, replace=replace)
         return self._environments.inspect(name)
 
-    def delete(self, name: str) -> EnvironmentDeleted:
-        """Remove an environment of the user's own that no machine needs."""
-        users = [record.id for record in self._lifecycle.store.all() if record.environment == name]
+    def delete(self, name: str, needs: Needs) -> EnvironmentDeleted:
+        """Remove an environment of the user's own; raises `Conflict` when a machine needs it."""
+        users = sorted(needs.users.get(name, ()))
         if users:
             raise Conflict(f"{name} is in use by {', '.join(users[:10])}", hint="delete these first")
         freed = self._environments.delete(name)
