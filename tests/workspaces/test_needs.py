@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,23 @@ def test_nothing_is_removed_while_a_workspace_may_need_anything(
     pyro.delete_workspace(id_)
     pyro.prune_environments()
     assert environments.build("mine", first) is None
+
+
+def test_a_system_is_never_put_back_on_another_build(environments: Environments, engine: FakeMachines) -> None:
+    lost = environments.build("mine", build(environments, b"1"))
+    pyro = Pyro(engine=engine)
+    id_ = pyro.create_workspace("mine")["workspace_id"]
+    pyro.create_snapshot(id_, "point", with_system=True)
+    pyro.create_snapshot(id_, "files")
+    before = pyro.status_workspace(id_)
+    current = build(environments, b"2")
+    assert lost is not None
+    shutil.rmtree(lost.path.parent)
+    with pytest.raises(Conflict, match="'point' was made with is gone") as refused:
+        pyro.reset_workspace(id_, snapshot="point")
+    assert "nothing was changed" in refused.value.hint
+    assert (engine.ended, pyro.status_workspace(id_)) == ([], before)
+    for other in ("files", "baseline"):
+        pyro.reset_workspace(id_, snapshot=other)
+        assert engine.started[-1].system is not None
+        assert engine.started[-1].system.root_digest == current

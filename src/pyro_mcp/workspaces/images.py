@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pyro_mcp.engine import BOOT_MODULES, System
 from pyro_mcp.environments import Environments, RootImage, load_order
-from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.errors import Conflict, InvalidRequest
 from pyro_mcp.host.progress import Progress, silent
+from pyro_mcp.workspaces.ledger import Snapshot
 from pyro_mcp.workspaces.store import Record
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -36,6 +39,21 @@ class Images:
             return self.pulled(record.environment, progress)
         self._environments.kernel(progress)
         return build
+
+    def below(self, snapshot: Snapshot, record: Record, progress: Progress = silent) -> RootImage:
+        """What a machine is started on at a reset: the current build, or the one below the snapshot's system.
+
+        Raises `Conflict` when that one is gone: on another build the system would be a mix of both.
+        """
+        if not snapshot.with_system:
+            return self.pulled(record.environment, progress)
+        image = self.of_disk(replace(record, root_digest=snapshot.root_digest), progress)
+        if snapshot.root_digest not in (None, image.digest):
+            raise Conflict(
+                f"the build of {record.environment} that the system of {snapshot.name!r} was made with is gone",
+                hint="nothing was changed; the baseline and snapshots without a system can still be reset to",
+            )
+        return image
 
     def installed(self, name: str) -> RootImage | None:
         """The image, None when it is not installed."""

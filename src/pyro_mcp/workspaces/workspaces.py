@@ -253,10 +253,7 @@ class Workspaces:
         with self._lifecycle.turn(id_) as record:
             require_time_left(record)
             wanted = Snapshot(BASELINE, (), 0.0) if snapshot == BASELINE else self._ledger.snapshot(id_, snapshot)
-            if wanted.with_system:
-                image = self._images.of_disk(replace(record, root_digest=wanted.root_digest), progress)
-            else:
-                image = self._images.pulled(record.environment, progress)
+            image = self._images.below(wanted, record, progress)
             fresh = self._lifecycle.reset(
                 record,
                 image,
