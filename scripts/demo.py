@@ -60,7 +60,7 @@ def announce() -> None:
     print(f"  {cache_home()}: Debian 12 for the machines, their kernel, one saved machine; kept for next time")
     print(f"  {state_home()}: the machines themselves; nothing is left of them at the end")
     print(f"  {DOWNLOADS}: the source of {PROJECT} from PyPI; kept for next time")
-    print("It installs nothing: what was missing on the host, 'make' has named and installed before this.")
+    print("From here on nothing is installed; 'make' has named and installed what was missing.")
 
 
 class Steps:

@@ -8,7 +8,7 @@ import pyro_mcp
 from pyro_mcp.cli.options import Verbs, verb
 from pyro_mcp.cli.render import paragraph, print_json
 from pyro_mcp.errors import HostNotReady
-from pyro_mcp.results import DoctorReport
+from pyro_mcp.results import DoctorCheck, DoctorReport
 
 
 def add(verbs: Verbs) -> None:
@@ -30,7 +30,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
         return 0 if report["ready"] else HostNotReady.exit_code
     for check in report["checks"]:
         mark = "ok" if check["ok"] else "note" if check["needed_for"] else "MISS"
-        only = f" (needed for {check['needed_for']} only)" if mark == "note" else ""
+        only = f" (needed for {check['needed_for']} only)" if _costs_a_feature(check) else ""
         print(f"{mark:4}  {check['name']:19} {check['detail']}{only}")
         if check["hint"]:
             print(f"      {'':19} {check['hint']}")
@@ -50,8 +50,12 @@ def _verdict(report: DoctorReport) -> str:
     """Return whether machines run here, and which features are missing."""
     if not report["ready"]:
         return "not ready"
-    missing = dict.fromkeys(check["needed_for"] for check in report["checks"] if not check["ok"])
+    missing = dict.fromkeys(check["needed_for"] for check in report["checks"] if _costs_a_feature(check))
     return f"ready to run machines, but without: {', '.join(missing)}" if missing else "ready to run machines"
+
+
+def _costs_a_feature(check: DoctorCheck) -> bool:
+    return not check["ok"] and check["needed_for"] not in ("", check["name"])
 
 
 def _next_step(report: DoctorReport) -> str:

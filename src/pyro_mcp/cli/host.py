@@ -34,14 +34,14 @@ def add(verbs: Verbs) -> None:
     printed = verb(
         inner,
         "print-config",
-        "print what belongs into a host's settings",
+        "print the settings to paste into a chat host",
         _print_config,
         example="pyro host print-config opencode --write",
     )
     doctor = verb(
         inner, "doctor", "say how each host stands with our server, and try it", _doctor, example="pyro host doctor"
     )
-    repair = verb(inner, "repair", "have a host start this pyro again", _repair, example="pyro host repair claude-code")
+    repair = verb(inner, "repair", "point a host at this pyro again", _repair, example="pyro host repair claude-code")
     disconnect = verb(inner, "disconnect", "undo connect", _disconnect, example="pyro host disconnect claude-code")
     printed.add_argument("--write", action="store_true", help="write it there instead, beside what the user has")
     for parser in (connect, printed, repair, disconnect):

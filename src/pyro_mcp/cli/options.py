@@ -48,7 +48,10 @@ def machine_options(parser: argparse.ArgumentParser, *, ttl_seconds: float, endi
 def timeout_option(parser: argparse.ArgumentParser) -> None:
     """How long a command may take."""
     parser.add_argument(
-        "--timeout-seconds", type=float, metavar="S", help="kill it then (default 30, or 120 where emulated)"
+        "--timeout-seconds",
+        type=float,
+        metavar="S",
+        help="end it after S seconds (default 30; 120 without KVM)",
     )
 
 

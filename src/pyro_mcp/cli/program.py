@@ -72,7 +72,7 @@ def _refuse(unknown: list[str], arguments: argparse.Namespace) -> int:
     """Report words that mean nothing; return the exit code of wrong usage, as the parser itself does."""
     runs = hasattr(arguments, "own_failure")
     otherwise = "write the command to run after --" if runs else f"'{arguments.parser.prog} --help' shows what there is"
-    hint = arguments.parser.hint_for(unknown) or otherwise
+    hint = arguments.parser.hint_for(unknown if not runs or unknown[0].startswith("-") else []) or otherwise
     error = InvalidRequest(f"unknown arguments: {' '.join(unknown)}", hint=hint)
     return _report(error, arguments, error.exit_code)
 

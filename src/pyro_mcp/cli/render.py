@@ -63,6 +63,15 @@ def ago(moment: float) -> str:
     return f"{seconds:.0f}s ago"
 
 
+def until(moment: float) -> str:
+    """Return how soon, roughly."""
+    seconds = moment - time.time()
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"in {seconds / length:.0f} {unit}"
+    return f"in {seconds:.0f} s" if seconds > 0 else "now"
+
+
 class ProgressLine:
     """Shows a `Progress` as one line on stderr that rewrites itself; silent when stderr is not a terminal."""
 

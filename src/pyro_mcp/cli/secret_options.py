@@ -21,8 +21,8 @@ def secret_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME[@HOST][=VALUE]",
-        help="a secret for commands that name it with --secret-env; without VALUE that of pyro's own variable NAME. "
-        "With @HOST it never enters the guest: HTTPS requests to that host get it in place of a placeholder",
+        help="a secret for commands that name it with --secret-env; without =VALUE it is taken from the environment "
+        "variable NAME. With @HOST it never enters the guest: HTTPS requests to that host get it for a placeholder",
     )
     parser.add_argument(
         "--secret-file",
@@ -36,7 +36,7 @@ def secret_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=HEADER",
-        help="the header field in which that secret's host gets it; otherwise Authorization",
+        help="the header that carries this secret (default Authorization)",
     )
 
 

@@ -31,7 +31,7 @@ def add_serve_options(parser: argparse.ArgumentParser, *, results: str) -> None:
     source.add_argument(
         "--project-path",
         metavar="DIR",
-        help="what workspaces begin as (default: the git checkout around the folder that the server is started in)",
+        help="folder copied into new workspaces (default: the git checkout that the server is started in)",
     )
     source.add_argument("--repo-url", metavar="URL", help="a repository that workspaces begin as, cloned afresh")
     source.add_argument("--no-project-source", action="store_true", help="workspaces begin empty")
@@ -40,7 +40,7 @@ def add_serve_options(parser: argparse.ArgumentParser, *, results: str) -> None:
         "--results",
         choices=RESULTS,
         metavar="FORM",
-        help=f"text for models, or both: with the data for programs (default {results})",
+        help=f"text (short, for models) or both (text and JSON) (default {results})",
     )
     parser.add_argument(
         "--network-policy",

@@ -54,7 +54,7 @@ def add(verbs: Verbs) -> None:
         ("status", "show one workspace", _status),
         ("start", "start a stopped workspace as it was", _start),
         ("logs", "show the command history", _logs),
-        ("summary", "review the session: commands, edits, changes, exports", _summary),
+        ("summary", "count the commands, edits, changes and exports since creation or reset", _summary),
     ):
         id_argument(verb(inner, name, purpose, act, example=f"pyro workspace {name} ws-0123456789ab"))
     _add_delete(inner)
@@ -77,10 +77,10 @@ def _add_create(inner: Verbs) -> None:
         inner, "create", "make and start a workspace", _create, example="pyro workspace create debian:12 --seed-path ."
     )
     parser.add_argument("environment", metavar="ENVIRONMENT", help="for example debian:12; see 'pyro env list'")
-    parser.add_argument("--seed-path", metavar="PATH", help="folder, .tar, .tar.gz or .tgz that /workspace begins as")
+    parser.add_argument("--seed-path", metavar="PATH", help="folder, .tar, .tar.gz or .tgz to copy into /workspace")
     parser.add_argument("--no-ignored", action="store_true", help="leave out files that .gitignore ignores")
     _add_names(parser)
-    machine_options(parser, ttl_seconds=24 * 3600, ending="stopped")
+    machine_options(parser, ttl_seconds=24 * 3600, ending="switched off")
     parser.add_argument(
         "--network-policy",
         default="off",
@@ -149,7 +149,11 @@ def _add_stop(inner: Verbs) -> None:
 
 def _add_reset(inner: Verbs) -> None:
     parser = verb(
-        inner, "reset", "start the whole sandbox anew", _reset, example="pyro workspace reset ws-0123456789ab"
+        inner,
+        "reset",
+        "go back to the beginning or a snapshot; the command history is cleared",
+        _reset,
+        example="pyro workspace reset ws-0123456789ab",
     )
     id_argument(parser)
     parser.add_argument("--snapshot", default="baseline", metavar="NAME", help="default: baseline, as it was created")

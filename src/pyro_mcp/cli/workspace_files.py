@@ -193,14 +193,15 @@ def _diff(arguments: argparse.Namespace) -> int:
         print(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()) or "no changes")
     else:
         sys.stdout.write(found["patch"])
-        for path in found["left_out"]:
-            print(
-                f"pyro: left out of the patch (not text, which --binary shows; too large; or no file): {shown(path)}",
-                file=sys.stderr,
-            )
+        if found["left_out"]:
+            names = ", ".join(map(shown, found["left_out"]))
+            print(f"pyro: left out of the patch, as not text (--binary) or too large: {names}", file=sys.stderr)
     if found["ignored_count"] and not arguments.json:
         names = ", ".join(shown(path) for path in found["ignored"])
-        print(f"pyro: and {found['ignored_count']} ignored by .gitignore (--include-ignored): {names}", file=sys.stderr)
+        print(
+            f"pyro: ignored by .gitignore, {found['ignored_count']} more (--include-ignored shows them): {names}",
+            file=sys.stderr,
+        )
     if found["git_changes"] and not arguments.json:
         print(f"pyro: and {found['git_changes']} changed in .git, which is not part of the diff", file=sys.stderr)
     return 0

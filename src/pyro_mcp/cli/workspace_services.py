@@ -52,10 +52,10 @@ def _add_start(group: Verbs) -> None:
     ready.add_argument("--ready-command", metavar="LINE", help="it is ready when this command succeeds")
     parser.add_argument("--ready-status", type=int, metavar="CODE", help="with --ready-http: the answer (default 200)")
     parser.add_argument(
-        "--ready-timeout-seconds", type=float, default=30, metavar="S", help="give up then (default 30)"
+        "--ready-timeout-seconds", type=float, default=30, metavar="S", help="give up after S seconds (default 30)"
     )
     parser.add_argument(
-        "--ready-interval-ms", type=float, default=500, metavar="MS", help="look so often (default 500)"
+        "--ready-interval-ms", type=float, default=500, metavar="MS", help="time between checks (default 500)"
     )
     parser.add_argument(
         "--publish",

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 import pyro_mcp
-from pyro_mcp.cli.render import print_json, shown, size
+from pyro_mcp.cli.render import print_json, shown, size, until
 from pyro_mcp.results import WorkspaceInfo, WorkspaceSecret
 
 
@@ -15,6 +15,8 @@ def show_new(arguments: argparse.Namespace, pyro: pyro_mcp.Pyro, made: Workspace
     try:
         if arguments.id_only:
             print(made["workspace_id"])
+            if names := made["workspace_seed"]["likely_secrets"]:
+                print(f"pyro: copied, and may hold secrets: {', '.join(map(shown, names))}", file=sys.stderr)
         else:
             show_workspace(arguments, made)
         sys.stdout.flush()
@@ -41,6 +43,7 @@ def show_workspace(arguments: argparse.Namespace, info: WorkspaceInfo) -> int:
         "secrets": " ".join(map(_secret, info["secrets"])),
         "labels": " ".join(f"{key}={value}" for key, value in info["labels"].items()),
         "resets": str(info["reset_count"]),
+        "ends": until(info["expires_at"]),
         "failure": info["failure"] or "",
     }
     for name, value in rows.items():
@@ -48,9 +51,9 @@ def show_workspace(arguments: argparse.Namespace, info: WorkspaceInfo) -> int:
             print(f"  {name:12} {value}")
     if seed["ignored_count"]:
         kept = f"{seed['ignored_count']} files, {size(seed['ignored_bytes'])}"
-        print(f"  came along although .gitignore ignores it: {kept} ('create --no-ignored' leaves it out)")
+        print(f"  copied although .gitignore ignores them: {kept}; create with --no-ignored to leave these out")
     if seed["likely_secrets"]:
-        print(f"  came along and may hold secrets: {', '.join(map(shown, seed['likely_secrets']))}")
+        print(f"  copied, and may hold secrets: {', '.join(map(shown, seed['likely_secrets']))}")
     for remark in seed["remarks"]:
         print(f"  {shown(remark)}")
     for path in seed["skipped"]:

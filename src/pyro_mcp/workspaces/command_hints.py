@@ -21,7 +21,7 @@ _COMPILERS = "the environment debian:12-build has compilers and make"
 _NODE = "Node.js is Debian's package nodejs, npm its package npm; {install}"
 _APT = "{program} may be a Debian package; {install}"
 _INSTALL = "install it with apt-get, and 'pyro env save' keeps what is installed for other workspaces"
-_NETWORK = "this machine has no network; create one with --network-policy egress"
+_NETWORK = "this machine has no network: 'run --network' or 'workspace create --network-policy egress' gives it one"
 
 # What is missing, and what has it.
 _HAS: dict[str, str] = {

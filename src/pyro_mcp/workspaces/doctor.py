@@ -27,7 +27,7 @@ _NEEDED_FOR = {
     "skopeo": "oci: environments",
     "umoci": "oci: environments",
     "user ids": "building environments",
-    _UNKNOWN: "workspaces that the database has lost",
+    _UNKNOWN: _UNKNOWN,
     "nft": "network",
     "network": "network",
 }

@@ -18,7 +18,7 @@ from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.workspaces.lifetimes import ending_in
 from pyro_mcp.workspaces.links import NO_LINK, Link
-from pyro_mcp.workspaces.locked_machines import LockedMachines
+from pyro_mcp.workspaces.locked_machines import LockedMachines, more_time_hint
 from pyro_mcp.workspaces.networks import connect, files_for, gateway_ending, gateway_of
 from pyro_mcp.workspaces.phases import GUEST, HOST_COMPAT, Phase, require_phase
 from pyro_mcp.workspaces.store import NO_PROCESS, Record
@@ -268,10 +268,7 @@ class Lifecycle(LockedMachines):
 def require_time_left(record: Record) -> None:
     """Raise `Conflict` for a machine that nobody may start any more."""
     if record.expired:
-        hint = f"'pyro workspace update {record.id} --ttl-seconds 3600' gives it another hour"
-        raise Conflict(
-            f"the time of {record.id} is over", hint=hint if record.id.startswith("ws-") else "make another one"
-        )
+        raise Conflict(f"the time of {record.id} is over", hint=more_time_hint(record))
 
 
 def _machine_id(record: Record) -> str:

@@ -26,7 +26,16 @@ _LOCK_DEADLINE = 30.0
 
 
 def _start_hint(record: Record) -> str:
-    return "start it first" if record.phase in {Phase.STOPPED, Phase.FAILED, Phase.CREATED} else ""
+    if record.phase not in {Phase.STOPPED, Phase.FAILED, Phase.CREATED}:
+        return ""
+    return more_time_hint(record) if record.expired else "start it first"
+
+
+def more_time_hint(record: Record) -> str:
+    """Return what to do about a machine whose time is over."""
+    if not record.id.startswith("ws-"):
+        return "make another one"
+    return f"'pyro workspace update {record.id} --ttl-seconds 3600' gives it another hour; then start it"
 
 
 @dataclass(frozen=True)
