@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp import Pyro
+from pyro_mcp.engine import find_processes
 from tests.vm.remains import let_time_pass, remains
 
 STORE, LIFECYCLE = "pyro_mcp.workspaces.store:Store", "pyro_mcp.workspaces.lifecycle:Lifecycle"
@@ -66,21 +67,38 @@ KILLED_EXPORT = """
 import sys
 from pyro_mcp import Pyro
 from tests.vm.suicide import die_at
-die_at("pyro_mcp.workspaces.offline:_move", after=False)
+die_at(f"pyro_mcp.workspaces.offline:{sys.argv[3]}", after=False)
 Pyro().export_workspace_disk(sys.argv[1], output_path=sys.argv[2])
 """
+
+
+def kill_export(id_: str, output: Path, *, at: str) -> None:
+    argv = [sys.executable, "-c", KILLED_EXPORT, id_, str(output), at]
+    victim = subprocess.run(argv, cwd=Path(__file__).parents[2], capture_output=True, timeout=60, check=False)
+    assert victim.returncode == -9, victim.stderr.decode()
 
 
 def test_a_disk_export_that_is_killed_leaves_nothing_behind(pyro: Pyro, home: Path) -> None:
     id_ = pyro.create_workspace("debian:12")["workspace_id"]
     pyro.stop_workspace(id_)
     before = [path for path in remains(home) if "/locks/" not in path]
-    argv = [sys.executable, "-c", KILLED_EXPORT, id_, str(home / "disk")]
-    victim = subprocess.run(argv, cwd=Path(__file__).parents[2], capture_output=True, timeout=60, check=False)
-    assert victim.returncode == -9, victim.stderr.decode()
+    kill_export(id_, home / "disk", at="_move")
     exports = home / "state/pyro-mcp/exports"
     assert list(exports.iterdir()) != []
     pyro.reap_expired()
     assert [path for path in remains(home) if "/locks/" not in path and path != str(exports)] == before
     assert not (home / "disk").exists()
+    pyro.delete_workspace(id_)
+
+
+def test_a_workspace_starts_though_its_disk_was_being_exported_by_a_killed_process(pyro: Pyro, home: Path) -> None:
+    id_ = pyro.create_workspace("debian:12")["workspace_id"]
+    pyro.write_workspace_file(id_, "file", text="kept\n")
+    pyro.stop_workspace(id_)
+    machines = str(home / "state/pyro-mcp/machines")
+    kill_export(id_, home / "disk", at="ToolOf")
+    assert len(find_processes(machines)) == 1
+    assert pyro.start_workspace(id_)["state"] == "running"
+    assert len(find_processes(machines)) == 1
+    assert pyro.read_workspace_file(id_, "file")["content"] == "kept\n"
     pyro.delete_workspace(id_)

@@ -7,7 +7,7 @@ as it is, running or not.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -60,25 +60,8 @@ class Recovery:
         is left alone. What goes wrong with one machine does not keep the others from being repaired.
         """
         done = Repaired()
-        for record in self._store.all():
-            try:
-                with self._lifecycle.hold(record.id, deadline_seconds=0) as settled:
-                    self._settle(settled, done, reap=reap)
-            except (Busy, NotFound):
-                continue
-            except PyroError as error:
-                done.problems[record.id] = error.message
-        for id_ in self._strays():
-            try:
-                with self._unknown(id_):
-                    if not self._folders.home(id_).exists():
-                        self._lifecycle.unlock(id_)
-                    elif self._is_litter(id_):
-                        self._remove(id_)
-            except (Busy, HostNotReady):
-                continue
-            except PyroError as error:
-                done.problems[id_] = error.message
+        self._settle_each(self._store.all(), done, reap=reap)
+        self._remove_litter(done)
         for id_ in self.without_folder() if reap else ():
             try:
                 self._remove_locked(id_)
@@ -86,6 +69,15 @@ class Recovery:
             except PyroError as error:
                 done.problems[id_] = error.message
         return done
+
+    def end_one_shots(self) -> None:
+        """Remove the one-shot machines that no living process works on: such a one may lock the disk of another.
+
+        What goes wrong with one is left to a repair.
+        """
+        done = Repaired()
+        self._settle_each([record for record in self._store.all() if record.one_shot], done, reap=False)
+        self._remove_litter(done)
 
     def unknown(self) -> list[Unknown]:
         """The workspaces on the disk that the database does not know, running or not."""
@@ -118,6 +110,29 @@ class Recovery:
         with self._closed_to_users(id_):
             self._lifecycle.clear(id_, None)  # ends the commands that run in it, which hold its lock
             self._remove_locked(id_)
+
+    def _settle_each(self, records: Iterable[Record], done: Repaired, *, reap: bool) -> None:
+        for record in records:
+            try:
+                with self._lifecycle.hold(record.id, deadline_seconds=0) as settled:
+                    self._settle(settled, done, reap=reap)
+            except (Busy, NotFound):
+                continue
+            except PyroError as error:
+                done.problems[record.id] = error.message
+
+    def _remove_litter(self, done: Repaired) -> None:
+        for id_ in self._strays():
+            try:
+                with self._unknown(id_):
+                    if not self._folders.home(id_).exists():
+                        self._lifecycle.unlock(id_)
+                    elif self._is_litter(id_):
+                        self._remove(id_)
+            except (Busy, HostNotReady):
+                continue
+            except PyroError as error:
+                done.problems[id_] = error.message
 
     def _settle(self, record: Record, done: Repaired, *, reap: bool) -> None:
         over = record.expired and (reap or is_vm(record.id))

@@ -205,6 +205,7 @@ class Workspaces:
             require_phase(id_, record.phase, {Phase.STOPPED, Phase.FAILED})
             require_time_left(record)
             mode = record.execution_mode or GUEST
+            self._recovery.end_one_shots()
             image = self._images.of_disk(record, progress) if mode == GUEST else None
             started = self._lifecycle.start(record, image, mode, progress)
             if len(started.layers) > MOST_LAYERS:
@@ -254,6 +255,7 @@ class Workspaces:
             require_time_left(record)
             wanted = Snapshot(BASELINE, (), 0.0) if snapshot == BASELINE else self._ledger.snapshot(id_, snapshot)
             image = self._images.below(wanted, record, progress)
+            self._recovery.end_one_shots()
             fresh = self._lifecycle.reset(
                 record,
                 image,
