@@ -65,6 +65,20 @@ def lose(lifecycle: Lifecycle, engine: FakeMachines, how: str) -> Lifecycle:
     return lifecycle_with(engine)
 
 
+def copied(lifecycle: Lifecycle) -> bytes:
+    """The database as it is now."""
+    with closing(sqlite3.connect(database(lifecycle))) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return database(lifecycle).read_bytes()
+
+
+def restore(lifecycle: Lifecycle, engine: FakeMachines, copy: bytes) -> Lifecycle:
+    """The same state folder after an older copy of its database was restored."""
+    lose(lifecycle, engine, "deleted")
+    database(lifecycle).write_bytes(copy)
+    return lifecycle_with(engine)
+
+
 @pytest.mark.parametrize("how", ["deleted", "emptied"])
 def test_a_workspace_that_the_database_has_lost_is_kept_named_and_adopted_as_it_was(
     lifecycle: Lifecycle, engine: FakeMachines, how: str
@@ -97,17 +111,13 @@ def test_after_an_older_copy_was_restored_every_workspace_is_what_its_folder_say
     lifecycle: Lifecycle, engine: FakeMachines
 ) -> None:
     old = make(lifecycle)
-    with closing(sqlite3.connect(database(lifecycle))) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    copy = database(lifecycle).read_bytes()
+    copy = copied(lifecycle)
     with lifecycle.turn(old) as record:
         lifecycle.reset(record, IMAGE, ())
     Ledger(lifecycle.store).describe(old, "renamed", {})
     Ledger(lifecycle.store).remove_snapshot(old, "green")
     before, new = lifecycle.store.get(old), make(lifecycle)
-    lose(lifecycle, engine, "deleted")
-    database(lifecycle).write_bytes(copy)
-    after = lifecycle_with(engine)
+    after = restore(lifecycle, engine, copy)
     assert after.store.get(old) != before
     assert repair(after) == []
     assert after.observe(old) == before
@@ -115,6 +125,16 @@ def test_after_an_older_copy_was_restored_every_workspace_is_what_its_folder_say
     assert (ledger.get(old).name, ledger.get(old).reset_count, ledger.snapshots(old)) == ("renamed", 0, [])
     assert [one.id for one in recovery_of(after).unknown()] == [new]
     assert len(engine.running) == 2
+
+
+def test_a_long_lived_client_goes_on_after_the_database_was_removed(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+    id_, pyro = make(lifecycle), Pyro(engine=engine)
+    assert pyro.list_workspaces()["count"] == 1
+    for path in lifecycle.folders.state.glob("pyro.db*"):
+        path.unlink()
+    assert [one["workspace_id"] for one in pyro.list_workspaces()["unknown"]] == [id_]
+    assert pyro.adopt_workspace()["count"] == 1
+    assert pyro.status_workspace(id_)["state"] == "running"
 
 
 def test_what_cannot_be_adopted_says_why_and_stays(lifecycle: Lifecycle, engine: FakeMachines) -> None:

@@ -85,6 +85,16 @@ def test_an_empty_file_becomes_a_database(path: Path) -> None:
     assert Store(path).get("vm-1") == RECORD
 
 
+def test_a_database_that_is_removed_while_a_client_is_open_is_made_anew(path: Path) -> None:
+    store = Store(path)
+    store.add(RECORD)
+    for file in path.parent.glob("pyro.db*"):
+        file.unlink()
+    assert store.all() == []
+    store.add(replace(RECORD, id="vm-2"))
+    assert [record.id for record in Store(path).all()] == ["vm-2"]
+
+
 def test_a_newer_database_is_refused_and_left_as_it_is(path: Path) -> None:
     Store(path).add(RECORD)
     with closing(sqlite3.connect(path)) as connection:

@@ -10,7 +10,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -33,15 +33,8 @@ class Database:
         self._path = path
         # Space that is given back when the disk is full, so that machines can still be deleted.
         self._reserve = path.with_name("reserve")
-        with self.reading() as connection:
-            current = is_current(connection, path)
-        if not current:
-            # SQLite does not wait when two processes want to switch a new database to WAL.
-            with (
-                locked(path.with_name(f"{path.name}.lock"), deadline_seconds=_BUSY_SECONDS),
-                self._connection(writing=True) as connection,
-            ):
-                migrate(connection, path)
+        with self.reading():
+            pass  # a database that cannot be used is an error now
 
     def keep_reserve(self) -> None:
         """Hold back some space and some inodes for `release_reserve`, where there are any."""
@@ -132,6 +125,28 @@ class Database:
         return HostNotReady(f"cannot use the database {self._path}: {error}")
 
     def _connect(self, *, writing: bool) -> sqlite3.Connection:
+        """Open the database with all its tables; the file may be new, also because somebody has removed the old one."""
+        connection = self._open(writing=writing)
+        try:
+            if is_current(connection, self._path):
+                return connection
+        except BaseException:
+            connection.close()
+            raise
+        connection.close()
+        self._migrate()
+        return self._open(writing=writing)
+
+    def _migrate(self) -> None:
+        # SQLite does not wait when two processes want to switch a new database to WAL.
+        lock = self._path.with_name(f"{self._path.name}.lock")
+        with (
+            locked(lock, deadline_seconds=_BUSY_SECONDS),
+            closing(self._open(writing=True)) as connection,
+        ):
+            migrate(connection, self._path)
+
+    def _open(self, *, writing: bool) -> sqlite3.Connection:
         try:
             return _opened(str(self._path))
         except sqlite3.OperationalError:
