@@ -127,6 +127,63 @@ def test_after_an_older_copy_was_restored_every_workspace_is_what_its_folder_say
     assert len(engine.running) == 2
 
 
+def test_an_update_after_an_older_copy_was_restored_keeps_what_the_folder_says(
+    lifecycle: Lifecycle, engine: FakeMachines
+) -> None:
+    id_ = make(lifecycle, "alpha")
+    copy = copied(lifecycle)
+    with lifecycle.hold(id_) as record:
+        later = Snapshot("later", lifecycle.freeze_layers(record), 2000.0)
+    ledger = Ledger(lifecycle.store)
+    ledger.add_snapshot(id_, later)
+    ledger.describe(id_, "alpha", {"key": "newer"})
+    before = lifecycle.store.get(id_)
+    after = restore(lifecycle, engine, copy)
+    pyro = Pyro(engine=engine)
+    changed = pyro.update_workspace(id_, name="beta", labels={"more": "labels"})
+    assert (changed["name"], changed["labels"]) == ("beta", {"key": "newer", "more": "labels"})
+    assert Ledger(after.store).snapshot(id_, "later") == later
+    assert after.store.get(id_) == before
+
+    restore(lifecycle, engine, copy)
+    pyro.update_workspace(id_, ttl_seconds=5000)
+    assert Ledger(after.store).snapshot(id_, "later") == later
+    assert after.store.get(id_).layers == before.layers
+    assert after.store.get(id_).seconds_left > 4000
+
+
+@pytest.mark.parametrize("change", ["extend", "describe"])
+def test_no_change_of_an_older_record_replaces_a_newer_file(
+    lifecycle: Lifecycle, engine: FakeMachines, change: str
+) -> None:
+    id_ = make(lifecycle)
+    copy = copied(lifecycle)
+    Ledger(lifecycle.store).add_snapshot(id_, Snapshot("later", ("l0",), 2000.0))
+    after = restore(lifecycle, engine, copy)
+    if change == "extend":
+        after.store.extend(id_, 5000)
+    else:
+        Ledger(after.store).describe(id_, "new", {})
+    assert [one.name for one in Ledger(after.store).snapshots(id_)] == ["green", "later"]
+    assert [row["name"] for row in after.store.files.read(id_).tables["snapshots"]] == ["green", "later"]  # type: ignore[union-attr]
+
+
+def test_readers_show_what_the_folder_says_after_an_older_copy_was_restored(
+    lifecycle: Lifecycle, engine: FakeMachines
+) -> None:
+    id_ = make(lifecycle, "alpha")
+    copy = copied(lifecycle)
+    Ledger(lifecycle.store).add_snapshot(id_, Snapshot("later", ("l0",), 2000.0))
+    Ledger(lifecycle.store).describe(id_, "beta", {})
+    stop(lifecycle, id_)
+    restore(lifecycle, engine, copy)
+    (listed,) = Pyro(engine=engine).list_workspaces()["workspaces"]
+    assert (listed["name"], listed["state"]) == ("beta", "stopped")
+    restore(lifecycle, engine, copy)
+    names = [one["snapshot_name"] for one in Pyro(engine=engine).list_snapshots("beta")["snapshots"]]
+    assert names == ["baseline", "green", "later"]
+
+
 def test_a_long_lived_client_goes_on_after_the_database_was_removed(lifecycle: Lifecycle, engine: FakeMachines) -> None:
     id_, pyro = make(lifecycle), Pyro(engine=engine)
     assert pyro.list_workspaces()["count"] == 1

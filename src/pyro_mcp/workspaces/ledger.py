@@ -77,6 +77,7 @@ class Ledger:
 
     def get(self, id_: str) -> WorkspaceRecord:
         """The workspace; raises `NotFound`."""
+        self._store.refresh(id_)
         with self._store.reading() as connection:
             row = connection.execute("SELECT * FROM workspaces WHERE id = ?", (id_,)).fetchone()
         if row is None:
@@ -85,6 +86,7 @@ class Ledger:
 
     def named(self, name: str) -> str:
         """Return the id of the one workspace with this name; raise `NotFound`, `Conflict` when several have it."""
+        self._store.refresh()
         with self._store.reading() as connection:
             rows = connection.execute("SELECT id FROM workspaces WHERE name = ? ORDER BY id", (name,)).fetchall()
         if not rows:
@@ -101,6 +103,7 @@ class Ledger:
 
     def all(self) -> list[WorkspaceRecord]:
         """Every workspace, the most recently active first."""
+        self._store.refresh()
         with self._store.reading() as connection:
             rows = connection.execute("SELECT * FROM workspaces ORDER BY last_activity_at DESC, id").fetchall()
         return [_workspace(row) for row in rows]

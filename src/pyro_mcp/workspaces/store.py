@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_mcp.engine import Identity, Shape
-from pyro_mcp.errors import Conflict, NoSpace, NotFound
+from pyro_mcp.errors import Conflict, NoSpace, NotFound, PyroError
 from pyro_mcp.workspaces.database import Database
 from pyro_mcp.workspaces.lifetimes import ending_in, seconds_left
 from pyro_mcp.workspaces.links import OFF, Link
@@ -97,8 +97,14 @@ class Store(Database):
 
     @contextmanager
     def changing(self, id_: str) -> Iterator[sqlite3.Connection]:
-        """A transaction after which the file in the machine's folder holds its rows as the database does."""
+        """A transaction after which the file in the machine's folder holds its rows as the database does.
+
+        It begins with the file's rows where these are newer, as they are when an older database was restored.
+        """
         with self.transaction() as connection:
+            found = self.files.read(id_)
+            if found is not None and 0 <= _revision(connection, id_) < found.revision and found.schema <= CURRENT:
+                self._take_over(connection, found)
             yield connection
             connection.execute("UPDATE machines SET revision = revision + 1 WHERE id = ?", (id_,))
             rows = rows_of(connection, id_)
@@ -127,7 +133,22 @@ class Store(Database):
             return record
         if found.revision <= revision or found.schema > CURRENT:
             return record
-        return self._put_back(found)
+        with self.transaction() as connection:
+            if 0 <= _revision(connection, id_) < found.revision:  # else another process was faster
+                self._take_over(connection, found)
+            return _get(connection, id_)
+
+    def refresh(self, id_: str | None = None) -> None:
+        """Refresh the record of one machine, or of each; a record that cannot be refreshed stays as it is."""
+        with self.reading() as connection:
+            known = connection.execute(
+                "SELECT id, revision FROM machines WHERE id = coalesce(?, id)", (id_,)
+            ).fetchall()
+        for row in known:
+            found = self.files.read(row["id"])
+            if found is not None and found.revision > row["revision"]:
+                with suppress(PyroError):
+                    self.refreshed(row["id"])
 
     def adopt(self, id_: str) -> Record:
         """Take a machine into the database that it does not know, as its folder describes it.
@@ -145,15 +166,17 @@ class Store(Database):
         with self.reading() as connection:
             if rows_of(connection, id_).tables["machines"]:
                 raise Conflict(f"{id_} is in the database already: there is nothing to adopt")
-        return self._put_back(found)
+        with self.transaction() as connection:
+            if found.revision > _revision(connection, id_):  # else another process was faster
+                self._take_over(connection, found)
+            return _get(connection, id_)
 
-    def _put_back(self, rows: MachineRows) -> Record:
+    def _take_over(self, connection: sqlite3.Connection, rows: MachineRows) -> None:
+        """Have the database hold the rows that a machine's folder has; raises `Conflict` when they cannot be used."""
         id_ = str(rows.machine["id"])
         try:
-            with self.transaction() as connection:
-                if rows.revision > _revision(connection, id_):  # else another process was faster
-                    put_back(connection, rows)
-                return _get(connection, id_)
+            put_back(connection, rows)
+            _get(connection, id_)
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError, ValueError, LookupError) as error:
             raise Conflict(
                 f"the record in {self.files.folder(id_)} cannot be used: {error}",

@@ -125,11 +125,12 @@ class Workspaces:
         return kept
 
     def list(self) -> WorkspaceList:
+        workspaces = self._ledger.all()  # first: it refreshes the records
         records = {record.id: record for record in self._lifecycle.store.all()}
         counts, services = self._ledger.command_counts(), ServiceBook(self._lifecycle.store).counts()
         rows = [
             _summary(self._lifecycle.seen(records[one.id]), one, counts.get(one.id, 0), services.get(one.id, (0, 0)))
-            for one in self._ledger.all()
+            for one in workspaces
             if one.id in records
         ]
         found: WorkspaceList = {"count": len(rows), "workspaces": rows}
