@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,46 @@ def test_after_an_older_database_was_restored_every_verb_works(pyro: Pyro, home:
         pyro.delete_workspace(one)
     with pytest.raises(NotFound):
         pyro.adopt_workspace(id_)
+
+
+def test_after_an_older_database_was_restored_no_snapshot_is_lost_and_every_workspace_can_be_deleted(
+    pyro: Pyro, home: Path
+) -> None:
+    first, second = (pyro.create_workspace("debian:12", name=name)["workspace_id"] for name in ("alpha", "other"))
+    pyro.exec_workspace(first, command="echo one >one")
+    for path in database():
+        shutil.copy(path, home / path.name)
+    for name in ("one", "two"):
+        pyro.exec_workspace(first, command=f"echo {name} >{name}")
+        pyro.create_snapshot(first, name)
+    restore_database(home)
+
+    pyro = Pyro()
+    assert pyro.update_workspace(first, name="beta")["name"] == "beta"
+    assert [one["snapshot_name"] for one in pyro.list_snapshots("beta")["snapshots"]] == ["baseline", "one", "two"]
+    pyro.create_snapshot("beta", "three")
+    pyro.stop_workspace("beta")
+    pyro.start_workspace("beta")
+    assert pyro.read_workspace_file("beta", "two")["content"] == "two\n"
+
+    pyro.reset_workspace(second)
+    restore_database(home)
+    # An earlier deletion, begun with the number of a process that had ended, left this mark.
+    machine = state_home() / "machines" / second
+    (machine / "record.json").rename(machine / "deleting")
+    for id_ in (first, second):
+        started = time.monotonic()
+        Pyro().delete_workspace(id_)
+        assert time.monotonic() - started < 9
+    assert find_processes(str(state_home() / "machines")) == []
+
+
+def restore_database(home: Path) -> None:
+    """Put the copies of the database's files in `home` in place of the files there are now."""
+    for path in database():
+        path.unlink()
+    for path in home.glob("pyro.db*"):
+        shutil.copy(path, state_home() / path.name)
 
 
 def test_machines_whose_folder_was_removed_are_named_and_ended(pyro: Pyro) -> None:

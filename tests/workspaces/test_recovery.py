@@ -184,6 +184,18 @@ def test_readers_show_what_the_folder_says_after_an_older_copy_was_restored(
     assert names == ["baseline", "green", "later"]
 
 
+def test_a_workspace_is_deleted_also_when_the_database_knows_an_older_process(
+    lifecycle: Lifecycle, engine: FakeMachines
+) -> None:
+    id_ = make(lifecycle)
+    copy = copied(lifecycle)
+    with lifecycle.turn(id_) as record:
+        lifecycle.reset(record, IMAGE, ())
+    after = restore(lifecycle, engine, copy)
+    Pyro(engine=engine).delete_workspace(id_)
+    assert (engine.running, after.store.all()) == ({}, [])
+
+
 def test_a_long_lived_client_goes_on_after_the_database_was_removed(lifecycle: Lifecycle, engine: FakeMachines) -> None:
     id_, pyro = make(lifecycle), Pyro(engine=engine)
     assert pyro.list_workspaces()["count"] == 1

@@ -215,12 +215,14 @@ class Lifecycle(LockedMachines):
 
     def delete_now(self, id_: str) -> None:
         """Delete a machine also while others use it: what they run in a guest ends, and they are told."""
-        record = self.store.get(id_)
+        try:
+            record = self.store.refreshed(id_)
+        except NoSpace:
+            record = self.store.get(id_)
         with suppress(NotFound):  # another process, such as one that reaps, may finish it first
             if record.phase in {Phase.RUNNING, Phase.EXECUTING} and record.identity is not None:
                 self._begin_deletion(id_)
-                with gateway_ending(sockets := self.folders.sockets(id_)):
-                    self.engine_of(record).end(record.identity, sockets)
+                self.clear(id_, record.identity)
             with self.hold(id_) as held:
                 self.delete(held)
 

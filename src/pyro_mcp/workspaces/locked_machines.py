@@ -225,13 +225,16 @@ class LockedMachines:
         return "its time was over" if record.expired else "the virtual machine ended by itself"
 
     def clear(self, id_: str, identity: Identity | None) -> None:
-        """End every process of a machine, also one whose number never reached the database."""
-        folder = self.folders.sockets(id_)
+        """End every process of a machine, also those whose number the database does not know.
+
+        It knows no number when the process that started them was killed, and an old one when it was restored itself.
+        """
+        folder, engine = self.folders.sockets(id_), self.engine_for(GUEST)
         with gateway_ending(folder):
-            if identity:
-                self.engine_for(GUEST).end(identity, folder)
-            else:
+            if identity is None or not engine.alive(identity):
                 end_found(str(self.folders.home(id_)), Sockets(folder))
+            if identity is not None:
+                engine.end(identity, folder)
         shutil.rmtree(folder, ignore_errors=True)
 
     def engine_of(self, record: Record) -> Engine:
