@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,7 +51,10 @@ def test_the_disk_of_a_workspace_whose_machine_died_is_read(pyro: Pyro) -> None:
     with pytest.raises(Conflict, match="stop it first"):
         pyro.list_workspace_disk(id_)
     (process,) = find_processes(str(state_home() / "machines" / id_))
+    ended = os.pidfd_open(process.pid)
     os.killpg(process.pid, 9)
+    assert select.select([ended], [], [], 10)[0]
+    os.close(ended)
     assert [one["state"] for one in pyro.list_workspaces()["workspaces"]] == ["failed"]
     assert pyro.read_workspace_disk(id_, "/workspace/file")["content"] == "kept\n"
     assert pyro.status_workspace(id_)["failure"] == "the virtual machine ended by itself"
