@@ -92,7 +92,7 @@ $(AGENT): guest/agent.c guest/frames.h guest/build
 	@echo "== the guest agent: $@"
 	@guest/build agent $@.new && mv $@.new $@
 
-$(TOOL): guest/tool.c guest/tool_copy.h guest/frames.h guest/build
+$(TOOL): guest/tool.c guest/tool_copy.h guest/tool_notes.h guest/frames.h guest/build
 	@echo "== the guest's file tool: $@"
 	@guest/build tool $@.new && mv $@.new $@
 

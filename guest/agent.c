@@ -21,6 +21,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -989,6 +990,15 @@ static int mount_workspace(const struct frame *request) {
     return mount_overlay("/baseline", "workspace", "/root/workspace");
 }
 
+/* Puts back what an `apply` of the tool had begun when the machine died. The machine starts even if that fails. */
+static int recover_workspace(const struct frame *request) {
+    char *const words[] = { "/tool", "recover", "/root/workspace", NULL };
+    pid_t pid;
+    if (posix_spawn(&pid, words[0], NULL, NULL, words, NULL) == 0)
+        waitpid(pid, NULL, 0);
+    return 0;
+}
+
 static int make_parents(char *path) {
     for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
@@ -1064,6 +1074,7 @@ static void set_up(struct port *port, const struct frame *request) {
         { "mount the disk", mount_disk },
         { "mount the root", mount_root },
         { "mount /workspace", mount_workspace },
+        { "recover /workspace", recover_workspace },
         { "enter the root", enter_new_root },
         { "furnish the root", furnish_root },
         { "write the files", write_files },

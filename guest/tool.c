@@ -781,10 +781,11 @@ struct edit {
 
 /* What has been done to the tree: enough to put it back. */
 struct step {
-    enum { PUT, EXCHANGED, TAKEN, CHANGED_MODE } what;
-    char *path;
-    unsigned number;
-    mode_t mode;
+    enum { PUT, TAKEN, CHANGED_MODE, STEPS } what;
+    const char *path;
+    unsigned number, mode;
+    unsigned long long inode;  /* of what is put, unless it is a folder */
+    dev_t device;              /* of whatever is new in the staging folder */
 };
 
 static struct {
@@ -794,8 +795,9 @@ static struct {
     char name[64];             /* of the staging folder */
     unsigned numbers;          /* names given out in it */
     struct edit *edits;
-    struct step *steps;
-    size_t count, taken;       /* edits, steps */
+    size_t count;              /* of edits */
+    unsigned notes;            /* of steps */
+    unsigned noted;            /* the last note also has the edits before this one */
 } apply = { .staging = -1 };
 
 /* Room for one more at the end of a growing list. */
@@ -863,18 +865,6 @@ static int lock_staging(const char *name) {
         return folder;
     close_fd(folder);
     return -1;
-}
-
-/* Removes what an apply that was killed has left behind. */
-static void remove_stale(void) {
-    struct names names = list_names(apply.root, -1);
-    for (size_t i = 0; i < names.count; i++) {
-        int folder = is_staging(names.list[i]) ? lock_staging(names.list[i]) : -1;
-        if (folder >= 0)
-            remove_folder(names.list[i], folder);
-        close_fd(folder);
-    }
-    forget_names(&names);
 }
 
 static int staging(void) {
@@ -982,8 +972,6 @@ static void stage_edits(void) {
     }
 }
 
-/* ---- apply: making the edits -------------------------------------------------------------------------------- */
-
 static int set_mode(int parent, const char *name, mode_t mode) {
     char opened[32];
     int fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -995,52 +983,9 @@ static int set_mode(int parent, const char *name, mode_t mode) {
     return result;
 }
 
-/* Takes note of a step; it counts once it is taken, as nothing may fail between the two. */
-static void intend(int what, const char *path, unsigned number, mode_t mode) {
-    staging();
-    apply.steps = grown(apply.steps, apply.taken, sizeof *apply.steps);
-    apply.steps[apply.taken] = (struct step){ what, checked(strdup(path)), number, mode };
-}
+#include "tool_notes.h"
 
-static void take_step(int result) {
-    must(result);
-    apply.taken++;
-}
-
-static int take_back(const struct step *step) {
-    const char *name;
-    int result = -1, parent = open_parent(apply.root, step->path, &name);
-    if (parent < 0)
-        return -1;
-    switch (step->what) {
-    case PUT: result = rename_as(parent, name, apply.staging, staged(step->number), NO_REPLACE); break;
-    case EXCHANGED: result = rename_as(apply.staging, staged(step->number), parent, name, EXCHANGE); break;
-    case TAKEN: result = rename_as(apply.staging, staged(step->number), parent, name, NO_REPLACE); break;
-    case CHANGED_MODE: result = set_mode(parent, name, step->mode); break;
-    }
-    close_fd(parent);
-    return result;
-}
-
-static void remove_staging(void) {
-    if (apply.staging >= 0)
-        remove_folder(apply.name, apply.staging);
-}
-
-static void give_up(void) {
-    char rescued[64];
-    bool lost = false;
-    while (apply.taken > 0) {
-        const struct step *step = &apply.steps[--apply.taken];
-        if (take_back(step) == 0)
-            continue;
-        complain(step->path, "it could not be put back");
-        lost = true;
-    }
-    random_name(rescued, RESCUED);
-    if (!lost || renameat(apply.root, apply.name, apply.root, rescued) < 0)
-        remove_staging();
-}
+/* ---- apply: making the edits -------------------------------------------------------------------------------- */
 
 /* A place in the tree: an open folder, a name in it, and what has that name. */
 struct spot {
@@ -1057,7 +1002,7 @@ static void make_folder(const char *path) {
     if (kind_of(&spot.found))
         fail(here.path, reason(ENOTDIR));
     intend(PUT, path, apply.numbers++, 0);
-    take_step(mkdirat(spot.parent, spot.name, 0755));
+    must(mkdirat(spot.parent, spot.name, 0755));
     close(spot.parent);
 }
 
@@ -1119,26 +1064,29 @@ static void write_staged(void) {
 }
 
 /* After the last edit, everything is on the disk, so that whoever is told of success may rely on it. A folder's fsync()
- * includes the names that have changed in it, but not what a mode change alone has changed. */
+ * includes the names that have changed in it, and what has changed before in any other, but not what a mode change
+ * alone has changed. */
 static void close_edited(int parent, bool last) {
     bool only_name = apply.count == 1 && strchr("flx", (int)apply.edits[0].action);
-    int folder = last ? (int)must(openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) : -1;
-    if (last)
+    if (last) {
+        commit();
+        int folder = must(openat(apply.notes ? apply.staging : parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
         must(only_name ? fsync(folder) : syncfs(folder));
-    close_fd(folder);
+        close(folder);
+    }
     close(parent);
 }
 
-/* Puts what is staged into its place. The last edit need not be undone, so what it replaces need not be kept: in an
+/* Puts what is staged into its place. A single edit need not be undone, so what it replaces need not be kept: in an
  * overlay that would cost a copy. */
-static void put(const struct edit *edit, const struct spot *spot, const char *path, bool last) {
+static void put(const struct edit *edit, const struct spot *spot, const char *path) {
     bool taken = kind_of(&spot->found);
-    if (last && !S_ISDIR(spot->found.st_mode) && edit->action != 'd') {
+    if (apply.count == 1 && !S_ISDIR(spot->found.st_mode) && edit->action != 'd') {
         must(renameat(apply.staging, staged(edit->number), spot->parent, spot->name));
         return;
     }
-    intend(taken ? EXCHANGED : PUT, path, edit->number, 0);
-    take_step(rename_as(apply.staging, staged(edit->number), spot->parent, spot->name, taken ? EXCHANGE : NO_REPLACE));
+    intend(PUT, path, edit->number, 0);
+    must(rename_as(apply.staging, staged(edit->number), spot->parent, spot->name, taken ? EXCHANGE : NO_REPLACE));
 }
 
 static void make_file(struct edit *edit, bool last) {
@@ -1157,7 +1105,7 @@ static void make_file(struct edit *edit, bool last) {
         fail(here.path, reason(EISDIR));
     if (edit->action == 'f' && !edit->has_mode && S_ISREG(spot.found.st_mode))
         must(fchmodat(apply.staging, staged(edit->number), mode_of(&spot.found), 0));
-    put(edit, &spot, path, last);
+    put(edit, &spot, path);
     close_edited(spot.parent, last);
 }
 
@@ -1165,32 +1113,32 @@ static void change_mode(const struct edit *edit, const struct spot *spot) {
     if (S_ISLNK(spot->found.st_mode))
         fail(here.path, reason(ELOOP));
     intend(CHANGED_MODE, edit->path, 0, mode_of(&spot->found));
-    take_step(set_mode(spot->parent, spot->name, edit->mode));
+    must(set_mode(spot->parent, spot->name, edit->mode));
 }
 
-static void make_or_keep_folder(const struct edit *edit, const struct spot *spot, bool last) {
+static void make_or_keep_folder(const struct edit *edit, const struct spot *spot) {
     mode_t mode = edit->has_mode ? edit->mode : 0755;
     if (S_ISDIR(spot->found.st_mode)) {
         if (edit->has_mode)
             change_mode(edit, spot);
     } else if (!edit->replaced) {
         intend(PUT, edit->path, edit->number, 0);
-        take_step(mkdirat(spot->parent, spot->name, mode));
+        must(mkdirat(spot->parent, spot->name, mode));
     } else {
         if (!apply.replace)
             fail(here.path, reason(EEXIST));
         must(mkdirat(staging(), staged(edit->number), mode));
-        put(edit, spot, edit->path, last);
+        put(edit, spot, edit->path);
     }
 }
 
-static void take_away(const struct edit *edit, const struct spot *spot, bool last) {
-    if (last && !S_ISDIR(spot->found.st_mode)) {
+static void take_away(const struct edit *edit, const struct spot *spot) {
+    if (apply.count == 1 && !S_ISDIR(spot->found.st_mode)) {
         must(unlinkat(spot->parent, spot->name, 0));
         return;
     }
     intend(TAKEN, edit->path, edit->number, 0);
-    take_step(rename_as(spot->parent, spot->name, apply.staging, staged(edit->number), NO_REPLACE));
+    must(rename_as(spot->parent, spot->name, apply.staging, staged(edit->number), NO_REPLACE));
 }
 
 static void make_edit(struct edit *edit, bool last) {
@@ -1202,11 +1150,11 @@ static void make_edit(struct edit *edit, bool last) {
     struct spot spot = find_spot(edit->path, edit->action == 'd');
     edit->replaced = kind_of(&spot.found);
     if (edit->action == 'd')
-        make_or_keep_folder(edit, &spot, last);
+        make_or_keep_folder(edit, &spot);
     else if (!edit->replaced)
         fail(here.path, reason(ENOENT));
     else if (edit->action == 'x')
-        take_away(edit, &spot, last);
+        take_away(edit, &spot);
     else
         change_mode(edit, &spot);
     close_edited(spot.parent, last);
@@ -1234,7 +1182,7 @@ static void run_apply(char **words) {
     if (in.signals < 0)
         fail_errno("signals");
     apply.root = open_root(words[0]);
-    remove_stale();
+    recover();
     undo = give_up;
     stage_edits();
     outlive_client();
@@ -1316,6 +1264,7 @@ static noreturn void explain(void) {
           "                 ROOT PATH...\n"
           "       tool changes UPPER BASELINE MERGED\n"
           "       tool apply [--replace] ROOT\n"
+          "       tool recover ROOT\n"
           "       tool freeze MOUNT\n"
           "       tool copy [--also REL]... FROM TO\n", stderr);
     exit(2);
@@ -1369,6 +1318,7 @@ int main(int argc, char **argv) {
         { "walk", run_walk, 2, INT_MAX },
         { "changes", run_changes, 3, 0 },
         { "apply", run_apply, 1, 0 },
+        { "recover", run_recover, 1, 0 },
         { "freeze", run_freeze, 1, 0 },
         { "copy", run_copy, 2, 0 },
     };

@@ -7,6 +7,7 @@ import select
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,35 @@ def test_what_a_verb_has_acknowledged_outlives_a_killed_qemu(
     kill_machine(home)
     pyro.start_workspace(workspace)
     assert files(pyro, workspace) == {"kept.py": "print('kept')"} | expected
+
+
+def test_a_push_during_which_qemu_is_killed_is_made_wholly_or_not_at_all(
+    pyro: Pyro, home: Path, tmp_path: Path
+) -> None:
+    seeded, earlier, source = (tmp_path / name for name in ("seed", "earlier", "source"))
+    names = [f"{number:03}.txt" for number in range(600)]
+    for folder, some, text in (
+        (seeded / "pushed", names[:300], "old"),
+        (earlier, names[300:], "old"),
+        (source, names, "new"),
+    ):
+        folder.mkdir(parents=True)
+        for name in some:
+            (folder / name).write_text(f"{text}\n")
+    id_ = pyro.create_workspace("debian:12", seed_path=seeded)["workspace_id"]
+    pyro.push_workspace_sync(id_, earlier, dest="pushed")
+    with ThreadPoolExecutor() as pool:
+        pushed = pool.submit(pyro.push_workspace_sync, id_, source, dest="pushed")
+        # What is half made by then is on the disk.
+        pyro.exec_workspace(id_, command="until grep -q new pushed/000.txt; do :; done; sync", timeout_seconds=60)
+        kill_machine(home)
+        made = pushed.exception() is None
+    pyro.start_workspace(id_)
+    found = files(pyro, id_)
+    texts = {found[f"pushed/{name}"] for name in names}
+    assert texts == {"new"} if made else texts in ({"old"}, {"new"})
+    assert len(found) == len(names)  # nothing is left over
+    pyro.delete_workspace(id_)
 
 
 def test_a_snapshot_that_was_acknowledged_outlives_a_killed_qemu(pyro: Pyro, home: Path, workspace: str) -> None:
