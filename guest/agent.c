@@ -983,18 +983,18 @@ static int mount_workspace(const struct frame *request) {
     struct stat found;
     if (mount_at(&(struct mount_point){ "/dev/vdc", "/baseline", "erofs", MS_RDONLY, NULL }) < 0)
         return -1;
-    if (lstat("/root/workspace", &found) == 0 && !S_ISDIR(found.st_mode)) {
-        errno = ENOTDIR;    /* an image could make it a link, and mount() follows links */
-        return -1;
-    }
+    if (lstat("/root/workspace", &found) == 0 && !S_ISDIR(found.st_mode))
+        return errno = ENOTDIR, -1;    /* an image could make it a link, and mount() follows links */
     return mount_overlay("/baseline", "workspace", "/root/workspace");
 }
 
 /* Puts back what an `apply` of the tool had begun when the machine died. The machine starts even if that fails. */
 static int recover_workspace(const struct frame *request) {
     char *const words[] = { "/tool", "recover", "/root/workspace", NULL };
+    glob_t found;
     pid_t pid;
-    if (posix_spawn(&pid, words[0], NULL, NULL, words, NULL) == 0)
+    bool is_needed = glob("/disk/workspace/upper/.pyro-staging-*", GLOB_NOSORT, NULL, &found) == 0;
+    if (is_needed && posix_spawn(&pid, words[0], NULL, NULL, words, NULL) == 0)
         waitpid(pid, NULL, 0);
     return 0;
 }
