@@ -193,7 +193,8 @@ print("done", flush=True)
 def writing(path: Path, how: str) -> Iterator[subprocess.Popen[bytes]]:
     """Another process in the middle of a transaction."""
     argv: list[str | Path] = [sys.executable, "-c", WRITER, path, how]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+    # A group of its own: the kernel ignores Ctrl-Z for a group whose leader's parent has gone, as under some CI.
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"writing\n"
         try:
