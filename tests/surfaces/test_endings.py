@@ -68,10 +68,18 @@ def test_a_signal_deletes_a_new_workspace_that_nobody_was_told_of(pyro: Pyro, ho
     deadline = time.monotonic() + 60
     while not pyro.list_workspaces()["workspaces"]:
         assert time.monotonic() < deadline and process.poll() is None
+    while not _waits_for_a_reader(process.pid):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
     process.send_signal(number)
     assert process.wait(timeout=30) in (130, 128 + number)
     os.close(reading)
     assert remains(home) == []
+
+
+def _waits_for_a_reader(pid: int) -> bool:
+    """Whether a process is in a write(2) to its output: proc_pid_syscall(5)."""
+    return Path(f"/proc/{pid}/syscall").read_text().split()[:2] == ["1", "0x1"]
 
 
 def test_a_reader_that_goes_away_deletes_the_machine(running: Running, home: Path) -> None:

