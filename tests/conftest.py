@@ -20,8 +20,25 @@ from pyro_mcp.host.files import private_directory
 
 ROOT = Path(__file__).parents[1]
 
+OWN_TEMPORARY = pytest.StashKey[Path]()
+
 # A shell starts what it puts into the background with SIGINT ignored, and the programs under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Give this run temporary folders of its own: what an earlier run left behind is neither used nor cleaned up."""
+    if config.option.basetemp is None:
+        config.option.basetemp = tempfile.mkdtemp(prefix="pyro-tests-")
+        config.stash[OWN_TEMPORARY] = Path(config.option.basetemp)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remove this run's temporary folders, unless a test failed and they may show why."""
+    if exitstatus == pytest.ExitCode.OK and (folder := session.config.stash.get(OWN_TEMPORARY, None)):
+        shutil.rmtree(folder)
 
 
 @pytest.fixture
