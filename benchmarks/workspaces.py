@@ -160,7 +160,7 @@ def _register(pyro: Pyro, like: str) -> None:
     """One more row of the list, a stopped workspace that owns nothing."""
     from dataclasses import replace  # noqa: PLC0415
 
-    from pyro_mcp.workspaces.phases import Phase  # noqa: PLC0415
+    from pyro_mcp.machines.phases import Phase  # noqa: PLC0415
 
     store, ledger = pyro._lifecycle.store, pyro._ledger
     id_ = f"ws-{os.urandom(6).hex()}"

@@ -14,8 +14,8 @@ from pathlib import Path
 from pyro_mcp import Pyro
 from pyro_mcp.errors import PyroError
 from pyro_mcp.host.files import cache_home, state_home
+from pyro_mcp.machines.one_shot import ExecOptions
 from pyro_mcp.results import PrepareReport, VmExecResult
-from pyro_mcp.workspaces.vms import ExecOptions
 
 ENVIRONMENT = "debian:12"
 PROJECT = "Markdown==3.9"

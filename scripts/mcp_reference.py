@@ -6,9 +6,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from pyro_mcp.server import MODES, PROFILES
-from pyro_mcp.server.profiles import ALL
-from pyro_mcp.server.tool import Tool
+from pyro_mcp.mcp_server import MODES, PROFILES
+from pyro_mcp.mcp_server.profiles import ALL
+from pyro_mcp.mcp_server.tool import Tool
 
 _OPENING = """\
 # The tools of the MCP server

@@ -18,8 +18,8 @@ from pyro_mcp import errors
 from pyro_mcp.cli.parser import spelled, verbs
 from pyro_mcp.cli.program import command_parser
 from pyro_mcp.host.progress import silent
-from pyro_mcp.server.profiles import ALL, MODES, PROFILES, Offer
-from pyro_mcp.server.tool import Tool
+from pyro_mcp.mcp_server.profiles import ALL, MODES, PROFILES, Offer
+from pyro_mcp.mcp_server.tool import Tool
 from pyro_mcp.serving import ServeKeywords, ServeOptions
 
 DOCUMENT = Path(__file__).parents[1] / "docs/public-contract.md"

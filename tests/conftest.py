@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from pyro_mcp import Pyro
-from pyro_mcp.engine import find_processes
-from pyro_mcp.engine.launch import end
-from pyro_mcp.engine.qemu import Sockets
+from pyro_mcp.engine.processes import end, find_processes
+from pyro_mcp.engine.sockets import MachineSockets
 from pyro_mcp.environments import Environments
 from pyro_mcp.host.files import private_directory
 
@@ -24,6 +24,13 @@ OWN_TEMPORARY = pytest.StashKey[Path]()
 
 # A shell starts what it puts into the background with SIGINT ignored, and the programs under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# How long an example takes says more about what else the machine does than about the code; and the examples of one test
+# may share its fixtures, which are folders that each example clears or adds to.
+_NOT_CHECKED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+settings.register_profile("project", deadline=None, suppress_health_check=_NOT_CHECKED)
+settings.load_profile("project")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -78,5 +85,5 @@ def pyro(home: Path, warm_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     yield Pyro()
     left = find_processes(str(home))
     for identity in left:
-        end(identity, Sockets(home / "none"))
+        end(identity, MachineSockets(home / "none"))
     assert left == []

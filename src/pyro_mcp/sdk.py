@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
-from pyro_mcp import workspaces
+from pyro_mcp import core
+from pyro_mcp.core import OutputSink
 from pyro_mcp.serving import ServeKeywords
-from pyro_mcp.workspaces import OutputSink
 
 if TYPE_CHECKING:
-    from pyro_mcp.server import WorkspaceServer
+    from pyro_mcp.mcp_server import WorkspaceServer
 
 __all__ = ["OutputSink", "Pyro", "create_server"]
 
 
-class Pyro(workspaces.Pyro):
-    __doc__ = workspaces.Pyro.__doc__
+class Pyro(core.Pyro):
+    __doc__ = core.Pyro.__doc__
 
     def create_server(
         self,
@@ -29,9 +29,9 @@ class Pyro(workspaces.Pyro):
         is its text alone, for models; with "both", the default, also data for programs. `network_policy` and
         `allow_hosts` are what its workspaces have by default and at most. Raises `InvalidRequest`.
         """
-        from pyro_mcp import server  # noqa: PLC0415 - it takes longer to import than all the rest
+        from pyro_mcp import mcp_server  # noqa: PLC0415 - it takes longer to import than all the rest
 
-        return server.create_server(self, profile, **options)
+        return mcp_server.create_server(self, profile, **options)
 
 
 def create_server(profile: str | None = None, **options: Unpack[ServeKeywords]) -> WorkspaceServer:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.server.conftest import fake_home
+from tests.mcp_server.conftest import fake_home
 
 __all__ = ["fake_home"]

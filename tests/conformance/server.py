@@ -12,9 +12,8 @@ from mcp.server import Server
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pyro_mcp import Pyro
-from pyro_mcp.engine import FakeMachines
-from pyro_mcp.engine.fake import outcome
-from pyro_mcp.server.http import address, listen, new_token, over_http
+from pyro_mcp.engine.fake import FakeEngine, outcome
+from pyro_mcp.mcp_server.http import address, listen, new_token, over_http
 from tests.conformance.fixtures import fixtures
 
 
@@ -33,7 +32,7 @@ class WithToken:
 
 def product() -> Server[Any]:
     """The server that users have, over the fake engine."""
-    pyro = Pyro(engine=FakeMachines(lambda _command: outcome()))
+    pyro = Pyro(engine=FakeEngine(lambda _command: outcome()))
     return pyro.create_server("workspace-full", no_project_source=True)._protocol.lowlevel
 
 

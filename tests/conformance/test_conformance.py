@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.conftest import environment
+from tests.mcp_server.conftest import environment
 from tests.style.project import ROOT
 
 SUITE = ROOT / "build/hosts/conformance"

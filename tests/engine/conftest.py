@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.engine.guest import Guest
+from pyro_mcp.engine.guest_connection import GuestConnection
 from tests.engine.ports import served
 from tests.guest.conftest import running, shipped
 
@@ -20,7 +20,7 @@ def sockets(home: Path, shipped: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def guest(shipped: Path) -> Iterator[Guest]:
+def guest(shipped: Path) -> Iterator[GuestConnection]:
     """A connection to the real agent on this host, without a port in between."""
     with running(shipped, 1) as agent:
-        yield Guest(agent.connections[0].socket)
+        yield GuestConnection(agent.connections[0].socket)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp.engine.cage import NOBODY, Bind, Limits, caged
+from pyro_mcp.engine.qemu.system_calls import qemu_filter
 from pyro_mcp.host.ids import machine_ids
 
 SOURCES = Path(__file__).parent
@@ -67,7 +68,9 @@ def started(
     user: int, argv: Sequence[str], binds: Sequence[Bind], limits: Limits = LIMITS
 ) -> Iterator[tuple[int, Facts]]:
     """The probe in the cage of `user`: its number out here, and what it tells."""
-    words = by(user, lambda: caged(argv, binds, limits, user=machine_user(), kvm=False))
+    words = by(
+        user, lambda: caged(argv, binds, limits, call_filter=qemu_filter(kvm=False), user=machine_user(), kvm=False)
+    )
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(words, **pipes, **identity(user), text=True, env={"SECRET": "x"}) as process:  # type: ignore[call-overload]
         facts: Facts = {}
@@ -187,7 +190,9 @@ def test_nothing_of_our_environment_is_seen(user: int, probe: list[str]) -> None
 
 def test_the_lifetime_ends_whatever_runs(user: int, probe: list[str]) -> None:
     limits = Limits(mem_mib=64, file_bytes=1, lifetime=0.3)
-    words = by(user, lambda: caged(probe, [], limits, user=machine_user(), kvm=False))
+    words = by(
+        user, lambda: caged(probe, [], limits, call_filter=qemu_filter(kvm=False), user=machine_user(), kvm=False)
+    )
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **identity(user)) as process:  # type: ignore[call-overload]
         assert process.stdout.read().endswith(b"end=\n")  # ends only when the probe does
         assert process.wait(DEADLINE) == -9
@@ -207,7 +212,13 @@ def test_memory_opens_read_only_although_it_is_asked_for_writable(home: Path, fo
         Bind(shared, "/readonly-ram.so"),
     ]
     words = caged(
-        [str(program), "/ram", "/other"], binds, LIMITS, user=machine_user(), kvm=False, preload="/readonly-ram.so"
+        [str(program), "/ram", "/other"],
+        binds,
+        LIMITS,
+        call_filter=qemu_filter(kvm=False),
+        user=machine_user(),
+        kvm=False,
+        preload="/readonly-ram.so",
     )
     printed = subprocess.run(words, check=True, timeout=DEADLINE, stdout=subprocess.PIPE, text=True).stdout
     assert printed.splitlines() == [
@@ -233,7 +244,15 @@ def test_memory_that_may_only_be_read_opens_all_the_same(home: Path) -> None:
     binds = [Bind(home / "ram", "/ram"), Bind(shared, "/readonly-ram.so")]
 
     def answer(preload: str) -> str:
-        words = caged([str(program), "/ram"], binds, LIMITS, user=machine_user(), kvm=False, preload=preload)
+        words = caged(
+            [str(program), "/ram"],
+            binds,
+            LIMITS,
+            call_filter=qemu_filter(kvm=False),
+            user=machine_user(),
+            kvm=False,
+            preload=preload,
+        )
         printed = subprocess.run(words, check=True, timeout=DEADLINE, stdout=subprocess.PIPE, text=True).stdout
         return printed.splitlines()[0]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.engine.qemu_calls import qemu_filter
+from pyro_mcp.engine.qemu.system_calls import qemu_filter
 from pyro_mcp.host.seccomp import NEVER, Check, When, allow_list, require_seccomp
 from pyro_mcp.host.syscalls import NUMBER
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.engine.disks import BASELINE_BYTES, BlankDisks, Layers, blank_disks, make_baseline
-from pyro_mcp.engine.qemu import DISK_BYTES
+from pyro_mcp.engine.disks import BASELINE_BYTES, DISK_BYTES, BlankDisks, Layers, blank_disks, make_baseline
 from pyro_mcp.errors import GuestFailed
 from pyro_mcp.host.ids import machine_ids
 from pyro_mcp.host.tools import require_tool

@@ -6,25 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.engine import Command, Engine, FakeMachines, Shape, Start, System
-from pyro_mcp.engine.fake import outcome
-from pyro_mcp.engine.launch import alive
+from pyro_mcp.engine.fake import FakeEngine, outcome
+from pyro_mcp.engine.interface import Command, Engine, Shape, StartRequest, System
 from pyro_mcp.errors import GuestFailed, GuestGone, InvalidRequest
+from pyro_mcp.host.identity import alive
 
 SYSTEM = System(Path("/vmlinuz"), "sha256:1", (), Path("/root.erofs"), "sha256:2")
 
 
-def request(name: str) -> Start:
-    return Start(SYSTEM, Shape(), Path("/home-of", name), Path("/sockets-of", name), name, 60.0)
+def request(name: str) -> StartRequest:
+    return StartRequest(SYSTEM, Shape(), Path("/home-of", name), Path("/sockets-of", name), name, 60.0)
 
 
 def test_it_is_an_engine() -> None:
-    engine: Engine = FakeMachines()
+    engine: Engine = FakeEngine()
     assert engine.execution_mode == "guest_virtio"
 
 
 def test_no_process_of_the_host_has_the_identity_of_a_fake_machine() -> None:
-    engine = FakeMachines()
+    engine = FakeEngine()
     one, two = engine.start(request("one")), engine.start(request("two"))
     assert one != two
     assert engine.alive(one)
@@ -32,7 +32,7 @@ def test_no_process_of_the_host_has_the_identity_of_a_fake_machine() -> None:
 
 
 def test_commands_are_answered_and_remembered() -> None:
-    engine = FakeMachines(lambda command: outcome(len(command.argv), b"out", b"err"))
+    engine = FakeEngine(lambda command: outcome(len(command.argv), b"out", b"err"))
     engine.start(request("one"))
     out: list[bytes] = []
     with engine.guest(Path("/sockets-of/one")) as guest:
@@ -43,7 +43,7 @@ def test_commands_are_answered_and_remembered() -> None:
 
 
 def test_it_refuses_what_a_guest_refuses() -> None:
-    engine = FakeMachines()
+    engine = FakeEngine()
     engine.start(request("one"))
     with engine.guest(Path("/sockets-of/one")) as guest, pytest.raises(InvalidRequest):
         guest.run(Command(["a\0b"]))
@@ -51,7 +51,7 @@ def test_it_refuses_what_a_guest_refuses() -> None:
 
 
 def test_a_machine_that_was_ended_is_gone_and_ending_it_twice_is_a_no_op() -> None:
-    engine = FakeMachines()
+    engine = FakeEngine()
     identity = engine.start(request("one"))
     engine.power_off(identity, Path("/sockets-of/one"), lambda: None)
     engine.end(identity, Path("/sockets-of/one"))
@@ -61,7 +61,7 @@ def test_a_machine_that_was_ended_is_gone_and_ending_it_twice_is_a_no_op() -> No
 
 
 def test_a_machine_that_ends_during_a_conversation_is_gone() -> None:
-    engine = FakeMachines()
+    engine = FakeEngine()
     engine.start(request("one"))
     with engine.guest(Path("/sockets-of/one")) as guest:
         engine.running.clear()
@@ -70,7 +70,7 @@ def test_a_machine_that_ends_during_a_conversation_is_gone() -> None:
 
 
 def test_it_fails_where_it_is_told_to_and_has_done_nothing_then() -> None:
-    engine = FakeMachines()
+    engine = FakeEngine()
     engine.failures["start"] = GuestFailed("told to")
     with pytest.raises(GuestFailed, match="told to"):
         engine.start(request("one"))
@@ -78,7 +78,7 @@ def test_it_fails_where_it_is_told_to_and_has_done_nothing_then() -> None:
 
 
 def test_a_shape_is_warm_once_it_was_prepared_or_started() -> None:
-    engine = FakeMachines()
+    engine = FakeEngine()
     assert engine.readiness(SYSTEM, Shape(2)) == "cold"
     assert [engine.prepare(SYSTEM, Shape(2)).reused for _ in range(2)] == [False, True]
     engine.start(request("one"))

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.engine.guest import Command, Outcome
 from pyro_mcp.engine.host_compat import HostCompat
-from pyro_mcp.engine.machines import Start
-from pyro_mcp.engine.shape import Shape
+from pyro_mcp.engine.interface import Command, Outcome, Shape, StartRequest
 from pyro_mcp.errors import GuestGone, HostNotReady, HostToolMissing, InvalidRequest
 
 PATH = {"PATH": "/usr/bin:/bin"}
@@ -27,7 +25,7 @@ class Machine:
         self.sockets = home / "sockets"
         (home / "machine").mkdir(mode=0o700)
         self.workspace = home / "machine" / "workspace"
-        request = Start(None, Shape(), home / "machine", self.sockets, "name", 60.0)
+        request = StartRequest(None, Shape(), home / "machine", self.sockets, "name", 60.0)
         self.identity = self.engine.start(request)
 
     def run(self, *argv: str | bytes, **more: object) -> Outcome:
@@ -222,7 +220,7 @@ def test_an_ended_machine_is_gone_and_ending_it_twice_is_a_no_op(machine: Machin
 def test_a_machine_that_starts_again_has_its_workspace(home: Path, machine: Machine) -> None:
     machine.shell("echo kept > file")
     machine.engine.power_off(machine.identity, machine.sockets, lambda: None)
-    machine.engine.start(Start(None, Shape(), home / "machine", machine.sockets, "name", 60.0))
+    machine.engine.start(StartRequest(None, Shape(), home / "machine", machine.sockets, "name", 60.0))
     assert machine.run("cat", "file").stdout == b"kept\n"
 
 

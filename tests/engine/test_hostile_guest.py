@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from pyro_mcp.engine import guest as guest_module
-from pyro_mcp.engine.guest import Command, Guest, Outcome
-from pyro_mcp.engine.wire import INPUT_WINDOW, SYNC, Decoder, Frame, Tag, Type, encode, encode_fields
+from pyro_mcp.engine import guest_connection as guest_module
+from pyro_mcp.engine.guest_connection import GuestConnection
+from pyro_mcp.engine.interface import Command, Outcome
 from pyro_mcp.errors import DeadlineExceeded, GuestFailed, GuestGone, InvalidRequest, ProtocolViolation
+from pyro_mcp.guest_protocol.frames import INPUT_WINDOW, SYNC, Decoder, Frame, Tag, Type, encode, encode_fields
 
 DEADLINE = 20.0
 TRUE = Command(["true"], timeout_seconds=0.01)
@@ -56,7 +57,7 @@ class Peer:
 
 
 @contextmanager
-def facing(behaviour: Callable[[Peer], None]) -> Iterator[Guest]:
+def facing(behaviour: Callable[[Peer], None]) -> Iterator[GuestConnection]:
     """A connection whose other end is greeted and then does what `behaviour` says, and closes."""
 
     def live(end: socket.socket) -> None:
@@ -69,7 +70,7 @@ def facing(behaviour: Callable[[Peer], None]) -> Iterator[Guest]:
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(live, theirs)
         with ours:
-            yield Guest(ours)
+            yield GuestConnection(ours)
         done.result(DEADLINE)
 
 
@@ -98,7 +99,6 @@ def talk_without_end(frame: bytes) -> Callable[[Peer], None]:
 
 
 @given(answers)
-@settings(deadline=None)
 def test_whatever_the_guest_answers_a_command_ends_in_an_outcome_or_one_of_our_errors(answer: bytes) -> None:
     started = time.monotonic()
     with facing(saying(answer)) as guest, suppress(ProtocolViolation, GuestGone, InvalidRequest):
@@ -108,11 +108,10 @@ def test_whatever_the_guest_answers_a_command_ends_in_an_outcome_or_one_of_our_e
 
 
 @given(st.binary(max_size=100) | answers)
-@settings(deadline=None)
 def test_whatever_the_guest_greets_with_is_a_welcome_or_one_of_our_errors(answer: bytes) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        guest = Guest(ours)
+        guest = GuestConnection(ours)
         theirs.sendall(answer + guest._decoder._preamble + answer)
         theirs.shutdown(socket.SHUT_WR)
         with suppress(GuestFailed):
@@ -120,7 +119,6 @@ def test_whatever_the_guest_greets_with_is_a_welcome_or_one_of_our_errors(answer
 
 
 @given(answers)
-@settings(deadline=None)
 def test_whatever_the_guest_answers_a_flush_is_done_or_one_of_our_errors(answer: bytes) -> None:
     with facing(saying(answer)) as guest, suppress(GuestFailed):
         guest.flush(deadline_seconds=5)

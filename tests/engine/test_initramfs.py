@@ -9,7 +9,7 @@ import pytest
 
 from pyro_mcp.engine import initramfs as module
 from pyro_mcp.engine.initramfs import initramfs
-from pyro_mcp.engine.shape import System
+from pyro_mcp.engine.interface import System
 from pyro_mcp.errors import HostNotReady
 
 

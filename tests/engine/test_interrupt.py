@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.engine import Command, HostCompat
-from pyro_mcp.engine.guest import Guest
-from pyro_mcp.engine.host_compat import HostSession
+from pyro_mcp.engine.guest_connection import GuestConnection
+from pyro_mcp.engine.host_compat import HostCompat, HostSession
+from pyro_mcp.engine.interface import Command
 from pyro_mcp.errors import Interrupted
 
 
@@ -31,7 +31,7 @@ def test_a_guest_that_says_nothing_is_left_at_once(interrupt: int) -> None:
         began = time.monotonic()
 
         with pytest.raises(Interrupted):
-            Guest(ours).run(Command(["sleep", "60"], interrupt=interrupt))
+            GuestConnection(ours).run(Command(["sleep", "60"], interrupt=interrupt))
         assert time.monotonic() - began < 10
 
 

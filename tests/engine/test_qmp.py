@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pyro_mcp.engine.qmp import Monitor, monitor
+from pyro_mcp.engine.qemu.qmp import Monitor, monitor
 from pyro_mcp.errors import DeadlineExceeded, GuestFailed, GuestGone
 
 DEADLINE = 20.0

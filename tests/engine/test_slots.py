@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.engine.guest import Guest
+from pyro_mcp.engine.guest_connection import GuestConnection
 from pyro_mcp.engine.slots import connected
-from pyro_mcp.engine.wire import SLOTS
 from pyro_mcp.errors import Busy, DeadlineExceeded, GuestGone
+from pyro_mcp.guest_protocol.frames import SLOTS
 from pyro_mcp.host import changes
 
 DEADLINE = 20.0
@@ -36,7 +36,7 @@ def machine(home: Path) -> Iterator[Path]:
         yield home
 
 
-def lasting(machine: Path, deadline_seconds: float = DEADLINE) -> AbstractContextManager[Guest]:
+def lasting(machine: Path, deadline_seconds: float = DEADLINE) -> AbstractContextManager[GuestConnection]:
     return connected(machine, deadline_seconds=deadline_seconds, lasting=True)
 
 

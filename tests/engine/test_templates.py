@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.engine import templates as module
 from pyro_mcp.engine.disks import BlankDisks
-from pyro_mcp.engine.shape import Shape, System
-from pyro_mcp.engine.templates import Parts, Template, Templates
+from pyro_mcp.engine.interface import Shape, System
+from pyro_mcp.engine.qemu import templates as module
+from pyro_mcp.engine.qemu.templates import Template, TemplateParts, Templates
 from pyro_mcp.errors import GuestFailed
 from pyro_mcp.host.seals import seal
 
 
-def build(folder: Path, parts: Parts) -> None:
+def build(folder: Path, parts: TemplateParts) -> None:
     """What a boot leaves, without the boot."""
     (folder / "ram").write_bytes(b"memory")
     (folder / "state").write_bytes(b"devices")
@@ -31,10 +31,10 @@ def build(folder: Path, parts: Parts) -> None:
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> Parts:
+def parts(tmp_path: Path) -> TemplateParts:
     disks = BlankDisks(*(tmp_path / name for name in ("ext4", "qcow2", "erofs")))
     system = System(tmp_path / "vmlinuz", "sha256:kernel", (), tmp_path / "root", "sha256:root")
-    return Parts(system, Shape(1, 512), tmp_path / "initramfs-digest" / "initramfs.cpio", disks, "tcg")
+    return TemplateParts(system, Shape(1, 512), tmp_path / "initramfs-digest" / "initramfs.cpio", disks, "tcg")
 
 
 @pytest.fixture
@@ -45,11 +45,11 @@ def templates(home: Path, monkeypatch: pytest.MonkeyPatch) -> Templates:
 
 
 @pytest.fixture
-def template(templates: Templates, parts: Parts) -> Template:
+def template(templates: Templates, parts: TemplateParts) -> Template:
     return templates.ensure(parts)[0]
 
 
-def test_the_key_changes_with_each_ingredient(parts: Parts, tmp_path: Path) -> None:
+def test_the_key_changes_with_each_ingredient(parts: TemplateParts, tmp_path: Path) -> None:
     system = parts.system
     others = [
         replace(parts, system=replace(system, kernel_digest="sha256:other")),
@@ -63,7 +63,7 @@ def test_the_key_changes_with_each_ingredient(parts: Parts, tmp_path: Path) -> N
     assert len({parts.key(), *(other.key() for other in others)}) == 1 + len(others)
 
 
-def test_the_key_changes_with_qemu(parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_changes_with_qemu(parts: TemplateParts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "qemu-system-x86_64"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
@@ -80,19 +80,19 @@ def test_the_key_changes_with_qemu(parts: Parts, tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize("constant", ["_FORMAT", "_host_processor"])
 def test_the_key_changes_with_the_format_and_the_processor(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch, constant: str
+    parts: TemplateParts, monkeypatch: pytest.MonkeyPatch, constant: str
 ) -> None:
     before = parts.key()
     monkeypatch.setattr(module, constant, 99 if constant == "_FORMAT" else lambda _: "another processor")
     assert parts.key() != before
 
 
-def test_the_key_stays_when_only_places_change(parts: Parts, tmp_path: Path) -> None:
+def test_the_key_stays_when_only_places_change(parts: TemplateParts, tmp_path: Path) -> None:
     moved = replace(parts.system, vmlinuz=tmp_path / "elsewhere", root=tmp_path / "elsewhere")
     assert replace(parts, system=moved).key() == parts.key()
 
 
-def test_a_template_is_made_once_and_found_again(templates: Templates, parts: Parts) -> None:
+def test_a_template_is_made_once_and_found_again(templates: Templates, parts: TemplateParts) -> None:
     assert templates.find(parts) is None
     template, made = templates.ensure(parts)
     assert (made, template.cold_boot_ms, template.ram.read_bytes()) == (True, 1234.5, b"memory")
@@ -103,7 +103,7 @@ def test_a_template_is_made_once_and_found_again(templates: Templates, parts: Pa
 @pytest.mark.parametrize("name", ["ram", "state"])
 @pytest.mark.parametrize("damage", ["flipped", "cut", "grown", "gone"])
 def test_a_template_whose_files_were_changed_is_made_again(
-    templates: Templates, template: Template, parts: Parts, name: str, damage: str
+    templates: Templates, template: Template, parts: TemplateParts, name: str, damage: str
 ) -> None:
     path = template.folder / name
     match damage:
@@ -120,7 +120,9 @@ def test_a_template_whose_files_were_changed_is_made_again(
     assert templates.find(parts) is not None
 
 
-def test_a_template_whose_files_were_touched_is_found(templates: Templates, template: Template, parts: Parts) -> None:
+def test_a_template_whose_files_were_touched_is_found(
+    templates: Templates, template: Template, parts: TemplateParts
+) -> None:
     for path in (template.ram, template.state):
         os.utime(path, (1, 1))
     assert templates.find(parts) == template
@@ -128,7 +130,7 @@ def test_a_template_whose_files_were_touched_is_found(templates: Templates, temp
 
 @pytest.mark.parametrize("outcome", ["works", "fails"])
 def test_a_template_is_replaced_only_by_one_that_works(
-    templates: Templates, template: Template, parts: Parts, outcome: str
+    templates: Templates, template: Template, parts: TemplateParts, outcome: str
 ) -> None:
     before = template.ram.stat().st_ino
     with suppress(GuestFailed), templates.anew(template) as fresh:
@@ -141,7 +143,7 @@ def test_a_template_is_replaced_only_by_one_that_works(
 
 
 def test_the_least_recently_used_templates_make_room(
-    templates: Templates, parts: Parts, monkeypatch: pytest.MonkeyPatch
+    templates: Templates, parts: TemplateParts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shapes = [replace(parts, shape=Shape(1, size)) for size in (256, 257, 258, 259)]
     monkeypatch.setattr(module, "MOST_BYTES", 2**60)
@@ -156,7 +158,7 @@ def test_the_least_recently_used_templates_make_room(
 
 
 def test_a_template_unused_for_a_month_goes_when_another_is_made(
-    templates: Templates, template: Template, parts: Parts
+    templates: Templates, template: Template, parts: TemplateParts
 ) -> None:
     month_ago = time.time() - 31 * 24 * 3600
     os.utime(template.folder / "used", (month_ago, month_ago))
@@ -164,7 +166,9 @@ def test_a_template_unused_for_a_month_goes_when_another_is_made(
     assert templates.find(parts) is None
 
 
-def test_prune_takes_every_template_but_those_in_use(templates: Templates, template: Template, parts: Parts) -> None:
+def test_prune_takes_every_template_but_those_in_use(
+    templates: Templates, template: Template, parts: TemplateParts
+) -> None:
     other, _ = templates.ensure(replace(parts, shape=Shape(2, 512)))
     with template.in_use():
         assert templates.prune() > 0
@@ -175,7 +179,7 @@ def test_prune_takes_every_template_but_those_in_use(templates: Templates, templ
 
 
 def test_a_state_with_other_bytes_but_the_same_size_and_date_is_seen(
-    templates: Templates, template: Template, parts: Parts
+    templates: Templates, template: Template, parts: TemplateParts
 ) -> None:
     found = template.state.stat()
     template.state.write_bytes(b"devicez")
@@ -187,7 +191,7 @@ def test_a_state_with_other_bytes_but_the_same_size_and_date_is_seen(
     "record", ["", "{", "[]", "null", "{}", '{"cold_boot_ms": null}', "\udcff", '{"cold_boot_ms": "x"}']
 )
 def test_a_template_with_a_broken_record_is_not_loaded(
-    templates: Templates, template: Template, parts: Parts, record: str
+    templates: Templates, template: Template, parts: TemplateParts, record: str
 ) -> None:
     (template.folder / "template.json").write_bytes(record.encode(errors="surrogateescape"))
     assert templates.find(parts) is None
@@ -196,9 +200,9 @@ def test_a_template_with_a_broken_record_is_not_loaded(
 
 
 def test_a_failed_boot_leaves_nothing_and_the_next_one_works(
-    templates: Templates, parts: Parts, home: Path, monkeypatch: pytest.MonkeyPatch
+    templates: Templates, parts: TemplateParts, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(folder: Path, _: Parts) -> None:
+    def fail(folder: Path, _: TemplateParts) -> None:
         (folder / "ram").write_bytes(b"half")
         raise GuestFailed("it did not boot")
 
@@ -219,7 +223,7 @@ def a_dead_process() -> Iterator[int]:
 
 
 def test_what_killed_makers_left_is_swept_and_what_living_ones_make_is_not(
-    templates: Templates, parts: Parts, home: Path
+    templates: Templates, parts: TemplateParts, home: Path
 ) -> None:
     with a_dead_process() as gone:
         left = home / "templates" / f".scratch-{gone}-00000000"
@@ -232,7 +236,9 @@ def test_what_killed_makers_left_is_swept_and_what_living_ones_make_is_not(
     assert (left.exists(), sockets.exists(), being_made.exists()) == (False, False, True)
 
 
-def test_an_older_template_of_the_same_root_and_shape_makes_it_stale(templates: Templates, parts: Parts) -> None:
+def test_an_older_template_of_the_same_root_and_shape_makes_it_stale(
+    templates: Templates, parts: TemplateParts
+) -> None:
     assert not templates.older(parts)
     templates.ensure(parts)
     newer = replace(parts, system=replace(parts.system, kernel_digest="sha256:newer"))

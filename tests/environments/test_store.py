@@ -10,7 +10,7 @@ import pytest
 
 from pyro_mcp.environments import Environments
 from pyro_mcp.environments.catalog import CATALOG
-from pyro_mcp.environments.source import Tree
+from pyro_mcp.environments.source import FetchedTree
 from pyro_mcp.errors import NoSpace, UnknownEnvironment
 from pyro_mcp.host.progress import Progress
 from tests.environments.fake_source import FakeSource
@@ -182,7 +182,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(cache: Path, journal: P
 
 
 class _DatedSource(FakeSource):
-    def build(self, work: Path, progress: Progress) -> Tree:
+    def build(self, work: Path, progress: Progress) -> FetchedTree:
         tree = super().build(work, progress)
         for path in (tree.path / "etc/data", tree.path / "etc", tree.path):
             os.utime(path, (1_000_000, 1_000_000))

@@ -15,7 +15,7 @@ from typing import TypedDict, Unpack
 
 import pytest
 
-from pyro_mcp.engine.wire import (
+from pyro_mcp.guest_protocol.frames import (
     INPUT_WINDOW,
     NONCE_SIZE,
     SYNC,

@@ -12,7 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.engine.wire import INPUT_WINDOW, MAX_PAYLOAD, RESYNC, SYNC, VERSION, Tag, Type, encode, encode_fields
+from pyro_mcp.guest_protocol.frames import (
+    INPUT_WINDOW,
+    MAX_PAYLOAD,
+    RESYNC,
+    SYNC,
+    VERSION,
+    Tag,
+    Type,
+    encode,
+    encode_fields,
+)
 from tests.guest.conftest import DEADLINE, Agent, Connection, error_number, exec_frame, wait_until_gone
 
 Start = Callable[..., Agent]

@@ -7,10 +7,10 @@ import signal
 import struct
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyro_mcp.engine.wire import RESYNC, SYNC, VERSION, Tag, Type, encode_fields
+from pyro_mcp.guest_protocol.frames import RESYNC, SYNC, VERSION, Tag, Type, encode_fields
 from tests.guest.conftest import Agent, running, wait_until_gone
 
 
@@ -84,7 +84,7 @@ FRAMES = st.builds(a_frame, st.integers(0, 9), st.lists(FIELDS, max_size=6))
 PIECES = st.binary(max_size=60) | FRAMES | st.sampled_from([SYNC, HELLO, SYNC + HELLO, RESYNC])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(st.lists(PIECES, max_size=12))
 def test_no_bytes_bring_the_agent_down(agent: Agent, pieces: list[bytes]) -> None:
     guest = agent.connections[0]

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyro_mcp.engine.wire import MAX_PAYLOAD, encode, encode_fields
+from pyro_mcp.guest_protocol.frames import MAX_PAYLOAD, encode, encode_fields
 from tests.guest.tool import DEADLINE, FILE, FOLDER, TAG_NUMBERS, TYPE_NUMBERS, Tool, edit, pieces
 
 DATA = TYPE_NUMBERS["DATA"]
@@ -292,7 +292,7 @@ def put(path: bytes, node: tuple[str, int, bytes]) -> bytes:
     return edit(path, kind, content if kind == "f" else None, MODE=mode)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(first=TREES, second=TREES)
 def test_what_is_applied_is_what_is_walked(
     tool: Tool, tmp_path_factory: pytest.TempPathFactory, first: dict[bytes, Node], second: dict[bytes, Node]
@@ -306,7 +306,7 @@ def test_what_is_applied_is_what_is_walked(
     assert {path: node for path, node in tool.entries(root, b"").items() if path} == dict(flat(second))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(junk=st.binary(max_size=400), at=st.integers(0, 400))
 def test_no_input_makes_apply_do_anything_but_succeed_or_refuse(
     tool: Tool, tmp_path_factory: pytest.TempPathFactory, junk: bytes, at: int

@@ -8,10 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyro_mcp.engine.wire import encode
+from pyro_mcp.guest_protocol.frames import encode
 from tests.guest.tool import DEADLINE, TYPE_NUMBERS, Message, Ran, Tool, edit, messages
 
 MOUNTS = """
@@ -161,7 +161,7 @@ def sides(walk: list[Message]) -> dict[bytes, tuple[str, int, bytes]]:
     return found
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(steps=st.lists(STEP, max_size=12))
 def test_changes_are_those_that_two_whole_walks_show(
     tool: Tool, tmp_path_factory: pytest.TempPathFactory, steps: list[str]

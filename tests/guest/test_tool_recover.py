@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.engine.wire import encode
+from pyro_mcp.guest_protocol.frames import encode
 from tests.guest.conftest import BUILD
 from tests.guest.tool import DEADLINE, TYPE_NUMBERS, Tool, edit
 

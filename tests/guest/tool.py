@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pyro_mcp.engine.wire import Decoder, Frame, encode, encode_fields
+from pyro_mcp.guest_protocol.frames import Decoder, Frame, encode, encode_fields
 
 DEADLINE = 20.0
 FILE = 0o644

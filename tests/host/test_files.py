@@ -14,14 +14,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp.errors import Busy, HostNotReady, NoSpace
-from pyro_mcp.host.files import (
-    abandoned_scratch,
-    cache_home,
-    locked,
-    private_directory,
-    published,
-    state_home,
-)
+from pyro_mcp.host.files import abandoned_scratch, cache_home, locked, private_directory, published, state_home
 
 DEADLINE = 20.0
 

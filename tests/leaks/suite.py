@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pyro_mcp.errors import PyroError
-from pyro_mcp.network import GatewayControl, GatewayInfo
+from pyro_mcp.network.gateway.control import GatewayControl, GatewayInfo
 from tests.leaks.cases import ALLOWED, Canary, Case, cases
 from tests.leaks.lab import Lab, knock, settle
 from tests.leaks.world import HOST_OUTSIDE, NAMES, WEB, dialled

@@ -18,7 +18,7 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from pyro_mcp.network import dns
+from pyro_mcp.network.dns import dns_message
 
 WEB, OTHER, NAMES, RESOLVER, PROXY = "93.184.215.14", "93.184.215.15", "93.184.215.53", "8.8.8.8", "93.184.215.31"
 WEB6 = "2606:2800:220:1::14"
@@ -108,26 +108,28 @@ def answer_names(line: socket.socket) -> None:
 
 
 def answer(message: bytes, turn: int) -> bytes:
-    question = dns.parse_question(message)
+    question = dns_message.parse_question(message)
     name = b".".join(question.labels).decode().lower()
     records, labels = [], question.labels
     if name in ALIASES:
         target = ALIASES[name].encode().split(b".")
         wire = b"".join(bytes([len(label)]) + label for label in target) + b"\0"
-        records.append(dns.Record(labels, 5, 1, wire))
+        records.append(dns_message.ResourceRecord(labels, 5, 1, wire))
         name, labels = ALIASES[name], tuple(target)
     if name not in ZONE:
-        return dns.reply(question, dns.NO_SUCH_NAME)
+        return dns_message.reply(question, dns_message.NO_SUCH_NAME)
     found = ZONE[name]
     if name in ROTATING:
         found = [found[turn // 2 % len(found)]]
-    if question.type in (dns.A, dns.AAAA):
-        family = socket.AF_INET if question.type == dns.A else socket.AF_INET6
-        fitting = [one for one in found if (":" in one) == (question.type == dns.AAAA)]
-        records += [dns.Record(labels, question.type, 1, socket.inet_pton(family, one)) for one in fitting]
-    elif question.type == dns.TXT:
-        records.append(dns.Record(labels, dns.TXT, 1, b"\x04text"))
-    return dns.reply(question, 0, records)
+    if question.type in (dns_message.A, dns_message.AAAA):
+        family = socket.AF_INET if question.type == dns_message.A else socket.AF_INET6
+        fitting = [one for one in found if (":" in one) == (question.type == dns_message.AAAA)]
+        records += [
+            dns_message.ResourceRecord(labels, question.type, 1, socket.inet_pton(family, one)) for one in fitting
+        ]
+    elif question.type == dns_message.TXT:
+        records.append(dns_message.ResourceRecord(labels, dns_message.TXT, 1, b"\x04text"))
+    return dns_message.reply(question, 0, records)
 
 
 def serve_tcp(port: int, context: ssl.SSLContext | None) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 
-from pyro_mcp.network.routes import reach_of
+from pyro_mcp.network.addressing.routes import reach_of
 from tests.network.internet import HOST_SIDE, LAN, NEIGHBOUR, NEIGHBOUR6, RECORDS, THIS_SIDE, WEB, set_up
 from tests.network.story import RESET, UNKNOWN, refusals, story
 from tests.network.world import World

@@ -13,7 +13,7 @@ import sys
 import threading
 from contextlib import suppress
 
-from pyro_mcp.network import dns
+from pyro_mcp.network.dns import dns_message
 
 WEB, OTHER, DNS = "93.184.215.14", "93.184.215.15", "93.184.215.53"
 LAN = "10.9.9.9"
@@ -59,16 +59,16 @@ class Echo(socketserver.BaseRequestHandler):
 class Names(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         message, line = self.request
-        question = dns.parse_question(message)
+        question = dns_message.parse_question(message)
         name = b".".join(question.labels).decode().lower()
         print("asked", name, question.type, flush=True)  # noqa: T201 - the tests read it
         found = RECORDS.get((name, question.type), [])
         address = NAMES.get(name, "")
-        if address and question.type == (dns.AAAA if ":" in address else dns.A):
+        if address and question.type == (dns_message.AAAA if ":" in address else dns_message.A):
             found = [socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)]
         known = address or any(name == one for one, _ in RECORDS)
-        records = [dns.Record(question.labels, question.type, 1, data) for data in found]
-        reply = dns.reply(question, 0 if known else dns.NO_SUCH_NAME, records)
+        records = [dns_message.ResourceRecord(question.labels, question.type, 1, data) for data in found]
+        reply = dns_message.reply(question, 0 if known else dns_message.NO_SUCH_NAME, records)
         line.sendto(reply, self.client_address)
 
 

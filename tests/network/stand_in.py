@@ -13,7 +13,8 @@ import sys
 import threading
 from pathlib import Path
 
-from pyro_mcp.network import GUEST_ADDRESS, RESOLVER_ADDRESS, tap
+from pyro_mcp.network.addressing.addresses import GUEST_ADDRESS, RESOLVER_ADDRESS
+from pyro_mcp.network.tap import tap_device
 
 _FRAME = 70_000
 
@@ -29,11 +30,11 @@ def copy(source: int, sink: int) -> None:
 
 def main() -> None:
     outside = int(sys.argv[1])
-    inside = tap.open_tap()
+    inside = tap_device.open_tap()
     for words in (
         ["link", "set", "lo", "up"],
-        ["address", "add", f"{GUEST_ADDRESS}/24", "dev", tap.TAP],
-        ["link", "set", tap.TAP, "up"],
+        ["address", "add", f"{GUEST_ADDRESS}/24", "dev", tap_device.TAP],
+        ["link", "set", tap_device.TAP, "up"],
         ["route", "add", "default", "via", "10.0.2.2"],
     ):
         subprocess.run(["ip", *words], check=True)

@@ -15,7 +15,9 @@ import pytest
 
 from pyro_mcp.errors import Conflict
 from pyro_mcp.host.ids import machine_ids
-from pyro_mcp.network import GatewayControl, Rules, starting_gateway
+from pyro_mcp.network.gateway.control import GatewayControl
+from pyro_mcp.network.gateway.starting import starting_gateway
+from pyro_mcp.network.policy.rules import Rules
 from tests.network.internet import HOST_SIDE, LAN, OTHER, UDP_PORT, WEB
 from tests.network.story import RESET, UNKNOWN, refusals, story
 from tests.network.world import World

@@ -19,11 +19,11 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from pyro_mcp.host import privileges
 from pyro_mcp.host.seccomp import confine
 from pyro_mcp.host.syscalls import NUMBER
-from pyro_mcp.network import rights
-from pyro_mcp.network.gateway import resolver_folders
-from pyro_mcp.network.gateway_calls import inner_filter, outer_filter
+from pyro_mcp.network.gateway.program import resolver_folders
+from pyro_mcp.network.gateway.system_calls import inner_filter, outer_filter
 
 DEADLY = ("ptrace", "process_vm_readv", "keyctl", "io_uring_enter", "bpf", "userfaultfd", "setns", "fork", "mount")
 PIECE = 64 << 20
@@ -101,18 +101,18 @@ def seal(half: str, user: int | None) -> None:
     """Become that half, as `gateway` does it, in a child; the parent ends like the child."""
     if half == "free":
         return
-    rights.new_namespaces()
+    privileges.new_namespaces()
     child = os.fork()
     if child:
         os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF)
     if half == "inner":
-        child = rights.fork_with_own_pids()
+        child = privileges.fork_with_own_pids()
         if child:
             os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF)
-        rights.new_network_namespace()
-    rights.enter_empty_root(() if half == "inner" else resolver_folders())
-    rights.limit_memory_and_threads()
-    rights.give_up_rights(user)
+        privileges.new_network_namespace()
+    privileges.enter_empty_root(() if half == "inner" else resolver_folders())
+    privileges.limit_memory_and_threads()
+    privileges.give_up_rights(user)
     confine(inner_filter() if half == "inner" else outer_filter())
 
 

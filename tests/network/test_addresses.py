@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyro_mcp.network.addresses import Standing, private_block, standing_of
-from pyro_mcp.network.routes import reach_of
+from pyro_mcp.network.addressing.addresses import Standing, private_block, standing_of
+from pyro_mcp.network.addressing.routes import reach_of
 
 V4, V6 = st.ip_addresses(v=4), st.ip_addresses(v=6)
 NEVER = [

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp.host.tools import find_tool
-from pyro_mcp.network import network_problems
+from pyro_mcp.network.tap.problems import network_problems
 from tests.network.play import STORIES
 
 ROOT = Path(__file__).parents[2]

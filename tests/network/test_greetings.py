@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyro_mcp.network.hello import Unclear, tls_name
-from pyro_mcp.network.plain_http import Requests, http_name
+from pyro_mcp.network.http.client_hello import Unclear, tls_name
+from pyro_mcp.network.http.plain_http import Requests, http_name
 
 
 def hello(name: str | None, *, latest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> bytes:

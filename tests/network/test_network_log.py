@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from pyro_mcp.network.log import MOST_BYTES, NetworkLog, Noted, open_log, read_network_log
+from pyro_mcp.network.policy.log import MOST_BYTES, NetworkLog, Noted, open_log, read_network_log
 
 
 def test_entries_come_back_oldest_first_and_the_newest_are_kept(tmp_path: Path) -> None:

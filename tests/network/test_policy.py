@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.network import dns
-from pyro_mcp.network.log import NetworkLog, open_log, read_network_log
-from pyro_mcp.network.policy import Policy, Refused, StandIns
-from pyro_mcp.network.routes import Address
-from pyro_mcp.network.rules import Rules
-from pyro_mcp.network.upstream import LookupFailed
+from pyro_mcp.network.addressing.routes import Address
+from pyro_mcp.network.dns import dns_message
+from pyro_mcp.network.dns.upstream import LookupFailed
+from pyro_mcp.network.policy.decisions import FakeIPs, Policy, Refused
+from pyro_mcp.network.policy.log import NetworkLog, open_log, read_network_log
+from pyro_mcp.network.policy.rules import Rules
 
 
 class Names:
@@ -54,7 +54,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     os.close(scene.descriptor)
 
 
-def asked(policy: Policy, name: str, kind: int = dns.A) -> dns.Record:
+def asked(policy: Policy, name: str, kind: int = dns_message.A) -> dns_message.ResourceRecord:
     (record,) = policy.resolve(name.encode().split(b"."), kind).records
     return record
 
@@ -74,12 +74,12 @@ def test_a_name_that_is_not_allowed_is_asked_of_nobody(scene: Scene) -> None:
     policy = scene.policy("a.test")
 
     for name in ("b.test", "x.a.test", "secret.data.evil", "localhost", "127.1"):
-        assert policy.resolve(name.encode().split(b"."), dns.A).code == dns.NO_SUCH_NAME
+        assert policy.resolve(name.encode().split(b"."), dns_message.A).code == dns_message.NO_SUCH_NAME
     assert scene.names.asked == []
 
 
 def test_with_an_allow_list_no_other_record_is_asked_for(scene: Scene) -> None:
-    answer = scene.policy("a.test").resolve([b"a", b"test"], dns.TXT)
+    answer = scene.policy("a.test").resolve([b"a", b"test"], dns_message.TXT)
 
     assert (answer.code, answer.records) == (0, ())
 
@@ -87,7 +87,7 @@ def test_with_an_allow_list_no_other_record_is_asked_for(scene: Scene) -> None:
 def test_private_addresses_of_a_name_are_left_out(scene: Scene) -> None:
     policy = scene.policy()
 
-    assert policy.resolve([b"lan", b"test"], dns.A).code == dns.NO_SUCH_NAME
+    assert policy.resolve([b"lan", b"test"], dns_message.A).code == dns_message.NO_SUCH_NAME
     target = policy.target(address_of(policy, "both.test"), 80, "tcp")
     assert [str(address) for address in policy.addresses(target)] == ["93.184.215.15"]
 
@@ -106,7 +106,7 @@ def test_a_name_that_becomes_private_later_is_refused_at_the_connection(scene: S
 def test_a_machine_cannot_tell_a_private_name_from_one_that_does_not_exist(scene: Scene) -> None:
     policy = scene.policy()
 
-    answers = {policy.resolve([label, b"test"], dns.A) for label in (b"lan", b"gone")}
+    answers = {policy.resolve([label, b"test"], dns_message.A) for label in (b"lan", b"gone")}
     assert len(answers) == 1 and "10.0" not in str(answers)
     assert scene.reasons() == ["10.0.0.9 is private", "there is no such name"]
 
@@ -135,7 +135,7 @@ def test_a_host_with_a_secret_ends_at_the_gateway_and_has_no_quic(scene: Scene) 
 
 
 def test_the_name_not_used_for_longest_makes_room() -> None:
-    stand_ins = StandIns(most=3)
+    stand_ins = FakeIPs(most=3)
     first = {name: stand_ins.of(name) for name in ("a", "b", "c")}
     stand_ins.name(ipaddress.ip_address(first["a"]))
     stand_ins.of("d")
@@ -149,5 +149,7 @@ def test_a_pointer_leads_back_from_a_stand_in_only(scene: Scene) -> None:
     policy = scene.policy()
     reverse = ipaddress.ip_address(address_of(policy, "a.test")).reverse_pointer
 
-    assert asked(policy, reverse, dns.PTR).data == b"\1a\4test\0"
-    assert policy.resolve([b"1", b"0", b"0", b"10", b"in-addr", b"arpa"], dns.PTR).code == dns.NO_SUCH_NAME
+    assert asked(policy, reverse, dns_message.PTR).data == b"\1a\4test\0"
+    assert (
+        policy.resolve([b"1", b"0", b"0", b"10", b"in-addr", b"arpa"], dns_message.PTR).code == dns_message.NO_SUCH_NAME
+    )

@@ -17,7 +17,7 @@ import pytest
 
 import pyro_mcp
 from pyro_mcp.host.ids import machine_ids
-from pyro_mcp.network import network_problems
+from pyro_mcp.network.tap.problems import network_problems
 from tests.network import taken_over
 from tests.network.taken_over import DEADLY
 

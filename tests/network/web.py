@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pyro_mcp.network.authority import Authority
-from pyro_mcp.network.rules import HostSecret
-from pyro_mcp.network.swap import Swap
+from pyro_mcp.network.http.authority import Authority
+from pyro_mcp.network.http.tls_proxy import TLSProxy
+from pyro_mcp.network.policy.rules import HostSecret
 
 HOST, OTHER = "api.example.com", "other.example.com"
 VALUE = "sk-live-0123456789abcdefghijklmnopqrstuvwxyz"
@@ -116,7 +116,7 @@ class Web:
         self.identity = world.identities[HOST]
         self.authority = Authority(folder / "authority", [HOST])
         identities = self.authority.identities
-        self.swap = Swap([SECRET, FOREIGN], identities, str(folder / "roots.pem"))
+        self.swap = TLSProxy([SECRET, FOREIGN], identities, str(folder / "roots.pem"))
         self.trust = ssl.create_default_context(cadata=self.authority.certificate.decode())
         self._folder = folder
 

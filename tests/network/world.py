@@ -12,7 +12,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from pyro_mcp.network import GatewayControl, HostSecret, Rules, read_network_log, starting_gateway
+from pyro_mcp.network.gateway.control import GatewayControl
+from pyro_mcp.network.gateway.starting import starting_gateway
+from pyro_mcp.network.policy.log import read_network_log
+from pyro_mcp.network.policy.rules import HostSecret, Rules
 from pyro_mcp.results import NetworkLogEntry
 from tests.network.internet import DNS, HOST_SIDE, THIS_SIDE, set_up
 

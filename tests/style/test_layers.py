@@ -10,8 +10,26 @@ from tests.style.imports import Graph, find_cycle, import_graph
 from tests.style.project import ROOT
 
 _GROUND = {"pyro_mcp.errors", "pyro_mcp.results", "pyro_mcp.serving"}
-_CORE = {"pyro_mcp.engine", "pyro_mcp.environments"}
-_FACE = {*_GROUND, "pyro_mcp", "pyro_mcp.workspaces"}
+_FACE = {*_GROUND, "pyro_mcp", "pyro_mcp.core"}
+_NETWORK = {*_GROUND, "pyro_mcp.host", "pyro_mcp.redaction", "pyro_mcp.network.addressing"}
+_MACHINES = {
+    *_GROUND,
+    "pyro_mcp.engine",
+    "pyro_mcp.environments",
+    "pyro_mcp.host",
+    "pyro_mcp.network",
+    "pyro_mcp.redaction",
+}
+_WORKSPACES = {*_MACHINES, "pyro_mcp.guest_protocol", "pyro_mcp.machines", "pyro_mcp.trees"}
+PUBLISHED = {
+    "pyro_mcp",
+    "pyro_mcp.errors",
+    "pyro_mcp.results",
+    "pyro_mcp.host",
+    "pyro_mcp.redaction",
+    "pyro_mcp.network",
+}
+"""What the packages above this one may use."""
 
 # Each layer, and the layers that it may import. A module belongs to the longest name that it starts with.
 MAY_IMPORT = {
@@ -20,32 +38,57 @@ MAY_IMPORT = {
     "pyro_mcp.results": set[str](),
     "pyro_mcp.serving": {"pyro_mcp.errors"},
     "pyro_mcp.host": {"pyro_mcp.errors"},
+    "pyro_mcp.guest_protocol": {"pyro_mcp.errors"},
     "pyro_mcp.environments": {*_GROUND, "pyro_mcp.host"},
-    "pyro_mcp.secrecy": {"pyro_mcp.errors"},
-    "pyro_mcp.network": {*_GROUND, "pyro_mcp.host", "pyro_mcp.secrecy"},
-    "pyro_mcp.engine": {*_GROUND, "pyro_mcp.host", "pyro_mcp.network"},
-    "pyro_mcp.trees": {*_GROUND, "pyro_mcp.host", "pyro_mcp.engine"},
-    "pyro_mcp.workspaces": {
-        *_GROUND,
-        *_CORE,
-        "pyro_mcp.host",
-        "pyro_mcp.hosts",
-        "pyro_mcp.network",
-        "pyro_mcp.secrecy",
-        "pyro_mcp.trees",
+    "pyro_mcp.redaction": {"pyro_mcp.errors"},
+    "pyro_mcp.network": {*_NETWORK, *(f"pyro_mcp.network.{room}" for room in ("gateway", "http", "policy", "tap"))},
+    "pyro_mcp.network.addressing": _GROUND,
+    "pyro_mcp.network.dns": _NETWORK,
+    "pyro_mcp.network.policy": {*_NETWORK, "pyro_mcp.network.dns"},
+    "pyro_mcp.network.channel": {*_NETWORK, "pyro_mcp.network.dns"},
+    "pyro_mcp.network.http": {*_NETWORK, "pyro_mcp.network.channel", "pyro_mcp.network.policy"},
+    "pyro_mcp.network.tap": {*_NETWORK, "pyro_mcp.network.channel"},
+    "pyro_mcp.network.gateway": {
+        *_NETWORK,
+        *(f"pyro_mcp.network.{room}" for room in ("channel", "dns", "http", "policy", "tap")),
     },
-    "pyro_mcp.server": {*_GROUND, "pyro_mcp._version", "pyro_mcp.host", "pyro_mcp.workspaces"},
-    "pyro_mcp.sdk": {"pyro_mcp.server", "pyro_mcp.serving", "pyro_mcp.workspaces"},
-    "pyro_mcp": {"pyro_mcp._version", "pyro_mcp.sdk", "pyro_mcp.workspaces"},
+    "pyro_mcp.engine": {*_GROUND, "pyro_mcp.host", "pyro_mcp.guest_protocol"},
+    "pyro_mcp.engine.qemu": {
+        *_GROUND,
+        "pyro_mcp.engine",
+        "pyro_mcp.guest_protocol",
+        "pyro_mcp.host",
+        "pyro_mcp.network",
+    },
+    "pyro_mcp.trees": {*_GROUND, "pyro_mcp.host", "pyro_mcp.engine", "pyro_mcp.guest_protocol"},
+    "pyro_mcp.machines": _MACHINES,
+    "pyro_mcp.workspaces": _WORKSPACES,
+    "pyro_mcp.builds": {*_WORKSPACES, "pyro_mcp.workspaces"},
+    "pyro_mcp.sessions": {*_WORKSPACES, "pyro_mcp.workspaces"},
+    "pyro_mcp.core": {
+        *_WORKSPACES,
+        "pyro_mcp.builds",
+        "pyro_mcp.chat_hosts",
+        "pyro_mcp.engine.qemu",
+        "pyro_mcp.sessions",
+        "pyro_mcp.workspaces",
+    },
+    "pyro_mcp.mcp_server": {*_GROUND, "pyro_mcp._version", "pyro_mcp.core", "pyro_mcp.host"},
+    "pyro_mcp.sdk": {"pyro_mcp.core", "pyro_mcp.mcp_server", "pyro_mcp.serving"},
+    "pyro_mcp": {"pyro_mcp._version", "pyro_mcp.sdk", "pyro_mcp.core"},
     "pyro_mcp.cli": _FACE,
-    "pyro_mcp.hosts": {*_GROUND, "pyro_mcp.host"},
+    "pyro_mcp.chat_hosts": {*_GROUND, "pyro_mcp.host"},
     "pyro_mcp.workspace_use_case_smokes": _FACE,
-    "claude_bottle": {"pyro_mcp"},
-    "moot": {"pyro_mcp", "claude_bottle"},
+    "claude_bottle": PUBLISHED,
+    "moot": {*PUBLISHED, "claude_bottle"},
 }
 
-# A shelf of modules without a face of its own; every other package is used by its name alone.
-SHELVES = {"pyro_mcp.host"}
+# Packages whose modules are used directly; every other package is used by its own name alone.
+SHELVES = {
+    "pyro_mcp.host",
+    "pyro_mcp.guest_protocol",
+    *(layer for layer in MAY_IMPORT if layer.startswith("pyro_mcp.network.")),
+}
 
 
 def layer_of(module: str) -> str:
@@ -68,7 +111,7 @@ def layer_faults(graph: Graph) -> list[str]:
                 continue
             if its_layer not in MAY_IMPORT[layer]:
                 faults.append(f"{module} imports {target}, which {layer} may not")
-            elif target != its_layer and its_layer not in SHELVES:
+            elif target != its_layer and its_layer not in SHELVES and not layer.startswith(f"{its_layer}."):
                 faults.append(f"{module} imports {target} past the public names of {its_layer}")
     return faults
 
@@ -94,22 +137,29 @@ def test_no_module_imports_itself_in_a_ring() -> None:
     [
         ("errors", "from pyro_mcp.host import files"),
         ("host/files", "from pyro_mcp.engine import Machine"),
-        ("engine/qemu", "from pyro_mcp.environments import RootImage"),
-        ("engine/qemu", "def late():\n    import pyro_mcp.workspaces"),
-        ("workspaces/pyro", "from pyro_mcp.engine.qemu import Machine"),
-        ("workspaces/pyro", "from pyro_mcp.engine import qemu"),
-        ("cli/run", "from pyro_mcp.server import tools"),
+        ("engine/disks", "from pyro_mcp.environments import RootImage"),
+        ("engine/disks", "def late():\n    import pyro_mcp.workspaces"),
+        ("engine/disks", "from pyro_mcp.engine.qemu import QemuEngine"),
+        ("workspaces/access", "from pyro_mcp.engine.qemu import QemuEngine"),
+        ("workspaces/access", "from pyro_mcp.engine.disks import Layers"),
+        ("core/pyro", "from pyro_mcp.engine.qemu.command_line import Sockets"),
+        ("cli/run", "from pyro_mcp.mcp_server import tools"),
         ("cli/run", "from pyro_mcp.engine import Machine"),
-        ("server/tools", "from pyro_mcp.workspaces.pyro import Pyro"),
+        ("mcp_server/tools", "from pyro_mcp.core.pyro import Pyro"),
+        ("network/dns/upstream", "from pyro_mcp.network.policy import rules"),
         ("stray", ""),
-        ("../claude_bottle/bottle", "from pyro_mcp.workspaces import Pyro"),
+        ("../claude_bottle/bottle", "from pyro_mcp.workspaces import WorkspaceAccess"),
+        ("../claude_bottle/bottle", "from pyro_mcp.core import Pyro"),
+        ("../claude_bottle/bottle", "from pyro_mcp.network.policy import rules"),
         ("../claude_bottle/bottle", "import moot"),
     ],
 )
 def test_an_import_against_the_table_is_seen(tmp_path: Path, module: str, line: str) -> None:
-    tree = {f"pyro_mcp/{name}/__init__.py": "" for name in ("host", "engine", "environments", "workspaces", "server")}
-    tree |= {"pyro_mcp/__init__.py": "", "pyro_mcp/engine/qemu.py": "", "pyro_mcp/workspaces/pyro.py": ""}
-    tree |= {"pyro_mcp/server/tools.py": "", "claude_bottle/__init__.py": ""}
+    packages = "host engine engine/qemu environments workspaces core mcp_server network network/dns network/policy"
+    tree = {f"pyro_mcp/{name}/__init__.py": "" for name in packages.split()} | {"pyro_mcp/__init__.py": ""}
+    tree |= {f"pyro_mcp/{name}.py": "" for name in ("engine/disks", "engine/qemu/command_line", "core/pyro")}
+    tree |= {f"pyro_mcp/{name}.py": "" for name in ("mcp_server/tools", "network/policy/rules")}
+    tree |= {"claude_bottle/__init__.py": ""}
 
     assert len(layer_faults(planted(tmp_path, {**tree, f"pyro_mcp/{module}.py": line}))) == 1
 
@@ -118,15 +168,17 @@ def test_imports_along_the_table_are_left_alone(tmp_path: Path) -> None:
     graph = planted(
         tmp_path,
         {
-            "pyro_mcp/__init__.py": "from pyro_mcp.workspaces import Pyro",
+            "pyro_mcp/__init__.py": "from pyro_mcp.core import Pyro",
             "pyro_mcp/errors.py": "",
             "pyro_mcp/host/__init__.py": "",
             "pyro_mcp/host/files.py": "from pyro_mcp.errors import Busy",
-            "pyro_mcp/engine/__init__.py": "from pyro_mcp.engine.qemu import Machine",
-            "pyro_mcp/engine/qemu.py": "import os\nfrom pyro_mcp.host import files",
-            "pyro_mcp/workspaces/__init__.py": "from pyro_mcp.engine import Machine",
+            "pyro_mcp/engine/__init__.py": "from pyro_mcp.engine.interface import Engine",
+            "pyro_mcp/engine/interface.py": "import os\nfrom pyro_mcp.host import files",
+            "pyro_mcp/engine/qemu/__init__.py": "from pyro_mcp.engine.interface import Engine",
+            "pyro_mcp/core/__init__.py": "from pyro_mcp.engine import Engine\nfrom pyro_mcp.engine.qemu import Engine",
             "pyro_mcp/cli/__init__.py": "from pyro_mcp import Pyro\nfrom pyro_mcp.cli import run",
             "pyro_mcp/cli/run.py": "from pyro_mcp.errors import PyroError",
+            "claude_bottle/docker.py": "from pyro_mcp.network import Rules\nfrom pyro_mcp.host.files import locked",
         },
     )
 

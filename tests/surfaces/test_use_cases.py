@@ -16,7 +16,7 @@ import pytest
 from pyro_mcp import Pyro
 from pyro_mcp import workspace_use_case_smokes as smokes
 from pyro_mcp.errors import GuestFailed
-from pyro_mcp.server import MODES, PROFILES
+from pyro_mcp.mcp_server import MODES, PROFILES
 from pyro_mcp.serving import ServeKeywords
 from tests.style.project import ROOT
 from tests.surfaces.use_case_stand_in import Interrupted, StandIn, StandInServer

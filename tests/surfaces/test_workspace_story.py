@@ -13,7 +13,7 @@ import pytest
 from mcp.client import Client
 
 from pyro_mcp import Pyro, results
-from tests.server.conftest import conversation
+from tests.mcp_server.conftest import conversation
 from tests.surfaces.conftest import Cli
 
 _FULL = ["--profile", "workspace-full", "--no-project-source"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import IO
 
-from pyro_mcp.engine import encode, encode_fields
-from pyro_mcp.trees.stream import Tag, Type
+from pyro_mcp.guest_protocol.frames import encode, encode_fields
+from pyro_mcp.guest_protocol.tree_stream import Tag, Type
 
 
 class Recorded:

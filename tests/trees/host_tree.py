@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from pyro_mcp.engine import encode_fields
 from pyro_mcp.errors import GuestFailed, NoSpace, NotFound
-from pyro_mcp.trees import Tree
-from pyro_mcp.trees.stream import Kind, Tag, Type
+from pyro_mcp.guest_protocol.frames import encode_fields
+from pyro_mcp.guest_protocol.tree_stream import Kind, Tag, Type
+from pyro_mcp.trees.tree import Tree
 
 DEADLINE = 60.0
 _KINDS: Mapping[int, Kind] = {stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "l", stat.S_IFIFO: "p"}

@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from pyro_mcp.engine import encode_fields
+from pyro_mcp.guest_protocol.frames import encode_fields
+from pyro_mcp.guest_protocol.tree_stream import Tag, Type
 from pyro_mcp.results import Diff, DiffEntry
-from pyro_mcp.trees import Tree, diff
-from pyro_mcp.trees.diff import LARGEST_FILE
-from pyro_mcp.trees.stream import Tag, Type
+from pyro_mcp.trees.diff import LARGEST_FILE, diff
+from pyro_mcp.trees.tree import Tree
 from tests.trees.answers import Recorded, end
 from tests.trees.conftest import MakeTree
 from tests.trees.host_tree import DEADLINE, HostTree
@@ -56,7 +56,7 @@ def entry_of(found: Diff, path: str) -> DiffEntry:
     return next(entry for entry in found["entries"] if entry["path"] == path)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(trees=versions())
 @example(trees=({b"a": Leaf("f", b"x")}, {b"a/b": Leaf("f", b"x")}))
 @example(trees=({b"a/b": Leaf("f", b"x")}, {b"a": Leaf("f", b"x")}))
@@ -82,7 +82,7 @@ def test_the_patch_makes_the_seed_into_the_workspace(new_host: MakeTree, trees: 
     assert found["changed"] == (old != new)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(trees=versions())
 def test_the_counts_are_those_of_the_entries(new_host: MakeTree, trees: tuple[Model, Model]) -> None:
     host = new_host()
@@ -246,7 +246,7 @@ def test_folders_and_special_files_are_entries_without_a_patch(host: HostTree) -
     assert entry_of(found, "pipe")["artifact_type"] == "fifo"
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20)
 @given(
     name=st.binary(min_size=1, max_size=255).filter(lambda name: not {0, 47} & set(name) and name not in (b".", b".."))
 )

@@ -7,13 +7,13 @@ import stat
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
-from pyro_mcp.engine import encode, encode_fields
 from pyro_mcp.errors import Conflict, GuestFailed, InvalidRequest, NotFound, ProtocolViolation
+from pyro_mcp.guest_protocol.frames import encode, encode_fields
+from pyro_mcp.guest_protocol.tree_stream import Tag, Type
 from pyro_mcp.results import Export
-from pyro_mcp.trees import Tree
-from pyro_mcp.trees.stream import Tag, Type
+from pyro_mcp.trees.tree import Tree
 from tests.trees.answers import Recorded, end, entry, sent
 from tests.trees.conftest import MakeTree
 from tests.trees.exporting import export
@@ -37,7 +37,7 @@ def stays(path: bytes, leaf: Leaf) -> bool:
     return leaf.kind == "f" or not (leaf.data.startswith(b"/") or leaf.data.count(b"../") > path.count(b"/"))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(model=MODELS)
 def test_a_copy_is_the_tree_but_for_links_that_lead_out(new_host: MakeTree, model: Model) -> None:
     host = new_host()

@@ -51,6 +51,7 @@ def git(folder: Path, *arguments: str, check: bool = True) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        errors="replace",  # it shows the content of files
         check=False,
         timeout=DEADLINE,
     )

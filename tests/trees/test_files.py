@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyro_mcp.errors import InvalidRequest, NotFound
-from pyro_mcp.secrecy import Mask
-from pyro_mcp.trees import Tree, list_files, read_file, write_file
-from pyro_mcp.trees.stream import is_path
-from pyro_mcp.trees.tree import inner_path
+from pyro_mcp.guest_protocol.tree_stream import is_path
+from pyro_mcp.redaction import Mask
+from pyro_mcp.trees.files import list_files, read_file, write_file
+from pyro_mcp.trees.tree import Tree, inner_path
 from tests.trees.host_tree import HostTree
 from tests.trees.models import Leaf, harvest, plant
 

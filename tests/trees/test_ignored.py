@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pyro_mcp.trees import diff
+from pyro_mcp.trees.diff import diff
 from pyro_mcp.trees.ignored import ignored_changes
 from tests.trees.conftest import MakeTree
 from tests.trees.host_tree import DEADLINE, HostTree
@@ -40,7 +40,7 @@ def ignored_by_git(folder: Path) -> set[bytes]:
     return set(done.stdout.split(b"\0")[:-1])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     files=st.lists(_PATHS, min_size=1, max_size=8),
     rules=st.dictionaries(st.one_of(st.just(b""), _PATHS), _RULES, min_size=1, max_size=3),

@@ -12,7 +12,11 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from pyro_mcp.trees import Tree, apply_patch, diff, push, write_file
+from pyro_mcp.trees.diff import diff
+from pyro_mcp.trees.files import write_file
+from pyro_mcp.trees.patch import apply_patch
+from pyro_mcp.trees.seed import push
+from pyro_mcp.trees.tree import Tree
 from tests.trees.exporting import export
 from tests.trees.host_tree import DEADLINE, HostTool
 from tests.trees.test_diff import git_apply, statuses

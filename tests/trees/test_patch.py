@@ -10,10 +10,11 @@ import zlib
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 
 from pyro_mcp.errors import InvalidRequest
-from pyro_mcp.trees import apply_patch, diff
+from pyro_mcp.trees.diff import diff
+from pyro_mcp.trees.patch import apply_patch
 from tests.trees.conftest import MakeTree
 from tests.trees.host_tree import DEADLINE, HostTree
 from tests.trees.models import Leaf, Model, as_git_sees, harvest, plant, versions
@@ -25,7 +26,7 @@ def status_of(host: HostTree, patch: bytes | str) -> dict[str, str]:
     return {entry["path"]: entry["status"] for entry in apply_patch(host.tree, patch)["entries"]}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(trees=versions())
 @example(trees=({b"a": Leaf("f", b"")}, {b"a": Leaf("f", b"\r")}))
 @example(trees=({b"a": Leaf("f", b"")}, {b"a": Leaf("f", b"crlf\r\n")}))

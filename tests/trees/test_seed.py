@@ -14,13 +14,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyro_mcp.engine import make_baseline
+from pyro_mcp.engine.disks import make_baseline
 from pyro_mcp.errors import InvalidRequest, NotFound, PyroError
 from pyro_mcp.trees import archive as archive_module
-from pyro_mcp.trees import prepare_seed, push
+from pyro_mcp.trees.seed import prepare_seed, push
 from tests.trees.host_tree import DEADLINE, HostTree
 from tests.trees.models import Leaf, harvest, plant
 
@@ -238,7 +238,7 @@ def test_headers_of_many_megabytes_are_refused_before_they_fill_the_memory(tmp_p
         prepare_seed(source, work)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(at=st.integers(0, 6000), with_=st.binary(min_size=1, max_size=12))
 def test_no_damage_to_an_archive_does_more_than_refuse_it(tmp_path: Path, at: int, with_: bytes) -> None:
     source = packed(

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from pyro_mcp.engine import Machines, Shape, System
+from pyro_mcp.engine.interface import Shape, System
+from pyro_mcp.engine.qemu.machines import QemuEngine
 from pyro_mcp.environments import Environments
-from pyro_mcp.workspaces.images import Images
+from pyro_mcp.machines.images import Images
 from tests.vm.machine import Vm, running
 
 
@@ -24,15 +25,15 @@ def system(warm_cache: Path) -> System:
 
 
 @pytest.fixture(scope="session")
-def template(warm_cache: Path, system: System) -> Machines:
+def template(warm_cache: Path, system: System) -> QemuEngine:
     """An engine whose template is warm."""
-    machines = Machines(warm_cache)
+    machines = QemuEngine(warm_cache)
     machines.prepare(system, Shape())
     return machines
 
 
 @pytest.fixture
-def start(template: Machines, system: System) -> Iterator[Callable[..., Vm]]:
+def start(template: QemuEngine, system: System) -> Iterator[Callable[..., Vm]]:
     """Starts machines, with more arguments for `running`; they are ended afterwards."""
     with ExitStack() as stack:
 

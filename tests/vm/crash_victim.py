@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from pyro_mcp import Pyro
-from pyro_mcp.engine import find_processes
+from pyro_mcp.engine.processes import find_processes
 
 STEPS: dict[str, Callable[[Pyro, str, str], object]] = {
     "write": lambda pyro, id_, mark: pyro.write_workspace_file(id_, "written", text=mark),

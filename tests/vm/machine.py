@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyro_mcp.engine import Command, Identity, Machines, Outcome, Shape, Start, System
+from pyro_mcp.engine.interface import Command, Outcome, Shape, StartRequest, System
+from pyro_mcp.engine.qemu.machines import QemuEngine
+from pyro_mcp.host.identity import Identity
 
 ENVIRON = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 
@@ -17,7 +19,7 @@ ENVIRON = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 class Vm:
     """One machine and the engine that runs it."""
 
-    machines: Machines
+    machines: QemuEngine
     identity: Identity
     sockets: Path
 
@@ -41,7 +43,7 @@ class Vm:
 
 @contextmanager
 def running(
-    machines: Machines,
+    machines: QemuEngine,
     system: System,
     folder: Path,
     *,
@@ -50,7 +52,7 @@ def running(
     baseline: Path | None = None,
 ) -> Iterator[Vm]:
     """A machine whose files are below `folder`, ended with the block."""
-    request = Start(
+    request = StartRequest(
         system=system,
         shape=shape or Shape(),
         home=folder / "machine",

@@ -6,7 +6,7 @@ import os
 import re
 
 from pyro_mcp import Pyro
-from pyro_mcp.engine import find_processes
+from pyro_mcp.engine.processes import find_processes
 from tests.vm.machine import processes_of
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pyro_mcp.engine import Machines, Shape
+from pyro_mcp.engine.interface import Shape
+from pyro_mcp.engine.qemu.machines import QemuEngine
 from pyro_mcp.environments import Environments
-from pyro_mcp.workspaces.images import Images
-from tests.vm.suicide import die_at
+from pyro_mcp.machines.images import Images
+from tests.vm.kill_point import die_at
 
 cache, mem_mib, moment = sys.argv[1:]
 if moment:
     die_at(moment, after=True)
 images = Images(Environments(Path(cache)))
 system = images.system(images.pulled("debian:12"))
-preparation = Machines(Path(cache)).prepare(system, Shape(mem_mib=int(mem_mib)))
+preparation = QemuEngine(Path(cache)).prepare(system, Shape(mem_mib=int(mem_mib)))
 sys.stdout.write("reused\n" if preparation.reused else "made\n")

@@ -9,22 +9,26 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp import Pyro
-from pyro_mcp.engine import find_processes
+from pyro_mcp.engine.processes import find_processes
 from tests.vm.remains import let_time_pass, remains
 
-STORE, LIFECYCLE = "pyro_mcp.workspaces.store:Store", "pyro_mcp.workspaces.lifecycle:Lifecycle"
+STORE, LIFECYCLE = "pyro_mcp.machines.machine_store:Store", "pyro_mcp.machines.lifecycle:Lifecycle"
 
 # Where in `pyro run`: what is called, whether we die before or after it, and at which call of it.
 MOMENTS = {
     "create: the record is written": (f"{STORE}.add", "after", 1),
     "create: the record says starting": (f"{STORE}.move", "after", 1),
-    "create: the processes run, nobody knows their number": ("pyro_mcp.engine.launch:launch", "after", 1),
-    "create: the memory is loaded": ("pyro_mcp.engine.machines:_resume", "after", 1),
-    "create: the machine is set up, the record does not know": ("pyro_mcp.engine.guest:Guest.setup", "after", 1),
+    "create: the processes run, nobody knows their number": ("pyro_mcp.engine.processes:launch", "after", 1),
+    "create: the memory is loaded": ("pyro_mcp.engine.qemu.machines:_resume", "after", 1),
+    "create: the machine is set up, the record does not know": (
+        "pyro_mcp.engine.guest_connection:GuestConnection.setup",
+        "after",
+        1,
+    ),
     "create: the record says running": (f"{STORE}.move", "after", 2),
-    "exec: the command is on its way": ("pyro_mcp.engine.guest:Guest._send", "after", 2),
-    "exec: the first output has come": ("pyro_mcp.engine.guest:Capture.take", "before", 1),
-    "exec: the command has ended": ("pyro_mcp.engine.guest:Guest.run", "after", 1),
+    "exec: the command is on its way": ("pyro_mcp.engine.guest_connection:GuestConnection._send", "after", 2),
+    "exec: the first output has come": ("pyro_mcp.engine.guest_connection:Capture.take", "before", 1),
+    "exec: the command has ended": ("pyro_mcp.engine.guest_connection:GuestConnection.run", "after", 1),
     "delete: the record says deleting": (f"{STORE}.move", "after", 3),
     "delete: the processes have ended": (f"{LIFECYCLE}.clear", "after", 1),
     "delete: the files are gone": (f"{STORE}.remove", "before", 1),
@@ -34,8 +38,8 @@ MOMENTS = {
 # The same for create_vm, start_vm, stop_vm, start_vm, delete_vm.
 LONG_LIFE = {
     "stop: the record says stopping": (f"{STORE}.move", "after", 3),
-    "stop: the machine has powered off": ("pyro_mcp.engine.machines:Machines.power_off", "after", 1),
-    "start again: the processes run": ("pyro_mcp.engine.launch:launch", "after", 2),
+    "stop: the machine has powered off": ("pyro_mcp.engine.qemu.machines:QemuEngine.power_off", "after", 1),
+    "start again: the processes run": ("pyro_mcp.engine.processes:launch", "after", 2),
 }
 
 
@@ -66,8 +70,8 @@ def test_a_client_that_is_killed_leaves_nothing_behind(
 KILLED_EXPORT = """
 import sys
 from pyro_mcp import Pyro
-from tests.vm.suicide import die_at
-die_at(f"pyro_mcp.workspaces.offline:{sys.argv[3]}", after=False)
+from tests.vm.kill_point import die_at
+die_at(f"pyro_mcp.workspaces.stopped_disk:{sys.argv[3]}", after=False)
 Pyro().export_workspace_disk(sys.argv[1], output_path=sys.argv[2])
 """
 

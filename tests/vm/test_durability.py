@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp import Pyro
-from pyro_mcp.engine import find_processes
+from pyro_mcp.engine.processes import find_processes
 
 PATCH = "--- a/kept.py\n+++ b/kept.py\n@@ -1 +1 @@\n-print('kept')\n+print('patched')\n"
 DEADLINE = 10.0

@@ -10,7 +10,8 @@ import os
 import pytest
 
 from pyro_mcp import Pyro
-from pyro_mcp.engine import Machines, Shape, System
+from pyro_mcp.engine.interface import Shape, System
+from pyro_mcp.engine.qemu.machines import QemuEngine
 
 
 def test_the_accelerator_is_the_one_that_works_here(pyro: Pyro) -> None:
@@ -20,12 +21,12 @@ def test_the_accelerator_is_the_one_that_works_here(pyro: Pyro) -> None:
     assert report["accelerator_reason"] != ""
 
 
-def test_a_prepared_environment_is_warm(template: Machines, system: System) -> None:
+def test_a_prepared_environment_is_warm(template: QemuEngine, system: System) -> None:
     assert template.readiness(system, Shape()) == "warm"
     assert template.prepare(system, Shape()).reused
 
 
-def test_prepare_proves_what_it_made(pyro: Pyro, template: Machines) -> None:
+def test_prepare_proves_what_it_made(pyro: Pyro, template: QemuEngine) -> None:
     report = pyro.prepare("debian:12")
 
     assert (report["outcome"], report["execution_mode"]) == ("reused", "guest_virtio")

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from pyro_mcp.engine import OUTPUT_CAP
+from pyro_mcp.engine.interface import OUTPUT_CAP
 from pyro_mcp.errors import InvalidRequest
 from tests.vm.machine import Vm
 

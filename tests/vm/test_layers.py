@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp import Pyro
-from pyro_mcp.engine import MOST_LAYERS, Layers, chain
+from pyro_mcp.engine.disks import MOST_LAYERS, Layers
+from pyro_mcp.engine.qemu import chain
 from pyro_mcp.errors import NoSpace
-from pyro_mcp.workspaces import lifecycle
+from pyro_mcp.machines import lifecycle
 from tests.vm.remains import query
 
 SNAPSHOTS = 36

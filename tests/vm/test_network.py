@@ -18,7 +18,7 @@ import pytest
 
 from pyro_mcp import Pyro
 from pyro_mcp.errors import Conflict, InvalidRequest
-from pyro_mcp.network import GatewayControl
+from pyro_mcp.network.gateway.control import GatewayControl
 
 pytestmark = pytest.mark.skipif(
     not os.access("/dev/net/tun", os.R_OK | os.W_OK), reason="/dev/net/tun is not there or not ours to open"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp import Pyro
-from pyro_mcp.engine import find_processes
+from pyro_mcp.engine.processes import find_processes
 from pyro_mcp.errors import Conflict, GuestFailed, PyroError
 from pyro_mcp.host.files import state_home
 

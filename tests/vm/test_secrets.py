@@ -17,7 +17,7 @@ from pyro_mcp.errors import PyroError
 from tests.conftest import ROOT
 from tests.network.web import HOST
 from tests.network.web import VALUE as HOST_VALUE
-from tests.vm import swap_story
+from tests.vm import tls_proxy_story
 from tests.vm.memory import in_memory_of, qemu_of
 
 VALUE = "ghp_w6q3XoT1rB/9=sN0zKd7+uYvE"
@@ -187,13 +187,12 @@ def test_an_error_of_the_guest_tells_no_value(pyro: Pyro, create: Create) -> Non
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes a network in which a private address is somebody else's")
 def test_a_secret_for_a_host_never_enters_the_guest(home: Path, warm_cache: Path) -> None:
-    (home / "hosts").write_text(f"127.0.0.1 localhost\n{swap_story.ADDRESS} {HOST}\n")
+    (home / "hosts").write_text(f"127.0.0.1 localhost\n{tls_proxy_story.ADDRESS} {HOST}\n")
     (home / "story").mkdir()
-    script = (
-        f'ip link set lo up && ip addr add {swap_story.ADDRESS}/32 dev lo && mount --bind "$0" /etc/hosts && exec "$@"'
-    )
+    address = f"ip link set lo up && ip addr add {tls_proxy_story.ADDRESS}/32 dev lo"
+    script = f'{address} && mount --bind "$0" /etc/hosts && exec "$@"'
     command = ["unshare", "--mount", "--net", "sh", "-c", script, str(home / "hosts")]
-    command += [sys.executable, "-m", "tests.vm.swap_story", str(home / "story")]
+    command += [sys.executable, "-m", "tests.vm.tls_proxy_story", str(home / "story")]
     environ = {**os.environ, "XDG_CACHE_HOME": str(warm_cache.parent)}
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=280, env=environ, cwd=ROOT)
     assert done.returncode == 0, done.stderr

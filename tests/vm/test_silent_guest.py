@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp import Pyro
-from pyro_mcp.engine import find_processes
+from pyro_mcp.engine.processes import find_processes
 from pyro_mcp.errors import Conflict, DeadlineExceeded, PyroError
 from pyro_mcp.results import WorkspaceExecResult
 from tests.vm.machine import Vm, processes_of

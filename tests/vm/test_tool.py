@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.engine import TOOL, Command, encode, make_baseline
-from pyro_mcp.engine.freeze import while_frozen
+from pyro_mcp.engine.disks import make_baseline
+from pyro_mcp.engine.freeze import TOOL, while_frozen
+from pyro_mcp.engine.interface import Command
+from pyro_mcp.guest_protocol.frames import encode
 from tests.guest.tool import DEADLINE, TYPE_NUMBERS, Message, edit, messages
 from tests.vm.machine import Vm
 

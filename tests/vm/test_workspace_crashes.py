@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp import Pyro
-from pyro_mcp.engine import find_processes
+from pyro_mcp.engine.processes import find_processes
 from tests.vm.crash_victim import STEPS
 
 _CRASHES = int(os.environ.get("PYRO_TEST_CRASHES", "200"))

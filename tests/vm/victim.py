@@ -6,7 +6,7 @@ import sys
 
 from pyro_mcp import Pyro
 from pyro_mcp.cli import main
-from tests.vm.suicide import die_at
+from tests.vm.kill_point import die_at
 
 target, when, count, surface = sys.argv[1:]
 die_at(target, after=when == "after", count=int(count))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp import Pyro
-from pyro_mcp.engine import FakeMachines
+from pyro_mcp.engine.fake import FakeEngine
 from pyro_mcp.environments import Environments
 from pyro_mcp.errors import Conflict
 from pyro_mcp.host.files import cache_home, state_home
@@ -16,8 +16,8 @@ from tests.environments.test_own import SMALL, file, source
 
 
 @pytest.fixture
-def engine() -> FakeMachines:
-    return FakeMachines()
+def engine() -> FakeEngine:
+    return FakeEngine()
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def lose_database() -> None:
 
 
 def test_what_lost_workspaces_were_made_with_is_neither_pruned_nor_deleted(
-    environments: Environments, engine: FakeMachines
+    environments: Environments, engine: FakeEngine
 ) -> None:
     first = build(environments, b"1")
     pyro = Pyro(engine=engine)
@@ -64,7 +64,7 @@ def test_what_lost_workspaces_were_made_with_is_neither_pruned_nor_deleted(
     assert [request.system.root_digest for request in engine.started[-2:] if request.system] == [first, first]
 
 
-def test_a_snapshot_with_its_system_alone_keeps_a_build(environments: Environments, engine: FakeMachines) -> None:
+def test_a_snapshot_with_its_system_alone_keeps_a_build(environments: Environments, engine: FakeEngine) -> None:
     first = build(environments, b"1")
     pyro = Pyro(engine=engine)
     id_ = pyro.create_workspace("mine")["workspace_id"]
@@ -80,7 +80,7 @@ def test_a_snapshot_with_its_system_alone_keeps_a_build(environments: Environmen
 
 @pytest.mark.parametrize("record", ["{", None])
 def test_nothing_is_removed_while_a_workspace_may_need_anything(
-    environments: Environments, engine: FakeMachines, record: str | None
+    environments: Environments, engine: FakeEngine, record: str | None
 ) -> None:
     first = build(environments, b"1")
     id_ = Pyro(engine=engine).create_workspace("mine")["workspace_id"]
@@ -105,7 +105,7 @@ def test_nothing_is_removed_while_a_workspace_may_need_anything(
     assert environments.build("mine", first) is None
 
 
-def test_a_system_is_never_put_back_on_another_build(environments: Environments, engine: FakeMachines) -> None:
+def test_a_system_is_never_put_back_on_another_build(environments: Environments, engine: FakeEngine) -> None:
     lost = environments.build("mine", build(environments, b"1"))
     pyro = Pyro(engine=engine)
     id_ = pyro.create_workspace("mine")["workspace_id"]

@@ -12,16 +12,18 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp import Pyro
-from pyro_mcp.engine import FakeMachines, Identity, Shape
+from pyro_mcp.engine.fake import FakeEngine
+from pyro_mcp.engine.interface import Shape
 from pyro_mcp.errors import Conflict, HostNotReady, NotFound, PyroError
 from pyro_mcp.host.files import locked
+from pyro_mcp.host.identity import Identity
+from pyro_mcp.machines.lifecycle import Lifecycle
+from pyro_mcp.machines.phases import GUEST, Phase
+from pyro_mcp.machines.schema import CURRENT
 from pyro_mcp.results import WorkspaceSeed
-from pyro_mcp.workspaces.ledger import Ledger, Snapshot, WorkspaceRecord
-from pyro_mcp.workspaces.lifecycle import Lifecycle
-from pyro_mcp.workspaces.phases import GUEST, Phase
 from pyro_mcp.workspaces.recovery import Recovery
-from pyro_mcp.workspaces.schema import CURRENT
-from tests.workspaces.conftest import IMAGE, lifecycle_with, repair, start
+from pyro_mcp.workspaces.workspace_store import Snapshot, WorkspaceRecord, WorkspaceStore
+from tests.machines.conftest import IMAGE, lifecycle_with, repair, start
 
 SEED: WorkspaceSeed = {
     "mode": "directory", "seed_path": "/src", "destination": "/workspace", "entry_count": 3, "size_bytes": 5,
@@ -32,7 +34,7 @@ SEED: WorkspaceSeed = {
 
 def make(lifecycle: Lifecycle, name: str = "mine", *, ttl_seconds: float = 600.0) -> str:
     """A running workspace with a snapshot."""
-    ledger = Ledger(lifecycle.store)
+    ledger = WorkspaceStore(lifecycle.store)
     with lifecycle.making("ws") as id_:
         made = lifecycle.create(id_, "debian:12", "1", Shape(), ttl_seconds=ttl_seconds, allow_host_compat=False)
         lifecycle.start(made, IMAGE, GUEST)
@@ -49,14 +51,14 @@ def stop(lifecycle: Lifecycle, id_: str) -> None:
 
 
 def recovery_of(lifecycle: Lifecycle) -> Recovery:
-    return Recovery(lifecycle, Ledger(lifecycle.store))
+    return Recovery(lifecycle, WorkspaceStore(lifecycle.store))
 
 
 def database(lifecycle: Lifecycle) -> Path:
     return lifecycle.folders.state / "pyro.db"
 
 
-def lose(lifecycle: Lifecycle, engine: FakeMachines, how: str) -> Lifecycle:
+def lose(lifecycle: Lifecycle, engine: FakeEngine, how: str) -> Lifecycle:
     """The same state folder after its database was deleted, or emptied."""
     for path in lifecycle.folders.state.glob("pyro.db*"):
         path.unlink()
@@ -72,7 +74,7 @@ def copied(lifecycle: Lifecycle) -> bytes:
     return database(lifecycle).read_bytes()
 
 
-def restore(lifecycle: Lifecycle, engine: FakeMachines, copy: bytes) -> Lifecycle:
+def restore(lifecycle: Lifecycle, engine: FakeEngine, copy: bytes) -> Lifecycle:
     """The same state folder after an older copy of its database was restored."""
     lose(lifecycle, engine, "deleted")
     database(lifecycle).write_bytes(copy)
@@ -81,7 +83,7 @@ def restore(lifecycle: Lifecycle, engine: FakeMachines, copy: bytes) -> Lifecycl
 
 @pytest.mark.parametrize("how", ["deleted", "emptied"])
 def test_a_workspace_that_the_database_has_lost_is_kept_named_and_adopted_as_it_was(
-    lifecycle: Lifecycle, engine: FakeMachines, how: str
+    lifecycle: Lifecycle, engine: FakeEngine, how: str
 ) -> None:
     running, stopped = make(lifecycle, "runs"), make(lifecycle, "stands")
     stop(lifecycle, stopped)
@@ -96,7 +98,7 @@ def test_a_workspace_that_the_database_has_lost_is_kept_named_and_adopted_as_it_
     }
     for id_ in found:
         assert recovery_of(after).adopt(id_) == before[id_]
-    ledger = Ledger(after.store)
+    ledger = WorkspaceStore(after.store)
     assert (ledger.get(running).name, ledger.get(running).labels, ledger.get(running).seed["entry_count"]) == (
         "runs",
         {"key": "value"},
@@ -108,33 +110,33 @@ def test_a_workspace_that_the_database_has_lost_is_kept_named_and_adopted_as_it_
 
 
 def test_after_an_older_copy_was_restored_every_workspace_is_what_its_folder_says(
-    lifecycle: Lifecycle, engine: FakeMachines
+    lifecycle: Lifecycle, engine: FakeEngine
 ) -> None:
     old = make(lifecycle)
     copy = copied(lifecycle)
     with lifecycle.turn(old) as record:
         lifecycle.reset(record, IMAGE, ())
-    Ledger(lifecycle.store).describe(old, "renamed", {})
-    Ledger(lifecycle.store).remove_snapshot(old, "green")
+    WorkspaceStore(lifecycle.store).describe(old, "renamed", {})
+    WorkspaceStore(lifecycle.store).remove_snapshot(old, "green")
     before, new = lifecycle.store.get(old), make(lifecycle)
     after = restore(lifecycle, engine, copy)
     assert after.store.get(old) != before
     assert repair(after) == []
     assert after.observe(old) == before
-    ledger = Ledger(after.store)
+    ledger = WorkspaceStore(after.store)
     assert (ledger.get(old).name, ledger.get(old).reset_count, ledger.snapshots(old)) == ("renamed", 0, [])
     assert [one.id for one in recovery_of(after).unknown()] == [new]
     assert len(engine.running) == 2
 
 
 def test_an_update_after_an_older_copy_was_restored_keeps_what_the_folder_says(
-    lifecycle: Lifecycle, engine: FakeMachines
+    lifecycle: Lifecycle, engine: FakeEngine
 ) -> None:
     id_ = make(lifecycle, "alpha")
     copy = copied(lifecycle)
     with lifecycle.hold(id_) as record:
         later = Snapshot("later", lifecycle.freeze_layers(record), 2000.0)
-    ledger = Ledger(lifecycle.store)
+    ledger = WorkspaceStore(lifecycle.store)
     ledger.add_snapshot(id_, later)
     ledger.describe(id_, "alpha", {"key": "newer"})
     before = lifecycle.store.get(id_)
@@ -142,39 +144,39 @@ def test_an_update_after_an_older_copy_was_restored_keeps_what_the_folder_says(
     pyro = Pyro(engine=engine)
     changed = pyro.update_workspace(id_, name="beta", labels={"more": "labels"})
     assert (changed["name"], changed["labels"]) == ("beta", {"key": "newer", "more": "labels"})
-    assert Ledger(after.store).snapshot(id_, "later") == later
+    assert WorkspaceStore(after.store).snapshot(id_, "later") == later
     assert after.store.get(id_) == before
 
     restore(lifecycle, engine, copy)
     pyro.update_workspace(id_, ttl_seconds=5000)
-    assert Ledger(after.store).snapshot(id_, "later") == later
+    assert WorkspaceStore(after.store).snapshot(id_, "later") == later
     assert after.store.get(id_).layers == before.layers
     assert after.store.get(id_).seconds_left > 4000
 
 
 @pytest.mark.parametrize("change", ["extend", "describe"])
 def test_no_change_of_an_older_record_replaces_a_newer_file(
-    lifecycle: Lifecycle, engine: FakeMachines, change: str
+    lifecycle: Lifecycle, engine: FakeEngine, change: str
 ) -> None:
     id_ = make(lifecycle)
     copy = copied(lifecycle)
-    Ledger(lifecycle.store).add_snapshot(id_, Snapshot("later", ("l0",), 2000.0))
+    WorkspaceStore(lifecycle.store).add_snapshot(id_, Snapshot("later", ("l0",), 2000.0))
     after = restore(lifecycle, engine, copy)
     if change == "extend":
         after.store.extend(id_, 5000)
     else:
-        Ledger(after.store).describe(id_, "new", {})
-    assert [one.name for one in Ledger(after.store).snapshots(id_)] == ["green", "later"]
+        WorkspaceStore(after.store).describe(id_, "new", {})
+    assert [one.name for one in WorkspaceStore(after.store).snapshots(id_)] == ["green", "later"]
     assert [row["name"] for row in after.store.files.read(id_).tables["snapshots"]] == ["green", "later"]  # type: ignore[union-attr]
 
 
 def test_readers_show_what_the_folder_says_after_an_older_copy_was_restored(
-    lifecycle: Lifecycle, engine: FakeMachines
+    lifecycle: Lifecycle, engine: FakeEngine
 ) -> None:
     id_ = make(lifecycle, "alpha")
     copy = copied(lifecycle)
-    Ledger(lifecycle.store).add_snapshot(id_, Snapshot("later", ("l0",), 2000.0))
-    Ledger(lifecycle.store).describe(id_, "beta", {})
+    WorkspaceStore(lifecycle.store).add_snapshot(id_, Snapshot("later", ("l0",), 2000.0))
+    WorkspaceStore(lifecycle.store).describe(id_, "beta", {})
     stop(lifecycle, id_)
     restore(lifecycle, engine, copy)
     (listed,) = Pyro(engine=engine).list_workspaces()["workspaces"]
@@ -185,7 +187,7 @@ def test_readers_show_what_the_folder_says_after_an_older_copy_was_restored(
 
 
 def test_a_workspace_is_deleted_also_when_the_database_knows_an_older_process(
-    lifecycle: Lifecycle, engine: FakeMachines
+    lifecycle: Lifecycle, engine: FakeEngine
 ) -> None:
     id_ = make(lifecycle)
     copy = copied(lifecycle)
@@ -196,7 +198,7 @@ def test_a_workspace_is_deleted_also_when_the_database_knows_an_older_process(
     assert (engine.running, after.store.all()) == ({}, [])
 
 
-def test_a_long_lived_client_goes_on_after_the_database_was_removed(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+def test_a_long_lived_client_goes_on_after_the_database_was_removed(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     id_, pyro = make(lifecycle), Pyro(engine=engine)
     assert pyro.list_workspaces()["count"] == 1
     for path in lifecycle.folders.state.glob("pyro.db*"):
@@ -206,7 +208,7 @@ def test_a_long_lived_client_goes_on_after_the_database_was_removed(lifecycle: L
     assert pyro.status_workspace(id_)["state"] == "running"
 
 
-def test_what_cannot_be_adopted_says_why_and_stays(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+def test_what_cannot_be_adopted_says_why_and_stays(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     newer, torn, known = make(lifecycle), make(lifecycle), make(lifecycle)
     with pytest.raises(Conflict, match="in the database already"):
         recovery_of(lifecycle).adopt(known)
@@ -235,7 +237,7 @@ def test_what_cannot_be_adopted_says_why_and_stays(lifecycle: Lifecycle, engine:
 
 
 @pytest.mark.parametrize("value", [{}, "x", [1]])
-def test_a_record_with_foreign_values_is_refused(lifecycle: Lifecycle, engine: FakeMachines, value: object) -> None:
+def test_a_record_with_foreign_values_is_refused(lifecycle: Lifecycle, engine: FakeEngine, value: object) -> None:
     id_ = make(lifecycle)
     after = lose(lifecycle, engine, "deleted")
     path = after.folders.home(id_) / "record.json"
@@ -247,7 +249,7 @@ def test_a_record_with_foreign_values_is_refused(lifecycle: Lifecycle, engine: F
     assert after.store.all() == []
 
 
-def test_an_unknown_workspace_is_deleted_on_request_only(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+def test_an_unknown_workspace_is_deleted_on_request_only(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     id_ = make(lifecycle)
     after = lose(lifecycle, engine, "deleted")
     recovery_of(after).discard(id_)
@@ -255,7 +257,7 @@ def test_an_unknown_workspace_is_deleted_on_request_only(lifecycle: Lifecycle, e
 
 
 def test_what_was_never_finished_or_was_being_deleted_is_no_lost_workspace(
-    lifecycle: Lifecycle, engine: FakeMachines
+    lifecycle: Lifecycle, engine: FakeEngine
 ) -> None:
     deleted, unfinished = make(lifecycle), start(lifecycle).id
     lifecycle.store.move(deleted, Phase.DELETING)
@@ -270,7 +272,7 @@ def test_what_was_never_finished_or_was_being_deleted_is_no_lost_workspace(
 
 
 def test_one_machine_that_cannot_be_repaired_does_not_keep_the_others_from_it(
-    lifecycle: Lifecycle, engine: FakeMachines
+    lifecycle: Lifecycle, engine: FakeEngine
 ) -> None:
     broken, over = make(lifecycle, ttl_seconds=0), make(lifecycle, ttl_seconds=0)
     end = engine.end
@@ -285,7 +287,7 @@ def test_one_machine_that_cannot_be_repaired_does_not_keep_the_others_from_it(
     assert (done.deleted, done.problems) == ([over], {broken: "it does not end"})
 
 
-def test_a_delete_beside_a_reaper_succeeds(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+def test_a_delete_beside_a_reaper_succeeds(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     id_, end = make(lifecycle), engine.end
 
     def reaped_meanwhile(identity: Identity, sockets: Path) -> None:
@@ -299,7 +301,7 @@ def test_a_delete_beside_a_reaper_succeeds(lifecycle: Lifecycle, engine: FakeMac
 
 
 def test_a_machine_that_is_being_deleted_is_not_in_the_way_of_a_reaper(
-    lifecycle: Lifecycle, engine: FakeMachines
+    lifecycle: Lifecycle, engine: FakeEngine
 ) -> None:
     dead = make(lifecycle)
     stale = lifecycle.store.get(dead)
@@ -309,7 +311,7 @@ def test_a_machine_that_is_being_deleted_is_not_in_the_way_of_a_reaper(
 
 
 def test_a_workspace_whose_time_is_over_is_stopped_and_deleted_only_by_a_reap(
-    lifecycle: Lifecycle, engine: FakeMachines
+    lifecycle: Lifecycle, engine: FakeEngine
 ) -> None:
     id_ = make(lifecycle, ttl_seconds=0)
     done = recovery_of(lifecycle).repair()
@@ -318,7 +320,7 @@ def test_a_workspace_whose_time_is_over_is_stopped_and_deleted_only_by_a_reap(
     assert repair(lifecycle) == [id_]
 
 
-def test_a_clock_that_is_set_ahead_ends_nobodys_time(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+def test_a_clock_that_is_set_ahead_ends_nobodys_time(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     id_ = make(lifecycle)
     with lifecycle.store.changing(id_) as connection:
         connection.execute("UPDATE machines SET expires_at = expires_at - 25 * 3600")
@@ -338,7 +340,7 @@ def test_after_a_boot_of_the_host_the_wall_clock_counts(lifecycle: Lifecycle) ->
 
 
 def test_the_database_gives_back_what_a_long_history_took(lifecycle: Lifecycle) -> None:
-    id_, ledger = make(lifecycle), Ledger(lifecycle.store)
+    id_, ledger = make(lifecycle), WorkspaceStore(lifecycle.store)
     for _ in range(100):
         ledger.end_command(ledger.begin_command(id_, "yes"), {"stdout": "y\n" * 100_000, "stderr": ""})
     assert ledger.command_count(id_) == 100
@@ -347,7 +349,7 @@ def test_the_database_gives_back_what_a_long_history_took(lifecycle: Lifecycle) 
     assert database(lifecycle).stat().st_size < 1_000_000
 
 
-def test_a_machine_made_before_there_were_record_files_gets_one(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+def test_a_machine_made_before_there_were_record_files_gets_one(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     id_ = make(lifecycle)
     (lifecycle.folders.home(id_) / "record.json").unlink()
     before = lifecycle.observe(id_)
@@ -355,14 +357,14 @@ def test_a_machine_made_before_there_were_record_files_gets_one(lifecycle: Lifec
     assert recovery_of(after).adopt(id_) == before
 
 
-def test_a_workspace_whose_folder_was_removed_is_still_deleted(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+def test_a_workspace_whose_folder_was_removed_is_still_deleted(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     id_ = make(lifecycle)
     shutil.rmtree(lifecycle.folders.home(id_))
     lifecycle.delete_now(id_)
     assert (lifecycle.store.all(), engine.running) == ([], {})
 
 
-def test_an_error_keeps_the_file_in_step_with_the_database(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+def test_an_error_keeps_the_file_in_step_with_the_database(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     id_ = make(lifecycle)
     engine.failures["start"] = PyroError("it broke")
     with lifecycle.turn(id_) as record, pytest.raises(PyroError, match="it broke"):
@@ -375,7 +377,7 @@ def test_an_error_keeps_the_file_in_step_with_the_database(lifecycle: Lifecycle,
 
 @pytest.mark.timeout(25)
 def test_a_command_that_runs_does_not_keep_its_workspace_from_being_adopted(
-    lifecycle: Lifecycle, engine: FakeMachines
+    lifecycle: Lifecycle, engine: FakeEngine
 ) -> None:
     id_ = make(lifecycle)
     after = lose(lifecycle, engine, "deleted")
@@ -384,7 +386,7 @@ def test_a_command_that_runs_does_not_keep_its_workspace_from_being_adopted(
         assert recovery_of(after).adopt(id_).id == id_
 
 
-def test_an_unknown_workspace_is_found_by_its_name(lifecycle: Lifecycle, engine: FakeMachines) -> None:
+def test_an_unknown_workspace_is_found_by_its_name(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     id_ = make(lifecycle, "mine")
     lose(lifecycle, engine, "deleted")
 

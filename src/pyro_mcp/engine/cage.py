@@ -2,7 +2,7 @@
 
 bubblewrap gives it mount, pid, ipc, uts and network namespaces of its own that hold nothing but its files, read-only
 but for its disk. `cage/confine.c` then takes every capability from it, bounds its memory, files and threads, makes it a
-user of its own when root started it, and loads the filter of `qemu_calls`. There is no way to memory but the address
+user of its own when root started it, and loads the filter of system calls. There is no way to memory but the address
 space, which is bounded: no second process, no file in memory, no shared segment, no writable tmpfs. `cage/lifetime.c`
 ends the machine when its time is over, also when nobody calls us.
 """
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyro_mcp.engine.lifetime import GUARD
-from pyro_mcp.engine.qemu_calls import qemu_filter
 from pyro_mcp.host.seccomp import require_seccomp
 from pyro_mcp.host.tools import require_tool
 
@@ -50,10 +49,18 @@ class Limits:
 
 
 def caged(
-    argv: Sequence[str], binds: Sequence[Bind], limits: Limits, *, user: int | None, kvm: bool, preload: str = ""
+    argv: Sequence[str],
+    binds: Sequence[Bind],
+    limits: Limits,
+    *,
+    call_filter: bytes,
+    user: int | None,
+    kvm: bool,
+    preload: str = "",
 ) -> list[str]:
     """`argv` inside the cage; `argv[0]` and its libraries are visible read-only.
 
+    `call_filter` is the seccomp program that says which system calls it may make (`host.seccomp`).
     `user` is the machine's own (`machine_ids`), None unless we are root. `preload` is a shared object, by its path
     inside the cage, for the dynamic linker to load first. Raises `HostNotReady` where there are no seccomp filters.
     """
@@ -72,7 +79,7 @@ def caged(
         words += [f"uid={user}", f"gid={user}"]
         if kvm and (group := os.stat("/dev/kvm").st_gid):
             words += [f"group={group}"]
-    return [*words, f"filter={qemu_filter(kvm=kvm).hex()}", "--", *argv]
+    return [*words, f"filter={call_filter.hex()}", "--", *argv]
 
 
 def _bounds(limits: Limits) -> list[str]:

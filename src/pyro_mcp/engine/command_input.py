@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import IO
 
-from pyro_mcp.engine import wire
-from pyro_mcp.engine.wire import Type
 from pyro_mcp.errors import InvalidRequest, ProtocolViolation
+from pyro_mcp.guest_protocol import frames
+from pyro_mcp.guest_protocol.frames import Type
 
 
 class Input:
@@ -27,7 +27,7 @@ class Input:
     @property
     def room(self) -> int:
         """How many bytes may be read now."""
-        return 0 if self._ended else wire.INPUT_WINDOW - self._untaken
+        return 0 if self._ended else frames.INPUT_WINDOW - self._untaken
 
     def read(self) -> bytes:
         """The next piece as an INPUT frame; the last one is empty and means end of file."""
@@ -39,7 +39,7 @@ class Input:
             self._memory = self._memory[len(piece) :]
         self._ended = not piece
         self._untaken += len(piece)
-        return wire.encode(Type.INPUT, piece)
+        return frames.encode(Type.INPUT, piece)
 
     def taken(self, count: int) -> None:
         """Note that the command has read so many bytes more."""

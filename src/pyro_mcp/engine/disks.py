@@ -18,13 +18,16 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyro_mcp.engine.qemu import DISK_BYTES
 from pyro_mcp.errors import GuestFailed
 from pyro_mcp.host.files import locked, no_space, published
 from pyro_mcp.host.ids import Ids, machine_ids
 from pyro_mcp.host.process import run
 from pyro_mcp.host.seals import intact, seal
 
+DISK_BYTES = 16 * 1024**3
+"""Capacity of the disks that are written."""
+MOST_LAYERS = 32
+"""No machine's disk has more frozen layers: then a merge is waited for."""
 BASELINE_BYTES = 64 * 1024**3
 """Apparent size of vdc; the file is sparse."""
 _VERSION = "2"

@@ -7,12 +7,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from pyro_mcp.engine.accelerator import Accelerator
-from pyro_mcp.engine.guest import Capture, Command, Outcome, encode_exec
-from pyro_mcp.engine.launch import Identity
-from pyro_mcp.engine.machines import Preparation, Readiness, Start
-from pyro_mcp.engine.shape import Shape, System
+from pyro_mcp.engine.guest_connection import Capture, encode_exec
+from pyro_mcp.engine.interface import (
+    Accelerator,
+    Command,
+    Outcome,
+    Preparation,
+    Shape,
+    StartRequest,
+    System,
+    TemplateState,
+)
 from pyro_mcp.errors import GuestGone
+from pyro_mcp.host.identity import Identity
 from pyro_mcp.host.progress import Progress, silent
 
 # Above the highest number that the kernel gives to a process: PID_MAX_LIMIT in linux/threads.h.
@@ -31,7 +38,7 @@ def succeed(_: Command) -> Outcome:
     return outcome()
 
 
-class FakeMachines:
+class FakeEngine:
     """Implements `Engine` in memory: `answer` decides how each command ends.
 
     An error in `failures`, under the name of a method of `Engine` or `Session`, is raised by that method before it
@@ -44,7 +51,7 @@ class FakeMachines:
     def __init__(self, answer: Answer = succeed) -> None:
         self.answer = answer
         self.failures: dict[str, Exception] = {}
-        self.started: list[Start] = []
+        self.started: list[StartRequest] = []
         self.commands: list[Command] = []
         self.ended: list[Path] = []
         self.running: dict[Path, Identity] = {}
@@ -55,7 +62,7 @@ class FakeMachines:
         self.fail("accelerator")
         return Accelerator("tcg", "nothing runs: this engine is a fake")
 
-    def readiness(self, system: System, shape: Shape) -> Readiness:
+    def readiness(self, system: System, shape: Shape) -> TemplateState:
         self.fail("readiness")
         return "warm" if (system, shape) in self._warm else "cold"
 
@@ -74,7 +81,7 @@ class FakeMachines:
     def held_bytes(self) -> int:
         return 0
 
-    def start(self, request: Start, progress: Progress = silent) -> Identity:
+    def start(self, request: StartRequest, progress: Progress = silent) -> Identity:
         self.fail("start")
         if request.system is not None:
             self._warm.add((request.system, request.shape))
@@ -84,10 +91,12 @@ class FakeMachines:
         return identity
 
     @contextmanager
-    def guest(self, sockets: Path, *, deadline_seconds: float = 10.0, lasting: bool = False) -> Iterator[FakeSession]:
+    def guest(
+        self, sockets: Path, *, deadline_seconds: float = 10.0, lasting: bool = False
+    ) -> Iterator[FakeConnection]:
         self.fail("guest")
         self.require_running(sockets)
-        yield FakeSession(self, sockets)
+        yield FakeConnection(self, sockets)
 
     def make_layer(self, home: Path, name: str) -> None:
         self.fail("make_layer")
@@ -124,6 +133,14 @@ class FakeMachines:
             del self.running[sockets]
             self.ended.append(sockets)
 
+    def end_all(self, home: Path, sockets: Path) -> None:
+        self.fail("end_all")
+        if self.running.pop(sockets, None):
+            self.ended.append(sockets)
+
+    def running_below(self, folder: Path) -> list[str]:
+        return []
+
     def fail(self, step: str) -> None:
         """Raise what `failures` holds for `step`, if anything."""
         if step in self.failures:
@@ -135,10 +152,10 @@ class FakeMachines:
             raise GuestGone("the virtual machine is not running")
 
 
-class FakeSession:
+class FakeConnection:
     """A connection to a machine that is not there."""
 
-    def __init__(self, machines: FakeMachines, sockets: Path) -> None:
+    def __init__(self, machines: FakeEngine, sockets: Path) -> None:
         self._machines = machines
         self._sockets = sockets
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from pyro_mcp.engine.guest import Command, Guest
+from pyro_mcp.engine.guest_connection import GuestConnection
+from pyro_mcp.engine.interface import Command
 from pyro_mcp.errors import GuestFailed
 
 TOOL = "/tool"
 _DISK = "/disk"
 
 
-def while_frozen(guest: Guest, action: Callable[[], None]) -> None:
+def while_frozen(guest: GuestConnection, action: Callable[[], None]) -> None:
     """Flush and freeze the machine's disk, do `action`, thaw.
 
     Should we die meanwhile, or `action` fail, the guest thaws by itself. Raises `GuestFailed` when it cannot freeze.

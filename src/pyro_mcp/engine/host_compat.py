@@ -21,22 +21,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from pyro_mcp.engine.accelerator import Accelerator
 from pyro_mcp.engine.freeze import TOOL
-from pyro_mcp.engine.guest import Capture, Command, Outcome, encode_exec
-from pyro_mcp.engine.launch import Identity
-from pyro_mcp.engine.machines import Preparation, Readiness, Start
-from pyro_mcp.engine.shape import Shape, System, tool_binary
-from pyro_mcp.errors import (
-    Conflict,
-    DeadlineExceeded,
-    GuestGone,
-    HostNotReady,
-    Interrupted,
-    InvalidRequest,
-    PyroError,
+from pyro_mcp.engine.guest_connection import Capture, encode_exec
+from pyro_mcp.engine.guest_programs import tool_binary
+from pyro_mcp.engine.interface import (
+    Accelerator,
+    Command,
+    Outcome,
+    Preparation,
+    Shape,
+    StartRequest,
+    System,
+    TemplateState,
 )
+from pyro_mcp.errors import Conflict, DeadlineExceeded, GuestGone, HostNotReady, Interrupted, InvalidRequest, PyroError
 from pyro_mcp.host.files import private_directory
+from pyro_mcp.host.identity import Identity
 from pyro_mcp.host.process import child_environment
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.host.tools import require_tool
@@ -56,7 +56,7 @@ class HostCompat:
     def accelerator(self) -> Accelerator:
         return Accelerator("none", "no guest runs: commands run in a sandbox on the host")
 
-    def readiness(self, system: System, shape: Shape) -> Readiness:
+    def readiness(self, system: System, shape: Shape) -> TemplateState:
         return "cold"
 
     def prepare(self, system: System, shape: Shape, progress: Progress = silent) -> Preparation:
@@ -71,7 +71,7 @@ class HostCompat:
     def held_bytes(self) -> int:
         return 0
 
-    def start(self, request: Start, progress: Progress = silent) -> Identity:
+    def start(self, request: StartRequest, progress: Progress = silent) -> Identity:
         """Make the folder that is /workspace; raises `HostToolMissing` without bubblewrap."""
         require_tool("bwrap")
         private_directory(request.home / "workspace")
@@ -112,6 +112,12 @@ class HostCompat:
     ) -> None:
         when_flushed()
         self.end(identity, sockets)
+
+    def end_all(self, home: Path, sockets: Path) -> None:
+        pass
+
+    def running_below(self, folder: Path) -> list[str]:
+        return []
 
     def end(self, identity: Identity, sockets: Path) -> None:
         (sockets / "workspace").unlink(missing_ok=True)

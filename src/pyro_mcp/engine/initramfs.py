@@ -8,11 +8,15 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pyro_mcp.engine.shape import System, agent_binary, session_binary, tool_binary
+from pyro_mcp.engine.guest_programs import agent_binary, session_binary, tool_binary
+from pyro_mcp.engine.interface import System
 from pyro_mcp.errors import HostNotReady
 from pyro_mcp.host.files import locked, published
 from pyro_mcp.host.seals import intact, seal
 
+BOOT_MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "virtio_net", "overlay", "erofs")
+"""The kernel modules that a guest needs to reach its disks and ports, by their names in the kernel; those that they
+depend on come with them."""
 _ORDER = "modules.order-pyro"
 _TRAILER = "TRAILER!!!"
 

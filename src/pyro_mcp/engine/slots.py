@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pyro_mcp.engine import wire
-from pyro_mcp.engine.dial import dial
-from pyro_mcp.engine.guest import UNRESPONSIVE, Guest
+from pyro_mcp.engine.guest_connection import UNRESPONSIVE, GuestConnection
+from pyro_mcp.engine.sockets import dial
 from pyro_mcp.errors import Busy, DeadlineExceeded, GuestGone
+from pyro_mcp.guest_protocol import frames
 from pyro_mcp.host.queue import wait_in_turn
 
 _RESERVED = 2
@@ -28,7 +28,7 @@ def connected(
     deadline_seconds: float = 10.0,
     lasting: bool = False,
     on_silence: Callable[[], bool] = lambda: False,
-) -> Iterator[Guest]:
+) -> Iterator[GuestConnection]:
     """Take a free slot of the machine whose sockets are in `sockets`, for as long as the block runs.
 
     Those who wait are served in the order in which they came. What may be `lasting`, a command, leaves some slots to
@@ -46,7 +46,7 @@ def connected(
             except BlockingIOError as error:  # QEMU has not even seen that earlier clients left
                 silence = f"the virtual machine has taken no connection for {deadline_seconds:g} s"
                 raise DeadlineExceeded(silence, hint=UNRESPONSIVE) from error
-            guest = Guest(connection, slot=slot.lock, resync=not slot.begin(), on_silence=on_silence)
+            guest = GuestConnection(connection, slot=slot.lock, resync=not slot.begin(), on_silence=on_silence)
             yield guest
         if not guest.goes_on:
             slot.end()
@@ -86,7 +86,7 @@ class _Slot:
 
 
 def _take_slot(sockets: Path, deadline_seconds: float, *, lasting: bool) -> _Slot:
-    usable, queue = (wire.SLOTS - _RESERVED, "lasting") if lasting else (wire.SLOTS, "short")
+    usable, queue = (frames.SLOTS - _RESERVED, "lasting") if lasting else (frames.SLOTS, "short")
     try:
         slot = wait_in_turn(sockets, queue, partial(_free_slot, sockets, range(usable)), deadline_seconds)
     except FileNotFoundError as error:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pyro_mcp.environments.catalog import SUITE, Recipe
 from pyro_mcp.environments.fakeroot import as_root
-from pyro_mcp.environments.source import Tree
+from pyro_mcp.environments.source import FetchedTree
 from pyro_mcp.errors import EnvironmentFailed, HostCommandFailed, InvalidRequest
 from pyro_mcp.host.process import run
 from pyro_mcp.host.progress import Progress
@@ -67,7 +67,7 @@ class DebianSource:
         self.description = recipe.description
         self.packages = recipe.packages
 
-    def build(self, work: Path, progress: Progress) -> Tree:
+    def build(self, work: Path, progress: Progress) -> FetchedTree:
         root = work / "root"
         mmdebstrap(
             [
@@ -84,7 +84,7 @@ class DebianSource:
         (root / "etc/hostname").unlink(missing_ok=True)
         (root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
         lacks = self._add_programs(root, work, progress)
-        return Tree(root, self._recipe.version, dict(_ENVIRON), {"origin": {"lacks": lacks}} if lacks else {})
+        return FetchedTree(root, self._recipe.version, dict(_ENVIRON), {"origin": {"lacks": lacks}} if lacks else {})
 
     def _add_programs(self, root: Path, work: Path, progress: Progress) -> list[str]:
         """Add the programs that are no Debian packages; return those that could not be had.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyro_mcp.environments.debian import mmdebstrap
 from pyro_mcp.environments.modules import load_order
-from pyro_mcp.environments.shelf import Made, Shelf
+from pyro_mcp.environments.versioned_cache import Made, Shelf
 from pyro_mcp.errors import EnvironmentFailed
 from pyro_mcp.host.progress import Progress
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pyro_mcp.environments.fakeroot import as_root
 from pyro_mcp.environments.names import OciName
-from pyro_mcp.environments.source import Tree
+from pyro_mcp.environments.source import FetchedTree
 from pyro_mcp.errors import EnvironmentFailed, HostCommandFailed
 from pyro_mcp.host.files import no_space
 from pyro_mcp.host.process import Completed, run
@@ -79,7 +79,7 @@ class OciSource:
         self.description = f"image {reference.tagged}"
         self._reference = reference
 
-    def build(self, work: Path, progress: Progress) -> Tree:
+    def build(self, work: Path, progress: Progress) -> FetchedTree:
         progress(f"asking {self._reference.registry}", 0.0)
         digest = self._resolve()
         progress(f"fetching {self.name}", 0.1)
@@ -87,7 +87,7 @@ class OciSource:
         progress("unpacking", 0.6)
         config = self._config(work / LAYOUT)
         unpack(self.name, work)
-        return Tree(work / "root", digest, _environ(config))
+        return FetchedTree(work / "root", digest, _environ(config))
 
     def _resolve(self) -> str:
         """The digest of the manifest (or index) that the name stands for right now."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pyro_mcp.environments.layer import LayerWriter, write_layout
 from pyro_mcp.environments.oci import LAYOUT, unpack
-from pyro_mcp.environments.source import Tree
+from pyro_mcp.environments.source import FetchedTree
 from pyro_mcp.errors import EnvironmentFailed
 from pyro_mcp.host.progress import Progress
 
@@ -29,7 +29,7 @@ class OwnSource:
         self.kind: Literal["debian", "oci", "saved", "built"] = kind
         self.description = description
 
-    def build(self, work: Path, progress: Progress) -> Tree:
+    def build(self, work: Path, progress: Progress) -> FetchedTree:
         raise EnvironmentFailed(f"the files of {self.name} are damaged", hint="save or build it again, with --replace")
 
 
@@ -51,7 +51,7 @@ class SystemSource(OwnSource):
         self._about = about
         self._stream = stream
 
-    def build(self, work: Path, progress: Progress) -> Tree:
+    def build(self, work: Path, progress: Progress) -> FetchedTree:
         with open(work / "layer.tar", "wb") as file:
             layer = LayerWriter(file)
             self._stream(layer)
@@ -61,4 +61,4 @@ class SystemSource(OwnSource):
         unpack(self.name, work)
         origin = {**self._about.origin, "left_out": layer.left_out[:_MOST_NAMED]}
         facts = {"kind": self.kind, "description": self.description, "origin": origin}
-        return Tree(work / "root", digest, dict(self._about.environ), facts)
+        return FetchedTree(work / "root", digest, dict(self._about.environ), facts)

@@ -11,9 +11,9 @@ from pyro_mcp.environments.image import file_digest, pack
 from pyro_mcp.environments.kernel import GuestKernel, current_kernel, fetch_kernel
 from pyro_mcp.environments.names import check_own, folder_name, is_own, unknown
 from pyro_mcp.environments.own import OwnKind, OwnSource, SystemSource
-from pyro_mcp.environments.shelf import Made, Shelf
 from pyro_mcp.environments.source import Source
 from pyro_mcp.environments.sources import find_source
+from pyro_mcp.environments.versioned_cache import Made, Shelf
 from pyro_mcp.errors import Busy, Conflict, NotFound, UnknownEnvironment
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.results import EnvironmentDetails, EnvironmentSummary, PruneReport

@@ -6,13 +6,13 @@ it, and gets each connection to the world from the outer half, which sees none o
 
 from __future__ import annotations
 
-from pyro_mcp.network.addresses import GUEST_ADDRESS, RESOLVER_ADDRESS
-from pyro_mcp.network.authority import JAVA_PASSWORD, SUBJECT_HASH, Authority, host_roots, java_store
-from pyro_mcp.network.control import CONTROL, GatewayControl, GatewayInfo
-from pyro_mcp.network.log import read_network_log
-from pyro_mcp.network.problems import network_problems
-from pyro_mcp.network.rules import HostSecret, Rules
-from pyro_mcp.network.starting import StartingGateway, isolated_tap, starting_gateway
+from pyro_mcp.network.addressing.addresses import GUEST_ADDRESS, RESOLVER_ADDRESS
+from pyro_mcp.network.gateway.control import CONTROL, GatewayControl, GatewayInfo
+from pyro_mcp.network.gateway.starting import StartingGateway, isolated_tap, starting_gateway
+from pyro_mcp.network.http.authority import JAVA_PASSWORD, SUBJECT_HASH, Authority, host_roots, java_store
+from pyro_mcp.network.policy.log import read_network_log
+from pyro_mcp.network.policy.rules import HostSecret, Rules
+from pyro_mcp.network.tap.problems import network_problems
 
 __all__ = [
     "CONTROL",

@@ -23,13 +23,7 @@ from pyro_mcp.results.environments import (
     EnvironmentSummary,
     PruneReport,
 )
-from pyro_mcp.results.host import (
-    DemoReport,
-    DoctorCheck,
-    DoctorReport,
-    EnvironmentReadiness,
-    PrepareReport,
-)
+from pyro_mcp.results.host import DemoReport, DoctorCheck, DoctorReport, EnvironmentReadiness, PrepareReport
 from pyro_mcp.results.networks import (
     NetworkLogEntry,
     NetworkState,

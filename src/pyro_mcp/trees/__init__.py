@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from pyro_mcp.trees.diff import diff
-from pyro_mcp.trees.edits import Edit
 from pyro_mcp.trees.export import MOST_BYTES, MOST_ENTRIES, export
 from pyro_mcp.trees.files import list_files, read_file, write_file
 from pyro_mcp.trees.patch import apply_patch
 from pyro_mcp.trees.seed import Seed, file_pieces, prepare_seed, push
 from pyro_mcp.trees.self_running import tool_that_runs
-from pyro_mcp.trees.stream import Entry, Receiver
 from pyro_mcp.trees.tree import ToolRunner, Tree
 
 __all__ = [
     "MOST_BYTES",
     "MOST_ENTRIES",
-    "Edit",
-    "Entry",
-    "Receiver",
     "Seed",
     "ToolRunner",
     "Tree",

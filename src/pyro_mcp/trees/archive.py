@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO, Protocol, cast
 
 from pyro_mcp.errors import InvalidRequest
-from pyro_mcp.trees.landing import Landing
-from pyro_mcp.trees.stream import is_path
+from pyro_mcp.guest_protocol.tree_stream import is_path
+from pyro_mcp.trees.safe_writer import Landing
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 MOST_BYTES = 16 * 1024**3

@@ -10,20 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
+from pyro_mcp.guest_protocol.tree_stream import Change, Side
 from pyro_mcp.results import ChangeStatus, Diff, DiffEntry
 from pyro_mcp.trees.files import ARTIFACT_TYPES
-from pyro_mcp.trees.git import (
-    Blob,
-    Record,
-    bare_repository,
-    git_mode,
-    is_carried,
-    is_git_internal,
-    quoted,
-    raw_records,
-)
+from pyro_mcp.trees.git import Blob, Record, bare_repository, git_mode, is_carried, is_git_internal, quoted, raw_records
 from pyro_mcp.trees.ignored import ignored_changes, topmost
-from pyro_mcp.trees.stream import Change, Side
 from pyro_mcp.trees.tree import Tree, View, folders_above
 
 LARGEST_FILE = 2 * 1024 * 1024

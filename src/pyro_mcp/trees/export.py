@@ -12,7 +12,7 @@ from pyro_mcp.results import Export
 from pyro_mcp.trees.export_walk import ROOT, Bounds, Copy
 from pyro_mcp.trees.files import ARTIFACT_TYPES
 from pyro_mcp.trees.git_folders import git_folder
-from pyro_mcp.trees.landing import Landing
+from pyro_mcp.trees.safe_writer import Landing
 from pyro_mcp.trees.tree import Tree, guest_path, inner_path
 
 MOST_BYTES = 16 << 30

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyro_mcp.errors import InvalidRequest, NotFound, ProtocolViolation, PyroError
+from pyro_mcp.guest_protocol.tree_stream import TreeEntry
 from pyro_mcp.results import SelfRunningFile, SkippedEntry
 from pyro_mcp.trees import git_folders
 from pyro_mcp.trees.files import NOUNS
 from pyro_mcp.trees.git import Repository
-from pyro_mcp.trees.landing import Landing, LandingFile
+from pyro_mcp.trees.safe_writer import Landing, LandingFile
 from pyro_mcp.trees.self_running import first_of_each_folder, tool_that_runs
-from pyro_mcp.trees.stream import Entry
 from pyro_mcp.trees.tree import Tree, guest_path
 
 ROOT = b"new"
@@ -49,27 +49,27 @@ class Copy:
         self._landing = landing
         self._root = root
         self._bounds = bounds
-        self._first: Entry | None = None
+        self._first: TreeEntry | None = None
         self._folders: set[bytes] = set()
         self._left_out = b""  # the folder that was left out last, with all that is in it
-        self._links: list[tuple[bytes, Entry]] = []
-        self._current: Entry | None = None
+        self._links: list[tuple[bytes, TreeEntry]] = []
+        self._current: TreeEntry | None = None
         self._file: LandingFile | None = None
         self._file_path = b""
         self._file_bytes = 0  # of data
         self._file_end = 0  # with holes
         self._kept: bytearray | None = None  # the content of the file, where that matters
-        self._configs: list[tuple[bytes, Entry, bytearray]] = []
+        self._configs: list[tuple[bytes, TreeEntry, bytearray]] = []
         self._repositories: dict[bytes, bytes] = {}  # .git folders on the host, by their paths in the guest
         self._bare: defaultdict[bytes, set[bytes]] = defaultdict(set)
-        self._self_running: dict[bytes, tuple[Entry, bytearray]] = {}
+        self._self_running: dict[bytes, tuple[TreeEntry, bytearray]] = {}
 
-    def first(self) -> Entry:
+    def first(self) -> TreeEntry:
         if self._first is None:
             raise ProtocolViolation("the guest's tool did not name what was asked for")
         return self._first
 
-    def entry(self, entry: Entry) -> None:
+    def entry(self, entry: TreeEntry) -> None:
         self._current, self._kept = entry, None
         path = self._place(entry)
         if self._left_out and entry.path.startswith(self._left_out + b"/"):
@@ -161,7 +161,7 @@ class Copy:
             for path in first_of_each_folder(changed, MOST_NAMED)
         ]
 
-    def _place(self, entry: Entry) -> bytes:
+    def _place(self, entry: TreeEntry) -> bytes:
         """Where an entry goes below the staging folder; raises `ProtocolViolation` for a wrong first one."""
         below = entry.path[len(self._root) :].lstrip(b"/")
         if self._first is None:
@@ -170,7 +170,7 @@ class Copy:
                 raise ProtocolViolation("the guest's tool did not begin with what was asked for")
         return ROOT + b"/" + below if below else ROOT
 
-    def _is_wanted_of_git(self, entry: Entry, path: bytes, folder: bytes, below: bytes) -> bool:
+    def _is_wanted_of_git(self, entry: TreeEntry, path: bytes, folder: bytes, below: bytes) -> bool:
         """Whether a path at or below a `.git` comes along as it is."""
         found = git_folders.verdict(folder, below, entry.kind)
         if found == "keep" and not below:
@@ -191,7 +191,7 @@ class Copy:
                 self._skip(entry, "git could run what is in it, or follow it to something else")
         return found in ("keep", "config")
 
-    def _make(self, entry: Entry, path: bytes, *, in_git: bool) -> None:
+    def _make(self, entry: TreeEntry, path: bytes, *, in_git: bool) -> None:
         folder, _, name = path.rpartition(b"/")
         if not in_git and name in _OF_A_REPOSITORY and (name, entry.kind) != (b"HEAD", "d"):
             self._bare[folder].add(name)
@@ -225,7 +225,7 @@ class Copy:
         if self._kept is not None:
             self._kept += piece[: _KEPT_BYTES - len(self._kept)]
 
-    def _write_config(self, path: bytes, entry: Entry, text: bytes) -> None:
+    def _write_config(self, path: bytes, entry: TreeEntry, text: bytes) -> None:
         text, left_out = git_folders.safe_config(text)
         file = self._landing.file(path, entry.mode, entry.mtime_ns)
         try:
@@ -247,7 +247,7 @@ class Copy:
         inner = posixpath.join(self._root, path[len(ROOT) + 1 :])
         self._note(guest_path(inner), "with it git would take the folder for a repository and obey its settings")
 
-    def _skip(self, entry: Entry, reason: str) -> None:
+    def _skip(self, entry: TreeEntry, reason: str) -> None:
         if entry.kind == "d":
             self._left_out = entry.path
         self._self_running.pop(entry.path, None)
@@ -259,7 +259,7 @@ class Copy:
             self.skipped.append({"path": path, "reason": reason})
 
 
-def _is_same(now: tuple[Entry, bytearray], before: tuple[Entry, bytes] | None) -> bool:
+def _is_same(now: tuple[TreeEntry, bytearray], before: tuple[TreeEntry, bytes] | None) -> bool:
     """Whether a file or link is as in the baseline; one that is too large to compare is not."""
     if before is None:
         return False
@@ -268,7 +268,7 @@ def _is_same(now: tuple[Entry, bytearray], before: tuple[Entry, bytes] | None) -
     return facts == (old.kind, old.size, old.target, old_content) and entry.size <= _KEPT_BYTES
 
 
-def _require_exportable(entry: Entry) -> None:
+def _require_exportable(entry: TreeEntry) -> None:
     if entry.kind not in "fd":
         hint = f"it leads to {os.fsdecode(entry.target)}" if entry.kind == "l" else ""
         raise InvalidRequest(

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.guest_protocol.tree_edits import Edit
+from pyro_mcp.guest_protocol.tree_stream import Kind, TreeEntry
 from pyro_mcp.results import ArtifactType, FileEntry, FileList, FileRead, FileWrite
-from pyro_mcp.trees.edits import Edit
-from pyro_mcp.trees.stream import Entry, Kind
 from pyro_mcp.trees.tree import Tree, guest_path
 
 MOST_READ = 64 * 1024 * 1024
@@ -111,7 +111,7 @@ def write_file(tree: Tree, path: str | bytes, data: bytes) -> FileWrite:
     return {"path": guest_path(inner), "bytes_written": len(data), "replaced": made.replaced}
 
 
-def _shown(entry: Entry, path: str) -> FileEntry:
+def _shown(entry: TreeEntry, path: str) -> FileEntry:
     return {
         "path": path,
         "artifact_type": ARTIFACT_TYPES[entry.kind],
@@ -140,5 +140,5 @@ def _text(name: str, data: bytes, place: int, *, is_last: bool) -> tuple[str, in
         raise InvalidRequest(f"{name} is not text in UTF-8: {error.reason} at byte {at}", hint=hint) from error
 
 
-def _instead(tree: Tree, entry: Entry) -> str:
+def _instead(tree: Tree, entry: TreeEntry) -> str:
     return f"'{tree.lister}' shows what is in it" if entry.kind == "d" else ""

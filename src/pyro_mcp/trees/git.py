@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyro_mcp.errors import HostCommandFailed, InvalidRequest
+from pyro_mcp.guest_protocol.tree_stream import Kind
 from pyro_mcp.host.files import temporary_folder
 from pyro_mcp.host.process import Limits, run
-from pyro_mcp.trees.stream import Kind
 
 _DEADLINE = 120.0
 # Of whatever git is given, a guest or a model may have written each byte: some KB can unfold to gigabytes.

@@ -11,8 +11,8 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 
 from pyro_mcp.errors import DeadlineExceeded, InvalidRequest
+from pyro_mcp.guest_protocol.tree_stream import Change
 from pyro_mcp.trees.git import bare_repository
-from pyro_mcp.trees.stream import Change
 from pyro_mcp.trees.tree import Tree, View, folders_above
 
 _NAME = b".gitignore"

@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from pyro_mcp.errors import HostCommandFailed, InvalidRequest
+from pyro_mcp.guest_protocol.tree_edits import Edit
+from pyro_mcp.guest_protocol.tree_stream import TreeEntry, is_path
 from pyro_mcp.results import ChangeStatus, Patch
 from pyro_mcp.trees import patch_text
-from pyro_mcp.trees.edits import Edit
 from pyro_mcp.trees.files import NOUNS
 from pyro_mcp.trees.git import Blob, Record, Repository, bare_repository, git_mode, raw_records
 from pyro_mcp.trees.patch_text import Hunk, Section
-from pyro_mcp.trees.stream import Entry, is_path
 from pyro_mcp.trees.tree import Tree, folders_above, guest_path
 
 LARGEST_PATCH = 64 * 1024 * 1024
@@ -77,7 +77,7 @@ def apply_patch(tree: Tree, patch: str | bytes) -> Patch:
     }
 
 
-Present = Mapping[bytes, tuple[Entry, bytes]]
+Present = Mapping[bytes, tuple[TreeEntry, bytes]]
 
 
 def _check_names(sections: Sequence[Section]) -> None:
@@ -106,7 +106,7 @@ def _fitted(tree: Tree, repository: Repository, sections: Sequence[Section]) -> 
 
 def _present(tree: Tree, paths: Collection[bytes]) -> Present:
     """What is now at each of the paths; below a path that is named itself, only if that is a folder."""
-    found: dict[bytes, tuple[Entry, bytes]] = {}
+    found: dict[bytes, tuple[TreeEntry, bytes]] = {}
     named_above = {path: [folder for folder in folders_above(path) if folder in paths] for path in paths}
     for count in sorted({len(folders) for folders in named_above.values()}):
         asked = [

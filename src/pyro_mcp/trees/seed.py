@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from pyro_mcp.errors import InvalidRequest, NotFound
+from pyro_mcp.guest_protocol.tree_edits import Edit
 from pyro_mcp.host.files import temporary_folder
 from pyro_mcp.results import SyncPush
 from pyro_mcp.trees.archive import ARCHIVES, unpack
-from pyro_mcp.trees.edits import Edit
 from pyro_mcp.trees.seed_contents import ignored_paths, may_hold_secrets, remarks
 from pyro_mcp.trees.tree import Tree, guest_path, inner_path
 

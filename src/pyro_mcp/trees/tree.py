@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from typing import IO, Literal, Protocol
 
 from pyro_mcp.errors import Conflict, GuestFailed, InvalidRequest, NotFound, ProtocolViolation
-from pyro_mcp.trees.edits import Edit, encode_edits
-from pyro_mcp.trees.stream import Applied, Changed, Changes, Entry, Receiver, Walk
+from pyro_mcp.guest_protocol.tree_edits import Edit, encode_edits
+from pyro_mcp.guest_protocol.tree_stream import Applied, Changed, Changes, Receiver, TreeEntry, Walk
 
 WORKSPACE = "/workspace"
 View = Literal["merged", "baseline"]
@@ -128,7 +128,7 @@ class Tree:
         follow: bool = False,
         skip_missing: bool = False,
         start: int = 0,
-    ) -> dict[bytes, tuple[Entry, bytes]]:
+    ) -> dict[bytes, tuple[TreeEntry, bytes]]:
         """Read what is at each of the paths, with at most `limit` bytes of files (0: none) from byte `start` on."""
         found = _Contents()
         self.walk(
@@ -136,7 +136,7 @@ class Tree:
         )
         return {path: (entry, bytes(data)) for path, (entry, data) in found.all.items()}
 
-    def entries(self, paths: Sequence[bytes], *, depth: int | None, skip_missing: bool = False) -> list[Entry]:
+    def entries(self, paths: Sequence[bytes], *, depth: int | None, skip_missing: bool = False) -> list[TreeEntry]:
         """What is at and below the paths, each once."""
         found = _Contents()
         self.walk(found, paths, depth=depth, skip_missing=skip_missing)
@@ -197,7 +197,7 @@ class _Asked:
         self.file_end = receiver.file_end
         self._receiver = receiver
 
-    def entry(self, entry: Entry) -> None:
+    def entry(self, entry: TreeEntry) -> None:
         again = entry.path in self._seen and (len(self._wanted) == 1 or entry.path not in self._wanted)
         if again or not self._is_wanted(entry.path):
             raise ProtocolViolation(f"the guest's tool named {entry.path[:200]!r}, which was not due")
@@ -223,11 +223,11 @@ class _Contents:
     """A receiver that keeps everything, within reason."""
 
     def __init__(self) -> None:
-        self.all: dict[bytes, tuple[Entry, bytearray]] = {}
+        self.all: dict[bytes, tuple[TreeEntry, bytearray]] = {}
         self._last = bytearray()
         self._bytes = 0
 
-    def entry(self, entry: Entry) -> None:
+    def entry(self, entry: TreeEntry) -> None:
         self._last = bytearray()
         self.all[entry.path] = (entry, self._last)
 

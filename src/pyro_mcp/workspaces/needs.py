@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pyro_mcp.errors import Conflict
-from pyro_mcp.workspaces.record_files import MachineRows, rows_of
+from pyro_mcp.machines import MachineRows, MachineStore, rows_of
 from pyro_mcp.workspaces.recovery import Recovery
-from pyro_mcp.workspaces.store import Store
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Needs:
         return True
 
 
-def needs_of(store: Store, recovery: Recovery) -> Needs:
+def needs_of(store: MachineStore, recovery: Recovery) -> Needs:
     """Collect what every machine needs.
 
     Raises `Conflict` for a workspace that neither the database nor a readable record describes: it may need anything.

@@ -11,16 +11,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from pyro_mcp.engine import Identity, machines_below
 from pyro_mcp.errors import Busy, HostNotReady, NotFound, PyroError
 from pyro_mcp.host.files import locked
+from pyro_mcp.host.identity import Identity
 from pyro_mcp.host.ids import release_ids
-from pyro_mcp.workspaces.ledger import Ledger
-from pyro_mcp.workspaces.lifecycle import Lifecycle
-from pyro_mcp.workspaces.lifetimes import seconds_left
-from pyro_mcp.workspaces.phases import GUEST, Phase
-from pyro_mcp.workspaces.store import Record
-from pyro_mcp.workspaces.vms import is_vm
+from pyro_mcp.machines import GUEST, Lifecycle, MachineRecord, Phase, is_vm, seconds_left
+from pyro_mcp.workspaces.workspace_store import WorkspaceStore
 
 _LOCK_DEADLINE = 30.0
 
@@ -47,7 +43,7 @@ class Unknown:
 class Recovery:
     """The machines of one state folder that nobody works on, and those that the database does not know."""
 
-    def __init__(self, lifecycle: Lifecycle, ledger: Ledger) -> None:
+    def __init__(self, lifecycle: Lifecycle, ledger: WorkspaceStore) -> None:
         self._lifecycle = lifecycle
         self._store = lifecycle.store
         self._folders = lifecycle.folders
@@ -88,9 +84,10 @@ class Recovery:
 
     def without_folder(self) -> list[str]:
         """The machines that run although their folder was removed; with it, their files are gone."""
-        return [id_ for id_ in machines_below(str(self._folders.machines)) if not self._folders.home(id_).exists()]
+        running = self._lifecycle.engine_for(GUEST).running_below(self._folders.machines)
+        return [id_ for id_ in running if not self._folders.home(id_).exists()]
 
-    def adopt(self, id_: str) -> Record:
+    def adopt(self, id_: str) -> MachineRecord:
         """Take a workspace into the database that it does not know; a running one goes on running.
 
         Raises `NotFound` when there is no such folder, `Conflict` when the workspace is known or has no record.
@@ -111,7 +108,7 @@ class Recovery:
             self._lifecycle.clear(id_, None)  # ends the commands that run in it, which hold its lock
             self._remove_locked(id_)
 
-    def _settle_each(self, records: Iterable[Record], done: Repaired, *, reap: bool) -> None:
+    def _settle_each(self, records: Iterable[MachineRecord], done: Repaired, *, reap: bool) -> None:
         for record in records:
             try:
                 with self._lifecycle.hold(record.id, deadline_seconds=0) as settled:
@@ -134,7 +131,7 @@ class Recovery:
             except PyroError as error:
                 done.problems[id_] = error.message
 
-    def _settle(self, record: Record, done: Repaired, *, reap: bool) -> None:
+    def _settle(self, record: MachineRecord, done: Repaired, *, reap: bool) -> None:
         over = record.expired and (reap or is_vm(record.id))
         if over or record.phase == Phase.DELETING or self._is_abandoned(record):
             self._lifecycle.delete(record)
@@ -143,7 +140,7 @@ class Recovery:
             self._lifecycle.stop(record)
             done.stopped.append(record.id)
 
-    def _is_abandoned(self, record: Record) -> bool:
+    def _is_abandoned(self, record: MachineRecord) -> bool:
         """Whether nobody can want a machine that no living process works on."""
         return record.one_shot or not (is_vm(record.id) or self._ledger.has(record.id))
 

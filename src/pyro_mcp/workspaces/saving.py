@@ -8,22 +8,27 @@ from dataclasses import replace as changed
 from pyro_mcp.environments import About, Environments, LayerWriter, SystemSource
 from pyro_mcp.errors import Conflict
 from pyro_mcp.host.progress import Progress
+from pyro_mcp.machines import (
+    HOST_COMPAT,
+    Images,
+    Lifecycle,
+    MachineRecord,
+    Secrets,
+    registered_inspector,
+    started_inspector,
+)
 from pyro_mcp.results import EnvironmentDeleted, EnvironmentDetails
-from pyro_mcp.workspaces import inspector
-from pyro_mcp.workspaces.images import Images
-from pyro_mcp.workspaces.ledger import Ledger
-from pyro_mcp.workspaces.lifecycle import Lifecycle
 from pyro_mcp.workspaces.needs import Needs
-from pyro_mcp.workspaces.phases import HOST_COMPAT
-from pyro_mcp.workspaces.secrets import Secrets
-from pyro_mcp.workspaces.store import Record
 from pyro_mcp.workspaces.system_files import stream_system
+from pyro_mcp.workspaces.workspace_store import WorkspaceStore
 
 
 class Saving:
     """Saves systems as environments."""
 
-    def __init__(self, lifecycle: Lifecycle, images: Images, environments: Environments, ledger: Ledger) -> None:
+    def __init__(
+        self, lifecycle: Lifecycle, images: Images, environments: Environments, ledger: WorkspaceStore
+    ) -> None:
         self._lifecycle = lifecycle
         self._images = images
         self._environments = environments
@@ -46,18 +51,18 @@ class Saving:
                 if record.execution_mode == HOST_COMPAT:
                     raise Conflict("without a guest there is no system that could be saved")
                 layers = self._lifecycle.freeze_layers(record)
-                twin = stack.enter_context(inspector.registered(self._lifecycle, record, layers))
+                twin = stack.enter_context(registered_inspector(self._lifecycle, record, layers))
             return self._copied(name, record, twin, about, replace=replace, progress=progress)
 
     def keep_stopped(
-        self, name: str, record: Record, about: About, *, replace: bool, progress: Progress
+        self, name: str, record: MachineRecord, about: About, *, replace: bool, progress: Progress
     ) -> EnvironmentDetails:
         """Make an environment of the disk of a machine that is held and stopped."""
-        with inspector.registered(self._lifecycle, record, record.layers) as twin:
+        with registered_inspector(self._lifecycle, record, record.layers) as twin:
             return self._copied(name, record, twin, about, replace=replace, progress=progress)
 
     def _copied(
-        self, name: str, record: Record, twin: Record, about: About, *, replace: bool, progress: Progress
+        self, name: str, record: MachineRecord, twin: MachineRecord, about: About, *, replace: bool, progress: Progress
     ) -> EnvironmentDetails:
         """Start `twin`, which shares the disk of `record`, and copy the system out of it."""
         progress("starting a machine that reads the system", None)
@@ -68,7 +73,7 @@ class Saving:
             "parent_digest": record.root_digest,
             **about.origin,
         }
-        with inspector.started(self._lifecycle, self._images, twin) as session:
+        with started_inspector(self._lifecycle, self._images, twin) as session:
 
             def stream(layer: LayerWriter) -> None:
                 stream_system(session, secrets, layer, progress)

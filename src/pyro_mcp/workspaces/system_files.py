@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pyro_mcp.engine import Session
+from pyro_mcp.engine import Connection
 from pyro_mcp.environments import LayerWriter, Member
 from pyro_mcp.errors import Conflict, EnvironmentFailed
+from pyro_mcp.guest_protocol.tree_stream import TreeEntry
 from pyro_mcp.host.progress import Progress
-from pyro_mcp.secrecy import Mask
-from pyro_mcp.trees import Entry, Tree
-from pyro_mcp.workspaces import trust
-from pyro_mcp.workspaces.inside import ToolOf
-from pyro_mcp.workspaces.secrets import Secrets
-from pyro_mcp.workspaces.trust import GuestTrust
+from pyro_mcp.machines import CA_LISTS, GuestCA, Secrets, is_our_ca_file
+from pyro_mcp.redaction import Mask
+from pyro_mcp.trees import Tree
+from pyro_mcp.workspaces.access import ToolOf
 
 ROOT = "/root"
 """Where the agent has the merged root of a machine."""
@@ -28,12 +27,12 @@ _STEP = 16 * 1024 * 1024
 _MOST_NAMED = 10
 
 
-def system_tree(session: Session) -> Tree:
+def system_tree(session: Connection) -> Tree:
     """The whole root of a machine."""
     return Tree(ToolOf(session), merged=ROOT, top="/")
 
 
-def stream_system(session: Session, secrets: Secrets, layer: LayerWriter, progress: Progress) -> None:
+def stream_system(session: Connection, secrets: Secrets, layer: LayerWriter, progress: Progress) -> None:
     """Write a machine's root, without /workspace and what is mounted in it, to `layer`.
 
     Raises `Conflict` when a file holds the value of one of its secrets, and `EnvironmentFailed` for too large a system.
@@ -49,22 +48,22 @@ class _System:
     def __init__(self, secrets: Secrets, layer: LayerWriter, progress: Progress) -> None:
         self._layer = layer
         self._progress = progress
-        self._trust = GuestTrust(secrets.authority())
+        self._trust = GuestCA(secrets.authority())
         self._mask = Mask({one.name: one.value for one in secrets.all() if len(one.value) >= SHORTEST_SECRET})
         self._leaks: dict[str, None] = {}
         self._shown = 0
-        self._entry: Entry | None = None
+        self._entry: TreeEntry | None = None
         self._change: Callable[[bytes], bytes] | None = None
         self._kept = bytearray()
         self._tail = b""
 
-    def entry(self, entry: Entry) -> None:
+    def entry(self, entry: TreeEntry) -> None:
         path = "/" + entry.path.decode(errors="surrogateescape")
         self._entry, self._change, self._tail = None, None, b""
         if _is_left_out(entry, path):
             return
         self._entry = entry
-        if entry.kind == "f" and (path in _INSTEAD or path in trust.LISTS):
+        if entry.kind == "f" and (path in _INSTEAD or path in CA_LISTS):
             if entry.size > _LARGEST_LIST:
                 raise EnvironmentFailed(f"{path} is too large to be what its name says", hint="remove it")
             self._change = _change_of(path, self._trust)
@@ -112,18 +111,18 @@ class _System:
         self._tail = data[-self._mask.reach :]
 
 
-def _is_left_out(entry: Entry, path: str) -> bool:
+def _is_left_out(entry: TreeEntry, path: str) -> bool:
     top, _, below = entry.path.partition(b"/")
-    return (top in _MOUNTED_OVER and bool(below)) or path in _OF_ONE_MACHINE or trust.is_ours(path)
+    return (top in _MOUNTED_OVER and bool(below)) or path in _OF_ONE_MACHINE or is_our_ca_file(path)
 
 
-def _change_of(path: str, trust: GuestTrust) -> Callable[[bytes], bytes]:
+def _change_of(path: str, ca: GuestCA) -> Callable[[bytes], bytes]:
     if path in _INSTEAD:
         return lambda _: _INSTEAD[path]
-    return trust.without
+    return ca.without
 
 
-def _member(entry: Entry, size: int | None = None) -> Member:
+def _member(entry: TreeEntry, size: int | None = None) -> Member:
     return Member(
         entry.path,
         entry.kind,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +14,31 @@ from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import Conflict, InvalidRequest, NoSpace, NotFound
 from pyro_mcp.host.files import private_directory, temporary_folder
 from pyro_mcp.host.progress import Progress, silent
+from pyro_mcp.machines import (
+    GUEST,
+    HOST_COMPAT,
+    NO_GUEST,
+    Images,
+    Lifecycle,
+    MachineRecord,
+    NetworkPolicy,
+    Phase,
+    Secrets,
+    SecretsGiven,
+    check_mirrors,
+    check_reach,
+    check_ttl,
+    image_for,
+    make_twin,
+    read_secrets,
+    require_phase,
+    require_time_left,
+)
 from pyro_mcp.results import (
     SnapshotDeleted,
     SnapshotInfo,
     SnapshotList,
     SnapshotResult,
-    UnknownWorkspace,
     WorkspaceAdopted,
     WorkspaceDeleted,
     WorkspaceFork,
@@ -27,31 +46,22 @@ from pyro_mcp.results import (
     WorkspaceList,
     WorkspaceReset,
     WorkspaceSeed,
-    WorkspaceSummary,
 )
 from pyro_mcp.trees import Tree, prepare_seed, push
-from pyro_mcp.workspaces.images import Images
-from pyro_mcp.workspaces.inside import ToolOf
-from pyro_mcp.workspaces.ledger import BASELINE, Ledger, Snapshot, WorkspaceRecord
-from pyro_mcp.workspaces.lifecycle import Lifecycle, require_time_left
-from pyro_mcp.workspaces.links import Link
-from pyro_mcp.workspaces.mirrors import check_mirrors
-from pyro_mcp.workspaces.phases import GUEST, HOST_COMPAT, Phase, require_phase
-from pyro_mcp.workspaces.recovery import Recovery, Unknown
-from pyro_mcp.workspaces.secrets import Secrets, SecretsGiven, check_reach, read_secrets
+from pyro_mcp.workspaces.access import ToolOf
+from pyro_mcp.workspaces.recovery import Recovery
+from pyro_mcp.workspaces.reports import snapshot_info, unknown_workspaces, workspace_info, workspace_summary
 from pyro_mcp.workspaces.seeds import NO_SEED, SeedOrigin, Source, described
-from pyro_mcp.workspaces.service_book import ServiceBook
-from pyro_mcp.workspaces.store import Record
-from pyro_mcp.workspaces.twins import make_twin
-from pyro_mcp.workspaces.vms import NO_GUEST, check_ttl, image_for
+from pyro_mcp.workspaces.service_store import ServiceStore
+from pyro_mcp.workspaces.workspace_store import BASELINE, Snapshot, WorkspaceRecord, WorkspaceStore
 
 _LONGEST_NAME = 120
 
 
 class Workspaces:
-    """The workspaces of one state folder, as wholes; what is done inside one is in `inside`."""
+    """The workspaces of one state folder, as wholes; what is done inside one is in `access`."""
 
-    def __init__(self, lifecycle: Lifecycle, images: Images, ledger: Ledger, recovery: Recovery) -> None:
+    def __init__(self, lifecycle: Lifecycle, images: Images, ledger: WorkspaceStore, recovery: Recovery) -> None:
         self._lifecycle = lifecycle
         self._recovery = recovery
         self._images = images
@@ -68,7 +78,7 @@ class Workspaces:
         name: str | None,
         labels: Mapping[str, str],
         ttl_seconds: float,
-        link: Link,
+        link: NetworkPolicy,
         secrets: SecretsGiven = (),
         allow_host_compat: bool = False,
         progress: Progress,
@@ -97,11 +107,11 @@ class Workspaces:
 
     def _begin(
         self,
-        record: Record,
+        record: MachineRecord,
         image: RootImage | None,
         source: Source | None,
         progress: Progress,
-    ) -> tuple[Record, WorkspaceSeed]:
+    ) -> tuple[MachineRecord, WorkspaceSeed]:
         """Start a new workspace with its seed: in a guest or, where none can run and that is allowed, without."""
         if image is not None:
             try:
@@ -117,7 +127,7 @@ class Workspaces:
         started = self._lifecycle.start(record, None, HOST_COMPAT, progress)
         return started, NO_SEED if source is None else self._push_seed(started, source)
 
-    def _push_seed(self, record: Record, source: Source) -> WorkspaceSeed:
+    def _push_seed(self, record: MachineRecord, source: Source) -> WorkspaceSeed:
         with temporary_folder() as work:
             kept = described(prepare_seed(source.path, work, no_ignored=source.no_ignored), source)
         with self._lifecycle.session(record) as session:
@@ -127,14 +137,16 @@ class Workspaces:
     def list(self) -> WorkspaceList:
         workspaces = self._ledger.all()  # first: it refreshes the records
         records = {record.id: record for record in self._lifecycle.store.all()}
-        counts, services = self._ledger.command_counts(), ServiceBook(self._lifecycle.store).counts()
+        counts, services = self._ledger.command_counts(), ServiceStore(self._lifecycle.store).counts()
         rows = [
-            _summary(self._lifecycle.seen(records[one.id]), one, counts.get(one.id, 0), services.get(one.id, (0, 0)))
+            workspace_summary(
+                self._lifecycle.seen(records[one.id]), one, counts.get(one.id, 0), services.get(one.id, (0, 0))
+            )
             for one in workspaces
             if one.id in records
         ]
         found: WorkspaceList = {"count": len(rows), "workspaces": rows}
-        unknown = _unknown(self._recovery.unknown())
+        unknown = unknown_workspaces(self._recovery.unknown())
         return {**found, "unknown": unknown} if unknown else found
 
     def adopt(self, id_: str | None) -> WorkspaceAdopted:
@@ -153,7 +165,7 @@ class Workspaces:
             self._ledger.note(one["workspace_id"], "adopt", {})
         done: WorkspaceAdopted = {"count": len(adopted), "workspaces": adopted}
         left = [replace(one, problem=one.problem or problems.get(one.id, "")) for one in self._recovery.unknown()]
-        return {**done, "unknown": _unknown(left)} if left else done
+        return {**done, "unknown": unknown_workspaces(left)} if left else done
 
     def status(self, id_: str) -> WorkspaceInfo:
         self._ledger.get(id_)
@@ -226,7 +238,7 @@ class Workspaces:
             self._ledger.add_snapshot(id_, snapshot)
             self._drop_unused_layers(self._lifecycle.store.get(id_))
         self._ledger.note(id_, "snapshot", {"action": "create", "snapshot_name": name})
-        return {"workspace_id": id_, "snapshot": _snapshot_info(snapshot)}
+        return {"workspace_id": id_, "snapshot": snapshot_info(snapshot)}
 
     def list_snapshots(self, id_: str) -> SnapshotList:
         self._ledger.get(id_)
@@ -235,7 +247,7 @@ class Workspaces:
             "snapshot_name": BASELINE, "kind": "baseline", "created_at": created_at, "deletable": False,
             "with_system": False,
         }  # fmt: skip
-        found = [baseline, *(_snapshot_info(one) for one in self._ledger.snapshots(id_))]
+        found = [baseline, *(snapshot_info(one) for one in self._ledger.snapshots(id_))]
         return {"workspace_id": id_, "count": len(found), "snapshots": found}
 
     def delete_snapshot(self, id_: str, name: str) -> SnapshotDeleted:
@@ -255,7 +267,10 @@ class Workspaces:
         with self._lifecycle.turn(id_) as record:
             require_time_left(record)
             wanted = Snapshot(BASELINE, (), 0.0) if snapshot == BASELINE else self._ledger.snapshot(id_, snapshot)
-            image = self._images.below(wanted, record, progress)
+            if wanted.with_system:
+                image = self._images.for_reset(record, wanted.name, system_of=wanted.root_digest, progress=progress)
+            else:
+                image = self._images.pulled(record.environment, progress)
             self._recovery.end_one_shots()
             fresh = self._lifecycle.reset(
                 record,
@@ -275,7 +290,7 @@ class Workspaces:
             "duration_ms": _since(started),
         }
 
-    def _unused_generation(self, record: Record) -> int:
+    def _unused_generation(self, record: MachineRecord) -> int:
         """A number under which no layer of a workspace holds a system."""
         return 1 + max([record.generation, *(one.generation for one in self._ledger.snapshots(record.id))])
 
@@ -312,44 +327,14 @@ class Workspaces:
     def _secrets(self, id_: str) -> Secrets:
         return Secrets(self._lifecycle.folders.home(id_))
 
-    def _drop_unused_layers(self, record: Record) -> None:
+    def _drop_unused_layers(self, record: MachineRecord) -> None:
         needed = {*record.layers, *(layer for one in self._ledger.snapshots(record.id) for layer in one.layers)}
         Layers(self._lifecycle.folders.home(record.id)).keep_only(needed)
 
-    def _info(self, record: Record) -> WorkspaceInfo:
-        services, running = ServiceBook(self._lifecycle.store).counts().get(record.id, (0, 0))
-        known = self._ledger.get(record.id)
-        return {
-            "workspace_id": record.id,
-            "name": known.name,
-            "labels": dict(known.labels),
-            "environment": record.environment,
-            "environment_version": record.environment_version,
-            "state": record.phase.value,
-            "execution_mode": record.execution_mode,
-            "accelerator": record.accelerator,
-            "vcpu_count": record.vcpu_count,
-            "mem_mib": record.mem_mib,
-            "allow_host_compat": record.allow_host_compat,
-            "network_policy": record.network_policy,
-            "allow_hosts": list(record.allow_hosts),
-            "workspace_path": "/workspace",
-            "workspace_seed": known.seed,
-            "secrets": self._secrets(record.id).described(),
-            "command_count": self._ledger.command_count(record.id),
-            "service_count": services,
-            "running_service_count": running,
-            "reset_count": known.reset_count,
-            "last_reset_at": known.last_reset_at,
-            "created_at": record.created_at,
-            "last_activity_at": known.last_activity_at,
-            "expires_at": record.expires_at,
-            "failure": record.failure,
-        }
-
-
-def _unknown(found: Sequence[Unknown]) -> list[UnknownWorkspace]:
-    return [{"workspace_id": one.id, "name": one.name, "running": one.running, "problem": one.problem} for one in found]
+    def _info(self, record: MachineRecord) -> WorkspaceInfo:
+        services = ServiceStore(self._lifecycle.store).counts().get(record.id, (0, 0))
+        known, count = self._ledger.get(record.id), self._ledger.command_count(record.id)
+        return workspace_info(record, known, self._secrets(record.id), count, services)
 
 
 def check_labels(name: str | None, labels: Mapping[str, str]) -> None:
@@ -369,29 +354,6 @@ def _check_snapshot_name(name: str) -> None:
     allowed = name.replace("-", "").replace("_", "").replace(".", "")
     if not (allowed.isascii() and allowed.isalnum() and len(name) <= 64 and name[0].isalnum()):
         raise InvalidRequest(f"{name!r} is not a snapshot name", hint="use up to 64 letters, digits, '-', '_' and '.'")
-
-
-def _snapshot_info(snapshot: Snapshot) -> SnapshotInfo:
-    return {
-        "snapshot_name": snapshot.name, "kind": "named", "created_at": snapshot.created_at, "deletable": True,
-        "with_system": snapshot.with_system,
-    }  # fmt: skip
-
-
-def _summary(record: Record, known: WorkspaceRecord, command_count: int, services: tuple[int, int]) -> WorkspaceSummary:
-    return {
-        "workspace_id": record.id,
-        "name": known.name,
-        "labels": dict(known.labels),
-        "environment": record.environment,
-        "state": record.phase.value,
-        "created_at": record.created_at,
-        "last_activity_at": known.last_activity_at,
-        "expires_at": record.expires_at,
-        "command_count": command_count,
-        "service_count": services[0],
-        "running_service_count": services[1],
-    }
 
 
 def _since(started: float) -> float:

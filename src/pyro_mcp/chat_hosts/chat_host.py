@@ -1,0 +1,93 @@
+"""What every chat host can do for us, and the table of those we know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+from pyro_mcp.chat_hosts.server_entry import ServerEntry
+from pyro_mcp.errors import HostCommandFailed, HostToolMissing, InvalidRequest
+from pyro_mcp.host.process import run
+from pyro_mcp.host.tools import find_tool
+
+_SECONDS = 60.0  # for a command of the host that reads or writes its settings
+
+
+class Host(Protocol):
+    """One chat host: how its list of MCP servers is read and changed."""
+
+    title: str
+    program: str
+    install_hint: str
+
+    def settings(self) -> Path:
+        """The file that the list is in."""
+        ...
+
+    def read(self, name: str) -> ServerEntry | None:
+        """The entry of that name; raises a `PyroError` when the list cannot be read."""
+        ...
+
+    def hidden_by(self, name: str) -> str:
+        """What keeps the entry from being used although it is there, in the working directory; mostly nothing."""
+        ...
+
+    def write(self, name: str, entry: ServerEntry) -> None:
+        """Have `entry` in the list under a name that is free or ours; what else the user set in it stays."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Have no entry of that name."""
+        ...
+
+    def allows(self, name: str) -> bool:
+        """Whether the host uses all tools of that server without asking its user."""
+        ...
+
+    def allow(self, name: str) -> None:
+        """Have the host use all tools of that server without asking."""
+        ...
+
+    def disallow(self, name: str) -> None:
+        """Undo `allow`."""
+        ...
+
+    def config(self, name: str, entry: ServerEntry) -> str:
+        """What a person would write into the settings."""
+        ...
+
+
+_MODULES = {
+    "claude-code": "pyro_mcp.chat_hosts.claude_code",
+    "codex": "pyro_mcp.chat_hosts.codex",
+    "opencode": "pyro_mcp.chat_hosts.opencode",
+}
+HOST_NAMES = tuple(_MODULES)
+
+
+def host_named(name: str) -> Host:
+    """The host of that name; raises `InvalidRequest` with the known ones."""
+    if name not in _MODULES:
+        raise InvalidRequest(f"unknown chat host {name!r}", hint=f"known: {', '.join(_MODULES)}")
+    host: Host = import_module(_MODULES[name]).HOST
+    return host
+
+
+def own_command(host: Host, words: Sequence[str], environment: Mapping[str, str]) -> bytes:
+    """The output of the host's own program, run with `words`; raises `HostToolMissing` where it is not installed."""
+    found = find_tool(host.program)
+    if found is None:
+        raise HostToolMissing(f"the program {host.program} is not installed", hint=host.install_hint)
+    argv = [str(found.absolute()), *words]
+    return run(argv, deadline_seconds=_SECONDS, extra_environment=environment).stdout
+
+
+def version_of(host: Host) -> str:
+    """What the host's program calls its version; empty when it does not say."""
+    try:
+        said = own_command(host, ["--version"], {}).decode(errors="replace")
+    except HostCommandFailed:
+        return ""
+    return said.strip().splitlines()[-1] if said.strip() else ""

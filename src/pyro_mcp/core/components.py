@@ -1,0 +1,100 @@
+"""What `Pyro` is put together from; each part is made when it is first needed."""
+
+from __future__ import annotations
+
+import copy
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+from pyro_mcp.engine import Engine, HostCompat
+from pyro_mcp.engine.qemu import QemuEngine
+from pyro_mcp.environments import Environments
+from pyro_mcp.errors import NotFound
+from pyro_mcp.host.files import cache_home, private_directory, state_home
+from pyro_mcp.host.progress import Progress, silent
+from pyro_mcp.host.staging import sweep_staged
+from pyro_mcp.machines import GUEST, HOST_COMPAT, Folders, Images, Lifecycle, MachineStore, OneShots
+from pyro_mcp.workspaces import Needs, Recovery, Repaired, WorkspaceStore, needs_of, sweep_exports
+
+
+class Components:
+    """The parts that every group of verbs shares."""
+
+    def __init__(
+        self,
+        *,
+        cache: Path | None = None,
+        state: Path | None = None,
+        progress: Progress = silent,
+        engine: Engine | None = None,
+    ) -> None:
+        self._given_cache = cache
+        self._given_state = state
+        self._given_engine = engine
+        self._progress = progress
+
+    def reporting_to(self, progress: Progress) -> Self:
+        """The same machines, with another listener to long work."""
+        twin = copy.copy(self)
+        twin._progress = progress
+        return twin
+
+    @cached_property
+    def _cache(self) -> Path:
+        return private_directory(self._given_cache) if self._given_cache else cache_home()
+
+    @cached_property
+    def _state(self) -> Path:
+        return private_directory(self._given_state) if self._given_state else state_home()
+
+    @cached_property
+    def _guests(self) -> Engine:
+        return self._given_engine or QemuEngine(self._cache)
+
+    @cached_property
+    def _environments(self) -> Environments:
+        return Environments(self._cache, own=self._state / "environments")
+
+    @cached_property
+    def _images(self) -> Images:
+        return Images(self._environments)
+
+    @cached_property
+    def _lifecycle(self) -> Lifecycle:
+        engines: dict[str, Engine] = {GUEST: self._guests, HOST_COMPAT: HostCompat()}
+        folders = Folders(self._state)
+        store = MachineStore(self._state / "pyro.db")
+        return Lifecycle(store, folders, engines.__getitem__, self._images.system)
+
+    @cached_property
+    def _vms(self) -> OneShots:
+        return OneShots(self._lifecycle, self._images)
+
+    @cached_property
+    def _ledger(self) -> WorkspaceStore:
+        return WorkspaceStore(self._lifecycle.store)
+
+    def _workspace_named(self, name: str) -> str:
+        try:
+            return self._ledger.named(name)
+        except NotFound:
+            ids = [one.id for one in self._recovery.unknown() if one.name == name]
+            if len(ids) != 1:
+                raise
+            return ids[0]
+
+    @cached_property
+    def _recovery(self) -> Recovery:
+        return Recovery(self._lifecycle, self._ledger)
+
+    def _needs(self) -> Needs:
+        """What the machines need of the environments."""
+        return needs_of(self._lifecycle.store, self._recovery)
+
+    def _repair(self, *, reap: bool = False) -> Repaired:
+        """Settle what dead processes left, and end what is over. Costs a look at each machine."""
+        self._guests.sweep()
+        sweep_staged(self._state)
+        sweep_exports(self._state)
+        return self._recovery.repair(reap=reap)

@@ -1,0 +1,158 @@
+"""What this host has, what it lacks, and the one command that mends it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from pyro_mcp.engine import Engine, Shape
+from pyro_mcp.environments import user_namespace
+from pyro_mcp.errors import PyroError
+from pyro_mcp.host.files import cache_home, state_home
+from pyro_mcp.host.ids import usable_range
+from pyro_mcp.host.seccomp import require_seccomp
+from pyro_mcp.host.tools import PACKAGE_OF, find_tool
+from pyro_mcp.machines import Images, MachineStore
+from pyro_mcp.network import network_problems
+from pyro_mcp.results import DoctorCheck, DoctorReport, EnvironmentReadiness
+from pyro_mcp.workspaces import Recovery
+
+_CACHE_BYTES, _STATE_BYTES = 2 * 1024**3, 1024**3 // 2
+_UNKNOWN = "lost workspaces"
+# Machines of an installed environment run without these: check → the feature that needs it.
+_NEEDED_FOR = {
+    "skopeo": "oci: environments",
+    "umoci": "oci: environments",
+    "user ids": "building environments",
+    _UNKNOWN: _UNKNOWN,
+    "nft": "network",
+    "network": "network",
+}
+
+
+def report(engine: Engine, images: Images, environment: str | None, recovery: Callable[[], Recovery]) -> DoctorReport:
+    """Look at the host; starts nothing but, once per host boot, QEMU to see whether KVM works."""
+    checks = [
+        *_tools(),
+        *_folders(),
+        *_space(),
+        _templates(engine),
+        _ids(),
+        *_cage(),
+        _database(),
+        *_unknown(recovery),
+        _network(),
+    ]
+    missing = sorted({PACKAGE_OF[check["name"]] for check in checks if not check["ok"] and check["name"] in PACKAGE_OF})
+    ready = all(check["ok"] or check["needed_for"] for check in checks)
+    name, reason = _accelerator(engine)
+    return {
+        "ready": ready and name != "none",
+        "accelerator": name,
+        "accelerator_reason": reason,
+        "checks": checks,
+        "missing_packages": missing,
+        "install_command": f"sudo apt-get install --no-install-recommends {' '.join(missing)}" if missing else "",
+        "environment": _readiness(engine, images, environment) if environment is not None else None,
+    }
+
+
+def _tools() -> Iterator[DoctorCheck]:
+    for tool in sorted(PACKAGE_OF):
+        if tool == "newuidmap" and os.getuid() == 0:
+            continue
+        found = find_tool(tool)
+        hint = "" if found else f"Debian package: {PACKAGE_OF[tool]}"
+        yield _check(tool, found is not None, str(found) if found else "not installed", hint)
+
+
+def _folders() -> Iterator[DoctorCheck]:
+    for name, folder in (("cache folder", cache_home), ("state folder", state_home)):
+        try:
+            path = folder()
+            yield _check(name, os.access(path, os.W_OK), str(path))
+        except PyroError as error:
+            yield _check(name, False, error.message, error.hint)
+
+
+def _space() -> Iterator[DoctorCheck]:
+    for name, folder, wanted, remedy in (
+        ("cache space", cache_home, _CACHE_BYTES, "'pyro env prune' removes what is not used"),
+        ("state space", state_home, _STATE_BYTES, "delete workspaces that are not needed any more"),
+    ):
+        with suppress(PyroError):  # which the folder's own check tells
+            free = shutil.disk_usage(folder()).free
+            hint = "" if free >= wanted else f"{wanted / 1024**3:.1f} GiB are wanted; {remedy}"
+            yield _check(name, not hint, f"{free / 1024**3:.1f} GiB free", hint)
+
+
+def _templates(engine: Engine) -> DoctorCheck:
+    held = engine.held_bytes()
+    hint = "'pyro env prune' removes those that no machine runs on" if held > _CACHE_BYTES // 2 else ""
+    return _check("templates", True, f"{held / 1024**2:.0f} MiB of warm machines", hint)
+
+
+def _ids() -> DoctorCheck:
+    return _tried("user ids", "enough to build environments", user_namespace)
+
+
+def _cage() -> Iterator[DoctorCheck]:
+    yield _tried("seccomp filters", "the kernel has them", require_seccomp)
+    if os.getuid() == 0:
+        yield _tried("machine ids", "every machine gets a user of its own", usable_range)
+
+
+def _database() -> DoctorCheck:
+    return _tried("database", "can be used", lambda: MachineStore(state_home() / "pyro.db"))
+
+
+def _unknown(recovery: Callable[[], Recovery]) -> Iterator[DoctorCheck]:
+    """The workspaces that are on the disk, or run, and that the database does not know."""
+    with suppress(PyroError):  # which the database's own check tells
+        kept, gone = recovery().unknown(), recovery().without_folder()
+        found = [f"{one.id} ({one.problem or one.name or 'without a name'})" for one in kept]
+        found += [f"{id_} (runs, but its folder was removed)" for id_ in gone]
+        hints = ["'pyro workspace adopt' takes back what is on the disk"] if kept else []
+        hints += ["'pyro workspace reap-expired' ends what has no folder any more"] if gone else []
+        yield _check(_UNKNOWN, not found, ", ".join(found) or "none", "; ".join(hints))
+
+
+def _network() -> DoctorCheck:
+    problems = network_problems()
+    detail = "; ".join(what for what, _ in problems) or "machines can have one"
+    return _check("network", not problems, detail, "; ".join(mend for _, mend in problems))
+
+
+def _tried(name: str, detail: str, step: Callable[[], object]) -> DoctorCheck:
+    try:
+        step()
+    except PyroError as error:
+        return _check(name, False, error.message, error.hint)
+    return _check(name, True, detail)
+
+
+def _check(name: str, ok: bool, detail: str, hint: str = "") -> DoctorCheck:
+    return {"name": name, "ok": ok, "detail": detail, "hint": hint, "needed_for": _NEEDED_FOR.get(name, "")}
+
+
+def _accelerator(engine: Engine) -> tuple[str, str]:
+    try:
+        found = engine.accelerator()
+    except PyroError as error:
+        return "none", f"{error.message}; {error.hint}" if error.hint else error.message
+    return found.name, found.reason
+
+
+def _readiness(engine: Engine, images: Images, environment: str) -> EnvironmentReadiness:
+    image = images.installed(environment)
+    if image is None:
+        hint = f"'pyro prepare {environment}' builds it and makes it warm"
+        return {"environment": environment, "readiness": "absent", "hint": hint}
+    try:
+        readiness = engine.readiness(images.system(image), Shape())
+    except PyroError as error:
+        return {"environment": environment, "readiness": "cold", "hint": error.message}
+    hint = "" if readiness == "warm" else f"'pyro prepare {environment}' makes it warm"
+    return {"environment": environment, "readiness": readiness, "hint": hint}

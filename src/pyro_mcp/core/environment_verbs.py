@@ -1,0 +1,76 @@
+"""The verbs about environments of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from pyro_mcp.builds import Building, BuildOptions, read_recipe
+from pyro_mcp.core.components import Components
+from pyro_mcp.engine import Shape
+from pyro_mcp.machines import EGRESS, OFF, NetworkPolicy, check_mirrors
+from pyro_mcp.results import EnvironmentDeleted, EnvironmentDetails
+from pyro_mcp.workspaces import Saving
+
+
+class EnvironmentVerbs(Components):
+    """Environments that grow from work: `create_workspace` and `run_in_vm` take their names like any other."""
+
+    def save_environment(self, name: str, *, workspace_id: str, replace: bool = False) -> EnvironmentDetails:
+        """Make an environment of a workspace's system: all of / with its installed packages, without /workspace.
+
+        The workspace may run or be stopped, and goes on unchanged. A file that holds the value of one of its secrets
+        is an error. The environment stays until `delete_environment`; with `replace` it replaces an older one.
+        """
+        return self._saving.save(name, workspace_id, replace=replace, progress=self._progress)
+
+    def build_environment(
+        self,
+        name: str,
+        *,
+        path: str | Path,
+        context: str | Path | None = None,
+        build_args: Mapping[str, str] | None = None,
+        target: str | None = None,
+        network: bool = False,
+        allow_hosts: Sequence[str] | None = None,
+        trust_host_ca: bool = False,
+        host_mirrors: bool = False,
+        vcpu_count: int = 1,
+        mem_mib: int = 1024,
+        timeout_seconds: float = 3600,
+        replace: bool = False,
+    ) -> EnvironmentDetails:
+        """Build an environment from a Dockerfile, the Dockerfile in a folder, or a devcontainer.json.
+
+        `context` is the folder that COPY takes files from, by default the file's own. Steps run in machines without
+        network unless `network` is given (every public address, or only `allow_hosts`; `trust_host_ca` and
+        `host_mirrors` are those of `create_workspace`), each for at most
+        `timeout_seconds`. A step that fails leaves nothing and raises `EnvironmentFailed` with the line and the end of
+        its output. What had no effect is in the result's `origin["ignored"]`.
+        """
+        self._repair()
+        recipe = read_recipe(Path(path), Path(context) if context is not None else None)
+        link = NetworkPolicy(EGRESS if network else OFF, tuple(allow_hosts or ()), trust_host_ca, host_mirrors)
+        check_mirrors(link)
+        options = BuildOptions(
+            Shape(vcpu_count, mem_mib),
+            link,
+            timeout_seconds,
+            {**recipe.build_args, **(build_args or {})},
+            target if target is not None else recipe.target,
+        )
+        return self._building.build(name, recipe, options, replace=replace, progress=self._progress)
+
+    def delete_environment(self, name: str) -> EnvironmentDeleted:
+        """Remove an environment of the user's own; raises `Conflict` while a workspace may need it."""
+        return self._saving.delete(name, self._needs())
+
+    @cached_property
+    def _saving(self) -> Saving:
+        return Saving(self._lifecycle, self._images, self._environments, self._ledger)
+
+    @cached_property
+    def _building(self) -> Building:
+        return Building(self._lifecycle, self._images, self._environments, self._saving)

@@ -1,0 +1,52 @@
+"""The verbs about environments and the host."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from pyro_mcp.core.components import Components
+from pyro_mcp.core.doctor import report
+from pyro_mcp.machines import demo, prepare
+from pyro_mcp.results import DemoReport, DoctorReport, EnvironmentDetails, EnvironmentList, PrepareReport, PruneReport
+
+
+class HostVerbs(Components):
+    """What this host has, and what machines boot from."""
+
+    def list_environments(self) -> EnvironmentList:
+        """The catalogue, installed or not, and what was pulled from registries."""
+        found = self._environments.list()
+        return {"count": len(found), "environments": found}
+
+    def pull_environment(self, environment: str) -> EnvironmentDetails:
+        """Build or fetch an environment unless it is installed; about 15 s for `debian:12`."""
+        self._images.pulled(environment, self._progress)
+        return self._environments.inspect(environment)
+
+    def inspect_environment(self, environment: str) -> EnvironmentDetails:
+        """All that is known about an environment, installed or not."""
+        return self._environments.inspect(environment)
+
+    def prune_environments(self, keep: Collection[str] = ()) -> PruneReport:
+        """Remove old versions, leftovers, warm templates, and registry images that are neither in `keep` nor in use.
+
+        The builds that workspaces were made with stay, also those of workspaces that the database has lost; raises
+        `Conflict` for one whose builds cannot be known. Warm templates go unless a machine runs on them; the next start
+        of their shape boots once more (2-6 s under emulation).
+        """
+        needs = self._needs()
+        pruned = self._environments.prune({*keep, *needs.users}, needs.digests)
+        # Saved machines come back by themselves, as quickly as they were made.
+        return {**pruned, "freed_bytes": pruned["freed_bytes"] + self._guests.prune()}
+
+    def doctor(self, environment: str | None = None) -> DoctorReport:
+        """What this host has and lacks; with `environment`, also how soon a machine of it can start."""
+        return report(self._guests, self._images, environment, lambda: self._recovery)
+
+    def prepare(self, environment: str = "debian:12") -> PrepareReport:
+        """Make an environment warm, and prove it with a throw-away create, exec, reset and delete."""
+        return prepare(self._vms, self._guests, self._images, environment, self._progress)
+
+    def demo(self, environment: str = "debian:12") -> DemoReport:
+        """Create, start, exec and delete one machine, with timings."""
+        return demo(self._vms, environment, self._progress)

@@ -1,0 +1,24 @@
+"""The verbs about networks."""
+
+from __future__ import annotations
+
+from pyro_mcp.core.components import Components
+from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.machines import network_info, network_log
+from pyro_mcp.results import WorkspaceNetworkInfo, WorkspaceNetworkLog
+
+
+class NetworkVerbs(Components):
+    """What workspaces may reach, and what they tried to."""
+
+    def network_info_workspace(self, workspace_id: str) -> WorkspaceNetworkInfo:
+        """The workspace's network as it is now."""
+        self._ledger.get(workspace_id)
+        return network_info(self._lifecycle.observe(workspace_id), self._lifecycle.folders)
+
+    def network_log_workspace(self, workspace_id: str, *, limit: int = 200) -> WorkspaceNetworkLog:
+        """What the workspace wanted to reach and what was refused, and why: the newest `limit` entries."""
+        if limit < 1:
+            raise InvalidRequest(f"limit is at least 1, not {limit}")
+        self._ledger.get(workspace_id)
+        return network_log(self._lifecycle.store.get(workspace_id), self._lifecycle.folders, limit)

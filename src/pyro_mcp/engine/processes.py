@@ -1,0 +1,165 @@
+"""Starting and ending the processes of one machine.
+
+We make the machine's listening sockets and pass them on, so a client can connect at once and nobody polls for a
+file to appear. The processes run in a session of their own and outlive us.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from pyro_mcp.engine.sockets import MachineSockets
+from pyro_mcp.errors import DeadlineExceeded, HostNotReady
+from pyro_mcp.host.files import private_directory
+from pyro_mcp.host.identity import Identity, alive, identify, process_state
+from pyro_mcp.host.process import child_environment
+from pyro_mcp.host.sockets import bind, connect
+
+_END_DEADLINE = 10.0
+_UNTIL_EXEC = 0.01
+
+
+def find_processes(argument: str) -> list[Identity]:
+    """The machines' first processes that were started with a path below `argument` on their command line."""
+    return [identity for identity, _ in _first_processes(argument)]
+
+
+def machines_below(folder: str) -> dict[str, Identity]:
+    """The machines that run from a folder of `folder`, by that folder's name, also when it was removed meanwhile."""
+    return {name: identity for identity, name in _first_processes(folder)}
+
+
+def _first_processes(folder: str) -> Iterator[tuple[Identity, str]]:
+    """The first process of each machine with a path below `folder` on its command line, and the path's next part."""
+    prefix = os.fsencode(folder) + b"/"
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        with suppress(OSError):
+            words = Path("/proc", str(pid), "cmdline").read_bytes().split(b"\0")
+            # Until its child has called exec, that one has the same command line.
+            leads = words[1:2] == [b"--signal=KILL"] and os.getpgid(pid) == pid
+            below = next((word for word in words if word.startswith(prefix)), None) if leads else None
+            if below is not None and (identity := identify(pid)) is not None:
+                yield identity, os.fsdecode(below[len(prefix) :].split(b"/")[0])
+
+
+def launch(make_argv: Callable[[list[int]], list[str]], sockets: MachineSockets, log: Path, tap: int = -1) -> Identity:
+    """Start a machine's processes; `make_argv` gets the descriptors of its listening sockets.
+
+    They inherit `tap` too, if there is one. Their output goes to `log`. The first process leads a process group that
+    holds them all.
+    """
+    with listening(sockets) as fds, open(log, "wb") as output:
+        process = subprocess.Popen(
+            make_argv(fds),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=child_environment(),
+            start_new_session=True,
+            pass_fds=[*fds, tap] if tap >= 0 else fds,
+            cwd="/",
+        )
+    process.returncode = 0  # it outlives us by design; Popen would warn of it when collected
+    identity = identify(process.pid)
+    # A process that ended already cannot be told from one that never was; the first request will say why.
+    return identity or Identity(process.pid, 0)
+
+
+@contextmanager
+def listening(sockets: MachineSockets) -> Iterator[list[int]]:
+    """Listen on every socket of a machine; yields the descriptors in the order of `MachineSockets.all`."""
+    private_directory(sockets.folder)
+    with ExitStack() as stack:
+        fds = []
+        for path in sockets.all:
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            try:
+                bind(listener, path)
+            except OSError as error:
+                raise HostNotReady(f"cannot make a socket in {sockets.folder}: {error.strerror}") from error
+            listener.listen(64)
+            fds.append(listener.fileno())
+        yield fds
+
+
+def end(identity: Identity, sockets: MachineSockets) -> None:
+    """Kill all processes of a machine and wait until none is left; twice is a no-op."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as witness:
+        watching = _watch(witness, sockets)
+        if alive(identity):
+            with suppress(ProcessLookupError):
+                os.killpg(identity.pid, signal.SIGKILL)
+        # The last process closes the witness a moment before it has ended.
+        if not ((not watching or _closed(witness, _END_DEADLINE)) and _exited(identity, _END_DEADLINE)):
+            raise DeadlineExceeded(f"a virtual machine did not die within {_END_DEADLINE:g} s of being killed")
+    found = process_state(identity.pid)
+    if found is not None and found[1] == identity.start_time:  # its zombie, not another child of ours
+        with suppress(ChildProcessError):
+            os.waitpid(identity.pid, os.WNOHANG)
+    shutil.rmtree(sockets.folder, ignore_errors=True)
+
+
+def end_found(argument: str, sockets: MachineSockets) -> None:
+    """Kill the processes of a machine whose number nobody knows; twice is a no-op.
+
+    One that has just been made holds the sockets, but cannot be told by its command line until its exec is over.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as witness:
+        watching, deadline = _watch(witness, sockets), time.monotonic() + _END_DEADLINE
+        while True:
+            for identity in find_processes(argument):
+                end(identity, sockets)
+            if not watching or _closed(witness, _UNTIL_EXEC):
+                return
+            if time.monotonic() > deadline:
+                raise DeadlineExceeded(f"something holds {sockets.life} and is no virtual machine")
+
+
+def ended(identity: Identity, sockets: MachineSockets, *, deadline_seconds: float) -> bool:
+    """Wait for a machine to end by itself; whether it did."""
+    end_time = time.monotonic() + deadline_seconds
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as witness:
+        if _watch(witness, sockets) and not _closed(witness, deadline_seconds):
+            return False
+    return _exited(identity, max(0.0, end_time - time.monotonic()))
+
+
+def _watch(witness: socket.socket, sockets: MachineSockets) -> bool:
+    """Connect to the socket that every process of the machine holds open; False when none is left."""
+    try:
+        connect(witness, sockets.life)
+    except OSError:
+        return False
+    return True
+
+
+def _closed(witness: socket.socket, deadline_seconds: float) -> bool:
+    """Wait until the last process is gone: then the kernel closes the other side."""
+    return _ready(witness.fileno(), deadline_seconds)
+
+
+def _exited(identity: Identity, deadline_seconds: float) -> bool:
+    """Wait until that very process has ended; its zombie may be left."""
+    try:
+        watched = os.pidfd_open(identity.pid)
+    except OSError:  # there is no such process, or no such number
+        return True
+    try:
+        return not alive(identity) or _ready(watched, deadline_seconds)
+    finally:
+        os.close(watched)
+
+
+def _ready(fd: int, deadline_seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)  # as ever with poll, a hang-up counts too
+    return bool(poll.poll(deadline_seconds * 1000))

@@ -1,0 +1,9 @@
+"""The engine of real machines: QEMU in a cage, with KVM or by emulation (TCG)."""
+
+from __future__ import annotations
+
+from pyro_mcp.engine.qemu.machines import QemuEngine
+
+__all__ = [
+    "QemuEngine",
+]

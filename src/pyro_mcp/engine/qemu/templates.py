@@ -1,0 +1,324 @@
+"""Warm templates: a machine is booted once per shape and saved; every machine after that is a copy-on-write clone.
+
+A template is a folder named by everything that shaped it. It appears whole or not at all, is never changed, and is
+built once even when several processes want it at the same time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from pyro_mcp.engine import processes
+from pyro_mcp.engine.cage import Bind, Limits, caged
+from pyro_mcp.engine.disks import DISK_BYTES, BlankDisks, Layers, give_away, take_back
+from pyro_mcp.engine.interface import Command, Shape, System
+from pyro_mcp.engine.qemu import command_line
+from pyro_mcp.engine.qemu.command_line import qemu_argv
+from pyro_mcp.engine.qemu.qmp import monitor
+from pyro_mcp.engine.qemu.system_calls import qemu_filter
+from pyro_mcp.engine.slots import connected
+from pyro_mcp.engine.sockets import MachineSockets
+from pyro_mcp.errors import Busy, GuestFailed, InvalidRequest, PyroError
+from pyro_mcp.guest_protocol import frames
+from pyro_mcp.host.files import abandoned_scratch, locked, published, require_room
+from pyro_mcp.host.ids import Ids, machine_ids, release_ids
+from pyro_mcp.host.progress import Progress, silent
+from pyro_mcp.host.seals import damaged, seal
+from pyro_mcp.host.tools import require_tool
+from pyro_mcp.network import isolated_tap
+
+_FORMAT = 1
+MOST_BYTES = 2 * 1024**3
+"""Templates that are not in use make room for a new one when all together take more."""
+_MOST_SECONDS_UNUSED = 30 * 24 * 3600.0
+_RECORD, _USED = "template.json", "used"
+_LAYER = "template"
+_BOOT_DEADLINE = {"kvm": 60.0, "tcg": 180.0}
+# Run once before saving, so that every clone finds them in its page cache.
+_WARM_UP = (["/bin/sh", "-c", "true"], ["true"], ["env"], ["cat", "/dev/null"], ["ls", "/"])
+
+
+@dataclass(frozen=True)
+class TemplateParts:
+    """All that goes into a template."""
+
+    system: System
+    shape: Shape
+    initramfs: Path
+    blank: BlankDisks
+    accelerator: str
+
+    def key(self) -> str:
+        """A name that changes when any ingredient does."""
+        program = require_tool("qemu-system-x86_64")
+        found = os.stat(program)
+        fds = [0] * len(MachineSockets(Path()).all)
+        argv = qemu_argv(program, self.shape, self.accelerator, fds, [_LAYER], booting=True)
+        ingredients = [
+            _FORMAT, frames.VERSION, argv, [found.st_size, found.st_mtime_ns], _host_processor(self.accelerator),
+            self.system.kernel_digest, self.system.root_digest, self.initramfs.parent.name, str(self.blank.ext4),
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(ingredients).encode()).hexdigest()[:32]
+
+    def described(self) -> list[object]:
+        """What a person would call the same template: its root file system and its shape."""
+        return [self.system.root_digest, *astuple(self.shape)]
+
+    def binds(self, layers: Layers, baseline: Path) -> list[Bind]:
+        """The files a machine made of these parts sees in its cage, but for its memory."""
+        return [
+            Bind(self.system.vmlinuz, command_line.KERNEL),
+            Bind(self.initramfs, command_line.INITRAMFS),
+            Bind(self.system.root, command_line.ROOT),
+            Bind(self.blank.ext4, command_line.BLANK),
+            Bind(layers.live, command_line.LIVE, writable=True),
+            Bind(layers.frozen, command_line.FROZEN),
+            Bind(baseline, command_line.BASELINE),
+        ]
+
+
+@dataclass(frozen=True)
+class Template:
+    """A saved machine: its memory, the state of its devices, and what it was made of."""
+
+    folder: Path
+    parts: TemplateParts
+    cold_boot_ms: float
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep it from being removed while a machine opens it; it is the most recently used one then."""
+        with locked(_users(self.folder), deadline_seconds=60, shared=True, what="the template"):
+            with suppress(OSError):
+                os.utime(self.folder / _USED)
+            yield
+
+    @property
+    def ram(self) -> Path:
+        return self.folder / "ram"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+
+class Templates:
+    """The templates in one cache folder."""
+
+    def __init__(self, cache: Path) -> None:
+        self._folder = cache / "templates"
+
+    def find(self, parts: TemplateParts) -> Template | None:
+        """The template for `parts` if it is there and as it was made; costs a few file reads."""
+        return _load(self._folder / parts.key(), parts)
+
+    def ensure(self, parts: TemplateParts, progress: Progress = silent) -> tuple[Template, bool]:
+        """The template for `parts`, and whether it had to be made (2–6 s under emulation).
+
+        Raises `GuestFailed`, `GuestGone` or `DeadlineExceeded` when the machine does not boot.
+        """
+        if (found := self.find(parts)) is not None:
+            return found, False
+        self._folder.mkdir(parents=True, exist_ok=True)
+        folder = self._folder / parts.key()
+        with self._making(folder):
+            if (found := _load(folder, parts)) is not None:
+                return found, False
+            _sweep(self._folder)
+            progress(f"booting {parts.shape.vcpu_count} vCPU, {parts.shape.mem_mib} MiB once, to be cloned", None)
+            with published(folder) as scratch:
+                _make(scratch, parts)
+            self._make_room(folder)
+        made = _load(folder, parts)
+        if made is None:
+            raise GuestFailed("the template that was just made cannot be read back")
+        return made, True
+
+    def sweep(self) -> None:
+        """End the machines of makers that were killed while they booted one, and remove what they had made."""
+        if self._folder.is_dir():
+            _sweep(self._folder)
+
+    def older(self, parts: TemplateParts) -> bool:
+        """Whether there is a template for the same root and shape whose other parts have changed."""
+        return any(_made_of(folder) == parts.described() for folder in self._folder.glob("*/"))
+
+    @contextmanager
+    def anew(self, template: Template, progress: Progress = silent) -> Iterator[Template]:
+        """Make another template of the same parts; it replaces `template` when the block ends without an error.
+
+        For one whose files are as they were saved and that still does not work: only a fresh one that does shows
+        that the fault is not the host's.
+        """
+        with self._making(template.folder), published(template.folder) as scratch:
+            progress("booting another one, to be cloned", None)
+            _make(scratch, template.parts)
+            yield Template(scratch, template.parts, 0.0)
+
+    def prune(self) -> int:
+        """Remove every template that no machine runs on; the bytes freed."""
+        return sum(self._remove(folder) for folder in self._complete())
+
+    def held_bytes(self) -> int:
+        """What all templates take on the disk."""
+        return sum(_bytes(folder) for folder in self._complete())
+
+    def _make_room(self, made: Path) -> None:
+        """Remove the least recently used templates that no machine runs on, until all fit; never `made`."""
+        folders = sorted((folder for folder in self._complete() if folder != made), key=_used_at)
+        held, now = self.held_bytes(), time.time()
+        for folder in folders:
+            if held > MOST_BYTES or now - _used_at(folder) > _MOST_SECONDS_UNUSED:
+                held -= self._remove(folder)
+
+    def _remove(self, folder: Path) -> int:
+        """Remove a template unless somebody uses it; the bytes freed."""
+        if processes.find_processes(str(folder)):
+            return 0
+        try:
+            with self._making(folder, deadline_seconds=0), locked(_users(folder), deadline_seconds=0):
+                freed = _bytes(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+                for lock in (_users(folder), folder.with_suffix(".lock")):
+                    lock.unlink(missing_ok=True)
+                return freed
+        except Busy:
+            return 0
+
+    def _complete(self) -> list[Path]:
+        return list(self._folder.glob("[!.]*/"))
+
+    def _making(self, folder: Path, deadline_seconds: float = 300) -> AbstractContextManager[int]:
+        """Held by whoever makes or removes a template."""
+        lock = folder.with_suffix(".lock")
+        return locked(lock, deadline_seconds=deadline_seconds, what="the template being made")
+
+
+def _sweep(folder: Path) -> None:
+    """End the machines of makers that were killed, and remove what they had made."""
+    for scratch in abandoned_scratch(folder):
+        sockets = _boot_sockets(scratch)
+        processes.end_found(str(scratch), sockets)
+        shutil.rmtree(sockets.folder, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _load(folder: Path, parts: TemplateParts) -> Template | None:
+    try:
+        made = json.loads((folder / _RECORD).read_text())
+        template = Template(folder, parts, float(made["cold_boot_ms"]))
+        return None if damaged(folder) else template
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _made_of(folder: Path) -> object:
+    try:
+        return json.loads((folder / _RECORD).read_text())["made_of"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _users(folder: Path) -> Path:
+    """The lock that machines share while they open a template."""
+    return folder.with_suffix(".use")
+
+
+def _used_at(folder: Path) -> float:
+    try:
+        return (folder / _USED).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _bytes(folder: Path) -> int:
+    return sum(512 * path.stat().st_blocks for path in folder.rglob("*") if path.is_file())
+
+
+def _make(folder: Path, parts: TemplateParts) -> None:
+    started = time.monotonic()
+    layers = Layers(folder)
+    layers.arrange([_LAYER], parts.blank)
+    ram = folder / "ram"
+    with open(ram, "wb") as file:
+        file.truncate(parts.shape.mem_mib * 1024 * 1024)
+    ids = machine_ids(folder)
+    give_away(ids, ram)
+    with _booted(folder, parts, ram, layers, ids) as sockets:
+        cold_boot_ms = _reach_agent(sockets, parts.accelerator, started)
+        _save(sockets, folder / "state")
+    for path in (ram, folder / "state"):
+        take_back(path)
+    layers.keep_only(())
+    release_ids(folder)
+    (folder / _RECORD).write_text(json.dumps({"made_of": parts.described(), "cold_boot_ms": cold_boot_ms}))
+    seal(folder)
+    (folder / _USED).touch()
+
+
+def _boot_sockets(scratch: Path) -> MachineSockets:
+    return MachineSockets(scratch / "sockets")
+
+
+@contextmanager
+def _booted(folder: Path, parts: TemplateParts, ram: Path, layers: Layers, ids: Ids | None) -> Iterator[MachineSockets]:
+    """A machine booting from `parts`, ended with the block; its console is in any error that leaves the block."""
+    sockets = _boot_sockets(folder)
+    deadline = _BOOT_DEADLINE[parts.accelerator]
+    limits = Limits(parts.shape.mem_mib, max(DISK_BYTES, ram.stat().st_size), deadline + 30)
+    binds = [*parts.binds(layers, parts.blank.baseline)]
+    binds.append(Bind(ram, command_line.RAM, writable=True))
+    user = ids.machine if ids else None
+
+    def argv(fds: list[int]) -> list[str]:
+        program = require_tool("qemu-system-x86_64")
+        words = qemu_argv(program, parts.shape, parts.accelerator, fds, [_LAYER], booting=True, console=True, tap=tap)
+        kvm = parts.accelerator == "kvm"
+        return caged(words, binds, limits, call_filter=qemu_filter(kvm=kvm), user=user, kvm=kvm)
+
+    with isolated_tap() if parts.shape.network else nullcontext(-1) as tap:
+        identity = processes.launch(argv, sockets, folder / "log", tap)
+    try:
+        yield sockets
+    except PyroError as error:
+        require_room(folder)  # QEMU is killed without a word when its memory cannot be written
+        said = (folder / "log").read_text(errors="replace")
+        last = "\n".join(said.strip().splitlines()[-8:]) or "(nothing)"
+        raise GuestFailed(f"the machine did not boot: {error.message}\nIt printed: {last}", hint=error.hint) from error
+    finally:
+        processes.end(identity, sockets)
+
+
+def _reach_agent(sockets: MachineSockets, accelerator: str, started: float) -> float:
+    """Wait for the agent and run a few programs; milliseconds from `started` to the agent's greeting."""
+    with connected(sockets.folder) as guest:
+        guest.hello(deadline_seconds=_BOOT_DEADLINE[accelerator])
+        cold_boot_ms = (time.monotonic() - started) * 1000
+        for words in _WARM_UP:
+            try:
+                guest.run(Command(words, cwd="/", environ={"PATH": "/usr/bin:/bin"}, timeout_seconds=30))
+            except InvalidRequest:
+                continue  # an image without that directory or program is allowed
+    return cold_boot_ms
+
+
+def _save(sockets: MachineSockets, state: Path) -> None:
+    with monitor(sockets.monitor, deadline_seconds=60) as qmp, open(state, "wb") as file:
+        qmp.execute("stop")
+        qmp.transfer("migrate", file.fileno())
+
+
+def _host_processor(accelerator: str) -> str:
+    """Under KVM the guest sees the host's processor, so a template is good for that one only."""
+    if accelerator != "kvm":
+        return ""
+    lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    return "\n".join(line for line in lines if line.startswith(("vendor_id", "model", "stepping", "flags")))

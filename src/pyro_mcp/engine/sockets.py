@@ -1,0 +1,47 @@
+"""The Unix sockets of a machine: where they are, and connecting to one."""
+
+from __future__ import annotations
+
+import math
+import socket
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyro_mcp.errors import GuestGone
+from pyro_mcp.guest_protocol.frames import SLOTS
+from pyro_mcp.host.sockets import connect
+
+
+@dataclass(frozen=True)
+class MachineSockets:
+    """The Unix sockets of a machine, all in one folder."""
+
+    folder: Path
+
+    @property
+    def monitor(self) -> Path:
+        return self.folder / "monitor"
+
+    @property
+    def life(self) -> Path:
+        """Nobody answers here; it stays open as long as any process of the machine lives."""
+        return self.folder / "life"
+
+    @property
+    def all(self) -> list[Path]:
+        return [self.life, self.monitor, *(self.folder / str(slot) for slot in range(SLOTS))]
+
+
+def dial(connection: socket.socket, path: Path, deadline_seconds: float) -> None:
+    """Connect; raises `BlockingIOError` when nobody takes it in time (whole seconds), `GuestGone` when nothing listens.
+
+    Not by `settimeout`: QEMU lets one client wait, and without blocking the next would be told that at once.
+    """
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", math.ceil(deadline_seconds), 0))
+    try:
+        connect(connection, path)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise GuestGone("the virtual machine is not running") from error

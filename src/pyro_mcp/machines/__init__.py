@@ -1,0 +1,69 @@
+"""Machines with a record in the database: create, start, find, repair and delete them."""
+
+from __future__ import annotations
+
+from pyro_mcp.machines.command_hints import NO_NETWORK
+from pyro_mcp.machines.folders import Folders
+from pyro_mcp.machines.fork import make_twin
+from pyro_mcp.machines.guest_ca import CA_LISTS, GuestCA, is_our_ca_file
+from pyro_mcp.machines.guest_mirrors import check_mirrors
+from pyro_mcp.machines.images import Images
+from pyro_mcp.machines.inspector import registered_inspector, started_inspector
+from pyro_mcp.machines.lifecycle import Lifecycle, new_layer_name, require_time_left
+from pyro_mcp.machines.lifetimes import seconds_left
+from pyro_mcp.machines.machine_store import MachineRecord, MachineStore
+from pyro_mcp.machines.network_policy import EGRESS, OFF, POLICIES, NetworkPolicy
+from pyro_mcp.machines.networks import Ports, network_environ, network_info, network_log
+from pyro_mcp.machines.one_shot import NO_GUEST, ExecOptions, OneShots, check_ttl, ended, image_for, is_vm, shell_words
+from pyro_mcp.machines.phases import GUEST, HOST_COMPAT, Phase, require_phase
+from pyro_mcp.machines.record_files import MachineRows, rows_of
+from pyro_mcp.machines.secrets import SecretEnv, Secrets, SecretsGiven, check_reach, read_secrets
+from pyro_mcp.machines.smoke import demo, prepare
+
+__all__ = [
+    "CA_LISTS",
+    "EGRESS",
+    "GUEST",
+    "HOST_COMPAT",
+    "NO_GUEST",
+    "NO_NETWORK",
+    "OFF",
+    "POLICIES",
+    "ExecOptions",
+    "Folders",
+    "GuestCA",
+    "Images",
+    "Lifecycle",
+    "MachineRecord",
+    "MachineRows",
+    "MachineStore",
+    "NetworkPolicy",
+    "OneShots",
+    "Phase",
+    "Ports",
+    "SecretEnv",
+    "Secrets",
+    "SecretsGiven",
+    "check_mirrors",
+    "check_reach",
+    "check_ttl",
+    "demo",
+    "ended",
+    "image_for",
+    "is_our_ca_file",
+    "is_vm",
+    "make_twin",
+    "network_environ",
+    "network_info",
+    "network_log",
+    "new_layer_name",
+    "prepare",
+    "read_secrets",
+    "registered_inspector",
+    "require_phase",
+    "require_time_left",
+    "rows_of",
+    "seconds_left",
+    "shell_words",
+    "started_inspector",
+]

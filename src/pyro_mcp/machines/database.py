@@ -1,0 +1,180 @@
+"""The one database file: connections, short transactions, and what happens when the disk is full or a client hangs.
+
+SQLite in WAL mode, so readers never wait for a writer. A database that is newer than this program, or damaged, is an
+error and is left alone.
+"""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+from pyro_mcp.errors import Busy, HostNotReady, NoSpace, PyroError
+from pyro_mcp.host.files import is_full, keep_reserve, locked, release_reserve
+from pyro_mcp.host.lock_holders import Holder, lock_holders, waiting_for
+from pyro_mcp.machines.schema import is_current, migrate
+
+_BUSY_SECONDS = 10.0
+_LOOK_SECONDS = 0.5
+_MANY_PAGES = 2048  # of 4 KiB
+_WRITE_LOCK = 120  # the byte of the -shm file that a writer locks: sqlite.org/walformat.html
+_JOB_CONTROL = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
+
+
+class Database:
+    """The database at `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # Space that is given back when the disk is full, so that machines can still be deleted.
+        self._reserve = path.with_name("reserve")
+        with self.reading():
+            pass  # a database that cannot be used is an error now
+
+    def keep_reserve(self) -> None:
+        """Hold back some space and some inodes for `release_reserve`, where there are any."""
+        keep_reserve(self._reserve)
+
+    def release_reserve(self) -> None:
+        """Make room for a few transactions on a disk that is full."""
+        release_reserve(self._reserve)
+
+    def shrink(self) -> None:
+        """Give back what removed rows took on the disk, when that is much and nobody is in the way."""
+        with suppress(PyroError), self._connection(writing=True) as connection:
+            if connection.execute("PRAGMA freelist_count").fetchone()[0] >= _MANY_PAGES:
+                connection.executescript("PRAGMA incremental_vacuum")  # execute() would free one page only
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A connection whose changes in the block are kept together, or not at all.
+
+        Keep it short: writers wait for each other. Raises `Busy`, which names the process that holds the database.
+        """
+        with self._connection(writing=True) as connection:
+            # Ctrl-Z in the middle would make every other client wait until this one goes on.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, _JOB_CONTROL)
+            try:
+                self._begin(connection)
+                try:
+                    yield connection
+                except BaseException:
+                    connection.execute("ROLLBACK")
+                    raise
+                connection.execute("COMMIT")
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection for single statements that change nothing. It never waits for a writer, nor needs space."""
+        with self._connection(writing=False) as connection:
+            yield connection
+
+    @contextmanager
+    def _connection(self, *, writing: bool) -> Iterator[sqlite3.Connection]:
+        """Open the database; errors of SQLite become ours."""
+        try:
+            connection = self._connect(writing=writing)
+            try:
+                yield connection
+            finally:
+                connection.close()
+        except sqlite3.OperationalError as error:
+            raise self._translated(error) from error
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise
+        except sqlite3.DatabaseError as error:
+            raise HostNotReady(
+                f"the database {self._path} is damaged: {error}",
+                hint=f"nothing was changed, and the workspaces are safe: move {self._path.name}, "
+                f"{self._path.name}-wal and {self._path.name}-shm to another folder; "
+                "then 'pyro workspace adopt' takes the workspaces back",
+            ) from error
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Begin to write; gives up early when the process that writes is suspended."""
+        end = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if _name(error) != "SQLITE_BUSY":
+                    raise
+                holders = self._writers()
+                if time.monotonic() >= end or any(one.suspended for one in holders):
+                    raise waiting_for(f"the database {self._path}", holders) from error
+
+    def _writers(self) -> list[Holder]:
+        return lock_holders(self._path.with_name(f"{self._path.name}-shm"), byte=_WRITE_LOCK)
+
+    def _translated(self, error: sqlite3.OperationalError) -> Busy | NoSpace | HostNotReady:
+        if _name(error) == "SQLITE_FULL" or is_full(self._path.parent):
+            return NoSpace(
+                f"the disk that holds {self._path} is full",
+                hint="free some space there: 'pyro workspace list' and 'delete' work also on a full disk",
+            )
+        if _name(error).startswith("SQLITE_BUSY"):
+            return waiting_for(f"the database {self._path}", self._writers())
+        return HostNotReady(f"cannot use the database {self._path}: {error}")
+
+    def _connect(self, *, writing: bool) -> sqlite3.Connection:
+        """Open the database with all its tables; the file may be new, also because somebody has removed the old one."""
+        connection = self._open(writing=writing)
+        try:
+            if is_current(connection, self._path):
+                return connection
+        except BaseException:
+            connection.close()
+            raise
+        connection.close()
+        self._migrate()
+        return self._open(writing=writing)
+
+    def _migrate(self) -> None:
+        # SQLite does not wait when two processes want to switch a new database to WAL.
+        lock = self._path.with_name(f"{self._path.name}.lock")
+        with (
+            locked(lock, deadline_seconds=_BUSY_SECONDS),
+            closing(self._open(writing=True)) as connection,
+        ):
+            migrate(connection, self._path)
+
+    def _open(self, *, writing: bool) -> sqlite3.Connection:
+        try:
+            return _opened(str(self._path))
+        except sqlite3.OperationalError:
+            # Even reading makes two files beside the database, which a full disk has no room for. When no change waits
+            # in the write-ahead log, the database file alone holds everything.
+            if writing or not is_full(self._path.parent) or self._has_log():
+                raise
+            return _opened(f"file:{quote(str(self._path))}?immutable=1", uri=True)
+
+    def _has_log(self) -> bool:
+        try:
+            return self._path.with_name(f"{self._path.name}-wal").stat().st_size > 0
+        except FileNotFoundError:
+            return False
+
+
+def _name(error: sqlite3.OperationalError) -> str:
+    return getattr(error, "sqlite_errorname", "")  # errors that Python itself raises have none
+
+
+def _opened(name: str, *, uri: bool = False) -> sqlite3.Connection:
+    connection = sqlite3.connect(name, timeout=_LOOK_SECONDS, isolation_level=None, uri=uri)
+    try:
+        connection.row_factory = sqlite3.Row
+        # NORMAL is safe in WAL mode: a power cut may lose the last transaction, never the database.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,113 @@
+"""What makes the programs of a machine trust its own authority, or the authorities that this host trusts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pyro_mcp.engine import Command, Connection
+from pyro_mcp.network import JAVA_PASSWORD, SUBJECT_HASH, Authority, host_roots, java_store
+
+_FOLDER = "/etc/pyro-mcp"
+_CERTIFICATE, BUNDLE, _JAVA = f"{_FOLDER}/ca.pem", f"{_FOLDER}/bundle.pem", f"{_FOLDER}/java.p12"
+_ROOM = 900_000  # of the 1 MiB that a machine is told at its start
+_DEADLINE = 10.0
+
+_ENVIRON = {
+    **dict.fromkeys(
+        (
+            "SSL_CERT_FILE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE", "PIP_CERT", "AWS_CA_BUNDLE",
+            "CARGO_HTTP_CAINFO",
+        ),
+        BUNDLE,
+    ),
+    **dict.fromkeys(("NODE_EXTRA_CA_CERTS", "DENO_CERT"), _CERTIFICATE),
+    "JAVA_TOOL_OPTIONS": f"-Djavax.net.ssl.trustStore={_JAVA} -Djavax.net.ssl.trustStorePassword={JAVA_PASSWORD} "
+    "-Djavax.net.ssl.trustStoreType=PKCS12",
+}  # fmt: skip
+"""OpenSSL, Go, Python, curl, git, pip, Rust, Node, Java look there."""
+_ADDING = ("NODE_EXTRA_CA_CERTS", "DENO_CERT")
+"""Of these, what names certificates that a program trusts beside its own."""
+_BEGIN, _END = b"# pyro-mcp: what the host trusts\n", b"# pyro-mcp: until here\n"
+_OF_HOST = re.compile(rb"\n?" + re.escape(_BEGIN) + rb".*?" + re.escape(_END), re.DOTALL)
+
+CA_LISTS = (
+    "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)  # fmt: skip
+"""Where distributions keep the certificates that the machine trusts, as one file."""
+_SYSTEM_FILES = (
+    "/usr/local/share/ca-certificates/pyro-mcp.crt",
+    f"/etc/ssl/certs/{SUBJECT_HASH}.0",
+    "/etc/ssl/certs/pyro-mcp.pem",  # what update-ca-certificates makes of the first
+    "/usr/local/share/ca-certificates/pyro-mcp-host.crt",
+    "/etc/ssl/certs/pyro-mcp-host.pem",
+)
+
+# For programs that heed no variable. The lists are the image's own; what is there already is not added again. What
+# comes with ca-certificates, installed later, is made from the folder.
+_ADD = f"""\
+for list in {" ".join(CA_LISTS)}
+do
+    if [ -f "$list" ] && ! grep -qF -- "$1" "$list"; then {{ echo; cat "$2"; }} >> "$list"; fi
+done
+if [ "$3" ]; then mkdir -p "${{3%/*}}" && cp "$2" "$3"; fi
+"""
+
+
+@dataclass(frozen=True)
+class GuestCA:
+    """Whom a machine's programs trust beside the authorities that its image names.
+
+    That is `authority`, its own, where the gateway puts secrets in, and with `host_ca` all that this host trusts.
+    """
+
+    authority: Authority | None = None
+    host_ca: bool = False
+
+    def __bool__(self) -> bool:
+        return self.host_ca or self.authority is not None
+
+    def environ(self) -> dict[str, str]:
+        """The variables of every command of such a machine."""
+        if not self:
+            return {}
+        return _ENVIRON | (dict.fromkeys(_ADDING, BUNDLE) if self.host_ca else {})
+
+    def files(self) -> dict[str, tuple[int, bytes]]:
+        """What such a machine's root must hold: guest path → mode, content."""
+        if not self:
+            return {}
+        certificate = self.authority.certificate if self.authority is not None else b""
+        bundle = host_roots().read_bytes().rstrip() + b"\n" + certificate
+        found = {BUNDLE: _BEGIN + bundle + _END if self.host_ca else bundle}
+        if certificate:
+            found |= {_CERTIFICATE: certificate, **dict.fromkeys(_SYSTEM_FILES[:2], certificate)}
+        java = java_store(certificate)
+        if sum(map(len, found.values())) + len(java) < _ROOM:
+            found[_JAVA] = java
+        return {path: (0o644, content) for path, content in found.items()}
+
+    def add_to_system_store(self, session: Connection) -> None:
+        """Add the certificates to the lists that the machine's image has; one without a shell does without."""
+        if self.host_ca:
+            _add(session, _BEGIN.decode().strip(), BUNDLE, _SYSTEM_FILES[3])
+        elif self.authority is not None:
+            _add(session, self.authority.certificate.decode().splitlines()[2], _CERTIFICATE)
+
+    def without(self, listed: bytes) -> bytes:
+        """Return a list of trusted certificates without those that were added."""
+        listed = _OF_HOST.sub(b"", listed)
+        if self.authority is None:
+            return listed
+        return listed.replace(b"\n" + self.authority.certificate, b"").replace(self.authority.certificate, b"")
+
+
+def _add(session: Connection, known_by: str, file: str, copy: str = "") -> None:
+    argv = ["/bin/sh", "-c", _ADD, "sh", known_by, file, copy]
+    session.run(Command(argv, cwd="/", environ={"PATH": "/usr/bin:/bin"}, timeout_seconds=_DEADLINE))
+
+
+def is_our_ca_file(path: str) -> bool:
+    """Whether a file of a machine exists only because its programs are to trust more."""
+    return path in _SYSTEM_FILES or path == _FOLDER or path.startswith(f"{_FOLDER}/")

@@ -1,0 +1,278 @@
+"""Create, start, stop, reset and delete machines, one step at a time, each of which may be the last."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from pyro_mcp.engine import MOST_LAYERS, Connection, Shape, StartRequest
+from pyro_mcp.environments import RootImage
+from pyro_mcp.errors import Conflict, GuestFailed, NoSpace, NotFound, PyroError
+from pyro_mcp.host.files import private_directory
+from pyro_mcp.host.progress import Progress, silent
+from pyro_mcp.machines.lifetimes import ending_in
+from pyro_mcp.machines.locked_machines import LockedMachines, more_time_hint
+from pyro_mcp.machines.machine_store import NO_PROCESS, MachineRecord
+from pyro_mcp.machines.network_policy import NO_LINK, NetworkPolicy
+from pyro_mcp.machines.networks import connect, files_for, gateway_ending, gateway_of
+from pyro_mcp.machines.phases import GUEST, HOST_COMPAT, Phase, require_phase
+
+# So long a machine that is to be killed may flush its disk.
+_BRIEFLY = 1.0
+
+
+def new_layer_name() -> str:
+    """A name for a layer that no other layer has; QEMU wants a letter first."""
+    return f"l{secrets.token_hex(6)}"
+
+
+class Lifecycle(LockedMachines):
+    """Moves machines between phases."""
+
+    def create(
+        self,
+        id_: str,
+        environment: str,
+        version: str,
+        shape: Shape,
+        *,
+        ttl_seconds: float,
+        allow_host_compat: bool,
+        layers: tuple[str, ...] = ("l0",),
+        generation: int = 0,
+        baseline: bool | None = None,
+        one_shot: bool = False,
+        link: NetworkPolicy = NO_LINK,
+    ) -> MachineRecord:
+        """Register a new machine; nothing runs yet."""
+        record = MachineRecord(
+            id=id_,
+            environment=environment,
+            environment_version=version,
+            vcpu_count=shape.vcpu_count,
+            mem_mib=shape.mem_mib,
+            allow_host_compat=allow_host_compat,
+            phase=Phase.CREATED,
+            created_at=time.time(),
+            **ending_in(ttl_seconds),
+            layers=layers,
+            generation=generation,
+            baseline=baseline,
+            one_shot=one_shot,
+            network_policy=link.policy,
+            allow_hosts=link.allow_hosts,
+            trust_host_ca=link.trust_host_ca,
+            host_mirrors=link.host_mirrors,
+        )
+        self.store.add(record)
+        return record
+
+    def set_lifetime(self, record: MachineRecord, seconds: float) -> None:
+        """Let the processes of a machine live for so many seconds from now."""
+        self.engine_of(record).set_lifetime(self.folders.home(record.id), seconds)
+
+    def session(
+        self, record: MachineRecord, *, deadline_seconds: float = 10.0, lasting: bool = False
+    ) -> AbstractContextManager[Connection]:
+        """A connection to a running machine: for short work, or for what may be `lasting`.
+
+        Raises `Busy` when there is none left for so long.
+        """
+        sockets = self.folders.sockets(record.id)
+        return self.engine_of(record).guest(sockets, deadline_seconds=deadline_seconds, lasting=lasting)
+
+    def start(
+        self,
+        record: MachineRecord,
+        image: RootImage | None,
+        mode: str,
+        progress: Progress = silent,
+        *,
+        reaching: Phase = Phase.RUNNING,
+        also: Callable[[sqlite3.Connection], None] | None = None,
+        output: Path | None = None,
+    ) -> MachineRecord:
+        """Start a machine that is held; on failure nothing runs and its phase says so.
+
+        The layers and generation of `record` need not be those that the store knows: they come to be so, with what
+        `also` does, only when the machine runs. Raises `Conflict` when its disk lies upon another image than `image`.
+        """
+        if image is not None and record.root_digest not in (None, image.digest):
+            raise Conflict(
+                f"{record.id} was made with another build of {record.environment} than is installed now",
+                hint="a reset begins with the new one; 'workspace reset' keeps nothing but snapshots of /workspace",
+            )
+        home = private_directory(self.folders.home(record.id))
+        engine = self.engine_for(mode)
+        self.store.move(record.id, Phase.STARTING, execution_mode=mode, failure=None)
+        identity = None
+        with self.failing(record.id, lambda: identity):
+            request = self._request(record, image, home, output)
+            with gateway_of(record, self.folders) if mode == GUEST else nullcontext() as gateway:
+                identity = engine.start(replace(request, tap=gateway.tap) if gateway else request, progress)
+                if gateway:
+                    connect(gateway, record, self.folders, engine)
+            return self.store.move(
+                record.id,
+                reaching,
+                also,
+                accelerator=engine.accelerator().name,
+                pid=identity.pid,
+                process_start_time=identity.start_time,
+                layers=record.layers,
+                generation=record.generation,
+                baseline=record.baseline,
+                root_digest=image.digest if image else None,
+                environment_version=record.environment_version,
+            )
+
+    def stop(self, record: MachineRecord, progress: Progress = silent, *, force: bool = False) -> MachineRecord:
+        """Flush and end a machine whose turn is held, and so what runs in it; one that is stopped already stays so.
+
+        When its disk cannot be flushed it raises, and the machine runs on. With `force` it ends all the same.
+        """
+        if not self.runs(record):
+            with self.alone(record.id) as settled:
+                if settled.phase != Phase.STOPPED:
+                    require_phase(record.id, settled.phase, {Phase.RUNNING})
+                return settled
+        assert record.identity is not None
+        if force:
+            return self._end_users(record)
+        sockets, engine = self.folders.sockets(record.id), self.engine_of(record)
+        with gateway_ending(sockets):
+            engine.power_off(record.identity, sockets, lambda: self.store.move(record.id, Phase.STOPPING), progress)
+        return self.store.move(record.id, Phase.STOPPED, **NO_PROCESS)
+
+    def _end_users(self, record: MachineRecord) -> MachineRecord:
+        """Kill a running machine, and so what runs in it; a guest that answers at once may flush its disk before."""
+        with suppress(PyroError), self.session(record, deadline_seconds=_BRIEFLY) as session:
+            session.flush(deadline_seconds=_BRIEFLY)
+        self.store.move(record.id, Phase.STOPPING)
+        with self.failing(record.id, lambda: record.identity):
+            self.clear(record.id, record.identity)
+            return self.store.move(record.id, Phase.STOPPED, **NO_PROCESS)
+
+    def reset(
+        self,
+        record: MachineRecord,
+        image: RootImage | None,
+        layers: Sequence[str],
+        progress: Progress = silent,
+        also: Callable[[sqlite3.Connection], None] | None = None,
+        *,
+        generation: int | None = None,
+    ) -> MachineRecord:
+        """Start a machine whose turn is held anew: /workspace as `layers` hold it, / as the environment has it now.
+
+        With a `generation` / is what the layers hold under that number, or the environment's own when they hold none.
+        What runs in it ends. Until it runs anew, its disk is what it was: a reset that fails, or dies, loses nothing.
+        """
+        if record.execution_mode == HOST_COMPAT:
+            raise Conflict("a host_compat machine has no disk that could be reset", hint="delete it and make another")
+        if self.runs(record):
+            self._end_users(record)
+        with self.alone(record.id) as settled:
+            require_phase(record.id, settled.phase, {Phase.STOPPED, Phase.FAILED})
+            wanted = replace(
+                settled,
+                layers=(*layers, new_layer_name()),
+                generation=settled.generation + 1 if generation is None else generation,
+                root_digest=None,
+                environment_version=image.version if image else settled.environment_version,
+            )
+            return self.start(wanted, image, settled.execution_mode or GUEST, progress, also=also)
+
+    def freeze_layers(self, record: MachineRecord) -> tuple[str, ...]:
+        """Put a new layer on the disk of a machine that is held; the layers that will not change any more."""
+        require_phase(record.id, record.phase, {Phase.RUNNING, Phase.STOPPED}, hint="start it first")
+        engine, home = self.engine_of(record), self.folders.home(record.id)
+        if record.phase == Phase.STOPPED and engine.is_unused(home, record.layers[-1]):
+            return record.layers[:-1]
+        running, sockets = record.phase == Phase.RUNNING, self.folders.sockets(record.id)
+        if running and len(record.layers) >= MOST_LAYERS:
+            engine.merge_layers(home, sockets, record.layers)
+        fresh = new_layer_name()
+        engine.make_layer(home, fresh)
+        # Recorded before it is used: a layer that never comes into use is empty and does no harm below others.
+        self.store.move(record.id, record.phase, layers=(*record.layers, fresh))
+        if not running:
+            return record.layers
+        frozen = engine.use_layer(home, sockets, record.layers, fresh)
+        self.store.move(record.id, record.phase, layers=(*frozen, fresh))
+        return frozen
+
+    def delete(self, record: MachineRecord) -> None:
+        """Remove a machine that is held, and all it owned."""
+        self._begin_deletion(record.id)
+        self.remove(record.id, record.identity)
+
+    def delete_now(self, id_: str) -> None:
+        """Delete a machine also while others use it: what they run in a guest ends, and they are told."""
+        try:
+            record = self.store.refreshed(id_)
+        except NoSpace:
+            record = self.store.get(id_)
+        with suppress(NotFound):  # another process, such as one that reaps, may finish it first
+            if record.phase in {Phase.RUNNING, Phase.EXECUTING} and record.identity is not None:
+                self._begin_deletion(id_)
+                self.clear(id_, record.identity)
+            with self.hold(id_) as held:
+                self.delete(held)
+
+    def _begin_deletion(self, id_: str) -> None:
+        try:
+            self.store.move(id_, Phase.DELETING)
+        except NoSpace:
+            self.store.files.mark_deleting(id_)
+
+    def _request(self, record: MachineRecord, image: RootImage | None, home: Path, output: Path | None) -> StartRequest:
+        hosts = f"127.0.0.1 localhost\n127.0.1.1 {record.id}\n::1 localhost ip6-localhost\n"
+        return StartRequest(
+            system=self.system_for(image) if image else None,
+            shape=record.shape,
+            home=home,
+            sockets=self.folders.sockets(record.id),
+            layers=record.layers,
+            generation=record.generation,
+            new_disk=record.root_digest is None,
+            output=output,
+            baseline=self.baseline(record),
+            hostname=record.id,
+            lifetime_seconds=max(1.0, record.seconds_left),
+            files={
+                "/etc/hostname": (0o644, f"{record.id}\n".encode()),
+                "/etc/hosts": (0o644, hosts.encode()),
+                "/etc/machine-id": (0o444, f"{_machine_id(record)}\n".encode()),
+                **files_for(record, self.folders),
+            },
+        )
+
+    def baseline(self, record: MachineRecord) -> Path | None:
+        """What its /workspace began with, None for nothing; raises `GuestFailed` when that is lost."""
+        path = self.folders.baseline(record.id)
+        if path.exists():
+            return path
+        if record.baseline:
+            raise GuestFailed(
+                f"what /workspace of {record.id} began with is missing: {path}",
+                hint="nothing was changed; put the file back, for example from a fork of the workspace",
+            )
+        return None
+
+
+def require_time_left(record: MachineRecord) -> None:
+    """Raise `Conflict` for a machine that nobody may start any more."""
+    if record.expired:
+        raise Conflict(f"the time of {record.id} is over", hint=more_time_hint(record))
+
+
+def _machine_id(record: MachineRecord) -> str:
+    """Its own for each machine, the same after a stop and a start: machine-id(5)."""
+    return hashlib.sha256(f"pyro {record.id} {record.created_at}".encode()).hexdigest()[:32]

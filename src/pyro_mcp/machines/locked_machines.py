@@ -1,0 +1,245 @@
+"""Lock machines for one owner or for several users, and settle what dead processes left.
+
+Every change of phase happens under the machine's lock file, which the kernel drops when the process dies. So a
+record that is under way while its lock is free was left by a dead process, and whoever locks it next settles it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+
+from pyro_mcp.engine import Engine, System
+from pyro_mcp.environments import RootImage
+from pyro_mcp.errors import Busy, Conflict, GuestGone, NoSpace, NotFound
+from pyro_mcp.host.files import locked
+from pyro_mcp.host.identity import Identity
+from pyro_mcp.host.ids import release_ids
+from pyro_mcp.machines.folders import Folders
+from pyro_mcp.machines.machine_store import NO_PROCESS, MachineRecord, MachineStore
+from pyro_mcp.machines.networks import gateway_ending
+from pyro_mcp.machines.phases import GUEST, UNDER_WAY, Phase, require_phase
+
+_LOCK_DEADLINE = 30.0
+
+
+def _start_hint(record: MachineRecord) -> str:
+    if record.phase not in {Phase.STOPPED, Phase.FAILED, Phase.CREATED}:
+        return ""
+    return more_time_hint(record) if record.expired else "start it first"
+
+
+def more_time_hint(record: MachineRecord) -> str:
+    """Return what to do about a machine whose time is over."""
+    if not record.id.startswith("ws-"):
+        return "make another one"
+    return f"'pyro workspace update {record.id} --ttl-seconds 3600' gives it another hour; then start it"
+
+
+@dataclass(frozen=True)
+class LockedMachines:
+    """The machines of one state folder, each locked while it is used or changed.
+
+    `engine_for` gives the engine of an execution mode; `system_for` the files that an image boots from.
+    """
+
+    store: MachineStore
+    folders: Folders
+    engine_for: Callable[[str], Engine]
+    system_for: Callable[[RootImage], System]
+
+    @contextmanager
+    def making(self, prefix: str) -> Iterator[str]:
+        """A new name, held for us alone; what was made under it is removed again when the block fails."""
+        id_ = f"{prefix}-{secrets.token_hex(6)}"
+        # A repair may look at the new lock file for a moment, taking it for a stray.
+        with locked(self.folders.lock(id_), deadline_seconds=_LOCK_DEADLINE, what=id_):
+            self.folders.turn(id_).touch()  # now: a disk that is full later must not keep anybody from deleting it
+            try:
+                yield id_
+            except BaseException:
+                self.remove(id_, None)
+                raise
+
+    @contextmanager
+    def hold(self, id_: str, *, deadline_seconds: float = _LOCK_DEADLINE) -> Iterator[MachineRecord]:
+        """The machine for us alone, settled if a dead process left it half way; raises `NotFound`, `Busy`."""
+        with (
+            self.turn(id_, deadline_seconds=deadline_seconds),
+            self.alone(id_, deadline_seconds=deadline_seconds) as record,
+        ):
+            yield record
+
+    @contextmanager
+    def turn(self, id_: str, *, deadline_seconds: float = _LOCK_DEADLINE) -> Iterator[MachineRecord]:
+        """The machine closed to further users; those that it has go on. Raises `NotFound`, `Busy`.
+
+        Its record need not be settled, unless `runs` says that it runs.
+        """
+        self.store.get(id_)  # so that an unknown name leaves no lock file behind
+        with locked(self.folders.turn(id_), deadline_seconds=deadline_seconds, what=id_):
+            try:
+                record = self.store.refreshed(id_)
+            except NotFound:
+                self.unlock(id_)
+                raise
+            yield record
+
+    @contextmanager
+    def alone(self, id_: str, *, deadline_seconds: float = _LOCK_DEADLINE) -> Iterator[MachineRecord]:
+        """The machine whose turn is held without any user, settled; raises `NotFound`, `Busy`."""
+        with locked(self.folders.lock(id_), deadline_seconds=deadline_seconds, what=id_):
+            try:
+                record = self.settled(self.store.refreshed(id_))
+            except NotFound:
+                self.unlock(id_)
+                raise
+            yield record
+
+    def runs(self, record: MachineRecord) -> bool:
+        """Whether a machine whose turn is held runs; one that a dead process was stopping does until it has ended."""
+        if record.phase not in {Phase.RUNNING, Phase.STOPPING} or record.identity is None:
+            return False
+        if not self.engine_of(record).alive(record.identity):
+            return False
+        if record.phase == Phase.STOPPING:
+            self.store.move(record.id, Phase.RUNNING)
+        return True
+
+    @contextmanager
+    def use(self, id_: str) -> Iterator[MachineRecord]:
+        """The running machine, shared with others who use it; nobody resets or stops it meanwhile.
+
+        Raises `NotFound`, `Conflict` when it does not run, `Busy` while it is being changed.
+        """
+        self.observe(id_)
+        with ExitStack() as stack:
+            # Whoever waits to have the machine alone keeps the turn, so that users who come later do not overtake.
+            with locked(self.folders.turn(id_), deadline_seconds=_LOCK_DEADLINE, what=id_):
+                lock = self.folders.lock(id_)
+                stack.enter_context(locked(lock, deadline_seconds=_LOCK_DEADLINE, shared=True, what=id_))
+            record = self.store.get(id_)
+            require_phase(id_, record.phase, {Phase.RUNNING}, hint=_start_hint(record))
+            with self.told_of_end(record):
+                yield record
+
+    @contextmanager
+    def freezing(self, id_: str) -> Iterator[MachineRecord]:
+        """The machine for a snapshot: a running one is shared with its users, but not with other snapshots."""
+        if self.observe(id_).phase != Phase.RUNNING:
+            with self.hold(id_) as record:
+                yield record
+            return
+        with self.use(id_), locked(self.folders.freeze(id_), deadline_seconds=_LOCK_DEADLINE, what=id_):
+            yield self.store.get(id_)
+
+    @contextmanager
+    def told_of_end(self, used: MachineRecord) -> Iterator[None]:
+        """Turn a guest's sudden end into `Conflict` when somebody deletes, stops or resets it."""
+        try:
+            yield
+        except GuestGone as error:
+            id_, record = used.id, self.store.get(used.id)
+            if record.phase == Phase.DELETING:
+                raise Conflict(f"{id_} was deleted meanwhile") from error
+            if record.phase in {Phase.STOPPING, Phase.STOPPED, Phase.STARTING} or record.identity != used.identity:
+                raise Conflict(f"{id_} was stopped or reset meanwhile", hint=_start_hint(record)) from error
+            if record.expired:
+                raise GuestGone(f"the time of {id_} is over", hint="--ttl-seconds gives it longer") from error
+            raise
+
+    def observe(self, id_: str) -> MachineRecord:
+        """The machine as it is now, without waiting for whoever works on it; raises `NotFound`."""
+        try:
+            with self.hold(id_, deadline_seconds=0) as record:
+                return record
+        except (Busy, NoSpace):
+            return self.seen(self.store.get(id_))
+
+    def seen(self, record: MachineRecord) -> MachineRecord:
+        """`record` with the phase of a machine that has died meanwhile; nothing is written, nobody is waited for."""
+        death = self._death(record)
+        return record if death is None else replace(record, phase=Phase.FAILED, failure=death, **NO_PROCESS)
+
+    @contextmanager
+    def failing(self, id_: str, identity: Callable[[], Identity | None]) -> Iterator[None]:
+        """Record why the block failed, and leave nothing of the machine running."""
+        try:
+            yield
+        except BaseException as error:
+            self.clear(id_, identity())
+            with suppress(NoSpace):  # whoever looks next settles it
+                self._mark_failed(id_, str(error) or type(error).__name__)
+            raise
+
+    def _mark_failed(self, id_: str, failure: str) -> MachineRecord:
+        """Record that a machine has failed, unless somebody is deleting it meanwhile, who holds no lock for that."""
+        try:
+            return self.store.move(id_, Phase.FAILED, failure=failure, **NO_PROCESS)
+        except Conflict:
+            record = self.store.get(id_)
+            if record.phase != Phase.DELETING:
+                raise
+            return record
+
+    def remove(self, id_: str, identity: Identity | None) -> None:
+        """Remove a machine that is held: its processes, its folder, its record and its locks."""
+        self.clear(id_, identity)
+        release_ids(self.folders.home(id_))
+        self.store.files.mark_deleting(id_)
+        # Its files go first, which makes room for the rest on a full disk. The mark stays until no record needs it.
+        self.store.files.empty(id_)
+        try:
+            self.store.remove(id_)
+        except NoSpace:
+            self.store.release_reserve()
+            self.store.remove(id_)
+        shutil.rmtree(self.folders.home(id_), ignore_errors=True)
+        self.unlock(id_)
+        self.store.shrink()
+        self.store.keep_reserve()
+
+    def unlock(self, id_: str) -> None:
+        """Remove the lock files of a machine that is no more."""
+        for path in (self.folders.freeze(id_), self.folders.turn(id_), self.folders.lock(id_)):
+            path.unlink(missing_ok=True)
+
+    def settled(self, record: MachineRecord) -> MachineRecord:
+        """`record` with a phase that is true: nobody but us works on it, since we hold its lock."""
+        death = self._death(record)
+        if death is None and self.runs(record):  # also when the process that was stopping it died
+            return self.store.get(record.id)
+        if death is None and record.phase in UNDER_WAY and record.phase != Phase.DELETING:
+            death = f"the process that was {record.phase} it died"
+        if death is None:
+            return record
+        self.clear(record.id, record.identity)
+        return self._mark_failed(record.id, death)
+
+    def _death(self, record: MachineRecord) -> str | None:
+        """Why a machine that was running does not run any more; None while it does."""
+        if record.phase != Phase.RUNNING or not record.identity or self.engine_of(record).alive(record.identity):
+            return None
+        return "its time was over" if record.expired else "the virtual machine ended by itself"
+
+    def clear(self, id_: str, identity: Identity | None) -> None:
+        """End every process of a machine, also those whose number the database does not know.
+
+        It knows no number when the process that started them was killed, and an old one when it was restored itself.
+        """
+        folder, engine = self.folders.sockets(id_), self.engine_for(GUEST)
+        with gateway_ending(folder):
+            if identity is None or not engine.alive(identity):
+                engine.end_all(self.folders.home(id_), folder)
+            if identity is not None:
+                engine.end(identity, folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def engine_of(self, record: MachineRecord) -> Engine:
+        """The engine that runs a machine; raises `Conflict` for one that was never started."""
+        if record.execution_mode is None:
+            raise Conflict(f"{record.id} was never started")
+        return self.engine_for(record.execution_mode)

@@ -1,0 +1,54 @@
+"""What a machine may reach, as it is wished for and kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.network import Rules
+
+OFF, EGRESS, PUBLISHED = "off", "egress", "egress+published-ports"
+POLICIES = (OFF, EGRESS, PUBLISHED)
+
+
+@dataclass(frozen=True)
+class NetworkPolicy:
+    """A machine's network: `policy` is one of `POLICIES`; `allow_hosts`, if any, are all that it may reach.
+
+    With `trust_host_ca` its programs trust the certificate authorities that this host trusts, with `host_mirrors` they
+    get packages from the mirrors that this host's pip and npm use.
+
+    Raises `InvalidRequest` for an unknown policy, for an entry that names no host, and for hosts without network.
+    """
+
+    policy: str = OFF
+    allow_hosts: tuple[str, ...] = ()
+    trust_host_ca: bool = False
+    host_mirrors: bool = False
+
+    def __post_init__(self) -> None:
+        if self.policy not in POLICIES:
+            raise InvalidRequest(f"there is no network policy {self.policy!r}", hint=f"it is {', '.join(POLICIES)}")
+        if self.allow_hosts and not self.on:
+            raise InvalidRequest(
+                "hosts are allowed for a machine without network", hint="add --network-policy egress, or leave them out"
+            )
+        if self.trust_host_ca and not self.on:
+            raise InvalidRequest(
+                "there is nothing to trust for a machine without network", hint="add --network-policy egress"
+            )
+        if self.host_mirrors and not self.on:
+            raise InvalidRequest("a machine without network reaches no mirror", hint="add --network-policy egress")
+        self.rules()
+
+    @property
+    def on(self) -> bool:
+        """Whether there is a network at all."""
+        return self.policy != OFF
+
+    def rules(self) -> Rules:
+        """What the machine's gateway goes by."""
+        return Rules(allow=self.allow_hosts, published=self.policy == PUBLISHED)
+
+
+NO_LINK = NetworkPolicy()

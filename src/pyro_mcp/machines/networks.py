@@ -1,0 +1,176 @@
+"""The networks of machines: each has its gateway, which starts and ends with it."""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyro_mcp.engine import Engine, MachineSockets
+from pyro_mcp.errors import Conflict, DeadlineExceeded, PyroError
+from pyro_mcp.host.files import private_directory, write_whole
+from pyro_mcp.host.identity import Identity, identify, kill
+from pyro_mcp.host.sockets import connect as connect_to
+from pyro_mcp.machines.folders import Folders
+from pyro_mcp.machines.guest_ca import GuestCA
+from pyro_mcp.machines.guest_mirrors import mirror_environ
+from pyro_mcp.machines.machine_store import MachineRecord
+from pyro_mcp.machines.network_policy import PUBLISHED, NetworkPolicy
+from pyro_mcp.machines.phases import Phase
+from pyro_mcp.machines.secrets import Secrets
+from pyro_mcp.network import (
+    CONTROL,
+    GUEST_ADDRESS,
+    RESOLVER_ADDRESS,
+    Authority,
+    GatewayControl,
+    StartingGateway,
+    read_network_log,
+    starting_gateway,
+)
+from pyro_mcp.results import NetworkState, WorkspaceNetworkInfo, WorkspaceNetworkLog
+
+_END_DEADLINE = 10.0
+# A gateway ends by itself with its machine; one that has not after so long is stopped, or hangs.
+_UNTIL_KILLED = 1.0
+_OUTER = "network.pid"
+
+
+@contextmanager
+def gateway_of(record: MachineRecord, folders: Folders) -> Iterator[StartingGateway | None]:
+    """The gateway of a machine that is about to start, None for one without network.
+
+    It ends with the block unless it was attached to the machine.
+    """
+    if not record.link.on:
+        yield None
+        return
+    folder = private_directory(folders.sockets(record.id))
+    known = Secrets(folders.home(record.id))
+    log, rules = folders.network_log(record.id), record.link.rules()
+    with starting_gateway(folder, log, rules, known.host_secrets(), known.authority()) as gateway:
+        yield gateway
+
+
+def connect(gateway: StartingGateway, record: MachineRecord, folders: Folders, engine: Engine) -> None:
+    """Let the gateway live as long as the machine, which runs now, and add to what that trusts."""
+    sockets = folders.sockets(record.id)
+    gateway.attach(MachineSockets(sockets).life)
+    if outer := identify(GatewayControl(sockets).info().outer_pid):
+        write_whole(sockets / _OUTER, f"{outer.pid} {outer.start_time}\n")
+    if trust := trust_of(record, folders):
+        with engine.guest(sockets) as session:
+            trust.add_to_system_store(session)
+
+
+@contextmanager
+def gateway_ending(sockets: Path) -> Iterator[None]:
+    """Wait, after the block, until the gateway of a machine that ended in the block is gone too, with its ports."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as witness:
+        try:
+            connect_to(witness, sockets / CONTROL)
+        except OSError:  # there is none
+            yield
+            return
+        outer = _outer_process(sockets)
+        yield
+        watch = select.poll()
+        watch.register(witness, 0)  # a hang-up is told unasked
+        if outer is not None and not watch.poll(_UNTIL_KILLED * 1000):
+            kill(outer)  # the other half is in its pid namespace, and ends with it
+        if not watch.poll(_END_DEADLINE * 1000):
+            raise DeadlineExceeded(f"the gateway of a machine that ended did not end within {_END_DEADLINE:g} s")
+
+
+def _outer_process(sockets: Path) -> Identity | None:
+    """The outer half of a machine's gateway; None for one that was never attached."""
+    try:
+        pid, start_time = (sockets / _OUTER).read_text().split()
+        return Identity(int(pid), int(start_time))
+    except (OSError, ValueError):
+        return None
+
+
+def files_for(record: MachineRecord, folders: Folders) -> dict[str, tuple[int, bytes]]:
+    """What a machine's root must hold for its network: guest path → mode, content."""
+    if not record.link.on:
+        return {}
+    resolver = (0o644, f"nameserver {RESOLVER_ADDRESS}\n".encode())
+    return {"/etc/resolv.conf": resolver, **trust_of(record, folders).files()}
+
+
+def trust_of(record: MachineRecord, folders: Folders) -> GuestCA:
+    """Whom a machine's programs trust."""
+    return GuestCA(Secrets(folders.home(record.id)).authority(), record.link.trust_host_ca)
+
+
+def network_environ(link: NetworkPolicy, authority: Authority | None = None) -> dict[str, str]:
+    """Return the variables that a machine's commands need to use its network: whom to trust, which mirrors."""
+    return GuestCA(authority, link.trust_host_ca).environ() | mirror_environ(link)
+
+
+def network_info(record: MachineRecord, folders: Folders) -> WorkspaceNetworkInfo:
+    """A workspace's network as it is now."""
+    on = record.link.on
+    state, ports = _state(record, folders)
+    return {
+        "workspace_id": record.id,
+        "network_policy": record.network_policy,
+        "allow_hosts": list(record.allow_hosts),
+        "state": state,
+        "guest_address": GUEST_ADDRESS if on else None,
+        "resolver": RESOLVER_ADDRESS if on else None,
+        "published_ports": [{"host_port": host, "guest_port": guest} for host, guest in ports],
+    }
+
+
+def _state(record: MachineRecord, folders: Folders) -> tuple[NetworkState, list[tuple[int, int]]]:
+    if not record.link.on:
+        return "off", []
+    if record.phase != Phase.RUNNING:
+        return "down", []
+    try:
+        return "up", list(GatewayControl(folders.sockets(record.id)).info().ports)
+    except PyroError:
+        return "down", []  # it died: the machine has no network at all until it is started anew
+
+
+def network_log(record: MachineRecord, folders: Folders, limit: int) -> WorkspaceNetworkLog:
+    """What a workspace wanted to reach, and what became of it; the newest `limit` entries, oldest first."""
+    entries = read_network_log(folders.network_log(record.id), limit)
+    return {"workspace_id": record.id, "count": len(entries), "entries": entries}
+
+
+class Ports:
+    """The ports of one running workspace that the host's 127.0.0.1 shows."""
+
+    def __init__(self, record: MachineRecord, folders: Folders) -> None:
+        self._record = record
+        self._folders = folders
+
+    def publish(self, host_port: int | None, guest_port: int) -> int:
+        """Show a guest port on 127.0.0.1, at `host_port` or any; which one. Raises `Conflict` for a taken one."""
+        if self._record.network_policy != PUBLISHED:
+            raise Conflict(
+                f"{self._record.id} may not publish ports: its network policy is {self._record.network_policy}",
+                hint=f"create a workspace with --network-policy {PUBLISHED}",
+            )
+        return self._control.publish(host_port, guest_port)
+
+    def shown(self) -> Sequence[tuple[int, int]]:
+        """Host and guest port of each that is open; none where the gateway has died."""
+        return _state(self._record, self._folders)[1]
+
+    def unpublish(self, host_port: int) -> None:
+        """Close a published port; connections over it end."""
+        self._control.unpublish(host_port)
+
+    def watch(self, host_ports: Sequence[int], lives: Sequence[int]) -> None:
+        """Have them closed when the first of `lives` is readable, also when no process but the gateway is left."""
+        self._control.watch(host_ports, lives)
+
+    @property
+    def _control(self) -> GatewayControl:
+        return GatewayControl(self._folders.sockets(self._record.id))

@@ -1,0 +1,311 @@
+"""One-shot machines: create, start, one command, gone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+from pyro_mcp.engine import OUTPUT_CAP, Command, Outcome, OutputSink, Shape
+from pyro_mcp.environments import RootImage
+from pyro_mcp.errors import EnvironmentFailed, GuestFailed, HostNotReady, InvalidRequest
+from pyro_mcp.host.progress import Progress
+from pyro_mcp.machines.command_hints import with_hint
+from pyro_mcp.machines.guest_mirrors import check_mirrors
+from pyro_mcp.machines.images import Images
+from pyro_mcp.machines.lifecycle import Lifecycle, require_time_left
+from pyro_mcp.machines.machine_store import MachineRecord
+from pyro_mcp.machines.network_policy import NO_LINK, NetworkPolicy
+from pyro_mcp.machines.networks import network_environ
+from pyro_mcp.machines.phases import GUEST, HOST_COMPAT, Phase, require_phase
+from pyro_mcp.machines.secrets import SecretEnv
+from pyro_mcp.results import CommandEnd, VmDeleted, VmExecResult, VmInfo, VmNetworkInfo
+
+NO_GUEST = (HostNotReady, EnvironmentFailed, GuestFailed)
+"""What stops a guest from running here, as opposed to what was asked for wrongly."""
+_LEEWAY_SECONDS = 30.0
+_START_FIRST = "a machine takes commands once start_vm has started it"
+MAX_TTL_SECONDS = 30 * 24 * 3600
+MAX_TIMEOUT_SECONDS = 24 * 3600
+TIMEOUT_SECONDS, EMULATED_TIMEOUT_SECONDS = 30.0, 120.0
+"""How long a command may take unless its caller says so: on a real processor, and on an emulated one."""
+
+
+@dataclass(frozen=True)
+class ExecOptions:
+    """How a command is run: seconds until it is killed (None: `time_limit` decides), its input, how many bytes of its
+    output are kept, who else gets the output as it comes, which secrets of its workspace it gets, and the descriptor
+    that ends it when it becomes readable."""
+
+    timeout_seconds: float | None = None
+    stdin: bytes | IO[bytes] | None = None
+    output_cap: int = OUTPUT_CAP
+    on_stdout: OutputSink | None = None
+    on_stderr: OutputSink | None = None
+    secret_env: SecretEnv | None = None
+    interrupt: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.timeout_seconds is not None and not 0 < self.timeout_seconds <= MAX_TIMEOUT_SECONDS:
+            raise InvalidRequest(f"timeout_seconds is above 0 and at most {MAX_TIMEOUT_SECONDS} (a day)")
+
+    def time_limit(self, accelerator: str | None) -> float:
+        """Seconds that a command may take: unless it was said, four times as long where the processor is emulated."""
+        if self.timeout_seconds is not None:
+            return self.timeout_seconds
+        return EMULATED_TIMEOUT_SECONDS if accelerator == "tcg" else TIMEOUT_SECONDS
+
+    def of(
+        self,
+        command: str | Sequence[str],
+        environ: Mapping[str, str],
+        *,
+        accelerator: str | None,
+        cwd: str = "/workspace",
+    ) -> Command:
+        """The command that is run so; raises `InvalidRequest` for what is no command."""
+        return Command(
+            argv=shell_words(command),
+            cwd=cwd,
+            environ=environ,
+            timeout_seconds=self.time_limit(accelerator),
+            stdin=self.stdin,
+            output_cap=self.output_cap,
+            on_stdout=self.on_stdout,
+            on_stderr=self.on_stderr,
+            interrupt=self.interrupt,
+        )
+
+
+class OneShots:
+    """The one-shot machines of one state folder."""
+
+    def __init__(self, lifecycle: Lifecycle, images: Images) -> None:
+        self._lifecycle = lifecycle
+        self._images = images
+
+    def create(
+        self,
+        environment: str,
+        shape: Shape,
+        *,
+        ttl_seconds: float,
+        allow_host_compat: bool,
+        link: NetworkPolicy = NO_LINK,
+        progress: Progress,
+    ) -> VmInfo:
+        check_ttl(ttl_seconds)
+        check_mirrors(link)
+        image = image_for(self._images, environment, progress, allow_host_compat=allow_host_compat)
+        version = image.version if image else ""
+        with self._lifecycle.making("vm") as vm_id:
+            record = self._lifecycle.create(
+                vm_id,
+                environment,
+                version,
+                shape,
+                ttl_seconds=ttl_seconds,
+                allow_host_compat=allow_host_compat,
+                link=link,
+            )
+        return info(record)
+
+    def run_once(
+        self,
+        environment: str,
+        shape: Shape,
+        command: str | Sequence[str],
+        options: ExecOptions,
+        *,
+        ttl_seconds: float,
+        allow_host_compat: bool,
+        link: NetworkPolicy = NO_LINK,
+        progress: Progress,
+    ) -> VmExecResult:
+        """Create, start, run and delete, never letting go of the machine: should we die, a reap removes it."""
+        check_ttl(ttl_seconds)
+        check_mirrors(link)
+        image = image_for(self._images, environment, progress, allow_host_compat=allow_host_compat)
+        version = image.version if image else ""
+        with self._lifecycle.making("vm") as vm_id:
+            record = self._lifecycle.create(
+                vm_id,
+                environment,
+                version,
+                shape,
+                ttl_seconds=max(ttl_seconds, (options.timeout_seconds or EMULATED_TIMEOUT_SECONDS) + _LEEWAY_SECONDS),
+                allow_host_compat=allow_host_compat,
+                one_shot=True,
+                link=link,
+            )
+            return self._run_and_delete(self._start(record, progress, reaching=Phase.EXECUTING), command, options)
+
+    def start(self, vm_id: str, progress: Progress) -> VmInfo:
+        _require_vm(vm_id)
+        with self._lifecycle.hold(vm_id) as record:
+            require_phase(vm_id, record.phase, {Phase.CREATED, Phase.STOPPED})
+            require_time_left(record)
+            return info(self._start(record, progress))
+
+    def run(self, vm_id: str, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
+        """Run one command in a running machine, which stays."""
+        with self._lifecycle.use(vm_id) as record:
+            return self._run(record, command, options)
+
+    def exec(self, vm_id: str, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
+        """Run one command in a running machine, then delete the machine, however the command ended."""
+        _require_vm(vm_id)
+        with self._lifecycle.hold(vm_id) as record:
+            require_phase(vm_id, record.phase, {Phase.RUNNING}, hint=_START_FIRST)
+            self._lifecycle.store.move(vm_id, Phase.EXECUTING)
+            return self._run_and_delete(record, command, options)
+
+    def stop(self, vm_id: str) -> VmInfo:
+        _require_vm(vm_id)
+        with self._lifecycle.turn(vm_id) as record:
+            return info(self._lifecycle.stop(record))
+
+    def delete(self, vm_id: str) -> VmDeleted:
+        _require_vm(vm_id)
+        self._lifecycle.delete_now(vm_id)
+        return {"vm_id": vm_id, "deleted": True}
+
+    def status(self, vm_id: str) -> VmInfo:
+        _require_vm(vm_id)
+        return info(self._lifecycle.observe(vm_id))
+
+    def network_info(self, vm_id: str) -> VmNetworkInfo:
+        _require_vm(vm_id)
+        link = self._lifecycle.observe(vm_id).link
+        return {"vm_id": vm_id, "network": link.on, "policy": link.policy}
+
+    def reset(self, vm_id: str, progress: Progress) -> VmInfo:
+        _require_vm(vm_id)
+        with self._lifecycle.turn(vm_id) as record:
+            return info(self._lifecycle.reset(record, self._images.installed(record.environment), (), progress))
+
+    def _run_and_delete(
+        self, record: MachineRecord, command: str | Sequence[str], options: ExecOptions
+    ) -> VmExecResult:
+        try:
+            with self._lifecycle.told_of_end(record):
+                result = self._run(record, command, options)
+        finally:
+            self._lifecycle.delete(record)
+        return result | {"cleanup": {"deleted": True, "reason": "a one-shot machine ends with its command"}}
+
+    def _run(self, record: MachineRecord, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
+        wanted = options.of(
+            command,
+            self._images.environ(record.environment) | network_environ(record.link),
+            accelerator=record.accelerator,
+        )
+        with self._lifecycle.session(record, lasting=True) as session:
+            return exec_result(record, command, session.run(wanted), options)
+
+    def _start(self, record: MachineRecord, progress: Progress, reaching: Phase = Phase.RUNNING) -> MachineRecord:
+        if record.execution_mode == HOST_COMPAT:
+            return self._lifecycle.start(record, None, HOST_COMPAT, progress, reaching=reaching)
+        image = self._images.build_of(record) or self._images.installed(record.environment)
+        if image is not None:
+            try:
+                return self._lifecycle.start(record, image, GUEST, progress, reaching=reaching)
+            except NO_GUEST:
+                if not record.allow_host_compat:
+                    raise
+                record = self._lifecycle.store.get(record.id)
+        elif not record.allow_host_compat:
+            raise EnvironmentFailed(
+                f"{record.environment} is not installed any more",
+                hint=f"'pyro env pull {record.environment}' installs it again",
+            )
+        return self._lifecycle.start(record, None, HOST_COMPAT, progress, reaching=reaching)
+
+
+def image_for(images: Images, environment: str, progress: Progress, *, allow_host_compat: bool) -> RootImage | None:
+    """The environment's files; None where none can be had and it may go on without a guest."""
+    try:
+        return images.pulled(environment, progress)
+    except NO_GUEST as error:
+        if allow_host_compat:
+            return None
+        remedy = "run 'pyro doctor' to see what this host lacks; --allow-host-compat runs without a guest"
+        raise type(error)(error.message, hint=f"{error.hint}\n{remedy}".strip()) from error
+
+
+def is_vm(id_: str) -> bool:
+    """Whether a machine is a one-shot one, to judge by its name."""
+    return id_.startswith("vm-")
+
+
+def _require_vm(id_: str) -> None:
+    """Raise `InvalidRequest` for a workspace: what ends a one-shot machine must not end one by mistake."""
+    if id_.startswith("ws-"):
+        raise InvalidRequest(f"{id_} is a workspace, not a one-shot machine", hint="use the verbs for workspaces")
+
+
+def check_ttl(seconds: float) -> None:
+    """Raise `InvalidRequest` unless a machine may live so long."""
+    if not isinstance(seconds, int | float) or not 1 <= seconds <= MAX_TTL_SECONDS:
+        raise InvalidRequest(f"ttl_seconds is from 1 to {MAX_TTL_SECONDS} (30 days), not {seconds}")
+
+
+def shell_words(command: str | Sequence[str]) -> list[str]:
+    """The argv of a command: a string is a line for the guest's shell, a list is the argv itself."""
+    if isinstance(command, str):
+        return ["/bin/sh", "-c", command]
+    if not isinstance(command, Sequence) or not all(isinstance(word, str | bytes) for word in command):
+        raise InvalidRequest("a command is one line for the shell, or a list of words")
+    return list(command)
+
+
+def info(record: MachineRecord) -> VmInfo:
+    """What the surfaces tell of a machine."""
+    return {
+        "vm_id": record.id,
+        "environment": record.environment,
+        "environment_version": record.environment_version,
+        "state": record.phase.value,
+        "vcpu_count": record.vcpu_count,
+        "mem_mib": record.mem_mib,
+        "network": record.link.on,
+        "allow_host_compat": record.allow_host_compat,
+        "execution_mode": record.execution_mode,
+        "accelerator": record.accelerator,
+        "created_at": record.created_at,
+        "expires_at": record.expires_at,
+        "failure": record.failure,
+    }
+
+
+def exec_result(
+    record: MachineRecord, command: str | Sequence[str], outcome: Outcome, options: ExecOptions
+) -> VmExecResult:
+    """What the surfaces tell of a finished command."""
+    return {
+        "vm_id": record.id,
+        "environment": record.environment,
+        "environment_version": record.environment_version,
+        "command": command if isinstance(command, str) else list(command),
+        **ended(outcome, record, options),
+        "execution_mode": record.execution_mode or "",
+        "accelerator": record.accelerator or "",
+        "cleanup": {"deleted": False, "reason": ""},
+    }
+
+
+def ended(outcome: Outcome, record: MachineRecord, options: ExecOptions) -> CommandEnd:
+    """How a command ended, as every surface tells it."""
+    end: CommandEnd = {
+        "exit_code": outcome.exit_code,
+        "signal": outcome.signal,
+        "timed_out": outcome.timed_out,
+        "stdout": outcome.stdout.decode(errors="replace"),
+        "stderr": outcome.stderr.decode(errors="replace"),
+        "stdout_bytes": outcome.stdout_bytes,
+        "stderr_bytes": outcome.stderr_bytes,
+        "truncated": outcome.truncated,
+        "duration_ms": round(outcome.duration_ms, 3),
+        "hint": None,
+    }
+    return with_hint(end, has_network=record.link.on, limit_seconds=options.time_limit(record.accelerator))

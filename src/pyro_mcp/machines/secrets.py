@@ -1,0 +1,295 @@
+"""A workspace's secrets: kept beside its disk on the host, handed to single commands."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pyro_mcp.errors import HostNotReady, InvalidRequest, NotFound
+from pyro_mcp.host.files import no_space, private_directory
+from pyro_mcp.machines.network_policy import NetworkPolicy
+from pyro_mcp.network import Authority, HostSecret
+from pyro_mcp.redaction import Mask
+from pyro_mcp.results import WorkspaceSecret
+
+LARGEST = 64 * 1024
+"""Bytes that a value may have."""
+_LARGEST_IN_HEADER = 8 * 1024
+_MOST_IN_HEADERS = 24 * 1024
+_MOST = 100
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z)({_LABEL}\.)+(?=[a-z]){_LABEL}")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")  # a token of RFC 9110
+# About the connection or the message itself; or shown by every second host.
+_NO_PLACE_FOR_SECRETS = frozenset({
+    "accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host",
+    "if-range", "keep-alive", "origin", "proxy-authorization", "proxy-connection", "range", "referer", "te", "trailer",
+    "transfer-encoding", "upgrade", "user-agent", "via",
+})  # fmt: skip
+_DEFAULT_HEADER = "Authorization"
+_LIST = "secrets.json"
+
+SecretsGiven = Sequence[Mapping[str, str]]
+"""`[{"name": …, "value": …} | {"name": …, "file_path": …}]`.
+
+Each has a `"host"` when only that host gets it, and then a `"header"` when it is for another field than Authorization.
+"""
+
+SecretEnv = Mapping[str, str] | Sequence[str]
+"""Which secrets a command gets: name → environment variable, or names that are also the variables'."""
+
+
+@dataclass(frozen=True)
+class Secret:
+    """One secret; with a `host`, the guest only ever sees its `placeholder`, and `header` is the field it is for."""
+
+    name: str
+    value: str = field(repr=False)
+    source_kind: Literal["literal", "file"]
+    host: str | None = None
+    placeholder: str | None = None
+    header: str | None = None
+
+
+class Secrets:
+    """The secrets of the workspace whose folder on the host is `home`; they are gone with it."""
+
+    def __init__(self, home: Path) -> None:
+        self._folder = home / "secrets"
+        self._authority = home / "authority"
+
+    def keep(self, wanted: Sequence[Secret]) -> None:
+        """Keep these secrets; the workspace had none before."""
+        if wanted:
+            self._write(wanted)
+
+    def adopt(self, other: Secrets) -> None:
+        """Keep what another workspace has, placeholders too, so that its files stay of use."""
+        self.keep(other.all())
+        ours, theirs = self.authority(), other.authority()
+        if ours is not None and theirs is not None:
+            ours.adopt(theirs)
+
+    def all(self) -> list[Secret]:
+        """Every secret, in the order it was given; raises `HostNotReady` when they are damaged."""
+        try:
+            listed = (self._folder / _LIST).read_text()
+        except FileNotFoundError:
+            return []
+        try:
+            return [
+                Secret(value=(self._folder / row["name"]).read_bytes().decode(), **row) for row in json.loads(listed)
+            ]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise HostNotReady(
+                f"what is in {self._folder} are not a workspace's secrets any more",
+                hint="'pyro workspace export' saves the files; then make another workspace",
+            ) from error
+
+    def described(self) -> list[WorkspaceSecret]:
+        """What may be told of them."""
+        return [_described(one) for one in self.all()]
+
+    def environ(self, secret_env: SecretEnv | None) -> dict[str, str]:
+        """The variables that give a command its secrets: `secret_env` is name → variable, or names alone.
+
+        Raises `NotFound` for an unknown secret, `InvalidRequest` for what is no variable.
+        """
+        if not secret_env:
+            return {}
+        wanted = _wanted(secret_env)
+        known = {one.name: one for one in self.all()}
+        environ: dict[str, str] = {}
+        for name, variable in wanted:
+            if name not in known:
+                hint = f"it has: {', '.join(known)}" if known else "it has none; create one with --secret NAME=VALUE"
+                raise NotFound(f"the workspace has no secret {name!r}", hint=hint)
+            if variable in environ:
+                raise InvalidRequest(f"two secrets want the variable {variable}", hint="give one of them another")
+            environ[variable] = known[name].placeholder or known[name].value
+        return environ
+
+    def mask(self) -> Mask:
+        """What hides them in output."""
+        return Mask({one.name: one.value for one in self.all()})
+
+    def host_secrets(self) -> list[HostSecret]:
+        """Those that only the gateway puts in."""
+        return [
+            HostSecret(one.name, one.placeholder, one.value, one.host, one.header or _DEFAULT_HEADER)
+            for one in self.all()
+            if one.host is not None and one.placeholder is not None
+        ]
+
+    def authority(self) -> Authority | None:
+        """Who signs for the hosts in the machine's eyes; None when no secret has a host."""
+        hosts = [one.host for one in self.all() if one.host is not None]
+        return Authority(self._authority, hosts) if hosts else None
+
+    def _write(self, wanted: Sequence[Secret]) -> None:
+        """The folder appears whole or not at all."""
+        scratch = self._folder.with_name(f".secrets-{secrets.token_hex(4)}")
+        private_directory(scratch)
+        try:
+            for one in wanted:
+                _write_private(scratch / one.name, one.value.encode())
+            fields = ("name", "source_kind", "host", "placeholder", "header")
+            rows = [{key: getattr(one, key) for key in fields} for one in wanted]
+            _write_private(scratch / _LIST, json.dumps(rows).encode())
+            scratch.rename(self._folder)
+        except OSError as error:
+            raise no_space(error, self._folder) from error
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def read_secrets(given: SecretsGiven) -> list[Secret]:
+    """What a caller gave, with the files read; raises `InvalidRequest`, which never tells a value."""
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Sequence):
+        raise InvalidRequest("secrets are a list", hint='for example: [{"name": "TOKEN", "file_path": "token.txt"}]')
+    if len(given) > _MOST:
+        raise InvalidRequest(f"a workspace has at most {_MOST} secrets, not {len(given)}")
+    found = [_secret(one) for one in given]
+    names = [one.name for one in found]
+    if sum(len(one.value) for one in found if one.host is not None) > _MOST_IN_HEADERS:
+        raise InvalidRequest(f"the secrets that are for hosts are larger than {_MOST_IN_HEADERS // 1024} KiB together")
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidRequest(f"the secret {name} is given twice")
+    return found
+
+
+def check_reach(wanted: Sequence[Secret], link: NetworkPolicy) -> None:
+    """Raise `InvalidRequest` for a secret of a host that a machine with this link reaches in no way."""
+    for one in wanted:
+        if one.host is None:
+            continue
+        if why := link.rules().why_not_name(one.host, 443, "tcp"):
+            hint = f"add --allow-host {one.host}"
+            raise InvalidRequest(f"the secret {one.name} is only for {one.host}: {why}", hint=hint)
+        if not link.on:
+            raise InvalidRequest(
+                f"the secret {one.name} is only for {one.host}, and the workspace has no network",
+                hint="add --network-policy egress",
+            )
+
+
+def check_variable(name: str) -> None:
+    """Raise `InvalidRequest` for what cannot name an environment variable, and so no secret either."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"{name!r} cannot name a secret or its variable" if _short(name) else "that cannot name a secret",
+            hint="use letters, digits and '_', not beginning with a digit",
+        )
+
+
+def _short(name: object) -> bool:
+    """Whether a name may be shown: what was given in its place by mistake could be a value."""
+    return isinstance(name, str) and len(name) <= 20 and name.isprintable()
+
+
+def _secret(given: Mapping[str, str]) -> Secret:
+    known = {"name", "value", "file_path", "host", "header"}
+    if not isinstance(given, Mapping) or not {"name"} <= given.keys() <= known:
+        raise InvalidRequest(
+            'a secret is {"name": …, "value": …} or {"name": …, "file_path": …}, with or without "host" and "header"'
+        )
+    name, host, header = given["name"], given.get("host"), given.get("header")
+    check_variable(name)
+    if ("value" in given) == ("file_path" in given):
+        raise InvalidRequest(f"the secret {name} needs either a value or a file_path")
+    value = given["value"] if "value" in given else _from_file(name, given["file_path"])
+    if not isinstance(value, str):
+        raise InvalidRequest(f"the value of the secret {name} is text")
+    if host is not None:
+        host, value = _checked_host(name, host), value.rstrip("\r\n")
+        header = _checked_header(name, header or _DEFAULT_HEADER)
+    elif header is not None:
+        raise InvalidRequest(f"the secret {name} has a header and no host", hint="say which host gets it there")
+    _check_value(name, value, in_header=host is not None)
+    placeholder = _placeholder(name, len(value)) if host is not None else None
+    return Secret(name, value, "literal" if "value" in given else "file", host, placeholder, header)
+
+
+def _placeholder(name: str, size: int) -> str:
+    """Random, and as long as the value where that is possible: it comes back whole from a host that shows the value."""
+    begin = f"pyro-secret-{name}-"
+    digits = max(16, size - len(begin))
+    return begin + secrets.token_hex(-(-digits // 2))[:digits]
+
+
+def _from_file(name: str, path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(LARGEST + 1)
+        return content.decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"the secret {name}: {path} is not text in UTF-8") from None
+    except (OSError, TypeError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "that is no path"
+        raise InvalidRequest(f"the secret {name}: cannot read {path}: {why}") from error
+
+
+def _check_value(name: str, value: str, *, in_header: bool) -> None:
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"the value of the secret {name} is not text in UTF-8") from None
+    if not value:
+        raise InvalidRequest(f"the value of the secret {name} is empty")
+    if "\0" in value:
+        raise InvalidRequest(f"the value of the secret {name} holds a NUL byte, which no variable can")
+    most = _LARGEST_IN_HEADER if in_header else LARGEST
+    if size > most:
+        raise InvalidRequest(f"the value of the secret {name} is larger than {most // 1024} KiB")
+    if in_header and not (value.isascii() and value.isprintable() and value == value.strip()):
+        raise InvalidRequest(
+            f"the value of the secret {name} cannot stand in an HTTP header: it is one line of printable ASCII there",
+            hint="leave out its host, or encode it",
+        )
+
+
+def _checked_host(name: str, host: str) -> str:
+    wanted = host.lower().rstrip(".") if isinstance(host, str) else ""
+    if not _HOST.fullmatch(wanted):
+        raise InvalidRequest(
+            f"the secret {name} is for one host, given by its full name",
+            hint="for example api.example.com; no address, port or wildcard; international names in their xn-- form",
+        )
+    return wanted
+
+
+def _checked_header(name: str, header: str) -> str:
+    if not isinstance(header, str) or not _HEADER.fullmatch(header) or header.lower() in _NO_PLACE_FOR_SECRETS:
+        raise InvalidRequest(
+            f"the secret {name} cannot be for the header field it names",
+            hint="for example Authorization, which it is without one, X-Api-Key or Private-Token",
+        )
+    return header
+
+
+def _wanted(secret_env: SecretEnv) -> list[tuple[str, str]]:
+    if isinstance(secret_env, str | bytes) or not isinstance(secret_env, Mapping | Sequence):
+        raise InvalidRequest('secret_env is {"NAME": "VARIABLE"}, or a list of names')
+    pairs = list(secret_env.items()) if isinstance(secret_env, Mapping) else [(name, name) for name in secret_env]
+    for name, variable in pairs:
+        check_variable(name)
+        check_variable(variable)
+    return pairs
+
+
+def _described(one: Secret) -> WorkspaceSecret:
+    described: WorkspaceSecret = {"name": one.name, "source_kind": one.source_kind}
+    return {**described, "host": one.host, "header": one.header or _DEFAULT_HEADER} if one.host else described
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_bytes(content)

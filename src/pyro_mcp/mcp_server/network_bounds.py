@@ -1,0 +1,54 @@
+"""The network that the workspaces of a server have by default, and may have at most."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyro_mcp.core import POLICIES, NetworkPolicy
+from pyro_mcp.errors import InvalidRequest
+
+_ASK = "ask the user, who sets it where the server is connected: 'pyro host connect HOST --network-policy egress'"
+
+
+@dataclass(frozen=True)
+class Reach:
+    """A ceiling that the user has set; without one (`policy` is None) every call may choose.
+
+    Raises `InvalidRequest` for a policy or a host that there is not.
+    """
+
+    policy: str | None = None
+    allow_hosts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.policy is not None:
+            NetworkPolicy(self.policy, self.allow_hosts)
+
+    def __str__(self) -> str:
+        if self.policy in (None, POLICIES[0]):
+            return "Workspaces have no network."
+        return f"Workspaces reach {', '.join(self.allow_hosts) or 'public hosts'}."
+
+    def of_workspace(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The network options of a new workspace; raises `InvalidRequest` for more than the ceiling."""
+        if self.policy is None:
+            return dict(given)
+        policy = given.get("network_policy", self.policy)
+        if policy in POLICIES and POLICIES.index(policy) > POLICIES.index(self.policy):
+            raise InvalidRequest(f"workspaces of this server may have the network {self.policy!r} at most", hint=_ASK)
+        hosts = given.get("allow_hosts") or (self.allow_hosts if policy != POLICIES[0] else ())
+        if self.allow_hosts and (beyond := [host for host in hosts if host not in self.allow_hosts]):
+            raise InvalidRequest(
+                f"workspaces of this server may not reach {', '.join(map(str, beyond))}, "
+                f"only {', '.join(self.allow_hosts)}",
+                hint=_ASK.replace("--network-policy egress", "--network-policy egress --allow-host NAME"),
+            )
+        return {"network_policy": policy, "allow_hosts": list(hosts)}
+
+    def check_machine(self, given: Mapping[str, Any]) -> None:
+        """Raise `InvalidRequest` for a machine for one command, which reaches all public hosts, beyond the ceiling."""
+        every_host = self.policy is None or (self.policy != POLICIES[0] and not self.allow_hosts)
+        if given.get("network") and not every_host:
+            raise InvalidRequest("machines for one command may have no network here", hint=_ASK)

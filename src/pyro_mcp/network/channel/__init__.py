@@ -1,0 +1,1 @@
+"""How the two processes of a gateway talk."""

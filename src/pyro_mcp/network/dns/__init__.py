@@ -1,0 +1,1 @@
+"""DNS messages, and the host's own resolver."""

@@ -1,0 +1,1 @@
+"""The two processes of a machine's gateway, and starting and asking them."""

@@ -1,0 +1,164 @@
+"""The machine's UDP: DNS is answered here, whoever it was sent to; the rest is relayed, flow by flow."""
+
+from __future__ import annotations
+
+import ipaddress
+import selectors
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from pyro_mcp.network.channel.broker import Broker, Denied
+from pyro_mcp.network.gateway.packets import Packets
+from pyro_mcp.network.gateway.resolver import Resolver
+from pyro_mcp.network.gateway.threads import spawn
+
+_ORIGINAL_DESTINATION = 20  # linux/in.h: IP_RECVORIGDSTADDR
+_MOST_FLOWS = 256
+_MOST_WAITING = 16
+_MOST_QUESTIONS = 32
+_IDLE_SECONDS = 60.0
+_DATAGRAM = 65535
+DNS_PORT = 53
+
+Flow = tuple[int, str, int]
+"""The guest's port, the address and the port it sends to."""
+
+
+@dataclass
+class _State:
+    """A flow: datagrams wait until it is connected."""
+
+    line: socket.socket | None = None
+    waiting: deque[bytes] = field(default_factory=lambda: deque(maxlen=_MOST_WAITING))
+    used: float = field(default_factory=time.monotonic)
+
+
+class Datagrams:
+    """Serves the socket that every datagram of the machine comes to."""
+
+    def __init__(self, arriving: socket.socket, packets: Packets, broker: Broker, resolver: Resolver) -> None:
+        self._arriving = arriving
+        self._packets = packets
+        self._broker = broker
+        self._resolver = resolver
+        self._flows: dict[Flow, _State] = {}
+        self._lock = threading.Lock()
+        self._questions = threading.BoundedSemaphore(_MOST_QUESTIONS)
+        self._selector = selectors.DefaultSelector()
+        arriving.setsockopt(socket.IPPROTO_IP, _ORIGINAL_DESTINATION, 1)
+        arriving.setblocking(False)
+
+    def serve(self) -> None:
+        """Relay for ever."""
+        self._selector.register(self._arriving, selectors.EVENT_READ, None)
+        swept = time.monotonic()
+        while True:
+            for key, _ in self._selector.select(5.0):
+                if key.data is None:
+                    self._from_guest()
+                else:
+                    self._from_outside(key.data)
+            if time.monotonic() - swept > 5.0:
+                swept = time.monotonic()
+                self._sweep(swept - _IDLE_SECONDS)
+
+    def _from_guest(self) -> None:
+        try:
+            data, extra, _, (_, guest_port) = self._arriving.recvmsg(_DATAGRAM, socket.CMSG_SPACE(16))
+        except OSError:
+            return
+        for level, kind, value in extra:
+            if level == socket.IPPROTO_IP and kind == _ORIGINAL_DESTINATION:
+                port, address = struct.unpack_from("!2xH4s", value)
+                flow = (guest_port, socket.inet_ntoa(address), port)
+                if port == DNS_PORT:
+                    self._question(flow, data)
+                else:
+                    self._forward(flow, data)
+
+    def _question(self, flow: Flow, data: bytes) -> None:
+        # One too many is lost, and will be asked again.
+        if self._questions.acquire(blocking=False) and not spawn(self._answer, flow, data):
+            self._questions.release()
+
+    def _answer(self, flow: Flow, data: bytes) -> None:
+        try:
+            reply = self._resolver.answer(data, udp=True)
+            if reply is not None:
+                self._packets.datagram(flow[1:], flow[0], reply)
+        finally:
+            self._questions.release()
+
+    def _forward(self, flow: Flow, data: bytes) -> None:
+        with self._lock:
+            state = self._flows.get(flow)
+            if state is None:
+                if len(self._flows) >= _MOST_FLOWS or ipaddress.IPv4Address(flow[1]).is_multicast:
+                    self._packets.unreachable(flow[1:], flow[0])
+                    return
+                state = _State()
+                if not spawn(self._connect, flow, state):
+                    return
+                self._flows[flow] = state
+            state.used = time.monotonic()
+            if state.line is None:
+                state.waiting.append(data)
+                return
+            line = state.line
+        self._send(flow, line, data)
+
+    def _connect(self, flow: Flow, state: _State) -> None:
+        try:
+            line = self._broker.dial(flow[1], flow[2], "udp")
+        except (Denied, OSError):
+            with self._lock:
+                self._flows.pop(flow, None)
+            self._packets.unreachable(flow[1:], flow[0])
+            return
+        line.setblocking(False)
+        with self._lock:
+            state.line = line
+            waiting = list(state.waiting)
+            state.waiting.clear()
+            self._selector.register(line, selectors.EVENT_READ, flow)
+        for data in waiting:
+            self._send(flow, line, data)
+
+    def _send(self, flow: Flow, line: socket.socket, data: bytes) -> None:
+        try:
+            line.send(data)
+        except BlockingIOError:
+            return  # a full queue loses datagrams, as on any way
+        except ConnectionRefusedError:
+            self._packets.unreachable(flow[1:], flow[0])
+        except OSError:
+            return  # too long, or closed by the sweep meanwhile
+
+    def _from_outside(self, flow: Flow) -> None:
+        with self._lock:
+            state = self._flows.get(flow)
+        if state is None or state.line is None:
+            return
+        try:
+            data = state.line.recv(_DATAGRAM)
+        except ConnectionRefusedError:
+            self._packets.unreachable(flow[1:], flow[0])
+            return
+        except OSError:
+            return
+        state.used = time.monotonic()
+        self._packets.datagram(flow[1:], flow[0], data)
+
+    def _sweep(self, before: float) -> None:
+        """Close the flows that nobody has used since `before`."""
+        with self._lock:
+            idle = [flow for flow, state in self._flows.items() if state.line is not None and state.used < before]
+            for flow in idle:
+                line = self._flows.pop(flow).line
+                assert line is not None
+                self._selector.unregister(line)
+                line.close()

@@ -1,0 +1,117 @@
+"""What a machine wanted to reach: a file of bounded size, one JSON object per line."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, cast
+
+from pyro_mcp.network.addressing.host_names import shown_name
+from pyro_mcp.results import NetworkLogEntry
+
+MOST_BYTES = 1024 * 1024
+_KEPT_BYTES = MOST_BYTES // 2
+_MOST_PER_SECOND = 100
+
+
+def open_log(path: Path) -> int:
+    """A descriptor of the log at `path`, which is made for its owner alone; the caller closes it."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+class NetworkLog:
+    """Appends to the open file `descriptor`; the older half goes when it is full, and a flood is only counted."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+        self._second, self._written, self._dropped = 0, 0, 0
+
+    def note(self, verdict: Literal["allowed", "refused"], request: Noted, reason: str = "") -> None:
+        """Append one entry; a full disk costs the entry, never the verdict."""
+        with self._lock:
+            now = time.time()
+            if int(now) != self._second:
+                dropped, self._second, self._written, self._dropped = self._dropped, int(now), 0, 0
+                if dropped:
+                    flood = f"{dropped} more within one second were not written down"
+                    self._append(_entry(now, "refused", Noted("any"), flood))
+            if self._written >= _MOST_PER_SECOND:
+                self._dropped += 1
+                return
+            self._written += 1
+            self._append(_entry(now, verdict, request, reason))
+
+    def _append(self, entry: NetworkLogEntry) -> None:
+        line = json.dumps(entry).encode("ascii") + b"\n"
+        try:
+            with _locked(self._descriptor, fcntl.LOCK_EX):
+                if os.fstat(self._descriptor).st_size + len(line) > MOST_BYTES:
+                    self._halve()
+                os.write(self._descriptor, line)
+        except OSError:
+            self._dropped += 1
+
+    def _halve(self) -> None:
+        size = os.fstat(self._descriptor).st_size
+        kept = os.pread(self._descriptor, _KEPT_BYTES, max(0, size - _KEPT_BYTES))
+        os.ftruncate(self._descriptor, 0)
+        os.write(self._descriptor, kept.partition(b"\n")[2])
+
+
+class Noted:
+    """What a machine wanted: protocol, name as it gave it, address, port."""
+
+    def __init__(self, protocol: str, name: str | None = None, address: str | None = None, port: int | None = None):
+        self.protocol, self.name, self.address, self.port = protocol, name, address, port
+
+
+def _entry(now: float, verdict: Literal["allowed", "refused"], what: Noted, reason: str) -> NetworkLogEntry:
+    return {
+        "at": round(now, 3),
+        "verdict": verdict,
+        "protocol": what.protocol,
+        "name": None if what.name is None else shown_name(what.name),
+        "address": what.address,
+        "port": what.port,
+        "reason": reason,
+    }
+
+
+@contextmanager
+def _locked(descriptor: int, kind: int) -> Iterator[None]:
+    fcntl.flock(descriptor, kind)
+    try:
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def read_network_log(path: Path, limit: int) -> list[NetworkLogEntry]:
+    """The newest `limit` entries of the log at `path`, oldest first; none if there is no log."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return []
+    try:
+        with _locked(descriptor, fcntl.LOCK_SH):
+            data = os.pread(descriptor, MOST_BYTES, 0)
+    finally:
+        os.close(descriptor)
+    lines = data.splitlines()[-limit:] if limit > 0 else []
+    return [entry for line in lines if (entry := _read(line)) is not None]
+
+
+def _read(line: bytes) -> NetworkLogEntry | None:
+    """An entry; None for a line that a full disk has cut."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return cast(NetworkLogEntry, entry) if isinstance(entry, dict) and "verdict" in entry else None

@@ -1,5 +1,0 @@
-"""What hides secrets in bytes and text."""
-
-from pyro_mcp.secrecy.masking import Mask, MaskStream
-
-__all__ = ["Mask", "MaskStream"]

@@ -1,0 +1,257 @@
+"""What keeps programs alive in a guest between calls: guest/session.c, in the words of guest/SESSIONS.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, Literal
+
+from pyro_mcp.engine import Command, Connection, Outcome, OutputSink
+from pyro_mcp.errors import Conflict, GuestFailed, InvalidRequest, NotFound, ProtocolViolation
+
+_PROGRAM, _FOLDER = "/session", "/sessions"
+_DEADLINE, _PROBE_DEADLINE = 30.0, 5.0
+_FOR_EVER_MS = 2**40
+_LARGEST_READ = 1024 * 1024
+_LARGEST_ANSWER = _LARGEST_READ + 4096
+_SIDE, _MOST_KEPT, _MOST_SESSIONS = 1000, 64 * 1024 * 1024, 64
+
+Kind = Literal["terminal", "pipes"]
+
+
+@dataclass(frozen=True)
+class SessionStatus:
+    """A session as its keeper sees it; positions count bytes of each stream since it began.
+
+    `exit_code` is None while it runs; `first` is from where bytes are still kept, `end` how many there were in all.
+    """
+
+    exit_code: int | None
+    pid: int
+    started_at: float
+    columns: int
+    rows: int
+    start: int
+    first: tuple[int, int]
+    end: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a session runs: `capacity` bytes of each of its streams are kept."""
+
+    argv: Sequence[str]
+    cwd: str
+    environ: Mapping[str, str]
+    capacity: int
+    columns: int = 80
+    rows: int = 24
+
+
+class SessionClient:
+    """The sessions of one machine, over one connection to it.
+
+    Methods raise `NotFound` for a session that is not there, and `Conflict` when its state forbids what is asked.
+    """
+
+    def __init__(self, session: Connection) -> None:
+        self._session = session
+
+    def open(self, name: str, kind: Kind, program: Program) -> SessionStatus:
+        """Start a program; raises `Conflict` for a name that is taken, `InvalidRequest` for what cannot be started."""
+        words = [kind, program.cwd, str(program.columns), str(program.rows), str(program.capacity), *program.argv]
+        return self._ask("open", name, *words, environ=program.environ)[0]
+
+    def read(
+        self,
+        name: str,
+        *,
+        stream: int = 0,
+        cursor: int = 0,
+        most: int,
+        idle_ms: int = 0,
+        deadline_ms: int = 0,
+        interrupt: int | None = None,
+    ) -> tuple[SessionStatus, bytes]:
+        """Output from `cursor` on, when none has come for `idle_ms`, the program has ended, or `deadline_ms` is over.
+
+        Bytes begin at the `start` of the answer. Raises `Interrupted` when `interrupt` becomes readable before.
+        """
+        numbers = (stream, cursor, most, idle_ms, deadline_ms)
+        kept, data = self._ask("read", name, *map(str, numbers), patience=deadline_ms / 1000, interrupt=interrupt)
+        first, end = kept.first[stream], kept.end[stream]
+        if kept.start != min(max(cursor, first), end) or len(data) > min(most, end - kept.start):
+            raise ProtocolViolation("the keeper of a session said something else than was asked for")
+        return kept, data
+
+    def read_all(
+        self,
+        name: str,
+        *,
+        stream: int = 0,
+        cursor: int,
+        most: int,
+        idle_ms: int = 0,
+        deadline_ms: int = 0,
+        interrupt: int | None = None,
+    ) -> tuple[SessionStatus, bytes]:
+        """The same for more than one answer holds: as much of it as is kept, in one piece."""
+        kept, data = self.read(
+            name,
+            stream=stream,
+            cursor=cursor,
+            most=min(_LARGEST_READ, most),
+            idle_ms=idle_ms,
+            deadline_ms=deadline_ms,
+            interrupt=interrupt,
+        )
+        while len(data) < most and kept.start + len(data) < kept.end[stream]:
+            place = kept.start + len(data)
+            now, more = self.read(name, stream=stream, cursor=place, most=min(_LARGEST_READ, most - len(data)))
+            if now.end[stream] < kept.end[stream] or len(data) > _MOST_KEPT:
+                raise ProtocolViolation("the keeper of a session contradicts itself")
+            if now.start != place or not more:  # it was dropped meanwhile: what comes after it is another piece
+                break
+            data += more
+        return kept, data
+
+    def wait(self, name: str, milliseconds: int) -> SessionStatus:
+        """Wait for the program's end, at most this long."""
+        quiet = max(1, milliseconds)
+        return self.read(name, most=0, idle_ms=quiet, deadline_ms=quiet)[0]
+
+    def write(self, name: str, data: bytes) -> SessionStatus:
+        """Type into a terminal; raises `Conflict` when its program has ended, or reads nothing for 5 s."""
+        return self._ask("write", name, stdin=data)[0]
+
+    def signal(self, name: str, number: int) -> SessionStatus:
+        return self._ask("signal", name, str(number))[0]
+
+    def resize(self, name: str, columns: int, rows: int) -> SessionStatus:
+        return self._ask("resize", name, str(columns), str(rows))[0]
+
+    def stop(self, name: str, grace_seconds: float) -> SessionStatus:
+        """End a program and all it started: politely at first, by force after the grace."""
+        return self._ask("stop", name, str(round(grace_seconds * 1000)), patience=grace_seconds)[0]
+
+    def forget(self, name: str) -> None:
+        """Let go of a session and its output; what still runs of it is killed."""
+        self._ask("forget", name)
+
+    def status(self, name: str) -> SessionStatus:
+        return self._ask("status", name)[0]
+
+    def list(self) -> dict[str, SessionStatus]:
+        """Every session by its name."""
+        out = self._run(["list"])
+        lines = [line.partition(b" ") for line in out.splitlines()[:_MOST_SESSIONS]]
+        return {name.decode(errors="replace"): _kept(status) for name, _, status in lines}
+
+    def attach(
+        self, name: str, cursor: int, stdin: IO[bytes], on_stdout: OutputSink, interrupt: int | None = None
+    ) -> None:
+        """Connect a person's terminal to a session until `stdin` ends or the program does.
+
+        Raises `Interrupted` when `interrupt` becomes readable; the connection is of no further use then.
+        """
+        command = Command(
+            _argv("attach", name, str(cursor)),
+            cwd="/", tool=True, timeout_seconds=0, stdin=stdin, output_cap=0, on_stdout=on_stdout, interrupt=interrupt,
+        )  # fmt: skip
+        self._check(self._session.run(command).exit_code, b"")
+
+    @staticmethod
+    def until_end(name: str) -> Command:
+        """A command that ends when the program of this session does, and writes nothing before."""
+        numbers = (0, 0, 0, _FOR_EVER_MS, _FOR_EVER_MS)
+        return Command(_argv("read", name, *map(str, numbers)), cwd="/", tool=True, timeout_seconds=0)
+
+    def listens(self, port: int) -> bool:
+        """Whether a program in the guest listens on this TCP port of its loopback."""
+        return self._probe("tcp", str(port)).exit_code == 0
+
+    def http_status(self, port: int, host: str, path: str) -> int:
+        """The status that a GET of `path` on the guest's loopback is answered with; 0 for no answer."""
+        said = self._probe("http", str(port), host, path).stdout.strip()
+        return int(said) if said.isdigit() and len(said) <= 3 else 0
+
+    def _probe(self, *words: str) -> Outcome:
+        command = Command([_PROGRAM, "probe", *words], cwd="/", tool=True, timeout_seconds=_PROBE_DEADLINE)
+        return self._session.run(command)
+
+    def _ask(
+        self,
+        verb: str,
+        name: str,
+        *words: str,
+        stdin: bytes | None = None,
+        environ: Mapping[str, str] | None = None,
+        patience: float = 0.0,
+        interrupt: int | None = None,
+    ) -> tuple[SessionStatus, bytes]:
+        out = self._run(
+            [verb, name, *words], stdin=stdin, environ=environ or {}, patience=patience, interrupt=interrupt
+        )
+        status, _, rest = out.partition(b"\n")
+        return _kept(status), rest
+
+    def _run(
+        self,
+        words: Sequence[str],
+        *,
+        stdin: bytes | None = None,
+        environ: Mapping[str, str] | None = None,
+        patience: float = 0.0,
+        interrupt: int | None = None,
+    ) -> bytes:
+        command = Command(
+            _argv(*words),
+            cwd="/",
+            tool=True,
+            environ=environ or {},
+            timeout_seconds=_DEADLINE + patience,
+            stdin=stdin,
+            output_cap=_LARGEST_ANSWER,
+            interrupt=interrupt,
+        )
+        outcome = self._session.run(command)
+        self._check(outcome.exit_code, outcome.stderr)
+        if outcome.truncated:
+            raise ProtocolViolation("the keeper of a session said more than was asked for")
+        return outcome.stdout
+
+    @staticmethod
+    def _check(exit_code: int, stderr: bytes) -> None:
+        said = stderr.decode(errors="replace").strip() or f"the keeper of sessions ended with {exit_code}"
+        if exit_code == 0:
+            return
+        kinds = {2: NotFound, 3: Conflict, 4: InvalidRequest, 5: Conflict, 6: Conflict, 7: Conflict}
+        kinds |= {126: InvalidRequest, 127: InvalidRequest}
+        raise kinds.get(exit_code, GuestFailed)(said)
+
+
+def _argv(*words: str) -> list[str]:
+    """The words of a request to the keeper of a session."""
+    return [_PROGRAM, "--machine", _FOLDER, *words]
+
+
+def _kept(line: bytes) -> SessionStatus:
+    """A keeper's status line; raises `ProtocolViolation` for anything else."""
+    words = line.split()
+    try:
+        if len(words) != 11 or words[0] not in (b"ended", b"running") or any(len(word) > 20 for word in words):
+            raise ValueError
+        code, pid, started, columns, rows, start, first0, end0, first1, end1 = (int(word) for word in words[1:])
+        spans = ((first0, end0), (first1, end1))
+        if not (0 <= columns <= _SIDE and 0 <= rows <= _SIDE and 0 < pid < 2**31 and 0 <= code < 256):
+            raise ValueError
+        if not (0 <= started < 2**50 and 0 <= start < 2**62):
+            raise ValueError
+        if not all(0 <= first <= end < 2**62 and end - first <= _MOST_KEPT for first, end in spans):
+            raise ValueError
+    except ValueError:
+        raise ProtocolViolation("the keeper of a session sent something else than a status") from None
+    ended = words[0] == b"ended"
+    return SessionStatus(
+        code if ended else None, pid, started / 1000, columns, rows, start, (first0, first1), (end0, end1)
+    )

@@ -1,0 +1,138 @@
+"""What is known of services on the host; what they do now, their machine knows."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pyro_mcp.errors import Conflict, NotFound
+from pyro_mcp.machines import MachineStore
+from pyro_mcp.results import ServiceState
+
+ReadinessSpec = dict[str, object]
+_GOING = ("starting", "running")
+_AS_JSON = ("command", "readiness", "ports", "secret_env")
+_LEEWAY_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service as the database knows it; times in seconds since 1970.
+
+    `machine` is the process of the machine that it was started in; it ends with that. `ports` are pairs of a host port
+    and a guest port. Whoever starts it gives up at `ready_by`.
+    """
+
+    workspace_id: str
+    name: str
+    command: str | list[str]
+    cwd: str
+    readiness: ReadinessSpec | None
+    ports: tuple[tuple[int, int], ...]
+    secret_env: tuple[str, ...]
+    machine: int
+    state: ServiceState
+    started_at: float
+    ready_by: float
+    ready_at: float | None = None
+    ended_at: float | None = None
+    exit_code: int | None = None
+    pid: int | None = None
+    failure: str | None = None
+
+    @property
+    def going(self) -> bool:
+        """Whether it runs, as far as is known."""
+        return self.state in _GOING
+
+    def overdue(self, now: float) -> bool:
+        """Whether whoever was starting it must have died meanwhile."""
+        return self.state == "starting" and now > self.ready_by + _LEEWAY_SECONDS
+
+    def about_to_start(self, now: float) -> bool:
+        """Whether it is recorded, and somebody is about to have the machine run it."""
+        return self.state == "starting" and self.pid is None and not self.overdue(now)
+
+
+class ServiceStore:
+    """The services in one store."""
+
+    def __init__(self, store: MachineStore) -> None:
+        self._store = store
+
+    def begin(self, service: Service) -> Service:
+        """Keep this as the service of its name; raises `Conflict` while another client is about to start that."""
+        row = _row(service)
+        names, marks = ", ".join(row), ", ".join("?" for _ in row)
+        with self._store.changing(service.workspace_id) as connection:
+            known = connection.execute(
+                "SELECT * FROM services WHERE workspace_id = ? AND name = ? AND machine = ?",
+                (service.workspace_id, service.name, service.machine),
+            ).fetchone()
+            if known and _service(known).about_to_start(service.started_at):
+                raise Conflict(f"another client is just starting the service {service.name}", hint="look at its status")
+            connection.execute(f"INSERT OR REPLACE INTO services ({names}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
+        return service
+
+    def change(self, service: Service, **changes: Any) -> Service:
+        """Keep a service with some fields changed; as it is now, if another client changed its state meanwhile."""
+        changed = replace(service, **changes)
+        row = _row(changed)
+        fields = ", ".join(f"{name} = ?" for name in row)
+        with self._store.changing(service.workspace_id) as connection:
+            done = connection.execute(
+                f"UPDATE services SET {fields} WHERE workspace_id = ? AND name = ? AND started_at = ? AND state = ?",  # noqa: S608
+                (*row.values(), service.workspace_id, service.name, service.started_at, service.state),
+            )
+        return changed if done.rowcount else self.get(service.workspace_id, service.name)
+
+    def remove(self, service: Service) -> None:
+        """Forget a service that never ran."""
+        with self._store.changing(service.workspace_id) as connection:
+            connection.execute(
+                "DELETE FROM services WHERE workspace_id = ? AND name = ? AND started_at = ?",
+                (service.workspace_id, service.name, service.started_at),
+            )
+
+    def get(self, workspace_id: str, name: str) -> Service:
+        """One service; raises `NotFound`."""
+        known = self.of(workspace_id)
+        for one in known:
+            if one.name == name:
+                return one
+        names = ", ".join(one.name for one in known)
+        raise NotFound(
+            f"{workspace_id} has no service {name!r}", hint=f"it has: {names}" if names else "none was started in it"
+        )
+
+    def of(self, workspace_id: str) -> list[Service]:
+        """The services of a workspace, oldest first."""
+        with self._store.reading() as connection:
+            rows = connection.execute(
+                "SELECT * FROM services WHERE workspace_id = ? ORDER BY started_at", (workspace_id,)
+            ).fetchall()
+        return [_service(row) for row in rows]
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """How many services each workspace has, and how many of them run, as far as is known."""
+        with self._store.reading() as connection:
+            rows = connection.execute(
+                "SELECT workspace_id, COUNT(*), SUM(state IN ('starting', 'running') AND machines.phase = 'running' "
+                "AND machines.pid = machine) FROM services JOIN machines ON machines.id = workspace_id "
+                "GROUP BY workspace_id"
+            ).fetchall()
+        return {str(row[0]): (int(row[1]), int(row[2])) for row in rows}
+
+
+def _row(service: Service) -> dict[str, Any]:
+    return {**vars(service), **{name: json.dumps(getattr(service, name)) for name in _AS_JSON}}
+
+
+def _service(row: sqlite3.Row) -> Service:
+    values = dict(row)
+    values["command"], values["readiness"] = json.loads(row["command"]), json.loads(row["readiness"])
+    values["ports"] = tuple((int(host), int(guest)) for host, guest in json.loads(row["ports"]))
+    values["secret_env"] = tuple(json.loads(row["secret_env"]))
+    return Service(**values)

@@ -1,0 +1,268 @@
+"""What is known of workspaces beyond their machines: names, snapshots, and what was done in them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from pyro_mcp.errors import Conflict, NotFound
+from pyro_mcp.machines import MachineStore
+from pyro_mcp.results import WorkspaceSeed
+
+BASELINE = "baseline"
+"""The snapshot that every workspace has: as it was created."""
+
+EventKind = Literal["edit", "patch", "export", "sync", "snapshot", "reset", "service", "shell", "disk", "adopt"]
+
+
+# What the seeds of earlier versions do not say.
+_OLD_SEED: Mapping[str, Any] = {"ignored_count": 0, "ignored_bytes": 0, "likely_secrets": [], "remarks": []}
+
+
+@dataclass(frozen=True)
+class WorkspaceRecord:
+    """One workspace as the database knows it; times in seconds since 1970."""
+
+    id: str
+    name: str | None
+    labels: Mapping[str, str]
+    seed: WorkspaceSeed
+    last_activity_at: float = field(default_factory=time.time)
+    reset_count: int = 0
+    last_reset_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A named point of a workspace: the layers that its disk consisted of.
+
+    `generation` says which of their systems was in use, on the build `root_digest` of the environment. A reset restores
+    that system only when the snapshot was made `with_system`.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    created_at: float
+    generation: int = 0
+    root_digest: str | None = None
+    with_system: bool = False
+
+
+@dataclass(frozen=True)
+class CommandRecord:
+    """One command of a workspace's history; `result` is None while it runs, or if it never ended."""
+
+    id: int
+    command: str | list[str]
+    started_at: float
+    result: dict[str, Any] | None
+
+
+class WorkspaceStore:
+    """The workspaces in one store."""
+
+    def __init__(self, store: MachineStore) -> None:
+        self._store = store
+
+    def add(self, record: WorkspaceRecord) -> None:
+        with self._store.changing(record.id) as connection:
+            connection.execute(
+                "INSERT INTO workspaces (id, name, labels, seed, last_activity_at) VALUES (?, ?, ?, ?, ?)",
+                (record.id, record.name, json.dumps(record.labels), json.dumps(record.seed), record.last_activity_at),
+            )
+
+    def get(self, id_: str) -> WorkspaceRecord:
+        """The workspace; raises `NotFound`."""
+        self._store.refresh(id_)
+        with self._store.reading() as connection:
+            row = connection.execute("SELECT * FROM workspaces WHERE id = ?", (id_,)).fetchone()
+        if row is None:
+            raise NotFound(f"there is no workspace {id_!r}", hint="'pyro workspace list' shows those there are")
+        return _workspace(row)
+
+    def named(self, name: str) -> str:
+        """Return the id of the one workspace with this name; raise `NotFound`, `Conflict` when several have it."""
+        self._store.refresh()
+        with self._store.reading() as connection:
+            rows = connection.execute("SELECT id FROM workspaces WHERE name = ? ORDER BY id", (name,)).fetchall()
+        if not rows:
+            raise NotFound(f"there is no workspace {name!r}", hint="'pyro workspace list' shows those there are")
+        ids = [str(row["id"]) for row in rows]
+        if len(ids) > 1:
+            raise Conflict(f"{len(ids)} workspaces are named {name!r}: {', '.join(ids)}", hint="use the id of one")
+        return ids[0]
+
+    def has(self, id_: str) -> bool:
+        """Whether there is such a workspace."""
+        with self._store.reading() as connection:
+            return connection.execute("SELECT 1 FROM workspaces WHERE id = ?", (id_,)).fetchone() is not None
+
+    def all(self) -> list[WorkspaceRecord]:
+        """Every workspace, the most recently active first."""
+        self._store.refresh()
+        with self._store.reading() as connection:
+            rows = connection.execute("SELECT * FROM workspaces ORDER BY last_activity_at DESC, id").fetchall()
+        return [_workspace(row) for row in rows]
+
+    def command_counts(self) -> dict[str, int]:
+        """How many commands each workspace's history holds."""
+        with self._store.reading() as connection:
+            rows = connection.execute("SELECT workspace_id, COUNT(*) FROM commands GROUP BY workspace_id").fetchall()
+        return {str(row[0]): int(row[1]) for row in rows}
+
+    def command_count(self, id_: str) -> int:
+        """How many commands a workspace's history holds."""
+        with self._store.reading() as connection:
+            return int(connection.execute("SELECT COUNT(*) FROM commands WHERE workspace_id = ?", (id_,)).fetchone()[0])
+
+    def describe(self, id_: str, name: str | None, labels: Mapping[str, str]) -> None:
+        """Change what a person finds the workspace by."""
+        with self._store.changing(id_) as connection:
+            connection.execute(
+                "UPDATE workspaces SET name = ?, labels = ?, last_activity_at = ? WHERE id = ?",
+                (name, json.dumps(labels), time.time(), id_),
+            )
+
+    def touch(self, id_: str) -> None:
+        """Note that the workspace was used just now."""
+        with self._store.transaction() as connection:
+            connection.execute("UPDATE workspaces SET last_activity_at = ? WHERE id = ?", (time.time(), id_))
+
+    def forgetting(self, id_: str) -> Callable[[sqlite3.Connection], None]:
+        """What a reset does here, in the transaction that makes it true: no history, no services, one reset more."""
+
+        def forget(connection: sqlite3.Connection) -> None:
+            now = time.time()
+            connection.execute("DELETE FROM commands WHERE workspace_id = ?", (id_,))
+            connection.execute("DELETE FROM services WHERE workspace_id = ?", (id_,))
+            connection.execute(
+                "UPDATE workspaces SET reset_count = reset_count + 1, last_reset_at = ?, last_activity_at = ? "
+                "WHERE id = ?",
+                (now, now, id_),
+            )
+
+        return forget
+
+    # --- snapshots ---
+
+    def add_snapshot(self, id_: str, snapshot: Snapshot) -> None:
+        """Keep a snapshot; raises `Conflict` when its name is taken."""
+        with self._store.changing(id_) as connection:
+            taken = connection.execute(
+                "SELECT 1 FROM snapshots WHERE workspace_id = ? AND name = ?", (id_, snapshot.name)
+            ).fetchone()
+            if taken:
+                raise Conflict(f"there is a snapshot {snapshot.name!r} already", hint="delete it, or take another name")
+            connection.execute(
+                "INSERT INTO snapshots (workspace_id, name, layers, created_at, generation, root_digest, with_system)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    id_,
+                    snapshot.name,
+                    json.dumps(snapshot.layers),
+                    snapshot.created_at,
+                    snapshot.generation,
+                    snapshot.root_digest,
+                    snapshot.with_system,
+                ),
+            )
+
+    def snapshots(self, id_: str) -> list[Snapshot]:
+        """The named snapshots, oldest first; the baseline is not among them."""
+        with self._store.reading() as connection:
+            rows = connection.execute(
+                "SELECT * FROM snapshots WHERE workspace_id = ? ORDER BY created_at", (id_,)
+            ).fetchall()
+        return [_snapshot(row) for row in rows]
+
+    def snapshot(self, id_: str, name: str) -> Snapshot:
+        """One named snapshot; raises `NotFound`."""
+        known = self.snapshots(id_)
+        for one in known:
+            if one.name == name:
+                return one
+        names = ", ".join([BASELINE, *(one.name for one in known)])
+        raise NotFound(f"{id_} has no snapshot {name!r}", hint=f"it has: {names}")
+
+    def remove_snapshot(self, id_: str, name: str) -> None:
+        with self._store.changing(id_) as connection:
+            connection.execute("DELETE FROM snapshots WHERE workspace_id = ? AND name = ?", (id_, name))
+
+    # --- history ---
+
+    def begin_command(self, id_: str, command: str | list[str]) -> int:
+        """Put a command into the history before it runs; its number."""
+        now = time.time()
+        with self._store.transaction() as connection:
+            connection.execute("UPDATE workspaces SET last_activity_at = ? WHERE id = ?", (now, id_))
+            cursor = connection.execute(
+                "INSERT INTO commands (workspace_id, command, started_at) VALUES (?, ?, ?)",
+                (id_, json.dumps(command), now),
+            )
+            return int(cursor.lastrowid or 0)
+
+    def end_command(self, number: int, result: Mapping[str, Any]) -> None:
+        """Keep how a command ended; nothing happens when a reset has cleared the history meanwhile."""
+        with self._store.transaction() as connection:
+            connection.execute("UPDATE commands SET result = ? WHERE id = ?", (json.dumps(result), number))
+
+    def position(self, id_: str, number: int) -> int:
+        """The place of a command in the workspace's history, from 1."""
+        with self._store.reading() as connection:
+            row = connection.execute(
+                "SELECT COUNT(*) FROM commands WHERE workspace_id = ? AND id <= ?", (id_, number)
+            ).fetchone()
+        return int(row[0])
+
+    def commands(self, id_: str) -> list[CommandRecord]:
+        """The history since creation or the last reset, oldest first."""
+        with self._store.reading() as connection:
+            rows = connection.execute("SELECT * FROM commands WHERE workspace_id = ? ORDER BY id", (id_,)).fetchall()
+        return [
+            CommandRecord(
+                row["id"],
+                json.loads(row["command"]),
+                row["started_at"],
+                json.loads(row["result"]) if row["result"] else None,
+            )
+            for row in rows
+        ]
+
+    def note(self, id_: str, kind: EventKind, detail: Mapping[str, Any]) -> None:
+        """Keep one event for the review."""
+        now = time.time()
+        with self._store.transaction() as connection:
+            connection.execute("UPDATE workspaces SET last_activity_at = ? WHERE id = ?", (now, id_))
+            connection.execute(
+                "INSERT INTO events (workspace_id, at, kind, detail) VALUES (?, ?, ?, ?)",
+                (id_, now, kind, json.dumps(detail)),
+            )
+
+    def events(self, id_: str) -> list[dict[str, Any]]:
+        """The events since creation, oldest first, each with `at` and `kind` beside its own fields."""
+        with self._store.reading() as connection:
+            rows = connection.execute("SELECT * FROM events WHERE workspace_id = ? ORDER BY id", (id_,)).fetchall()
+        return [{"at": row["at"], "kind": row["kind"], **json.loads(row["detail"])} for row in rows]
+
+
+def _workspace(row: Any) -> WorkspaceRecord:
+    return WorkspaceRecord(
+        id=row["id"],
+        name=row["name"],
+        labels=json.loads(row["labels"]),
+        seed=cast(WorkspaceSeed, {**_OLD_SEED, **json.loads(row["seed"])}),
+        last_activity_at=row["last_activity_at"],
+        reset_count=row["reset_count"],
+        last_reset_at=row["last_reset_at"],
+    )
+
+
+def _snapshot(row: sqlite3.Row) -> Snapshot:
+    layers = tuple(json.loads(row["layers"]))
+    return Snapshot(
+        row["name"], layers, row["created_at"], row["generation"], row["root_digest"], bool(row["with_system"])
+    )
