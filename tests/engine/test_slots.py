@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,19 +21,21 @@ from pyro_mcp.engine.slots import connected
 from pyro_mcp.errors import Busy, DeadlineExceeded, GuestGone
 from pyro_mcp.guest_protocol.frames import SLOTS
 from pyro_mcp.host import changes
+from tests.waiting import until
 
 DEADLINE = 20.0
+CLIENTS = 200
 FOR_COMMANDS = SLOTS - 2
 
 
 @pytest.fixture
 def machine(home: Path) -> Iterator[Path]:
-    """The folder of sockets that listen."""
+    """Listen on the sockets of a machine, and yield their folder."""
     with ExitStack() as stack:
         for slot in range(SLOTS):
             listener = stack.enter_context(socket.socket(socket.AF_UNIX))
             listener.bind(str(home / str(slot)))
-            listener.listen(64)
+            listener.listen(CLIENTS)  # nobody accepts, so every connection of a test may stay in one backlog
         yield home
 
 
@@ -56,15 +59,13 @@ def entered(machine: Path) -> float:
         return time.monotonic()
 
 
-def until(condition: object, *arguments: object) -> None:
-    end = time.monotonic() + DEADLINE
-    while not condition(*arguments):  # type: ignore[operator]
-        assert time.monotonic() < end
-        time.sleep(0.002)
+def waiting(machine: Path) -> int:
+    """Return how many commands wait for a slot."""
+    return len(list(machine.glob("*.lasting")))
 
 
-def waiting(machine: Path, count: int) -> bool:
-    return len(list(machine.glob("*.lasting"))) == count
+def until_waiting(machine: Path, count: int) -> None:
+    until(f"{count} commands wait for a slot", lambda: waiting(machine) == count, deadline_seconds=DEADLINE)
 
 
 @pytest.mark.usefixtures("commands")
@@ -92,25 +93,28 @@ def test_those_who_wait_are_served_in_the_order_in_which_they_came(machine: Path
             served.append(number)
             assert done.wait(DEADLINE)
 
+    def served_in_all(count: int) -> bool:
+        return len(served) == count
+
     with ThreadPoolExecutor(6) as pool:
         clients = []
         for number in range(6):
             clients.append(pool.submit(client, number))
-            until(waiting, machine, number + 1)
+            until_waiting(machine, number + 1)
         for number in range(6):
             commands[number].close()
-            until(lambda wanted: len(served) == wanted, number + 1)
+            until(f"{number + 1} clients are served", partial(served_in_all, number + 1))
         done.set()
         for one in clients:
             one.result(DEADLINE)
     assert served == list(range(6))
-    assert waiting(machine, 0)
+    assert waiting(machine) == 0
 
 
 def test_a_slot_is_handed_on_at_once(machine: Path, commands: list[ExitStack]) -> None:
     with ThreadPoolExecutor(1) as pool:
         client = pool.submit(entered, machine)
-        until(waiting, machine, 1)
+        until_waiting(machine, 1)
         freed = time.monotonic()
         commands[3].close()
         assert client.result(DEADLINE) - freed < 0.2
@@ -122,7 +126,7 @@ def test_many_short_commands_at_once_all_get_their_turn(machine: Path) -> None:
             time.sleep(0.01)
 
     with ThreadPoolExecutor(50) as pool:
-        assert len(list(pool.map(client, range(200)))) == 200
+        assert len(list(pool.map(client, range(CLIENTS)))) == CLIENTS
 
 
 def test_one_who_is_killed_while_waiting_holds_up_nobody(machine: Path, commands: list[ExitStack]) -> None:
@@ -131,11 +135,11 @@ def test_one_who_is_killed_while_waiting_holds_up_nobody(machine: Path, commands
         "with connected(Path(sys.argv[1]), deadline_seconds=60, lasting=True): pass"
     )
     with subprocess.Popen([sys.executable, "-c", script, machine]) as victim:
-        until(waiting, machine, 1)
+        until_waiting(machine, 1)
         victim.kill()
     commands[0].close()
     with lasting(machine, 1):
-        assert waiting(machine, 0)
+        assert waiting(machine) == 0
 
 
 def test_one_who_is_killed_with_a_slot_hands_it_on(machine: Path, commands: list[ExitStack]) -> None:
@@ -148,7 +152,7 @@ def test_one_who_is_killed_with_a_slot_hands_it_on(machine: Path, commands: list
     with subprocess.Popen([sys.executable, "-c", script, machine], **pipes) as victim, ThreadPoolExecutor(1) as pool:  # type: ignore[call-overload]
         assert victim.stdout.readline() == b"here\n"
         client = pool.submit(entered, machine)
-        until(waiting, machine, 1)
+        until_waiting(machine, 1)
         killed = time.monotonic()
         victim.kill()
         assert client.result(DEADLINE) - killed < 2
@@ -160,7 +164,7 @@ def test_without_inotify_those_who_wait_are_served_too(
     monkeypatch.setattr(changes, "_FLAGS", -1)  # EINVAL
     with ThreadPoolExecutor(1) as pool:
         client = pool.submit(entered, machine)
-        until(waiting, machine, 1)
+        until_waiting(machine, 1)
         commands[0].close()
         assert client.result(DEADLINE)
 
@@ -169,7 +173,7 @@ def test_without_inotify_those_who_wait_are_served_too(
 def test_whoever_waits_for_a_machine_that_ends_is_told(machine: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
         waits = pool.submit(entered, machine)
-        until(waiting, machine, 1)
+        until_waiting(machine, 1)
         moved = machine.with_name(f"{machine.name}-gone")
         machine.rename(moved)
         with pytest.raises(GuestGone):
