@@ -197,9 +197,9 @@ def test_a_slot_survives_a_client_that_gave_up_on_a_long_command(sockets: Path) 
 _DYING_CLIENT = """
 import sys
 from pathlib import Path
-from pyro_mcp.engine.guest import Command
+from pyro_mcp.engine.interface import Command
 from pyro_mcp.engine.slots import connected
-from pyro_mcp.engine.wire import Type, encode
+from pyro_mcp.guest_protocol.frames import Type, encode
 
 with connected(Path(sys.argv[1])) as guest:
     guest.run(Command(["true"], cwd="/", environ={"PATH": "/usr/bin:/bin"}))

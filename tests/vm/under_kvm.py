@@ -31,7 +31,8 @@ from tests.vm.machine import ENVIRON, Vm, running
 TESTS = "tests/vm/test_essentials.py"
 _NESTED = "debian:12-nested"
 _PACKAGES = (
-    "bubblewrap", "e2fsprogs", "erofs-utils", "kmod", "python3-pytest", "python3-pytest-timeout", "qemu-system-x86",
+    "bubblewrap", "e2fsprogs", "erofs-utils", "kmod", "python3-hypothesis", "python3-pytest", "python3-pytest-timeout",
+    "qemu-system-x86",
     "qemu-utils", "util-linux",
 )  # fmt: skip
 # With two processors this kernel stood still for good in one of two runs: QEMU 7.2 emulates SVM in two threads.
