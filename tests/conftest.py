@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from pyro_mcp import Pyro
 from pyro_mcp.engine.processes import end, find_processes
 from pyro_mcp.engine.sockets import MachineSockets
-from pyro_mcp.environments import Environments
+from pyro_mcp.environments import EnvironmentStore
 from pyro_mcp.host.files import private_directory
 
 ROOT = Path(__file__).parents[1]
@@ -72,7 +72,7 @@ def real_cache() -> Path:
 def warm_cache() -> Path:
     """A cache that holds `debian:12` and the guest kernel: about 20 s where it must be made."""
     cache = real_cache()
-    environments = Environments(cache)
+    environments = EnvironmentStore(cache)
     environments.pull("debian:12")
     environments.kernel()
     return cache

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.environments import Environments
-from pyro_mcp.environments.fakeroot import remove_tree
+from pyro_mcp.environments import EnvironmentStore
+from pyro_mcp.environments.user_namespace import remove_tree
 from tests.environments.oci_images import Registry
 
 ROOT = Path(__file__).parents[2]
@@ -70,14 +70,14 @@ def cache(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def environments(cache: Path) -> Environments:
-    return Environments(cache)
+def environments(cache: Path) -> EnvironmentStore:
+    return EnvironmentStore(cache)
 
 
 @pytest.fixture(scope="session")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Environments:
+def real(tmp_path_factory: pytest.TempPathFactory) -> EnvironmentStore:
     """A cache that really holds `debian:12-base` and the guest kernel."""
-    environments = Environments(tmp_path_factory.mktemp("real"))
+    environments = EnvironmentStore(tmp_path_factory.mktemp("real"))
     environments.pull("debian:12-base")
     environments.kernel()
     return environments

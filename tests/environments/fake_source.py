@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from pyro_mcp.environments.catalog import CATALOG
-from pyro_mcp.environments.source import FetchedTree
+from pyro_mcp.environments.source import RootFilesystem
 from pyro_mcp.host.progress import Progress
 
 
@@ -24,7 +24,7 @@ class FakeSource:
         self._size = size
         self._rendezvous = rendezvous
 
-    def build(self, work: Path, progress: Progress) -> FetchedTree:
+    def build(self, work: Path, progress: Progress) -> RootFilesystem:
         with self._journal.open("a") as journal:
             journal.write(f"{self.name}\n")
         progress("building", None)
@@ -33,4 +33,4 @@ class FakeSource:
         root = work / "root"
         (root / "etc").mkdir(parents=True)
         (root / "etc/data").write_bytes(b"x" * self._size)
-        return FetchedTree(root, self.version or CATALOG[self.name].version, {"NAME": self.name})
+        return RootFilesystem(root, self.version or CATALOG[self.name].version, {"NAME": self.name})

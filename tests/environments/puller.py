@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pyro_mcp.environments import Environments
+from pyro_mcp.environments import EnvironmentStore
 from tests.environments.fake_source import FakeSource
 
 
@@ -21,11 +21,11 @@ def main(cache: str, name: str, journal: str = "", fifo: str = "") -> None:
             Path(fifo).write_bytes(b"go")
 
     if journal:
-        environments = Environments(
+        environments = EnvironmentStore(
             Path(cache), lambda name: FakeSource(name, Path(journal), rendezvous=Path(fifo) if fifo else None)
         )
     else:
-        environments = Environments(Path(cache))
+        environments = EnvironmentStore(Path(cache))
     say(environments.pull(name, progress).digest)
 
 

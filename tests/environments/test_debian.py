@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.environments import Environments
+from pyro_mcp.environments import EnvironmentStore
 from pyro_mcp.errors import EnvironmentFailed, InvalidRequest
 
 Extract = Callable[[Path], Path]
 
 
 @pytest.fixture
-def root(real: Environments, extract: Extract) -> Path:
+def root(real: EnvironmentStore, extract: Extract) -> Path:
     image = real.installed("debian:12-base")
     assert image is not None
     return extract(image.path)
@@ -39,7 +39,7 @@ def test_a_debian_root_has_its_own_owners_and_modes(root: Path) -> None:
     assert (root / "tmp").stat().st_mode & 0o7777 == 0o1777
 
 
-def test_a_debian_root_keeps_its_setuid_programs(real: Environments) -> None:
+def test_a_debian_root_keeps_its_setuid_programs(real: EnvironmentStore) -> None:
     # fsck.erofs drops that bit when it extracts, and dump.erofs when it prints: so look at the inode itself, whose
     # mode is a little-endian number at byte 4; inodes are numbered in units of 32 bytes.
     image = real.pull("debian:12-base").path
@@ -56,12 +56,12 @@ def test_a_debian_root_carries_licences_but_no_manuals_and_no_package_lists(root
     assert list((root / "var/lib/apt/lists").rglob("*_Packages*")) == []
 
 
-def test_its_commands_get_a_sane_environment(real: Environments) -> None:
+def test_its_commands_get_a_sane_environment(real: EnvironmentStore) -> None:
     assert real.pull("debian:12-base").environ["LANG"] == "C.UTF-8"
 
 
 def test_a_mirror_that_does_not_answer_is_an_error_that_says_what_to_set(
-    environments: Environments, monkeypatch: pytest.MonkeyPatch
+    environments: EnvironmentStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYRO_DEBIAN_MIRROR", "http://127.0.0.1:9/debian")
     with pytest.raises(EnvironmentFailed) as caught:
@@ -70,7 +70,9 @@ def test_a_mirror_that_does_not_answer_is_an_error_that_says_what_to_set(
     assert "PYRO_DEBIAN_MIRROR" in caught.value.hint
 
 
-def test_the_hosts_proxy_is_used(environments: Environments, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_hosts_proxy_is_used(
+    environments: EnvironmentStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     configured = tmp_path / "apt-config"
     configured.write_text("#!/bin/sh\necho 'Acquire::http::Proxy \"http://127.0.0.1:9\";'\n")
     configured.chmod(0o755)
@@ -82,7 +84,7 @@ def test_the_hosts_proxy_is_used(environments: Environments, monkeypatch: pytest
 
 @pytest.mark.parametrize("mirror", ["ftp://x/debian", "http://x y", "[trusted=yes] http://x/debian", "file:///etc"])
 def test_a_mirror_that_is_not_an_address_is_refused(
-    environments: Environments, monkeypatch: pytest.MonkeyPatch, mirror: str
+    environments: EnvironmentStore, monkeypatch: pytest.MonkeyPatch, mirror: str
 ) -> None:
     monkeypatch.setenv("PYRO_DEBIAN_MIRROR", mirror)
     with pytest.raises(InvalidRequest):

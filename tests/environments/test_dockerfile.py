@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyro_mcp.environments import ignored_by, parse_dockerfile, registry_name
+from pyro_mcp.environments import ignored_by, normalize_image_name, parse_dockerfile
 from pyro_mcp.errors import InvalidRequest, PyroError
 
 
@@ -107,7 +107,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     ],
 )  # fmt: skip
 def test_an_image_has_the_name_that_dockerfiles_give_it(reference: str, name: str) -> None:
-    assert registry_name(reference) == name
+    assert normalize_image_name(reference) == name
 
 
 @pytest.mark.parametrize(

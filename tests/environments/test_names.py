@@ -4,15 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyro_mcp.environments.names import check_own, folder_name, is_own, parse_oci
-from pyro_mcp.environments.sources import find_source
+from pyro_mcp.environments.names import check_custom_name, folder_name, is_custom_name, parse_image_reference
+from pyro_mcp.environments.source_by_name import find_source
 from pyro_mcp.errors import InvalidRequest, UnknownEnvironment
 
 _DIGEST = "sha256:" + "0a" * 32
 
 
 def test_an_oci_name_is_taken_apart() -> None:
-    name = parse_oci(f"oci:registry.example:5000/team/tool:1.0@{_DIGEST}")
+    name = parse_image_reference(f"oci:registry.example:5000/team/tool:1.0@{_DIGEST}")
     assert (name.registry, name.repository, name.tag, name.digest) == (
         "registry.example:5000", "team/tool", "1.0", _DIGEST,
     )  # fmt: skip
@@ -43,7 +43,7 @@ def test_a_malformed_oci_name_is_refused_with_an_example(name: str) -> None:
     ],
 )  # fmt: skip
 def test_only_this_machine_counts_as_loopback(registry: str, loopback: bool) -> None:
-    assert parse_oci(f"oci:{registry}/a:1").loopback is loopback
+    assert parse_image_reference(f"oci:{registry}/a:1").loopback is loopback
 
 
 def test_an_unknown_environment_names_what_is_near_and_all_there_are() -> None:
@@ -70,14 +70,14 @@ def test_different_environments_have_different_folders(first: str, second: str) 
 
 @pytest.mark.parametrize("name", ["a", "my-project", "my_project.2", "project:1.2", "x:Tag_1"])
 def test_a_user_may_give_a_plain_name_to_an_environment(name: str) -> None:
-    check_own(name)
-    assert is_own(name)
+    check_custom_name(name)
+    assert is_custom_name(name)
 
 
 @pytest.mark.parametrize(
     "name", ["", "Up", "../x", "a/b", "-a", "a-", "a:", "a:b:c", "oci:a", "debian:13", "a b", "a\n", "x" * 101]
 )
 def test_any_other_name_is_refused(name: str) -> None:
-    assert not is_own(name)
+    assert not is_custom_name(name)
     with pytest.raises(InvalidRequest):
-        check_own(name)
+        check_custom_name(name)

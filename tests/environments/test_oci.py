@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.environments import Environments
+from pyro_mcp.environments import EnvironmentStore
 from pyro_mcp.errors import EnvironmentFailed, NoSpace
 from tests.environments.conftest import running_registry
 from tests.environments.oci_images import HELLO, Entry, Registry, folder, link
@@ -23,7 +23,7 @@ _HTPASSWD = "ali:$2b$05$abcdefghijklmnopqrstuutXu9KzOt.1yBoZUeFWoT/914/JfszCO\n"
 
 
 def test_an_image_becomes_a_root_with_its_owners_and_modes(
-    environments: Environments, registry: Registry, extract: Extract
+    environments: EnvironmentStore, registry: Registry, extract: Extract
 ) -> None:
     digest = registry.push("plain:1", HELLO)
     image = environments.pull(f"oci:{registry.address}/plain:1")
@@ -37,7 +37,7 @@ def test_an_image_becomes_a_root_with_its_owners_and_modes(
 
 
 def test_the_guests_mount_points_are_made_and_never_followed(
-    environments: Environments, registry: Registry, extract: Extract, tmp_path: Path
+    environments: EnvironmentStore, registry: Registry, extract: Extract, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     registry.push("mounts:1", [link("workspace", str(elsewhere)), link("tmp", "/etc"), Entry("proc")])
@@ -48,7 +48,7 @@ def test_the_guests_mount_points_are_made_and_never_followed(
 
 
 def test_the_configured_environment_is_kept_and_nonsense_in_it_is_dropped(
-    environments: Environments, registry: Registry
+    environments: EnvironmentStore, registry: Registry
 ) -> None:
     given = ["PATH=/app/bin:/bin", "EMPTY=", "A=b=c", "=x", "novalue", "NUL=a\0b", "LONE=\ud800", ""]
     registry.push("env:1", HELLO, environ=given)
@@ -57,7 +57,7 @@ def test_the_configured_environment_is_kept_and_nonsense_in_it_is_dropped(
 
 
 def test_whiteouts_remove_files_and_opaque_folders_hide_older_layers(
-    environments: Environments, registry: Registry, extract: Extract
+    environments: EnvironmentStore, registry: Registry, extract: Extract
 ) -> None:
     first = [folder("a"), Entry("a/gone"), Entry("a/stays"), folder("b"), Entry("b/hidden")]
     second = [folder("a"), Entry("a/.wh.gone"), folder("b"), Entry("b/.wh..wh..opq"), Entry("b/new")]
@@ -68,7 +68,7 @@ def test_whiteouts_remove_files_and_opaque_folders_hide_older_layers(
 
 
 def test_a_pinned_image_is_pulled_by_its_digest_even_when_the_tag_has_moved(
-    environments: Environments, registry: Registry, extract: Extract
+    environments: EnvironmentStore, registry: Registry, extract: Extract
 ) -> None:
     digest = registry.push("moving:1", [Entry("old")])
     registry.push("moving:1", [Entry("new")])
@@ -78,7 +78,7 @@ def test_a_pinned_image_is_pulled_by_its_digest_even_when_the_tag_has_moved(
 
 
 def test_of_an_index_the_variant_for_this_architecture_is_taken(
-    environments: Environments, registry: Registry, extract: Extract
+    environments: EnvironmentStore, registry: Registry, extract: Extract
 ) -> None:
     variants = {
         "arm64": registry.push("index:arm", [Entry("arm")], architecture="arm64"),
@@ -90,33 +90,35 @@ def test_of_an_index_the_variant_for_this_architecture_is_taken(
     assert (extract(image.path) / "amd").exists()
 
 
-def test_an_index_without_this_architecture_is_refused(environments: Environments, registry: Registry) -> None:
+def test_an_index_without_this_architecture_is_refused(environments: EnvironmentStore, registry: Registry) -> None:
     digest = registry.push("armindex:arm", HELLO, architecture="arm64")
     registry.push_index("armindex", "1", {"arm64": digest})
     refused(environments, f"oci:{registry.address}/armindex:1", "no variant for linux/amd64")
 
 
-def test_an_image_for_another_architecture_is_refused(environments: Environments, registry: Registry) -> None:
+def test_an_image_for_another_architecture_is_refused(environments: EnvironmentStore, registry: Registry) -> None:
     registry.push("arm:1", HELLO, architecture="arm64")
     refused(environments, f"oci:{registry.address}/arm:1", "'linux/arm64', not for linux/amd64")
 
 
-def test_a_missing_tag_is_named(environments: Environments, registry: Registry) -> None:
+def test_a_missing_tag_is_named(environments: EnvironmentStore, registry: Registry) -> None:
     registry.push("tags:1", HELLO)
     refused(environments, f"oci:{registry.address}/tags:2", "does not have tags:2")
 
 
-def test_a_missing_repository_is_named(environments: Environments, registry: Registry) -> None:
+def test_a_missing_repository_is_named(environments: EnvironmentStore, registry: Registry) -> None:
     refused(environments, f"oci:{registry.address}/nobody/nothing:1", "does not have nobody/nothing:1")
 
 
-def test_a_digest_that_the_registry_does_not_have_is_named(environments: Environments, registry: Registry) -> None:
+def test_a_digest_that_the_registry_does_not_have_is_named(environments: EnvironmentStore, registry: Registry) -> None:
     registry.push("pinned:1", HELLO)
     digest = "sha256:" + "0" * 64
     refused(environments, f"oci:{registry.address}/pinned:1@{digest}", f"does not have the digest {digest}")
 
 
-def test_a_manifest_that_does_not_match_its_digest_is_refused(environments: Environments, registry: Registry) -> None:
+def test_a_manifest_that_does_not_match_its_digest_is_refused(
+    environments: EnvironmentStore, registry: Registry
+) -> None:
     digest = registry.push("forged:1", HELLO, [Entry("forged")])
     manifest = registry.blob(digest)
     manifest.write_bytes(manifest.read_bytes() + b" ")
@@ -124,7 +126,7 @@ def test_a_manifest_that_does_not_match_its_digest_is_refused(environments: Envi
 
 
 @pytest.mark.parametrize("damage", ["truncated", "changed", "empty"])
-def test_a_damaged_layer_is_refused(environments: Environments, registry: Registry, damage: str) -> None:
+def test_a_damaged_layer_is_refused(environments: EnvironmentStore, registry: Registry, damage: str) -> None:
     name = f"layer-{damage}"
     digest = registry.push(f"{name}:1", [Entry("data", os.urandom(100_000))])
     layer = registry.layers(digest)[0]
@@ -133,11 +135,11 @@ def test_a_damaged_layer_is_refused(environments: Environments, registry: Regist
     refused(environments, f"oci:{registry.address}/{name}:1", "damaged")
 
 
-def test_a_registry_that_does_not_answer_is_named(environments: Environments) -> None:
+def test_a_registry_that_does_not_answer_is_named(environments: EnvironmentStore) -> None:
     refused(environments, "oci:127.0.0.1:9/a/b:1", "the registry 127.0.0.1:9 cannot be reached")
 
 
-def test_plain_http_is_not_spoken_to_other_machines(environments: Environments, registry: Registry) -> None:
+def test_plain_http_is_not_spoken_to_other_machines(environments: EnvironmentStore, registry: Registry) -> None:
     # 127.0.0.2 is the same registry's machine, but not one of the names that we know to be loopback.
     port = registry.address.split(":")[1]
     with pytest.raises(EnvironmentFailed, match=r"127\.0\.0\.2"):
@@ -154,7 +156,7 @@ def guarded(tmp_path: Path) -> Iterator[Registry]:
 
 
 def test_a_registry_with_a_password_is_asked_with_the_users_own_credentials(
-    environments: Environments, guarded: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    environments: EnvironmentStore, guarded: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guarded.push("private:1", HELLO, credentials="ali:open-sesame")
     name = f"oci:{guarded.address}/private:1"
@@ -188,7 +190,7 @@ _ESCAPES = {
 
 @pytest.mark.parametrize("layers", _ESCAPES.values(), ids=_ESCAPES.keys())
 def test_a_layer_cannot_reach_out_of_its_root(
-    environments: Environments, registry: Registry, extract: Extract, tmp_path: Path, layers: list[list[Entry]]
+    environments: EnvironmentStore, registry: Registry, extract: Extract, tmp_path: Path, layers: list[list[Entry]]
 ) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -215,7 +217,7 @@ def _placed(entry: Entry, outside: Path) -> Entry:
     )
 
 
-def test_a_file_that_is_not_an_image_is_refused(environments: Environments, registry: Registry) -> None:
+def test_a_file_that_is_not_an_image_is_refused(environments: EnvironmentStore, registry: Registry) -> None:
     digest = registry.push("nested:1", HELLO, environ=["X=1"])
     manifest = json.loads(registry.blob(digest).read_bytes())
     registry.blob(manifest["config"]["digest"]).write_bytes(b"[" * 100_000)
@@ -230,7 +232,7 @@ def test_a_disk_that_is_too_small_for_an_image_is_a_clear_error(
 ) -> None:
     registry.push("big:1", [Entry("data", os.urandom(2 << 20))])
     with small_disk(cache, megabytes):
-        environments = Environments(cache)
+        environments = EnvironmentStore(cache)
         with pytest.raises(NoSpace):
             environments.pull(f"oci:{registry.address}/big:1")
         assert environments.installed(f"oci:{registry.address}/big:1") is None
@@ -238,7 +240,7 @@ def test_a_disk_that_is_too_small_for_an_image_is_a_clear_error(
 
 @pytest.mark.parametrize("moment", ["asking", "fetching", "unpacking", "writing the image"])
 def test_a_pull_killed_at_any_moment_leaves_nothing_behind_for_the_next(
-    environments: Environments,
+    environments: EnvironmentStore,
     cache: Path,
     registry: Registry,
     start_puller: Callable[..., subprocess.Popen[str]],
@@ -266,7 +268,7 @@ def programs_that_name(path: Path) -> list[str]:
     return [line for line in found if str(path) in line]
 
 
-def refused(environments: Environments, name: str, message: str, hint: str = "") -> None:
+def refused(environments: EnvironmentStore, name: str, message: str, hint: str = "") -> None:
     """Pulling `name` fails with these words, and leaves nothing installed."""
     with pytest.raises(EnvironmentFailed) as caught:
         environments.pull(name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.environments import Environments, oci
+from pyro_mcp.environments import EnvironmentStore, oci
 from pyro_mcp.errors import EnvironmentFailed
 from tests.environments.oci_images import HELLO, Entry, Registry, folder, link, sparse
 
@@ -31,7 +31,7 @@ _STRANGE = {
 
 @pytest.mark.parametrize("size", [64 << 20, 1 << 50], ids=["a bit", "a petabyte"])
 def test_a_sparse_file_in_a_layer_does_not_fill_the_disk(
-    environments: Environments, cache: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch, size: int
+    environments: EnvironmentStore, cache: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setattr(oci, "_LARGEST_FILE", 32 << 20)
     registry.push("bomb:1", HELLO, [sparse("bomb", size)])
@@ -45,7 +45,7 @@ def test_a_sparse_file_in_a_layer_does_not_fill_the_disk(
 
 @pytest.mark.parametrize("layer", _STRANGE.values(), ids=_STRANGE.keys())
 def test_a_strange_image_is_installed_or_refused_as_a_whole(
-    environments: Environments, cache: Path, registry: Registry, layer: list[Entry]
+    environments: EnvironmentStore, cache: Path, registry: Registry, layer: list[Entry]
 ) -> None:
     registry.push("strange:1", HELLO, layer)
     name = f"oci:{registry.address}/strange:1"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.environments import Environments
+from pyro_mcp.environments import EnvironmentStore
 from pyro_mcp.environments.catalog import CATALOG
-from pyro_mcp.environments.source import FetchedTree
+from pyro_mcp.environments.source import RootFilesystem
 from pyro_mcp.errors import NoSpace, UnknownEnvironment
 from pyro_mcp.host.progress import Progress
 from tests.environments.fake_source import FakeSource
@@ -27,31 +27,31 @@ def journal(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def faked(cache: Path, journal: Path) -> Environments:
-    return Environments(cache, lambda name: FakeSource(name, journal))
+def faked(cache: Path, journal: Path) -> EnvironmentStore:
+    return EnvironmentStore(cache, lambda name: FakeSource(name, journal))
 
 
-def test_the_catalogue_is_listed_before_anything_is_installed(environments: Environments) -> None:
+def test_the_catalogue_is_listed_before_anything_is_installed(environments: EnvironmentStore) -> None:
     assert [entry["name"] for entry in environments.list()] == ["debian:12", "debian:12-base", "debian:12-build"]
     assert not any(entry["installed"] for entry in environments.list())
 
 
-def test_an_environment_that_is_not_installed_can_be_inspected(environments: Environments) -> None:
+def test_an_environment_that_is_not_installed_can_be_inspected(environments: EnvironmentStore) -> None:
     details = environments.inspect("debian:12-build")
     assert "build-essential" in details["packages"]
     assert (details["installed"], details["path"], details["digest"]) == (False, None, None)
     assert environments.installed("debian:12-build") is None
 
 
-@pytest.mark.parametrize("act", [Environments.inspect, Environments.installed, Environments.pull])
+@pytest.mark.parametrize("act", [EnvironmentStore.inspect, EnvironmentStore.installed, EnvironmentStore.pull])
 def test_an_unknown_environment_is_refused_everywhere(
-    environments: Environments, act: Callable[[Environments, str], object]
+    environments: EnvironmentStore, act: Callable[[EnvironmentStore, str], object]
 ) -> None:
     with pytest.raises(UnknownEnvironment):
         act(environments, "debian:11")
 
 
-def test_a_pulled_environment_is_a_read_only_image(faked: Environments, extract: Extract) -> None:
+def test_a_pulled_environment_is_a_read_only_image(faked: EnvironmentStore, extract: Extract) -> None:
     image = faked.pull("debian:12")
     assert image == faked.installed("debian:12")
     assert image.path.stat().st_mode & 0o777 == 0o444
@@ -67,31 +67,31 @@ def test_the_same_tree_gives_the_same_image_wherever_it_was_made(tmp_path: Path,
     folders = [tmp_path / "one", tmp_path / "two"]
     digests = set()
     for folder in folders:
-        image = Environments(folder, lambda name: _DatedSource(name, journal)).pull("debian:12")
+        image = EnvironmentStore(folder, lambda name: _DatedSource(name, journal)).pull("debian:12")
         digests.add(image.digest)
     assert len(digests) == 1
 
 
-def test_pulling_again_does_nothing(faked: Environments, journal: Path) -> None:
+def test_pulling_again_does_nothing(faked: EnvironmentStore, journal: Path) -> None:
     assert faked.pull("debian:12") == faked.pull("debian:12")
     assert journal.read_text() == "debian:12\n"
 
 
-def test_a_damaged_image_is_built_again(faked: Environments, journal: Path) -> None:
+def test_a_damaged_image_is_built_again(faked: EnvironmentStore, journal: Path) -> None:
     os.truncate(faked.pull("debian:12").path, 100)
     assert faked.installed("debian:12") is None
     assert faked.pull("debian:12") == faked.installed("debian:12")
     assert journal.read_text() == "debian:12\n" * 2
 
 
-def test_a_touched_image_is_not_built_again(faked: Environments, journal: Path) -> None:
+def test_a_touched_image_is_not_built_again(faked: EnvironmentStore, journal: Path) -> None:
     image = faked.pull("debian:12")
     os.utime(image.path, (1, 1))
     assert faked.pull("debian:12") == image
     assert journal.read_text() == "debian:12\n"
 
 
-def test_a_changed_image_is_named_when_it_is_built_again(faked: Environments) -> None:
+def test_a_changed_image_is_named_when_it_is_built_again(faked: EnvironmentStore) -> None:
     image = faked.pull("debian:12")
     os.truncate(image.path, 100)
     said: list[str] = []
@@ -101,16 +101,16 @@ def test_a_changed_image_is_named_when_it_is_built_again(faked: Environments) ->
 
 def test_a_build_that_is_needed_is_found_by_its_digest_and_kept_by_a_prune(cache: Path, journal: Path) -> None:
     sources = {"debian:12": FakeSource("debian:12", journal, size=100_000)}
-    faked = Environments(cache, lambda name: sources.get(name) or FakeSource(name, journal))
+    faked = EnvironmentStore(cache, lambda name: sources.get(name) or FakeSource(name, journal))
     old = faked.pull("debian:12")
     sources["debian:12"] = FakeSource("debian:12", journal, size=200_000)
     sources["debian:12"].version = "2"
     new = faked.pull("debian:12")
     assert new.digest != old.digest
     assert faked.prune(needed=[old.digest])["removed"] == []
-    assert faked.build("debian:12", old.digest) == old
+    assert faked.find_build("debian:12", old.digest) == old
     assert faked.prune()["removed"] == ["debian:12 1"]
-    assert faked.build("debian:12", old.digest) is None
+    assert faked.find_build("debian:12", old.digest) is None
 
 
 def test_two_pulls_at_once_do_the_work_once(cache: Path, journal: Path, start_puller: StartPuller) -> None:
@@ -134,7 +134,7 @@ def test_a_pull_killed_while_it_builds_leaves_nothing_that_looks_complete(
     assert puller.stdout.readline() == "building\n"
     puller.kill()
     puller.wait(10)
-    faked = Environments(cache, lambda name: FakeSource(name, journal))
+    faked = EnvironmentStore(cache, lambda name: FakeSource(name, journal))
     assert faked.installed("debian:12") is None
     image = faked.pull("debian:12")
     assert {path.name for path in image.path.parent.parent.iterdir()} == {".lock", "1"}
@@ -142,7 +142,7 @@ def test_a_pull_killed_while_it_builds_leaves_nothing_that_looks_complete(
 
 def test_prune_removes_old_versions_and_foreign_images_and_says_so(cache: Path, journal: Path) -> None:
     sources: dict[str, FakeSource] = {}
-    faked = Environments(cache, lambda name: sources.setdefault(name, FakeSource(name, journal, size=100_000)))
+    faked = EnvironmentStore(cache, lambda name: sources.setdefault(name, FakeSource(name, journal, size=100_000)))
     foreign = ["oci:localhost/kept:1", "oci:localhost/gone:1"]
     for name in ("debian:12", *foreign):
         faked.pull(name)
@@ -164,7 +164,7 @@ def test_prune_leaves_alone_what_is_being_made(cache: Path, journal: Path, start
     puller = start_puller(cache, "debian:12", journal, fifo)
     assert puller.stdout is not None
     assert puller.stdout.readline() == "building\n"
-    report = Environments(cache).prune()
+    report = EnvironmentStore(cache).prune()
     fifo.write_bytes(b"go")
     assert puller.communicate(timeout=30)[0].splitlines()[-1].startswith("sha256:")
     assert len(report["skipped"]) == 1
@@ -174,7 +174,7 @@ def test_prune_leaves_alone_what_is_being_made(cache: Path, journal: Path, start
 @pytest.mark.parametrize("megabytes", [1, 3], ids=["the tree does not fit", "the image does not fit"])
 def test_a_full_disk_is_a_clear_error_and_leaves_nothing(cache: Path, journal: Path, megabytes: int) -> None:
     with small_disk(cache, megabytes):
-        faked = Environments(cache, lambda name: FakeSource(name, journal, size=2 << 20))
+        faked = EnvironmentStore(cache, lambda name: FakeSource(name, journal, size=2 << 20))
         with pytest.raises(NoSpace):
             faked.pull("debian:12")
         assert faked.installed("debian:12") is None
@@ -182,7 +182,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(cache: Path, journal: P
 
 
 class _DatedSource(FakeSource):
-    def build(self, work: Path, progress: Progress) -> FetchedTree:
+    def build(self, work: Path, progress: Progress) -> RootFilesystem:
         tree = super().build(work, progress)
         for path in (tree.path / "etc/data", tree.path / "etc", tree.path):
             os.utime(path, (1_000_000, 1_000_000))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.environments.versioned_cache import Made, Shelf
+from pyro_mcp.environments.versioned_cache import CachedVersion, VersionedCache
 from pyro_mcp.errors import Busy
 
 
-def publish(shelf: Shelf, version: str, content: bytes = b"content") -> Made:
+def publish(shelf: VersionedCache, version: str, content: bytes = b"content") -> CachedVersion:
     with shelf.exclusive("a thing") as work:
         (work / "thing").mkdir()
         (work / "thing/file").write_bytes(content)
@@ -18,11 +18,11 @@ def publish(shelf: Shelf, version: str, content: bytes = b"content") -> Made:
 
 
 @pytest.fixture
-def shelf(cache: Path) -> Shelf:
-    return Shelf(cache / "things")
+def shelf(cache: Path) -> VersionedCache:
+    return VersionedCache(cache / "things")
 
 
-def test_what_was_published_is_found_with_its_facts(shelf: Shelf) -> None:
+def test_what_was_published_is_found_with_its_facts(shelf: VersionedCache) -> None:
     made = publish(shelf, "sha256:12/../x")
     assert shelf.version("sha256:12/../x") == made
     assert made.facts == {"version": "sha256:12/../x"}
@@ -30,19 +30,19 @@ def test_what_was_published_is_found_with_its_facts(shelf: Shelf) -> None:
     assert (made.place / "file").read_bytes() == b"content"
 
 
-def test_nothing_else_is_left_in_the_folder(shelf: Shelf) -> None:
+def test_nothing_else_is_left_in_the_folder(shelf: VersionedCache) -> None:
     publish(shelf, "1")
     assert {path.name for path in shelf.folder.iterdir()} == {".lock", "1"}
 
 
-def test_the_newest_version_comes_first(shelf: Shelf) -> None:
+def test_the_newest_version_comes_first(shelf: VersionedCache) -> None:
     for version in ("2", "9", "1"):
         publish(shelf, version)
     assert [made.facts["version"] for made in shelf.versions()] == ["1", "9", "2"]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "unlink", "no record", "half a record", "a strange record"])
-def test_a_damaged_version_is_as_if_it_were_not_there_and_can_be_made_again(shelf: Shelf, damage: str) -> None:
+def test_a_damaged_version_is_as_if_it_were_not_there_and_can_be_made_again(shelf: VersionedCache, damage: str) -> None:
     place = publish(shelf, "1").place
     file, record = place / "file", place / "record.json"
     match damage:
@@ -65,14 +65,14 @@ def test_a_damaged_version_is_as_if_it_were_not_there_and_can_be_made_again(shel
     assert publish(shelf, "1", b"again") == shelf.version("1")
 
 
-def test_a_version_that_was_only_touched_stays_what_it_is(shelf: Shelf) -> None:
+def test_a_version_that_was_only_touched_stays_what_it_is(shelf: VersionedCache) -> None:
     made = publish(shelf, "1")
     os.utime(made.place / "file", (1, 1))
     assert shelf.version("1") == made
     assert shelf.damage("1") == []
 
 
-def test_a_damaged_file_is_named(shelf: Shelf) -> None:
+def test_a_damaged_file_is_named(shelf: VersionedCache) -> None:
     place = publish(shelf, "1").place
     (place / "file").write_bytes(b"cOntent")
     assert shelf.damage("1") == [str(place / "file")]
@@ -80,7 +80,7 @@ def test_a_damaged_file_is_named(shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_version_from_before_there_were_seals_is_known_by_its_dates(shelf: Shelf, whole: bool) -> None:
+def test_a_version_from_before_there_were_seals_is_known_by_its_dates(shelf: VersionedCache, whole: bool) -> None:
     made = publish(shelf, "1")
     found = (made.place / "file").stat()
     old = {"facts": made.facts, "built_at": 1.0, "files": {"file": [found.st_size, found.st_mtime_ns]}}
@@ -91,7 +91,7 @@ def test_a_version_from_before_there_were_seals_is_known_by_its_dates(shelf: She
     assert (shelf.version("1") is not None) == whole
 
 
-def test_a_block_that_fails_leaves_nothing(shelf: Shelf) -> None:
+def test_a_block_that_fails_leaves_nothing(shelf: VersionedCache) -> None:
     def fail() -> None:
         with shelf.exclusive("a thing") as work:
             (work / "half").write_bytes(b"half")
@@ -102,7 +102,7 @@ def test_a_block_that_fails_leaves_nothing(shelf: Shelf) -> None:
     assert {path.name for path in shelf.folder.iterdir()} == {".lock"}
 
 
-def test_two_cannot_hold_a_shelf_at_once(shelf: Shelf) -> None:
+def test_two_cannot_hold_a_shelf_at_once(shelf: VersionedCache) -> None:
     said: list[str] = []
     with shelf.exclusive("a thing"):
         with pytest.raises(Busy), shelf.exclusive("a thing", patience_seconds=0):
@@ -115,7 +115,7 @@ def test_two_cannot_hold_a_shelf_at_once(shelf: Shelf) -> None:
     assert said == ["waiting for another process that makes a thing"]
 
 
-def test_cleaning_removes_what_is_not_complete_and_counts_it(shelf: Shelf) -> None:
+def test_cleaning_removes_what_is_not_complete_and_counts_it(shelf: VersionedCache) -> None:
     made = publish(shelf, "1")
     (shelf.folder / "half").mkdir()
     (shelf.folder / "half/file").write_bytes(b"x" * 10_000)
@@ -124,7 +124,7 @@ def test_cleaning_removes_what_is_not_complete_and_counts_it(shelf: Shelf) -> No
     assert [path.name for path in shelf.folder.iterdir() if not path.name.startswith(".")] == [made.place.name]
 
 
-def test_scratch_of_the_dead_is_swept_by_the_next_holder(shelf: Shelf) -> None:
+def test_scratch_of_the_dead_is_swept_by_the_next_holder(shelf: VersionedCache) -> None:
     shelf.folder.mkdir()
     for name in (".work", ".scratch-1-abcd"):
         (shelf.folder / name / "deep").mkdir(parents=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp.environments.catalog import Wheel
-from pyro_mcp.environments.wheels import NotReachable, install_programs
+from pyro_mcp.environments.wheels import IndexUnavailable, install_programs
 from pyro_mcp.errors import EnvironmentFailed
 from pyro_mcp.host.mirrors import pip_index
 
@@ -86,10 +86,10 @@ def test_an_index_that_does_not_answer_or_lacks_the_file_is_told_apart(
     index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", index)
-    with pytest.raises(NotReachable, match="404"):
+    with pytest.raises(IndexUnavailable, match="404"):
         install_programs(wheel(project="other"), tmp_path, tmp_path)
     monkeypatch.setenv("PIP_INDEX_URL", "http://me:pass@127.0.0.1:9/simple")
-    with pytest.raises(NotReachable, match=r"http://127\.0\.0\.1:9/simple/tool/") as caught:
+    with pytest.raises(IndexUnavailable, match=r"http://127\.0\.0\.1:9/simple/tool/") as caught:
         install_programs(wheel(), tmp_path, tmp_path)
     assert "pass" not in str(caught.value)
 

@@ -14,7 +14,7 @@ from pyro_mcp.guest_protocol.frames import encode, encode_fields
 from pyro_mcp.guest_protocol.tree_edits import Edit
 from pyro_mcp.guest_protocol.tree_stream import Applied, Change, Changes, Tag, TreeEntry, Type, Walk, is_path
 from pyro_mcp.trees.files import list_files, read_file, write_file
-from pyro_mcp.trees.tree import Tree
+from pyro_mcp.trees.guest_tree import GuestTree
 from tests.trees.answers import Recorded, end, entry, sent
 from tests.trees.host_tree import HostTree
 
@@ -107,7 +107,7 @@ def test_a_folder_comes_before_its_content_and_after_it_what_sorts_later() -> No
     "frames", [[end(0)], [entry(b"b", "f"), end(1)], [entry(b"a", "d"), entry(b"a/b/c", "f"), end(2)]]
 )
 def test_an_answer_to_something_else_is_refused(frames: list[bytes]) -> None:
-    tree = Tree(Recorded(*frames))
+    tree = GuestTree(Recorded(*frames))
 
     for act in (lambda: list_files(tree, "a", recursive=False), lambda: read_file(tree, "a", max_bytes=1)):
         with pytest.raises(ProtocolViolation):
@@ -119,7 +119,7 @@ def test_edits_that_are_not_answered_are_not_taken_for_made(path: bytes | None) 
     answers = [encode_fields(Type.CHANGED, [(Tag.PATH, path)])] if path is not None else []
 
     with pytest.raises(ProtocolViolation, match="did not answer each edit"):
-        write_file(Tree(Recorded(*answers, end(len(answers)))), "a", b"1")
+        write_file(GuestTree(Recorded(*answers, end(len(answers)))), "a", b"1")
 
 
 def test_names_without_end_are_refused_before_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,6 @@ from pyro_mcp import trees
 from pyro_mcp.results import Export
 
 
-def export(tree: trees.Tree, path: str, output: Path, *, overwrite: bool, **bounds: Any) -> Export:
+def export(tree: trees.GuestTree, path: str, output: Path, *, overwrite: bool, **bounds: Any) -> Export:
     """Call `pyro_mcp.trees.export`."""
     return trees.export(tree, path, output, state=output.parent, overwrite=overwrite, **bounds)

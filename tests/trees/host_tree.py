@@ -13,7 +13,7 @@ from typing import IO
 from pyro_mcp.errors import GuestFailed, NoSpace, NotFound
 from pyro_mcp.guest_protocol.frames import encode_fields
 from pyro_mcp.guest_protocol.tree_stream import Kind, Tag, Type
-from pyro_mcp.trees.tree import Tree
+from pyro_mcp.trees.guest_tree import GuestTree
 
 DEADLINE = 60.0
 _KINDS: Mapping[int, Kind] = {stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "l", stat.S_IFIFO: "p"}
@@ -74,7 +74,7 @@ def complaint(said: str) -> Exception:
 class HostTree:
     """A tree whose baseline and workspace are plain folders."""
 
-    tree: Tree
+    tree: GuestTree
     tool: HostTool
     baseline: Path
     workspace: Path
@@ -86,7 +86,9 @@ def host_tree(binary: Path, area: Path) -> HostTree:
     baseline.mkdir(parents=True)
     workspace.mkdir()
     tool = HostTool(binary)
-    return HostTree(Tree(tool, merged=str(workspace), baseline=str(baseline), upper="none"), tool, baseline, workspace)
+    return HostTree(
+        GuestTree(tool, merged=str(workspace), baseline=str(baseline), upper="none"), tool, baseline, workspace
+    )
 
 
 def compared(old: Path, new: Path) -> bytes:

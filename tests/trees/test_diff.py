@@ -16,7 +16,7 @@ from pyro_mcp.guest_protocol.frames import encode_fields
 from pyro_mcp.guest_protocol.tree_stream import Tag, Type
 from pyro_mcp.results import Diff, DiffEntry
 from pyro_mcp.trees.diff import LARGEST_FILE, diff
-from pyro_mcp.trees.tree import Tree
+from pyro_mcp.trees.guest_tree import GuestTree
 from tests.trees.answers import Recorded, end
 from tests.trees.conftest import MakeTree
 from tests.trees.host_tree import DEADLINE, HostTree
@@ -267,7 +267,7 @@ def test_folders_that_are_nested_too_deep_are_named_and_the_rest_is_shown() -> N
     change = encode_fields(Type.CHANGE, [(Tag.PATH, b"new"), *new])
     tool = Recorded(change, encode_fields(Type.UNLISTED, [(Tag.PATH, deep)]), end(1))
 
-    found = diff(Tree(tool), include_ignored=True, binary=True)
+    found = diff(GuestTree(tool), include_ignored=True, binary=True)
 
     assert [entry["path"] for entry in found["entries"]] == ["new"]
     assert found["left_out"] == [deep.decode()] and not found["patch_complete"]

@@ -13,7 +13,7 @@ from pyro_mcp.errors import Conflict, GuestFailed, InvalidRequest, NotFound, Pro
 from pyro_mcp.guest_protocol.frames import encode, encode_fields
 from pyro_mcp.guest_protocol.tree_stream import Tag, Type
 from pyro_mcp.results import Export
-from pyro_mcp.trees.tree import Tree
+from pyro_mcp.trees.guest_tree import GuestTree
 from tests.trees.answers import Recorded, end, entry, sent
 from tests.trees.conftest import MakeTree
 from tests.trees.exporting import export
@@ -187,7 +187,7 @@ def test_folders_nested_as_deep_as_can_be_are_copied_and_leave_nothing(host: Hos
 )
 def test_a_hostile_answer_writes_nothing(output: Path, frames: list[bytes]) -> None:
     with pytest.raises(ProtocolViolation):
-        export(Tree(Recorded(*frames)), "d", output, overwrite=False)
+        export(GuestTree(Recorded(*frames)), "d", output, overwrite=False)
 
     assert os.listdir(output.parent) == []
 
@@ -196,7 +196,7 @@ def test_a_guest_that_dies_in_the_middle_leaves_nothing(output: Path) -> None:
     tool = Recorded(entry(b"d", "d"), entry(b"d/f", "f", size=9), encode(Type.DATA, b"x"), failure=GuestFailed("gone"))
 
     with pytest.raises(GuestFailed, match="gone"):
-        export(Tree(tool), "d", output, overwrite=False)
+        export(GuestTree(tool), "d", output, overwrite=False)
 
     assert os.listdir(output.parent) == []
 
@@ -204,7 +204,7 @@ def test_a_guest_that_dies_in_the_middle_leaves_nothing(output: Path) -> None:
 def test_a_huge_announced_size_takes_only_what_arrives(output: Path) -> None:
     shrunk = entry(b"f", "f", size=1 << 62)
 
-    done = export(Tree(Recorded(shrunk, sent(b"x" * 10), end(1))), "f", output, overwrite=False)
+    done = export(GuestTree(Recorded(shrunk, sent(b"x" * 10), end(1))), "f", output, overwrite=False)
 
     assert done["bytes_written"] == 10 == output.stat().st_size
 
@@ -249,7 +249,7 @@ def test_what_goes_beyond_the_number_of_entries_is_left_out_and_counted(host: Ho
 def test_a_hole_beyond_the_size_of_its_file_is_refused(output: Path, size: int, hole: int) -> None:
     frames = [entry(b"d", "d"), entry(b"d/f", "f", size=size), encode_fields(Type.HOLE, [(Tag.SIZE, hole)])]
     with pytest.raises(ProtocolViolation, match="more of a file than there is"):
-        export(Tree(Recorded(*frames)), "d", output, overwrite=False)
+        export(GuestTree(Recorded(*frames)), "d", output, overwrite=False)
 
 
 def test_a_file_of_exabytes_is_left_out_however_little_it_holds(output: Path) -> None:
@@ -257,7 +257,7 @@ def test_a_file_of_exabytes_is_left_out_however_little_it_holds(output: Path) ->
     hole = [encode_fields(Type.HOLE, [(Tag.SIZE, size)]), encode_fields(Type.FILE_END, [(Tag.SENT, size)])]
     tool = Recorded(entry(b"d", "d"), entry(b"d/f", "f", size=size), *hole, entry(b"d/g", "f"), sent(b""), end(3))
 
-    done = export(Tree(tool), "d", output, overwrite=False)
+    done = export(GuestTree(tool), "d", output, overwrite=False)
 
     assert os.listdir(output) == ["g"] and list(skipped(done)) == ["/workspace/d/f"]
 

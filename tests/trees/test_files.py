@@ -14,7 +14,7 @@ from pyro_mcp.errors import InvalidRequest, NotFound
 from pyro_mcp.guest_protocol.tree_stream import is_path
 from pyro_mcp.redaction import Mask
 from pyro_mcp.trees.files import list_files, read_file, write_file
-from pyro_mcp.trees.tree import Tree, inner_path
+from pyro_mcp.trees.guest_tree import GuestTree, inner_path
 from tests.trees.host_tree import HostTree
 from tests.trees.models import Leaf, harvest, plant
 
@@ -202,14 +202,14 @@ def test_a_secret_is_masked_wherever_a_read_begins(host: HostTree) -> None:
     plant(host.workspace, {b"f": Leaf("f", b"x" * 1000 + b"s3cr3t-value" + b"y" * 1000)})
     mask = Mask({"TOKEN": "s3cr3t-value"})
     for offset in range(990, 1015):
-        found = read_file(host.tree, "f", max_bytes=5, offset=offset, hiding=mask)
+        found = read_file(host.tree, "f", max_bytes=5, offset=offset, mask=mask)
         assert not any(part in found["content"] for part in ("s3c", "cr3", "t-v", "alue")), found
 
 
 def test_relative_paths_are_from_the_workspace_in_every_tree(host: HostTree) -> None:
     (host.workspace / "workspace").mkdir()
     (host.workspace / "workspace/f").write_text("1")
-    system = Tree(host.tool, merged=str(host.workspace), top="/")
+    system = GuestTree(host.tool, merged=str(host.workspace), top="/")
 
     assert read_file(system, "f", max_bytes=9)["path"] == "/workspace/f"
     assert read_file(system, "/workspace/f", max_bytes=9)["content"] == "1"

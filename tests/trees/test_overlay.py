@@ -14,9 +14,9 @@ import pytest
 
 from pyro_mcp.trees.diff import diff
 from pyro_mcp.trees.files import write_file
+from pyro_mcp.trees.guest_tree import GuestTree
 from pyro_mcp.trees.patch import apply_patch
 from pyro_mcp.trees.seed import push
-from pyro_mcp.trees.tree import Tree
 from tests.trees.exporting import export
 from tests.trees.host_tree import DEADLINE, HostTool
 from tests.trees.test_diff import git_apply, statuses
@@ -34,7 +34,7 @@ exec cat
 class Overlay:
     """A tree on an overlay that only its own mount namespace sees."""
 
-    tree: Tree
+    tree: GuestTree
     tool: HostTool
     enter: list[str]
     area: Path
@@ -58,7 +58,7 @@ def overlay(binary: Path, seed: str) -> Iterator[Overlay]:
                 enter = ["nsenter", f"--mount=/proc/{holder.pid}/ns/mnt", "--"]
                 tool = HostTool(binary, before=enter, compares=False)
                 area = Path(name)
-                tree = Tree(tool, merged=f"{area}/merged", baseline=f"{area}/lower", upper=f"{area}/upper")
+                tree = GuestTree(tool, merged=f"{area}/merged", baseline=f"{area}/lower", upper=f"{area}/upper")
                 yield Overlay(tree, tool, enter, area)
             finally:
                 holder.kill()

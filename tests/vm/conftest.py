@@ -12,7 +12,7 @@ import pytest
 
 from pyro_mcp.engine.interface import Shape, System
 from pyro_mcp.engine.qemu.machines import QemuEngine
-from pyro_mcp.environments import Environments
+from pyro_mcp.environments import EnvironmentStore
 from pyro_mcp.machines.images import Images
 from tests.vm.machine import Vm, running
 
@@ -20,7 +20,7 @@ from tests.vm.machine import Vm, running
 @pytest.fixture(scope="session")
 def system(warm_cache: Path) -> System:
     """What a machine of `debian:12` boots from."""
-    images = Images(Environments(warm_cache))
+    images = Images(EnvironmentStore(warm_cache))
     return images.system(images.pulled("debian:12"))
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from pyro_mcp.engine.interface import Shape
 from pyro_mcp.engine.qemu.machines import QemuEngine
-from pyro_mcp.environments import Environments
+from pyro_mcp.environments import EnvironmentStore
 from pyro_mcp.machines.images import Images
 from tests.vm.machine import running
 
 cache = Path(sys.argv[1])
-images = Images(Environments(cache))
+images = Images(EnvironmentStore(cache))
 system = images.system(images.pulled("debian:12"))
 with running(QemuEngine(cache), system, Path(sys.argv[3]), shape=Shape(mem_mib=int(sys.argv[2]))):
     pass

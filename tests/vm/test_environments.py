@@ -1,4 +1,4 @@
-"""Environments that grow from work, on real machines."""
+"""EnvironmentStore that grow from work, on real machines."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from pyro_mcp.engine.disks import make_baseline
 from pyro_mcp.engine.initramfs import BOOT_MODULES
 from pyro_mcp.engine.interface import Shape, System
 from pyro_mcp.engine.qemu.machines import QemuEngine
-from pyro_mcp.environments import Environments, RootImage, load_order
+from pyro_mcp.environments import EnvironmentStore, RootImage, load_order
 from pyro_mcp.environments.catalog import Recipe
 from pyro_mcp.environments.debian import DebianSource
 from pyro_mcp.environments.kernel import GuestKernel
@@ -44,7 +44,7 @@ _KVM = "modprobe kvm-amd && chgrp 994 /dev/kvm && chmod 660 /dev/kvm"
 
 def main() -> int:
     cache = real_cache()
-    environments = Environments(cache)
+    environments = EnvironmentStore(cache)
     images = Images(environments)
     with step("debian:12 and the guest kernel"):
         image = images.pulled("debian:12")
@@ -89,7 +89,7 @@ def _nested_system(cache: Path, kernel: GuestKernel) -> System:
     """What the outer machine boots from: an environment with all that we need, and the modules of its kernel."""
     packages = (*_PACKAGES, f"linux-image-{kernel.version}")
     source = DebianSource(Recipe(_NESTED, kernel.version, "to test KVM in", packages))
-    image = Environments(cache, find_source=lambda _: source).pull(_NESTED)
+    image = EnvironmentStore(cache, find_source=lambda _: source).pull(_NESTED)
     modules = tuple(load_order(kernel.modules, BOOT_MODULES))
     return System(kernel.vmlinuz, kernel.digest, modules, image.path, image.digest)
 

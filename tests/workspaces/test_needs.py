@@ -9,10 +9,10 @@ import pytest
 
 from pyro_mcp import Pyro
 from pyro_mcp.engine.fake import FakeEngine
-from pyro_mcp.environments import Environments
+from pyro_mcp.environments import EnvironmentStore
 from pyro_mcp.errors import Conflict
 from pyro_mcp.host.files import cache_home, state_home
-from tests.environments.test_own import SMALL, file, source
+from tests.environments.test_custom import SMALL, file, source
 
 
 @pytest.fixture
@@ -21,16 +21,16 @@ def engine() -> FakeEngine:
 
 
 @pytest.fixture
-def environments(home: Path, warm_cache: Path) -> Environments:
+def environments(home: Path, warm_cache: Path) -> EnvironmentStore:
     """An empty cache, but for the guest kernel."""
     assert home.exists()
     (cache_home() / "kernels").symlink_to(warm_cache / "kernels")
-    return Environments(cache_home(), own=state_home() / "environments")
+    return EnvironmentStore(cache_home(), own=state_home() / "environments")
 
 
-def build(environments: Environments, content: bytes) -> str:
+def build(environments: EnvironmentStore, content: bytes) -> str:
     """The digest of a new build of the environment `mine`."""
-    return environments.keep(source("mine", [*SMALL, file(b"base", content)]), replace=True).digest
+    return environments.add(source("mine", [*SMALL, file(b"base", content)]), replace=True).digest
 
 
 def lose_database() -> None:
@@ -39,7 +39,7 @@ def lose_database() -> None:
 
 
 def test_what_lost_workspaces_were_made_with_is_neither_pruned_nor_deleted(
-    environments: Environments, engine: FakeEngine
+    environments: EnvironmentStore, engine: FakeEngine
 ) -> None:
     first = build(environments, b"1")
     pyro = Pyro(engine=engine)
@@ -54,7 +54,7 @@ def test_what_lost_workspaces_were_made_with_is_neither_pruned_nor_deleted(
 
     pyro = Pyro(engine=engine)
     assert pyro.prune_environments()["removed"] != []
-    found = [environments.build("mine", digest) is not None for digest in (first, second, unused)]
+    found = [environments.find_build("mine", digest) is not None for digest in (first, second, unused)]
     assert found == [True, True, False]
     with pytest.raises(Conflict, match=stopped):
         pyro.delete_environment("mine")
@@ -64,7 +64,7 @@ def test_what_lost_workspaces_were_made_with_is_neither_pruned_nor_deleted(
     assert [request.system.root_digest for request in engine.started[-2:] if request.system] == [first, first]
 
 
-def test_a_snapshot_with_its_system_alone_keeps_a_build(environments: Environments, engine: FakeEngine) -> None:
+def test_a_snapshot_with_its_system_alone_keeps_a_build(environments: EnvironmentStore, engine: FakeEngine) -> None:
     first = build(environments, b"1")
     pyro = Pyro(engine=engine)
     id_ = pyro.create_workspace("mine")["workspace_id"]
@@ -72,15 +72,15 @@ def test_a_snapshot_with_its_system_alone_keeps_a_build(environments: Environmen
     build(environments, b"2")
     pyro.reset_workspace(id_)
     pyro.prune_environments()
-    assert environments.build("mine", first) is not None
+    assert environments.find_build("mine", first) is not None
     lose_database()
     Pyro(engine=engine).prune_environments()
-    assert environments.build("mine", first) is not None
+    assert environments.find_build("mine", first) is not None
 
 
 @pytest.mark.parametrize("record", ["{", None])
 def test_nothing_is_removed_while_a_workspace_may_need_anything(
-    environments: Environments, engine: FakeEngine, record: str | None
+    environments: EnvironmentStore, engine: FakeEngine, record: str | None
 ) -> None:
     first = build(environments, b"1")
     id_ = Pyro(engine=engine).create_workspace("mine")["workspace_id"]
@@ -99,14 +99,14 @@ def test_nothing_is_removed_while_a_workspace_may_need_anything(
         with pytest.raises(Conflict, match=str(folder)) as refused:
             remove()
         assert id_ in refused.value.hint
-    assert environments.build("mine", first) is not None
+    assert environments.find_build("mine", first) is not None
     pyro.delete_workspace(id_)
     pyro.prune_environments()
-    assert environments.build("mine", first) is None
+    assert environments.find_build("mine", first) is None
 
 
-def test_a_system_is_never_put_back_on_another_build(environments: Environments, engine: FakeEngine) -> None:
-    lost = environments.build("mine", build(environments, b"1"))
+def test_a_system_is_never_put_back_on_another_build(environments: EnvironmentStore, engine: FakeEngine) -> None:
+    lost = environments.find_build("mine", build(environments, b"1"))
     pyro = Pyro(engine=engine)
     id_ = pyro.create_workspace("mine")["workspace_id"]
     pyro.create_snapshot(id_, "point", with_system=True)

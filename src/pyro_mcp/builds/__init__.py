@@ -1,13 +1,13 @@
-"""Environments built from a Dockerfile, one machine for each stage."""
+"""EnvironmentStore built from a Dockerfile, one machine for each stage."""
 
 from __future__ import annotations
 
-from pyro_mcp.builds.builder import Building
-from pyro_mcp.builds.recipes import read_recipe
+from pyro_mcp.builds.build_definition import read_build_definition
+from pyro_mcp.builds.builder import EnvironmentBuilder
 from pyro_mcp.builds.stage_machines import BuildOptions
 
 __all__ = [
     "BuildOptions",
-    "Building",
-    "read_recipe",
+    "EnvironmentBuilder",
+    "read_build_definition",
 ]

@@ -15,7 +15,7 @@ from typing import IO
 from pyro_mcp.errors import InvalidRequest, NotFound
 from pyro_mcp.guest_protocol.tree_edits import Edit
 from pyro_mcp.guest_protocol.tree_stream import TreeEntry
-from pyro_mcp.trees import Tree, file_pieces, prepare_seed
+from pyro_mcp.trees import GuestTree, file_pieces, prepare_seed
 
 _PIECE = 1024 * 1024
 _ARCHIVES = (".tar", ".tar.gz", ".tgz")
@@ -55,7 +55,7 @@ class _Content:
 
 
 @dataclass(frozen=True)
-class Source:
+class CopySource:
     """What one argument of COPY stands for: its name, and its items, the first of which is itself."""
 
     name: bytes
@@ -66,7 +66,9 @@ class Source:
         return self.items[0].kind == "d"
 
 
-def edits_for(sources: Sequence[Source], dest: str, tree: Tree, *, mode: int | None) -> tuple[list[Edit], list[bytes]]:
+def copy_edits(
+    sources: Sequence[CopySource], dest: str, tree: GuestTree, *, mode: int | None
+) -> tuple[list[Edit], list[bytes]]:
     """The edits that put `sources` at `dest`, an absolute path, and the paths at which they are then found."""
     inner = tree.inner_path(dest)
     into = dest.endswith("/") or len(sources) > 1 or any(one.is_folder for one in sources) or not inner
@@ -85,20 +87,22 @@ def edits_for(sources: Sequence[Source], dest: str, tree: Tree, *, mode: int | N
     return edits, made
 
 
-def written(name: str, content: str) -> Source:
+def heredoc_source(name: str, content: str) -> CopySource:
     """A file whose content stands in the Dockerfile."""
     data = content.encode(errors="surrogateescape")
-    return Source(name.encode(), [Item(b"", "f", 0o644, size=len(data), content=lambda: iter([data] if data else []))])
+    return CopySource(
+        name.encode(), [Item(b"", "f", 0o644, size=len(data), content=lambda: iter([data] if data else []))]
+    )
 
 
-class Context:
+class BuildContext:
     """The folder from which COPY and ADD take files; `ignored` says what its .dockerignore leaves out."""
 
     def __init__(self, folder: Path, ignored: Callable[[str], bool]) -> None:
         self._root = os.path.realpath(folder)
         self._ignored = ignored
 
-    def sources(self, pattern: str) -> list[Source]:
+    def sources(self, pattern: str) -> list[CopySource]:
         """What a path or pattern stands for; raises `NotFound`, and `InvalidRequest` for what leads out."""
         relative = posixpath.normpath("/" + pattern).lstrip("/") or "."
         if ".." in pattern.split("/"):
@@ -112,7 +116,7 @@ class Context:
             raise NotFound(f"there is no {pattern} in the build context {self._root}", hint=self._hint(relative))
         return found
 
-    def unpacked(self, pattern: str, work: Path) -> list[Source]:
+    def unpacked(self, pattern: str, work: Path) -> list[CopySource]:
         """The same, but the content of an archive in place of it, as ADD wants it; `work` is an empty folder."""
         found = []
         for number, source in enumerate(self.sources(pattern)):
@@ -123,13 +127,13 @@ class Context:
             place = work / str(number)
             place.mkdir()
             path = os.path.join(self._root, posixpath.dirname(pattern.lstrip("/")), name)
-            found.append(Source(b"", list(_items(os.fsencode(prepare_seed(Path(path), place).tree)))))
+            found.append(CopySource(b"", list(_items(os.fsencode(prepare_seed(Path(path), place).tree)))))
         return found
 
     def _hint(self, relative: str) -> str:
         return "its .dockerignore leaves it out" if self._ignored(relative) else "paths are relative to the context"
 
-    def _source(self, name: str) -> Source | None:
+    def _source(self, name: str) -> CopySource | None:
         path = os.path.realpath(os.path.join(self._root, name))
         if path != self._root and not path.startswith(self._root + "/"):
             raise InvalidRequest(f"{name} is a link that leads out of the build context")
@@ -137,7 +141,7 @@ class Context:
             return None
         top = "" if name == "." else name
         items = list(_items(os.fsencode(path), lambda below: self._ignored(posixpath.join(top, os.fsdecode(below)))))
-        return Source(os.fsencode(posixpath.basename(name)), items)
+        return CopySource(os.fsencode(posixpath.basename(name)), items)
 
 
 def _items(root: bytes, ignored: Callable[[bytes], bool] = lambda _: False) -> Iterator[Item]:
@@ -180,7 +184,7 @@ class Spool:
         self._items: list[Item] = []
         self._top = b""
 
-    def take(self, tree: Tree, pattern: str) -> list[Source]:
+    def take(self, tree: GuestTree, pattern: str) -> list[CopySource]:
         """What a path stands for in a machine; only its last part may be a pattern."""
         inner = tree.inner_path(pattern)
         folder, _, name = inner.rpartition(b"/")
@@ -194,10 +198,10 @@ class Spool:
             raise NotFound(f"there is no {pattern} in that stage")
         return [self._source(tree, path) for path in matching]
 
-    def _source(self, tree: Tree, inner: bytes) -> Source:
+    def _source(self, tree: GuestTree, inner: bytes) -> CopySource:
         self._items, self._top = [], inner
         tree.walk(self, [inner], content=None, follow=bool(inner))
-        return Source(inner.rpartition(b"/")[2], self._items)
+        return CopySource(inner.rpartition(b"/")[2], self._items)
 
     def entry(self, entry: TreeEntry) -> None:
         below = entry.path[len(self._top) :].lstrip(b"/")
@@ -234,7 +238,7 @@ class _Slice:
             yield data
 
 
-def touched(paths: Iterable[bytes]) -> list[str]:
+def discarded_folders(paths: Iterable[bytes]) -> list[str]:
     """The folders among those of machines, not of environments, in which some of the paths lie."""
     tops = {path.partition(b"/")[0] for path in paths}
     return sorted(f"/{os.fsdecode(top)}" for top in tops & {b"workspace", b"tmp", b"run", b"dev", b"proc", b"sys"})

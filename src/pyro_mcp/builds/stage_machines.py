@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from pyro_mcp.engine import Connection, Shape
-from pyro_mcp.environments import Environments, Instruction, registry_name
+from pyro_mcp.environments import EnvironmentStore, Instruction, normalize_image_name
 from pyro_mcp.errors import InvalidRequest, UnknownEnvironment
 from pyro_mcp.host.progress import Progress
 from pyro_mcp.machines import (
@@ -43,7 +43,7 @@ class BuildMachines:
         self,
         lifecycle: Lifecycle,
         images: Images,
-        environments: Environments,
+        environments: EnvironmentStore,
         options: BuildOptions,
         progress: Progress,
     ) -> None:
@@ -63,7 +63,7 @@ class BuildMachines:
             self._environments.inspect(reference)
         except (UnknownEnvironment, InvalidRequest):
             try:
-                return registry_name(reference)
+                return normalize_image_name(reference)
             except InvalidRequest as error:
                 raise one.fault(error.message, hint=error.hint) from error
         return reference

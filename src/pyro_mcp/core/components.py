@@ -9,7 +9,7 @@ from typing import Self
 
 from pyro_mcp.engine import Engine, HostCompat
 from pyro_mcp.engine.qemu import QemuEngine
-from pyro_mcp.environments import Environments
+from pyro_mcp.environments import EnvironmentStore
 from pyro_mcp.errors import NotFound
 from pyro_mcp.host.files import cache_home, private_directory, state_home
 from pyro_mcp.host.progress import Progress, silent
@@ -53,8 +53,8 @@ class Components:
         return self._given_engine or QemuEngine(self._cache)
 
     @cached_property
-    def _environments(self) -> Environments:
-        return Environments(self._cache, own=self._state / "environments")
+    def _environments(self) -> EnvironmentStore:
+        return EnvironmentStore(self._cache, own=self._state / "environments")
 
     @cached_property
     def _images(self) -> Images:

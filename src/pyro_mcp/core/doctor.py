@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from pyro_mcp.engine import Engine, Shape
-from pyro_mcp.environments import user_namespace
+from pyro_mcp.environments import user_namespace_command
 from pyro_mcp.errors import PyroError
 from pyro_mcp.host.files import cache_home, state_home
 from pyro_mcp.host.ids import usable_range
@@ -95,7 +95,7 @@ def _templates(engine: Engine) -> DoctorCheck:
 
 
 def _ids() -> DoctorCheck:
-    return _tried("user ids", "enough to build environments", user_namespace)
+    return _tried("user ids", "enough to build environments", user_namespace_command)
 
 
 def _cage() -> Iterator[DoctorCheck]:

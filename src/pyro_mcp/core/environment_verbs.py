@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from pyro_mcp.builds import Building, BuildOptions, read_recipe
+from pyro_mcp.builds import BuildOptions, EnvironmentBuilder, read_build_definition
 from pyro_mcp.core.components import Components
 from pyro_mcp.engine import Shape
 from pyro_mcp.machines import EGRESS, OFF, NetworkPolicy, check_mirrors
@@ -51,7 +51,7 @@ class EnvironmentVerbs(Components):
         its output. What had no effect is in the result's `origin["ignored"]`.
         """
         self._repair()
-        recipe = read_recipe(Path(path), Path(context) if context is not None else None)
+        recipe = read_build_definition(Path(path), Path(context) if context is not None else None)
         link = NetworkPolicy(EGRESS if network else OFF, tuple(allow_hosts or ()), trust_host_ca, host_mirrors)
         check_mirrors(link)
         options = BuildOptions(
@@ -72,5 +72,5 @@ class EnvironmentVerbs(Components):
         return Saving(self._lifecycle, self._images, self._environments, self._ledger)
 
     @cached_property
-    def _building(self) -> Building:
-        return Building(self._lifecycle, self._images, self._environments, self._saving)
+    def _building(self) -> EnvironmentBuilder:
+        return EnvironmentBuilder(self._lifecycle, self._images, self._environments, self._saving)

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+from pyro_mcp.environments.custom import CustomDetails, StreamedSource
 from pyro_mcp.environments.dockerfile import Instruction, parse_dockerfile
 from pyro_mcp.environments.dockerignore import ignored_by
-from pyro_mcp.environments.fakeroot import user_namespace
 from pyro_mcp.environments.kernel import GuestKernel
-from pyro_mcp.environments.layer import LayerWriter, Member
-from pyro_mcp.environments.modules import load_order
-from pyro_mcp.environments.names import registry_name
-from pyro_mcp.environments.own import About, SystemSource
-from pyro_mcp.environments.store import Environments, RootImage
+from pyro_mcp.environments.kernel_modules import load_order
+from pyro_mcp.environments.layer import LayerEntry, LayerWriter
+from pyro_mcp.environments.names import normalize_image_name
+from pyro_mcp.environments.store import EnvironmentStore, RootImage
+from pyro_mcp.environments.user_namespace import user_namespace_command
 
 __all__ = [
-    "About",
-    "Environments",
+    "CustomDetails",
+    "EnvironmentStore",
     "GuestKernel",
     "Instruction",
+    "LayerEntry",
     "LayerWriter",
-    "Member",
     "RootImage",
-    "SystemSource",
+    "StreamedSource",
     "ignored_by",
     "load_order",
+    "normalize_image_name",
     "parse_dockerfile",
-    "registry_name",
-    "user_namespace",
+    "user_namespace_command",
 ]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from pyro_mcp.environments.catalog import SUITE, Recipe
-from pyro_mcp.environments.fakeroot import as_root
-from pyro_mcp.environments.source import FetchedTree
+from pyro_mcp.environments.source import RootFilesystem
+from pyro_mcp.environments.user_namespace import run_as_root
 from pyro_mcp.errors import EnvironmentFailed, HostCommandFailed, InvalidRequest
 from pyro_mcp.host.process import run
 from pyro_mcp.host.progress import Progress
@@ -67,7 +67,7 @@ class DebianSource:
         self.description = recipe.description
         self.packages = recipe.packages
 
-    def build(self, work: Path, progress: Progress) -> FetchedTree:
+    def build(self, work: Path, progress: Progress) -> RootFilesystem:
         root = work / "root"
         mmdebstrap(
             [
@@ -84,7 +84,7 @@ class DebianSource:
         (root / "etc/hostname").unlink(missing_ok=True)
         (root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
         lacks = self._add_programs(root, work, progress)
-        return FetchedTree(root, self._recipe.version, dict(_ENVIRON), {"origin": {"lacks": lacks}} if lacks else {})
+        return RootFilesystem(root, self._recipe.version, dict(_ENVIRON), {"origin": {"lacks": lacks}} if lacks else {})
 
     def _add_programs(self, root: Path, work: Path, progress: Progress) -> list[str]:
         """Add the programs that are no Debian packages; return those that could not be had.
@@ -94,7 +94,7 @@ class DebianSource:
         if not self._recipe.wheels:
             return []
         from pyro_mcp.environments.wheels import (  # noqa: PLC0415 - slow to import, and only a build needs it
-            NotReachable,
+            IndexUnavailable,
             install_programs,
         )
 
@@ -103,7 +103,7 @@ class DebianSource:
             progress(f"adding {wheel.project}", 0.87)
             try:
                 install_programs(wheel, root / "usr/local/bin", work)
-            except NotReachable as error:
+            except IndexUnavailable as error:
                 lacks.append(f"{wheel.project}: {error}")
         for name, content in _PYTHON_SETTINGS.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ class DebianSource:
 def mmdebstrap(options: Sequence[str], root: Path, progress: Progress) -> None:
     """Make `root`, a Debian root filesystem; apt verifies the signatures. Raises `EnvironmentFailed`, `NoSpace`."""
     try:
-        as_root(
+        run_as_root(
             [
                 "mmdebstrap",
                 "--mode=unshare",  # device nodes are then bound, not made; it makes no user namespace when root

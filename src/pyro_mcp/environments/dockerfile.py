@@ -27,7 +27,7 @@ _MOST_LINES = 20_000
 
 
 @dataclass(frozen=True)
-class Document:
+class HereDocument:
     """A here-document: `raw` holds its last line too; its variables stand for something unless it was quoted."""
 
     name: str
@@ -46,7 +46,7 @@ class Instruction:
     text: str
     flags: Mapping[str, str] = field(default_factory=dict)
     words: tuple[str, ...] | None = None
-    documents: tuple[Document, ...] = ()
+    documents: tuple[HereDocument, ...] = ()
     escape: str = "\\"
 
     def fault(self, reason: str, hint: str = "") -> InvalidRequest:
@@ -61,16 +61,16 @@ class Instruction:
     def expanded(self, variables: Mapping[str, str]) -> list[str]:
         """The arguments as words, without quotes and with variables replaced."""
         if self.words is not None:
-            return [_Scanner(self, word, variables, plain=True).all() for word in self.words]
-        return list(_Scanner(self, self.text, variables).words())
+            return [_Expander(self, word, variables, plain=True).all() for word in self.words]
+        return list(_Expander(self, self.text, variables).words())
 
     def expand(self, text: str, variables: Mapping[str, str]) -> str:
         """`text` without quotes and with variables replaced, in one piece."""
-        return _Scanner(self, text, variables).all()
+        return _Expander(self, text, variables).all()
 
-    def expand_document(self, document: Document, variables: Mapping[str, str]) -> str:
+    def expand_document(self, document: HereDocument, variables: Mapping[str, str]) -> str:
         """The content of a here-document."""
-        return _Scanner(self, document.content, variables, plain=True).all() if document.expands else document.content
+        return _Expander(self, document.content, variables, plain=True).all() if document.expands else document.content
 
     def pairs(self, variables: Mapping[str, str]) -> dict[str, str]:
         """`NAME=value …`, or the old form `NAME value`."""
@@ -152,7 +152,7 @@ class _Reader:
             parts.append(bare[:-1])
         return re.sub(r"^(\S+)\s+", r"\1 ", "".join(parts).strip())
 
-    def _documents(self, text: str, number: int) -> Iterator[Document]:
+    def _documents(self, text: str, number: int) -> Iterator[HereDocument]:
         for found in _DOCUMENT.finditer(text):
             begin = self._at
             while self._at < len(self._lines):
@@ -164,7 +164,7 @@ class _Reader:
                 raise InvalidRequest(f"line {number}: the here-document {found[3]} has no end")
             lines = self._lines[begin : self._at - 1]
             content = "".join(f"{line.lstrip(chr(9)) if found[1] else line}\n" for line in lines)
-            yield Document(found[3], content, "\n".join(self._lines[begin : self._at]) + "\n", not found[2])
+            yield HereDocument(found[3], content, "\n".join(self._lines[begin : self._at]) + "\n", not found[2])
 
 
 def _json_words(text: str) -> tuple[str, ...] | None:
@@ -177,7 +177,7 @@ def _json_words(text: str) -> tuple[str, ...] | None:
     return tuple(found) if isinstance(found, list) and all(isinstance(word, str) for word in found) else None
 
 
-class _Scanner:
+class _Expander:
     """Takes quotes away and puts values in. With `plain`, quotes are ordinary characters."""
 
     def __init__(
@@ -251,9 +251,9 @@ class _Scanner:
         value = self._variables.get(name)
         is_set = bool(value) if operator.startswith(":") else value is not None
         if operator.endswith("-") and not is_set:
-            return _Scanner(self._instruction, word, self._variables, plain=self._plain).all()
+            return _Expander(self._instruction, word, self._variables, plain=self._plain).all()
         if operator.endswith("+"):
-            return _Scanner(self._instruction, word, self._variables, plain=self._plain).all() if is_set else ""
+            return _Expander(self._instruction, word, self._variables, plain=self._plain).all() if is_set else ""
         if operator.endswith("?") and not is_set:
             raise self._instruction.fault(f"{name} is not set: {word}")
         return value or ""

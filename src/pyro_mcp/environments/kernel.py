@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyro_mcp.environments.debian import mmdebstrap
-from pyro_mcp.environments.modules import load_order
-from pyro_mcp.environments.versioned_cache import Made, Shelf
+from pyro_mcp.environments.kernel_modules import load_order
+from pyro_mcp.environments.versioned_cache import CachedVersion, VersionedCache
 from pyro_mcp.errors import EnvironmentFailed
 from pyro_mcp.host.progress import Progress
 
@@ -41,13 +41,13 @@ class GuestKernel:
     digest: str
 
 
-def current_kernel(shelf: Shelf) -> GuestKernel | None:
+def current_kernel(shelf: VersionedCache) -> GuestKernel | None:
     """The kernel of the current recipe, when it is there."""
     made = shelf.version(_RECIPE)
     return _as_kernel(made) if made else None
 
 
-def fetch_kernel(shelf: Shelf, progress: Progress) -> GuestKernel:
+def fetch_kernel(shelf: VersionedCache, progress: Progress) -> GuestKernel:
     """The kernel, fetched if need be. Raises `EnvironmentFailed`, `NoSpace`, `Busy`."""
     present = current_kernel(shelf)
     if present:
@@ -68,7 +68,7 @@ def fetch_kernel(shelf: Shelf, progress: Progress) -> GuestKernel:
         return kernel
 
 
-def _as_kernel(made: Made) -> GuestKernel:
+def _as_kernel(made: CachedVersion) -> GuestKernel:
     version = str(made.facts["version"])
     return GuestKernel(version, made.place / "vmlinuz", made.place / "modules" / version, str(made.facts["digest"]))
 

@@ -25,7 +25,7 @@ _LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 
 @dataclass(frozen=True)
-class Member:
+class LayerEntry:
     """One entry of a root file system. `capability` is the value of `security.capability`, or empty."""
 
     path: bytes
@@ -54,7 +54,7 @@ class LayerWriter:
         self.size_bytes = 0
         self.entry_count = 0
 
-    def begin(self, member: Member) -> None:
+    def begin(self, member: LayerEntry) -> None:
         """Start an entry; a file is followed by `data` and `end`. Raises `EnvironmentFailed` for a system too large."""
         self.size_bytes += member.size if member.kind == "f" else 0
         self.entry_count += 1
@@ -133,7 +133,7 @@ def _blob(folder: Path, media_type: str, content: object) -> dict[str, object]:
     return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(raw)}
 
 
-def _header(member: Member) -> tarfile.TarInfo:
+def _header(member: LayerEntry) -> tarfile.TarInfo:
     header = tarfile.TarInfo(_text(member.path) or ".")
     header.type, header.mode = _TYPES[member.kind], member.mode
     header.uid, header.gid = member.uid, member.gid

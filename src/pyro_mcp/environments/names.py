@@ -26,7 +26,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 @dataclass(frozen=True)
-class OciName:
+class ImageReference:
     """The parts of `oci:REGISTRY/NAME:TAG[@sha256:HEX]`; with a digest the tag is only a label."""
 
     registry: str
@@ -45,7 +45,7 @@ class OciName:
         return f"{self.registry}/{self.repository}@{digest}"
 
 
-def parse_oci(name: str) -> OciName:
+def parse_image_reference(name: str) -> ImageReference:
     """Take an `oci:` name apart; raises `InvalidRequest` with an example of a good one."""
     found = _OCI.fullmatch(name) if len(name) <= _LONGEST else None
     if found is None or not _names_a_registry(found):
@@ -54,7 +54,7 @@ def parse_oci(name: str) -> OciName:
             hint="write it as oci:REGISTRY/NAME:TAG or oci:REGISTRY/NAME:TAG@sha256:HEX,"
             " for example oci:docker.io/library/alpine:3.20",
         )
-    return OciName(
+    return ImageReference(
         registry=found["registry"],
         repository=found["repository"],
         tag=found["tag"],
@@ -68,12 +68,12 @@ def _names_a_registry(found: re.Match[str]) -> bool:
     return "." in found["host"] or found["host"] == "localhost" or found["host"][0] == "[" or found["port"] is not None
 
 
-def is_own(name: str) -> bool:
+def is_custom_name(name: str) -> bool:
     """Whether a name has the form of those that users give to their own environments."""
     return len(name) <= _LONGEST_OWN and bool(_OWN.fullmatch(name)) and name.split(":", maxsplit=1)[0] not in _RESERVED
 
 
-def check_own(name: str) -> None:
+def check_custom_name(name: str) -> None:
     """Raise `InvalidRequest` unless an environment of the user's own may have this name."""
     if not isinstance(name, str) or len(name) > _LONGEST_OWN or not _OWN.fullmatch(name):
         raise InvalidRequest(
@@ -87,7 +87,7 @@ def check_own(name: str) -> None:
         )
 
 
-def registry_name(reference: str) -> str:
+def normalize_image_name(reference: str) -> str:
     """The `oci:` name of an image as Dockerfiles write it (`python:3.12`); raises `InvalidRequest`."""
     if reference.startswith("oci:"):
         return reference
@@ -98,11 +98,11 @@ def registry_name(reference: str) -> str:
     if ":" not in repository:
         repository += ":latest"
     name = f"oci:{registry}/{repository}" + (f"@{digest}" if digest else "")
-    parse_oci(name)
+    parse_image_reference(name)
     return name
 
 
-def unknown(name: str, known: Iterable[str]) -> UnknownEnvironment:
+def unknown_environment(name: str, known: Iterable[str]) -> UnknownEnvironment:
     """The error for a name that nobody knows; says what is near and what there is."""
     names = sorted(known)
     near = difflib.get_close_matches(name[:_LONGEST], names, n=3, cutoff=0.5)

@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from pyro_mcp.environments.fakeroot import as_root
-from pyro_mcp.environments.names import OciName
-from pyro_mcp.environments.source import FetchedTree
+from pyro_mcp.environments.names import ImageReference
+from pyro_mcp.environments.source import RootFilesystem
+from pyro_mcp.environments.user_namespace import run_as_root
 from pyro_mcp.errors import EnvironmentFailed, HostCommandFailed
 from pyro_mcp.host.files import no_space
 from pyro_mcp.host.process import Completed, run
@@ -73,13 +73,13 @@ class OciSource:
     kind: Literal["debian", "oci", "saved", "built"] = "oci"
     packages: tuple[str, ...] = ()
 
-    def __init__(self, name: str, reference: OciName) -> None:
+    def __init__(self, name: str, reference: ImageReference) -> None:
         self.name = name
         self.version = reference.digest
         self.description = f"image {reference.tagged}"
         self._reference = reference
 
-    def build(self, work: Path, progress: Progress) -> FetchedTree:
+    def build(self, work: Path, progress: Progress) -> RootFilesystem:
         progress(f"asking {self._reference.registry}", 0.0)
         digest = self._resolve()
         progress(f"fetching {self.name}", 0.1)
@@ -87,7 +87,7 @@ class OciSource:
         progress("unpacking", 0.6)
         config = self._config(work / LAYOUT)
         unpack(self.name, work)
-        return FetchedTree(work / "root", digest, _environ(config))
+        return RootFilesystem(work / "root", digest, _environ(config))
 
     def _resolve(self) -> str:
         """The digest of the manifest (or index) that the name stands for right now."""
@@ -153,7 +153,7 @@ def unpack(name: str, work: Path) -> None:
         # A layer of a kilobyte may hold a sparse file of any size, which is unpacked as zeros.
         words: list[str | Path] = ["prlimit", f"--fsize={_LARGEST_FILE}", require_tool("umoci")]
         words += ["raw", "unpack", "--image", _IMAGE, "root"]
-        as_root(words, writable=work, deadline_seconds=_DEADLINE_SECONDS)
+        run_as_root(words, writable=work, deadline_seconds=_DEADLINE_SECONDS)
     except HostCommandFailed as error:
         if not _fits(work / LAYOUT, work):
             raise no_space(OSError(errno.ENOSPC, ""), work) from error

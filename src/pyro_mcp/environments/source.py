@@ -11,7 +11,7 @@ from pyro_mcp.host.progress import Progress
 
 
 @dataclass(frozen=True)
-class FetchedTree:
+class RootFilesystem:
     """A root filesystem as files on the host, owned as inside the guest (see `fakeroot`).
 
     `facts` is what is recorded of it besides.
@@ -33,5 +33,5 @@ class Source(Protocol):
     description: str
     packages: tuple[str, ...]
 
-    def build(self, work: Path, progress: Progress) -> FetchedTree:
+    def build(self, work: Path, progress: Progress) -> RootFilesystem:
         """Make the tree somewhere below `work`, an empty folder. Raises `EnvironmentFailed` or `NoSpace`."""

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyro_mcp.environments.catalog import CATALOG
-from pyro_mcp.environments.image import file_digest, pack
+from pyro_mcp.environments.custom import CustomKind, CustomSource, StreamedSource
+from pyro_mcp.environments.erofs_image import file_digest, pack
 from pyro_mcp.environments.kernel import GuestKernel, current_kernel, fetch_kernel
-from pyro_mcp.environments.names import check_own, folder_name, is_own, unknown
-from pyro_mcp.environments.own import OwnKind, OwnSource, SystemSource
+from pyro_mcp.environments.names import check_custom_name, folder_name, is_custom_name, unknown_environment
 from pyro_mcp.environments.source import Source
-from pyro_mcp.environments.sources import find_source
-from pyro_mcp.environments.versioned_cache import Made, Shelf
+from pyro_mcp.environments.source_by_name import find_source
+from pyro_mcp.environments.versioned_cache import CachedVersion, VersionedCache
 from pyro_mcp.errors import Busy, Conflict, NotFound, UnknownEnvironment
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.results import EnvironmentDetails, EnvironmentSummary, PruneReport
@@ -39,7 +39,7 @@ class RootImage:
     environ: dict[str, str]
 
 
-class Environments:
+class EnvironmentStore:
     """The environments below `cache`, and the user's own below `own`. Any number of processes may share them."""
 
     def __init__(
@@ -47,7 +47,7 @@ class Environments:
     ) -> None:
         self._images = cache / "environments"
         self._own = own or cache / "own-environments"
-        self._kernels = Shelf(cache / "kernels")
+        self._kernels = VersionedCache(cache / "kernels")
         self._find_source = find_source
 
     def list(self) -> Summaries:
@@ -76,7 +76,7 @@ class Environments:
         made = self._made(self._source(name))
         return _as_image(name, made) if made else None
 
-    def build(self, name: str, digest: str) -> RootImage | None:
+    def find_build(self, name: str, digest: str) -> RootImage | None:
         """One build of an environment, by the digest of its image; also an old one, until it is pruned."""
         found = (made for made in self._shelf(name).versions() if made.facts["digest"] == digest)
         return next((_as_image(name, made) for made in found), None)
@@ -92,28 +92,28 @@ class Environments:
         progress(f"{name} is ready", 1.0)
         return _as_image(name, made)
 
-    def check_free(self, name: str, *, replace: bool) -> None:
+    def check_name_free(self, name: str, *, replace: bool) -> None:
         """Raise `InvalidRequest` or `Conflict` unless an environment of the user's own may be made under this name."""
-        check_own(name)
+        check_custom_name(name)
         if not replace and self._shelf(name).versions():
             raise Conflict(f"there is an environment {name!r} already", hint="--replace puts the new one in its place")
 
-    def keep(self, source: SystemSource, progress: Progress = silent, *, replace: bool = False) -> RootImage:
+    def add(self, source: StreamedSource, progress: Progress = silent, *, replace: bool = False) -> RootImage:
         """Make an environment of the user's own. With `replace` an older one of that name stays until a prune.
 
-        Raises what `pull` and `check_free` raise.
+        Raises what `pull` and `check_name_free` raise.
         """
-        self.check_free(source.name, replace=replace)
+        self.check_name_free(source.name, replace=replace)
         shelf = self._shelf(source.name)
         with shelf.exclusive(source.name, progress) as work:
-            self.check_free(source.name, replace=replace)
+            self.check_name_free(source.name, replace=replace)
             made = self._build(source, shelf, work, progress)
         progress(f"{source.name} is ready", 1.0)
         return _as_image(source.name, made)
 
     def delete(self, name: str) -> int:
         """Remove an environment of the user's own; returns the bytes freed. Raises `NotFound`, `Busy`."""
-        check_own(name)
+        check_custom_name(name)
         shelf = self._shelf(name)
         if not shelf.versions():
             raise NotFound(f"you have no environment {name!r}", hint="'pyro env list' shows what there is")
@@ -140,7 +140,7 @@ class Environments:
             self._prune_shelf(shelf, newest | _builds(shelf, needed), report)
         return report
 
-    def _make(self, source: Source, progress: Progress) -> Made:
+    def _make(self, source: Source, progress: Progress) -> CachedVersion:
         shelf = self._shelf(source.name)
         with shelf.exclusive(source.name, progress) as work:
             if (made := self._made(source)) is not None:
@@ -149,7 +149,7 @@ class Environments:
                 progress(f"{path} was changed after it was made; making {source.name} again", None)
             return self._build(source, shelf, work, progress)
 
-    def _build(self, source: Source, shelf: Shelf, work: Path, progress: Progress) -> Made:
+    def _build(self, source: Source, shelf: VersionedCache, work: Path, progress: Progress) -> CachedVersion:
         tree = source.build(work, progress)
         progress("writing the image", 0.9)
         folder = work / "image"
@@ -165,13 +165,13 @@ class Environments:
         try:
             return self._find_source(name)
         except UnknownEnvironment:
-            facts = next((made.facts for made in self._shelf(name).versions()), None) if is_own(name) else None
+            facts = next((made.facts for made in self._shelf(name).versions()), None) if is_custom_name(name) else None
             if facts is None:
-                raise unknown(name, [*CATALOG, *self._names(self._own)]) from None
-            kind: OwnKind = "built" if facts.get("kind") == "built" else "saved"
-            return OwnSource(name, kind, str(facts.get("description", "")))
+                raise unknown_environment(name, [*CATALOG, *self._names(self._own)]) from None
+            kind: CustomKind = "built" if facts.get("kind") == "built" else "saved"
+            return CustomSource(name, kind, str(facts.get("description", "")))
 
-    def _made(self, source: Source) -> Made | None:
+    def _made(self, source: Source) -> CachedVersion | None:
         shelf = self._shelf(source.name)
         if source.version is not None:
             return shelf.version(source.version)
@@ -189,23 +189,23 @@ class Environments:
             "size_bytes": image.size_bytes if image else None,
         }
 
-    def _shelf(self, name: str) -> Shelf:
-        return Shelf((self._own if is_own(name) else self._images) / folder_name(name))
+    def _shelf(self, name: str) -> VersionedCache:
+        return VersionedCache((self._own if is_custom_name(name) else self._images) / folder_name(name))
 
-    def _shelves(self, parent: Path) -> Iterator[Shelf]:
+    def _shelves(self, parent: Path) -> Iterator[VersionedCache]:
         folders = sorted(parent.iterdir()) if parent.is_dir() else []
-        return (Shelf(folder) for folder in folders if folder.is_dir())
+        return (VersionedCache(folder) for folder in folders if folder.is_dir())
 
     def _names(self, parent: Path) -> set[str]:
         return {str(made.facts["name"]) for shelf in self._shelves(parent) for made in shelf.versions()}
 
-    def _wanted(self, shelf: Shelf, keep: Collection[str]) -> set[Path]:
+    def _wanted(self, shelf: VersionedCache, keep: Collection[str]) -> set[Path]:
         """The versions on a shelf that a prune leaves alone: the one in use of each name that is to stay."""
         names = {str(made.facts["name"]) for made in shelf.versions()}
         staying = [name for name in names if name in CATALOG or name in keep]
         return {made.place for name in staying if (made := self._made(self._find_source(name)))}
 
-    def _prune_shelf(self, shelf: Shelf, wanted: set[Path], report: PruneReport) -> None:
+    def _prune_shelf(self, shelf: VersionedCache, wanted: set[Path], report: PruneReport) -> None:
         if not shelf.folder.is_dir():
             return
         try:
@@ -219,11 +219,11 @@ class Environments:
             report["skipped"].append(shelf.folder.name)
 
 
-def _builds(shelf: Shelf, digests: Collection[str]) -> set[Path]:
+def _builds(shelf: VersionedCache, digests: Collection[str]) -> set[Path]:
     return {made.place for made in shelf.versions() if made.facts.get("digest") in digests}
 
 
-def _as_image(name: str, made: Made) -> RootImage:
+def _as_image(name: str, made: CachedVersion) -> RootImage:
     environ = made.facts["environ"]
     assert isinstance(environ, dict)
     path = made.place / _IMAGE

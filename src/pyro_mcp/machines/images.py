@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pyro_mcp.engine import BOOT_MODULES, System
-from pyro_mcp.environments import Environments, RootImage, load_order
+from pyro_mcp.environments import EnvironmentStore, RootImage, load_order
 from pyro_mcp.errors import Conflict, InvalidRequest
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.machines.machine_store import MachineRecord
@@ -16,7 +16,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class Images:
     """Joins an environment's root image and the guest kernel into a bootable system."""
 
-    def __init__(self, environments: Environments) -> None:
+    def __init__(self, environments: EnvironmentStore) -> None:
         self._environments = environments
 
     def pulled(self, name: str, progress: Progress = silent) -> RootImage:
@@ -29,7 +29,7 @@ class Images:
 
     def build_of(self, record: MachineRecord) -> RootImage | None:
         """The build that a machine's disk lies upon, also an old one; None before its first start."""
-        return self._environments.build(record.environment, record.root_digest) if record.root_digest else None
+        return self._environments.find_build(record.environment, record.root_digest) if record.root_digest else None
 
     def of_disk(self, record: MachineRecord, progress: Progress = silent) -> RootImage:
         """What a machine's disk is started on: the build that it lies upon; where there is none, the current one."""

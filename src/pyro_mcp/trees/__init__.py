@@ -5,25 +5,25 @@ from __future__ import annotations
 from pyro_mcp.trees.diff import diff
 from pyro_mcp.trees.export import MOST_BYTES, MOST_ENTRIES, export
 from pyro_mcp.trees.files import list_files, read_file, write_file
+from pyro_mcp.trees.guest_tree import GuestToolRunner, GuestTree
 from pyro_mcp.trees.patch import apply_patch
 from pyro_mcp.trees.seed import Seed, file_pieces, prepare_seed, push
-from pyro_mcp.trees.self_running import tool_that_runs
-from pyro_mcp.trees.tree import ToolRunner, Tree
+from pyro_mcp.trees.self_running import program_that_runs
 
 __all__ = [
     "MOST_BYTES",
     "MOST_ENTRIES",
+    "GuestToolRunner",
+    "GuestTree",
     "Seed",
-    "ToolRunner",
-    "Tree",
     "apply_patch",
     "diff",
     "export",
     "file_pieces",
     "list_files",
     "prepare_seed",
+    "program_that_runs",
     "push",
     "read_file",
-    "tool_that_runs",
     "write_file",
 ]

@@ -12,7 +12,7 @@ from typing import IO, Protocol, cast
 
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.guest_protocol.tree_stream import is_path
-from pyro_mcp.trees.safe_writer import Landing
+from pyro_mcp.trees.safe_writer import SafeWriter
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 MOST_BYTES = 16 * 1024**3
@@ -30,7 +30,7 @@ _MOST_HEADERS = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Unpacked:
+class UnpackedArchive:
     """What an archive held; `skipped` are its devices and pipes."""
 
     entry_count: int
@@ -38,7 +38,7 @@ class Unpacked:
     skipped: list[str]
 
 
-def unpack(source: Path, target: Path) -> Unpacked:
+def unpack(source: Path, target: Path) -> UnpackedArchive:
     """Unpack a .tar, .tar.gz or .tgz into the empty folder `target`; of a name that comes twice the last one stays.
 
     Links are made as they are and never followed. Raises `InvalidRequest` for a member that would lie or lead outside,
@@ -46,7 +46,7 @@ def unpack(source: Path, target: Path) -> Unpacked:
     """
     name = source.name.lower()
     try:
-        with open(source, "rb") as raw, Landing(target) as landing:
+        with open(source, "rb") as raw, SafeWriter(target) as landing:
             unpacker = _Unpacker(source, landing)
             if name.endswith(".tar"):
                 unpacker.run(raw)
@@ -59,14 +59,14 @@ def unpack(source: Path, target: Path) -> Unpacked:
     except OSError as error:
         raise InvalidRequest(f"{source} cannot be read: {error.strerror}") from error
     size_bytes = sum(size or 0 for size in unpacker.sizes.values())
-    return Unpacked(len(unpacker.sizes), size_bytes, unpacker.skipped)
+    return UnpackedArchive(len(unpacker.sizes), size_bytes, unpacker.skipped)
 
 
 class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-class _Meter:
+class _LimitedStream:
     """A stream from which only so much can be read before the allowance is renewed."""
 
     def __init__(self, stream: _Readable, source: Path) -> None:
@@ -83,7 +83,7 @@ class _Meter:
 
 
 class _Unpacker:
-    def __init__(self, source: Path, landing: Landing) -> None:
+    def __init__(self, source: Path, landing: SafeWriter) -> None:
         self.skipped: list[str] = []
         self.sizes: dict[bytes, int | None] = {}
         """Of what has been made; None for a folder."""
@@ -93,7 +93,7 @@ class _Unpacker:
         self._members = 0
 
     def run(self, stream: _Readable) -> None:
-        meter = _Meter(stream, self._source)
+        meter = _LimitedStream(stream, self._source)
         with tarfile.open(
             fileobj=cast(IO[bytes], meter), mode="r|", encoding="utf-8", errors="surrogateescape"
         ) as archive:
@@ -109,7 +109,7 @@ class _Unpacker:
         while data := stream.read(_PIECE):
             self._count(data)
 
-    def _member(self, archive: tarfile.TarFile, member: tarfile.TarInfo, path: bytes, meter: _Meter) -> None:
+    def _member(self, archive: tarfile.TarFile, member: tarfile.TarInfo, path: bytes, meter: _LimitedStream) -> None:
         if member.isdir():
             if self.sizes.get(path) is not None:
                 self._landing.remove(path)
@@ -132,7 +132,7 @@ class _Unpacker:
         else:
             self._landing.link(path, self._target(member))
 
-    def _file(self, archive: tarfile.TarFile, member: tarfile.TarInfo, path: bytes, meter: _Meter) -> int:
+    def _file(self, archive: tarfile.TarFile, member: tarfile.TarInfo, path: bytes, meter: _LimitedStream) -> int:
         content = archive.extractfile(member)
         assert content is not None  # it is a regular file
         size = 0

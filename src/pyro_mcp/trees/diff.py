@@ -13,9 +13,18 @@ from itertools import zip_longest
 from pyro_mcp.guest_protocol.tree_stream import Change, Side
 from pyro_mcp.results import ChangeStatus, Diff, DiffEntry
 from pyro_mcp.trees.files import ARTIFACT_TYPES
-from pyro_mcp.trees.git import Blob, Record, bare_repository, git_mode, is_carried, is_git_internal, quoted, raw_records
-from pyro_mcp.trees.ignored import ignored_changes, topmost
-from pyro_mcp.trees.tree import Tree, View, folders_above
+from pyro_mcp.trees.git import (
+    Blob,
+    GitChange,
+    bare_repository,
+    git_mode,
+    is_carried,
+    is_git_internal,
+    parse_raw_changes,
+    quoted,
+)
+from pyro_mcp.trees.gitignore import ignored_changes, topmost
+from pyro_mcp.trees.guest_tree import GuestTree, View, folders_above
 
 LARGEST_FILE = 2 * 1024 * 1024
 """Bytes of a file above which the patch leaves it out."""
@@ -29,7 +38,7 @@ _SECTION = re.compile(rb"^(?=diff --git )", re.MULTILINE)
 _BINARY = re.compile(rb"^(GIT binary patch|Binary files .* differ)$", re.MULTILINE)
 
 
-def diff(tree: Tree, *, patch: bool = True, include_ignored: bool = False, binary: bool = False) -> Diff:
+def diff(tree: GuestTree, *, patch: bool = True, include_ignored: bool = False, binary: bool = False) -> Diff:
     """Compare with the baseline; the patch applies to the seed with `git apply`.
 
     What `.gitignore` files are about is counted and left out unless `include_ignored`. Text comes first. Without
@@ -80,7 +89,7 @@ class _Patch:
     left_out: Sequence[bytes] = ()
 
 
-def _patch(tree: Tree, changes: Sequence[Change], *, binary: bool) -> _Patch:
+def _patch(tree: GuestTree, changes: Sequence[Change], *, binary: bool) -> _Patch:
     # A file that only moved need not be read, unless git then pairs it with something else.
     for stand_ins, renames in ((_stand_ins(changes), "-M"), ({}, "-M"), ({}, "--no-renames")):
         sides = _within_limits(changes, stand_ins)
@@ -158,7 +167,9 @@ def _within_limits(changes: Sequence[Change], stand_ins: Mapping[bytes, bytes]) 
     return sides
 
 
-def _blobs(tree: Tree, view: View, sides: Mapping[bytes, Side], stand_ins: Mapping[bytes, bytes]) -> dict[bytes, Blob]:
+def _blobs(
+    tree: GuestTree, view: View, sides: Mapping[bytes, Side], stand_ins: Mapping[bytes, bytes]
+) -> dict[bytes, Blob]:
     """What git is shown of one view; a path that is not what it was a moment ago is left out."""
     wanted = [path for path in sides if path not in stand_ins]
     found = tree.contents(wanted, LARGEST_FILE + 1, view=view, skip_missing=True)
@@ -175,7 +186,7 @@ def _blobs(tree: Tree, view: View, sides: Mapping[bytes, Side], stand_ins: Mappi
     return blobs
 
 
-def _compare(trees: Mapping[View, Mapping[bytes, Blob]], options: Sequence[str]) -> tuple[list[Record], bytes]:
+def _compare(trees: Mapping[View, Mapping[bytes, Blob]], options: Sequence[str]) -> tuple[list[GitChange], bytes]:
     """Git's records and patch from one tree to the other."""
     if not any(trees.values()):
         return [], b""
@@ -183,7 +194,7 @@ def _compare(trees: Mapping[View, Mapping[bytes, Blob]], options: Sequence[str])
     with bare_repository() as repository:
         repository.import_trees({str(view): tree for view, tree in trees.items()})
         repository.treat_as_binary(sorted(not_text))
-        return raw_records(repository.git(*_DIFF, *options, "refs/heads/baseline", "refs/heads/merged"))
+        return parse_raw_changes(repository.git(*_DIFF, *options, "refs/heads/baseline", "refs/heads/merged"))
 
 
 def _is_text(data: bytes) -> bool:
@@ -194,7 +205,7 @@ def _is_text(data: bytes) -> bool:
     return b"\0" not in data
 
 
-def _mispaired(record: Record, stand_ins: Mapping[bytes, bytes], new_folders: set[bytes]) -> bool:
+def _mispaired(record: GitChange, stand_ins: Mapping[bytes, bytes], new_folders: set[bytes]) -> bool:
     """Whether git shows a content that is only a stand-in, or moves away what is a folder now.
 
     `git apply` does not see that a link which is moved away is out of the way.
@@ -203,7 +214,7 @@ def _mispaired(record: Record, stand_ins: Mapping[bytes, bytes], new_folders: se
     return shown or record.old_path in new_folders
 
 
-def _sections(records: Sequence[Record], whole: bytes) -> dict[bytes, bytes]:
+def _sections(records: Sequence[GitChange], whole: bytes) -> dict[bytes, bytes]:
     """The part of the patch for each record; a change of type has two: it is deleted, then made."""
     pieces = iter(_SECTION.split(whole)[1:] if whole else ())
     return {
@@ -212,7 +223,7 @@ def _sections(records: Sequence[Record], whole: bytes) -> dict[bytes, bytes]:
     }
 
 
-def _well_named(section: bytes, record: Record) -> bytes:
+def _well_named(section: bytes, record: GitChange) -> bytes:
     """The section with quotes in its first line where git, reading it again, could not tell one name from the other."""
     old, new = record.old_path or record.path, record.path
     if b" " not in old + new:

@@ -9,11 +9,11 @@ from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
 from pyro_mcp.host.files import no_space
 from pyro_mcp.host.staging import place, replace, staged
 from pyro_mcp.results import Export
-from pyro_mcp.trees.export_walk import ROOT, Bounds, Copy
+from pyro_mcp.trees.export_receiver import ROOT, ExportLimits, ExportReceiver
 from pyro_mcp.trees.files import ARTIFACT_TYPES
 from pyro_mcp.trees.git_folders import git_folder
-from pyro_mcp.trees.safe_writer import Landing
-from pyro_mcp.trees.tree import Tree, guest_path, inner_path
+from pyro_mcp.trees.guest_tree import GuestTree, guest_path, inner_path
+from pyro_mcp.trees.safe_writer import SafeWriter
 
 MOST_BYTES = 16 << 30
 """Bytes that a copy may put on the host's disk, unless more is asked for."""
@@ -21,7 +21,7 @@ MOST_ENTRIES = 1_000_000
 
 
 def export(
-    tree: Tree,
+    tree: GuestTree,
     path: str | bytes,
     output: Path,
     *,
@@ -30,7 +30,7 @@ def export(
     max_bytes: int = MOST_BYTES,
     max_entries: int = MOST_ENTRIES,
 ) -> Export:
-    """Copy one file or folder to `output`, which appears whole or not at all.
+    """ExportReceiver one file or folder to `output`, which appears whole or not at all.
 
     Kept are contents with their holes, times, modes without set-id bits, and links that stay inside the copy; a folder
     can always be used by its owner. Of a `.git` come data and harmless settings only, with an index made from HEAD.
@@ -44,8 +44,8 @@ def export(
     if not overwrite and os.path.lexists(target):
         raise _existing(target)
     with staged(target, state) as staging:
-        with Landing(staging) as landing:
-            copy = Copy(landing, inner, Bounds(max_bytes, max_entries))
+        with SafeWriter(staging) as landing:
+            copy = ExportReceiver(landing, inner, ExportLimits(max_bytes, max_entries))
             try:
                 tree.walk(copy, [inner], content=None, on_hole=copy.hole, on_unlisted=copy.unlisted)
                 copy.finish()

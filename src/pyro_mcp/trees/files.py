@@ -12,7 +12,7 @@ from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.guest_protocol.tree_edits import Edit
 from pyro_mcp.guest_protocol.tree_stream import Kind, TreeEntry
 from pyro_mcp.results import ArtifactType, FileEntry, FileList, FileRead, FileWrite
-from pyro_mcp.trees.tree import Tree, guest_path
+from pyro_mcp.trees.guest_tree import GuestTree, guest_path
 
 MOST_READ = 64 * 1024 * 1024
 """Bytes that one read may ask for."""
@@ -24,7 +24,7 @@ NOUNS: Mapping[Kind, str] = {
 }  # fmt: skip
 
 
-def list_files(tree: Tree, path: str | bytes, *, recursive: bool) -> FileList:
+def list_files(tree: GuestTree, path: str | bytes, *, recursive: bool) -> FileList:
     """What is in a folder, or the one thing at `path`; raises `NotFound`, `InvalidRequest`."""
     first, *below = tree.entries([tree.inner_path(path)], depth=None if recursive else 1)
     shown = below if first.kind == "d" else [first]
@@ -37,7 +37,7 @@ def list_files(tree: Tree, path: str | bytes, *, recursive: bool) -> FileList:
     }
 
 
-class Hiding(Protocol):
+class ContentMask(Protocol):
     """Hides what nobody may read; `reach` is the number of bytes in which that has ended for sure."""
 
     @property
@@ -46,13 +46,13 @@ class Hiding(Protocol):
 
 
 def read_file(
-    tree: Tree,
+    tree: GuestTree,
     path: str | bytes,
     *,
     max_bytes: int,
     offset: int = 0,
     binary: bool = False,
-    hiding: Hiding | None = None,
+    mask: ContentMask | None = None,
 ) -> FileRead:
     """Read at most `max_bytes` of a regular file from byte `offset` on, links followed: text, or base64 with `binary`.
 
@@ -65,7 +65,7 @@ def read_file(
             hint="'pyro workspace export' copies files of any size",
         )
     inner = tree.inner_path(path)
-    reach = hiding.reach if hiding is not None else 0
+    reach = mask.reach if mask is not None else 0
     start = max(0, offset - reach)
     entry, data = tree.contents([inner], offset - start + max_bytes + reach, follow=True, start=start)[inner]
     name = tree.guest_path(inner)
@@ -74,8 +74,8 @@ def read_file(
     begin = min(offset - start, len(data))
     end = min(begin + max_bytes, len(data))
     part = data[begin:end]
-    if hiding is not None:
-        part, begin, end = hiding.between(data, begin, end)
+    if mask is not None:
+        part, begin, end = mask.between(data, begin, end)
     first, after = start + begin, start + end
     if binary:
         content = base64.b64encode(part).decode()
@@ -99,7 +99,7 @@ def read_file(
     }
 
 
-def write_file(tree: Tree, path: str | bytes, data: bytes) -> FileWrite:
+def write_file(tree: GuestTree, path: str | bytes, data: bytes) -> FileWrite:
     """Create or replace a regular file; it appears whole, an existing one keeps its mode, missing folders are made.
 
     A link that stays inside is written through. Raises `InvalidRequest` where a folder stands, or a link leads out.
@@ -140,5 +140,5 @@ def _text(name: str, data: bytes, place: int, *, is_last: bool) -> tuple[str, in
         raise InvalidRequest(f"{name} is not text in UTF-8: {error.reason} at byte {at}", hint=hint) from error
 
 
-def _instead(tree: Tree, entry: TreeEntry) -> str:
+def _instead(tree: GuestTree, entry: TreeEntry) -> str:
     return f"'{tree.lister}' shows what is in it" if entry.kind == "d" else ""

@@ -55,7 +55,7 @@ class Blob:
 
 
 @dataclass(frozen=True)
-class Record:
+class GitChange:
     """One line of git's raw output. `status` is one of A C D M R T; `old_path` is set for C and R."""
 
     status: str
@@ -175,7 +175,7 @@ def quoted(path: bytes) -> bytes:
     return b"".join(b"\\%03o" % byte if byte < 32 or byte >= 127 or byte in b'"\\' else bytes([byte]) for byte in path)
 
 
-def raw_records(output: bytes) -> tuple[list[Record], bytes]:
+def parse_raw_changes(output: bytes) -> tuple[list[GitChange], bytes]:
     """The records of `--raw -z` output, and what comes after them."""
     records = []
     at = 0
@@ -189,7 +189,7 @@ def raw_records(output: bytes) -> tuple[list[Record], bytes]:
     while output[at : at + 1] == b":":
         old_mode, new_mode, old_id, new_id, status = word()[1:].split(b" ")
         old_path = word() if status[:1] in b"CR" else None
-        records.append(Record(status[:1].decode(), old_mode, new_mode, old_id, new_id, word(), old_path))
+        records.append(GitChange(status[:1].decode(), old_mode, new_mode, old_id, new_id, word(), old_path))
     return records, output[at:].removeprefix(b"\0")
 
 

@@ -14,9 +14,9 @@ from pyro_mcp.guest_protocol.tree_stream import TreeEntry, is_path
 from pyro_mcp.results import ChangeStatus, Patch
 from pyro_mcp.trees import patch_text
 from pyro_mcp.trees.files import NOUNS
-from pyro_mcp.trees.git import Blob, Record, Repository, bare_repository, git_mode, raw_records
+from pyro_mcp.trees.git import Blob, GitChange, Repository, bare_repository, git_mode, parse_raw_changes
+from pyro_mcp.trees.guest_tree import GuestTree, folders_above, guest_path
 from pyro_mcp.trees.patch_text import Hunk, Section
-from pyro_mcp.trees.tree import Tree, folders_above, guest_path
 
 LARGEST_PATCH = 64 * 1024 * 1024
 LARGEST_FILE = 32 * 1024 * 1024
@@ -30,7 +30,7 @@ _MISFIT = re.compile(r"error: patch failed: (.*):(\d+)")
 _REFUSED = re.compile(r"error: (.*?)(?: in (?:index|working directory))?$", re.MULTILINE)
 
 
-def apply_patch(tree: Tree, patch: str | bytes) -> Patch:
+def apply_patch(tree: GuestTree, patch: str | bytes) -> Patch:
     """Apply a unified diff, all of it or nothing: files added, modified, deleted, renamed, their x bit, links.
 
     Paths may have the prefixes a/ and b/ or none. Folders that are left without content go, as with `git apply`.
@@ -77,7 +77,7 @@ def apply_patch(tree: Tree, patch: str | bytes) -> Patch:
     }
 
 
-Present = Mapping[bytes, tuple[TreeEntry, bytes]]
+CurrentFiles = Mapping[bytes, tuple[TreeEntry, bytes]]
 
 
 def _check_names(sections: Sequence[Section]) -> None:
@@ -89,7 +89,9 @@ def _check_names(sections: Sequence[Section]) -> None:
             raise InvalidRequest(f"the patch names {os.fsdecode(path)}: patches cannot reach into a .git folder")
 
 
-def _fitted(tree: Tree, repository: Repository, sections: Sequence[Section]) -> tuple[list[Record], Present]:
+def _fitted(
+    tree: GuestTree, repository: Repository, sections: Sequence[Section]
+) -> tuple[list[GitChange], CurrentFiles]:
     """What the patch changes, and what is there now; the new contents are then in the repository."""
     refusals: list[InvalidRequest] = []
     for strip in patch_text.prefix_depths(sections):
@@ -104,7 +106,7 @@ def _fitted(tree: Tree, repository: Repository, sections: Sequence[Section]) -> 
     raise refusals[0]
 
 
-def _present(tree: Tree, paths: Collection[bytes]) -> Present:
+def _present(tree: GuestTree, paths: Collection[bytes]) -> CurrentFiles:
     """What is now at each of the paths; below a path that is named itself, only if that is a folder."""
     found: dict[bytes, tuple[TreeEntry, bytes]] = {}
     named_above = {path: [folder for folder in folders_above(path) if folder in paths] for path in paths}
@@ -121,7 +123,7 @@ def _present(tree: Tree, paths: Collection[bytes]) -> Present:
     return {path: (entry, entry.target if entry.kind == "l" else data) for path, (entry, data) in found.items()}
 
 
-def _attempt(repository: Repository, sections: Sequence[Section], present: Present, strip: int) -> list[Record]:
+def _attempt(repository: Repository, sections: Sequence[Section], present: CurrentFiles, strip: int) -> list[GitChange]:
     """What git makes of the patch when so many leading folders are prefixes."""
 
     def content_of(section: Section) -> bytes | None:
@@ -137,12 +139,12 @@ def _attempt(repository: Repository, sections: Sequence[Section], present: Prese
     repository.import_trees({now: blobs})
     repository.git("read-tree", f"refs/heads/{now}")
     repository.git("apply", "--cached", "--whitespace=nowarn", f"-p{strip}", stdin=text)
-    records, _ = raw_records(repository.git(*_DIFF, f"refs/heads/{now}"))
+    records, _ = parse_raw_changes(repository.git(*_DIFF, f"refs/heads/{now}"))
     _check(records, text, present)
     return records
 
 
-def _check(records: Sequence[Record], text: bytes, present: Present) -> None:
+def _check(records: Sequence[GitChange], text: bytes, present: CurrentFiles) -> None:
     """Refuse what git would do without a word but nobody can mean."""
     for record in records:
         name = guest_path(record.path)
@@ -154,7 +156,7 @@ def _check(records: Sequence[Record], text: bytes, present: Present) -> None:
             raise InvalidRequest(f"{name} is {NOUNS[present[record.path][0].kind]}, not a file")
 
 
-def _deletions(tree: Tree, records: Sequence[Record], present: Present) -> list[Edit]:
+def _deletions(tree: GuestTree, records: Sequence[GitChange], present: CurrentFiles) -> list[Edit]:
     """First of all, what goes: files, what changes its type, and folders that nothing else is in."""
     gone = {record.path for record in records if record.status in "DT"}
     gone |= {record.old_path for record in records if record.old_path is not None}
@@ -166,7 +168,7 @@ def _deletions(tree: Tree, records: Sequence[Record], present: Present) -> list[
     return [Edit(path, "x") for path in sorted(gone, reverse=True)]
 
 
-def _emptied(tree: Tree, gone: set[bytes], kept: set[bytes]) -> set[bytes]:
+def _emptied(tree: GuestTree, gone: set[bytes], kept: set[bytes]) -> set[bytes]:
     """The folders that have no content when `gone` is gone."""
     folders = {folder for path in gone for folder in folders_above(path)} - kept
     entries = tree.entries(sorted(folders), depth=1, skip_missing=True)
@@ -180,7 +182,7 @@ def _emptied(tree: Tree, gone: set[bytes], kept: set[bytes]) -> set[bytes]:
     return emptied
 
 
-def _puts(repository: Repository, records: Sequence[Record], present: Present) -> Iterator[Edit]:
+def _puts(repository: Repository, records: Sequence[GitChange], present: CurrentFiles) -> Iterator[Edit]:
     made = [record for record in records if record.status != "D"]
     for record, data in zip(made, repository.blobs([record.new_id for record in made]), strict=True):
         if record.new_mode != b"120000":
@@ -191,7 +193,7 @@ def _puts(repository: Repository, records: Sequence[Record], present: Present) -
             yield Edit(record.path, "l", target=data)
 
 
-def _mode(record: Record, present: Present) -> int | None:
+def _mode(record: GitChange, present: CurrentFiles) -> int | None:
     """The mode for a file that is put: the present one, executable or not as git says."""
     executable = record.new_mode == b"100755"
     if record.status == "M" and record.old_mode == record.new_mode:
@@ -202,7 +204,9 @@ def _mode(record: Record, present: Present) -> int | None:
     return mode | (mode & 0o444) >> 2 if executable else mode & ~0o111
 
 
-def _refusal(error: HostCommandFailed, sections: Sequence[Section], present: Present, strip: int) -> InvalidRequest:
+def _refusal(
+    error: HostCommandFailed, sections: Sequence[Section], present: CurrentFiles, strip: int
+) -> InvalidRequest:
     """Git's complaint in our words, with what a person needs to mend the patch."""
     if (misfit := _MISFIT.search(error.message)) is None:
         said = _REFUSED.search(error.message)

@@ -15,7 +15,7 @@ _FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NANOSECONDS_KEPT = 1 << 62  # 146 years each way: what every file system here can hold
 
 
-class Landing:
+class SafeWriter:
     """Names below `root`, a folder that is ours alone; paths are bytes without empty, `.` and `..` components.
 
     Every folder on the way is opened by descriptor and never through a link. Set-id bits are never kept. Raises
@@ -28,7 +28,7 @@ class Landing:
         self._parent_fd = -1
         self._folders: dict[bytes, int] = {}
 
-    def __enter__(self) -> Landing:
+    def __enter__(self) -> SafeWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -41,10 +41,10 @@ class Landing:
             os.mkdir(name, 0o700, dir_fd=parent)
         self._folders[path] = mode & 0o777 | 0o700
 
-    def file(self, path: bytes, mode: int, mtime_ns: int) -> LandingFile:
+    def file(self, path: bytes, mode: int, mtime_ns: int) -> SafeFile:
         """A new file to write."""
         with self._at(path) as (parent, name):
-            return LandingFile(os.open(name, _FILE, 0o600, dir_fd=parent), path, mode & 0o777, mtime_ns)
+            return SafeFile(os.open(name, _FILE, 0o600, dir_fd=parent), path, mode & 0o777, mtime_ns)
 
     def link(self, path: bytes, target: bytes) -> None:
         """Make a symbolic link, wherever it leads."""
@@ -119,7 +119,7 @@ def _open_or_make(name: bytes, parent: int) -> int:
         return os.open(name, _FOLDER, dir_fd=parent)
 
 
-class LandingFile:
+class SafeFile:
     """One file that is being written; `close` gives it its mode and time."""
 
     def __init__(self, fd: int, path: bytes, mode: int, mtime_ns: int) -> None:

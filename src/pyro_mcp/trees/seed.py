@@ -14,8 +14,8 @@ from pyro_mcp.guest_protocol.tree_edits import Edit
 from pyro_mcp.host.files import temporary_folder
 from pyro_mcp.results import SyncPush
 from pyro_mcp.trees.archive import ARCHIVES, unpack
-from pyro_mcp.trees.seed_contents import ignored_paths, may_hold_secrets, remarks
-from pyro_mcp.trees.tree import Tree, guest_path, inner_path
+from pyro_mcp.trees.guest_tree import GuestTree, guest_path, inner_path
+from pyro_mcp.trees.seed_checks import ignored_paths, may_hold_secrets, remarks
 
 _PIECE = 1024 * 1024
 _NAMED = 10
@@ -96,7 +96,7 @@ def _scanned(tree: Path, mode: Literal["directory", "archive"], skipped: list[st
     )
 
 
-def push(tree: Tree, source: Path, dest: str | bytes, *, no_ignored: bool = False) -> SyncPush:
+def push(tree: GuestTree, source: Path, dest: str | bytes, *, no_ignored: bool = False) -> SyncPush:
     """Copy a file, or a folder's or an archive's content, into the live tree, below `dest`: all of it or nothing.
 
     Folders that are there stay, with what else is in them. A file that is no archive becomes `dest` itself, or where a
@@ -129,7 +129,7 @@ def _is_plain_file(source: Path) -> bool:
         return False  # prepare_seed says why
 
 
-def _push_file(tree: Tree, source: Path, inner: bytes, *, into_folder: bool) -> SyncPush:
+def _push_file(tree: GuestTree, source: Path, inner: bytes, *, into_folder: bool) -> SyncPush:
     found = tree.entries([inner], depth=0, skip_missing=True)
     if into_folder or not inner or (found and found[0].kind == "d"):
         inner = os.path.join(inner, os.fsencode(source.name))

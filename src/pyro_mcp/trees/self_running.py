@@ -56,7 +56,7 @@ _TOOL_BY_PATTERN: Mapping[bytes, str] = {
 }
 
 
-def tool_that_runs(path: bytes) -> str:
+def program_that_runs(path: bytes) -> str:
     """Name the tool that runs what is at this path of a tree by itself; "" when we know none."""
     name, whole = posixpath.basename(path), b"/" + path
     for pattern, tool in _TOOL_BY_PATTERN.items():

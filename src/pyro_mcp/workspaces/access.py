@@ -38,7 +38,7 @@ from pyro_mcp.results import (
     WorkspacePatch,
     WorkspaceSyncPush,
 )
-from pyro_mcp.trees import Tree, apply_patch, diff, export, list_files, push, read_file, write_file
+from pyro_mcp.trees import GuestTree, apply_patch, diff, export, list_files, push, read_file, write_file
 from pyro_mcp.workspaces import redact
 from pyro_mcp.workspaces.workspace_store import CommandRecord, EventKind, WorkspaceStore
 
@@ -111,7 +111,7 @@ class WorkspaceAccess:
     def read_file(self, id_: str, path: str, *, offset: int, max_bytes: int, binary: bool) -> WorkspaceFileRead:
         mask = self._secrets(id_).mask()
         with self._tree(id_) as tree:
-            found = read_file(tree, path, offset=offset, max_bytes=max_bytes, binary=binary, hiding=mask or None)
+            found = read_file(tree, path, offset=offset, max_bytes=max_bytes, binary=binary, mask=mask or None)
         self._ledger.touch(id_)
         return {"workspace_id": id_, **found, "path": mask.text(found["path"])}
 
@@ -184,9 +184,9 @@ class WorkspaceAccess:
             yield record, session
 
     @contextmanager
-    def _tree(self, id_: str) -> Iterator[Tree]:
+    def _tree(self, id_: str) -> Iterator[GuestTree]:
         with self._secrets(id_).mask().errors(), self._running(id_) as (_, session):
-            yield Tree(ToolOf(session))
+            yield GuestTree(ToolOf(session))
 
     def _environ(self, record: MachineRecord, secrets: Secrets) -> dict[str, str]:
         """What every command starts with: the image's own variables, and those that say whom to trust."""

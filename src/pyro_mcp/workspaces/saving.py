@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import replace as changed
 
-from pyro_mcp.environments import About, Environments, LayerWriter, SystemSource
+from pyro_mcp.environments import CustomDetails, EnvironmentStore, LayerWriter, StreamedSource
 from pyro_mcp.errors import Conflict
 from pyro_mcp.host.progress import Progress
 from pyro_mcp.machines import (
@@ -27,7 +27,7 @@ class Saving:
     """Saves systems as environments."""
 
     def __init__(
-        self, lifecycle: Lifecycle, images: Images, environments: Environments, ledger: WorkspaceStore
+        self, lifecycle: Lifecycle, images: Images, environments: EnvironmentStore, ledger: WorkspaceStore
     ) -> None:
         self._lifecycle = lifecycle
         self._images = images
@@ -36,15 +36,17 @@ class Saving:
 
     def save(self, name: str, id_: str, *, replace: bool, progress: Progress) -> EnvironmentDetails:
         """Save the system of a workspace, running or stopped; a running one stands still for some 10 ms."""
-        self._environments.check_free(name, replace=replace)
+        self._environments.check_name_free(name, replace=replace)
         self._ledger.get(id_)
         environ = self._images.environ(self._lifecycle.store.get(id_).environment)
-        about = About("saved", f"saved from {id_}", environ, {"workspace_id": id_})
+        about = CustomDetails("saved", f"saved from {id_}", environ, {"workspace_id": id_})
         found = self._keep(name, id_, about, replace=replace, progress=progress)
         self._ledger.touch(id_)
         return found
 
-    def _keep(self, name: str, id_: str, about: About, *, replace: bool, progress: Progress) -> EnvironmentDetails:
+    def _keep(
+        self, name: str, id_: str, about: CustomDetails, *, replace: bool, progress: Progress
+    ) -> EnvironmentDetails:
         """Make an environment of what a workspace's disk holds now."""
         with ExitStack() as stack:
             with self._lifecycle.freezing(id_) as record:
@@ -55,14 +57,21 @@ class Saving:
             return self._copied(name, record, twin, about, replace=replace, progress=progress)
 
     def keep_stopped(
-        self, name: str, record: MachineRecord, about: About, *, replace: bool, progress: Progress
+        self, name: str, record: MachineRecord, about: CustomDetails, *, replace: bool, progress: Progress
     ) -> EnvironmentDetails:
         """Make an environment of the disk of a machine that is held and stopped."""
         with registered_inspector(self._lifecycle, record, record.layers) as twin:
             return self._copied(name, record, twin, about, replace=replace, progress=progress)
 
     def _copied(
-        self, name: str, record: MachineRecord, twin: MachineRecord, about: About, *, replace: bool, progress: Progress
+        self,
+        name: str,
+        record: MachineRecord,
+        twin: MachineRecord,
+        about: CustomDetails,
+        *,
+        replace: bool,
+        progress: Progress,
     ) -> EnvironmentDetails:
         """Start `twin`, which shares the disk of `record`, and copy the system out of it."""
         progress("starting a machine that reads the system", None)
@@ -78,8 +87,8 @@ class Saving:
             def stream(layer: LayerWriter) -> None:
                 stream_system(session, secrets, layer, progress)
 
-            source = SystemSource(name, changed(about, origin=origin), stream)
-            self._environments.keep(source, progress, replace=replace)
+            source = StreamedSource(name, changed(about, origin=origin), stream)
+            self._environments.add(source, progress, replace=replace)
         return self._environments.inspect(name)
 
     def delete(self, name: str, needs: Needs) -> EnvironmentDeleted:

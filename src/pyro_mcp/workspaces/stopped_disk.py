@@ -59,7 +59,7 @@ class Offline:
         mask = self._mask(id_)
         with self._inspector(id_) as session:
             tree = system_tree(session)
-            found = read_file(tree, path, offset=offset, max_bytes=max_bytes, binary=binary, hiding=mask or None)
+            found = read_file(tree, path, offset=offset, max_bytes=max_bytes, binary=binary, mask=mask or None)
         return {"workspace_id": id_, **found, "path": mask.text(found["path"])}
 
     def export(self, id_: str, output: Path, progress: Progress) -> WorkspaceDiskExport:

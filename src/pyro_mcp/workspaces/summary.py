@@ -7,7 +7,7 @@ from typing import Any
 
 from pyro_mcp.machines import HOST_COMPAT
 from pyro_mcp.results import WorkspaceLogEntry, WorkspaceSummarized
-from pyro_mcp.trees import tool_that_runs
+from pyro_mcp.trees import program_that_runs
 from pyro_mcp.workspaces.access import WorkspaceAccess
 from pyro_mcp.workspaces.workspace_store import WorkspaceStore
 from pyro_mcp.workspaces.workspaces import Workspaces
@@ -75,7 +75,7 @@ def _changes(inside: WorkspaceAccess, id_: str) -> dict[str, object]:
     running = [
         {"path": entry["path"], "tool": tool}
         for entry in found["entries"]
-        if entry["status"] != "deleted" and (tool := tool_that_runs(os.fsencode(entry["path"])))
+        if entry["status"] != "deleted" and (tool := program_that_runs(os.fsencode(entry["path"])))
     ]
     return {
         "available": True,

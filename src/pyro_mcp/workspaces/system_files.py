@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pyro_mcp.engine import Connection
-from pyro_mcp.environments import LayerWriter, Member
+from pyro_mcp.environments import LayerEntry, LayerWriter
 from pyro_mcp.errors import Conflict, EnvironmentFailed
 from pyro_mcp.guest_protocol.tree_stream import TreeEntry
 from pyro_mcp.host.progress import Progress
 from pyro_mcp.machines import CA_LISTS, GuestCA, Secrets, is_our_ca_file
 from pyro_mcp.redaction import Mask
-from pyro_mcp.trees import Tree
+from pyro_mcp.trees import GuestTree
 from pyro_mcp.workspaces.access import ToolOf
 
 ROOT = "/root"
@@ -27,9 +27,9 @@ _STEP = 16 * 1024 * 1024
 _MOST_NAMED = 10
 
 
-def system_tree(session: Connection) -> Tree:
+def system_tree(session: Connection) -> GuestTree:
     """The whole root of a machine."""
-    return Tree(ToolOf(session), merged=ROOT, top="/")
+    return GuestTree(ToolOf(session), merged=ROOT, top="/")
 
 
 def stream_system(session: Connection, secrets: Secrets, layer: LayerWriter, progress: Progress) -> None:
@@ -122,8 +122,8 @@ def _change_of(path: str, ca: GuestCA) -> Callable[[bytes], bytes]:
     return ca.without
 
 
-def _member(entry: TreeEntry, size: int | None = None) -> Member:
-    return Member(
+def _member(entry: TreeEntry, size: int | None = None) -> LayerEntry:
+    return LayerEntry(
         entry.path,
         entry.kind,
         entry.mode,

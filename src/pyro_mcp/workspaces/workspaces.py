@@ -47,7 +47,7 @@ from pyro_mcp.results import (
     WorkspaceReset,
     WorkspaceSeed,
 )
-from pyro_mcp.trees import Tree, prepare_seed, push
+from pyro_mcp.trees import GuestTree, prepare_seed, push
 from pyro_mcp.workspaces.access import ToolOf
 from pyro_mcp.workspaces.recovery import Recovery
 from pyro_mcp.workspaces.reports import snapshot_info, unknown_workspaces, workspace_info, workspace_summary
@@ -131,7 +131,7 @@ class Workspaces:
         with temporary_folder() as work:
             kept = described(prepare_seed(source.path, work, no_ignored=source.no_ignored), source)
         with self._lifecycle.session(record) as session:
-            push(Tree(ToolOf(session)), source.path, "/workspace", no_ignored=source.no_ignored)
+            push(GuestTree(ToolOf(session)), source.path, "/workspace", no_ignored=source.no_ignored)
         return kept
 
     def list(self) -> WorkspaceList:

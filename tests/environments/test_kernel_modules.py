@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.environments import Environments, load_order
+from pyro_mcp.environments import EnvironmentStore, load_order
 from pyro_mcp.errors import EnvironmentFailed
 
 
@@ -40,7 +40,7 @@ def test_a_module_that_cannot_be_loaded_is_an_error(modules: Path, name: str) ->
         load_order(modules, [name])
 
 
-def test_the_guest_kernel_has_all_that_a_guest_boots_with(real: Environments) -> None:
+def test_the_guest_kernel_has_all_that_a_guest_boots_with(real: EnvironmentStore) -> None:
     kernel = real.kernel()
     boot = ["virtio_pci", "virtio_blk", "virtio_console", "virtio_net", "virtio_rng", "overlay", "erofs", "ext4"]
     files = load_order(kernel.modules, boot)

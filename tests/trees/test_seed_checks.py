@@ -10,7 +10,7 @@ import pytest
 from pyro_mcp.engine.disks import make_baseline
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.trees.seed import prepare_seed, push
-from pyro_mcp.trees.seed_contents import may_hold_secrets
+from pyro_mcp.trees.seed_checks import may_hold_secrets
 from tests.trees.host_tree import HostTree
 from tests.trees.models import Leaf, harvest, plant
 from tests.trees.test_export_git import git

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyro_mcp.environments.catalog import CATALOG
 from pyro_mcp.environments.debian import DebianSource
-from pyro_mcp.environments.names import parse_oci, unknown
+from pyro_mcp.environments.names import parse_image_reference, unknown_environment
 from pyro_mcp.environments.oci import OciSource
 from pyro_mcp.environments.source import Source
 
@@ -12,7 +12,7 @@ from pyro_mcp.environments.source import Source
 def find_source(name: str) -> Source:
     """The source of one environment; raises `UnknownEnvironment` or, for a malformed name, `InvalidRequest`."""
     if name.startswith("oci:"):
-        return OciSource(name, parse_oci(name))
+        return OciSource(name, parse_image_reference(name))
     if name not in CATALOG:
-        raise unknown(name, CATALOG)
+        raise unknown_environment(name, CATALOG)
     return DebianSource(CATALOG[name])

@@ -24,7 +24,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)(?::([^}:]*)(?::([^}]*))?)?\}")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class BuildDefinition:
     """A Dockerfile with its context. With a `project`, the instructions `afterwards` run in it, in /workspace."""
 
     path: Path
@@ -37,7 +37,7 @@ class Recipe:
     ignored: Sequence[str] = ()
 
 
-def read_recipe(path: Path, context: Path | None) -> Recipe:
+def read_build_definition(path: Path, context: Path | None) -> BuildDefinition:
     """What the file at `path` (or the Dockerfile in the folder there) says.
 
     Raises `NotFound`, and `InvalidRequest` for what cannot be read or is not supported.
@@ -46,7 +46,7 @@ def read_recipe(path: Path, context: Path | None) -> Recipe:
         path /= "Dockerfile"
     text = _read(path)
     if path.suffix != ".json":
-        return Recipe(path, text, _folder(context or path.absolute().parent))
+        return BuildDefinition(path, text, _folder(context or path.absolute().parent))
     try:
         found = jsonc.parse(text).value
     except InvalidRequest as error:
@@ -56,7 +56,7 @@ def read_recipe(path: Path, context: Path | None) -> Recipe:
     return _devcontainer(path, found)
 
 
-def _devcontainer(path: Path, found: Mapping[str, Any]) -> Recipe:
+def _devcontainer(path: Path, found: Mapping[str, Any]) -> BuildDefinition:
     for key, hint in _REFUSED.items():
         if key in found:
             raise InvalidRequest(f"{path}: {key} is not supported", hint=hint)
@@ -75,7 +75,7 @@ def _devcontainer(path: Path, found: Mapping[str, Any]) -> Recipe:
     environ = {**_strings(path, found, "containerEnv"), **_strings(path, found, "remoteEnv")}
     lines = [f"ENV {name}={json.dumps(_substituted(path, value))}" for name, value in environ.items()]
     commands = [line for key in _COMMANDS if (value := found.get(key)) for line in _commands(path, key, value)]
-    return Recipe(
+    return BuildDefinition(
         path,
         "\n".join([dockerfile.rstrip("\n"), *lines, ""]),
         _folder(context),

@@ -20,7 +20,7 @@ _OVER_FILES = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def as_root(
+def run_as_root(
     argv: Sequence[str | Path],
     *,
     writable: Path,
@@ -36,7 +36,7 @@ def as_root(
     """
     capabilities = ("ALL",) if all_capabilities else _OVER_FILES
     words: list[str | Path] = [
-        *user_namespace(),
+        *user_namespace_command(),
         require_tool("bwrap"),
         "--die-with-parent",
         "--unshare-pid", "--unshare-ipc", *([] if network else ["--unshare-net"]),
@@ -63,14 +63,14 @@ def as_root(
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder that `as_root` programs filled; no error when it is not there."""
+    """Remove a folder that `run_as_root` programs filled; no error when it is not there."""
     if path.is_symlink() or path.exists():
         # Twice: a program whose owner was killed this very moment may still add a file to a folder being emptied.
         script = 'rm -rf --one-file-system "$1" || rm -rf --one-file-system "$1"'
-        as_root(["sh", "-c", script, "sh", path], writable=path.parent, deadline_seconds=300)
+        run_as_root(["sh", "-c", script, "sh", path], writable=path.parent, deadline_seconds=300)
 
 
-def user_namespace() -> list[str | Path]:
+def user_namespace_command() -> list[str | Path]:
     """What a command line must begin with for its program to own many ids; raises `HostNotReady` with the remedy."""
     if os.geteuid() == 0:
         return []

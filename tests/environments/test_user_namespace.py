@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.environments import fakeroot
-from pyro_mcp.environments.fakeroot import as_root, remove_tree
+from pyro_mcp.environments import user_namespace
+from pyro_mcp.environments.user_namespace import remove_tree, run_as_root
 from pyro_mcp.errors import HostCommandFailed, HostNotReady
 from tests.environments.conftest import ROOT
 from tests.environments.oci_images import HELLO, Registry
@@ -23,26 +23,26 @@ _USER = "pyro-test-user"
 
 def test_a_program_writes_below_its_folder_and_nowhere_else(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    as_root(["sh", "-c", "echo ok > file && chown 5:7 file"], writable=tmp_path / "mine", deadline_seconds=10)
+    run_as_root(["sh", "-c", "echo ok > file && chown 5:7 file"], writable=tmp_path / "mine", deadline_seconds=10)
     assert (tmp_path / "mine/file").read_text() == "ok\n"
     for place in (Path.home(), Path("/etc")):
         with pytest.raises(HostCommandFailed, match=r"Read-only|No such file"):
-            as_root(["touch", place / "pyro-test"], writable=tmp_path / "mine", deadline_seconds=10)
+            run_as_root(["touch", place / "pyro-test"], writable=tmp_path / "mine", deadline_seconds=10)
 
 
 def test_a_program_has_a_tmp_of_its_own(tmp_path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="pyro-", dir="/tmp") as seen:
-        as_root(["sh", "-c", f"test ! -e {seen} && mkdir {seen}"], writable=tmp_path, deadline_seconds=10)
+        run_as_root(["sh", "-c", f"test ! -e {seen} && mkdir {seen}"], writable=tmp_path, deadline_seconds=10)
 
 
 def test_a_program_has_no_network_unless_it_is_given(tmp_path: Path) -> None:
-    devices = as_root(["cat", "/proc/net/dev"], writable=tmp_path, deadline_seconds=10).stdout
+    devices = run_as_root(["cat", "/proc/net/dev"], writable=tmp_path, deadline_seconds=10).stdout
     assert [line.split(b":")[0].strip() for line in devices.splitlines()[2:]] == [b"lo"]
 
 
 def test_a_tree_is_removed_whatever_its_owners_and_modes(tmp_path: Path) -> None:
     script = "mkdir -p tree/deep && touch tree/deep/file && chown -R 9:9 tree/deep && chmod 000 tree/deep"
-    as_root(["sh", "-c", script], writable=tmp_path, deadline_seconds=10)
+    run_as_root(["sh", "-c", script], writable=tmp_path, deadline_seconds=10)
     remove_tree(tmp_path / "tree")
     assert list(tmp_path.iterdir()) == []
 
@@ -64,7 +64,7 @@ def test_a_machine_that_refuses_namespaces_is_named_as_such(tmp_path: Path, monk
     refusing.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(HostNotReady) as caught:
-        as_root(["true"], writable=tmp_path, deadline_seconds=10)
+        run_as_root(["true"], writable=tmp_path, deadline_seconds=10)
     assert "sysctl" in caught.value.hint
 
 
@@ -139,6 +139,6 @@ def test_a_user_without_subordinate_ids_is_told_the_command_that_grants_them(use
 def test_the_hint_for_missing_ids_needs_a_range_that_is_large_enough(tmp_path: Path) -> None:
     table = tmp_path / "subuid"
     table.write_text("someone:100000:65536\nsmall:200000:10\nbroken\n")
-    assert fakeroot._granted(table, "someone")
-    assert not fakeroot._granted(table, "small")
-    assert not fakeroot._granted(tmp_path / "none", "someone")
+    assert user_namespace._granted(table, "someone")
+    assert not user_namespace._granted(table, "small")
+    assert not user_namespace._granted(tmp_path / "none", "someone")

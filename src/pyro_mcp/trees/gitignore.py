@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pyro_mcp.errors import DeadlineExceeded, InvalidRequest
 from pyro_mcp.guest_protocol.tree_stream import Change
 from pyro_mcp.trees.git import bare_repository
-from pyro_mcp.trees.tree import Tree, View, folders_above
+from pyro_mcp.trees.guest_tree import GuestTree, View, folders_above
 
 _NAME = b".gitignore"
 _LARGEST = 256 * 1024
@@ -22,7 +22,7 @@ _MOST_RULES = 20_000
 _LONGEST_PATH = 4096
 
 
-def ignored_changes(tree: Tree, changes: Sequence[Change]) -> set[bytes]:
+def ignored_changes(tree: GuestTree, changes: Sequence[Change]) -> set[bytes]:
     """The paths of changes that are ignored; folders only where a rule is about them."""
     old = {change.path: change.old.kind == "d" for change in changes if change.old is not None}
     new = {change.path: change.new.kind == "d" for change in changes if change.old is None and change.new is not None}
@@ -34,7 +34,7 @@ def topmost(ignored: set[bytes]) -> list[bytes]:
     return sorted(path for path in ignored if not any(folder in ignored for folder in folders_above(path)))
 
 
-def _ignored(tree: Tree, view: View, paths: dict[bytes, bool]) -> set[bytes]:
+def _ignored(tree: GuestTree, view: View, paths: dict[bytes, bool]) -> set[bytes]:
     """The ignored ones of paths (true for folders) by the rules of one view."""
     asked = {path: is_folder for path, is_folder in paths.items() if len(path) < _LONGEST_PATH}
     if not asked:
@@ -50,7 +50,7 @@ def _ignored(tree: Tree, view: View, paths: dict[bytes, bool]) -> set[bytes]:
     return found | _matching((rules + more)[:_MOST_RULES], left) if more else found
 
 
-def _rules(tree: Tree, view: View, files: Sequence[bytes]) -> Iterator[bytes]:
+def _rules(tree: GuestTree, view: View, files: Sequence[bytes]) -> Iterator[bytes]:
     """The rules of these files as rules of one file in the root; later ones outdo earlier ones, as git has it."""
     contents = tree.contents(files, _LARGEST, view=view, skip_missing=True) if files else {}
     for path in files:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.builds.copied_files import Context
-from pyro_mcp.builds.recipes import read_recipe
-from pyro_mcp.builds.stages import read_plan
+from pyro_mcp.builds.build_definition import read_build_definition
+from pyro_mcp.builds.build_plan import read_build_plan
+from pyro_mcp.builds.copied_files import BuildContext
 from pyro_mcp.environments import ignored_by, parse_dockerfile
 from pyro_mcp.errors import InvalidRequest, NotFound, PyroError
 
@@ -24,7 +24,7 @@ def devcontainer(folder: Path, **content: object) -> Path:
 
 def test_a_dockerfile_is_found_in_its_folder_which_is_the_context(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("FROM debian:12\n")
-    recipe = read_recipe(tmp_path, None)
+    recipe = read_build_definition(tmp_path, None)
     assert (recipe.path, recipe.context, recipe.project) == (tmp_path / "Dockerfile", tmp_path, None)
 
 
@@ -37,7 +37,7 @@ def test_a_devcontainer_with_an_image_is_a_dockerfile_and_commands_in_the_projec
         postCreateCommand={"one": "make deps", "two": ["pip", "install", "."]},
         features={"ghcr.io/devcontainers/features/node:1": {}},
     )
-    recipe = read_recipe(path, None)
+    recipe = read_build_definition(path, None)
     first, *rest = parse_dockerfile(recipe.dockerfile)
     assert first.text == "debian:12"
     environ = {key: value for one in rest for key, value in one.pairs({"PATH": "/bin", "HOME": "/root"}).items()}
@@ -53,7 +53,7 @@ def test_a_devcontainer_with_a_dockerfile_has_its_context_arguments_and_target(t
         tmp_path, build={"dockerfile": "D", "context": "..", "args": {"V": "1"}, "target": "dev"}, remoteUser="me"
     )
     (path.parent / "D").write_text("FROM debian:12 AS dev\n")
-    recipe = read_recipe(path, None)
+    recipe = read_build_definition(path, None)
     assert recipe.context.resolve() == tmp_path.resolve()
     assert (recipe.build_args, recipe.target) == ({"V": "1"}, "dev")
     assert (recipe.project, recipe.ignored) == (None, ["remoteUser is not supported"])
@@ -70,11 +70,11 @@ def test_a_devcontainer_with_a_dockerfile_has_its_context_arguments_and_target(t
 )  # fmt: skip
 def test_a_devcontainer_that_cannot_be_built_is_refused(tmp_path: Path, content: dict[str, object]) -> None:
     with pytest.raises((InvalidRequest, NotFound)):
-        read_recipe(devcontainer(tmp_path, **content), None)
+        read_build_definition(devcontainer(tmp_path, **content), None)
 
 
 def test_arguments_before_the_first_stage_count_in_from_alone() -> None:
-    plan = read_plan("ARG BASE=a TAG\nFROM ${BASE}:${TAG} AS One\nFROM one\nRUN x", {"TAG": "2"})
+    plan = read_build_plan("ARG BASE=a TAG\nFROM ${BASE}:${TAG} AS One\nFROM one\nRUN x", {"TAG": "2"})
     assert [stage.base.expanded({**plan.args})[0] for stage in plan.stages] == ["a:2", "one"]
     assert plan.named("ONE", before=1) is plan.stages[0]
     assert plan.named("one", before=0) is None
@@ -86,11 +86,11 @@ def test_arguments_before_the_first_stage_count_in_from_alone() -> None:
 @pytest.mark.parametrize("text", ["", "RUN x", "FROM", "FROM a b", "FROM a AS", "FROM $UNSET"])
 def test_a_dockerfile_without_a_proper_from_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest):
-        read_plan(text, {})
+        read_build_plan(text, {})
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> Context:
+def context(tmp_path: Path) -> BuildContext:
     folder = tmp_path / "context"
     (folder / "a/deep").mkdir(parents=True)
     (folder / "a/deep/file").write_text("1")
@@ -100,10 +100,10 @@ def context(tmp_path: Path) -> Context:
     (folder / "link").symlink_to("one.txt")
     (folder / "out").symlink_to("/etc")
     os.mkfifo(folder / "a/pipe")
-    return Context(folder, ignored_by("**/*.log\ntwo.txt"))
+    return BuildContext(folder, ignored_by("**/*.log\ntwo.txt"))
 
 
-def test_a_build_takes_what_its_context_holds_and_the_dockerignore_leaves(context: Context) -> None:
+def test_a_build_takes_what_its_context_holds_and_the_dockerignore_leaves(context: BuildContext) -> None:
     (folder,) = context.sources("a")
     assert [item.path for item in folder.items] == [b"", b"deep", b"deep/file"]
     assert [source.name for source in context.sources("*.txt")] == [b"one.txt"]
@@ -114,6 +114,6 @@ def test_a_build_takes_what_its_context_holds_and_the_dockerignore_leaves(contex
 
 
 @pytest.mark.parametrize("pattern", ["../secret", "a/../../x", "out/passwd", "out", "two.txt", "none", "a/*.log"])
-def test_nothing_outside_of_the_context_and_nothing_ignored_is_taken(context: Context, pattern: str) -> None:
+def test_nothing_outside_of_the_context_and_nothing_ignored_is_taken(context: BuildContext, pattern: str) -> None:
     with pytest.raises(PyroError):
         context.sources(pattern)

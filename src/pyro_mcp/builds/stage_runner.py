@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pyro_mcp.builds.copied_files import Context, Source, Spool, edits_for, touched, written
+from pyro_mcp.builds.copied_files import BuildContext, CopySource, Spool, copy_edits, discarded_folders, heredoc_source
 from pyro_mcp.engine import Command, Connection
 from pyro_mcp.environments import Instruction
 from pyro_mcp.errors import EnvironmentFailed, PyroError
@@ -16,7 +16,7 @@ from pyro_mcp.guest_protocol.tree_edits import Edit
 from pyro_mcp.host.files import temporary_folder
 from pyro_mcp.host.progress import Progress
 from pyro_mcp.machines import NO_NETWORK
-from pyro_mcp.trees import Tree
+from pyro_mcp.trees import GuestTree
 
 _OUTPUT_KEPT = 64 * 1024
 _TAIL_LINES = 30
@@ -29,7 +29,7 @@ _IGNORED = frozenset({"HEALTHCHECK", "MAINTAINER", "STOPSIGNAL", "VOLUME"})
 
 
 @dataclass
-class Settings:
+class StageSettings:
     """What the instructions of a stage have set so far; a stage that begins with another takes its settings over."""
 
     environ: dict[str, str]
@@ -44,28 +44,32 @@ class Settings:
         """What a `$NAME` stands for."""
         return {**self.args, **self.environ}
 
-    def inherited(self) -> Settings:
+    def inherited(self) -> StageSettings:
         """The settings that a stage which begins with this one has."""
-        return Settings(dict(self.environ), {}, self.workdir, self.user, self.shell, dict(self.recorded), self.ignored)
+        return StageSettings(
+            dict(self.environ), {}, self.workdir, self.user, self.shell, dict(self.recorded), self.ignored
+        )
 
 
 @dataclass(frozen=True)
-class Given:
+class BuildInputs:
     """What a build was given: `other` gets files out of another stage or environment, by way of a spool."""
 
-    context: Context
+    context: BuildContext
     build_args: Mapping[str, str]
     global_args: Mapping[str, str]
-    other: Callable[[Instruction, str, str, Spool], list[Source]]
+    other: Callable[[Instruction, str, str, Spool], list[CopySource]]
     step_seconds: float
     has_network: bool
     network_environ: Mapping[str, str]
 
 
-class StageMachine:
+class StageRunner:
     """Carries out instructions in a running machine. Errors name the line."""
 
-    def __init__(self, session: Connection, tree: Tree, settings: Settings, given: Given, progress: Progress) -> None:
+    def __init__(
+        self, session: Connection, tree: GuestTree, settings: StageSettings, given: BuildInputs, progress: Progress
+    ) -> None:
         self._session = session
         self._tree = tree
         self._given = given
@@ -204,15 +208,15 @@ class StageMachine:
         whole = posixpath.normpath(whole) + ("/" if dest.endswith(("/", "/.")) or dest == "." else "")
         with temporary_folder() as work, open(work / "spool", "w+b") as file:
             sources = self._sources(one, patterns, work, Spool(file))
-            edits, made = edits_for(sources, whole, self._tree, mode=_mode(one))
+            edits, made = copy_edits(sources, whole, self._tree, mode=_mode(one))
             self._tree.apply(edits)
         self._note_lost(one, made)
         if owner := one.expand(one.flags.get("chown", ""), self.settings.variables()):
             self._chown(one, owner, made)
 
-    def _sources(self, one: Instruction, patterns: Sequence[str], work: Path, spool: Spool) -> list[Source]:
+    def _sources(self, one: Instruction, patterns: Sequence[str], work: Path, spool: Spool) -> list[CopySource]:
         documents = {document.name: document for document in one.documents}
-        found: list[Source] = []
+        found: list[CopySource] = []
         from_ = one.expand(one.flags.get("from", ""), self.settings.variables())
         for number, pattern in enumerate(patterns):
             place = work / f"source-{number}"
@@ -220,7 +224,7 @@ class StageMachine:
             if pattern.startswith("<<"):
                 name = pattern.lstrip("<-")
                 content = one.expand_document(documents[name], self.settings.variables())
-                found.append(written(name, content))
+                found.append(heredoc_source(name, content))
             elif re.match(r"(https?|ftp|git)://|git@", pattern):
                 raise one.fault("cannot fetch from elsewhere", hint="fetch it with RUN curl or RUN git, and --network")
             elif from_:
@@ -248,7 +252,7 @@ class StageMachine:
                 raise one.fault(f"--chown={owner}: {outcome.stderr.decode(errors='replace').strip()[-500:]}")
 
     def _note_lost(self, one: Instruction, paths: Sequence[bytes]) -> None:
-        for folder in touched(paths):
+        for folder in discarded_folders(paths):
             self.settings.ignored.append(
                 f"line {one.line}: {one.keyword} {folder}: what is there is not part of an environment"
             )

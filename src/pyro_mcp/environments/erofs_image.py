@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from pyro_mcp.environments.fakeroot import as_root
+from pyro_mcp.environments.user_namespace import run_as_root
 from pyro_mcp.errors import EnvironmentFailed, HostCommandFailed
 
 _DEADLINE_SECONDS = 900
@@ -27,8 +27,8 @@ touch -d @0 "$1"
 def pack(tree: Path, image: Path) -> None:
     """Write `tree` into `image`: EROFS, uncompressed, the same bytes for the same tree. Both are in one folder."""
     try:
-        as_root(["sh", "-euc", _MOUNT_POINTS, "sh", tree], writable=tree.parent, deadline_seconds=60)
-        as_root(
+        run_as_root(["sh", "-euc", _MOUNT_POINTS, "sh", tree], writable=tree.parent, deadline_seconds=60)
+        run_as_root(
             # The environment variable is the one way to fix the image's own date and still keep every file's.
             ["env", f"SOURCE_DATE_EPOCH={2**31 - 1}",
              "mkfs.erofs", "--quiet", "--preserve-mtime", "-U", "00000000-0000-0000-0000-000000000000", image, tree],

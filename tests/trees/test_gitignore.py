@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pyro_mcp.trees.diff import diff
-from pyro_mcp.trees.ignored import ignored_changes
+from pyro_mcp.trees.gitignore import ignored_changes
 from tests.trees.conftest import MakeTree
 from tests.trees.host_tree import DEADLINE, HostTree
 from tests.trees.models import Leaf, Model, harvest, plant

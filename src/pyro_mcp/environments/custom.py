@@ -1,4 +1,4 @@
-"""Environments of the user's own: saved from a workspace, or built from a Dockerfile."""
+"""EnvironmentStore of the user's own: saved from a workspace, or built from a Dockerfile."""
 
 from __future__ import annotations
 
@@ -9,49 +9,49 @@ from typing import Literal
 
 from pyro_mcp.environments.layer import LayerWriter, write_layout
 from pyro_mcp.environments.oci import LAYOUT, unpack
-from pyro_mcp.environments.source import FetchedTree
+from pyro_mcp.environments.source import RootFilesystem
 from pyro_mcp.errors import EnvironmentFailed
 from pyro_mcp.host.progress import Progress
 
 _MOST_NAMED = 100
 
-OwnKind = Literal["saved", "built"]
+CustomKind = Literal["saved", "built"]
 
 
-class OwnSource:
+class CustomSource:
     """An environment that exists already; it cannot be made again from its name alone."""
 
     version: str | None = None
     packages: tuple[str, ...] = ()
 
-    def __init__(self, name: str, kind: OwnKind, description: str) -> None:
+    def __init__(self, name: str, kind: CustomKind, description: str) -> None:
         self.name = name
         self.kind: Literal["debian", "oci", "saved", "built"] = kind
         self.description = description
 
-    def build(self, work: Path, progress: Progress) -> FetchedTree:
+    def build(self, work: Path, progress: Progress) -> RootFilesystem:
         raise EnvironmentFailed(f"the files of {self.name} are damaged", hint="save or build it again, with --replace")
 
 
 @dataclass(frozen=True)
-class About:
+class CustomDetails:
     """What is recorded of a new environment besides its files."""
 
-    kind: OwnKind
+    kind: CustomKind
     description: str
     environ: Mapping[str, str]
     origin: Mapping[str, object]
 
 
-class SystemSource(OwnSource):
+class StreamedSource(CustomSource):
     """A new environment whose files `stream` writes, one member after another."""
 
-    def __init__(self, name: str, about: About, stream: Callable[[LayerWriter], None]) -> None:
+    def __init__(self, name: str, about: CustomDetails, stream: Callable[[LayerWriter], None]) -> None:
         super().__init__(name, about.kind, about.description)
         self._about = about
         self._stream = stream
 
-    def build(self, work: Path, progress: Progress) -> FetchedTree:
+    def build(self, work: Path, progress: Progress) -> RootFilesystem:
         with open(work / "layer.tar", "wb") as file:
             layer = LayerWriter(file)
             self._stream(layer)
@@ -61,4 +61,4 @@ class SystemSource(OwnSource):
         unpack(self.name, work)
         origin = {**self._about.origin, "left_out": layer.left_out[:_MOST_NAMED]}
         facts = {"kind": self.kind, "description": self.description, "origin": origin}
-        return FetchedTree(work / "root", digest, dict(self._about.environ), facts)
+        return RootFilesystem(work / "root", digest, dict(self._about.environ), facts)

@@ -14,9 +14,9 @@ from pyro_mcp.results import SelfRunningFile, SkippedEntry
 from pyro_mcp.trees import git_folders
 from pyro_mcp.trees.files import NOUNS
 from pyro_mcp.trees.git import Repository
-from pyro_mcp.trees.safe_writer import Landing, LandingFile
-from pyro_mcp.trees.self_running import first_of_each_folder, tool_that_runs
-from pyro_mcp.trees.tree import Tree, guest_path
+from pyro_mcp.trees.guest_tree import GuestTree, guest_path
+from pyro_mcp.trees.safe_writer import SafeFile, SafeWriter
+from pyro_mcp.trees.self_running import first_of_each_folder, program_that_runs
 
 ROOT = b"new"
 """The copy's name in its staging folder."""
@@ -31,17 +31,17 @@ _SETTINGS_NAMED = 8
 
 
 @dataclass(frozen=True)
-class Bounds:
+class ExportLimits:
     """How much one copy may put on the host: bytes on the disk, and files, folders and links."""
 
     bytes: int
     entries: int
 
 
-class Copy:
+class ExportReceiver:
     """A receiver that writes a walk to the host. The walk's first entry becomes the copy's root."""
 
-    def __init__(self, landing: Landing, root: bytes, bounds: Bounds) -> None:
+    def __init__(self, landing: SafeWriter, root: bytes, bounds: ExportLimits) -> None:
         self.entry_count = 0
         self.bytes_written = 0
         self.skipped: list[SkippedEntry] = []
@@ -54,7 +54,7 @@ class Copy:
         self._left_out = b""  # the folder that was left out last, with all that is in it
         self._links: list[tuple[bytes, TreeEntry]] = []
         self._current: TreeEntry | None = None
-        self._file: LandingFile | None = None
+        self._file: SafeFile | None = None
         self._file_path = b""
         self._file_bytes = 0  # of data
         self._file_end = 0  # with holes
@@ -148,7 +148,7 @@ class Copy:
             except PyroError as error:
                 self._note(guest_path(there + b"/index"), f"git cannot make it from HEAD: {error.message[-200:]}")
 
-    def self_running(self, tree: Tree) -> list[SelfRunningFile]:
+    def self_running(self, tree: GuestTree) -> list[SelfRunningFile]:
         """Name the files that some tool runs by itself and that are not as they were in the seed."""
         paths = sorted(self._self_running)
         try:
@@ -157,7 +157,7 @@ class Copy:
             before = {}  # a sandbox without a baseline
         changed = [path for path in paths if not _is_same(self._self_running[path], before.get(path))]
         return [
-            {"path": guest_path(path), "tool": tool_that_runs(path)}
+            {"path": guest_path(path), "tool": program_that_runs(path)}
             for path in first_of_each_folder(changed, MOST_NAMED)
         ]
 
@@ -200,7 +200,7 @@ class Copy:
             self._folders.add(path)
             self.entry_count += 1
             return
-        if not in_git and len(self._self_running) < _MOST_COMPARED and tool_that_runs(entry.path):
+        if not in_git and len(self._self_running) < _MOST_COMPARED and program_that_runs(entry.path):
             self._kept = bytearray()
             self._self_running[entry.path] = (entry, self._kept)
         if entry.kind == "l":

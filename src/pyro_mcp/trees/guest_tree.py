@@ -30,7 +30,7 @@ _EXPLAINED = {
 }
 
 
-class ToolRunner(Protocol):
+class GuestToolRunner(Protocol):
     """Runs the tool in the guest to its end.
 
     Raises `NotFound`, `NoSpace` or `GuestFailed` with what the tool complained of.
@@ -45,7 +45,7 @@ class ToolRunner(Protocol):
     ) -> None: ...
 
 
-class Tree:
+class GuestTree:
     """The tree of one workspace. The folders are those of a guest; tests give their own.
 
     Every method raises what the runner raises, `ProtocolViolation` when the tool misbehaves, and `InvalidRequest`
@@ -54,7 +54,7 @@ class Tree:
 
     def __init__(
         self,
-        run: ToolRunner,
+        run: GuestToolRunner,
         *,
         merged: str = "/root/workspace",
         baseline: str = "/baseline",
@@ -111,9 +111,9 @@ class Tree:
         options += ["--from", str(start)] if start else []
         options += ["--holes"] if on_hole is not None else []
         for batch in _batches(paths):
-            asked = _Asked(batch, depth, receiver)
+            asked = _CheckedReceiver(batch, depth, receiver)
             walk = Walk(asked, most, on_hole=on_hole, on_unlisted=on_unlisted)
-            with self._complaints():
+            with self._translated_errors():
                 self._run([*options, self._roots[view], *batch], on_stdout=walk.feed)
             walk.finish()
             if not skip_missing:
@@ -130,7 +130,7 @@ class Tree:
         start: int = 0,
     ) -> dict[bytes, tuple[TreeEntry, bytes]]:
         """Read what is at each of the paths, with at most `limit` bytes of files (0: none) from byte `start` on."""
-        found = _Contents()
+        found = _CollectingReceiver()
         self.walk(
             found, paths, view=view, depth=0, content=limit, follow=follow, skip_missing=skip_missing, start=start
         )
@@ -138,14 +138,14 @@ class Tree:
 
     def entries(self, paths: Sequence[bytes], *, depth: int | None, skip_missing: bool = False) -> list[TreeEntry]:
         """What is at and below the paths, each once."""
-        found = _Contents()
+        found = _CollectingReceiver()
         self.walk(found, paths, depth=depth, skip_missing=skip_missing)
         return [entry for entry, _ in found.all.values()]
 
     def changes(self) -> Changes:
         """Find what differs from the baseline, in the order of a walk; the cost grows with what has changed."""
         found = Changes()
-        with self._complaints():
+        with self._translated_errors():
             self._run(["changes", self._upper, self._roots["baseline"], self._roots["merged"]], on_stdout=found.feed)
         found.finish()
         return found
@@ -160,7 +160,7 @@ class Tree:
                 paths.append(edit.path)
                 yield edit
 
-        with _piped(encode_edits(noted())) as stdin, self._complaints():
+        with _piped(encode_edits(noted())) as stdin, self._translated_errors():
             self._run(["apply", self._roots["merged"]], stdin=stdin, on_stdout=made.feed)
         made.finish()
         if [one.path for one in made.made] != paths:
@@ -168,7 +168,7 @@ class Tree:
         return made.made
 
     @contextmanager
-    def _complaints(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         """Put what the tool complained of into our own errors and words: it says "PATH: reason"."""
         try:
             yield
@@ -186,7 +186,7 @@ class Tree:
             raise InvalidRequest(f"{posixpath.join(self._top, path)}: {_EXPLAINED[reason]}") from error
 
 
-class _Asked:
+class _CheckedReceiver:
     """Passes on only what was asked for, and each thing once unless it was asked for by itself among others."""
 
     def __init__(self, paths: Sequence[bytes], depth: int | None, receiver: Receiver) -> None:
@@ -219,7 +219,7 @@ class _Asked:
         return True
 
 
-class _Contents:
+class _CollectingReceiver:
     """A receiver that keeps everything, within reason."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BuildPlan:
     """What a Dockerfile says: `args` are those before the first stage, with their values."""
 
     args: Mapping[str, str]
@@ -46,7 +46,7 @@ class Plan:
         return len(self.stages) + sum(len(stage.steps) for stage in self.stages)
 
 
-def read_plan(dockerfile: str, build_args: Mapping[str, str]) -> Plan:
+def read_build_plan(dockerfile: str, build_args: Mapping[str, str]) -> BuildPlan:
     """The stages of a Dockerfile; raises `InvalidRequest` with the line of what is wrong."""
     args: dict[str, str] = {}
     stages: list[Stage] = []
@@ -66,7 +66,7 @@ def read_plan(dockerfile: str, build_args: Mapping[str, str]) -> Plan:
             raise one.fault("only ARG may stand before the first FROM")
     if not stages:
         raise InvalidRequest("the Dockerfile has no FROM", hint="begin it with, for example: FROM debian:12")
-    return Plan(args, stages)
+    return BuildPlan(args, stages)
 
 
 def _stage(one: Instruction, number: int, variables: Mapping[str, str], steps: Sequence[Instruction]) -> Stage:
