@@ -14,7 +14,7 @@ import pytest
 
 from pyro_mcp.engine.cage import NOBODY, Bind, Limits, caged
 from pyro_mcp.engine.qemu.system_calls import qemu_filter
-from pyro_mcp.host.ids import machine_ids
+from pyro_mcp.host.user_ids import machine_ids
 
 SOURCES = Path(__file__).parent
 BUILD = SOURCES.parents[1] / "cage" / "build"

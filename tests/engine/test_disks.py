@@ -12,8 +12,8 @@ import pytest
 
 from pyro_mcp.engine.disks import BASELINE_BYTES, DISK_BYTES, BlankDisks, Layers, blank_disks, make_baseline
 from pyro_mcp.errors import GuestFailed
-from pyro_mcp.host.ids import machine_ids
-from pyro_mcp.host.tools import require_tool
+from pyro_mcp.host.programs import require_program
+from pyro_mcp.host.user_ids import machine_ids
 
 DEADLINE = 60.0
 
@@ -33,7 +33,7 @@ def qcow2_facts(path: Path) -> dict[str, object]:
 
 
 def test_the_blank_file_system_is_without_fault(blank: BlankDisks) -> None:
-    output(require_tool("e2fsck"), "-fn", blank.ext4)
+    output(require_program("e2fsck"), "-fn", blank.ext4)
 
 
 def test_the_blank_disks_have_the_sizes_that_templates_know(blank: BlankDisks) -> None:

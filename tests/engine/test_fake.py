@@ -9,7 +9,7 @@ import pytest
 from pyro_mcp.engine.fake import FakeEngine, outcome
 from pyro_mcp.engine.interface import Command, Engine, Shape, StartRequest, System
 from pyro_mcp.errors import GuestFailed, GuestGone, InvalidRequest
-from pyro_mcp.host.identity import alive
+from pyro_mcp.host.process_identity import alive
 
 SYSTEM = System(Path("/vmlinuz"), "sha256:1", (), Path("/root.erofs"), "sha256:2")
 

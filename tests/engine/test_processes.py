@@ -15,7 +15,7 @@ import pytest
 
 from pyro_mcp.engine.processes import end, end_found, ended, find_processes, launch, listening
 from pyro_mcp.engine.sockets import MachineSockets, dial
-from pyro_mcp.host.identity import Identity, alive, identify
+from pyro_mcp.host.process_identity import Identity, alive, identify
 
 DEADLINE = 20.0
 

@@ -20,7 +20,7 @@ from pyro_mcp.engine.guest_connection import GuestConnection
 from pyro_mcp.engine.slots import connected
 from pyro_mcp.errors import Busy, DeadlineExceeded, GuestGone
 from pyro_mcp.guest_protocol.frames import SLOTS
-from pyro_mcp.host import changes
+from pyro_mcp.host import folder_watch
 from tests.waiting import until
 
 DEADLINE = 20.0
@@ -161,7 +161,7 @@ def test_one_who_is_killed_with_a_slot_hands_it_on(machine: Path, commands: list
 def test_without_inotify_those_who_wait_are_served_too(
     machine: Path, commands: list[ExitStack], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(changes, "_FLAGS", -1)  # EINVAL
+    monkeypatch.setattr(folder_watch, "_FLAGS", -1)  # EINVAL
     with ThreadPoolExecutor(1) as pool:
         client = pool.submit(entered, machine)
         until_waiting(machine, 1)

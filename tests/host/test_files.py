@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp.errors import Busy, HostNotReady, NoSpace
-from pyro_mcp.host.files import abandoned_scratch, cache_home, locked, private_directory, published, state_home
+from pyro_mcp.host.files import abandoned_scratch, atomic_folder, cache_home, locked, private_directory, state_home
 
 DEADLINE = 20.0
 
@@ -22,7 +22,7 @@ DEADLINE = 20.0
 PREPARE = """
 import sys
 from pathlib import Path
-from pyro_mcp.host.files import locked, published
+from pyro_mcp.host.files import locked, atomic_folder
 target = Path(sys.argv[1])
 """
 
@@ -137,7 +137,7 @@ def test_a_lock_does_not_reach_the_programs_we_start(tmp_path: Path) -> None:
 
 def test_a_published_folder_appears_only_at_the_end(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "target"
-    with published(target) as scratch:
+    with atomic_folder(target) as scratch:
         (scratch / "file").write_text("content")
         assert not target.exists()
     assert (target / "file").read_text() == "content"
@@ -146,18 +146,18 @@ def test_a_published_folder_appears_only_at_the_end(tmp_path: Path) -> None:
 
 def test_an_older_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        with published(tmp_path / "target") as scratch:
+        with atomic_folder(tmp_path / "target") as scratch:
             (scratch / name).touch()
     assert os.listdir(tmp_path / "target") == ["two"]
     assert os.listdir(tmp_path) == ["target"]
 
 
 def test_an_error_leaves_the_older_folder_and_nothing_else(tmp_path: Path) -> None:
-    with published(tmp_path / "target") as scratch:
+    with atomic_folder(tmp_path / "target") as scratch:
         (scratch / "file").write_text("old")
 
     def fail() -> None:
-        with published(tmp_path / "target") as scratch:
+        with atomic_folder(tmp_path / "target") as scratch:
             (scratch / "file").write_text("new")
             raise ZeroDivisionError
 
@@ -168,16 +168,18 @@ def test_an_error_leaves_the_older_folder_and_nothing_else(tmp_path: Path) -> No
 
 
 def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
-    with pytest.raises(NoSpace, match="full") as raised, published(tmp_path / "target"):
+    with pytest.raises(NoSpace, match="full") as raised, atomic_folder(tmp_path / "target"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert "pyro env prune" in raised.value.hint
-    with pytest.raises(PermissionError), published(tmp_path / "target"):
+    with pytest.raises(PermissionError), atomic_folder(tmp_path / "target"):
         raise PermissionError(errno.EACCES, "Permission denied")
     assert os.listdir(tmp_path) == []
 
 
 def test_a_crash_leaves_only_scratch_that_is_found_when_its_maker_is_gone(tmp_path: Path) -> None:
-    code = "with published(target) as scratch:\n (scratch / 'x').touch(); print('ready', flush=True); sys.stdin.read()"
+    code = (
+        "with atomic_folder(target) as scratch:\n (scratch / 'x').touch(); print('ready', flush=True); sys.stdin.read()"
+    )
     with another_process(code, tmp_path / "target") as maker:
         (scratch,) = tmp_path.iterdir()
         assert abandoned_scratch(tmp_path) == []
@@ -205,7 +207,7 @@ def test_a_temporary_folder_outlives_a_killed_process_only_until_the_next_is_mad
 
 
 def test_links_and_folders_can_be_published(tmp_path: Path) -> None:
-    with published(tmp_path / "target") as scratch:
+    with atomic_folder(tmp_path / "target") as scratch:
         (scratch / "folder").mkdir()
         (scratch / "dangling").symlink_to("/nowhere")
     assert os.readlink(tmp_path / "target/dangling") == "/nowhere"

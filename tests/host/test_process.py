@@ -14,7 +14,7 @@ import pytest
 
 from pyro_mcp.errors import DeadlineExceeded, HostCommandFailed, HostToolMissing, NoSpace
 from pyro_mcp.host.process import Limits, replay_line, run
-from pyro_mcp.host.tools import PACKAGE_OF, find_tool, require_tool
+from pyro_mcp.host.programs import PACKAGE_OF, find_program, require_program
 
 SH = "/bin/sh"
 DEADLINE = 20.0
@@ -135,8 +135,8 @@ def test_an_argument_is_never_a_shells() -> None:
 @pytest.mark.parametrize("tool", sorted(PACKAGE_OF))
 def test_a_missing_tool_names_its_package(tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("pyro_mcp.host.tools._SYSTEM_DIRECTORIES", str(tmp_path))
-    assert find_tool(tool) is None
+    monkeypatch.setattr("pyro_mcp.host.programs._SYSTEM_DIRECTORIES", str(tmp_path))
+    assert find_program(tool) is None
     with pytest.raises(HostToolMissing, match=tool) as raised:
         run([tool], deadline_seconds=DEADLINE)
     assert raised.value.hint.endswith(f" {PACKAGE_OF[tool]}")
@@ -149,7 +149,7 @@ def test_a_program_that_is_not_there_is_told_as_missing() -> None:
 
 def test_tools_of_the_system_are_found_without_sbin_in_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", os.path.dirname(sys.executable))
-    assert require_tool("mke2fs").is_absolute()
+    assert require_program("mke2fs").is_absolute()
 
 
 def test_a_program_over_its_limits_fails(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.host import staging
-from pyro_mcp.host.staging import place, replace, staged, sweep_staged
+from pyro_mcp.host.staging import exchange, move_new, remove_abandoned_staging, staging_folder
 
 KILLED = """
 import os, signal, sys
@@ -29,11 +29,11 @@ if moment == "between":
         rename(self, to)
         os.kill(os.getpid(), signal.SIGKILL)
     Path.rename = once
-with staging.staged(target, Path(sys.argv[3])) as folder:
+with staging.staging_folder(target, Path(sys.argv[3])) as folder:
     (folder / "new").mkdir()
     (folder / "new/file").write_text("new")
     if moment != "before":
-        staging.replace(folder / "new", target)
+        staging.exchange(folder / "new", target)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -65,27 +65,27 @@ def test_a_killed_maker_leaves_the_old_result_or_the_new_one_and_nothing_else(
     done = subprocess.run([sys.executable, "-c", KILLED, target, moment, notes(target)], timeout=30, check=False)
     assert done.returncode == -signal.SIGKILL
     assert left(target) != []
-    sweep_staged(notes(target))
+    remove_abandoned_staging(notes(target))
     assert (target / "file").read_text() == content
     assert left(target) == []
 
 
 def test_what_a_living_process_makes_is_left_alone(target: Path) -> None:
-    with staged(target, notes(target)) as folder:
+    with staging_folder(target, notes(target)) as folder:
         (folder / "new").write_text("new")
-        sweep_staged(notes(target))
+        remove_abandoned_staging(notes(target))
         assert (folder / "new").exists()
     assert left(target) == []
 
 
 def test_a_note_cannot_lead_to_another_folder(target: Path, tmp_path: Path) -> None:
-    with staged(target, notes(target)):
+    with staging_folder(target, notes(target)):
         pass
     other = tmp_path / "other"
     other.mkdir()
     note = notes(target) / ".scratch-4194305-x"
     note.write_text(f'{{"folder": "{other}", "target": "{target}"}}')
-    sweep_staged(notes(target))
+    remove_abandoned_staging(notes(target))
     assert (other.exists(), note.exists()) == (True, False)
 
 
@@ -96,19 +96,22 @@ def test_a_replacement_and_a_placement(target: Path, exchanges: bool, monkeypatc
 
     if not exchanges:
         monkeypatch.setattr(staging, "_rename", unknown)
-    with staged(target, notes(target)) as folder:
+    with staging_folder(target, notes(target)) as folder:
         (folder / "new").mkdir()
         with pytest.raises(FileExistsError):
-            place(folder / "new", target)
+            move_new(folder / "new", target)
         (folder / "new/file").write_text("new")
-        replace(folder / "new", target)
+        exchange(folder / "new", target)
         (folder / "more").write_text("more")
-        place(folder / "more", target.with_name("more"))
+        move_new(folder / "more", target.with_name("more"))
     assert (target / "file").read_text() == "new"
     assert left(target) == ["more"]
 
 
 def test_a_place_where_nothing_can_be_put_is_named(target: Path) -> None:
-    with pytest.raises(InvalidRequest, match="nothing can be put"), staged(target / "file/below", notes(target)):
+    with (
+        pytest.raises(InvalidRequest, match="nothing can be put"),
+        staging_folder(target / "file/below", notes(target)),
+    ):
         pass
     assert left(target) == []

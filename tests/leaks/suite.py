@@ -204,7 +204,7 @@ def restarted(lab: Lab) -> Iterator[Result]:
     lab.pyro.delete_workspace(id_)
 
 
-def published(lab: Lab) -> Iterator[Result]:
+def atomic_folder(lab: Lab) -> Iterator[Result]:
     """A published port is for the host's own loopback only."""
     id_ = lab.guest("egress+published-ports")
     lab.pyro.start_service(
@@ -224,7 +224,7 @@ def published(lab: Lab) -> Iterator[Result]:
 def every_result(lab: Lab) -> Iterator[Result]:
     yield from run_table(lab)
     yield from restarted(lab)
-    yield from published(lab)
+    yield from atomic_folder(lab)
     yield from killed(lab, "outer", lambda found: found.outer_pid)
     yield from killed(lab, "inner", lambda found: found.inner_pid)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp.errors import Busy, Conflict, HostNotReady, NotFound
-from pyro_mcp.host.identity import Identity
+from pyro_mcp.host.process_identity import Identity
 from pyro_mcp.machines.machine_store import MachineRecord, MachineStore
 from pyro_mcp.machines.phases import Phase
 

@@ -14,7 +14,7 @@ from pyro_mcp.engine.processes import launch
 from pyro_mcp.engine.qemu.machines import QemuEngine
 from pyro_mcp.engine.sockets import MachineSockets
 from pyro_mcp.host.files import cache_home
-from pyro_mcp.host.identity import Identity
+from pyro_mcp.host.process_identity import Identity
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.machines.lifecycle import Lifecycle
 from pyro_mcp.machines.phases import GUEST

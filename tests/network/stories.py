@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp.errors import Conflict
-from pyro_mcp.host.ids import machine_ids
+from pyro_mcp.host.user_ids import machine_ids
 from pyro_mcp.network.gateway.control import GatewayControl
 from pyro_mcp.network.gateway.starting import starting_gateway
 from pyro_mcp.network.policy.rules import Rules
@@ -289,7 +289,7 @@ def both_processes_have_no_rights_and_no_way_back(world: World) -> None:
             assert status["Seccomp"] == "2"
         users = [Path(f"/proc/{pid}/status").read_text().split("Uid:")[1].split()[:4] for pid in pids]
         ids = machine_ids(world.folder)
-        assert users == ([[str(id_)] * 4 for id_ in (ids.outer, ids.inner)] if ids else [["0"] * 4] * 2)
+        assert users == ([[str(id_)] * 4 for id_ in (ids.policy, ids.relay)] if ids else [["0"] * 4] * 2)
 
 
 @story

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from pyro_mcp.host import privileges
-from pyro_mcp.host.seccomp import confine
+from pyro_mcp.host.seccomp import load_filter
 from pyro_mcp.host.syscalls import NUMBER
 from pyro_mcp.network.gateway.program import resolver_folders
 from pyro_mcp.network.gateway.system_calls import inner_filter, outer_filter
@@ -112,8 +112,8 @@ def seal(half: str, user: int | None) -> None:
         privileges.new_network_namespace()
     privileges.enter_empty_root(() if half == "inner" else resolver_folders())
     privileges.limit_memory_and_threads()
-    privileges.give_up_rights(user)
-    confine(inner_filter() if half == "inner" else outer_filter())
+    privileges.drop_privileges(user)
+    load_filter(inner_filter() if half == "inner" else outer_filter())
 
 
 def main() -> None:

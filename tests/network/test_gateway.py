@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.host.tools import find_tool
+from pyro_mcp.host.programs import find_program
 from pyro_mcp.network.tap.problems import network_problems
 from tests.network.play import STORIES
 
 ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.skipif(
-    network_problems() != [] or find_tool("ip") is None, reason=f"there is no ip, or {network_problems()}"
+    network_problems() != [] or find_program("ip") is None, reason=f"there is no ip, or {network_problems()}"
 )
 
 

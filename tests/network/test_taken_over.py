@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import pyro_mcp
-from pyro_mcp.host.ids import machine_ids
+from pyro_mcp.host.user_ids import machine_ids
 from pyro_mcp.network.tap.problems import network_problems
 from tests.network import taken_over
 from tests.network.taken_over import DEADLY
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(network_problems() != [], reason=f"{network_prob
 def run(half: str, home: Path, deadly: str = "") -> subprocess.CompletedProcess[str]:
     """The program in the place of `half`; its neighbour is this process."""
     ids = machine_ids(home)
-    user = "" if ids is None else str(ids.inner if half == "inner" else ids.outer)
+    user = "" if ids is None else str(ids.relay if half == "inner" else ids.policy)
     words = [sys.executable, "-m", "tests.network.taken_over", half, user, str(os.getpid()), deadly]
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
 

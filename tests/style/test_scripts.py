@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.host.tools import PACKAGE_OF
+from pyro_mcp.host.programs import PACKAGE_OF
 from tests.style.project import ROOT, files, shown, text_of
 
 SCRIPTS = [path for path in files() if text_of(path).startswith(("#!/bin/sh", "#!/usr/bin/env bash"))]

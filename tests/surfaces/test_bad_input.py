@@ -10,7 +10,7 @@ import pytest
 
 from pyro_mcp import Pyro
 from pyro_mcp.errors import InvalidRequest, PyroError
-from pyro_mcp.host.tools import PACKAGE_OF
+from pyro_mcp.host.programs import PACKAGE_OF
 from tests.surfaces.conftest import Cli
 from tests.vm.remains import remains
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.host.tools import PACKAGE_OF, find_tool
+from pyro_mcp.host.programs import PACKAGE_OF, find_program
 from tests.surfaces.conftest import Cli
 
 CONNECT = "next: 'pyro host connect claude-code'"
@@ -34,7 +34,7 @@ def test_doctor_names_the_feature_that_a_missing_program_costs(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for tool in PACKAGE_OF.keys() - {"skopeo"}:
-        found = find_tool(tool)
+        found = find_program(tool)
         assert found is not None
         (tmp_path / tool).symlink_to(found)
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -10,7 +10,7 @@ from typing import Any
 
 from pyro_mcp.engine.interface import Command, Outcome, Shape, StartRequest, System
 from pyro_mcp.engine.qemu.machines import QemuEngine
-from pyro_mcp.host.identity import Identity
+from pyro_mcp.host.process_identity import Identity
 
 ENVIRON = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 

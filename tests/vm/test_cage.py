@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.host.ids import machine_ids
+from pyro_mcp.host.user_ids import machine_ids
 from tests.vm.machine import Vm, processes_of
 
 NAMESPACES = ("mnt", "pid", "net", "ipc", "uts")

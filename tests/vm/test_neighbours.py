@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp import Pyro
-from pyro_mcp.host.ids import REGISTRY, machine_ids
+from pyro_mcp.host.user_ids import REGISTRY, machine_ids
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root's machines have users of their own")
 
@@ -59,7 +59,7 @@ def test_a_machines_user_can_neither_look_into_another_machine_nor_signal_it(hom
     assert one is not None and other is not None
     targets = processes(range(other.machine, other.machine + 4))
     assert len(targets) == 3  # QEMU and both halves of the gateway
-    for user in (one.machine, one.inner, one.outer):
+    for user in (one.machine, one.relay, one.policy):
         done = subprocess.run(
             ["/usr/bin/python3", "-c", _ATTACK, *map(str, targets)],
             user=user, group=user, extra_groups=[], cwd="/", capture_output=True, text=True, check=True, timeout=30,

@@ -16,7 +16,7 @@ from pyro_mcp.engine.fake import FakeEngine
 from pyro_mcp.engine.interface import Shape
 from pyro_mcp.errors import Conflict, HostNotReady, NotFound, PyroError
 from pyro_mcp.host.files import locked
-from pyro_mcp.host.identity import Identity
+from pyro_mcp.host.process_identity import Identity
 from pyro_mcp.machines.lifecycle import Lifecycle
 from pyro_mcp.machines.phases import GUEST, Phase
 from pyro_mcp.machines.schema import CURRENT

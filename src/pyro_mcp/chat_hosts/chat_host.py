@@ -10,7 +10,7 @@ from typing import Protocol
 from pyro_mcp.chat_hosts.server_entry import ServerEntry
 from pyro_mcp.errors import HostCommandFailed, HostToolMissing, InvalidRequest
 from pyro_mcp.host.process import run
-from pyro_mcp.host.tools import find_tool
+from pyro_mcp.host.programs import find_program
 
 _SECONDS = 60.0  # for a command of the host that reads or writes its settings
 
@@ -77,7 +77,7 @@ def host_named(name: str) -> Host:
 
 def own_command(host: Host, words: Sequence[str], environment: Mapping[str, str]) -> bytes:
     """The output of the host's own program, run with `words`; raises `HostToolMissing` where it is not installed."""
-    found = find_tool(host.program)
+    found = find_program(host.program)
     if found is None:
         raise HostToolMissing(f"the program {host.program} is not installed", hint=host.install_hint)
     argv = [str(found.absolute()), *words]

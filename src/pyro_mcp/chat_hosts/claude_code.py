@@ -18,7 +18,7 @@ from pyro_mcp.chat_hosts.server_entry import ServerEntry
 from pyro_mcp.chat_hosts.settings_file import project_folders, replace_text, text_of
 from pyro_mcp.errors import Busy, HostToolMissing, InvalidRequest
 from pyro_mcp.host import jsonc
-from pyro_mcp.host.tools import find_tool
+from pyro_mcp.host.programs import find_program
 
 # Claude Code locks the file with npm's proper-lockfile: a folder beside it, abandoned when nobody touched it for 10 s.
 _ABANDONED_SECONDS = 10.0
@@ -48,7 +48,7 @@ class ClaudeCode:
         return f"an entry of the same name in {found[0]}" if found else ""
 
     def write(self, name: str, entry: ServerEntry) -> None:
-        if find_tool(self.program) is None:
+        if find_program(self.program) is None:
             raise HostToolMissing(f"the program {self.program} is not installed", hint=self.install_hint)
         with _locked(self.settings()):
             text = text_of(self.settings()) or "{}\n"

@@ -13,7 +13,7 @@ from pyro_mcp.chat_hosts.handshake import handshake
 from pyro_mcp.chat_hosts.server_entry import FOLDER_VARIABLES, ServerEntry, own_entry
 from pyro_mcp.errors import Conflict, HostNotReady, HostToolMissing, InvalidRequest, PyroError
 from pyro_mcp.host.files import locked
-from pyro_mcp.host.tools import find_tool
+from pyro_mcp.host.programs import find_program
 from pyro_mcp.results import (
     ChatHostChange,
     ChatHostConfig,
@@ -186,7 +186,7 @@ def _status(problems: list[ChatHostProblem], entry: ServerEntry | None, program:
 
 def _examined(host: str, name: str) -> ChatHostReport:
     chat, problems = host_named(host), list[ChatHostProblem]()
-    program = find_tool(chat.program)
+    program = find_program(chat.program)
     server: ChatHostServer | None = None
     entry: ServerEntry | None = None
     version = ""

@@ -13,7 +13,7 @@ from pyro_mcp.environments import EnvironmentStore
 from pyro_mcp.errors import NotFound
 from pyro_mcp.host.files import cache_home, private_directory, state_home
 from pyro_mcp.host.progress import Progress, silent
-from pyro_mcp.host.staging import sweep_staged
+from pyro_mcp.host.staging import remove_abandoned_staging
 from pyro_mcp.machines import GUEST, HOST_COMPAT, Folders, Images, Lifecycle, MachineStore, OneShots
 from pyro_mcp.workspaces import Needs, Recovery, Repaired, WorkspaceStore, needs_of, sweep_exports
 
@@ -95,6 +95,6 @@ class Components:
     def _repair(self, *, reap: bool = False) -> Repaired:
         """Settle what dead processes left, and end what is over. Costs a look at each machine."""
         self._guests.sweep()
-        sweep_staged(self._state)
+        remove_abandoned_staging(self._state)
         sweep_exports(self._state)
         return self._recovery.repair(reap=reap)

@@ -11,9 +11,9 @@ from pyro_mcp.engine import Engine, Shape
 from pyro_mcp.environments import user_namespace_command
 from pyro_mcp.errors import PyroError
 from pyro_mcp.host.files import cache_home, state_home
-from pyro_mcp.host.ids import usable_range
+from pyro_mcp.host.programs import PACKAGE_OF, find_program
 from pyro_mcp.host.seccomp import require_seccomp
-from pyro_mcp.host.tools import PACKAGE_OF, find_tool
+from pyro_mcp.host.user_ids import usable_range
 from pyro_mcp.machines import Images, MachineStore
 from pyro_mcp.network import network_problems
 from pyro_mcp.results import DoctorCheck, DoctorReport, EnvironmentReadiness
@@ -63,7 +63,7 @@ def _tools() -> Iterator[DoctorCheck]:
     for tool in sorted(PACKAGE_OF):
         if tool == "newuidmap" and os.getuid() == 0:
             continue
-        found = find_tool(tool)
+        found = find_program(tool)
         hint = "" if found else f"Debian package: {PACKAGE_OF[tool]}"
         yield _check(tool, found is not None, str(found) if found else "not installed", hint)
 

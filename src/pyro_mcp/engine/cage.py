@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyro_mcp.engine.lifetime import GUARD
+from pyro_mcp.host.programs import require_program
 from pyro_mcp.host.seccomp import require_seccomp
-from pyro_mcp.host.tools import require_tool
 
 NOBODY = 65534
 """How an ordinary user's machines see themselves."""
@@ -68,8 +68,8 @@ def caged(
     if isinstance(limits.lifetime, Path):
         words = [str(GUARD), "--signal=KILL", str(limits.lifetime)]
     else:
-        words = [str(require_tool("timeout")), "--signal=KILL", f"{limits.lifetime:.3f}"]
-    words += [str(require_tool("bwrap")), "--die-with-parent", "--clearenv"]
+        words = [str(require_program("timeout")), "--signal=KILL", f"{limits.lifetime:.3f}"]
+    words += [str(require_program("bwrap")), "--die-with-parent", "--clearenv"]
     words += _namespaces(root=user is not None)
     words += _file_system(Path(argv[0]), binds, kvm=kvm)
     if preload:

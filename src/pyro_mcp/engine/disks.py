@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyro_mcp.errors import GuestFailed
-from pyro_mcp.host.files import locked, no_space, published
-from pyro_mcp.host.ids import Ids, machine_ids
+from pyro_mcp.host.files import atomic_folder, locked, no_space
 from pyro_mcp.host.process import run
 from pyro_mcp.host.seals import intact, seal
+from pyro_mcp.host.user_ids import UserIds, machine_ids
 
 DISK_BYTES = 16 * 1024**3
 """Capacity of the disks that are written."""
@@ -52,7 +52,7 @@ def blank_disks(cache: Path) -> BlankDisks:
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target.parent / f"{_VERSION}.lock", deadline_seconds=120):
             if not _are_intact(disks):
-                with published(target) as scratch:
+                with atomic_folder(target) as scratch:
                     _make(scratch)
                     seal(scratch)
     return disks
@@ -99,7 +99,7 @@ def make_baseline(tree: Path, image: Path, left_out: Iterable[bytes] = ()) -> No
     image.chmod(0o444)
 
 
-def give_away(ids: Ids | None, *paths: Path) -> None:
+def give_away(ids: UserIds | None, *paths: Path) -> None:
     """Let the caged QEMU of the machine with these ids write these files."""
     if ids is not None:
         for path in paths:

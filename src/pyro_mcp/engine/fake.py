@@ -19,7 +19,7 @@ from pyro_mcp.engine.interface import (
     TemplateState,
 )
 from pyro_mcp.errors import GuestGone
-from pyro_mcp.host.identity import Identity
+from pyro_mcp.host.process_identity import Identity
 from pyro_mcp.host.progress import Progress, silent
 
 # Above the highest number that the kernel gives to a process: PID_MAX_LIMIT in linux/threads.h.

@@ -36,10 +36,10 @@ from pyro_mcp.engine.interface import (
 )
 from pyro_mcp.errors import Conflict, DeadlineExceeded, GuestGone, HostNotReady, Interrupted, InvalidRequest, PyroError
 from pyro_mcp.host.files import private_directory
-from pyro_mcp.host.identity import Identity
 from pyro_mcp.host.process import child_environment
+from pyro_mcp.host.process_identity import Identity
+from pyro_mcp.host.programs import require_program
 from pyro_mcp.host.progress import Progress, silent
-from pyro_mcp.host.tools import require_tool
 
 _READ_ONLY = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/alternatives", "/etc/ld.so.cache", "/etc/passwd")
 _ONLY_COMMANDS = "a host_compat machine runs commands and works on files, nothing else"
@@ -73,7 +73,7 @@ class HostCompat:
 
     def start(self, request: StartRequest, progress: Progress = silent) -> Identity:
         """Make the folder that is /workspace; raises `HostToolMissing` without bubblewrap."""
-        require_tool("bwrap")
+        require_program("bwrap")
         private_directory(request.home / "workspace")
         # The layers above know a machine by its sockets' folder; here it only leads to the workspace.
         private_directory(request.sockets)
@@ -186,7 +186,7 @@ class HostSession:
                     sandbox.end()
 
     def _argv(self, command: Command, reporter: int) -> list[bytes]:
-        words: list[str] = [str(require_tool("bwrap")), "--unshare-all", "--die-with-parent", "--new-session"]
+        words: list[str] = [str(require_program("bwrap")), "--unshare-all", "--die-with-parent", "--new-session"]
         words += ["--cap-drop", "ALL", "--clearenv", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
         words += ["--json-status-fd", str(reporter)]
         for path in _READ_ONLY:

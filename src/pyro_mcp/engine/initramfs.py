@@ -11,7 +11,7 @@ from pathlib import Path
 from pyro_mcp.engine.guest_programs import agent_binary, session_binary, tool_binary
 from pyro_mcp.engine.interface import System
 from pyro_mcp.errors import HostNotReady
-from pyro_mcp.host.files import locked, published
+from pyro_mcp.host.files import atomic_folder, locked
 from pyro_mcp.host.seals import intact, seal
 
 BOOT_MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "virtio_net", "overlay", "erofs")
@@ -34,7 +34,7 @@ def initramfs(system: System, cache: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target.parent / f"{digest}.lock", deadline_seconds=60):
             if not _is_intact(image):
-                with published(target) as scratch:
+                with atomic_folder(target) as scratch:
                     (scratch / image.name).write_bytes(b"".join(_archive(programs, system.modules)))
                     (scratch / image.name).chmod(0o444)
                     seal(scratch)

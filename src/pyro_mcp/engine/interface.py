@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Literal, Protocol
 
 from pyro_mcp.errors import InvalidRequest
-from pyro_mcp.host.identity import Identity
+from pyro_mcp.host.process_identity import Identity
 from pyro_mcp.host.progress import Progress
 
 MIN_MEM_MIB = 192

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from pyro_mcp.host.files import write_whole
+from pyro_mcp.host.files import write_atomic
 
 GUARD = Path(__file__).with_name("pyro-lifetime")
 
@@ -19,4 +19,4 @@ def set_lifetime(home: Path, seconds: float) -> None:
     """Let a machine live for so many seconds from now; a running one follows within 5 s. Raises `NoSpace`."""
     # Not the time of day: somebody may set that clock while the machine runs.
     moment = time.clock_gettime(time.CLOCK_BOOTTIME) + seconds
-    write_whole(deadline_file(home), f"{round(moment * 1000)}\n")
+    write_atomic(deadline_file(home), f"{round(moment * 1000)}\n")

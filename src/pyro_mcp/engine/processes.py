@@ -20,8 +20,8 @@ from pathlib import Path
 from pyro_mcp.engine.sockets import MachineSockets
 from pyro_mcp.errors import DeadlineExceeded, HostNotReady
 from pyro_mcp.host.files import private_directory
-from pyro_mcp.host.identity import Identity, alive, identify, process_state
 from pyro_mcp.host.process import child_environment
+from pyro_mcp.host.process_identity import Identity, alive, identify, process_state
 from pyro_mcp.host.sockets import bind, connect
 
 _END_DEADLINE = 10.0

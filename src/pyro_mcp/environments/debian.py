@@ -13,8 +13,8 @@ from pyro_mcp.environments.source import RootFilesystem
 from pyro_mcp.environments.user_namespace import run_as_root
 from pyro_mcp.errors import EnvironmentFailed, HostCommandFailed, InvalidRequest
 from pyro_mcp.host.process import run
+from pyro_mcp.host.programs import find_program
 from pyro_mcp.host.progress import Progress
-from pyro_mcp.host.tools import find_tool
 
 MIRROR_VARIABLE = "PYRO_DEBIAN_MIRROR"
 
@@ -169,7 +169,7 @@ def _package_sources() -> list[str]:
 
 def _host_archives() -> dict[str, str]:
     """The addresses of the archives that the host's apt uses, by label ("Debian", "Debian-Security")."""
-    if find_tool("apt-get") is None:
+    if find_program("apt-get") is None:
         return {}
     listed = run(["apt-get", "indextargets", "--format", "$(LABEL) $(REPO_URI)"], deadline_seconds=60).stdout
     pairs = [line.split(" ") for line in listed.decode(errors="replace").splitlines()]
@@ -178,7 +178,7 @@ def _host_archives() -> dict[str, str]:
 
 def _host_apt_settings() -> list[str]:
     """How the host's apt reaches its mirrors: proxies, certificates, checks of dates; as apt.conf lines."""
-    if find_tool("apt-config") is None:
+    if find_program("apt-config") is None:
         return []
     dumped = run(["apt-config", "dump"], deadline_seconds=60).stdout.decode(errors="replace")
     wanted = re.compile(r'Acquire::(?:https?::.+|Check-Date|Check-Valid-Until) "[^"]+";')

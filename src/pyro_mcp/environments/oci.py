@@ -20,8 +20,8 @@ from pyro_mcp.environments.user_namespace import run_as_root
 from pyro_mcp.errors import EnvironmentFailed, HostCommandFailed
 from pyro_mcp.host.files import no_space
 from pyro_mcp.host.process import Completed, run
+from pyro_mcp.host.programs import require_program
 from pyro_mcp.host.progress import Progress
-from pyro_mcp.host.tools import require_tool
 
 _DEADLINE_SECONDS = 1800
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -151,7 +151,7 @@ def unpack(name: str, work: Path) -> None:
     """Unpack the image in the layout below `work` into `work/root`; raises `EnvironmentFailed`, `NoSpace`."""
     try:
         # A layer of a kilobyte may hold a sparse file of any size, which is unpacked as zeros.
-        words: list[str | Path] = ["prlimit", f"--fsize={_LARGEST_FILE}", require_tool("umoci")]
+        words: list[str | Path] = ["prlimit", f"--fsize={_LARGEST_FILE}", require_program("umoci")]
         words += ["raw", "unpack", "--image", _IMAGE, "root"]
         run_as_root(words, writable=work, deadline_seconds=_DEADLINE_SECONDS)
     except HostCommandFailed as error:

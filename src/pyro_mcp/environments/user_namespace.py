@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pyro_mcp.errors import HostCommandFailed, HostNotReady
 from pyro_mcp.host.process import Completed, run
-from pyro_mcp.host.tools import require_tool
+from pyro_mcp.host.programs import require_program
 
 _IDS = 65536
 _OVER_FILES = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_MKNOD", "CAP_SETFCAP")
@@ -37,7 +37,7 @@ def run_as_root(
     capabilities = ("ALL",) if all_capabilities else _OVER_FILES
     words: list[str | Path] = [
         *user_namespace_command(),
-        require_tool("bwrap"),
+        require_program("bwrap"),
         "--die-with-parent",
         "--unshare-pid", "--unshare-ipc", *([] if network else ["--unshare-net"]),
         *(word for capability in capabilities for word in ("--cap-add", capability)),
@@ -49,7 +49,7 @@ def run_as_root(
         "--bind", writable, writable,
         "--chdir", writable,
         "--",
-        require_tool(str(argv[0])), *argv[1:],
+        require_program(str(argv[0])), *argv[1:],
     ]  # fmt: skip
     try:
         return run(
@@ -74,14 +74,14 @@ def user_namespace_command() -> list[str | Path]:
     """What a command line must begin with for its program to own many ids; raises `HostNotReady` with the remedy."""
     if os.geteuid() == 0:
         return []
-    require_tool("newuidmap")
+    require_program("newuidmap")
     user = _own_name()
     if not (_granted(Path("/etc/subuid"), user) and _granted(Path("/etc/subgid"), user)):
         raise HostNotReady(
             f"the user {user} owns no range of subordinate user ids, which a root filesystem needs",
             hint=f"grant one with: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}",
         )
-    return [require_tool("unshare"), "--map-root-user", "--map-auto"]
+    return [require_program("unshare"), "--map-root-user", "--map-auto"]
 
 
 def _own_name() -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pyro_mcp.environments.user_namespace import remove_tree
 from pyro_mcp.errors import Busy
-from pyro_mcp.host.files import locked, no_space, published
+from pyro_mcp.host.files import atomic_folder, locked, no_space
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.host.seals import damaged, intact, seal
 
@@ -82,7 +82,7 @@ class VersionedCache:
     def publish(self, version: str, folder: Path, facts: Mapping[str, object]) -> CachedVersion:
         """Put `folder`, made in the work folder, on the shelf. Raises `NoSpace`."""
         target = self.folder / _safe(version)
-        with published(target) as scratch:
+        with atomic_folder(target) as scratch:
             for entry in folder.iterdir():
                 entry.rename(scratch / entry.name)
             (scratch / _RECORD).write_text(json.dumps({"facts": facts, "built_at": time.time()}))

@@ -1,1 +1,4 @@
-"""What we ask of the machine we run on: programs, folders, locks. Everything else stands on this."""
+"""Services of the host: its programs, processes, files, locks, users and system-call filters.
+
+Every other package, and the packages above `pyro_mcp`, use these modules directly. They import only `pyro_mcp.errors`.
+"""

@@ -1,4 +1,4 @@
-"""Folders by the XDG rules, locks that die with their process, and files that appear whole or not at all."""
+"""XDG folders, lock files, atomic writes, scratch folders, and a reserve for a full disk."""
 
 from __future__ import annotations
 
@@ -16,18 +16,25 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyro_mcp.errors import HostNotReady, NoSpace
-from pyro_mcp.host.lock_holders import lock_holders, waiting_for
+from pyro_mcp.host.lock_holders import busy_error, lock_holders
 
 _NAME = "pyro-mcp"
+_SCRATCH = ".scratch-"
 
 
 def cache_home() -> Path:
-    """Where rebuildable things live: environments, kernels, templates. `$XDG_CACHE_HOME/pyro-mcp`."""
+    """Return `$XDG_CACHE_HOME/pyro-mcp`, made if missing: environments, kernels, templates; all can be rebuilt.
+
+    Raises `HostNotReady` when another user could write there.
+    """
     return _base("XDG_CACHE_HOME", ".cache")
 
 
 def state_home() -> Path:
-    """Where the database and the machines' disks live. `$XDG_STATE_HOME/pyro-mcp`."""
+    """Return `$XDG_STATE_HOME/pyro-mcp`, made if missing: the database and the machines' disks.
+
+    Raises `HostNotReady` when another user could write there.
+    """
     return _base("XDG_STATE_HOME", ".local/state")
 
 
@@ -35,14 +42,14 @@ def _base(variable: str, below_home: str) -> Path:
     given, home = os.environ.get(variable, ""), os.environ.get("HOME", "")
     if not os.path.isabs(home):
         home = pwd.getpwuid(os.getuid()).pw_dir
-    root = Path(given) if os.path.isabs(given) else Path(home, below_home)  # by the specification
+    root = Path(given) if os.path.isabs(given) else Path(home, below_home)  # XDG: ignore a relative path
     return private_directory(root / _NAME)
 
 
 def private_directory(path: Path) -> Path:
-    """Make `path` (and its parents) for us alone, or check that nobody else can write what is there.
+    """Make the folder `path` (mode 0700) and its parents, or check that only this user can write it; return `path`.
 
-    Raises `HostNotReady` when it cannot be used.
+    Raises `HostNotReady` when it cannot be made, is no folder, or another user could write to it.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,8 +66,12 @@ def private_directory(path: Path) -> Path:
     return path
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Have `path` hold `text`, at every moment either that or what it held before."""
+def write_atomic(path: Path, text: str) -> None:
+    """Write `text` to `path`: a reader sees the old content or the new one, never a part. Nothing is flushed to disk.
+
+    Makes the folder of `path` private (`private_directory`). Raises `NoSpace`, `HostNotReady` or `OSError`; `path` then
+    has its old content.
+    """
     private_directory(path.parent)
     scratch = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
@@ -74,10 +85,11 @@ def write_whole(path: Path, text: str) -> None:
 
 @contextmanager
 def locked(path: Path, *, deadline_seconds: float, shared: bool = False, what: str = "") -> Iterator[int]:
-    """Hold `path` as a lock file; yields its descriptor.
+    """Hold an flock on the file `path` while the block runs; yields its descriptor.
 
-    The kernel drops the lock when the process dies, however it dies. Raises `Busy` after `deadline_seconds`;
-    0 tries once. The holder of an exclusive lock may remove the file. Raises `HostNotReady` when it cannot be opened.
+    Makes the file when it is missing. The kernel drops the lock when the process dies, however it dies. The holder of
+    an exclusive lock may remove the file. `what` names the lock in errors. Raises `Busy` after `deadline_seconds`
+    (0: after one try) and `HostNotReady` when `path` is a folder that is not empty.
     """
     end = time.monotonic() + deadline_seconds
     while True:
@@ -97,13 +109,13 @@ def _open_lock(path: Path) -> int:
         return os.open(path, flags, 0o600)
     except IsADirectoryError as error:
         with suppress(OSError):
-            path.rmdir()  # an empty one holds nothing that could be lost
+            path.rmdir()
             return os.open(path, flags, 0o600)
         raise HostNotReady(f"{path} is a folder where a lock file belongs", hint="move that folder away") from error
 
 
 def _still_there(fd: int, path: Path) -> bool:
-    """Whether `path` is still the file that was locked: its last holder may have removed it."""
+    """Return whether `path` is still the file that was locked: its last holder may have removed it."""
     try:
         return os.path.samestat(os.fstat(fd), os.stat(path))
     except FileNotFoundError:
@@ -121,27 +133,28 @@ def _lock(fd: int, kind: int, end: float, path: Path, what: str) -> None:
                 raise
         left = end - time.monotonic()
         if left <= 0:
-            raise waiting_for(what, lock_holders(path))
-        # flock has no wait with a time limit that is safe in threads, so this polls, ever more slowly.
+            raise busy_error(what, lock_holders(path))
+        # No flock call waits with a time limit and is safe in threads, so this polls, at growing intervals.
         time.sleep(min(pause, left))
         pause = min(pause * 2, 0.05)
 
 
 @contextmanager
-def published(target: Path) -> Iterator[Path]:
-    """Build a folder that appears at `target` whole or not at all.
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Build a folder that appears at `target` complete or not at all.
 
-    Yields an empty scratch folder beside `target`; when the block ends without error it is renamed into place
-    (an older `target` is replaced). A crash leaves only the scratch folder, which `abandoned_scratch` finds.
+    Yields an empty scratch folder (mode 0755) beside `target`. When the block ends without an error, its files are
+    flushed to disk and it is renamed to `target`; an older `target` is replaced. A crash leaves only the scratch
+    folder, which `abandoned_scratch` finds. Raises `NoSpace` when the disk is full.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.parent / f".scratch-{os.getpid()}-{secrets.token_hex(4)}"
+    scratch = scratch_path(target.parent)
     scratch.mkdir()
-    scratch.chmod(0o755)  # whatever the umask: the caged QEMU is somebody else when we are root
+    scratch.chmod(0o755)  # whatever the umask: a caged engine runs as another user when we are root
     try:
         yield scratch
         _sync_tree(scratch)
-        replaced = target.parent / f".scratch-{os.getpid()}-{secrets.token_hex(4)}"
+        replaced = scratch_path(target.parent)
         if target.exists():
             target.rename(replaced)
         scratch.rename(target)
@@ -153,7 +166,7 @@ def published(target: Path) -> Iterator[Path]:
 
 
 def no_space(error: OSError, where: Path) -> Exception:
-    """`error` itself, or a `NoSpace` that names the disk when that is what happened."""
+    """Return a `NoSpace` that names `where` if `error` says that the disk is full, else `error` itself."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace(
             f"the disk that holds {where} is full", hint="free some space; 'pyro env prune' removes unused environments"
@@ -163,11 +176,11 @@ def no_space(error: OSError, where: Path) -> Exception:
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """An empty folder of our own for as long as the block runs; those of killed processes are removed first."""
+    """Make an empty private folder for the time of the block; those that killed processes left are removed first."""
     parent = private_directory(Path(tempfile.gettempdir(), f"{_NAME}-{os.getuid()}-scratch"))
     for left in abandoned_scratch(parent):
         shutil.rmtree(left, ignore_errors=True)
-    folder = parent / f".scratch-{os.getpid()}-{secrets.token_hex(4)}"
+    folder = scratch_path(parent)
     folder.mkdir(mode=0o700)
     try:
         yield folder
@@ -175,14 +188,19 @@ def temporary_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def scratch_path(folder: Path) -> Path:
+    """Return an unused path in `folder` whose name holds our pid, so that `abandoned_scratch` finds it when we die."""
+    return folder / f"{_SCRATCH}{os.getpid()}-{secrets.token_hex(8)}"
+
+
 def abandoned_scratch(folder: Path) -> list[Path]:
-    """The scratch folders of `published` and `temporary_folder` whose process is gone."""
-    found = ((path, path.name.split("-")[1]) for path in folder.glob(".scratch-*"))
+    """Return what `scratch_path` named in `folder` and whose process has ended."""
+    found = ((path, path.name.split("-")[1]) for path in folder.glob(f"{_SCRATCH}*"))
     return [path for path, owner in found if not (owner.isdigit() and Path("/proc", owner).exists())]
 
 
 def _sync_tree(folder: Path) -> None:
-    """Flush every file below `folder`, so that the rename never outlives the contents."""
+    """Flush every file below `folder` to disk, so that after a crash the name never exists without the contents."""
     for directory, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(directory, name)
@@ -198,20 +216,20 @@ _RESERVE_FILES, _RESERVE_BYTES = 8, 512 * 1024
 
 
 def is_full(folder: Path) -> bool:
-    """Whether the disk that holds `folder` has hardly any blocks or inodes left."""
+    """Return whether the disk that holds `folder` has fewer than 256 blocks or 16 inodes left."""
     found = os.statvfs(folder)
-    # A file system that makes inodes as it needs them counts none.
+    # A file system that makes inodes on demand reports a total of 0.
     return found.f_bavail < 256 or (found.f_files > 0 and found.f_favail < 16)
 
 
-def require_room(folder: Path) -> None:
+def require_space(folder: Path) -> None:
     """Raise `NoSpace` when the disk that holds `folder` is full."""
     if is_full(folder):
         raise no_space(OSError(errno.ENOSPC, "full"), folder)
 
 
 def keep_reserve(folder: Path) -> None:
-    """Hold back 4 MiB and 8 inodes in `folder`, to be given back when the disk is full; less where there is less."""
+    """Keep 4 MiB in 8 files in `folder`, for `release_reserve` to free when the disk is full; less if less is left."""
     with suppress(OSError):
         if not folder.is_dir():
             folder.unlink(missing_ok=True)
@@ -223,12 +241,12 @@ def keep_reserve(folder: Path) -> None:
 
 
 def release_reserve(folder: Path) -> None:
-    """Give back what `keep_reserve` holds."""
+    """Free what `keep_reserve` keeps in `folder`."""
     if folder.is_dir():
         for path in folder.iterdir():
             path.unlink(missing_ok=True)
     else:
-        folder.unlink(missing_ok=True)  # one file, as it was made at first
+        folder.unlink(missing_ok=True)  # earlier versions kept one file
 
 
 def _allocate(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""JSON with comments and trailing commas, changed in one place while all the rest of the text stays as it is."""
+"""Edit JSON with comments and trailing commas: one member changes, every other byte of the text stays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DEEPEST = 100
 
 @dataclass(frozen=True)
 class Member:
-    """One `"key": value`; `start` is where its key begins."""
+    """One `"key": value`; `start` is the index of its key's opening quote."""
 
     key: str
     start: int
@@ -25,7 +25,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Node:
-    """A value, and the part of the text that it is; `members` is None for what is not an object."""
+    """A value, and the part of the text that it occupies. `members` is None unless the value is an object."""
 
     start: int
     end: int
@@ -33,12 +33,12 @@ class Node:
     members: tuple[Member, ...] | None = None
 
     def member(self, key: str) -> Member | None:
-        """The member of that name; the last one counts, as for every reader of JSON."""
+        """Return the member with this key, None for none; of several the last, as other readers of JSON do."""
         return next((one for one in reversed(self.members or ()) if one.key == key), None)
 
 
 def parse(text: str) -> Node:
-    """The one value of a text (an empty object for an empty text); raises `InvalidRequest` with line and column."""
+    """Return the value of `text`, an empty object for an empty text. Raises `InvalidRequest` with line and column."""
     if not text[_blank(text, 0) :]:
         return Node(len(text), len(text), {}, ())
     node = _value(text, _blank(text, 0), 0)
@@ -49,7 +49,10 @@ def parse(text: str) -> Node:
 
 
 def with_member(text: str, path: Sequence[str], value: object) -> str:
-    """`text` with `value` at the keys of `path`; objects on the way are made where they are missing."""
+    """Return `text` with `value` at the keys of `path`; missing objects on the way are made.
+
+    Raises `InvalidRequest` when `text` cannot be parsed, or `path` goes through a value that is not an object.
+    """
     node = parse(text)
     if node.start == node.end:
         return text + json.dumps(_nested(path, value), indent=2) + "\n"
@@ -61,12 +64,15 @@ def with_member(text: str, path: Sequence[str], value: object) -> str:
             return _inserted(text, node, key, _nested(path[depth + 1 :], value))
         node = found.value
     on_one_line = "\n" not in text[node.start : node.end]
-    told = json.dumps(value) if on_one_line else _dumped(text, value, _indent_at(text, node.start))
-    return text[: node.start] + told + text[node.end :]
+    encoded = json.dumps(value) if on_one_line else _dumped(text, value, _indent_at(text, node.start))
+    return text[: node.start] + encoded + text[node.end :]
 
 
 def without_member(text: str, path: Sequence[str]) -> str:
-    """`text` without what is at the keys of `path`; unchanged when there is nothing."""
+    """Return `text` without the member at the keys of `path`; unchanged when there is none.
+
+    Raises `InvalidRequest` when `text` cannot be parsed.
+    """
     node = parse(text)
     for key in path[:-1]:
         found = node.member(key)
@@ -84,7 +90,7 @@ def _nested(path: Sequence[str], value: object) -> object:
 
 
 def _blank(text: str, at: int) -> int:
-    """Where the next thing that is neither space nor comment begins."""
+    """Return the index of the next character that is neither space nor comment."""
     match = _BLANK.match(text, at)
     return match.end() if match else at
 
@@ -130,7 +136,7 @@ def _array(text: str, start: int, depth: int) -> Node:
 
 
 def _after_item(text: str, end: int, closing: str) -> int:
-    """Where the next item or the closing bracket stands, after the one that ended at `end`."""
+    """Return the index of the next item or of the closing bracket, after the item that ends at `end`."""
     at = _blank(text, end)
     if text.startswith(",", at):
         return _blank(text, at + 1)
@@ -145,7 +151,7 @@ def _fault(text: str, at: int, wanted: str) -> InvalidRequest:
 
 
 def _inserted(text: str, node: Node, key: str, value: object) -> str:
-    """`text` with one more member at the end of an object."""
+    """Return `text` with one more member at the end of an object."""
     members = node.members or ()
     if not members:
         indent = _indent_at(text, node.start)
@@ -193,19 +199,19 @@ def _removed(text: str, node: Node, gone: Member) -> str:
 
 
 def _line_end(text: str, at: int) -> int:
-    """The end of the line when only a comment follows on it, else `at` itself."""
+    """Return the end of the line when only a comment follows on it, else `at`."""
     match = _REST_OF_LINE.match(text, at)
     return match.end() if match else at
 
 
 def _indent_at(text: str, at: int) -> str:
-    """The spaces at the beginning of the line that `at` stands on."""
+    """Return the white space at the beginning of the line that holds `at`."""
     line = text[text.rfind("\n", 0, at) + 1 : at]
     return line[: len(line) - len(line.lstrip(" \t"))]
 
 
 def _unit(text: str) -> str:
-    """One level of indentation, as the text has it."""
+    """Return one level of the text's indentation."""
     found = re.search(r"\n([ \t]+)\S", text)
     return found.group(1) if found else "  "
 

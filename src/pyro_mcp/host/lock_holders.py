@@ -1,4 +1,4 @@
-"""Name the processes that hold a file's lock, for those who wait for it."""
+"""Find the processes that hold a lock on a file, and name them in errors."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Holder:
 
 
 def lock_holders(path: Path, *, byte: int | None = None) -> list[Holder]:
-    """The processes that hold an flock on `path`, or with `byte` a POSIX lock for writing on that byte of it.
+    """Return the processes that hold an flock on `path`, or with `byte` a POSIX write lock on that byte of it.
 
-    Empty when nobody does, and where the kernel does not say: proc_locks(5).
+    The list is empty when no process holds one, and where /proc/locks does not show it: proc_locks(5).
     """
     try:
         found = path.stat()
@@ -34,7 +34,7 @@ def lock_holders(path: Path, *, byte: int | None = None) -> list[Holder]:
     holders = []
     for line in lines:
         words = line.split()
-        if len(words) != 8 or words[5] != file:  # a line of a process that waits has one word more
+        if len(words) != 8 or words[5] != file:  # the line of a waiting process has nine words
             continue
         _, kind, _, access, pid, _, first, last = words
         if byte is None:
@@ -48,18 +48,18 @@ def lock_holders(path: Path, *, byte: int | None = None) -> list[Holder]:
     return holders
 
 
-def waiting_for(what: str, holders: Sequence[Holder]) -> Busy:
-    """The error of a process that has waited long enough for `what`."""
+def busy_error(what: str, holders: Sequence[Holder]) -> Busy:
+    """Return the error to raise when `holders` still lock `what` at a deadline."""
     if not holders:
         return Busy(f"{what} is in use by another process", hint="wait for it to finish and try again")
-    named = " and ".join(f"process {one.pid} ({one.name}{', suspended' if one.suspended else ''})" for one in holders)
-    asleep = " ".join(str(one.pid) for one in holders if one.suspended)
-    hint = f"'kill -CONT {asleep}' resumes it, 'kill -KILL {asleep}' ends it; then try again" if asleep else ""
-    return Busy(f"{what} is in use by {named}", hint=hint or "wait for it to finish and try again")
+    names = " and ".join(f"process {one.pid} ({one.name}{', suspended' if one.suspended else ''})" for one in holders)
+    suspended = " ".join(str(one.pid) for one in holders if one.suspended)
+    hint = f"'kill -CONT {suspended}' resumes it, 'kill -KILL {suspended}' ends it; then try again" if suspended else ""
+    return Busy(f"{what} is in use by {names}", hint=hint or "wait for it to finish and try again")
 
 
 def _holder(pid: int) -> Holder | None:
-    """The process; None when it has ended meanwhile."""
+    """Return what is known of process `pid`; None when it has ended."""
     with suppress(OSError, ValueError, IndexError):
         stat = Path("/proc", str(pid), "stat").read_text(errors="replace")
         name, _, rest = stat.partition("(")[2].rpartition(")")

@@ -1,4 +1,4 @@
-"""Where this host gets packages from, as its own tools are set up."""
+"""Find the package mirrors that pip and npm on this host are configured to use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Mirrors:
-    """The package mirrors that were chosen on this host, without names and passwords; empty for the public ones."""
+    """The http(s) addresses of the package mirrors on this host, without credentials; "" means the public one."""
 
     pip: str = ""
     pip_extra: tuple[str, ...] = ()
@@ -23,7 +23,7 @@ class Mirrors:
 
 
 def host_mirrors() -> Mirrors:
-    """What pip and npm are set up to use here; what is no http address is of no use elsewhere and left out."""
+    """Return the mirrors of pip and npm; addresses that are not http(s) are left out."""
     pip = _public((_pip_setting("index-url") or "").split())
     extra = _public((_pip_setting("extra-index-url") or "").split())
     npm = _public([_npm_registry() or ""])
@@ -31,19 +31,19 @@ def host_mirrors() -> Mirrors:
 
 
 def without_credentials(address: str) -> str:
-    """An address without the name and password in it."""
+    """Return `address` without its user name and password."""
     parts = urllib.parse.urlsplit(address)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def pip_index() -> str | None:
-    """The package index that pip uses here, when one was chosen; it may hold a name and a password."""
+    """Return the package index that pip is configured to use, None for none; it may hold a user name and password."""
     found = (_pip_setting("index-url") or "").split()
     return found[0] if found else None
 
 
 def _pip_setting(name: str) -> str | None:
-    """A setting of pip: its environment variable, or the last configuration file that has it, in pip's own order."""
+    """Return a setting of pip from its environment variable, or the last of its configuration files that has it."""
     given = os.environ.get(f"PIP_{name.upper().replace('-', '_')}")
     if given:
         return given
@@ -70,7 +70,7 @@ def _pip_files() -> list[Path]:
 
 
 def _npm_registry() -> str | None:
-    """The registry of npm: its environment variable, the user's file, the machine's."""
+    """Return npm's registry from its environment variable, else from the user's or the host's npmrc."""
     for name in ("npm_config_registry", "NPM_CONFIG_REGISTRY"):
         if os.environ.get(name):
             return os.environ[name]
@@ -86,7 +86,7 @@ def _npm_registry() -> str | None:
 
 
 def _public(addresses: list[str]) -> list[str]:
-    """The http addresses among these, without credentials."""
+    """Return the http(s) addresses among `addresses`, without credentials."""
     found = []
     for address in addresses:
         try:

@@ -1,4 +1,8 @@
-"""Namespaces, an empty root, and giving up rights: what Python 3.11 does not offer of the kernel's calls."""
+"""Confine this process: namespaces, an empty root, no capabilities, resource limits.
+
+These are kernel calls that Python 3.11 does not offer. Every function changes the calling process for good and raises
+`OSError` when the kernel refuses.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ _MOST_FILE_BYTES = 4 * 1024 * 1024
 _MOST_MEMORY = 2 * 1024**3
 _MOST_THREADS = 4096
 _STAGE = "/proc"
-"""Where the new root is put together: a folder that is always there, and that nothing of ours is below."""
+"""The mount point where the new root is built: a folder that always exists and that holds nothing we need."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -33,9 +37,9 @@ def _check(status: int, what: str) -> None:
 
 
 def new_namespaces() -> None:
-    """Move this process into mount, ipc and uts namespaces of its own, and its children into a pid namespace.
+    """Move this process into new mount, ipc and uts namespaces, and its future children into a new pid namespace.
 
-    It must have one thread. An ordinary user needs a user namespace too, and is called root there.
+    The process must have one thread. For an ordinary user it also makes a user namespace, in which the user is root.
     """
     spaces = _NEW_MOUNTS | _NEW_IPC | _NEW_UTS | _NEW_PIDS
     if os.geteuid() == 0:
@@ -49,45 +53,51 @@ def new_namespaces() -> None:
 
 
 def new_network_namespace() -> None:
-    """Move this process, which is root in its user namespace and has one thread, where no network is."""
+    """Move this process into new network, mount, ipc and uts namespaces; the network has no interface but `lo`.
+
+    The process must have one thread and be root in its user namespace.
+    """
     _check(_libc.unshare(_NEW_NET | _NEW_MOUNTS | _NEW_IPC | _NEW_UTS), "no network namespace can be made")
 
 
 def fork_with_own_pids() -> int:
-    """Fork: the child is the first process of a pid namespace below ours, and ends with us. Its number; 0 in it."""
+    """Fork a child that is the first process of a new pid namespace, in which all processes die with it.
+
+    Returns the child's pid as this process sees it, and 0 in the child.
+    """
     ours = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     try:
         _check(_libc.unshare(_NEW_PIDS), "no pid namespace can be made")
         child = os.fork()
-        if child:  # a process whose children go elsewhere can have no threads
+        if child:  # a process whose children get another pid namespace cannot start threads
             _check(_libc.setns(ours, _NEW_PIDS), "cannot return to the own pid namespace")
         return child
     finally:
         os.close(ours)
 
 
-def number_outside() -> int:
-    """The number of this process where /proc was mounted."""
+def pid_in_proc() -> int:
+    """Return this process's pid in the pid namespace of the mounted /proc."""
     return int(os.readlink("/proc/self"))
 
 
-def enter_empty_root(shown: Sequence[str] = ()) -> None:
-    """Make the root an empty folder that nobody can write, in which the folders `shown` are as they are, read-only.
+def enter_empty_root(visible: Sequence[str] = ()) -> None:
+    """Change the root to an empty read-only file system that shows only the folders `visible`, read-only.
 
-    The process must be alone in its mount namespace, and root in its user namespace.
+    `visible` are absolute paths. The process must be alone in its mount namespace and root in its user namespace.
     """
     _mount(None, "/", _PRIVATE | _RECURSIVE)
     flags = _NO_SUID | _NO_DEVICES | _NO_PROGRAMS
     _mount("tmpfs", _STAGE, flags, "tmpfs", "size=64k,mode=755")
-    for path in shown:
-        place = f"{_STAGE}{path}"
-        os.makedirs(place)
-        _mount(path, place, _BIND | _RECURSIVE)
-        # What is set already cannot be cleared in a user namespace: mount_namespaces(7).
-        held = os.statvfs(place).f_flag & (_NO_SUID | _NO_DEVICES | _NO_PROGRAMS | os.ST_NOATIME | os.ST_NODIRATIME)
-        _mount(None, place, _REMOUNT | _BIND | _READ_ONLY | _NO_SUID | _NO_DEVICES | held)
+    for path in visible:
+        target = f"{_STAGE}{path}"
+        os.makedirs(target)
+        _mount(path, target, _BIND | _RECURSIVE)
+        # Flags that are set already cannot be cleared in a user namespace: mount_namespaces(7).
+        held = os.statvfs(target).f_flag & (_NO_SUID | _NO_DEVICES | _NO_PROGRAMS | os.ST_NOATIME | os.ST_NODIRATIME)
+        _mount(None, target, _REMOUNT | _BIND | _READ_ONLY | _NO_SUID | _NO_DEVICES | held)
     for link in ("/lib", "/lib64"):
-        if os.path.islink(link) and "/usr/lib" in shown:
+        if os.path.islink(link) and "/usr/lib" in visible:
             os.symlink(os.readlink(link), f"{_STAGE}{link}")
     os.chdir(_STAGE)
     _check(_libc.syscall(_PIVOT_ROOT, b".", b"."), "cannot change the root")
@@ -101,13 +111,14 @@ def _mount(source: str | None, target: str, flags: int, kind: str | None = None,
     _check(_libc.mount(*words[:3], ctypes.c_ulong(flags), words[3]), f"cannot mount {source or ''} at {target}")
 
 
-def give_up_rights(user: int | None) -> None:
-    """Keep no capability and gain none again, for good; as `user`, if one is given. Others of that user cannot look in.
+def drop_privileges(user: int | None) -> None:
+    """Give up every capability and all ways to regain one, and become `user` (also as its group) unless it is None.
 
-    Who is called root in a user namespace that has nobody else is an ordinary user, and stays that.
+    The process becomes undumpable, so other processes of that user cannot read its memory. Root of a user namespace
+    with a single user passes None: it is an ordinary user outside.
     """
     for capability in range(_CAPABILITIES):
-        _libc.prctl(_DROP_BOUND, capability, 0, 0, 0)  # fails for those that the kernel does not know
+        _libc.prctl(_DROP_BOUND, capability, 0, 0, 0)  # fails for numbers that this kernel does not know
     if user is not None:
         os.setgroups([])
         os.setresgid(user, user, user)
@@ -119,8 +130,8 @@ def give_up_rights(user: int | None) -> None:
     _check(_libc.prctl(_DUMPABLE, 0, 0, 0, 0), "the process cannot be hidden")
 
 
-def limit(wanted: int) -> None:
-    """Let this process open up to `wanted` files, or as many as it may, but write no large one and no core file."""
+def limit_files(wanted: int) -> None:
+    """Limit open descriptors to `wanted` (or the hard limit if lower), written files to 4 MiB, core files to none."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if most == resource.RLIM_INFINITY else min(wanted, most), most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -128,7 +139,10 @@ def limit(wanted: int) -> None:
 
 
 def limit_memory_and_threads() -> None:
-    """Bound them, in the namespaces in which this process will stay: the number of threads is counted there."""
+    """Limit data memory to 2 GiB and threads to 4,096.
+
+    Call it in the final user namespace: the kernel counts a user's threads for each.
+    """
     for what, most in ((resource.RLIMIT_DATA, _MOST_MEMORY), (resource.RLIMIT_NPROC, _MOST_THREADS)):
         _, allowed = resource.getrlimit(what)
         bound = most if allowed == resource.RLIM_INFINITY else min(most, allowed)

@@ -1,7 +1,7 @@
-"""The one gateway through which programs run on the host.
+"""Run programs on the host.
 
-An argv is a list, the environment is a whitelist, stdin is closed unless given, every run has a deadline,
-and a failure carries a line that can be pasted into a shell to replay it.
+`run` takes a list of arguments, never a shell line; passes only listed environment variables; closes stdin unless it
+is given; enforces a deadline; and reports a failure with a shell line that runs the program again.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyro_mcp.errors import DeadlineExceeded, HostCommandFailed, HostToolMissing, NoSpace
-from pyro_mcp.host.tools import require_tool
+from pyro_mcp.host.programs import require_program
 
-# What a child may see of our environment: where things are, how to reach the package mirrors, nothing else.
+# The only variables of our environment that a child gets: paths, and access to registries and proxies.
 _PASSED_ON = (
     "PATH", "HOME", "LANG", "TMPDIR", "USER", "LOGNAME", "XDG_RUNTIME_DIR",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG",
@@ -32,7 +32,7 @@ _CHUNK = 64 * 1024
 
 @dataclass(frozen=True)
 class Completed:
-    """What a finished host program left: exit code 0, and its output as bytes."""
+    """The output of a program that ended with exit code 0; of `stderr` the last 64 KiB."""
 
     stdout: bytes
     stderr: bytes
@@ -40,16 +40,19 @@ class Completed:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one host program may use at most; the kernel enforces it, also for its children."""
+    """Resource limits of one program; the kernel applies them to it and to each of its children: setrlimit(2).
+
+    `memory_bytes` limits the address space, `file_bytes` the size of a file it writes. No core file is written.
+    """
 
     memory_bytes: int
     cpu_seconds: int
     file_bytes: int
 
     def argv(self) -> list[str]:
-        """The words that go before a program's own to start it with these limits."""
+        """Return the words to put before a program's arguments to start it with these limits."""
         return [
-            str(require_tool("prlimit")),
+            str(require_program("prlimit")),
             f"--as={self.memory_bytes}",
             f"--cpu={self.cpu_seconds}",
             f"--fsize={self.file_bytes}",
@@ -59,7 +62,7 @@ class Limits:
 
 
 def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment given to host programs: the whitelist plus `extra`."""
+    """Return the environment for a host program: the listed variables, `LC_ALL=C.UTF-8`, and `extra`."""
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     environment["LC_ALL"] = "C.UTF-8"
     environment.update(extra or {})
@@ -67,7 +70,7 @@ def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def replay_line(argv: Sequence[str]) -> str:
-    """A shell line that runs `argv` again."""
+    """Return a shell line that runs `argv` again."""
     return shlex.join(argv)
 
 
@@ -81,15 +84,16 @@ def run(
     pass_fds: Sequence[int] = (),
     limits: Limits | None = None,
 ) -> Completed:
-    """Run a host program to its end.
+    """Run a host program until it ends and return its output.
 
-    `argv[0]` is a name from `tools.PACKAGE_OF` or an absolute path. `on_stderr_line` sees each line of stderr
-    as it appears, for progress. A program that goes over its `limits` fails. Raises `HostToolMissing`,
-    `DeadlineExceeded` (the whole process group has then been killed), `NoSpace`, or `HostCommandFailed`.
+    `argv[0]` is a name from `programs.PACKAGE_OF` or an absolute path. `on_stderr_line` gets each line of stderr as
+    it appears. A program that exceeds its `limits` fails. Raises `HostToolMissing`; `DeadlineExceeded` after
+    `deadline_seconds`, when its whole process group has been killed; `NoSpace` when it reports a full disk; and
+    `HostCommandFailed` for any other exit code than 0, with the last 12 lines of stderr.
     """
     words = [str(word) for word in argv]
     if not os.path.isabs(words[0]):
-        words[0] = str(require_tool(words[0]))
+        words[0] = str(require_program(words[0]))
     try:
         child = subprocess.Popen(
             [*(limits.argv() if limits else ()), *words],
@@ -116,10 +120,10 @@ def _communicate(
     deadline_seconds: float,
     on_stderr_line: Callable[[str], None] | None,
 ) -> tuple[bytes, bytes, bool]:
-    """Feed and drain the child; (stdout, last part of stderr, whether it ended in time)."""
+    """Write stdin and read the output; return stdout, the last part of stderr, and whether the child ended in time."""
     end = time.monotonic() + deadline_seconds
-    stdout, stderr = bytearray(), _Complaints(on_stderr_line)
-    # Leaving closes our ends of the pipes, so a descendant that fled from the group and holds theirs delays nobody.
+    stdout, stderr = bytearray(), _StderrReader(on_stderr_line)
+    # Leaving the block closes our ends of the pipes, so a descendant outside the group that holds theirs delays nobody.
     with child:
         in_time = False
         try:
@@ -132,9 +136,9 @@ def _communicate(
 
 
 def _pump(
-    child: subprocess.Popen[bytes], stdin: bytes | None, stdout: bytearray, stderr: _Complaints, end: float
+    child: subprocess.Popen[bytes], stdin: bytes | None, stdout: bytearray, stderr: _StderrReader, end: float
 ) -> bool:
-    """Move bytes until the child has ended and all its streams are closed; False when `end` came first."""
+    """Move bytes until the child has ended and all its streams are closed; return False when `end` came first."""
     assert child.stdout is not None and child.stderr is not None
     waiting = memoryview(stdin or b"")
     with selectors.DefaultSelector() as selector:
@@ -164,23 +168,23 @@ def _pump(
     return True
 
 
-class _Complaints:
-    """Keeps the last part of stderr, and passes its lines on."""
+class _StderrReader:
+    """The last part of a program's stderr, whose lines are passed on as they come."""
 
     def __init__(self, on_line: Callable[[str], None] | None) -> None:
         self.kept = b""
         self._on_line = on_line
-        self._begun = b""
+        self._partial = b""
 
     def take(self, data: bytes) -> None:
         self.kept = (self.kept + data)[-_STDERR_KEPT:]
         if self._on_line is not None:
-            *lines, self._begun = (self._begun + data)[-_STDERR_KEPT:].split(b"\n")
+            *lines, self._partial = (self._partial + data)[-_STDERR_KEPT:].split(b"\n")
             for line in lines:
                 self._on_line(line.decode(errors="replace").rstrip())
 
     def end(self) -> None:
-        if self._begun:
+        if self._partial:
             self.take(b"\n")
 
 
@@ -194,10 +198,10 @@ def _feed(fd: int, waiting: memoryview) -> memoryview:
 
 
 def _failure(words: Sequence[str], status: int, stderr: bytes) -> HostCommandFailed | NoSpace:
-    said = stderr.decode(errors="replace").strip().splitlines()
-    last = "\n".join(said[-12:]) or "(it printed nothing)"
+    lines = stderr.decode(errors="replace").strip().splitlines()
+    last = "\n".join(lines[-12:]) or "(it printed nothing)"
     how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"failed with exit code {status}"
     name = Path(words[0]).name
-    if any("no space left on device" in line.lower() or "disk quota exceeded" in line.lower() for line in said):
+    if any("no space left on device" in line.lower() or "disk quota exceeded" in line.lower() for line in lines):
         return NoSpace(f"{name}: no space left on the host's disk", hint=f"replay: {replay_line(words)}")
     return HostCommandFailed(f"{name} {how}:\n{last}", hint=f"replay: {replay_line(words)}")

@@ -1,12 +1,12 @@
-"""How long work tells a person where it stands."""
+"""The callback through which long work reports its progress."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Progress = Callable[[str, float | None], None]
-"""Called with what is being done now, and how much of it is done (0.0 to 1.0; None when unknown)."""
+"""Called with a message for people, and the fraction that is done (0.0 to 1.0, None when it is unknown)."""
 
 
 def silent(message: str, fraction: float | None = None) -> None:
-    """A `Progress` that says nothing."""
+    """Report nothing: the default `Progress`."""

@@ -1,7 +1,7 @@
-"""Finished folders whose files are compared by content, not by date.
+"""Sealed folders: finished folders with a list of their files' digests, by which damage is found.
 
-`seal` writes a digest of every file into the folder. `damaged` compares. A file whose size, dates and inode are those
-of the last comparison is trusted without being read, so a check costs a few `stat`s.
+`seal` writes the digest of every file to `seal.json` in the folder, `damaged` compares. A file with the same size,
+times and inode as at the last comparison (`trusted.json`) is not read again, so a check costs a few `stat` calls.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from pyro_mcp.errors import PyroError
-from pyro_mcp.host.files import write_whole
+from pyro_mcp.host.files import write_atomic
 
 SEAL, _TRUSTED = "seal.json", "trusted.json"
 _BLOCK = 1024 * 1024
 
 
 def seal(folder: Path) -> None:
-    """Write down what every file below `folder` holds now."""
+    """Write the digests of all files below `folder` into it. Raises `OSError`."""
     names = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.is_file()]
     digests = {name: _digest(folder / name) for name in names if name not in (SEAL, _TRUSTED)}
     (folder / _TRUSTED).write_text(json.dumps({name: _stamp(folder / name) for name in digests}))
@@ -29,9 +29,9 @@ def seal(folder: Path) -> None:
 
 
 def damaged(folder: Path) -> list[str]:
-    """The names of sealed files that are missing or hold something else than when they were sealed.
+    """Return the relative names of the files that are missing or whose content has changed since `seal`.
 
-    The seal itself is named when it is missing or cannot be read.
+    The list is `["seal.json"]` when the seal itself is missing or cannot be read.
     """
     try:
         digests = {str(name): str(digest) for name, digest in json.loads((folder / SEAL).read_bytes()).items()}
@@ -48,17 +48,18 @@ def damaged(folder: Path) -> list[str]:
         except OSError:
             wrong.append(name)
     if found != trusted:
-        with suppress(OSError, PyroError):  # then they are read again the next time
-            write_whole(folder / _TRUSTED, json.dumps(found))
+        with suppress(OSError, PyroError):  # without it, the next call reads the files again
+            write_atomic(folder / _TRUSTED, json.dumps(found))
     return wrong
 
 
-def intact(folder: Path, was_whole: Callable[[], bool]) -> bool:
-    """Whether nothing in `folder` is damaged; a folder without a seal is sealed when it `was_whole`.
+def intact(folder: Path, is_complete: Callable[[], bool]) -> bool:
+    """Return whether no file in `folder` is damaged.
 
-    Folders from before there were seals have none.
+    A folder without a seal was made by an earlier version: it is sealed now if `is_complete` returns True, else it
+    counts as damaged.
     """
-    if folder.is_dir() and not (folder / SEAL).exists() and was_whole():
+    if folder.is_dir() and not (folder / SEAL).exists() and is_complete():
         with suppress(OSError):
             seal(folder)
     return not damaged(folder)
@@ -78,7 +79,7 @@ def _trusted(folder: Path) -> dict[str, object]:
 
 
 def _digest(path: Path) -> str:
-    """A digest of the size and of every block that is not all zero, so that holes need not be read."""
+    """Return a digest of the size and of every block that is not all zero, so that holes need not be read."""
     total = hashlib.sha256()
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -92,7 +93,7 @@ def _digest(path: Path) -> str:
 
 
 def _blocks(fd: int, size: int) -> Iterator[int]:
-    """The offsets of the blocks of an open file that are not holes."""
+    """Yield the offsets of the blocks of an open file that are not holes."""
     offset = 0
     while offset < size:
         try:

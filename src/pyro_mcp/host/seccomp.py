@@ -1,7 +1,7 @@
 """Allow lists of system calls as seccomp filters: classic BPF programs that the kernel runs before every call.
 
 A call that is not on the list fails with ENOSYS, as on a kernel without it, so a library that tries a newer call falls
-back to an older one. A call that no program of ours has a use for, even to try, kills the process.
+back to an older one. A call in `NEVER` kills the process: no program of ours makes it, not even as a first try.
 """
 
 from __future__ import annotations
@@ -36,12 +36,15 @@ _DEADLY = """
     swapon syslog tuxcall umount2 unshare uselib userfaultfd ustat vfork vhangup vserver
 """
 NEVER = frozenset(_DEADLY.split())
-"""Calls that kill whoever makes them: nothing that we start has a use for them."""
+"""The calls that kill the process that makes them."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """That 32 bits of an argument, masked, are `value`: the low half, or else the `high` one."""
+    """A condition: 32 bits of the call's argument number `argument` (from 0), ANDed with `mask`, equal `value`.
+
+    The bits are the lower half of the argument, or with `high` the upper half.
+    """
 
     argument: int
     value: int
@@ -49,31 +52,31 @@ class Check:
     high: bool = False
 
     def load(self) -> list[bytes]:
-        """Instructions that put the masked word into the accumulator."""
+        """Return the instructions that put the masked word into the accumulator."""
         words = [_step(_LOAD, _ARGUMENTS + 8 * self.argument + 4 * self.high)]
         return words if self.mask == 0xFFFFFFFF else [*words, _step(_AND, self.mask)]
 
 
 @dataclass(frozen=True)
 class When:
-    """A call that is allowed when all checks of at least one alternative hold, and otherwise fails with `error`."""
+    """A rule: allow the call when all checks of at least one alternative hold, else fail it with errno `error`."""
 
     alternatives: Sequence[Sequence[Check]]
     error: int = errno.EPERM
 
 
 def null(argument: int) -> list[Check]:
-    """That a pointer is NULL."""
+    """Return the checks for a pointer argument that is NULL."""
     return [Check(argument, 0), Check(argument, 0, high=True)]
 
 
 def any_of(argument: int, values: Collection[int], error: int = errno.EPERM) -> When:
-    """That an integer argument is one of `values`."""
+    """Return the rule that an integer argument is one of `values`."""
     return When([[Check(argument, value)] for value in sorted(values)], error)
 
 
 def allow_list(allowed: Collection[str], conditional: Mapping[str, When]) -> bytes:
-    """The filter that allows these calls, as the array of `struct sock_filter` that the kernel takes."""
+    """Return the filter that allows these calls (by name), as the bytes of an array of `struct sock_filter`."""
     assert not (set(allowed) | set(conditional)) & NEVER, "a call cannot be allowed and deadly"
     program = [
         _step(_LOAD, _ARCHITECTURE), _step(_EQUAL, _X86_64, 1, 0), _step(_RETURN, _KILL),
@@ -83,17 +86,17 @@ def allow_list(allowed: Collection[str], conditional: Mapping[str, When]) -> byt
         body = list(_conditional(conditional[name]))
         program += [_step(_EQUAL, NUMBER[name], 0, len(body)), *body]
     deadly, harmless = (sorted(NUMBER[name] for name in names) for names in (NEVER, set(allowed) - set(conditional)))
-    # What follows the comparisons: the three answers, in this order.
+    # After the comparisons follow three return instructions, in this order.
     answers = [_step(_RETURN, _ERRNO | errno.ENOSYS), _step(_RETURN, _KILL), _step(_RETURN, _ALLOW)]
     for numbers, answer in ((deadly, 1), (harmless, 2)):
         rest = len(harmless) if answer == 1 else 0
-        for place, number in enumerate(numbers):
-            program.append(_step(_EQUAL, number, len(numbers) - place - 1 + rest + answer, 0))
+        for index, number in enumerate(numbers):
+            program.append(_step(_EQUAL, number, len(numbers) - index - 1 + rest + answer, 0))
     return b"".join([*program, *answers])
 
 
 def _conditional(when: When) -> Iterator[bytes]:
-    """The body for one call; never falls out of its end, so the accumulator need not be restored."""
+    """Yield the instructions for one call. They always return, so the accumulator need not be restored."""
     for checks in when.alternatives:
         blocks = [check.load() for check in checks]
         left = sum(len(block) + 1 for block in blocks) + 1
@@ -109,8 +112,11 @@ def _step(code: int, constant: int, if_true: int = 0, if_false: int = 0) -> byte
     return struct.pack("=HBBI", code, if_true, if_false, constant)
 
 
-def confine(program: bytes) -> None:
-    """Load a filter into this process for good; it must have one thread. Raises `OSError`."""
+def load_filter(program: bytes) -> None:
+    """Load a filter, made by `allow_list`, into this process; it cannot be removed.
+
+    The process must have one thread. Raises `OSError`.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     steps = ctypes.create_string_buffer(program, len(program))
     # struct sock_fprog
@@ -122,7 +128,7 @@ def confine(program: bytes) -> None:
 
 
 def require_seccomp() -> None:
-    """Raise `HostNotReady` where the kernel cannot run our filters: nothing is ever started without one."""
+    """Raise `HostNotReady` where the kernel cannot run our filters. Callers start nothing without a filter."""
     try:
         actions = _ACTIONS.read_text().split()
     except OSError:

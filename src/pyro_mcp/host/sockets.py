@@ -1,6 +1,6 @@
 """Unix sockets in folders of any depth.
 
-The kernel bounds a socket's path to 107 bytes (`sun_path`, unix(7)), so it is reached from its open folder.
+The kernel limits a socket's path to 107 bytes (`sun_path`, unix(7)), so the path goes through the open folder.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from pathlib import Path
 
 
 def bind(listener: socket.socket, path: Path) -> None:
-    """Give a Unix socket its path, in place of what is there; raises `OSError`."""
+    """Bind a Unix socket to `path`; a file that is there is removed first. Raises `OSError`."""
     path.unlink(missing_ok=True)
     with _short(path) as name:
         listener.bind(name)
 
 
 def connect(connection: socket.socket, path: Path) -> None:
-    """Connect to the Unix socket at `path`; raises `OSError`, also when its folder is not there."""
+    """Connect to the Unix socket at `path`. Raises `OSError`, also when its folder does not exist."""
     with _short(path) as name:
         connection.connect(name)
 

@@ -1,7 +1,7 @@
-"""Results for a path of the user's choice: they appear there whole or not at all.
+"""Write a result to a path of the user's choice so that it appears there complete or not at all.
 
-They are made in a private folder beside the path. A note in the state folder names that folder, so what a killed
-process leaves is found and removed by a later one, wherever it is.
+The result is made in a staging folder: a private folder beside the path. A note in the state folder names the staging
+folder, so a later process finds and removes what a killed one has left, wherever it is.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyro_mcp.errors import InvalidRequest, PyroError
-from pyro_mcp.host.files import abandoned_scratch, write_whole
+from pyro_mcp.host.files import abandoned_scratch, scratch_path, write_atomic
 from pyro_mcp.host.process import run
 
 _PREFIX, _OLD = ".pyro-export-", "old"
@@ -27,15 +27,16 @@ _UNKNOWN_TO_FILE_SYSTEM = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
-def staged(target: Path, state: Path) -> Iterator[Path]:
-    """A private folder beside `target`, gone at the end. Raises `InvalidRequest` when there can be none.
+def staging_folder(target: Path, state: Path) -> Iterator[Path]:
+    """Make a private folder beside `target` for the time of the block; yields it.
 
-    `state` is the folder that holds the notes of unfinished results.
+    `state` is the folder of the notes; what killed processes have left is removed first. Raises `InvalidRequest` when
+    the folder cannot be made.
     """
-    sweep_staged(state)
-    name = f"{os.getpid()}-{secrets.token_hex(8)}"
-    folder, note = target.parent / f"{_PREFIX}{name}", state / f".scratch-{name}"
-    write_whole(note, json.dumps({"folder": os.fsdecode(folder), "target": os.fsdecode(target)}))
+    remove_abandoned_staging(state)
+    note = scratch_path(state)
+    folder = target.parent / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
+    write_atomic(note, json.dumps({"folder": os.fsdecode(folder), "target": os.fsdecode(target)}))
     try:
         try:
             folder.mkdir(mode=0o700)
@@ -47,8 +48,8 @@ def staged(target: Path, state: Path) -> Iterator[Path]:
         note.unlink(missing_ok=True)
 
 
-def place(new: Path, target: Path) -> None:
-    """Move `new`, in its staging folder, to `target`; raises `FileExistsError` when something is there."""
+def move_new(new: Path, target: Path) -> None:
+    """Rename `new`, which is in a staging folder, to `target`. Raises `FileExistsError` when `target` exists."""
     try:
         _rename(new, target, _NOREPLACE)
     except OSError as error:
@@ -59,15 +60,19 @@ def place(new: Path, target: Path) -> None:
         new.rename(target)
 
 
-def replace(new: Path, target: Path) -> None:
-    """Exchange `new`, in its staging folder, with what is at `target`, so that one of both is there at any moment."""
+def exchange(new: Path, target: Path) -> None:
+    """Exchange `new`, which is in a staging folder, with `target`, so that `target` exists at every moment.
+
+    On a file system that cannot exchange names, two renames do it; after a crash between them,
+    `remove_abandoned_staging` restores the old `target`. Raises `OSError`.
+    """
     try:
         _rename(new, target, _EXCHANGE)
     except OSError as error:
         if error.errno not in _UNKNOWN_TO_FILE_SYSTEM:
             raise
         old = new.with_name(_OLD)
-        target.rename(old)  # should we die now, `sweep_staged` puts it back
+        target.rename(old)
         try:
             new.rename(target)
         except BaseException:
@@ -75,8 +80,8 @@ def replace(new: Path, target: Path) -> None:
             raise
 
 
-def sweep_staged(state: Path) -> None:
-    """Remove the staging folders of processes that were killed, by the notes in `state`."""
+def remove_abandoned_staging(state: Path) -> None:
+    """Remove the staging folders of killed processes, which the notes in `state` name."""
     for note in abandoned_scratch(state):
         with suppress(OSError, ValueError, KeyError, TypeError, PyroError):
             found = json.loads(note.read_text())

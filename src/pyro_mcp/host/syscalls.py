@@ -44,4 +44,4 @@ _FROM_424 = """
 
 NUMBER = {name: number for number, name in enumerate(_FROM_0.split())}
 NUMBER |= {name: number for number, name in enumerate(_FROM_424.split(), start=424)}
-"""Each call that Linux 6.1 has, by its name."""
+"""The number of each system call of Linux 6.1, by its name."""

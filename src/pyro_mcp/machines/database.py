@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from pyro_mcp.errors import Busy, HostNotReady, NoSpace, PyroError
 from pyro_mcp.host.files import is_full, keep_reserve, locked, release_reserve
-from pyro_mcp.host.lock_holders import Holder, lock_holders, waiting_for
+from pyro_mcp.host.lock_holders import Holder, busy_error, lock_holders
 from pyro_mcp.machines.schema import is_current, migrate
 
 _BUSY_SECONDS = 10.0
@@ -109,7 +109,7 @@ class Database:
                     raise
                 holders = self._writers()
                 if time.monotonic() >= end or any(one.suspended for one in holders):
-                    raise waiting_for(f"the database {self._path}", holders) from error
+                    raise busy_error(f"the database {self._path}", holders) from error
 
     def _writers(self) -> list[Holder]:
         return lock_holders(self._path.with_name(f"{self._path.name}-shm"), byte=_WRITE_LOCK)
@@ -121,7 +121,7 @@ class Database:
                 hint="free some space there: 'pyro workspace list' and 'delete' work also on a full disk",
             )
         if _name(error).startswith("SQLITE_BUSY"):
-            return waiting_for(f"the database {self._path}", self._writers())
+            return busy_error(f"the database {self._path}", self._writers())
         return HostNotReady(f"cannot use the database {self._path}: {error}")
 
     def _connect(self, *, writing: bool) -> sqlite3.Connection:

@@ -16,8 +16,8 @@ from pyro_mcp.engine import Engine, System
 from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import Busy, Conflict, GuestGone, NoSpace, NotFound
 from pyro_mcp.host.files import locked
-from pyro_mcp.host.identity import Identity
-from pyro_mcp.host.ids import release_ids
+from pyro_mcp.host.process_identity import Identity
+from pyro_mcp.host.user_ids import release_ids
 from pyro_mcp.machines.folders import Folders
 from pyro_mcp.machines.machine_store import NO_PROCESS, MachineRecord, MachineStore
 from pyro_mcp.machines.networks import gateway_ending

@@ -12,7 +12,7 @@ from typing import Any
 
 from pyro_mcp.engine import Shape
 from pyro_mcp.errors import Conflict, NoSpace, NotFound, PyroError
-from pyro_mcp.host.identity import Identity
+from pyro_mcp.host.process_identity import Identity
 from pyro_mcp.machines.database import Database
 from pyro_mcp.machines.lifetimes import ending_in, seconds_left
 from pyro_mcp.machines.network_policy import OFF, NetworkPolicy

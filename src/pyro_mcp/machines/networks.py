@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pyro_mcp.engine import Engine, MachineSockets
 from pyro_mcp.errors import Conflict, DeadlineExceeded, PyroError
-from pyro_mcp.host.files import private_directory, write_whole
-from pyro_mcp.host.identity import Identity, identify, kill
+from pyro_mcp.host.files import private_directory, write_atomic
+from pyro_mcp.host.process_identity import Identity, identify, kill
 from pyro_mcp.host.sockets import connect as connect_to
 from pyro_mcp.machines.folders import Folders
 from pyro_mcp.machines.guest_ca import GuestCA
@@ -59,7 +59,7 @@ def connect(gateway: StartingGateway, record: MachineRecord, folders: Folders, e
     sockets = folders.sockets(record.id)
     gateway.attach(MachineSockets(sockets).life)
     if outer := identify(GatewayControl(sockets).info().outer_pid):
-        write_whole(sockets / _OUTER, f"{outer.pid} {outer.start_time}\n")
+        write_atomic(sockets / _OUTER, f"{outer.pid} {outer.start_time}\n")
     if trust := trust_of(record, folders):
         with engine.guest(sockets) as session:
             trust.add_to_system_store(session)

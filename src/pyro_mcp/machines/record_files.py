@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyro_mcp.host.files import write_whole
+from pyro_mcp.host.files import write_atomic
 
 _TABLES = {"machines": "id", "workspaces": "id", "snapshots": "workspace_id", "services": "workspace_id"}
 """The tables that describe a machine, the one that the others refer to first, and the column of the machine's id."""
@@ -80,7 +80,7 @@ class RecordFiles:
     def write(self, id_: str, rows: MachineRows) -> None:
         """Replace a machine's file, unless its deletion has begun; raises `NoSpace`."""
         if not self.is_deleting(id_):
-            write_whole(self.folder(id_) / _RECORD, json.dumps({"schema": rows.schema, **rows.tables}))
+            write_atomic(self.folder(id_) / _RECORD, json.dumps({"schema": rows.schema, **rows.tables}))
 
     def is_deleting(self, id_: str) -> bool:
         """Whether somebody has begun to delete the machine."""

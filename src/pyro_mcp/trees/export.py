@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
 from pyro_mcp.host.files import no_space
-from pyro_mcp.host.staging import place, replace, staged
+from pyro_mcp.host.staging import exchange, move_new, staging_folder
 from pyro_mcp.results import Export
 from pyro_mcp.trees.export_receiver import ROOT, ExportLimits, ExportReceiver
 from pyro_mcp.trees.files import ARTIFACT_TYPES
@@ -43,7 +43,7 @@ def export(
     target = _target(output, inner)
     if not overwrite and os.path.lexists(target):
         raise _existing(target)
-    with staged(target, state) as staging:
+    with staging_folder(target, state) as staging:
         with SafeWriter(staging) as landing:
             copy = ExportReceiver(landing, inner, ExportLimits(max_bytes, max_entries))
             try:
@@ -99,9 +99,9 @@ def _put_in_place(new: Path, target: Path, *, overwrite: bool) -> None:
     try:
         if overwrite and os.path.lexists(target):
             _refuse_to_lose(target, new)
-            replace(new, target)
+            exchange(new, target)
         else:
-            place(new, target)
+            move_new(new, target)
     except FileExistsError as error:
         raise _existing(target) from error
     except OSError as error:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from pyro_mcp.errors import Busy, HostNotReady, NotFound, PyroError
 from pyro_mcp.host.files import locked
-from pyro_mcp.host.identity import Identity
-from pyro_mcp.host.ids import release_ids
+from pyro_mcp.host.process_identity import Identity
+from pyro_mcp.host.user_ids import release_ids
 from pyro_mcp.machines import GUEST, Lifecycle, MachineRecord, Phase, is_vm, seconds_left
 from pyro_mcp.workspaces.workspace_store import WorkspaceStore
 

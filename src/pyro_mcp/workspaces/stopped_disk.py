@@ -15,17 +15,16 @@ from pathlib import Path
 
 from pyro_mcp.engine import Connection, make_ext4
 from pyro_mcp.errors import Conflict, InvalidRequest
-from pyro_mcp.host.files import abandoned_scratch, private_directory
+from pyro_mcp.host.files import abandoned_scratch, private_directory, scratch_path
 from pyro_mcp.host.process import run
 from pyro_mcp.host.progress import Progress
-from pyro_mcp.host.staging import place, staged
+from pyro_mcp.host.staging import move_new, staging_folder
 from pyro_mcp.machines import (
     HOST_COMPAT,
     Images,
     Lifecycle,
     Phase,
     Secrets,
-    new_layer_name,
     registered_inspector,
     require_phase,
     started_inspector,
@@ -68,9 +67,7 @@ class Offline:
         if os.path.lexists(output):
             raise Conflict(f"{output} exists already", hint="choose another place")
         sweep_exports(self._lifecycle.folders.state)
-        scratch = (
-            private_directory(self._lifecycle.folders.state / _EXPORTS) / f".scratch-{os.getpid()}-{new_layer_name()}"
-        )
+        scratch = scratch_path(private_directory(self._lifecycle.folders.state / _EXPORTS))
         try:
             make_ext4(scratch)
             progress("copying the disk", None)
@@ -119,12 +116,12 @@ def sweep_exports(state: Path) -> None:
 def _move(source: Path, target: Path, state: Path) -> None:
     """Move a sparse file; it stays sparse and appears whole, also in another file system."""
     try:
-        place(source, target)
+        move_new(source, target)
     except FileExistsError as error:
         raise Conflict(f"{target} exists already", hint="choose another place") from error
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise InvalidRequest(f"the disk cannot be put at {target}: {error.strerror}") from error
-        with staged(target, state) as folder:
+        with staging_folder(target, state) as folder:
             run(["cp", "--sparse=always", "--", source, folder / "new"], deadline_seconds=_COPY_DEADLINE)
             _move(folder / "new", target, state)

@@ -16,10 +16,10 @@ from pyro_mcp.engine.cage import Limits, caged
 from pyro_mcp.engine.interface import Accelerator
 from pyro_mcp.engine.qemu.system_calls import qemu_filter
 from pyro_mcp.errors import InvalidRequest, PyroError
-from pyro_mcp.host.files import temporary_folder, write_whole
-from pyro_mcp.host.ids import machine_ids
+from pyro_mcp.host.files import temporary_folder, write_atomic
 from pyro_mcp.host.process import run
-from pyro_mcp.host.tools import require_tool
+from pyro_mcp.host.programs import require_program
+from pyro_mcp.host.user_ids import machine_ids
 
 _DEVICE = Path("/dev/kvm")
 _PROBE_MIB = 64
@@ -44,7 +44,7 @@ def accelerator(cache: Path) -> Accelerator:
 
 def remember(cache: Path, found: Accelerator) -> None:
     """Keep `found` until the host boots anew, QEMU changes, or the rights on /dev/kvm do."""
-    write_whole(cache / _KEPT, json.dumps({"circumstances": _circumstances(), **asdict(found)}))
+    write_atomic(cache / _KEPT, json.dumps({"circumstances": _circumstances(), **asdict(found)}))
 
 
 def _remembered(cache: Path) -> Accelerator | None:
@@ -56,14 +56,14 @@ def _remembered(cache: Path) -> Accelerator | None:
 
 
 def _circumstances() -> list[str]:
-    device, program = os.stat(_DEVICE), os.stat(require_tool("qemu-system-x86_64"))
+    device, program = os.stat(_DEVICE), os.stat(require_program("qemu-system-x86_64"))
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     rights = f"{device.st_mode:o} {device.st_uid} {device.st_gid}"
     return [boot, rights, str(sorted(os.getgroups())), f"{program.st_size} {program.st_mtime_ns}"]
 
 
 def _probe() -> Accelerator:
-    qemu = str(require_tool("qemu-system-x86_64"))
+    qemu = str(require_program("qemu-system-x86_64"))
     argv = [qemu, "-no-user-config", "-nodefaults", "-display", "none", "-machine", "q35", "-m", f"{_PROBE_MIB}M"]
     argv += ["-accel", "kvm", "-cpu", "host", "-monitor", "stdio"]
     limits = Limits(mem_mib=_PROBE_MIB, file_bytes=1024 * 1024, lifetime=20.0)

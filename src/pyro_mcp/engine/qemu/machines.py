@@ -36,10 +36,10 @@ from pyro_mcp.errors import (
     PyroError,
 )
 from pyro_mcp.host.files import abandoned_scratch
-from pyro_mcp.host.identity import Identity, alive
-from pyro_mcp.host.ids import machine_ids
+from pyro_mcp.host.process_identity import Identity, alive
+from pyro_mcp.host.programs import require_program
 from pyro_mcp.host.progress import Progress, silent
-from pyro_mcp.host.tools import require_tool
+from pyro_mcp.host.user_ids import machine_ids
 
 _RESUME_DEADLINE = 60.0
 _ROOM_BYTES = 8 * 1024**2
@@ -260,7 +260,7 @@ def _clone(template: Template, request: StartRequest) -> Identity:
     limits = Limits(request.shape.mem_mib, 2 * DISK_BYTES, deadline_file(request.home))
 
     def argv(fds: list[int]) -> list[str]:
-        program = require_tool("qemu-system-x86_64")
+        program = require_program("qemu-system-x86_64")
         output = request.output is not None
         words = qemu_argv(
             program, request.shape, parts.accelerator, fds, request.layers, booting=False, output=output, tap=tap

@@ -28,11 +28,11 @@ from pyro_mcp.engine.slots import connected
 from pyro_mcp.engine.sockets import MachineSockets
 from pyro_mcp.errors import Busy, GuestFailed, InvalidRequest, PyroError
 from pyro_mcp.guest_protocol import frames
-from pyro_mcp.host.files import abandoned_scratch, locked, published, require_room
-from pyro_mcp.host.ids import Ids, machine_ids, release_ids
+from pyro_mcp.host.files import abandoned_scratch, atomic_folder, locked, require_space
+from pyro_mcp.host.programs import require_program
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.host.seals import damaged, seal
-from pyro_mcp.host.tools import require_tool
+from pyro_mcp.host.user_ids import UserIds, machine_ids, release_ids
 from pyro_mcp.network import isolated_tap
 
 _FORMAT = 1
@@ -58,7 +58,7 @@ class TemplateParts:
 
     def key(self) -> str:
         """A name that changes when any ingredient does."""
-        program = require_tool("qemu-system-x86_64")
+        program = require_program("qemu-system-x86_64")
         found = os.stat(program)
         fds = [0] * len(MachineSockets(Path()).all)
         argv = qemu_argv(program, self.shape, self.accelerator, fds, [_LAYER], booting=True)
@@ -134,7 +134,7 @@ class Templates:
                 return found, False
             _sweep(self._folder)
             progress(f"booting {parts.shape.vcpu_count} vCPU, {parts.shape.mem_mib} MiB once, to be cloned", None)
-            with published(folder) as scratch:
+            with atomic_folder(folder) as scratch:
                 _make(scratch, parts)
             self._make_room(folder)
         made = _load(folder, parts)
@@ -158,7 +158,7 @@ class Templates:
         For one whose files are as they were saved and that still does not work: only a fresh one that does shows
         that the fault is not the host's.
         """
-        with self._making(template.folder), published(template.folder) as scratch:
+        with self._making(template.folder), atomic_folder(template.folder) as scratch:
             progress("booting another one, to be cloned", None)
             _make(scratch, template.parts)
             yield Template(scratch, template.parts, 0.0)
@@ -269,7 +269,9 @@ def _boot_sockets(scratch: Path) -> MachineSockets:
 
 
 @contextmanager
-def _booted(folder: Path, parts: TemplateParts, ram: Path, layers: Layers, ids: Ids | None) -> Iterator[MachineSockets]:
+def _booted(
+    folder: Path, parts: TemplateParts, ram: Path, layers: Layers, ids: UserIds | None
+) -> Iterator[MachineSockets]:
     """A machine booting from `parts`, ended with the block; its console is in any error that leaves the block."""
     sockets = _boot_sockets(folder)
     deadline = _BOOT_DEADLINE[parts.accelerator]
@@ -279,7 +281,7 @@ def _booted(folder: Path, parts: TemplateParts, ram: Path, layers: Layers, ids: 
     user = ids.machine if ids else None
 
     def argv(fds: list[int]) -> list[str]:
-        program = require_tool("qemu-system-x86_64")
+        program = require_program("qemu-system-x86_64")
         words = qemu_argv(program, parts.shape, parts.accelerator, fds, [_LAYER], booting=True, console=True, tap=tap)
         kvm = parts.accelerator == "kvm"
         return caged(words, binds, limits, call_filter=qemu_filter(kvm=kvm), user=user, kvm=kvm)
@@ -289,7 +291,7 @@ def _booted(folder: Path, parts: TemplateParts, ram: Path, layers: Layers, ids: 
     try:
         yield sockets
     except PyroError as error:
-        require_room(folder)  # QEMU is killed without a word when its memory cannot be written
+        require_space(folder)  # QEMU is killed without a word when its memory cannot be written
         said = (folder / "log").read_text(errors="replace")
         last = "\n".join(said.strip().splitlines()[-8:]) or "(nothing)"
         raise GuestFailed(f"the machine did not boot: {error.message}\nIt printed: {last}", hint=error.hint) from error

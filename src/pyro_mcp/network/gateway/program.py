@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 from pyro_mcp.errors import PyroError
 from pyro_mcp.host import privileges
-from pyro_mcp.host.seccomp import confine
+from pyro_mcp.host.seccomp import load_filter
 from pyro_mcp.network.channel.messages import (
     ChannelClosed,
     Message,
@@ -54,13 +54,13 @@ def main() -> NoReturn:
             config = json.load(file)
     except (ChannelClosed, ValueError):
         sys.exit("this program is started by pyro alone")
-    privileges.limit(_DESCRIPTORS)
+    privileges.limit_files(_DESCRIPTORS)
     try:
         privileges.new_namespaces()
         if os.fork():
             os._exit(0)  # the child is the first process of its pid namespace
         ours, theirs = message_pair()
-        outside = privileges.number_outside()
+        outside = privileges.pid_in_proc()
         is_outer = privileges.fork_with_own_pids() != 0
     except OSError as error:
         send_message(starter, _problem(error))
@@ -87,7 +87,7 @@ def main() -> NoReturn:
 def _run_inner(config: Message, channel: socket.socket) -> NoReturn:
     """The child: into a namespace of its own, where it opens all it will ever need."""
     try:
-        outside = privileges.number_outside()
+        outside = privileges.pid_in_proc()
         privileges.new_network_namespace()
         device = tap_device.open_tap()
         tap_device.bring_up()
@@ -116,8 +116,8 @@ def _run_inner(config: Message, channel: socket.socket) -> NoReturn:
 def _give_up(users: list[int] | None, half: int, program: bytes) -> None:
     """Keep no right that serving does not need, for good."""
     privileges.limit_memory_and_threads()
-    privileges.give_up_rights(None if users is None else users[half])
-    confine(program)
+    privileges.drop_privileges(None if users is None else users[half])
+    load_filter(program)
 
 
 def resolver_folders() -> list[str]:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from pyro_mcp.errors import HostNotReady, HostToolMissing
 from pyro_mcp.host.files import private_directory
-from pyro_mcp.host.ids import machine_ids
 from pyro_mcp.host.process import child_environment
 from pyro_mcp.host.seccomp import require_seccomp
 from pyro_mcp.host.sockets import bind, connect
+from pyro_mcp.host.user_ids import machine_ids
 from pyro_mcp.network.channel.messages import (
     ChannelClosed,
     Message,
@@ -93,7 +93,7 @@ def starting_gateway(
             "rules": rules.to_json(),
             "secrets": [asdict(one) for one in secrets],
             "authority": None if authority is None else authority.to_json(),
-            "users": None if ids is None else [ids.inner, ids.outer],
+            "users": None if ids is None else [ids.relay, ids.policy],
         }
     )
     with ExitStack() as stack:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyro_mcp.errors import HostNotReady
-from pyro_mcp.host.files import private_directory, published
+from pyro_mcp.host.files import atomic_folder, private_directory
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -60,13 +60,13 @@ class Authority:
     def adopt(self, other: Authority) -> None:
         """Be the same as the authority of another workspace, if that was made already."""
         if other._folder.exists():
-            with published(self._folder) as scratch:
+            with atomic_folder(self._folder) as scratch:
                 shutil.copytree(other._folder, scratch, dirs_exist_ok=True)
 
     def _make(self) -> None:
         if (self._folder / _CERTIFICATE).exists():
             return
-        with published(self._folder) as scratch:
+        with atomic_folder(self._folder) as scratch:
             private_directory(scratch / _KEYS)
             certificate, issued = _issue(self._hosts)
             _write_private(scratch / _CERTIFICATE, certificate)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from pyro_mcp.errors import HostToolMissing
-from pyro_mcp.host.tools import require_tool
+from pyro_mcp.host.programs import require_program
 
 _TUN = Path("/dev/net/tun")
 # Each says in its own way that ordinary users may not make namespaces: Debian, Ubuntu, the kernel.
@@ -21,7 +21,7 @@ def network_problems() -> list[tuple[str, str]]:
     """What is missing here, and what mends it, in one sentence each; empty when nothing is."""
     found = []
     try:
-        require_tool("nft")
+        require_program("nft")
     except HostToolMissing as error:
         found.append((error.message, error.hint))
     if not _TUN.exists():

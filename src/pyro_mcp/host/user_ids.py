@@ -1,8 +1,8 @@
-"""User ids for the processes of one machine, when root runs it: no other machine and no user of the host has them.
+"""User ids for the processes of one machine that root starts; no other machine and no user of the host has them.
 
-Every machine's home folder claims a block of ids in `/var/lib/pyro-mcp/ids`, one folder for the whole host: a symbolic
-link named by the first id of the block points to the home, where the file `.ids` names that id. A claim lasts as long
-as both agree, and so as long as the home; an id is given away again only when no process has it either.
+A machine's home folder claims a block of ids in `/var/lib/pyro-mcp/ids`, the registry of the whole host: a symbolic
+link, named by the first id of the block, points to the home, and the file `.ids` in the home holds that id. The claim
+holds while both agree. A block is reused when its claim no longer holds and no process runs under one of its ids.
 """
 
 from __future__ import annotations
@@ -20,41 +20,41 @@ from pyro_mcp.host.files import locked, private_directory
 REGISTRY = Path("/var/lib/pyro-mcp/ids")
 _NAME = "pyro-mcp"
 _SUBORDINATE = Path("/etc/subuid")
-_KEPT = ".ids"
+_ID_FILE = ".ids"
 _BLOCK = 4
-# Linux gives nobody an id in the first range (systemd's UIDS-GIDS.md); the second one is systemd's for services that
-# come and go, and exists also in containers that have 65,536 ids.
+# No user of a Linux distribution has an id in the first range (systemd's UIDS-GIDS.md). The second one is systemd's
+# for dynamic users; it also exists in containers that have 65,536 ids.
 _DEFAULT_RANGES = (range(0x70000000, 0x70010000), range(61184, 65520))
 
 
 @dataclass(frozen=True)
-class Ids:
-    """The ids of one machine, each of a user and of its group: of QEMU, and of the two halves of its gateway."""
+class UserIds:
+    """The ids of one machine, each for a user and its group: of the engine's process and of its gateway's two."""
 
     machine: int
 
     @property
-    def inner(self) -> int:
+    def relay(self) -> int:
         return self.machine + 1
 
     @property
-    def outer(self) -> int:
+    def policy(self) -> int:
         return self.machine + 2
 
 
-def machine_ids(home: Path) -> Ids | None:
-    """The ids of the machine that lives in the folder `home`, claimed at the first call; None unless we are root.
+def machine_ids(home: Path) -> UserIds | None:
+    """Return the ids of the machine whose home folder is `home`; the first call claims them. None unless we are root.
 
-    Who is called root in a user namespace that has nobody else is an ordinary user. Raises `HostNotReady` when none
-    is free.
+    Root of a user namespace with a single user counts as an ordinary user. Writes `.ids` into `home`. Raises
+    `HostNotReady` when no block is free.
     """
-    if os.geteuid() != 0 or _alone():
+    if os.geteuid() != 0 or _is_single_user_namespace():
         return None
     owner = os.path.realpath(home)
     registry = private_directory(REGISTRY)
-    noted = _noted(owner)
-    if noted is not None and _owner(registry / str(noted)) == owner:
-        return Ids(noted)
+    claimed = _claimed_id(owner)
+    if claimed is not None and _owner(registry / str(claimed)) == owner:
+        return UserIds(claimed)
     with locked(registry / ".lock", deadline_seconds=30, what="the list of user ids"):
         for first in _candidates(usable_range()):
             if _free(registry / str(first), first):
@@ -62,30 +62,30 @@ def machine_ids(home: Path) -> Ids | None:
                 scratch.unlink(missing_ok=True)
                 scratch.symlink_to(owner)
                 scratch.replace(registry / str(first))
-                Path(owner, _KEPT).write_text(str(first))
-                return Ids(first)
+                Path(owner, _ID_FILE).write_text(str(first))
+                return UserIds(first)
     raise HostNotReady("every user id for machines is in use", hint=f"enlarge the range of {_NAME} in {_SUBORDINATE}")
 
 
 def release_ids(home: Path) -> None:
-    """Give the ids of `home` back: no process may have them any more, and its files must be about to go."""
+    """Release the ids of `home`. No process may run under them, and the caller removes their files afterwards."""
     owner = os.path.realpath(home)
-    noted = _noted(owner)
-    if noted is not None and _owner(REGISTRY / str(noted)) == owner:
-        (REGISTRY / str(noted)).unlink()
-    Path(owner, _KEPT).unlink(missing_ok=True)
+    claimed = _claimed_id(owner)
+    if claimed is not None and _owner(REGISTRY / str(claimed)) == owner:
+        (REGISTRY / str(claimed)).unlink()
+    Path(owner, _ID_FILE).unlink(missing_ok=True)
 
 
-def _noted(home: str) -> int | None:
-    """The first id that a home says it has."""
+def _claimed_id(home: str) -> int | None:
+    """Return the first id in the file `.ids` of a home, None for none."""
     try:
-        return int(Path(home, _KEPT).read_text())
+        return int(Path(home, _ID_FILE).read_text())
     except (OSError, ValueError):
         return None
 
 
 def _owner(claim: Path) -> str:
-    """The home that has claimed a block, "" for none."""
+    """Return the home that has claimed a block, "" for none."""
     try:
         return os.readlink(claim)
     except OSError:
@@ -93,9 +93,9 @@ def _owner(claim: Path) -> str:
 
 
 def usable_range() -> range:
-    """Where ids come from: the range of `pyro-mcp` in /etc/subuid, or the first default that exists here.
+    """Return the range of ids to choose from: that of `pyro-mcp` in /etc/subuid, or the first default that exists here.
 
-    Raises `HostNotReady` when there is none: a user namespace may have few ids.
+    Raises `HostNotReady` when this user namespace has neither.
     """
     configured = list(_configured())
     for ids in configured or _DEFAULT_RANGES:
@@ -108,8 +108,8 @@ def usable_range() -> range:
     )
 
 
-def _alone() -> bool:
-    """Whether this user namespace has one user only: user_namespaces(7)."""
+def _is_single_user_namespace() -> bool:
+    """Return whether this user namespace maps exactly one user id: user_namespaces(7)."""
     return sum(int(line.split()[2]) for line in Path("/proc/self/uid_map").read_text().splitlines()) == 1
 
 
@@ -124,13 +124,13 @@ def _configured() -> Iterator[range]:
 
 
 def _mapped(ids: range, table: Path) -> bool:
-    """Whether this user namespace has all of these ids: user_namespaces(7)."""
+    """Return whether this user namespace maps all of these ids: user_namespaces(7)."""
     lines = [[int(word) for word in line.split()] for line in table.read_text().splitlines()]
     return any(first <= ids.start and ids.stop <= first + count for first, _, count in lines)
 
 
 def _candidates(ids: range) -> Iterator[int]:
-    """The first ids of all blocks, from a random one on, so that an id just given back rests."""
+    """Yield the first id of every block, from a random block on, so that a released block is not reused at once."""
     blocks = len(ids) // _BLOCK
     start = secrets.randbelow(blocks)
     for step in range(blocks):
@@ -138,19 +138,19 @@ def _candidates(ids: range) -> Iterator[int]:
 
 
 def _free(claim: Path, first: int) -> bool:
-    """Whether nobody has claimed a block, or the home that did is gone and so are its processes."""
+    """Return whether a block is unclaimed, or its claim no longer holds and no process runs under its ids."""
     owner = _owner(claim)
-    return not owner or (_noted(owner) != first and not _in_use(range(first, first + _BLOCK)))
+    return not owner or (_claimed_id(owner) != first and not _in_use(range(first, first + _BLOCK)))
 
 
 def _in_use(ids: range) -> bool:
-    """Whether any process runs as one of these users."""
+    """Return whether any process runs as one of these users."""
     with os.scandir("/proc") as entries:
         return any(_user(entry.path) in ids for entry in entries if entry.name.isdigit())
 
 
 def _user(process: str) -> int:
-    # Not the owner of the folder in /proc: that is root for a process that nobody may look into.
+    # Not the owner of the folder in /proc: that is root for an undumpable process.
     with suppress(OSError):
         for line in Path(process, "status").read_text().splitlines():
             if line.startswith("Uid:"):

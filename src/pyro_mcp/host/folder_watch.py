@@ -1,4 +1,4 @@
-"""Waiting until something happens in a folder: inotify(7), which Python does not offer."""
+"""Wait for changes in a folder with inotify(7), which Python does not offer."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _WITHOUT_EVENTS = 0.05
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Changes:
-    """What happens in one folder: a file there is deleted, or closed by a process that could write it."""
+class FolderWatch:
+    """A watch on one folder. Two events count: a file there is deleted, or closed by a process that could write it."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
     def wait(self, seconds: float) -> None:
-        """Return when something has happened since the last call, or after `seconds`."""
+        """Return when an event has come since the last call, or after `seconds`; it may return early without one."""
         if self._fd < 0:  # this user has no inotify instance left
             time.sleep(min(seconds, _WITHOUT_EVENTS))
             return
@@ -35,13 +35,13 @@ class Changes:
 
 
 @contextmanager
-def changes(folder: Path) -> Iterator[Changes]:
-    """Watch `folder` from now on; where that cannot be, `wait` returns early and often."""
+def watch_folder(folder: Path) -> Iterator[FolderWatch]:
+    """Watch `folder` while the block runs. Where inotify is not available, `wait` returns every 50 ms."""
     fd = _libc.inotify_init1(_FLAGS)
     try:
         if fd >= 0:
             _libc.inotify_add_watch(fd, os.fsencode(folder), _CLOSED_AFTER_WRITING | _DELETED)
-        yield Changes(fd)
+        yield FolderWatch(fd)
     finally:
         if fd >= 0:
             os.close(fd)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp.errors import HostNotReady
-from pyro_mcp.host import ids as module
-from pyro_mcp.host.ids import machine_ids, release_ids, usable_range
+from pyro_mcp.host import user_ids as module
+from pyro_mcp.host.user_ids import machine_ids, release_ids, usable_range
 
 # Few of them, in the range of systemd's services that come and go.
 FEW = range(65508, 65520)
@@ -36,7 +36,7 @@ def made(folder: Path) -> Path:
 def claimed(home: Path) -> int:
     ids = machine_ids(home)
     assert ids is not None
-    assert len({ids.machine, ids.inner, ids.outer}) == 3
+    assert len({ids.machine, ids.relay, ids.policy}) == 3
     return ids.machine
 
 

@@ -1,4 +1,4 @@
-"""The host programs we use, and the Debian package that brings each."""
+"""The host programs that we start, and the Debian package that contains each."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ PACKAGE_OF = {
 _SYSTEM_DIRECTORIES = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
-def find_tool(name: str) -> Path | None:
-    """The absolute path of a host program, or None when it is not installed."""
+def find_program(name: str) -> Path | None:
+    """Return the absolute path of a host program, None when it is not installed."""
     path = os.environ.get("PATH", os.defpath) + os.pathsep + _SYSTEM_DIRECTORIES
     found = shutil.which(name, path=path)
     return Path(found) if found else None
 
 
-def require_tool(name: str) -> Path:
-    """The absolute path of a host program; raises `HostToolMissing` with the install command."""
-    found = find_tool(name)
+def require_program(name: str) -> Path:
+    """Return the absolute path of a host program; raise `HostToolMissing` with the install command as its hint."""
+    found = find_program(name)
     if found is None:
         package = PACKAGE_OF.get(name, name)
         raise HostToolMissing(

@@ -1,4 +1,4 @@
-"""Processes that cannot be mistaken for others, although the kernel gives the number of an ended one to the next."""
+"""Identify processes beyond their pid, which the kernel gives to a new process after the old one has ended."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Identity:
-    """A process that cannot be mistaken for another: its number, and when it started (clock ticks since boot)."""
+    """A process: its pid, and its start time in clock ticks since boot. No two processes share both."""
 
     pid: int
     start_time: int
 
 
 def identify(pid: int) -> Identity | None:
-    """The identity of the running process `pid`; None when it has ended (also when only its zombie is left)."""
+    """Return the identity of the running process `pid`; None when it has ended, even if its zombie is left."""
     found = process_state(pid)
     return None if found is None or found[0] in b"ZX" else Identity(pid, found[1])
 
 
 def process_state(pid: int) -> tuple[bytes, int] | None:
-    """The state letter and the start time of a process or zombie: proc(5)."""
+    """Return the state letter and the start time (clock ticks) of a process or zombie, None for neither: proc(5)."""
     try:
         stat = Path("/proc", str(pid), "stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
@@ -34,12 +34,12 @@ def process_state(pid: int) -> tuple[bytes, int] | None:
 
 
 def alive(identity: Identity) -> bool:
-    """Whether that very process still runs."""
+    """Return whether this process still runs."""
     return identify(identity.pid) == identity
 
 
 def kill(identity: Identity) -> None:
-    """Kill one process, unless it has ended."""
+    """Send SIGKILL to this process and do not wait for its end; do nothing when it has ended."""
     with suppress(ProcessLookupError):
         watched = os.pidfd_open(identity.pid)
         try:
