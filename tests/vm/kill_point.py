@@ -8,14 +8,19 @@ import signal
 from typing import Any
 
 
-def die_at(target: str, *, after: bool, count: int = 1) -> None:
-    """Arrange for this process to be killed before or after the `count`th call of `target`, "module:name.name"."""
+def found(target: str) -> tuple[Any, str, Any]:
+    """Return the owner, the name and the value of "module:name.name"; raise `AttributeError` when it is not there."""
     module, _, path = target.partition(":")
     owner: Any = importlib.import_module(module)
     *parents, name = path.split(".")
     for parent in parents:
         owner = getattr(owner, parent)
-    real = getattr(owner, name)
+    return owner, name, getattr(owner, name)
+
+
+def die_at(target: str, *, after: bool, count: int = 1) -> None:
+    """Arrange for this process to be killed before or after the `count`th call of `target`, "module:name.name"."""
+    owner, name, real = found(target)
     left = count
 
     def deadly(*arguments: Any, **options: Any) -> Any:

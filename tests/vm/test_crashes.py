@@ -12,7 +12,7 @@ from pyro_mcp import Pyro
 from pyro_mcp.engine.processes import find_processes
 from tests.vm.remains import let_time_pass, remains
 
-STORE, LIFECYCLE = "pyro_mcp.machines.machine_store:Store", "pyro_mcp.machines.lifecycle:Lifecycle"
+STORE, LIFECYCLE = "pyro_mcp.machines.machine_store:MachineStore", "pyro_mcp.machines.lifecycle:Lifecycle"
 
 # Where in `pyro run`: what is called, whether we die before or after it, and at which call of it.
 MOMENTS = {
