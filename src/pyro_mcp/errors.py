@@ -28,6 +28,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
+from pyro_mcp.hints import Hint, Verb
+
 
 class PyroError(Exception):
     """Root of all errors that pyro raises on purpose.
@@ -127,7 +129,7 @@ _OF_THE_SYSTEM: dict[int, tuple[type[PyroError], str]] = {
     errno.ENFILE: (HostNotReady, "the whole host has too many files open: sysctl fs.file-max"),
     errno.EAGAIN: (HostNotReady, "raise the limit on processes, ulimit -u, or end some"),
     errno.ENOMEM: (HostNotReady, "raise the limit on memory, ulimit -v, or free some"),
-    errno.EROFS: (HostNotReady, "'pyro doctor' shows which folders are used"),
+    errno.EROFS: (HostNotReady, Hint("{} shows which folders are used", Verb("doctor"))),
     errno.EACCES: (HostNotReady, "change its owner or mode, or choose another path"),
     errno.EPERM: (HostNotReady, "change its owner or mode, or choose another path"),
     errno.EISDIR: (InvalidRequest, "name a file"),

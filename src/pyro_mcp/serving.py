@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.hints import Argument, Hint
 
 RESULTS = ("text", "both")
 
@@ -45,20 +46,27 @@ class ServeOptions:
 
     def __post_init__(self) -> None:
         if self.profile is not None and self.mode is not None:
-            raise InvalidRequest("a profile and a mode exclude each other", hint="give one of --profile and --mode")
+            raise InvalidRequest(
+                "a profile and a mode exclude each other",
+                hint=Hint("give one of {} and {}", Argument("profile"), Argument("mode")),
+            )
         if sum((self.project_path is not None, self.repo_url is not None, self.no_project_source)) > 1:
             raise InvalidRequest(
                 "there can be only one project source",
-                hint="give one of --project-path, --repo-url and --no-project-source",
+                hint=Hint(
+                    "give one of {}, {} and {}", *map(Argument, ("project_path", "repo_url", "no_project_source"))
+                ),
             )
         if self.repo_ref is not None and self.repo_url is None:
-            raise InvalidRequest("a reference needs the repository that it is of", hint="give --repo-url too")
+            raise InvalidRequest(
+                "a reference needs the repository that it is of", hint=Hint("give {} too", Argument("repo_url"))
+            )
         if self.results not in (None, *RESULTS):
             raise InvalidRequest(f"there is no form of results {self.results!r}", hint=f"it is {' or '.join(RESULTS)}")
         if self.allow_hosts and self.network_policy in (None, "off"):
             raise InvalidRequest(
                 "hosts are allowed for workspaces without network",
-                hint="add --network-policy egress, or leave them out",
+                hint=Hint("add {}, or leave out the hosts", Argument("network_policy", "egress")),
             )
 
     def words(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from typing import Any
 
 from pyro_mcp import Pyro
 from pyro_mcp.errors import GuestFailed, PyroError
+from pyro_mcp.hints import Hint, Verb
 
 _log = logging.getLogger("pyro_mcp.use_cases")
 _SHELL_SECONDS = 30.0
@@ -108,7 +109,8 @@ class _Scene:
             mode = str(result["execution_mode"])
             if not mode.startswith("guest_"):
                 raise GuestFailed(
-                    f"the execution mode is {mode!r}, not a guest's", hint="'pyro doctor' says what a guest needs here"
+                    f"the execution mode is {mode!r}, not a guest's",
+                    hint=Hint("{} shows what a guest needs here", Verb("doctor")),
                 )
             self.modes.add(mode)
         return result

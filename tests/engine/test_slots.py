@@ -192,4 +192,4 @@ def test_a_machine_that_takes_no_connection_is_silent_and_the_error_says_how_to_
         ):
             pass
 
-    assert "reset" in raised.value.hint and "stop --force" in raised.value.hint
+    assert "reset" in raised.value.hint and "stop_workspace(force=True)" in raised.value.hint

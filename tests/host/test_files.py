@@ -170,7 +170,7 @@ def test_an_error_leaves_the_older_folder_and_nothing_else(tmp_path: Path) -> No
 def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
     with pytest.raises(NoSpace, match="full") as raised, atomic_folder(tmp_path / "target"):
         raise OSError(errno.ENOSPC, "No space left on device")
-    assert "pyro env prune" in raised.value.hint
+    assert "prune_environments()" in raised.value.hint
     with pytest.raises(PermissionError), atomic_folder(tmp_path / "target"):
         raise PermissionError(errno.EACCES, "Permission denied")
     assert os.listdir(tmp_path) == []

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from pyro_mcp.hints import CommandWords, Hint, Verb
 from pyro_mcp.machines.command_hints import with_hint
 from pyro_mcp.machines.one_shot import ExecOptions
-from pyro_mcp.mcp_server.tool_words import in_tool_words
+from pyro_mcp.mcp_server.tool_words import ToolWords
 from pyro_mcp.results import CommandEnd
 
 
@@ -17,9 +18,14 @@ def end(exit_code: int, stderr: str, *, timed_out: bool = False) -> CommandEnd:
     }  # fmt: skip
 
 
-def hint(exit_code: int, stderr: str, *, has_network: bool = True, timed_out: bool = False) -> str:
+def hint(exit_code: int, stderr: str, *, has_network: bool = True, timed_out: bool = False) -> Hint:
     ended = end(exit_code, stderr, timed_out=timed_out)
-    return with_hint(ended, has_network=has_network, limit_seconds=120)["hint"] or ""
+    with_network = None if has_network else Verb("workspace create", network_policy="egress")
+    return Hint.joined(with_hint(ended, with_network=with_network, limit_seconds=120)["hint"] or "")
+
+
+def command_hint(exit_code: int, stderr: str, *, has_network: bool = True, timed_out: bool = False) -> str:
+    return hint(exit_code, stderr, has_network=has_network, timed_out=timed_out).render(CommandWords())
 
 
 @pytest.mark.parametrize(
@@ -37,7 +43,7 @@ def hint(exit_code: int, stderr: str, *, has_network: bool = True, timed_out: bo
     ],
 )
 def test_what_is_missing_is_said_to_be_where_it_is(exit_code: int, stderr: str, said: str) -> None:
-    assert said in hint(exit_code, stderr)
+    assert said in command_hint(exit_code, stderr)
 
 
 @pytest.mark.parametrize(
@@ -55,17 +61,17 @@ def test_nothing_is_said_where_nothing_is_known(exit_code: int, stderr: str) -> 
 
 def test_a_network_that_is_missing_is_named_and_one_that_is_there_is_not() -> None:
     failed = "curl: (6) Could not resolve host: pypi.org"
-    assert "--network-policy egress" in hint(6, failed, has_network=False)
+    assert "--network-policy egress" in command_hint(6, failed, has_network=False)
     assert hint(6, failed) == ""
     assert "no network" in hint(127, "sh: 1: npm: not found", has_network=False)
 
 
 def test_a_time_limit_is_named_and_is_longer_where_the_processor_is_emulated() -> None:
-    assert hint(124, "", timed_out=True) == "killed after 120 s; --timeout-seconds gives it longer"
+    assert command_hint(124, "", timed_out=True) == "killed after 120 s; --timeout-seconds gives it more time"
     assert [ExecOptions().time_limit(name) for name in ("kvm", "tcg", None)] == [30, 120, 30]
     assert ExecOptions(5).time_limit("tcg") == 5
 
 
 def test_a_model_reads_of_tools_and_arguments() -> None:
-    told = in_tool_words(hint(127, "sh: 1: npm: not found", has_network=False))
-    assert "env_save keeps" in told and "network_policy egress" in told
+    rendered = hint(127, "sh: 1: npm: not found", has_network=False).render(ToolWords())
+    assert "env_save keeps" in rendered and 'workspace_create(network_policy="egress")' in rendered

@@ -113,7 +113,7 @@ def test_a_damaged_database_is_refused_and_left_as_it_is(path: Path, keep: int) 
     path.write_bytes(damaged)
     with pytest.raises(HostNotReady, match="damaged") as raised:
         MachineStore(path).add(replace(RECORD, id="vm-2"))
-    assert "pyro workspace adopt" in raised.value.hint
+    assert "adopt_workspace()" in raised.value.hint
     assert path.read_bytes() == damaged
 
 

@@ -64,7 +64,7 @@ def test_a_mirror_that_the_machine_may_not_reach_is_named_before_anything_starts
     monkeypatch.setenv("PIP_INDEX_URL", "https://pypi.example.com/simple")
     with pytest.raises(InvalidRequest) as refused:
         check_mirrors(NetworkPolicy(EGRESS, ("example.org",), host_mirrors=True))
-    assert "--allow-host pypi.example.com" in refused.value.hint
+    assert "allow_hosts=['pypi.example.com']" in refused.value.hint
     check_mirrors(NetworkPolicy(EGRESS, ("example.org", "pypi.example.com"), host_mirrors=True))
     check_mirrors(WANTED)
 

@@ -166,7 +166,7 @@ def test_without_an_image_a_machine_is_not_even_created_unless_host_compat_is_al
     with pytest.raises(EnvironmentFailed, match="no mirror") as raised:
         create(vms)
     assert "look at the network" in raised.value.hint
-    assert "--allow-host-compat" in raised.value.hint
+    assert "allow_host_compat=True" in raised.value.hint
     assert lifecycle.store.all() == []
     assert start(vms, allow_host_compat=True)["execution_mode"] == "host_compat"
 
@@ -176,7 +176,7 @@ def test_an_image_that_went_away_is_no_permission_to_run_on_the_host(vms: OneSho
     images.image = None
     with pytest.raises(EnvironmentFailed, match="not installed any more") as raised:
         vms.start(vm_id, silent)
-    assert "pyro env pull debian:12" in raised.value.hint
+    assert "pull_environment('debian:12')" in raised.value.hint
     assert vms.status(vm_id)["execution_mode"] is None
 
 

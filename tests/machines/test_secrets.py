@@ -73,7 +73,7 @@ def test_a_command_gets_only_what_it_names(tmp_path: Path) -> None:
     for wrong in ({"TOKEN": "A=B"}, ["A B"], "TOKEN", {"TOKEN": ""}):
         with pytest.raises(InvalidRequest):
             secrets.environ(wrong)
-    with pytest.raises(NotFound, match="--secret NAME=VALUE"):
+    with pytest.raises(NotFound, match="create it with secrets"):
         Secrets(tmp_path / "none").environ(["TOKEN"])
 
 
@@ -156,9 +156,9 @@ def test_a_secret_for_a_host_needs_a_network() -> None:
     check_reach(read_secrets([TOKEN]), NO_LINK)
     check_reach(bound, NetworkPolicy(EGRESS, ("*.example.com",)))
     for allowed in ("other.example.com", "api.example.com:8443"):
-        with pytest.raises(InvalidRequest, match=r"--allow-host api\.example\.com"):
+        with pytest.raises(InvalidRequest, match=r"allow_hosts=\['api\.example\.com'\]"):
             check_reach(bound, NetworkPolicy(EGRESS, (allowed,)))
-    with pytest.raises(InvalidRequest, match="--network-policy egress"):
+    with pytest.raises(InvalidRequest, match="network_policy='egress'"):
         check_reach(bound, NO_LINK)
 
 

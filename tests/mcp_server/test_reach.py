@@ -8,9 +8,11 @@ import pytest
 
 from pyro_mcp import Pyro
 from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.hints import render_hints
 from pyro_mcp.mcp_server.network_bounds import Reach
 from pyro_mcp.mcp_server.project_seed import ProjectSource
 from pyro_mcp.mcp_server.tool import Call
+from pyro_mcp.mcp_server.tool_words import ToolWords
 from pyro_mcp.mcp_server.tools_environments import TOOLS
 
 PYPI = ("pypi.org", "files.pythonhosted.org")
@@ -52,7 +54,8 @@ def test_a_workspace_gets_what_is_asked_for_within_the_ceiling(
 def test_more_than_the_ceiling_is_refused_with_who_can_raise_it(reach: Reach, asked: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest) as raised:
         reach.of_workspace(asked)
-    assert "ask the user" in raised.value.hint and "pyro host connect" in raised.value.hint
+    hint = render_hints(raised.value.hint, ToolWords())
+    assert "ask the user" in hint and "pyro host connect" in hint
 
 
 @pytest.mark.parametrize("reach", [Reach("off"), Reach("egress", PYPI)])

@@ -1,46 +1,56 @@
-"""A model is told of tools and arguments, not of a command line."""
+"""Hints for a model name tools and arguments, not commands and options."""
 
 from __future__ import annotations
 
 import pytest
 
 from pyro_mcp import create_server
-from pyro_mcp.mcp_server.tool_words import in_tool_words
+from pyro_mcp.hints import Argument, Hint, Verb
+from pyro_mcp.mcp_server.tool_words import ToolWords
 
 
 @pytest.mark.parametrize(
-    ("hint", "told"),
+    ("hint", "rendered"),
     [
-        ("'pyro workspace list' shows those there are", "workspace_list shows those there are"),
-        ("'pyro workspace service logs' shows all it wrote", "service_logs shows all it wrote"),
-        ("'pyro workspace file list ID' tells", "workspace_file_list tells"),
-        ("add --overwrite", "add overwrite"),
-        ("add --network-policy egress, or leave them out", "add network_policy egress, or leave them out"),
-        ("'pyro doctor' tells what this host lacks", "'pyro doctor' tells what this host lacks"),
-        ("--base64 gives its bytes, 'pyro workspace export' copies it", "workspace_export copies it"),
-        ("add --allow-host NAME", "add allow_hosts NAME"),
-        ("ask for 'pyro host connect HOST --mode inspect'", "ask for 'pyro host connect HOST --mode inspect'"),
-        ("a -- b, x--y and -v", "a -- b, x--y and -v"),
-        ("the nearest lines there are:\n  7  run --fast", "the nearest lines there are:\n  7  run --fast"),
+        (Hint("{} shows the workspaces", Verb("workspace list")), "workspace_list shows the workspaces"),
+        (Hint("{} shows its output", Verb("workspace service logs")), "service_logs shows its output"),
+        (Hint("{} ends it", Verb("workspace stop", force=True)), "workspace_stop(force=true) ends it"),
+        (Hint("add {}", Argument("overwrite", True)), "add overwrite=true"),
+        (Hint("add {}", Argument("network_policy", "egress")), 'add network_policy="egress"'),
+        (Hint("{} gives it more time", Argument("timeout_seconds")), "timeout_seconds gives it more time"),
+        (Hint("add {}", Argument("allow_hosts", ["a.example"])), 'add allow_hosts=["a.example"]'),
+        (Hint("{} shows what this host lacks", Verb("doctor")), "'pyro doctor' shows what this host lacks"),
+        (
+            Hint.joined(Hint("{} gives bytes", Argument("base64")), Hint("{} copies it", Verb("workspace export"))),
+            "workspace_export copies it",
+        ),
+        (
+            Hint("ask for {}", Verb("host connect", host="HOST", network_policy="egress")),
+            "ask for 'pyro host connect HOST --network-policy egress'",
+        ),
     ],
 )
-def test_a_hint_names_what_a_model_can_call(hint: str, told: str) -> None:
-    assert in_tool_words(hint) == told
+def test_a_hint_names_what_a_model_can_call(hint: Hint, rendered: str) -> None:
+    assert hint.render(ToolWords()) == rendered
 
 
-CORE = create_server("workspace-core", no_project_source=True)._catalogue.offered
+CORE = create_server("workspace-core", no_project_source=True)._catalogue.words
 
 
 @pytest.mark.parametrize(
-    ("hint", "told"),
+    ("hint", "rendered"),
     [
         (
-            "no network; create one with --network-policy egress",
+            Hint.joined("no network", Hint("create one with {}", Argument("network_policy", "egress"))),
             "no network; ask the user to allow the network with 'pyro host connect HOST --network-policy egress'",
         ),
-        ("'pyro workspace start' starts it", "'pyro workspace start' starts it"),
-        ("'pyro workspace list' shows those there are", "workspace_list shows those there are"),
+        (
+            Hint("{} makes one that has", Verb("workspace create", network_policy="egress")),
+            "ask the user to allow the network with 'pyro host connect HOST --network-policy egress'",
+        ),
+        (Hint("{} ends it", Verb("workspace stop")), "'pyro workspace stop' ends it"),
+        (Hint("{} shows the workspaces", Verb("workspace list")), "workspace_list shows the workspaces"),
     ],
 )
-def test_what_a_server_does_not_offer_is_left_to_the_user(hint: str, told: str) -> None:
-    assert in_tool_words(hint, CORE) == told
+def test_what_a_server_does_not_offer_is_left_to_the_user(hint: Hint, rendered: str) -> None:
+    assert hint.render(CORE) == rendered

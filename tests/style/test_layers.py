@@ -9,7 +9,7 @@ import pytest
 from tests.style.imports import Graph, find_cycle, import_graph
 from tests.style.project import ROOT
 
-_GROUND = {"pyro_mcp.errors", "pyro_mcp.results", "pyro_mcp.serving"}
+_GROUND = {"pyro_mcp.errors", "pyro_mcp.hints", "pyro_mcp.results", "pyro_mcp.serving"}
 _FACE = {*_GROUND, "pyro_mcp", "pyro_mcp.core"}
 _NETWORK = {*_GROUND, "pyro_mcp.host", "pyro_mcp.redaction", "pyro_mcp.network.addressing"}
 _MACHINES = {
@@ -24,6 +24,7 @@ _WORKSPACES = {*_MACHINES, "pyro_mcp.guest_protocol", "pyro_mcp.machines", "pyro
 PUBLISHED = {
     "pyro_mcp",
     "pyro_mcp.errors",
+    "pyro_mcp.hints",
     "pyro_mcp.results",
     "pyro_mcp.host",
     "pyro_mcp.redaction",
@@ -34,10 +35,11 @@ PUBLISHED = {
 # Each layer, and the layers that it may import. A module belongs to the longest name that it starts with.
 MAY_IMPORT = {
     "pyro_mcp._version": set[str](),
-    "pyro_mcp.errors": set[str](),
+    "pyro_mcp.hints": set[str](),
+    "pyro_mcp.errors": {"pyro_mcp.hints"},
     "pyro_mcp.results": set[str](),
-    "pyro_mcp.serving": {"pyro_mcp.errors"},
-    "pyro_mcp.host": {"pyro_mcp.errors"},
+    "pyro_mcp.serving": {"pyro_mcp.errors", "pyro_mcp.hints"},
+    "pyro_mcp.host": {"pyro_mcp.errors", "pyro_mcp.hints"},
     "pyro_mcp.guest_protocol": {"pyro_mcp.errors"},
     "pyro_mcp.environments": {*_GROUND, "pyro_mcp.host"},
     "pyro_mcp.redaction": {"pyro_mcp.errors"},

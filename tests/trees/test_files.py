@@ -86,7 +86,7 @@ def test_a_binary_file_is_refused_as_text_and_given_as_base64(host: HostTree, da
         read_file(host.tree, "f", max_bytes=100)
     found = read_file(host.tree, "f", max_bytes=100, binary=True)
 
-    assert "--base64" in caught.value.hint
+    assert "base64=True" in caught.value.hint
     assert found["encoding"] == "base64" and base64.b64decode(found["content"]) == data
 
 
@@ -215,4 +215,4 @@ def test_relative_paths_are_from_the_workspace_in_every_tree(host: HostTree) -> 
     assert read_file(system, "/workspace/f", max_bytes=9)["content"] == "1"
     with pytest.raises(NotFound, match="there is no /workspace/missing") as caught:
         read_file(system, "missing", max_bytes=9)
-    assert "disk list" in caught.value.hint
+    assert "list_workspace_disk" in caught.value.hint

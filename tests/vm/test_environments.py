@@ -142,7 +142,7 @@ def test_a_step_that_fails_shows_its_line_and_output_and_leaves_nothing(ready: P
     (context / "Dockerfile").write_text("FROM debian:12\n\nRUN echo some output && \\\n curl https://example.com\n")
     with pytest.raises(EnvironmentFailed, match=r"(?s)^line 3: RUN .* ended with exit code 6.*some output") as failed:
         ready.build_environment("built", path=context)
-    assert "--network" in failed.value.hint
+    assert "network=True" in failed.value.hint
     (context / "Dockerfile").write_text("FROM debian:12\nCOPY none /\n")
     with pytest.raises(NotFound, match=r"^line 2: COPY: there is no none in the build context"):
         ready.build_environment("built", path=context)

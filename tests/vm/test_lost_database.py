@@ -35,7 +35,7 @@ def test_workspaces_outlive_a_damaged_database_and_are_adopted_back(pyro: Pyro, 
     database()[0].write_bytes(b"no database " * 1000)
     with pytest.raises(HostNotReady, match="damaged") as raised:
         Pyro().list_workspaces()
-    assert "pyro workspace adopt" in raised.value.hint
+    assert "adopt_workspace()" in raised.value.hint
     for path in database():
         path.rename(home / path.name)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_mcp.errors import InvalidRequest, NotFound
+from pyro_mcp.hints import Argument, Hint
 from pyro_mcp.host import jsonc
 
 _COMMANDS = ("onCreateCommand", "updateContentCommand", "postCreateCommand")
@@ -139,7 +140,9 @@ def _one_line(path: Path, key: str, value: object) -> str:
 
 def _folder(context: Path) -> Path:
     if not context.is_dir():
-        raise NotFound(f"there is no folder {context} to take files from", hint="--context names another")
+        raise NotFound(
+            f"there is no folder {context} to take files from", hint=Hint("name another with {}", Argument("context"))
+        )
     return context
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pyro_mcp.environments import Instruction, parse_dockerfile
 from pyro_mcp.errors import InvalidRequest, NotFound
+from pyro_mcp.hints import Argument, Hint
 
 
 @dataclass(frozen=True)
@@ -74,5 +75,5 @@ def _stage(one: Instruction, number: int, variables: Mapping[str, str], steps: S
     if len(words) not in (1, 3) or (len(words) == 3 and words[1].lower() != "as"):
         raise one.fault("is written FROM IMAGE or FROM IMAGE AS NAME")
     if not words[0]:
-        raise one.fault("the name of the image is empty", hint="give the argument with --build-arg")
+        raise one.fault("the name of the image is empty", hint=Hint("give it a value with {}", Argument("build_args")))
     return Stage(number, words[2].lower() if len(words) == 3 else "", one, steps)

@@ -13,6 +13,7 @@ from pyro_mcp.engine import Command, Connection
 from pyro_mcp.environments import Instruction
 from pyro_mcp.errors import EnvironmentFailed, PyroError
 from pyro_mcp.guest_protocol.tree_edits import Edit
+from pyro_mcp.hints import Argument, Hint
 from pyro_mcp.host.files import temporary_folder
 from pyro_mcp.host.progress import Progress
 from pyro_mcp.machines import NO_NETWORK
@@ -160,9 +161,9 @@ class StageRunner:
         said = tail.text()
         hint = ""
         if outcome.timed_out:
-            hint = "--timeout-seconds gives each step longer"
+            hint = Hint("{} gives each step more time", Argument("timeout_seconds"))
         elif not self._given.has_network and NO_NETWORK.search(said):
-            hint = "a build has no network unless it is given one: --network"
+            hint = Hint("a build has no network by default; allow one with {}", Argument("network", True))
         raise EnvironmentFailed(f"line {one.line}: {one.shown()} {how}\n{said}".rstrip(), hint=hint)
 
     def _words(self, one: Instruction) -> list[str]:
@@ -226,7 +227,8 @@ class StageRunner:
                 content = one.expand_document(documents[name], self.settings.variables())
                 found.append(heredoc_source(name, content))
             elif re.match(r"(https?|ftp|git)://|git@", pattern):
-                raise one.fault("cannot fetch from elsewhere", hint="fetch it with RUN curl or RUN git, and --network")
+                hint = Hint("fetch it with RUN curl or RUN git; that needs {}", Argument("network", True))
+                raise one.fault("cannot fetch from elsewhere", hint=hint)
             elif from_:
                 found += self._given.other(one, from_, pattern, spool)
             elif one.keyword == "ADD":

@@ -16,6 +16,7 @@ from pyro_mcp.chat_hosts.chat_host import own_command
 from pyro_mcp.chat_hosts.server_entry import ServerEntry
 from pyro_mcp.chat_hosts.settings_file import keep_copy, replace_text, text_of, undo
 from pyro_mcp.errors import HostCommandFailed, InvalidRequest
+from pyro_mcp.hints import Hint, Verb
 
 _APPROVAL, _WITHOUT_ASKING = "default_tools_approval_mode", "approve"
 
@@ -124,7 +125,7 @@ def _sound(before: str, after: str, name: str) -> str:
     if not sound:
         raise InvalidRequest(
             "Codex's settings cannot be changed without moving what else is in them",
-            hint="'pyro host print-config codex' prints what to write at their end",
+            hint=Hint("{} prints what to append", Verb("host print-config", host="codex")),
         )
     return after
 

@@ -12,6 +12,7 @@ from pyro_mcp.chat_hosts.chat_host import HOST_NAMES, Host, host_named, version_
 from pyro_mcp.chat_hosts.handshake import handshake
 from pyro_mcp.chat_hosts.server_entry import FOLDER_VARIABLES, ServerEntry, own_entry
 from pyro_mcp.errors import Conflict, HostNotReady, HostToolMissing, InvalidRequest, PyroError
+from pyro_mcp.hints import Argument, Hint, Verb
 from pyro_mcp.host.files import locked
 from pyro_mcp.host.programs import find_program
 from pyro_mcp.results import (
@@ -151,7 +152,7 @@ def _refuse_strangers(host: str, name: str, entry: ServerEntry) -> None:
     if entry.program is None:
         raise Conflict(
             f"{host} has another server by the name {name}: {_stranger(entry)}",
-            hint="choose another name with --name",
+            hint=Hint("choose another name with {}", Argument("name")),
         )
 
 
@@ -223,8 +224,8 @@ def _drift(host: str, chat: Host, name: str, entry: ServerEntry, *, installed: b
         problems.append(_problem("host-missing", f"the program {chat.program} is not installed", chat.install_hint))
     if entry.program is None:
         said = f"the name {name} belongs to another server: {_stranger(entry)}"
-        return [*problems, _problem("other-server", said, f"pyro host connect {host} --name OTHER")]
-    mend = f"pyro host repair {host}" + ("" if name == "pyro" else f" --name {name}")
+        return [*problems, _problem("other-server", said, Hint("{}", Verb("host connect", host=host, name="OTHER")))]
+    mend = _repair(host, name)
     ours = own_entry()
     if entry.program != ours.program:
         said = f"the entry starts {' '.join(entry.program)}, and this is {' '.join(ours.program or ())}"
@@ -249,14 +250,14 @@ def _greeted(host: str, name: str, entry: ServerEntry, problems: list[ChatHostPr
     """What the entry's server says of itself; a server that does not start or answer is one more problem."""
     if entry.program is None:
         return None  # it belongs to somebody else: not ours to start
-    mend = f"pyro host repair {host}" + ("" if name == "pyro" else f" --name {name}")
+    mend = _repair(host, name)
     if not (os.access(entry.command[0], os.X_OK) and Path(entry.command[0]).is_file()):
         problems.append(_problem("program-missing", f"there is no program {entry.command[0]}", mend))
         return None
     try:
         greeting = handshake(entry.command, entry.environment)
     except PyroError as error:
-        problems.append(_problem("server-dead", error.message, f"{error.hint}\n{mend}" if error.hint else mend))
+        problems.append(_problem("server-dead", error.message, Hint.joined(error.hint, mend, separator="\n")))
         return None
     return {
         "name": greeting.name,
@@ -264,6 +265,11 @@ def _greeted(host: str, name: str, entry: ServerEntry, problems: list[ChatHostPr
         "tool_count": len(greeting.tools),
         "answered_ms": round(greeting.milliseconds, 1),
     }
+
+
+def _repair(host: str, name: str) -> Hint:
+    named = {} if name == "pyro" else {"name": name}
+    return Hint("{}", Verb("host repair", host=host, **named))
 
 
 def _problem(code: ChatHostProblemCode, message: str, hint: str) -> ChatHostProblem:

@@ -10,6 +10,7 @@ from typing import Any
 from pyro_mcp.chat_hosts.server_entry import ServerEntry
 from pyro_mcp.chat_hosts.settings_file import keep_copy, project_folders, replace_text, text_of, undo
 from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.hints import Hint, Verb
 from pyro_mcp.host import jsonc
 
 SCHEMA = "https://opencode.ai/config.json"
@@ -89,7 +90,7 @@ class OpenCode:
         if self._found(after, name) != wanted:
             raise InvalidRequest(
                 f"{self.settings()} cannot be changed without a mistake",
-                hint="'pyro host print-config opencode' prints what to write into it",
+                hint=Hint("{} prints what to write into it", Verb("host print-config", host="opencode")),
             )
         return after
 

@@ -6,7 +6,7 @@ import argparse
 
 import pyro_mcp
 from pyro_mcp.cli.options import Verbs, verb
-from pyro_mcp.cli.render import paragraph, print_json
+from pyro_mcp.cli.render import in_command_words, paragraph, print_json
 from pyro_mcp.errors import HostNotReady
 from pyro_mcp.results import DoctorCheck, DoctorReport
 
@@ -24,7 +24,7 @@ def add(verbs: Verbs) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    report = pyro_mcp.Pyro().doctor(arguments.environment)
+    report: DoctorReport = in_command_words(pyro_mcp.Pyro().doctor(arguments.environment))
     if arguments.json:
         print_json(report)
         return 0 if report["ready"] else HostNotReady.exit_code

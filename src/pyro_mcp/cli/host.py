@@ -8,10 +8,10 @@ from typing import Any
 
 import pyro_mcp
 from pyro_mcp.cli.options import Verbs, verb
-from pyro_mcp.cli.render import paragraph, print_json, shown
+from pyro_mcp.cli.render import in_command_words, paragraph, print_json, shown
 from pyro_mcp.cli.serve_options import add_serve_options, serve_options
 from pyro_mcp.errors import HostNotReady
-from pyro_mcp.results import ChatHostChange, ChatHostProblem
+from pyro_mcp.results import ChatHostChange, ChatHostDoctor, ChatHostProblem
 
 _NETWORK = """\
 May agents install packages: shall workspaces reach public hosts on the internet? They never reach this host or its
@@ -114,7 +114,7 @@ def _approval(change: ChatHostChange) -> str:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    report = pyro_mcp.Pyro().doctor_hosts(name=arguments.name)
+    report: ChatHostDoctor = in_command_words(pyro_mcp.Pyro().doctor_hosts(name=arguments.name))
     if arguments.json:
         print_json(report)
         return 0 if report["ready"] else HostNotReady.exit_code

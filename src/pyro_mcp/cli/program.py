@@ -14,6 +14,7 @@ from pyro_mcp import __version__
 from pyro_mcp.cli import completion, demo, doctor, env, host, mcp, prepare, run, workspace
 from pyro_mcp.cli.completion import complete
 from pyro_mcp.cli.parser import Parser
+from pyro_mcp.cli.render import in_command_words
 from pyro_mcp.errors import InvalidRequest, PyroError, own_error
 
 _EXAMPLES = """\
@@ -112,10 +113,11 @@ def command_parser() -> argparse.ArgumentParser:
 
 def _report(error: PyroError, arguments: argparse.Namespace, exit_code: int | None = None) -> int:
     """Print an error; return its exit code, or that of a failure of pyro where the command's own code is returned."""
+    hint = in_command_words(error.hint)
     if arguments.json:
-        print(json.dumps({"error": {"code": error.code, "message": error.message, "hint": error.hint}}, indent=2))
+        print(json.dumps({"error": {"code": error.code, "message": error.message, "hint": hint}}, indent=2))
     # What a guest has named or said may be in it, and must not reach the terminal as more than text.
-    for line in [*f"pyro: {error.message}".splitlines(), *(f"  {line}" for line in error.hint.splitlines())]:
+    for line in [*f"pyro: {error.message}".splitlines(), *(f"  {line}" for line in hint.splitlines())]:
         print("".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in line), file=sys.stderr)
     return getattr(arguments, "own_failure", error.exit_code) if exit_code is None else exit_code
 

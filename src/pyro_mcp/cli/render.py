@@ -9,14 +9,22 @@ import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
+
+from pyro_mcp.hints import CommandWords, render_hints
 
 _BAR = 20
 _SHOWN_AFTER = 0.3  # seconds; quicker work needs no progress
 
 
 def print_json(result: Mapping[str, object]) -> None:
-    """The result as the SDK returns it."""
-    print(json.dumps(result, indent=2))
+    """Print the result as the SDK returns it, its hints in the words of the command line."""
+    print(json.dumps(in_command_words(result), indent=2))
+
+
+def in_command_words(value: Any) -> Any:
+    """Return a hint, or a result with every hint in it, in the words of the command line."""
+    return render_hints(value, CommandWords())
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import IO
 
 import pyro_mcp
-from pyro_mcp.cli.render import ProgressLine, print_json
+from pyro_mcp.cli.render import ProgressLine, in_command_words, print_json
 from pyro_mcp.results import VmExecResult, WorkspaceExecResult
 
 OWN_FAILURE = 125
@@ -68,5 +68,5 @@ def finish(arguments: argparse.Namespace, result: VmExecResult | WorkspaceExecRe
     if result["execution_mode"] == "host_compat":
         print("pyro: host_compat: this ran in a sandbox on the host, not in a virtual machine", file=sys.stderr)
     if result["hint"]:
-        print(f"pyro: {result['hint']}", file=sys.stderr)
+        print(f"pyro: {in_command_words(result['hint'])}", file=sys.stderr)
     return result["exit_code"]

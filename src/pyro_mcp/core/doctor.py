@@ -10,6 +10,7 @@ from contextlib import suppress
 from pyro_mcp.engine import Engine, Shape
 from pyro_mcp.environments import user_namespace_command
 from pyro_mcp.errors import PyroError
+from pyro_mcp.hints import Hint, Verb
 from pyro_mcp.host.files import cache_home, state_home
 from pyro_mcp.host.programs import PACKAGE_OF, find_program
 from pyro_mcp.host.seccomp import require_seccomp
@@ -79,18 +80,18 @@ def _folders() -> Iterator[DoctorCheck]:
 
 def _space() -> Iterator[DoctorCheck]:
     for name, folder, wanted, remedy in (
-        ("cache space", cache_home, _CACHE_BYTES, "'pyro env prune' removes what is not used"),
+        ("cache space", cache_home, _CACHE_BYTES, Hint("{} removes what is not used", Verb("env prune"))),
         ("state space", state_home, _STATE_BYTES, "delete workspaces that are not needed any more"),
     ):
         with suppress(PyroError):  # which the folder's own check tells
             free = shutil.disk_usage(folder()).free
-            hint = "" if free >= wanted else f"{wanted / 1024**3:.1f} GiB are wanted; {remedy}"
+            hint = "" if free >= wanted else Hint.joined(f"{wanted / 1024**3:.1f} GiB are needed", remedy)
             yield _check(name, not hint, f"{free / 1024**3:.1f} GiB free", hint)
 
 
 def _templates(engine: Engine) -> DoctorCheck:
     held = engine.held_bytes()
-    hint = "'pyro env prune' removes those that no machine runs on" if held > _CACHE_BYTES // 2 else ""
+    hint = Hint("{} removes those that no machine runs on", Verb("env prune")) if held > _CACHE_BYTES // 2 else ""
     return _check("templates", True, f"{held / 1024**2:.0f} MiB of warm machines", hint)
 
 
@@ -114,15 +115,15 @@ def _unknown(recovery: Callable[[], Recovery]) -> Iterator[DoctorCheck]:
         kept, gone = recovery().unknown(), recovery().without_folder()
         found = [f"{one.id} ({one.problem or one.name or 'without a name'})" for one in kept]
         found += [f"{id_} (runs, but its folder was removed)" for id_ in gone]
-        hints = ["'pyro workspace adopt' takes back what is on the disk"] if kept else []
-        hints += ["'pyro workspace reap-expired' ends what has no folder any more"] if gone else []
-        yield _check(_UNKNOWN, not found, ", ".join(found) or "none", "; ".join(hints))
+        hints = [Hint("{} records what is on the disk", Verb("workspace adopt"))] if kept else []
+        hints += [Hint("{} ends machines whose folder was removed", Verb("workspace reap-expired"))] if gone else []
+        yield _check(_UNKNOWN, not found, ", ".join(found) or "none", Hint.joined(*hints))
 
 
 def _network() -> DoctorCheck:
     problems = network_problems()
     detail = "; ".join(what for what, _ in problems) or "machines can have one"
-    return _check("network", not problems, detail, "; ".join(mend for _, mend in problems))
+    return _check("network", not problems, detail, Hint.joined(*(mend for _, mend in problems)))
 
 
 def _tried(name: str, detail: str, step: Callable[[], object]) -> DoctorCheck:
@@ -148,11 +149,11 @@ def _accelerator(engine: Engine) -> tuple[str, str]:
 def _readiness(engine: Engine, images: Images, environment: str) -> EnvironmentReadiness:
     image = images.installed(environment)
     if image is None:
-        hint = f"'pyro prepare {environment}' builds it and makes it warm"
+        hint: str = Hint("{} builds it and makes it warm", Verb("prepare", environment=environment))
         return {"environment": environment, "readiness": "absent", "hint": hint}
     try:
         readiness = engine.readiness(images.system(image), Shape())
     except PyroError as error:
         return {"environment": environment, "readiness": "cold", "hint": error.message}
-    hint = "" if readiness == "warm" else f"'pyro prepare {environment}' makes it warm"
+    hint = "" if readiness == "warm" else Hint("{} makes it warm", Verb("prepare", environment=environment))
     return {"environment": environment, "readiness": readiness, "hint": hint}

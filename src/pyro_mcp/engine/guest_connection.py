@@ -17,13 +17,16 @@ from pyro_mcp.engine.interface import Command, Outcome, OutputSink
 from pyro_mcp.errors import DeadlineExceeded, GuestFailed, GuestGone, Interrupted, InvalidRequest, ProtocolViolation
 from pyro_mcp.guest_protocol import frames
 from pyro_mcp.guest_protocol.frames import Frame, Tag, Type
+from pyro_mcp.hints import Hint, Verb
 
 _REPLY_GRACE = 15.0
 # A guest that says nothing for so long is asked about by `on_silence`.
 _SILENCE = 2.0
 # A tool's agent says every half second that it lives, so silence means that the guest does not run.
 _TOOL_SILENCE = 15.0
-UNRESPONSIVE = "'pyro workspace reset' starts it anew; 'pyro workspace stop --force' ends it"
+UNRESPONSIVE = Hint.joined(
+    Hint("{} starts it again", Verb("workspace reset")), Hint("{} ends it", Verb("workspace stop", force=True))
+)
 _CHUNK = 256 * 1024
 
 
@@ -282,7 +285,7 @@ def encode_exec(command: Command, *, tells_alive: bool = False) -> bytes:
     except UnicodeEncodeError as error:
         raise InvalidRequest(f"a command, its directory and its environment are bytes or text: {error}") from error
     if not arguments or not arguments[0]:
-        raise InvalidRequest("there is no command to run", hint="give one after --, for example: -- git --version")
+        raise InvalidRequest("there is no command to run", hint="for example: git --version")
     if any(b"\0" in word for word in [*arguments, *variables, cwd]):
         raise InvalidRequest("a command, its directory and its environment cannot hold a NUL byte")
     if any(not name or "=" in name for name in command.environ):

@@ -11,6 +11,7 @@ from pyro_mcp.environments.layer import LayerWriter, write_layout
 from pyro_mcp.environments.oci import LAYOUT, unpack
 from pyro_mcp.environments.source import RootFilesystem
 from pyro_mcp.errors import EnvironmentFailed
+from pyro_mcp.hints import Argument, Hint
 from pyro_mcp.host.progress import Progress
 
 _MOST_NAMED = 100
@@ -30,7 +31,10 @@ class CustomSource:
         self.description = description
 
     def build(self, work: Path, progress: Progress) -> RootFilesystem:
-        raise EnvironmentFailed(f"the files of {self.name} are damaged", hint="save or build it again, with --replace")
+        raise EnvironmentFailed(
+            f"the files of {self.name} are damaged",
+            hint=Hint("save or build it again with {}", Argument("replace", True)),
+        )
 
 
 @dataclass(frozen=True)

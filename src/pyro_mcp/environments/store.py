@@ -15,6 +15,7 @@ from pyro_mcp.environments.source import Source
 from pyro_mcp.environments.source_by_name import find_source
 from pyro_mcp.environments.versioned_cache import CachedVersion, VersionedCache
 from pyro_mcp.errors import Busy, Conflict, NotFound, UnknownEnvironment
+from pyro_mcp.hints import Argument, Hint, Verb
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.results import EnvironmentDetails, EnvironmentSummary, PruneReport
 
@@ -96,7 +97,9 @@ class EnvironmentStore:
         """Raise `InvalidRequest` or `Conflict` unless an environment of the user's own may be made under this name."""
         check_custom_name(name)
         if not replace and self._shelf(name).versions():
-            raise Conflict(f"there is an environment {name!r} already", hint="--replace puts the new one in its place")
+            raise Conflict(
+                f"there is an environment {name!r} already", hint=Hint("{} replaces it", Argument("replace", True))
+            )
 
     def add(self, source: StreamedSource, progress: Progress = silent, *, replace: bool = False) -> RootImage:
         """Make an environment of the user's own. With `replace` an older one of that name stays until a prune.
@@ -116,7 +119,9 @@ class EnvironmentStore:
         check_custom_name(name)
         shelf = self._shelf(name)
         if not shelf.versions():
-            raise NotFound(f"you have no environment {name!r}", hint="'pyro env list' shows what there is")
+            raise NotFound(
+                f"you have no environment {name!r}", hint=Hint("{} shows the environments", Verb("env list"))
+            )
         with shelf.exclusive(name, patience_seconds=0):
             return sum(shelf.remove(made) for made in shelf.versions()) + shelf.clean()
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyro_mcp.errors import HostNotReady, NoSpace
+from pyro_mcp.hints import Hint, Verb
 from pyro_mcp.host.lock_holders import busy_error, lock_holders
 
 _NAME = "pyro-mcp"
@@ -169,7 +170,8 @@ def no_space(error: OSError, where: Path) -> Exception:
     """Return a `NoSpace` that names `where` if `error` says that the disk is full, else `error` itself."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace(
-            f"the disk that holds {where} is full", hint="free some space; 'pyro env prune' removes unused environments"
+            f"the disk that holds {where} is full",
+            hint=Hint("free some space; {} removes unused environments", Verb("env prune")),
         )
     return error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from pyro_mcp.hints import Argument, Hint, Verb
 from pyro_mcp.results import CommandEnd
 
 _SHOWN = 8192
@@ -18,10 +19,9 @@ NO_NETWORK = re.compile(
 """What programs say that reach nobody."""
 _PYTHON = "the environments debian:12 and debian:12-build have pip, venv and uv"
 _COMPILERS = "the environment debian:12-build has compilers and make"
-_NODE = "Node.js is Debian's package nodejs, npm its package npm; {install}"
-_APT = "{program} may be a Debian package; {install}"
-_INSTALL = "install it with apt-get, and 'pyro env save' keeps what is installed for other workspaces"
-_NETWORK = "this machine has no network: 'run --network' or 'workspace create --network-policy egress' gives it one"
+_NODE = "Node.js is the Debian package nodejs, npm the package npm"
+_APT = "{program} may be a Debian package"
+_INSTALL = Hint("install it with apt-get; {} keeps what is installed for other workspaces", Verb("env save"))
 
 # What is missing, and what has it.
 _HAS: dict[str, str] = {
@@ -32,24 +32,29 @@ _HAS: dict[str, str] = {
 }
 
 
-def with_hint(end: CommandEnd, *, has_network: bool, limit_seconds: float) -> CommandEnd:
-    """The result with what would help, if a table here knows it."""
-    return {**end, "hint": _hint(end, has_network=has_network, limit_seconds=limit_seconds)}
+def with_hint(end: CommandEnd, *, with_network: Verb | None, limit_seconds: float) -> CommandEnd:
+    """Return the result with advice, if a table here knows any.
+
+    `with_network` makes a machine that has a network; None if this one has it.
+    """
+    return {**end, "hint": _hint(end, with_network=with_network, limit_seconds=limit_seconds) or None}
 
 
-def _hint(end: CommandEnd, *, has_network: bool, limit_seconds: float) -> str | None:
+def _hint(end: CommandEnd, *, with_network: Verb | None, limit_seconds: float) -> str | None:
     if end["timed_out"]:
-        return f"killed after {limit_seconds:g} s; --timeout-seconds gives it longer"
+        return Hint.joined(
+            f"killed after {limit_seconds:g} s", Hint("{} gives it more time", Argument("timeout_seconds"))
+        )
     if end["exit_code"] == 0:
         return None
     said = f"{end['stdout'][-_SHOWN:]}\n{end['stderr'][-_SHOWN:]}"
-    hint = None
+    hint = ""
     if _NO_MODULE.search(said):
         hint = _PYTHON
     elif end["exit_code"] == 127:
-        hint = next((known for program in _missing(said) if (known := _known(program)) is not None), None)
-    if not has_network and (NO_NETWORK.search(said) or (hint is not None and _INSTALL in hint)):
-        return f"{hint}; {_NETWORK}" if hint else _NETWORK
+        hint = next((known for program in _missing(said) if (known := _known(program))), "")
+    if with_network is not None and (NO_NETWORK.search(said) or _INSTALL in hint):
+        return Hint.joined(hint, "this machine has no network", Hint("{} makes one that has", with_network))
     return hint
 
 
@@ -58,6 +63,6 @@ def _missing(said: str) -> list[str]:
     return _NOT_FOUND.findall(said)[::-1]
 
 
-def _known(program: str) -> str | None:
-    found = _HAS.get(program)
-    return found.format(program=program, install=_INSTALL) if found else None
+def _known(program: str) -> str:
+    found = _HAS.get(program, "")
+    return Hint.joined(found.format(program=program), _INSTALL) if found in (_NODE, _APT) else found

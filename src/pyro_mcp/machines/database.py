@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pyro_mcp.errors import Busy, HostNotReady, NoSpace, PyroError
+from pyro_mcp.hints import Hint, Verb
 from pyro_mcp.host.files import is_full, keep_reserve, locked, release_reserve
 from pyro_mcp.host.lock_holders import Holder, busy_error, lock_holders
 from pyro_mcp.machines.schema import is_current, migrate
@@ -92,9 +93,12 @@ class Database:
         except sqlite3.DatabaseError as error:
             raise HostNotReady(
                 f"the database {self._path} is damaged: {error}",
-                hint=f"nothing was changed, and the workspaces are safe: move {self._path.name}, "
-                f"{self._path.name}-wal and {self._path.name}-shm to another folder; "
-                "then 'pyro workspace adopt' takes the workspaces back",
+                hint=Hint(
+                    "the workspaces are intact: move {0}, {0}-wal and {0}-shm to another folder; then {1} "
+                    "records the workspaces anew",
+                    self._path.name,
+                    Verb("workspace adopt"),
+                ),
             ) from error
 
     def _begin(self, connection: sqlite3.Connection) -> None:
@@ -118,7 +122,11 @@ class Database:
         if _name(error) == "SQLITE_FULL" or is_full(self._path.parent):
             return NoSpace(
                 f"the disk that holds {self._path} is full",
-                hint="free some space there: 'pyro workspace list' and 'delete' work also on a full disk",
+                hint=Hint(
+                    "free some space there; {} and {} work on a full disk too",
+                    Verb("workspace list"),
+                    Verb("workspace delete"),
+                ),
             )
         if _name(error).startswith("SQLITE_BUSY"):
             return busy_error(f"the database {self._path}", self._writers())

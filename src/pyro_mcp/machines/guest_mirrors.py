@@ -8,6 +8,7 @@ from __future__ import annotations
 import urllib.parse
 
 from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.hints import Argument, Hint
 from pyro_mcp.host.mirrors import host_mirrors
 from pyro_mcp.machines.network_policy import NetworkPolicy
 
@@ -36,10 +37,13 @@ def check_mirrors(link: NetworkPolicy) -> None:
     addresses = host_mirrors().addresses
     if not addresses:
         raise InvalidRequest(
-            "neither pip nor npm of this host uses a mirror", hint="leave out --host-mirrors, or set one up here"
+            "neither pip nor npm of this host uses a mirror",
+            hint=Hint("leave out {}, or configure a mirror", Argument("host_mirrors", True)),
         )
     for address in addresses:
         parts = urllib.parse.urlsplit(address)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         if why := link.rules().why_not_name(host, port, "tcp"):
-            raise InvalidRequest(f"the mirror {address} cannot be reached: {why}", hint=f"add --allow-host {host}")
+            raise InvalidRequest(
+                f"the mirror {address} cannot be reached: {why}", hint=Hint("add {}", Argument("allow_hosts", [host]))
+            )

@@ -14,6 +14,7 @@ from pathlib import Path
 from pyro_mcp.engine import MOST_LAYERS, Connection, Shape, StartRequest
 from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import Conflict, GuestFailed, NoSpace, NotFound, PyroError
+from pyro_mcp.hints import Hint, Verb
 from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.machines.lifetimes import ending_in
@@ -106,7 +107,7 @@ class Lifecycle(LockedMachines):
         if image is not None and record.root_digest not in (None, image.digest):
             raise Conflict(
                 f"{record.id} was made with another build of {record.environment} than is installed now",
-                hint="a reset begins with the new one; 'workspace reset' keeps nothing but snapshots of /workspace",
+                hint=Hint("{} uses the new build; it keeps only snapshots of /workspace", Verb("workspace reset")),
             )
         home = private_directory(self.folders.home(record.id))
         engine = self.engine_for(mode)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pyro_mcp.engine import Engine, System
 from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import Busy, Conflict, GuestGone, NoSpace, NotFound
+from pyro_mcp.hints import Argument, Hint, Verb
 from pyro_mcp.host.files import locked
 from pyro_mcp.host.process_identity import Identity
 from pyro_mcp.host.user_ids import release_ids
@@ -36,7 +37,10 @@ def more_time_hint(record: MachineRecord) -> str:
     """Return what to do about a machine whose time is over."""
     if not record.id.startswith("ws-"):
         return "make another one"
-    return f"'pyro workspace update {record.id} --ttl-seconds 3600' gives it another hour; then start it"
+    return Hint(
+        "{} gives it another hour; then start it",
+        Verb("workspace update", workspace_id=record.id, ttl_seconds=3600),
+    )
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,9 @@ class LockedMachines:
             if record.phase in {Phase.STOPPING, Phase.STOPPED, Phase.STARTING} or record.identity != used.identity:
                 raise Conflict(f"{id_} was stopped or reset meanwhile", hint=_start_hint(record)) from error
             if record.expired:
-                raise GuestGone(f"the time of {id_} is over", hint="--ttl-seconds gives it longer") from error
+                raise GuestGone(
+                    f"the time of {id_} is over", hint=Hint("{} gives it more time", Argument("ttl_seconds"))
+                ) from error
             raise
 
     def observe(self, id_: str) -> MachineRecord:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pyro_mcp.engine import Shape
 from pyro_mcp.errors import Conflict, NoSpace, NotFound, PyroError
+from pyro_mcp.hints import Hint, Verb
 from pyro_mcp.host.process_identity import Identity
 from pyro_mcp.machines.database import Database
 from pyro_mcp.machines.lifetimes import ending_in, seconds_left
@@ -160,7 +161,11 @@ class MachineStore(Database):
         if found is None:
             raise Conflict(
                 f"{id_} cannot be adopted: its folder has no record of what it is",
-                hint=f"its files are in {self.files.folder(id_)}; 'pyro workspace delete {id_}' removes them",
+                hint=Hint(
+                    "its files are in {}; {} removes them",
+                    str(self.files.folder(id_)),
+                    Verb("workspace delete", workspace_id=id_),
+                ),
             )
         if found.schema > CURRENT:
             raise Conflict(f"{id_} was recorded by a newer pyro", hint="upgrade pyro-mcp, then adopt it")
@@ -181,7 +186,7 @@ class MachineStore(Database):
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError, ValueError, LookupError) as error:
             raise Conflict(
                 f"the record in {self.files.folder(id_)} cannot be used: {error}",
-                hint=f"'pyro workspace delete {id_}' removes the workspace with its files",
+                hint=Hint("{} removes the workspace with its files", Verb("workspace delete", workspace_id=id_)),
             ) from error
 
     def add(self, record: MachineRecord) -> None:

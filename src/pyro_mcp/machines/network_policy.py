@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.hints import Argument, Hint
 from pyro_mcp.network import Rules
 
 OFF, EGRESS, PUBLISHED = "off", "egress", "egress+published-ports"
@@ -31,14 +32,20 @@ class NetworkPolicy:
             raise InvalidRequest(f"there is no network policy {self.policy!r}", hint=f"it is {', '.join(POLICIES)}")
         if self.allow_hosts and not self.on:
             raise InvalidRequest(
-                "hosts are allowed for a machine without network", hint="add --network-policy egress, or leave them out"
+                "hosts are allowed for a machine without network",
+                hint=Hint.joined(
+                    Hint("add {}", Argument("network_policy", "egress")), "or leave out the hosts", separator=", "
+                ),
             )
         if self.trust_host_ca and not self.on:
             raise InvalidRequest(
-                "there is nothing to trust for a machine without network", hint="add --network-policy egress"
+                "there is nothing to trust for a machine without network",
+                hint=Hint("add {}", Argument("network_policy", "egress")),
             )
         if self.host_mirrors and not self.on:
-            raise InvalidRequest("a machine without network reaches no mirror", hint="add --network-policy egress")
+            raise InvalidRequest(
+                "a machine without network reaches no mirror", hint=Hint("add {}", Argument("network_policy", "egress"))
+            )
         self.rules()
 
     @property

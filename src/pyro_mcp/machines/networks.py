@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pyro_mcp.engine import Engine, MachineSockets
 from pyro_mcp.errors import Conflict, DeadlineExceeded, PyroError
+from pyro_mcp.hints import Argument, Hint
 from pyro_mcp.host.files import private_directory, write_atomic
 from pyro_mcp.host.process_identity import Identity, identify, kill
 from pyro_mcp.host.sockets import connect as connect_to
@@ -155,7 +156,7 @@ class Ports:
         if self._record.network_policy != PUBLISHED:
             raise Conflict(
                 f"{self._record.id} may not publish ports: its network policy is {self._record.network_policy}",
-                hint=f"create a workspace with --network-policy {PUBLISHED}",
+                hint=Hint("create a workspace with {}", Argument("network_policy", PUBLISHED)),
             )
         return self._control.publish(host_port, guest_port)
 

@@ -9,6 +9,7 @@ from typing import IO
 from pyro_mcp.engine import OUTPUT_CAP, Command, Outcome, OutputSink, Shape
 from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import EnvironmentFailed, GuestFailed, HostNotReady, InvalidRequest
+from pyro_mcp.hints import Argument, Hint, Verb
 from pyro_mcp.host.progress import Progress
 from pyro_mcp.machines.command_hints import with_hint
 from pyro_mcp.machines.guest_mirrors import check_mirrors
@@ -217,7 +218,7 @@ class OneShots:
         elif not record.allow_host_compat:
             raise EnvironmentFailed(
                 f"{record.environment} is not installed any more",
-                hint=f"'pyro env pull {record.environment}' installs it again",
+                hint=Hint("{} installs it again", Verb("env pull", environment=record.environment)),
             )
         return self._lifecycle.start(record, None, HOST_COMPAT, progress, reaching=reaching)
 
@@ -229,8 +230,11 @@ def image_for(images: Images, environment: str, progress: Progress, *, allow_hos
     except NO_GUEST as error:
         if allow_host_compat:
             return None
-        remedy = "run 'pyro doctor' to see what this host lacks; --allow-host-compat runs without a guest"
-        raise type(error)(error.message, hint=f"{error.hint}\n{remedy}".strip()) from error
+        remedy = Hint.joined(
+            Hint("{} shows what this host lacks", Verb("doctor")),
+            Hint("{} runs commands without a guest", Argument("allow_host_compat", True)),
+        )
+        raise type(error)(error.message, hint=Hint.joined(error.hint, remedy, separator="\n")) from error
 
 
 def is_vm(id_: str) -> bool:
@@ -308,4 +312,9 @@ def ended(outcome: Outcome, record: MachineRecord, options: ExecOptions) -> Comm
         "duration_ms": round(outcome.duration_ms, 3),
         "hint": None,
     }
-    return with_hint(end, has_network=record.link.on, limit_seconds=options.time_limit(record.accelerator))
+    with_network = Verb("run", network=True) if is_vm(record.id) else Verb("workspace create", network_policy="egress")
+    return with_hint(
+        end,
+        with_network=None if record.link.on else with_network,
+        limit_seconds=options.time_limit(record.accelerator),
+    )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from pyro_mcp.errors import HostNotReady, InvalidRequest, NotFound
+from pyro_mcp.hints import Argument, Hint, Verb
 from pyro_mcp.host.files import no_space, private_directory
 from pyro_mcp.machines.network_policy import NetworkPolicy
 from pyro_mcp.network import Authority, HostSecret
@@ -90,7 +91,7 @@ class Secrets:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise HostNotReady(
                 f"what is in {self._folder} are not a workspace's secrets any more",
-                hint="'pyro workspace export' saves the files; then make another workspace",
+                hint=Hint("{} saves the files; then make another workspace", Verb("workspace export")),
             ) from error
 
     def described(self) -> list[WorkspaceSecret]:
@@ -109,7 +110,11 @@ class Secrets:
         environ: dict[str, str] = {}
         for name, variable in wanted:
             if name not in known:
-                hint = f"it has: {', '.join(known)}" if known else "it has none; create one with --secret NAME=VALUE"
+                hint = (
+                    f"it has: {', '.join(known)}"
+                    if known
+                    else Hint("it has none: create it with {}", Argument("secrets"))
+                )
                 raise NotFound(f"the workspace has no secret {name!r}", hint=hint)
             if variable in environ:
                 raise InvalidRequest(f"two secrets want the variable {variable}", hint="give one of them another")
@@ -172,12 +177,12 @@ def check_reach(wanted: Sequence[Secret], link: NetworkPolicy) -> None:
         if one.host is None:
             continue
         if why := link.rules().why_not_name(one.host, 443, "tcp"):
-            hint = f"add --allow-host {one.host}"
+            hint = Hint("add {}", Argument("allow_hosts", [one.host]))
             raise InvalidRequest(f"the secret {one.name} is only for {one.host}: {why}", hint=hint)
         if not link.on:
             raise InvalidRequest(
                 f"the secret {one.name} is only for {one.host}, and the workspace has no network",
-                hint="add --network-policy egress",
+                hint=Hint("add {}", Argument("network_policy", "egress")),
             )
 
 

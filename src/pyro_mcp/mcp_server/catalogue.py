@@ -11,7 +11,7 @@ from pyro_mcp.mcp_server.plain import readable
 from pyro_mcp.mcp_server.profiles import Selection
 from pyro_mcp.mcp_server.project_seed import ProjectSource
 from pyro_mcp.mcp_server.tool import Tool
-from pyro_mcp.mcp_server.tool_words import Offered
+from pyro_mcp.mcp_server.tool_words import ToolWords
 
 NAME = "pyro"
 TITLE = "pyro workspaces"
@@ -38,12 +38,12 @@ class Catalogue:
         return {tool.name: tool.input_schema(full=self.selection.full) for tool in self.selection.tools}
 
     @cached_property
-    def offered(self) -> Offered:
+    def words(self) -> ToolWords:
         """The words that a hint to the model may use."""
         arguments = {word for schema in self.input_schemas.values() for word in schema["properties"]}
         if self.reach.policy == "off":
             arguments -= {"network_policy", "allow_hosts", "network"}
-        return Offered(frozenset(self.by_name), frozenset(arguments))
+        return ToolWords(frozenset(self.by_name), frozenset(arguments))
 
     @cached_property
     def tools(self) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pyro_mcp.errors import Conflict, InvalidRequest
+from pyro_mcp.hints import Argument, Hint
 from pyro_mcp.mcp_server.admission import MOST_WAITING, WaitingRoom, protocol_with
 from pyro_mcp.mcp_server.exit import leave_soon
 
@@ -99,7 +100,9 @@ def listen(port: int) -> socket.socket:
         listener.bind((_ADDRESS, port))
     except (OSError, OverflowError) as error:
         listener.close()
-        raise Conflict(f"cannot listen on {_ADDRESS}:{port}: {error}", hint="give another --port, or 0") from error
+        raise Conflict(
+            f"cannot listen on {_ADDRESS}:{port}: {error}", hint=Hint("choose another {}, or 0", Argument("port"))
+        ) from error
     listener.listen()
     return listener
 

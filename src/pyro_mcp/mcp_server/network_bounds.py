@@ -8,8 +8,12 @@ from typing import Any
 
 from pyro_mcp.core import POLICIES, NetworkPolicy
 from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.hints import Hint, Verb
 
-_ASK = "ask the user, who sets it where the server is connected: 'pyro host connect HOST --network-policy egress'"
+
+def _ask(**more: object) -> Hint:
+    """Return the advice to ask the user, who sets the bounds where the server is connected."""
+    return Hint("ask the user to allow it with {}", Verb("host connect", host="HOST", network_policy="egress", **more))
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,13 @@ class Reach:
             return dict(given)
         policy = given.get("network_policy", self.policy)
         if policy in POLICIES and POLICIES.index(policy) > POLICIES.index(self.policy):
-            raise InvalidRequest(f"workspaces of this server may have the network {self.policy!r} at most", hint=_ASK)
+            raise InvalidRequest(f"workspaces of this server may have the network {self.policy!r} at most", hint=_ask())
         hosts = given.get("allow_hosts") or (self.allow_hosts if policy != POLICIES[0] else ())
         if self.allow_hosts and (beyond := [host for host in hosts if host not in self.allow_hosts]):
             raise InvalidRequest(
                 f"workspaces of this server may not reach {', '.join(map(str, beyond))}, "
                 f"only {', '.join(self.allow_hosts)}",
-                hint=_ASK.replace("--network-policy egress", "--network-policy egress --allow-host NAME"),
+                hint=_ask(allow_hosts=["NAME"]),
             )
         return {"network_policy": policy, "allow_hosts": list(hosts)}
 
@@ -51,4 +55,4 @@ class Reach:
         """Raise `InvalidRequest` for a machine for one command, which reaches all public hosts, beyond the ceiling."""
         every_host = self.policy is None or (self.policy != POLICIES[0] and not self.allow_hosts)
         if given.get("network") and not every_host:
-            raise InvalidRequest("machines for one command may have no network here", hint=_ASK)
+            raise InvalidRequest("machines for one command may have no network here", hint=_ask())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_mcp.errors import DeadlineExceeded, HostCommandFailed, InvalidRequest, NoSpace
+from pyro_mcp.hints import Argument, Hint
 from pyro_mcp.host.files import temporary_folder
 from pyro_mcp.host.process import run
 
@@ -136,5 +137,8 @@ def without_credentials(url: str) -> str:
 
 def _checked(word: str, what: str) -> str:
     if not word or word.startswith("-") or not word.isprintable():
-        raise InvalidRequest(f"{word!r} is no {what}", hint="for example --repo-url https://example.org/project.git")
+        raise InvalidRequest(
+            f"{word!r} is no {what}",
+            hint=Hint("for example {}", Argument("repo_url", "https://example.org/project.git")),
+        )
     return word

@@ -16,13 +16,13 @@ from mcp.server.context import ServerRequestContext
 
 from pyro_mcp.core import Pyro
 from pyro_mcp.errors import Interrupted, InvalidRequest, PyroError
+from pyro_mcp.hints import render_hints
 from pyro_mcp.mcp_server.bounds import bounded, shortened
 from pyro_mcp.mcp_server.catalogue import NAME, TITLE, Catalogue
 from pyro_mcp.mcp_server.plain import content, harmless, name, readable, structured
 from pyro_mcp.mcp_server.text import told
 from pyro_mcp.mcp_server.thread import Work, in_thread
 from pyro_mcp.mcp_server.tool import Call, Tool
-from pyro_mcp.mcp_server.tool_words import in_tool_words
 
 _log = logging.getLogger("pyro_mcp.mcp_server")
 _LARGEST_ARGUMENTS = 16 * 1024 * 1024
@@ -90,8 +90,8 @@ class Protocol:
         if work.ended and tool.undo is not None:
             tool.undo(call, result)
             raise Interrupted("nobody waits for this any more, so it is undone")
-        hint = result.get("hint")
-        return {**result, "hint": in_tool_words(hint, self._catalogue.offered)} if hint else result
+        rendered: Mapping[str, Any] = render_hints(result, self._catalogue.words)
+        return rendered
 
     def _known(self, name: str) -> Tool:
         if name not in self._catalogue.by_name:
@@ -100,7 +100,7 @@ class Protocol:
         return self._catalogue.by_name[name]
 
     def _failed(self, error: PyroError) -> mcp.CallToolResult:
-        hint = in_tool_words(error.hint, self._catalogue.offered)
+        hint = render_hints(error.hint, self._catalogue.words)
         text = f"{error.code}: {name(error.message)}" + (f"\nHint: {hint}" if hint else "")
         text = shortened(content(readable(text)))
         return mcp.CallToolResult(content=[mcp.TextContent(type="text", text=text)], is_error=True)

@@ -92,8 +92,9 @@ class Mask:
         return self.replaced(data, self.spans(data)) if self else data
 
     def text(self, text: str) -> str:
-        """`text` masked."""
-        return self.bytes(text.encode(errors="surrogatepass")).decode(errors="surrogatepass") if self else text
+        """Return `text` masked, or `text` itself (which may be a `Hint`) when nothing in it is secret."""
+        masked = self.bytes(text.encode(errors="surrogatepass")).decode(errors="surrogatepass") if self else text
+        return text if masked == text else masked
 
     def everything(self, value: Any) -> Any:
         """A JSON value with every text in it masked, keys too."""

@@ -19,6 +19,7 @@ from pyro_mcp.errors import (
     NotFound,
     PyroError,
 )
+from pyro_mcp.hints import Hint, Verb
 from pyro_mcp.machines import Folders, MachineRecord, Ports, SecretEnv, shell_words
 from pyro_mcp.results import PortWanted, ServiceInfo, ServiceList, ServiceLogs
 from pyro_mcp.sessions.client import Program, SessionClient, SessionStatus
@@ -232,7 +233,7 @@ class Services:
                 raise
             raise type(error)(
                 f"the service {service.name} did not start: {error.message}\n{last}".rstrip(),
-                hint="'pyro workspace service logs' shows all it wrote",
+                hint=Hint("{} shows its whole output", Verb("workspace service logs")),
             ) from error
         return self._book.change(service, state="running", ready_at=time.time())
 

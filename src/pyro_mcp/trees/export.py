@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
+from pyro_mcp.hints import Argument, Hint
 from pyro_mcp.host.files import no_space
 from pyro_mcp.host.staging import exchange, move_new, staging_folder
 from pyro_mcp.results import Export
@@ -82,7 +83,10 @@ def _target(output: Path, inner: bytes) -> Path:
 
 
 def _existing(target: Path) -> Conflict:
-    return Conflict(f"{target} exists already", hint="choose another place, or add --overwrite to replace it")
+    return Conflict(
+        f"{target} exists already",
+        hint=Hint.joined("choose another path", Hint("{} replaces it", Argument("overwrite", True))),
+    )
 
 
 def _refuse_to_lose(target: Path, new: Path) -> None:

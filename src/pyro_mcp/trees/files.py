@@ -11,6 +11,7 @@ from typing import Protocol
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.guest_protocol.tree_edits import Edit
 from pyro_mcp.guest_protocol.tree_stream import Kind, TreeEntry
+from pyro_mcp.hints import Argument, Hint, Verb
 from pyro_mcp.results import ArtifactType, FileEntry, FileList, FileRead, FileWrite
 from pyro_mcp.trees.guest_tree import GuestTree, guest_path
 
@@ -62,7 +63,7 @@ def read_file(
     if not 1 <= max_bytes <= MOST_READ or not 0 <= offset < 1 << 62:
         raise InvalidRequest(
             f"max_bytes {max_bytes} and offset {offset} are not 1 to {MOST_READ} and 0 or more",
-            hint="'pyro workspace export' copies files of any size",
+            hint=Hint("{} copies files of any size", Verb("workspace export")),
         )
     inner = tree.inner_path(path)
     reach = mask.reach if mask is not None else 0
@@ -129,7 +130,10 @@ def _cut_character(data: bytes) -> int:
 
 def _text(name: str, data: bytes, place: int, *, is_last: bool) -> tuple[str, int]:
     """The text, and how many bytes at the end only begin a character."""
-    hint = "--base64 gives its bytes, or 'pyro workspace export' copies it to the host"
+    hint = Hint.joined(
+        Hint("{} returns its bytes", Argument("base64", True)),
+        Hint("{} copies it to the host", Verb("workspace export")),
+    )
     if b"\0" in data:
         raise InvalidRequest(f"{name} is a binary file, not text: it holds NUL bytes", hint=hint)
     decoder = codecs.getincrementaldecoder("utf-8")()
@@ -141,4 +145,4 @@ def _text(name: str, data: bytes, place: int, *, is_last: bool) -> tuple[str, in
 
 
 def _instead(tree: GuestTree, entry: TreeEntry) -> str:
-    return f"'{tree.lister}' shows what is in it" if entry.kind == "d" else ""
+    return Hint("{} shows the files in it", tree.listing) if entry.kind == "d" else ""

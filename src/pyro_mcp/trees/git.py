@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pyro_mcp.errors import HostCommandFailed, InvalidRequest
 from pyro_mcp.guest_protocol.tree_stream import Kind
+from pyro_mcp.hints import Hint, Verb
 from pyro_mcp.host.files import temporary_folder
 from pyro_mcp.host.process import Limits, run
 
@@ -102,7 +103,7 @@ class Repository:
             raise InvalidRequest(
                 f"this needs more than git may use on the host: {_LIMITS.memory_bytes >> 20} MiB of memory, "
                 f"{_LIMITS.cpu_seconds} s of processor time",
-                hint="divide it into smaller parts; 'pyro workspace sync push' brings in large files",
+                hint=Hint("divide it into smaller parts; {} copies large files", Verb("workspace sync push")),
             ) from error
         return done.stdout
 

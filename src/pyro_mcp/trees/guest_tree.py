@@ -12,6 +12,7 @@ from typing import IO, Literal, Protocol
 from pyro_mcp.errors import Conflict, GuestFailed, InvalidRequest, NotFound, ProtocolViolation
 from pyro_mcp.guest_protocol.tree_edits import Edit, encode_edits
 from pyro_mcp.guest_protocol.tree_stream import Applied, Changed, Changes, Receiver, TreeEntry, Walk
+from pyro_mcp.hints import Hint, Verb
 
 WORKSPACE = "/workspace"
 View = Literal["merged", "baseline"]
@@ -67,9 +68,9 @@ class GuestTree:
         self._upper = upper
 
     @property
-    def lister(self) -> str:
-        """The command that lists what is in this tree."""
-        return f"pyro workspace {'file' if self._top == WORKSPACE else 'disk'} list"
+    def listing(self) -> Verb:
+        """The verb that lists the files of this tree."""
+        return Verb(f"workspace {'file' if self._top == WORKSPACE else 'disk'} list")
 
     def inner_path(self, path: str | bytes) -> bytes:
         """The path within the tree of a guest path; raises `InvalidRequest` where it leaves the tree."""
@@ -175,7 +176,7 @@ class GuestTree:
         except NotFound as error:
             path = error.message.rpartition(":")[0]
             raise NotFound(
-                f"there is no {posixpath.join(self._top, path)}", hint=f"'{self.lister}' shows what there is"
+                f"there is no {posixpath.join(self._top, path)}", hint=Hint("{} shows the files", self.listing)
             ) from error
         except ProtocolViolation:
             raise

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pyro_mcp.errors import InvalidRequest, NotFound
 from pyro_mcp.guest_protocol.tree_edits import Edit
+from pyro_mcp.hints import Argument, Hint
 from pyro_mcp.host.files import temporary_folder
 from pyro_mcp.results import SyncPush
 from pyro_mcp.trees.archive import ARCHIVES, unpack
@@ -74,7 +75,8 @@ def _scanned(tree: Path, mode: Literal["directory", "archive"], skipped: list[st
     ignored = ignored_paths(tree)
     if ignored is None and no_ignored:
         raise InvalidRequest(
-            f"git cannot tell which files in {tree} are ignored", hint="leave out --no-ignored, or mend the repository"
+            f"git cannot tell which files in {tree} are ignored",
+            hint=Hint.joined("repair the repository", Hint("leave out {}", Argument("no_ignored", True))),
         )
     if no_ignored and sum(map(len, ignored or ())) > _MOST_EXCLUDED:
         raise InvalidRequest(

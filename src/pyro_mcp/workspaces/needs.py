@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pyro_mcp.errors import Conflict
+from pyro_mcp.hints import Hint, Verb
 from pyro_mcp.machines import MachineRows, MachineStore, rows_of
 from pyro_mcp.workspaces.recovery import Recovery
 
@@ -51,6 +52,9 @@ def needs_of(store: MachineStore, recovery: Recovery) -> Needs:
         if one.id not in described and folder.exists():
             raise Conflict(
                 f"{folder} has no readable record: nobody knows which environment its disk needs",
-                hint=f"'pyro workspace delete {one.id}' removes the workspace with its files; then try again",
+                hint=Hint(
+                    "{} removes the workspace with its files; then try again",
+                    Verb("workspace delete", workspace_id=one.id),
+                ),
             )
     return needs

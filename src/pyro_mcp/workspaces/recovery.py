@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from pyro_mcp.errors import Busy, HostNotReady, NotFound, PyroError
+from pyro_mcp.hints import Hint, Verb
 from pyro_mcp.host.files import locked
 from pyro_mcp.host.process_identity import Identity
 from pyro_mcp.host.user_ids import release_ids
@@ -93,7 +94,9 @@ class Recovery:
         Raises `NotFound` when there is no such folder, `Conflict` when the workspace is known or has no record.
         """
         if id_ not in self._store.files.ids():
-            raise NotFound(f"there is no workspace {id_!r} on the disk", hint="'pyro doctor' names those there are")
+            raise NotFound(
+                f"there is no workspace {id_!r} on the disk", hint=Hint("{} shows those that exist", Verb("doctor"))
+            )
         with self._closed_to_users(id_):
             adopted = self._store.adopt(id_)
             with suppress(Busy), self._locked(id_, 0):  # Busy: somebody's command runs in it, and goes on
@@ -103,7 +106,9 @@ class Recovery:
     def discard(self, id_: str) -> None:
         """Delete a machine that the database does not know; raises `NotFound` when there is nothing of it."""
         if id_ not in {*(one.id for one in self.unknown()), *self.without_folder()}:
-            raise NotFound(f"there is no workspace {id_!r}", hint="'pyro workspace list' shows those there are")
+            raise NotFound(
+                f"there is no workspace {id_!r}", hint=Hint("{} shows the workspaces", Verb("workspace list"))
+            )
         with self._closed_to_users(id_):
             self._lifecycle.clear(id_, None)  # ends the commands that run in it, which hold its lock
             self._remove_locked(id_)

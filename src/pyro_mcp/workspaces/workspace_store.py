@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from pyro_mcp.errors import Conflict, NotFound
+from pyro_mcp.hints import Hint, Verb
 from pyro_mcp.machines import MachineStore
 from pyro_mcp.results import WorkspaceSeed
 
@@ -81,7 +82,9 @@ class WorkspaceStore:
         with self._store.reading() as connection:
             row = connection.execute("SELECT * FROM workspaces WHERE id = ?", (id_,)).fetchone()
         if row is None:
-            raise NotFound(f"there is no workspace {id_!r}", hint="'pyro workspace list' shows those there are")
+            raise NotFound(
+                f"there is no workspace {id_!r}", hint=Hint("{} shows the workspaces", Verb("workspace list"))
+            )
         return _workspace(row)
 
     def named(self, name: str) -> str:
@@ -90,7 +93,9 @@ class WorkspaceStore:
         with self._store.reading() as connection:
             rows = connection.execute("SELECT id FROM workspaces WHERE name = ? ORDER BY id", (name,)).fetchall()
         if not rows:
-            raise NotFound(f"there is no workspace {name!r}", hint="'pyro workspace list' shows those there are")
+            raise NotFound(
+                f"there is no workspace {name!r}", hint=Hint("{} shows the workspaces", Verb("workspace list"))
+            )
         ids = [str(row["id"]) for row in rows]
         if len(ids) > 1:
             raise Conflict(f"{len(ids)} workspaces are named {name!r}: {', '.join(ids)}", hint="use the id of one")

@@ -35,6 +35,7 @@ from pyro_mcp.errors import (
     ProtocolViolation,
     PyroError,
 )
+from pyro_mcp.hints import Hint, Verb
 from pyro_mcp.host.files import abandoned_scratch
 from pyro_mcp.host.process_identity import Identity, alive
 from pyro_mcp.host.programs import require_program
@@ -48,9 +49,10 @@ _POWER_OFF_SILENCE = 2.0
 _POWER_OFF_DEADLINE = 5.0
 _FLUSH_DEADLINE = 600.0
 _QUESTION_DEADLINE = 1.0
-_FORCE = (
-    "try again, or 'pyro workspace stop --force' ends it without a flush: file writes, patches, pushes and snapshots "
-    "stay, but what commands wrote in the last seconds may be lost"
+_FORCE = Hint(
+    "try again; {} ends it without a flush: file writes, patches, pushes and snapshots stay, but what commands wrote "
+    "in the last seconds may be lost",
+    Verb("workspace stop", force=True),
 )
 # Makes QEMU open a template's memory read-only: see cage/readonly_ram.c.
 _READONLY_RAM = Path(__file__).parents[1] / "readonly-ram.so"
@@ -177,7 +179,7 @@ class QemuEngine:
         if len(in_use) >= MOST_LAYERS:
             raise NoSpace(
                 "the layers of the machine's disk could not be merged",
-                hint="free some space where the state folder is ('pyro doctor' names it), then try again",
+                hint=Hint("free some space where the state folder is ({} shows it), then try again", Verb("doctor")),
             )
 
     def use_layer(self, home: Path, sockets: Path, layers: Sequence[str], name: str) -> tuple[str, ...]:
@@ -304,7 +306,9 @@ def _require_space(sockets: MachineSockets) -> bool:
         return False
     raise NoSpace(
         "the host's disk is full, so the machine was paused in the middle of a write",
-        hint="free some space where the state folder is ('pyro doctor' names it): it goes on at the next command",
+        hint=Hint(
+            "free some space where the state folder is ({} shows it); the next command resumes it", Verb("doctor")
+        ),
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyro_mcp.errors import Conflict, InvalidRequest
+from pyro_mcp.hints import Hint, Verb
 from pyro_mcp.host.sockets import connect
 from pyro_mcp.network.channel.messages import ChannelClosed, Message, receive_message, send_message
 
@@ -89,7 +90,7 @@ class GatewayControl:
                     hint="stop the workspace and start it again",
                 ) from error
         if "error" in reply:
-            raise Conflict(str(reply["error"]), hint="see 'pyro workspace network info'")
+            raise Conflict(str(reply["error"]), hint=Hint("{} shows what is published", Verb("workspace network info")))
         return reply
 
 

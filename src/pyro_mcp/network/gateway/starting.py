@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyro_mcp.errors import HostNotReady, HostToolMissing
+from pyro_mcp.hints import Hint, Verb
 from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.process import child_environment
 from pyro_mcp.host.seccomp import require_seccomp
@@ -125,7 +126,7 @@ def isolated_tap() -> Iterator[int]:
         os.close(tap)
 
 
-_AGAIN = "try again; 'pyro doctor' tells what this host lacks"
+_AGAIN = Hint("try again; {} shows what this host lacks", Verb("doctor"))
 
 
 def _listening(path: Path) -> socket.socket:

@@ -1,0 +1,60 @@
+"""Every verb that a hint names exists on each surface, and each surface renders it in its own words."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+
+from pyro_mcp import Pyro
+from pyro_mcp.cli.parser import verbs
+from pyro_mcp.cli.program import command_parser
+from pyro_mcp.errors import NotFound
+from pyro_mcp.hints import VERBS, Argument, CommandWords, Hint, Verb, render_hints
+from pyro_mcp.mcp_server.profiles import BY_NAME
+from pyro_mcp.redaction import Mask
+
+
+@pytest.mark.parametrize("command", VERBS)
+def test_a_verb_of_hints_is_a_command_a_method_and_a_tool(command: str) -> None:
+    method, tool = VERBS[command]
+    assert f"pyro {command}" in {verb.prog for verb in verbs(command_parser())}
+    assert callable(getattr(Pyro, method))
+    assert not tool or tool in BY_NAME
+
+
+def test_a_hint_has_the_words_of_each_surface() -> None:
+    hint = Hint("{} ends it", Verb("workspace stop", workspace_id="ws-1", force=True))
+    assert hint == "stop_workspace('ws-1', force=True) ends it"
+    assert hint.render(CommandWords()) == "'pyro workspace stop ws-1 --force' ends it"
+
+
+def test_an_option_has_its_own_name_and_is_repeated() -> None:
+    hint = Hint("add {}", Argument("allow_hosts", ["a.example", "b.example"]))
+    assert hint.render(CommandWords()) == "add --allow-host a.example --allow-host b.example"
+
+
+def test_hints_are_joined_and_what_is_empty_left_out() -> None:
+    hint = Hint.joined("", "do this", Hint("{} shows it", Verb("doctor")), "")
+    assert hint == "do this; doctor() shows it"
+    assert Hint.joined("", "") == ""
+
+
+def test_a_text_may_hold_braces() -> None:
+    assert Hint("move {} away", "{0}") == "move {0} away"
+
+
+def test_a_hint_in_a_result_survives_copies_and_is_json() -> None:
+    result = {"checks": [{"hint": Hint("{} helps", Verb("doctor"))}], "ok": False}
+    for copied in (copy.copy(result), copy.deepcopy(result)):
+        assert render_hints(copied, CommandWords()) == {"checks": [{"hint": "'pyro doctor' helps"}], "ok": False}
+    assert json.loads(json.dumps(result))["checks"] == [{"hint": "doctor() helps"}]
+
+
+def test_masking_keeps_a_hint_that_holds_no_secret() -> None:
+    mask = Mask({"TOKEN": "abcdef-123456"})
+    with pytest.raises(NotFound) as caught, mask.errors():
+        raise NotFound("no abcdef-123456", hint=Hint("{} helps", Verb("doctor")))
+    assert "abcdef" not in caught.value.message
+    assert render_hints(caught.value.hint, CommandWords()) == "'pyro doctor' helps"
