@@ -7,6 +7,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,14 @@ from pyro_mcp.engine.processes import end, find_processes
 from pyro_mcp.engine.sockets import MachineSockets
 from pyro_mcp.environments import EnvironmentStore
 from pyro_mcp.host.files import private_directory
+from tests.leftovers import mounts_naming, processes_naming
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[1]
 
-OWN_TEMPORARY = pytest.StashKey[Path]()
+PYTEST_FOLDER = "pytest"
+RUN_FOLDER = pytest.StashKey[Path]()
+LEFT = pytest.StashKey[list[str]]()
 
 # A shell starts what it puts into the background with SIGINT ignored, and the programs under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -35,23 +40,51 @@ settings.load_profile("project")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Give this run temporary folders of its own: what an earlier run left behind is neither used nor cleaned up."""
+    """Give this run one temporary folder, below which everything is that its tests and their programs make.
+
+    It is directly below /tmp, because the path of a Unix socket has at most 108 bytes. Other users may pass through it.
+    """
     if config.option.basetemp is None:
-        config.option.basetemp = tempfile.mkdtemp(prefix="pyro-tests-")
-        config.stash[OWN_TEMPORARY] = Path(config.option.basetemp)
+        folder = Path(tempfile.mkdtemp(prefix="pyro-", dir="/tmp"))
+        folder.chmod(0o711)
+        config.option.basetemp = str(folder / PYTEST_FOLDER)
+        config.stash[RUN_FOLDER] = folder
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Remove this run's temporary folders, unless a test failed and they may show why."""
-    if exitstatus == pytest.ExitCode.OK and (folder := session.config.stash.get(OWN_TEMPORARY, None)):
+    """Fail the run when it leaves anything; else remove its folder, unless a test failed and the files may show why."""
+    folder = session.config.stash.get(RUN_FOLDER, None)
+    if folder is None:
+        return
+    with suppress(AssertionError):  # a process that was killed may still be ending
+        until("nothing is left", lambda: run_leftovers(folder), lambda left: left == [], deadline_seconds=5)
+    session.config.stash[LEFT] = left = run_leftovers(folder)
+    if left and exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    elif exitstatus == pytest.ExitCode.OK:
         shutil.rmtree(folder)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name what the run has left."""
+    if left := config.stash.get(LEFT, None):
+        terminalreporter.section("left behind by the tests", red=True)
+        for line in left:
+            terminalreporter.line(line)
+
+
+def run_leftovers(folder: Path) -> list[str]:
+    """Name every process and mount of the run whose folder this is, and every file but those in pytest's own folder."""
+    files = [str(path) for path in folder.iterdir() if path.name != PYTEST_FOLDER]
+    return files + processes_naming(folder, anywhere=True) + mounts_naming(folder)
 
 
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty home with the XDG folders `cache`, `state` and `run` below it, removed afterwards."""
-    path = Path(tempfile.mkdtemp(prefix="pyro-", dir="/tmp"))
+    path = Path(tempfile.mkdtemp(prefix="home-"))
     monkeypatch.setenv("HOME", str(path))
     for variable, name in (("XDG_CACHE_HOME", "cache"), ("XDG_STATE_HOME", "state"), ("XDG_RUNTIME_DIR", "run")):
         (path / name).mkdir(mode=0o700)

@@ -7,8 +7,7 @@ import select
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ import pytest
 from pyro_mcp.engine.processes import end, end_found, ended, find_processes, launch, listening
 from pyro_mcp.engine.sockets import MachineSockets, dial
 from pyro_mcp.host.process_identity import Identity, alive, identify
+from tests.waiting import until
 
 DEADLINE = 20.0
 
@@ -44,13 +44,6 @@ def open_life(sockets: MachineSockets) -> socket.socket:
     witness = socket.socket(socket.AF_UNIX)
     witness.connect(str(sockets.life))
     return witness
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Right after a start, the kernel may not have finished the exec of which we were told."""
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline
 
 
 def is_closed(witness: socket.socket) -> bool:
@@ -162,7 +155,8 @@ def test_our_own_identity_is_alive() -> None:
 def test_processes_are_found_by_a_path_below_a_folder(sockets: MachineSockets, home: Path) -> None:
     identity = start(sockets, "sleep 50; true", f"{home}/machines/vm-1/disk")
     try:
-        wait_until(lambda: find_processes(f"{home}/machines/vm-1") == [identity])
+        # Right after a start, the kernel may not have finished the exec that `launch` reports.
+        until("the process is found", lambda: find_processes(f"{home}/machines/vm-1"), [identity].__eq__)
         assert find_processes(f"{home}/machines") == [identity]
         assert find_processes(f"{home}/machines/vm") == []
         assert find_processes(f"{home}/machines/vm-1/disk") == []

@@ -65,7 +65,7 @@ def waiting(machine: Path) -> int:
 
 
 def until_waiting(machine: Path, count: int) -> None:
-    until(f"{count} commands wait for a slot", lambda: waiting(machine) == count, deadline_seconds=DEADLINE)
+    until(f"{count} commands wait for a slot", lambda: waiting(machine), count.__eq__, deadline_seconds=DEADLINE)
 
 
 @pytest.mark.usefixtures("commands")
@@ -93,9 +93,6 @@ def test_those_who_wait_are_served_in_the_order_in_which_they_came(machine: Path
             served.append(number)
             assert done.wait(DEADLINE)
 
-    def served_in_all(count: int) -> bool:
-        return len(served) == count
-
     with ThreadPoolExecutor(6) as pool:
         clients = []
         for number in range(6):
@@ -103,7 +100,7 @@ def test_those_who_wait_are_served_in_the_order_in_which_they_came(machine: Path
             until_waiting(machine, number + 1)
         for number in range(6):
             commands[number].close()
-            until(f"{number + 1} clients are served", partial(served_in_all, number + 1))
+            until(f"{number + 1} clients are served", partial(len, served), (number + 1).__eq__)
         done.set()
         for one in clients:
             one.result(DEADLINE)

@@ -7,7 +7,6 @@ import select
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.guest.conftest import compile_as_shipped, compile_sanitized
+from tests.waiting import until
 
 DEADLINE = 20.0
 MOST = 64
@@ -162,9 +162,15 @@ def test_a_stop_ends_also_what_left_the_group_and_what_does_not_listen(sessions:
     other = int(sessions.idle("a").output)
     stopped = sessions.ask("stop", "a", "200")
     assert (stopped.ended, stopped.exit_code) == (True, 137)
-    deadline = time.monotonic() + DEADLINE
-    while Path("/proc", str(other), "cmdline").exists() and Path("/proc", str(other), "cmdline").read_bytes():
-        assert time.monotonic() < deadline
+    until(f"process {other} has ended", lambda: _has_ended(other), deadline_seconds=DEADLINE)
+
+
+def _has_ended(pid: int) -> bool:
+    """Return whether a process is gone, or a zombie: that one has no command line."""
+    try:
+        return not Path("/proc", str(pid), "cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def test_a_polite_program_ends_by_itself_at_a_stop(sessions: Sessions) -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import struct
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 
 from pyro_mcp.guest_protocol.frames import MAX_PAYLOAD, encode, encode_fields
 from tests.guest.tool import DEADLINE, FILE, FOLDER, TAG_NUMBERS, TYPE_NUMBERS, Tool, edit, pieces
+from tests.waiting import until
 
 DATA = TYPE_NUMBERS["DATA"]
 
@@ -211,14 +211,11 @@ def test_an_apply_whose_whole_group_is_killed_after_commit_makes_all_its_edits(t
         assert process.stdin
         process.stdin.write(edits)
         process.stdin.flush()
-        end = time.monotonic() + DEADLINE
-        while not (found := list(root.iterdir())):
-            assert time.monotonic() < end
+        found = until("the staging folder is there", lambda: list(root.iterdir()), deadline_seconds=DEADLINE)
         staging = os.open(found[0], os.O_RDONLY)
         process.stdin.write(encode(TYPE_NUMBERS["COMMIT"]))
         process.stdin.flush()
-        while not (root / "0000").exists():
-            assert time.monotonic() < end
+        until("the first edit is made", (root / "0000").exists, deadline_seconds=DEADLINE)
         os.killpg(process.pid, signal.SIGKILL)
     fcntl.flock(staging, fcntl.LOCK_EX)  # held until the edits are made
     os.close(staging)

@@ -17,6 +17,7 @@ from pyro_mcp.machines.lifecycle import Lifecycle
 from pyro_mcp.machines.machine_store import MachineRecord
 from pyro_mcp.machines.phases import GUEST, Phase
 from tests.machines.conftest import IMAGE, create, repair, start
+from tests.waiting import until
 
 BROKEN = GuestFailed("it broke")
 DEADLINE = 20.0
@@ -354,8 +355,7 @@ def test_who_waits_to_have_a_machine_alone_is_not_overtaken(lifecycle: Lifecycle
     with lifecycle.use(id_):
         alone = threading.Thread(target=lambda: _note(lifecycle.hold(id_), order, "alone"))
         alone.start()
-        while _is_free(lifecycle.folders.turn(id_)):
-            assert alone.is_alive()
+        until("the first thread waits its turn", lambda: not _is_free(lifecycle.folders.turn(id_)))
         later = threading.Thread(target=lambda: _note(lifecycle.use(id_), order, "later"))
         later.start()
     alone.join(20)

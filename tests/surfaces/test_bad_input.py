@@ -11,8 +11,8 @@ import pytest
 from pyro_mcp import Pyro
 from pyro_mcp.errors import InvalidRequest, PyroError
 from pyro_mcp.host.programs import PACKAGE_OF
+from tests.leftovers import machine_leftovers
 from tests.surfaces.conftest import Cli
-from tests.vm.remains import remains
 
 REFUSED = {
     "no processor": (["--vcpu-count", "0"], "virtual processors"),
@@ -35,7 +35,7 @@ def test_a_machine_that_cannot_be_is_refused(options: list[str], reason: str, wa
 
     assert (told.returncode, told.stdout) == (125, "")
     assert reason in told.stderr
-    assert remains(home) == []
+    assert machine_leftovers(home) == []
 
 
 @pytest.mark.parametrize("option", ["--vcpu-count", "--mem-mib", "--timeout-seconds"])
@@ -140,7 +140,7 @@ def test_a_command_that_no_program_can_be_given_is_refused(pyro: Pyro, home: Pat
     with pytest.raises(InvalidRequest):
         pyro.run_in_vm("debian:12", command=command)
 
-    assert remains(home) == []
+    assert machine_leftovers(home) == []
 
 
 def test_a_machine_that_is_not_known_is_not_found_by_any_verb(pyro: Pyro) -> None:

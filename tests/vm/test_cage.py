@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
 
 from pyro_mcp.host.user_ids import machine_ids
 from tests.vm.machine import Vm, processes_of
+from tests.waiting import until
 
 NAMESPACES = ("mnt", "pid", "net", "ipc", "uts")
 
@@ -89,6 +89,6 @@ def test_every_process_of_a_machine_is_in_one_group_that_ends_with_it(vm: Vm) ->
 
     vm.machines.end(vm.identity, vm.sockets)
 
-    end = time.monotonic() + 5  # its files are closed a moment before the last one is gone
-    while list(processes_of(vm.identity.pid)) != []:
-        assert time.monotonic() < end
+    # Its files are closed a moment before the last process is gone.
+    group = vm.identity.pid
+    until("no process of the machine is left", lambda: list(processes_of(group)), lambda left: left == [])

@@ -10,7 +10,7 @@ import pytest
 
 from pyro_mcp import Pyro
 from pyro_mcp.engine.processes import find_processes
-from tests.vm.remains import let_time_pass, remains
+from tests.leftovers import expire_machines, machine_leftovers
 
 STORE, LIFECYCLE = "pyro_mcp.machines.machine_store:MachineStore", "pyro_mcp.machines.lifecycle:Lifecycle"
 
@@ -55,15 +55,15 @@ def test_a_client_that_is_killed_leaves_nothing_behind(
     words = [sys.executable, "-m", "tests.vm.victim", *map(str, moment), surface]
     victim = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, timeout=60, check=False)
     assert victim.returncode == -9, victim.stderr.decode()
-    assert remains(home) != []
+    assert machine_leftovers(home) != []
 
     assert pyro.run_in_vm("debian:12", command="echo next")["stdout"] == "next\n"
     pyro.reap_expired()
     if surface == "sdk":  # such a machine may be used again by its number, until its time is over
-        let_time_pass(home)
+        expire_machines(home)
         pyro.reap_expired()
 
-    assert remains(home) == []
+    assert machine_leftovers(home) == []
     assert pyro.run_in_vm("debian:12", command="echo last")["stdout"] == "last\n"
 
 
@@ -85,12 +85,12 @@ def kill_export(id_: str, output: Path, *, at: str) -> None:
 def test_a_disk_export_that_is_killed_leaves_nothing_behind(pyro: Pyro, home: Path) -> None:
     id_ = pyro.create_workspace("debian:12")["workspace_id"]
     pyro.stop_workspace(id_)
-    before = [path for path in remains(home) if "/locks/" not in path]
+    before = [path for path in machine_leftovers(home) if "/locks/" not in path]
     kill_export(id_, home / "disk", at="_move")
     exports = home / "state/pyro-mcp/exports"
     assert list(exports.iterdir()) != []
     pyro.reap_expired()
-    assert [path for path in remains(home) if "/locks/" not in path and path != str(exports)] == before
+    assert [path for path in machine_leftovers(home) if "/locks/" not in path and path != str(exports)] == before
     assert not (home / "disk").exists()
     pyro.delete_workspace(id_)
 

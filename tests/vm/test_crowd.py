@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +9,7 @@ import pytest
 
 from pyro_mcp import Pyro
 from pyro_mcp.errors import Busy
+from tests.waiting import until
 
 DEADLINE = 60.0
 AT_ONCE = 14
@@ -35,9 +35,12 @@ def test_while_commands_have_all_that_they_may_files_can_be_worked_on(pyro: Pyro
             pool.submit(pyro.exec_workspace, workspace, command=["sh", "-c", line, str(n)], timeout_seconds=DEADLINE)
             for n in range(AT_ONCE)
         ]
-        end = time.monotonic() + DEADLINE
-        while len(pyro.list_workspace_files(workspace, "/workspace")["entries"]) < AT_ONCE:
-            assert time.monotonic() < end
+        until(
+            "every command has started",
+            lambda: len(pyro.list_workspace_files(workspace, "/workspace")["entries"]),
+            AT_ONCE.__eq__,
+            deadline_seconds=DEADLINE,
+        )
         with pytest.raises(Busy, match="all 14 connections for commands"):
             pyro.exec_workspace(workspace, command="true")
         pyro.write_workspace_file(workspace, "stop", text="")

@@ -16,7 +16,7 @@ from pyro_mcp.engine.disks import MOST_LAYERS, Layers
 from pyro_mcp.engine.qemu import chain
 from pyro_mcp.errors import NoSpace
 from pyro_mcp.machines import lifecycle
-from tests.vm.remains import query
+from tests.leftovers import query_database
 
 SNAPSHOTS = 36
 
@@ -44,7 +44,7 @@ def require_content(pyro: Pyro, id_: str, number: int) -> None:
 
 def layers_of(home: Path) -> list[str]:
     """The layers on record of the only machine."""
-    ((layers,),) = query(home, "SELECT layers FROM machines")
+    ((layers,),) = query_database(home, "SELECT layers FROM machines")
     return list(json.loads(str(layers)))
 
 
@@ -62,7 +62,7 @@ def set_most(monkeypatch: pytest.MonkeyPatch, layers: int) -> None:
 
 def kill_machine(home: Path) -> None:
     """Kill the machine's process group, as the host's kernel may."""
-    ((pid,),) = query(home, "SELECT pid FROM machines")
+    ((pid,),) = query_database(home, "SELECT pid FROM machines")
     watched = os.pidfd_open(int(str(pid)))
     os.killpg(int(str(pid)), signal.SIGKILL)
     assert select.select([watched], [], [], 10)[0]

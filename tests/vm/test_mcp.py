@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from mcp.client import Client
 
 from pyro_mcp import Pyro
 from tests.mcp_server.conftest import conversation, started
+from tests.waiting import until
 
 PATCH = "--- a/message.txt\n+++ b/message.txt\n@@ -1 +1 @@\n-broken\n+fixed\n"
 Tell = Callable[..., Awaitable[dict[str, Any]]]
@@ -191,9 +192,7 @@ def test_a_client_that_vanishes_leaves_no_command_and_no_server(ready: Pyro, pro
     with started(serving()) as server:
         server.greet()
         server.call(1, "workspace_exec", workspace_id=id_, command="touch here; sleep 4321", timeout_seconds=600)
-        end = time.monotonic() + 30
-        while ready.exec_workspace(id_, command="test -e here")["exit_code"]:
-            assert time.monotonic() < end
+        until("the command runs", lambda: ready.exec_workspace(id_, command="test -e here")["exit_code"] == 0)
         server.stdin.close()
         server.stdout.close()
         assert server.process.wait(20) == 0
@@ -201,11 +200,10 @@ def test_a_client_that_vanishes_leaves_no_command_and_no_server(ready: Pyro, pro
 
 
 def assert_no_sleep(pyro: Pyro, id_: str) -> None:
-    """Raises unless all that slept is gone within seconds; a name of a program is at the same place for all kernels."""
-    end = time.monotonic() + 10
-    command = "grep -ls ^sleep /proc/[0-9]*/comm | wc -l"
-    while (count := pyro.exec_workspace(id_, command=command)["stdout"].strip()) != "0":
-        assert time.monotonic() < end, f"{count} commands are still there"
+    """Fail unless every `sleep` in a workspace is gone within seconds."""
+    command = "grep -ls ^sleep /proc/[0-9]*/comm"
+    sleeping = partial(pyro.exec_workspace, id_, command=command)
+    until("no command is left", sleeping, lambda done: not done["stdout"], deadline_seconds=10)
 
 
 def test_a_service_and_a_shell_go_on_between_calls(ready: Pyro, project: Path) -> None:

@@ -5,20 +5,20 @@ What must not get out is shown in tests/leaks.
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import os
 import select
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
 from pyro_mcp import Pyro
 from pyro_mcp.errors import Conflict, InvalidRequest
 from pyro_mcp.network.gateway.control import GatewayControl
+from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(
     not os.access("/dev/net/tun", os.R_OK | os.W_OK), reason="/dev/net/tun is not there or not ours to open"
@@ -110,12 +110,8 @@ def test_a_published_port_closes_with_its_service_also_when_nobody_looks(pyro: P
     ports = [one["host_port"] for one in started["published_ports"]]
     assert fetched(ports[0]) == 200
     pyro.write_workspace_file(id_, "end", text="")
-    deadline = time.monotonic() + 30
     for port in ports:
-        with contextlib.suppress(ConnectionRefusedError):
-            while True:
-                assert time.monotonic() < deadline
-                socket.create_connection(("127.0.0.1", port)).close()
+        until(f"port {port} is closed", partial(is_closed, port))
     assert pyro.network_info_workspace(id_)["published_ports"] == []
 
 
@@ -156,6 +152,15 @@ def test_more_services_than_can_be_watched_are_refused_and_leave_nothing(pyro: P
     pyro.stop_service(id_, "app0")
     pyro.start_service(id_, "more", command="sleep 1000", published_ports=[{"guest_port": 80}])
     assert pyro.exec_workspace(id_, command="grep -l sleep /proc/[0-9]*/comm | wc -l")["stdout"] == "8\n"
+
+
+def is_closed(port: int) -> bool:
+    """Return whether nothing listens at this port of the loopback."""
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def fetched(port: int) -> int:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from pyro_mcp import Pyro
 from pyro_mcp.errors import Conflict, DeadlineExceeded, GuestFailed, InvalidRequest, NotFound
+from pyro_mcp.results import ServiceInfo
+from tests.waiting import until
 
 SERVE = "exec python3 -m http.server 8080 --bind 127.0.0.1"
 FOREVER = "while :; do sleep 0.1; done"
@@ -30,6 +31,16 @@ def workspace(pyro: Pyro) -> Iterator[str]:
 def programs(pyro: Pyro, id_: str) -> list[str]:
     """The names of the programs that run in a workspace."""
     return pyro.exec_workspace(id_, command="cat /proc/[0-9]*/comm")["stdout"].splitlines()
+
+
+def until_state(pyro: Pyro, id_: str, accept: Callable[[str], bool]) -> ServiceInfo:
+    """Wait until `accept` is true of the state of the service `app`, and return its status."""
+    return until(
+        "the service's next state",
+        lambda: pyro.status_service(id_, "app"),
+        lambda status: accept(status["state"]),
+        deadline_seconds=DEADLINE,
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,9 +92,7 @@ def test_a_service_that_is_not_ready_in_time_does_not_run_any_more(pyro: Pyro, w
 def test_a_service_that_ends_later_is_seen_to_have_ended(pyro: Pyro, workspace: str) -> None:
     pyro.start_service(workspace, "app", command="echo up; while [ ! -e stop ]; do sleep 0.05; done; exit 6")
     pyro.exec_workspace(workspace, command="touch stop")
-    deadline = time.monotonic() + DEADLINE
-    while (status := pyro.status_service(workspace, "app"))["state"] == "running":
-        assert time.monotonic() < deadline
+    status = until_state(pyro, workspace, lambda state: state != "running")
     assert (status["state"], status["exit_code"]) == ("exited", 6)
 
 
@@ -123,9 +132,7 @@ def test_a_service_can_be_stopped_while_it_starts(pyro: Pyro, workspace: str) ->
     with ThreadPoolExecutor(1) as pool:
         readiness = {"type": "file", "path": "never"}
         starting = pool.submit(pyro.start_service, workspace, "app", command=FOREVER, readiness=readiness)
-        deadline = time.monotonic() + DEADLINE
-        while not pyro.list_services(workspace)["running_count"]:
-            assert time.monotonic() < deadline
+        until("the service starts", lambda: pyro.list_services(workspace)["running_count"], deadline_seconds=DEADLINE)
         assert Pyro().stop_service(workspace, "app")["state"] == "stopped"
         with pytest.raises((GuestFailed, Conflict)):
             starting.result(DEADLINE)
@@ -150,22 +157,16 @@ def test_a_start_whose_client_was_killed_is_settled_by_the_next_look(
         f"readiness={readiness!r}, ready_timeout_seconds=1)"
     )
     with subprocess.Popen([sys.executable, "-c", code]) as client:
-        deadline = time.monotonic() + 30
-        while pyro.list_services(workspace)["count"] == 0:
-            assert time.monotonic() < deadline
+        until("the service is on record", lambda: pyro.list_services(workspace)["count"])
         client.kill()
     pyro.exec_workspace(workspace, command="touch there")
-    while (found := pyro.status_service(workspace, "app"))["state"] == "starting":
-        assert time.monotonic() < deadline
-    assert found["state"] == state
+    assert until_state(pyro, workspace, lambda state: state != "starting")["state"] == state
 
 
 def test_a_start_that_is_broken_off_leaves_nothing_running(pyro: Pyro, workspace: str) -> None:
     words = [sys.executable, "-m", "pyro_mcp.cli", "workspace", "service", "start", workspace, "app"]
     with subprocess.Popen([*words, "--command", "sleep 4242", "--ready-command", "sleep 2; false"]) as client:
-        deadline = time.monotonic() + DEADLINE
-        while "sleep" not in programs(pyro, workspace):
-            assert time.monotonic() < deadline
+        until("the service runs", lambda: programs(pyro, workspace), lambda names: "sleep" in names)
         client.terminate()
         assert client.wait(DEADLINE) == 143
     told = pyro.status_service(workspace, "app")

@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from pyro_mcp import Pyro
 from pyro_mcp.errors import Conflict, Interrupted, InvalidRequest, NotFound
+from tests.waiting import until
 
 DEADLINE = 30.0
 
@@ -32,12 +34,10 @@ def seen(pyro: Pyro, id_: str, shell_id: str, cursor: int = 0) -> str:
     return pyro.read_shell(id_, shell_id, cursor=cursor, plain=True, wait_for_idle_ms=300)["output"]
 
 
-def until(pyro: Pyro, id_: str, shell_id: str, text: str, cursor: int = 0) -> list[str]:
-    """The lines that a person sees as soon as `text` is among them."""
-    deadline = time.monotonic() + DEADLINE
-    while text not in (shown := seen(pyro, id_, shell_id, cursor)):
-        assert time.monotonic() < deadline, shown
-    return shown.splitlines()
+def until_seen(pyro: Pyro, id_: str, shell_id: str, text: str, cursor: int = 0) -> list[str]:
+    """Wait until a person sees `text`, and return the lines on the screen."""
+    look = partial(seen, pyro, id_, shell_id, cursor)
+    return until(f"{text!r} is on the screen", look, lambda shown: text in shown).splitlines()
 
 
 def test_a_shell_keeps_its_state_between_calls_and_clients(pyro: Pyro, workspace: str) -> None:
@@ -59,12 +59,16 @@ def test_reading_goes_on_where_the_last_read_ended_also_within_a_character(pyro:
     shell_id = pyro.open_shell(workspace)["shell_id"]
     first = pyro.read_shell(workspace, shell_id, wait_for_idle_ms=300)
     pyro.write_shell(workspace, shell_id, input=r"printf '\303'; sleep 1; printf '\251t\303\251\n'")
-    parts, cursor, deadline = "", first["next_cursor"], time.monotonic() + DEADLINE
-    while "été" not in parts:
-        assert time.monotonic() < deadline, parts
-        read = pyro.read_shell(workspace, shell_id, cursor=cursor, wait_for_idle_ms=100)
-        parts, cursor = parts + read["output"], read["next_cursor"]
-    assert "\N{REPLACEMENT CHARACTER}" not in parts
+    reads = [first]
+
+    def output() -> str:
+        """Read on, and return everything read so far."""
+        cursor = reads[-1]["next_cursor"]
+        reads.append(pyro.read_shell(workspace, shell_id, cursor=cursor, wait_for_idle_ms=100))
+        return "".join(read["output"] for read in reads[1:])
+
+    shown = until("both characters are read", output, lambda text: "été" in text)
+    assert "\N{REPLACEMENT CHARACTER}" not in shown
 
 
 def test_a_full_screen_program_is_seen_as_its_screen(pyro: Pyro, workspace: str) -> None:
@@ -81,12 +85,12 @@ def test_a_full_screen_program_is_seen_as_its_screen(pyro: Pyro, workspace: str)
     pyro.write_workspace_file(workspace, "full.py", text=program)
     shell_id = pyro.open_shell(workspace, cols=40, rows=10)["shell_id"]
     pyro.write_shell(workspace, shell_id, input="python3 full.py")
-    assert until(pyro, workspace, shell_id, "    menu")[2] == "    menu"
+    assert until_seen(pyro, workspace, shell_id, "    menu")[2] == "    menu"
     cursor = pyro.read_shell(workspace, shell_id)["next_cursor"]
     pyro.write_shell(workspace, shell_id, input="x", append_newline=False)
-    assert until(pyro, workspace, shell_id, "pressed", cursor) == ["", "", "    menu", "", "pressed x"]
+    assert until_seen(pyro, workspace, shell_id, "pressed", cursor) == ["", "", "    menu", "", "pressed x"]
     pyro.write_shell(workspace, shell_id, input="q", append_newline=False)
-    assert "    menu" not in until(pyro, workspace, shell_id, "full.py")
+    assert "    menu" not in until_seen(pyro, workspace, shell_id, "full.py")
 
 
 def test_a_signal_interrupts_what_runs_and_leaves_the_shell(pyro: Pyro, workspace: str) -> None:
@@ -110,11 +114,8 @@ def test_a_shell_that_ended_says_so(pyro: Pyro, workspace: str) -> None:
 def test_of_too_much_output_the_oldest_is_dropped_and_said_so(pyro: Pyro, workspace: str) -> None:
     shell_id = pyro.open_shell(workspace)["shell_id"]
     pyro.write_shell(workspace, shell_id, input="seq 1 300000; echo the end")
-    deadline = time.monotonic() + DEADLINE
-    read = pyro.read_shell(workspace, shell_id, wait_for_idle_ms=1000)
-    while read["dropped_bytes"] == 0:
-        assert time.monotonic() < deadline
-        read = pyro.read_shell(workspace, shell_id, wait_for_idle_ms=1000)
+    look = partial(pyro.read_shell, workspace, shell_id, wait_for_idle_ms=1000)
+    read = until("output is dropped", look, lambda read: read["dropped_bytes"])
     assert read["truncated"] and read["cursor"] == read["dropped_bytes"] > 500_000
 
 
@@ -134,18 +135,23 @@ SECRET = "hunter2-and-more"  # noqa: S105 - the one of the fixture
 def test_a_secret_is_not_seen_however_it_is_drawn(pyro: Pyro, workspace: str, line: str) -> None:
     shell_id = pyro.open_shell(workspace, secret_env={"TOKEN": "KEY"})["shell_id"]
     pyro.write_shell(workspace, shell_id, input=line)
-    shown = "\n".join(until(pyro, workspace, shell_id, "[secret TOKEN]"))
+    shown = "\n".join(until_seen(pyro, workspace, shell_id, "[secret TOKEN]"))
     assert SECRET not in shown.replace("\n", "")
 
 
 def test_what_is_left_of_a_secret_that_was_dropped_in_part_is_not_shown(pyro: Pyro, workspace: str) -> None:
     shell_id = pyro.open_shell(workspace, secret_env={"TOKEN": "KEY"})["shell_id"]
     pyro.write_shell(workspace, shell_id, input="stty -onlcr; for i in $(seq 70000); do echo $KEY; done; echo DO''NE")
-    cursor, deadline, end = 0, time.monotonic() + DEADLINE, ""
-    while "DONE" not in end:
-        assert time.monotonic() < deadline
+    cursor = 0
+
+    def last_output() -> str:
+        """Read on, and return the end of what was read."""
+        nonlocal cursor
         read = pyro.read_shell(workspace, shell_id, cursor=cursor, max_chars=1 << 20, wait_for_idle_ms=200)
-        cursor, end = read["next_cursor"], read["output"][-100:]
+        cursor = read["next_cursor"]
+        return read["output"][-100:]
+
+    until("the loop has ended", last_output, lambda end: "DONE" in end)
     for cut in range(len(SECRET)):
         pyro.write_shell(workspace, shell_id, input="echo")
         read = pyro.read_shell(workspace, shell_id, max_chars=100, wait_for_idle_ms=100)
@@ -215,7 +221,7 @@ def test_a_person_may_type_into_it_and_leave(pyro: Pyro, workspace: str) -> None
 def test_a_person_leaves_also_a_program_that_reads_nothing(pyro: Pyro, workspace: str) -> None:
     shell_id = pyro.open_shell(workspace)["shell_id"]
     pyro.write_shell(workspace, shell_id, input="stty raw -echo; echo begun; sleep 600")
-    until(pyro, workspace, shell_id, "\nbegun")
+    until_seen(pyro, workspace, shell_id, "\nbegun")
     terminal, far_end = pty.openpty()
     command = [sys.executable, "-m", "pyro_mcp.cli", "workspace", "shell", "attach", workspace, shell_id]
     with subprocess.Popen(command, stdin=far_end, stdout=far_end, stderr=far_end) as person:
