@@ -20,6 +20,7 @@ from pyro_mcp.network.gateway.control import GatewayControl, GatewayInfo
 from tests.leaks.cases import ALLOWED, Canary, Case, cases
 from tests.leaks.lab import Lab, knock, settle
 from tests.leaks.world import HOST_OUTSIDE, NAMES, WEB, dialled
+from tests.vm.processes import home_of
 
 LIMIT = "not a boundary"
 """The group of what is shown, and not promised."""
@@ -110,15 +111,16 @@ for _ in range(400):
 _PUBLIC = Case("", "", "egress", "", f"tcp({WEB!r}, 80)", Canary("tcp", WEB, 80))
 
 
-def gateway(lab: Lab, id_: str) -> GatewayInfo:
-    return GatewayControl(lab.pyro._lifecycle.folders.sockets(id_)).info()
+def gateway(id_: str) -> GatewayInfo:
+    """Return the processes of a workspace's gateway."""
+    return GatewayControl(home_of(id_) / "sockets").info()
 
 
 def killed(lab: Lab, name: str, pid: Callable[[GatewayInfo], int]) -> Iterator[Result]:
     """A gateway's process is killed: before anything, and while a connection runs."""
     id_ = lab.guest("egress")
     before = run(lab, id_, _PUBLIC)
-    os.kill(pid(gateway(lab, id_)), signal.SIGKILL)
+    os.kill(pid(gateway(id_)), signal.SIGKILL)
     after = run(lab, id_, _PUBLIC)
     yield _told(f"killed-{name}", f"TCP, after the gateway's {name} process was killed", before.arrived, after)
     dns = run(lab, id_, Case("", "", "egress", "", "ask(TOKEN + '.test')", Canary("token")))
@@ -127,7 +129,7 @@ def killed(lab: Lab, name: str, pid: Callable[[GatewayInfo], int]) -> Iterator[R
     lab.pyro.start_workspace(id_)
     again = run(lab, id_, _PUBLIC)
     yield _told(f"killed-{name}-restarted", "TCP, after stop and start", again.alive, again, reaches=True)
-    stopped = gateway(lab, id_)
+    stopped = gateway(id_)
     os.kill(pid(stopped), signal.SIGSTOP)
     try:
         stalled = run(lab, id_, _PUBLIC)
@@ -141,7 +143,7 @@ def killed(lab: Lab, name: str, pid: Callable[[GatewayInfo], int]) -> Iterator[R
 def killed_within(lab: Lab, name: str, pid: Callable[[GatewayInfo], int]) -> Iterator[Result]:
     """The same while a connection is in use."""
     id_ = lab.guest("egress")
-    found, token = gateway(lab, id_), f"t{secrets.token_hex(6)}"
+    found, token = gateway(id_), f"t{secrets.token_hex(6)}"
     lab.arrivals()
     with attacking(lab, id_, token):
         alive_before = _until_seen(lab, token)

@@ -1,4 +1,4 @@
-"""A ladder of fixtures: the files of a system → its warm template → a running machine."""
+"""Fixtures that build on each other: the files of a system → its prepared template → a running machine."""
 
 from __future__ import annotations
 
@@ -6,39 +6,40 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
+from pyro_mcp import Pyro
 from pyro_mcp.engine.interface import Shape, System
 from pyro_mcp.engine.qemu.machines import QemuEngine
 from pyro_mcp.environments import EnvironmentStore
 from pyro_mcp.machines.images import Images
-from tests.vm.machine import Vm, running
+from tests.vm.running_vm import Vm, running
 
 
 @pytest.fixture(scope="session")
 def system(warm_cache: Path) -> System:
-    """What a machine of `debian:12` boots from."""
+    """The kernel and the image that a machine of `debian:12` boots from."""
     images = Images(EnvironmentStore(warm_cache))
     return images.system(images.pulled("debian:12"))
 
 
 @pytest.fixture(scope="session")
 def template(warm_cache: Path, system: System) -> QemuEngine:
-    """An engine whose template is warm."""
-    machines = QemuEngine(warm_cache)
-    machines.prepare(system, Shape())
-    return machines
+    """An engine whose template is prepared."""
+    engine = QemuEngine(warm_cache)
+    engine.prepare(system, Shape())
+    return engine
 
 
 @pytest.fixture
 def start(template: QemuEngine, system: System) -> Iterator[Callable[..., Vm]]:
-    """Starts machines, with more arguments for `running`; they are ended afterwards."""
+    """A function that starts a machine, with the options of `running`; the machines are ended afterwards."""
     with ExitStack() as stack:
 
         def start(**options: Any) -> Vm:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pyro-vm-", dir="/tmp")))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vm-")))
             return stack.enter_context(running(template, system, folder, **options))
 
         yield start
@@ -48,3 +49,27 @@ def start(template: QemuEngine, system: System) -> Iterator[Callable[..., Vm]]:
 def vm(start: Callable[..., Vm]) -> Vm:
     """A running machine."""
     return start()
+
+
+class Create(Protocol):
+    """A function that makes a workspace with these options of `create_workspace`, and returns its id."""
+
+    def __call__(self, **options: Any) -> str: ...
+
+
+@pytest.fixture
+def create(pyro: Pyro) -> Iterator[Create]:
+    """A function that makes workspaces; all workspaces are deleted afterwards."""
+
+    def create(**options: Any) -> str:
+        return pyro.create_workspace("debian:12", **options)["workspace_id"]
+
+    yield create
+    for one in pyro.list_workspaces()["workspaces"]:
+        pyro.delete_workspace(one["workspace_id"])
+
+
+@pytest.fixture
+def workspace(create: Create) -> str:
+    """The id of a running workspace."""
+    return create()

@@ -1,4 +1,4 @@
-"""Dying, as by `kill -9`, at a chosen moment: the crash tests run this in processes of their own."""
+"""Let this process be killed at a chosen function call: for programs that the crash tests run."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def found(target: str) -> tuple[Any, str, Any]:
 def die_at(target: str, *, after: bool, count: int = 1) -> None:
     """Arrange for this process to be killed before or after the `count`th call of `target`, "module:name.name"."""
     owner, name, real = found(target)
-    left = count
+    calls_left = count
 
-    def deadly(*arguments: Any, **options: Any) -> Any:
-        nonlocal left
-        left -= 1
-        if left == 0 and not after:
+    def killing(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls_left
+        calls_left -= 1
+        if calls_left == 0 and not after:
             os.kill(os.getpid(), signal.SIGKILL)
         result = real(*arguments, **options)
-        if left == 0:
+        if calls_left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
-    setattr(owner, name, deadly)
+    setattr(owner, name, killing)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp.host.user_ids import machine_ids
-from tests.vm.machine import Vm, processes_of
+from tests.vm.processes import processes_in_group
+from tests.vm.running_vm import Vm
 from tests.waiting import until
 
 NAMESPACES = ("mnt", "pid", "net", "ipc", "uts")
@@ -85,10 +86,10 @@ def test_qemu_is_bounded_in_memory_and_file_size(process: Path) -> None:
 
 
 def test_every_process_of_a_machine_is_in_one_group_that_ends_with_it(vm: Vm) -> None:
-    assert [name for _, name in processes_of(vm.identity.pid)] != []
+    assert [name for _, name in processes_in_group(vm.identity.pid)] != []
 
-    vm.machines.end(vm.identity, vm.sockets)
+    vm.engine.end(vm.identity, vm.sockets)
 
     # Its files are closed a moment before the last process is gone.
     group = vm.identity.pid
-    until("no process of the machine is left", lambda: list(processes_of(group)), lambda left: left == [])
+    until("no process of the machine is left", lambda: list(processes_in_group(group)), lambda left: left == [])

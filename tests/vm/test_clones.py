@@ -15,7 +15,7 @@ from pyro_mcp import Pyro
 from pyro_mcp.engine.processes import ended
 from pyro_mcp.engine.sockets import MachineSockets
 from pyro_mcp.errors import GuestGone
-from tests.vm.machine import Vm
+from tests.vm.running_vm import Vm
 
 _SELF_PORTRAIT = """
 cat /etc/machine-id /etc/hostname

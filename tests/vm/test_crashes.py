@@ -52,7 +52,7 @@ LONG_LIFE = {
 def test_a_client_that_is_killed_leaves_nothing_behind(
     pyro: Pyro, home: Path, surface: str, moment: tuple[str, str, int]
 ) -> None:
-    words = [sys.executable, "-m", "tests.vm.victim", *map(str, moment), surface]
+    words = [sys.executable, "-m", "tests.vm.killed_machine_client", *map(str, moment), surface]
     victim = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, timeout=60, check=False)
     assert victim.returncode == -9, victim.stderr.decode()
     assert machine_leftovers(home) != []

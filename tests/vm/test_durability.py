@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import select
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp import Pyro
-from pyro_mcp.engine.processes import find_processes
+from tests.vm.processes import kill_machines_below
 
 PATCH = "--- a/kept.py\n+++ b/kept.py\n@@ -1 +1 @@\n-print('kept')\n+print('patched')\n"
-DEADLINE = 10.0
 
 
 @pytest.fixture
@@ -27,15 +23,6 @@ def workspace(pyro: Pyro, tmp_path: Path) -> Iterator[str]:
     id_ = pyro.create_workspace("debian:12", seed_path=seed)["workspace_id"]
     yield id_
     pyro.delete_workspace(id_)
-
-
-def kill_machine(home: Path) -> None:
-    """Kill every process of the only machine, as a power cut would."""
-    (identity,) = find_processes(str(home))
-    ended = os.pidfd_open(identity.pid)
-    os.killpg(identity.pid, signal.SIGKILL)
-    assert select.select([ended], [], [], DEADLINE)[0]
-    os.close(ended)
 
 
 def files(pyro: Pyro, id_: str) -> dict[str, str]:
@@ -74,7 +61,7 @@ def test_what_a_verb_has_acknowledged_outlives_a_killed_qemu(
     source.mkdir()
     pyro.exec_workspace(workspace, command="sync")
     act(pyro, workspace, source)
-    kill_machine(home)
+    kill_machines_below(home)
     pyro.start_workspace(workspace)
     assert files(pyro, workspace) == {"kept.py": "print('kept')"} | expected
 
@@ -98,7 +85,7 @@ def test_a_push_during_which_qemu_is_killed_is_made_wholly_or_not_at_all(
         pushed = pool.submit(pyro.push_workspace_sync, id_, source, dest="pushed")
         # What is half made by then is on the disk.
         pyro.exec_workspace(id_, command="until grep -q new pushed/000.txt; do :; done; sync", timeout_seconds=60)
-        kill_machine(home)
+        kill_machines_below(home)
         made = pushed.exception() is None
     pyro.start_workspace(id_)
     found = files(pyro, id_)
@@ -111,7 +98,7 @@ def test_a_push_during_which_qemu_is_killed_is_made_wholly_or_not_at_all(
 def test_a_snapshot_that_was_acknowledged_outlives_a_killed_qemu(pyro: Pyro, home: Path, workspace: str) -> None:
     pyro.exec_workspace(workspace, command="echo before > state")
     pyro.create_snapshot(workspace, "good")
-    kill_machine(home)
+    kill_machines_below(home)
     pyro.start_workspace(workspace)
     assert files(pyro, workspace)["state"] == "before"
     pyro.write_workspace_file(workspace, "state", text="after\n")

@@ -11,7 +11,7 @@ import pytest
 
 from pyro_mcp.engine.interface import OUTPUT_CAP
 from pyro_mcp.errors import InvalidRequest
-from tests.vm.machine import Vm
+from tests.vm.running_vm import Vm
 
 
 def test_arguments_arrive_as_they_were_given(vm: Vm) -> None:

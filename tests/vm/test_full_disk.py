@@ -1,4 +1,4 @@
-"""A full disk is told as what it is, on the host and in the guest, and can be got out of."""
+"""A full disk, on the host or in the guest, is named in the error, and work can go on once there is room."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pyro_mcp import Pyro
 from pyro_mcp.errors import NoSpace
 
 
-def on_a_small_disk(story: str, home: Path, warm_cache: Path, option: str) -> dict[str, Any]:
-    """What a story of this folder prints whose state is on a small disk, mounted with `option`."""
+def on_a_small_disk(program: str, home: Path, warm_cache: Path, option: str) -> dict[str, Any]:
+    """Run a program of tests.vm.full_disk on a small disk that is mounted with `option`; return what it found."""
     small = home / "small"
     small.mkdir(mode=0o700)
     done = subprocess.run(
-        ["unshare", "--mount", sys.executable, "-m", f"tests.vm.{story}", str(small), option],
+        ["unshare", "--mount", sys.executable, "-m", "tests.vm.full_disk", program, str(small), option],
         env=os.environ | {"XDG_CACHE_HOME": str(warm_cache.parent)},
         cwd=Path(__file__).parents[2],
         capture_output=True,
@@ -29,15 +29,15 @@ def on_a_small_disk(story: str, home: Path, warm_cache: Path, option: str) -> di
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="mounts a small disk: run the tests as root")
 def test_a_stop_whose_flush_does_not_fit_fails_and_loses_nothing(home: Path, warm_cache: Path) -> None:
-    seen = on_a_small_disk("stop_on_full_disk", home, warm_cache, "size=40M")
-    assert "the host's disk is full" in seen["said"] and seen["seconds"] < 60
-    assert (seen["state"], seen["stopped"], seen["kept"]) == ("running", "stopped", True)
+    found = on_a_small_disk("stop", home, warm_cache, "size=40M")
+    assert "the host's disk is full" in found["error"] and found["seconds"] < 60
+    assert (found["state"], found["stopped"], found["kept"]) == ("running", "stopped", True)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="mounts a small disk: run the tests as root")
@@ -45,12 +45,12 @@ def test_a_stop_whose_flush_does_not_fit_fails_and_loses_nothing(home: Path, war
 def test_a_full_disk_of_the_host_is_named_soon_and_deleting_makes_room(
     home: Path, warm_cache: Path, option: str
 ) -> None:
-    told = on_a_small_disk("full_disk_story", home, warm_cache, option)
-    # So does the second command: the machine does not go on into the last free bytes.
-    for said, soon in told.get("said", ()):
-        assert "disk" in said and said.count("full") == 1 and soon
-    assert (told["list"], told["status"]) == (["running", "running"], "running")
-    assert (told["deleted"], told["other"], told["left"]) == ([True, True], "still\n", [])
+    found = on_a_small_disk("fill", home, warm_cache, option)
+    # The second command fails too: the machine does not use the last free bytes.
+    for error, soon in found.get("errors", ()):
+        assert "disk" in error and error.count("full") == 1 and soon
+    assert (found["list"], found["status"]) == (["running", "running"], "running")
+    assert (found["deleted"], found["other"], found["left"]) == ([True, True], "still\n", [])
 
 
 def test_a_full_disk_of_the_guest_is_named(pyro: Pyro) -> None:

@@ -10,7 +10,6 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -18,25 +17,13 @@ import pytest
 from pyro_mcp import Pyro
 from pyro_mcp.errors import Conflict, InvalidRequest
 from pyro_mcp.network.gateway.control import GatewayControl
+from tests.vm.conftest import Create
+from tests.vm.processes import home_of
 from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(
     not os.access("/dev/net/tun", os.R_OK | os.W_OK), reason="/dev/net/tun is not there or not ours to open"
 )
-
-Create = Callable[..., str]
-
-
-@pytest.fixture
-def create(pyro: Pyro) -> Iterator[Create]:
-    """Makes workspaces; they are deleted afterwards."""
-
-    def create(**options: object) -> str:
-        return pyro.create_workspace("debian:12", **options)["workspace_id"]  # type: ignore[arg-type]
-
-    yield create
-    for one in pyro.list_workspaces()["workspaces"]:
-        pyro.delete_workspace(one["workspace_id"])
 
 
 def devices(pyro: Pyro, id_: str) -> list[str]:
@@ -119,7 +106,7 @@ def test_a_port_that_died_with_the_gateway_is_not_told_as_open(pyro: Pyro, creat
     id_ = create(network_policy="egress+published-ports")
     started = pyro.start_service(id_, "app", command="sleep 1000", published_ports=[{"guest_port": 8080}])
     [port] = started["published_ports"]
-    control = GatewayControl(pyro._lifecycle.folders.sockets(id_))
+    control = GatewayControl(home_of(id_) / "sockets")
     os.kill(control.info().inner_pid, signal.SIGKILL)
     assert control.ended(30)
     told = pyro.status_service(id_, "app")
@@ -131,7 +118,7 @@ def test_a_port_that_died_with_the_gateway_is_not_told_as_open(pyro: Pyro, creat
 
 def test_a_gateway_that_is_stopped_does_not_keep_its_workspace_from_being_deleted(pyro: Pyro, create: Create) -> None:
     id_ = create(network_policy="egress")
-    info = GatewayControl(pyro._lifecycle.folders.sockets(id_)).info()
+    info = GatewayControl(home_of(id_) / "sockets").info()
     halves = [os.pidfd_open(pid) for pid in (info.outer_pid, info.inner_pid)]
     for half in halves:
         signal.pidfd_send_signal(half, signal.SIGSTOP)

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,11 +17,11 @@ from tests.conftest import ROOT
 from tests.network.web import HOST
 from tests.network.web import VALUE as HOST_VALUE
 from tests.vm import tls_proxy_story
-from tests.vm.memory import in_memory_of, qemu_of
+from tests.vm.conftest import Create
+from tests.vm.processes import home_of, memory_holds, qemu_below
 
 VALUE = "ghp_w6q3XoT1rB/9=sN0zKd7+uYvE"
 SECRETS = [{"name": "TOKEN", "value": VALUE}]
-Create = Callable[..., str]
 
 # Each prints $T in one way; nothing of it may be recognised.
 DISGUISES = {
@@ -41,20 +40,6 @@ DISGUISES = {
     "traced": "set -x; test $T = x",
 }
 PARTS = [VALUE[place : place + 8] for place in range(len(VALUE) - 8)]
-
-
-@pytest.fixture
-def create(pyro: Pyro) -> Iterator[Create]:
-    """Makes workspaces and gives their ids; they are deleted afterwards."""
-    made = []
-
-    def create(**options: object) -> str:
-        made.append(pyro.create_workspace("debian:12", **options)["workspace_id"])  # type: ignore[arg-type]
-        return made[-1]
-
-    yield create
-    for one in pyro.list_workspaces()["workspaces"]:
-        pyro.delete_workspace(one["workspace_id"])
 
 
 def cli(*words: str) -> str:
@@ -134,14 +119,14 @@ def test_a_value_is_on_the_host_in_one_file_alone(pyro: Pyro, create: Create, ho
     assert pyro.exec_workspace(id_, command="while [ ! -e ready ]; do sleep 0.1; done")["exit_code"] == 0
     words_of_all = b"".join(_read(Path(entry.path, "cmdline")) for entry in os.scandir("/proc") if entry.name.isdigit())
     assert VALUE.encode() not in words_of_all
-    assert not in_memory_of(qemu_of(pyro, other), VALUE.encode())
-    assert in_memory_of(qemu_of(pyro, id_), VALUE.encode())  # so it would be seen there too
+    assert not memory_holds(qemu_below(home_of(other)), VALUE.encode())
+    assert memory_holds(qemu_below(home_of(id_)), VALUE.encode())  # so it would be seen there too
     pyro.write_workspace_file(id_, "go", text="")
     using.join(30)
     assert seen == ["[secret TOKEN]\n"]
     pyro.create_snapshot(id_, "one")
     twin = pyro.fork_workspace(id_)["workspace_id"]
-    assert not in_memory_of(qemu_of(pyro, twin), VALUE.encode())
+    assert not memory_holds(qemu_below(home_of(twin)), VALUE.encode())
     assert pyro.exec_workspace(twin, command=["sh", "-c", "echo $T"], secret_env={"TOKEN": "T"})["stdout"] == seen[0]
     pyro.export_workspace(id_, ".", output_path=home / "exported")
     pyro.stop_workspace(id_)

@@ -13,27 +13,13 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp import Pyro
-from pyro_mcp.engine.processes import find_processes
 from pyro_mcp.errors import Conflict, DeadlineExceeded, PyroError
 from pyro_mcp.results import WorkspaceExecResult
-from tests.vm.machine import Vm, processes_of
+from tests.vm.processes import qemu_below
+from tests.vm.running_vm import Vm
 
 # What a busy host may add to a limit.
 LEEWAY = 4.0
-
-
-@pytest.fixture
-def workspace(pyro: Pyro) -> Iterator[str]:
-    id_ = pyro.create_workspace("debian:12")["workspace_id"]
-    yield id_
-    pyro.delete_workspace(id_)
-
-
-def qemu(home: Path) -> int:
-    """The process of the only machine's QEMU."""
-    (identity,) = find_processes(str(home))
-    (pid,) = (pid for pid, name in processes_of(identity.pid) if name.startswith("qemu"))
-    return pid
 
 
 @contextmanager
@@ -55,7 +41,7 @@ def within(seconds: float) -> Iterator[None]:
 
 def test_a_stop_that_cannot_flush_fails_soon_and_the_workspace_runs_on(pyro: Pyro, home: Path, workspace: str) -> None:
     pyro.exec_workspace(workspace, command="echo written > file")
-    with suspended(qemu(home)):
+    with suspended(qemu_below(home)):
         with within(2), pytest.raises(DeadlineExceeded, match="runs on") as raised:
             pyro.stop_workspace(workspace)
         assert "force=True" in raised.value.hint
@@ -68,7 +54,7 @@ def test_a_stop_that_cannot_flush_fails_soon_and_the_workspace_runs_on(pyro: Pyr
 
 def test_a_flush_before_a_stop_pauses_every_process_until_its_client_leaves(vm: Vm) -> None:
     vm.sh("nohup sh -c 'while :; do date +%N > /tick; done' >/dev/null 2>&1 & until [ -s /tick ]; do sleep 0.05; done")
-    with vm.machines.guest(vm.sockets) as guest:
+    with vm.engine.guest(vm.sockets) as guest:
         guest.flush(pause=True)
         paused = vm.sh("cat /tick")
         assert vm.sh("sleep 0.2; cat /tick") == paused
@@ -79,7 +65,7 @@ def test_a_flush_before_a_stop_pauses_every_process_until_its_client_leaves(vm: 
 def test_a_suspended_guest_holds_up_no_end(pyro: Pyro, home: Path, verb: str) -> None:
     id_ = pyro.create_workspace("debian:12")["workspace_id"]
     pyro.write_workspace_file(id_, "acknowledged", text="kept")
-    os.kill(qemu(home), signal.SIGSTOP)
+    os.kill(qemu_below(home), signal.SIGSTOP)
     if verb == "stop":
         with within(2):
             assert pyro.stop_workspace(id_, force=True)["state"] == "stopped"

@@ -16,7 +16,7 @@ from pyro_mcp.engine.interface import Shape, System
 from pyro_mcp.engine.processes import find_processes
 from pyro_mcp.engine.qemu.machines import QemuEngine
 from pyro_mcp.host.seals import seal
-from tests.vm.machine import running
+from tests.vm.running_vm import running
 
 SMALL = Shape(mem_mib=192)
 ROOT = Path(__file__).parents[2]
@@ -103,7 +103,7 @@ def test_a_client_that_cannot_start_qemu_leaves_the_template_to_others(
     before = (saved / "ram").stat().st_ino
     for limit in ("--nofile=64", "--as=1500000000"):
         (home / "other").mkdir()
-        program = [sys.executable, "-m", "tests.vm.starter", str(cache), str(SMALL.mem_mib), str(home / "other")]
+        program = [sys.executable, "-m", "tests.vm.start_machine", str(cache), str(SMALL.mem_mib), str(home / "other")]
         done = subprocess.run(
             ["prlimit", limit, *program], cwd=ROOT, capture_output=True, text=True, timeout=180, check=False
         )
@@ -132,7 +132,7 @@ def test_a_full_disk_is_named_when_a_template_does_not_fit(
     small.mkdir()
     mount = f"mount -t tmpfs -o size=40M,mode=700 tmpfs {small} && cp -a {cache}/disks {cache}/initramfs {small}"
     link = f"ln -s {warm_cache}/environments {warm_cache}/kernels {small}"
-    prepare = f"exec {sys.executable} -m tests.vm.preparer {small} {SMALL.mem_mib} ''"
+    prepare = f"exec {sys.executable} -m tests.vm.prepare_template {small} {SMALL.mem_mib} ''"
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-euc", f"{mount} && {link} && {prepare}"],
         cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
@@ -164,5 +164,5 @@ def test_a_maker_that_is_killed_leaves_nothing_that_looks_complete(cache: Path, 
 
 def preparing(cache: Path, die_after: str = "") -> subprocess.Popen[str]:
     """Another process that prepares the same template and says how it went."""
-    command = [sys.executable, "-m", "tests.vm.preparer", str(cache), str(SMALL.mem_mib), die_after]
+    command = [sys.executable, "-m", "tests.vm.prepare_template", str(cache), str(SMALL.mem_mib), die_after]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)

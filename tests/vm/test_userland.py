@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.vm.machine import Vm
+from tests.vm.running_vm import Vm
 
 
 def test_a_folder_of_the_image_can_be_renamed(vm: Vm) -> None:

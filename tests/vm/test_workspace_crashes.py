@@ -13,7 +13,7 @@ import pytest
 
 from pyro_mcp import Pyro
 from pyro_mcp.engine.processes import find_processes
-from tests.vm.crash_victim import STEPS
+from tests.vm.killed_workspace_client import STEPS
 
 _CRASHES = int(os.environ.get("PYRO_TEST_CRASHES", "200"))
 _KEPT = "print('kept')\n"
@@ -79,7 +79,7 @@ class Subject:
         assert len(find_processes(str(self.home))) == 1
 
     def _live(self, step: str, moment: int, how: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "tests.vm.crash_victim", step, self.id, str(moment), how]
+        command = [sys.executable, "-m", "tests.vm.killed_workspace_client", step, self.id, str(moment), how]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
     def _is_of(self, pid: int, id_: str) -> bool:

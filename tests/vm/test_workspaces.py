@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,22 +11,7 @@ import pytest
 
 from pyro_mcp import Pyro
 from pyro_mcp.errors import Conflict, InvalidRequest, NotFound, PyroError
-
-Create = Callable[..., str]
-
-
-@pytest.fixture
-def create(pyro: Pyro) -> Iterator[Create]:
-    """Makes workspaces and gives their ids; they are deleted afterwards."""
-    made = []
-
-    def create(**options: object) -> str:
-        made.append(pyro.create_workspace("debian:12", **options)["workspace_id"])  # type: ignore[arg-type]
-        return made[-1]
-
-    yield create
-    for one in pyro.list_workspaces()["workspaces"]:
-        pyro.delete_workspace(one["workspace_id"])
+from tests.vm.conftest import Create
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from pyro_mcp.environments.debian import DebianSource
 from pyro_mcp.environments.kernel import GuestKernel
 from pyro_mcp.machines.images import Images
 from tests.conftest import ROOT, real_cache
-from tests.vm.machine import ENVIRON, Vm, running
+from tests.vm.running_vm import ENVIRON, Vm, running
 
 TESTS = "tests/vm/test_essentials.py"
 _NESTED = "debian:12-nested"

@@ -1,4 +1,7 @@
-"""Lives one machine's life and is killed at one moment of it: `python -m tests.vm.victim TARGET WHEN COUNT cli|sdk`."""
+"""Create, use and delete a machine, and be killed at one moment of that.
+
+`python -m tests.vm.killed_machine_client TARGET before|after COUNT cli|sdk`: see `die_at`.
+"""
 
 from __future__ import annotations
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
 from pyro_mcp import Pyro
 from pyro_mcp.engine.processes import find_processes
 from pyro_mcp.errors import InvalidRequest, NotFound
-from pyro_mcp.host.files import state_home
+from tests.vm.processes import home_of
 from tests.waiting import until
 
 
-def until_ended(home: str) -> None:
+def until_ended(home: Path) -> None:
     """Wait for the end of the machine whose files are in `home`."""
-    until("no process of the machine is left", lambda: find_processes(home), lambda left: left == [])
+    until("no process of the machine is left", lambda: find_processes(str(home)), lambda left: left == [])
 
 
 def test_a_workspace_is_stopped_when_its_time_is_over_though_nobody_calls_and_then_reaped(pyro: Pyro) -> None:
     id_ = pyro.create_workspace("debian:12", ttl_seconds=4)["workspace_id"]
-    home = str(state_home() / "machines" / id_)
-    assert find_processes(home)
+    home = home_of(id_)
+    assert find_processes(str(home))
     until_ended(home)
     status = pyro.status_workspace(id_)
     assert (status["state"], status["failure"]) == ("failed", "its time was over")
@@ -39,7 +40,7 @@ def test_a_life_that_is_extended_goes_on_and_one_that_is_shortened_ends(pyro: Py
         with pytest.raises(InvalidRequest):
             pyro.update_workspace(id_, ttl_seconds=0)
         pyro.update_workspace(id_, ttl_seconds=1)
-        until_ended(str(state_home() / "machines" / id_))
+        until_ended(home_of(id_))
         assert pyro.status_workspace(id_)["failure"] == "its time was over"
     finally:
         pyro.delete_workspace(id_)

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import select
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,16 +13,9 @@ from pyro_mcp.engine.qemu import chain
 from pyro_mcp.errors import NoSpace
 from pyro_mcp.machines import lifecycle
 from tests.leftovers import query_database
+from tests.vm.processes import kill_machines_below
 
 SNAPSHOTS = 36
-
-
-@pytest.fixture
-def workspace(pyro: Pyro) -> Iterator[str]:
-    """A running workspace."""
-    id_ = pyro.create_workspace("debian:12")["workspace_id"]
-    yield id_
-    pyro.delete_workspace(id_)
 
 
 def write(pyro: Pyro, id_: str, number: int) -> None:
@@ -58,15 +47,6 @@ def set_most(monkeypatch: pytest.MonkeyPatch, layers: int) -> None:
     """Let a chain have no more layers than these."""
     for module in (chain, lifecycle):
         monkeypatch.setattr(module, "MOST_LAYERS", layers)
-
-
-def kill_machine(home: Path) -> None:
-    """Kill the machine's process group, as the host's kernel may."""
-    ((pid,),) = query_database(home, "SELECT pid FROM machines")
-    watched = os.pidfd_open(int(str(pid)))
-    os.killpg(int(str(pid)), signal.SIGKILL)
-    assert select.select([watched], [], [], 10)[0]
-    os.close(watched)
 
 
 def test_the_chain_stays_short_and_every_snapshot_holds_what_it_held(home: Path, pyro: Pyro, workspace: str) -> None:
@@ -106,7 +86,7 @@ def test_a_machine_killed_around_a_merge_loses_nothing(
         if number == 3:
             pyro.exec_workspace(workspace, command="head -c 60000000 /dev/urandom > bulk; sha256sum bulk > bulk.sum")
         pyro.create_snapshot(workspace, f"s{number}")
-    kill_machine(home)
+    kill_machines_below(home)
     pyro.start_workspace(workspace)
     require_content(pyro, workspace, 6)
     assert pyro.exec_workspace(workspace, command="sha256sum --quiet -c bulk.sum")["exit_code"] == 0

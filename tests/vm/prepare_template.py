@@ -1,4 +1,7 @@
-"""Prepares a template and prints whether it was made: `python -m tests.vm.preparer CACHE MEM_MIB [DIE_AFTER]`."""
+"""Prepare a template and print "made" or "reused": `python -m tests.vm.prepare_template CACHE MEM_MIB KILL_AFTER`.
+
+KILL_AFTER names the function after whose first call this process is killed; it may be empty.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from pyro_mcp.environments import EnvironmentStore
 from pyro_mcp.machines.images import Images
 from tests.vm.kill_point import die_at
 
-cache, mem_mib, moment = sys.argv[1:]
-if moment:
-    die_at(moment, after=True)
+cache, mem_mib, kill_after = sys.argv[1:]
+if kill_after:
+    die_at(kill_after, after=True)
 images = Images(EnvironmentStore(Path(cache)))
 system = images.system(images.pulled("debian:12"))
 preparation = QemuEngine(Path(cache)).prepare(system, Shape(mem_mib=int(mem_mib)))

@@ -1,4 +1,4 @@
-"""Start one machine and end it: `python -m tests.vm.starter CACHE MEM_MIB FOLDER`."""
+"""Start one machine and end it: `python -m tests.vm.start_machine CACHE MEM_MIB FOLDER`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pyro_mcp.engine.interface import Shape
 from pyro_mcp.engine.qemu.machines import QemuEngine
 from pyro_mcp.environments import EnvironmentStore
 from pyro_mcp.machines.images import Images
-from tests.vm.machine import running
+from tests.vm.running_vm import running
 
 cache = Path(sys.argv[1])
 images = Images(EnvironmentStore(cache))

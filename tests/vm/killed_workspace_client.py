@@ -1,20 +1,20 @@
-"""Does one step on a workspace and dies at its Nth function call: `python -m tests.vm.crash_victim STEP ID N HOW`.
+"""Run one step on a workspace and be killed at its Nth function call.
 
-HOW is `client` for a killed client, `power` for a cut: the machine's processes die with it. N = 0 lives, and prints how
-many calls there were to die at.
+`python -m tests.vm.killed_workspace_client STEP ID N HOW`. With HOW `client` only this process is killed, with `power`
+the machine's processes too, as by a power cut. With N = 0 the step ends, and the number of its calls is printed.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 from pyro_mcp import Pyro
-from pyro_mcp.engine.processes import find_processes
+from tests.vm.processes import kill_machines_below
 
 STEPS: dict[str, Callable[[Pyro, str, str], object]] = {
     "write": lambda pyro, id_, mark: pyro.write_workspace_file(id_, "written", text=mark),
@@ -32,23 +32,20 @@ STEPS: dict[str, Callable[[Pyro, str, str], object]] = {
 
 
 def main() -> None:
-    """Live, or die."""
+    """Run the step; the profiler counts the calls of our own functions."""
     step, id_, moment, how = sys.argv[1:]
-    left, seen = int(moment), 0
+    fatal_call, calls = int(moment), 0
     pyro = Pyro()
 
     def count(frame: FrameType, event: str, _: object) -> None:
-        nonlocal seen
+        nonlocal calls
         if event != "call" or "/pyro_mcp/" not in frame.f_code.co_filename:
             return
-        seen += 1
-        if seen == left:
+        calls += 1
+        if calls == fatal_call:
             sys.setprofile(None)
             if how == "power":
-                for identity in find_processes(os.environ["XDG_STATE_HOME"]):
-                    ended = os.pidfd_open(identity.pid)
-                    os.killpg(identity.pid, signal.SIGKILL)
-                    select.select([ended], [], [], 10)
+                kill_machines_below(Path(os.environ["XDG_STATE_HOME"]))
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.setprofile(count)
@@ -56,7 +53,7 @@ def main() -> None:
         STEPS[step](pyro, id_, moment)
     finally:
         sys.setprofile(None)
-    sys.stdout.write(str(seen))
+    sys.stdout.write(str(calls))
 
 
 if __name__ == "__main__":

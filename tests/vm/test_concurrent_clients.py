@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,13 +12,6 @@ from tests.waiting import until
 
 DEADLINE = 60.0
 AT_ONCE = 14
-
-
-@pytest.fixture
-def workspace(pyro: Pyro) -> Iterator[str]:
-    id_ = pyro.create_workspace("debian:12")["workspace_id"]
-    yield id_
-    pyro.delete_workspace(id_)
 
 
 def test_fifty_short_commands_at_once_all_succeed(pyro: Pyro, workspace: str) -> None:
