@@ -8,19 +8,14 @@ import signal
 from typing import Any
 
 
-def found(target: str) -> tuple[Any, str, Any]:
-    """Return the owner, the name and the value of "module:name.name"; raise `AttributeError` when it is not there."""
+def die_at(target: str, *, after: bool, count: int = 1) -> None:
+    """Arrange for this process to be killed before or after the `count`th call of `target`, "module:name.name"."""
     module, _, path = target.partition(":")
     owner: Any = importlib.import_module(module)
     *parents, name = path.split(".")
     for parent in parents:
         owner = getattr(owner, parent)
-    return owner, name, getattr(owner, name)
-
-
-def die_at(target: str, *, after: bool, count: int = 1) -> None:
-    """Arrange for this process to be killed before or after the `count`th call of `target`, "module:name.name"."""
-    owner, name, real = found(target)
+    real = getattr(owner, name)
     calls_left = count
 
     def killing(*arguments: Any, **options: Any) -> Any:

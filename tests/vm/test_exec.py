@@ -146,10 +146,12 @@ def test_commands_in_one_machine_run_side_by_side(vm: Vm) -> None:
 
 
 def client(vm: Vm, *argv: str) -> subprocess.Popen[str]:
-    """Another process of the host that runs a command in the machine and prints its output."""
+    """Start another process of the host that runs a command in the machine and prints its output."""
     program = (
-        "import sys; from pathlib import Path; from pyro_mcp.engine import Command, Machines\n"
-        "with Machines(Path()).guest(Path(sys.argv[1])) as guest:\n"
+        "import sys; from pathlib import Path\n"
+        "from pyro_mcp.engine.interface import Command\n"
+        "from pyro_mcp.engine.qemu import QemuEngine\n"
+        "with QemuEngine(Path()).guest(Path(sys.argv[1])) as guest:\n"
         "    print(guest.run(Command(sys.argv[2:])).stdout.decode(), end='')\n"
     )
     return subprocess.Popen([sys.executable, "-c", program, vm.sockets, *argv], stdout=subprocess.PIPE, text=True)
