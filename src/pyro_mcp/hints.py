@@ -34,7 +34,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "workspace export": ("export_workspace", "workspace_export"),
     "workspace file list": ("list_workspace_files", "workspace_file_list"),
     "workspace list": ("list_workspaces", "workspace_list"),
-    "workspace network info": ("network_info_workspace", ""),
+    "workspace network info": ("network_info_workspace", "workspace_network_info"),
     "workspace reap-expired": ("reap_expired", "vm_reap_expired"),
     "workspace reset": ("reset_workspace", "workspace_reset"),
     "workspace service logs": ("logs_service", "service_logs"),
@@ -96,11 +96,16 @@ class CommandWords:
         return f"'{' '.join(['pyro', verb.command, *by_place, *options])}'"
 
     def argument(self, argument: Argument) -> str:
-        option = f"--{_OPTIONS.get(argument.name, argument.name).replace('_', '-')}"
+        option = option_name(argument.name)
         if argument.value is None or argument.value is True:
             return option
         values = argument.value if isinstance(argument.value, list) else [argument.value]
         return " ".join(f"{option} {shlex.quote(str(one))}" for one in values)
+
+
+def option_name(argument: str) -> str:
+    """Return the command line's option for an argument of the SDK."""
+    return f"--{_OPTIONS.get(argument, argument).replace('_', '-')}"
 
 
 class MethodWords:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypedDict
 
 from pyro_mcp.errors import InvalidRequest
-from pyro_mcp.hints import Argument, Hint
+from pyro_mcp.hints import Argument, Hint, option_name
 
 RESULTS = ("text", "both")
+NETWORK_POLICIES = ("off", "egress", "egress+published-ports")
+HOSTS = ("claude-code", "codex", "opencode")
+"""The chat hosts that can start our server."""
+PROFILES = ("vm-run", "workspace-core", "workspace-full")
+MODES = ("repro-fix", "inspect", "cold-start", "review-eval")
 
 
 class ServeKeywords(TypedDict, total=False):
@@ -39,10 +44,10 @@ class ServeOptions:
     project_path: str | Path | None = None
     repo_url: str | None = None
     repo_ref: str | None = None
-    no_project_source: bool = False
     results: str | None = None
     network_policy: str | None = None
     allow_hosts: Sequence[str] = ()
+    no_project_source: bool = False
 
     def __post_init__(self) -> None:
         if self.profile is not None and self.mode is not None:
@@ -70,19 +75,20 @@ class ServeOptions:
             )
 
     def words(self) -> tuple[str, ...]:
-        """As words of a command line; raises `InvalidRequest` for a project folder that is not there."""
-        given = (
-            ("--profile", self.profile),
-            ("--mode", self.mode),
-            ("--project-path", self.project_path and _folder(self.project_path)),
-            ("--repo-url", self.repo_url),
-            ("--repo-ref", self.repo_ref),
-            ("--results", self.results),
-            ("--network-policy", self.network_policy),
-            *(("--allow-host", host) for host in self.allow_hosts),
-        )
-        words = [f"{name}={value}" for name, value in given if value is not None]
-        return (*words, "--no-project-source") if self.no_project_source else tuple(words)
+        """Return the options as words of `pyro mcp serve`.
+
+        Raises `InvalidRequest` for a project folder that does not exist.
+        """
+        words: list[str] = []
+        for name, value in asdict(self).items():
+            option = option_name(name)
+            if value is True:
+                words.append(option)
+            elif name == "project_path" and value is not None:
+                words.append(f"{option}={_folder(value)}")
+            elif value:
+                words += [f"{option}={one}" for one in ([value] if isinstance(value, str) else value)]
+        return tuple(words)
 
 
 def _folder(path: str | Path) -> str:

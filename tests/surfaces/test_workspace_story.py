@@ -105,6 +105,24 @@ STORY: dict[str, Step] = {
         ("shell_open", {"cols": 90}),
         results.ShellOpened,
     ),
+    "shells": (
+        ["shell", "list", "ID"],
+        lambda pyro, id_: pyro.list_shells(id_),
+        ("shell_list", {}),
+        results.ShellList,
+    ),
+    "network": (
+        ["network", "info", "ID"],
+        lambda pyro, id_: pyro.network_info_workspace(id_),
+        ("workspace_network_info", {}),
+        results.WorkspaceNetworkInfo,
+    ),
+    "network log": (
+        ["network", "log", "ID", "--limit", "5"],
+        lambda pyro, id_: pyro.network_log_workspace(id_, limit=5),
+        ("workspace_network_log", {"limit": 5}),
+        results.WorkspaceNetworkLog,
+    ),
     "reset": (
         ["reset", "ID", "--snapshot", "before"],
         lambda pyro, id_: pyro.reset_workspace(id_, snapshot="before"),

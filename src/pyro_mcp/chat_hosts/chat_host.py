@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -70,7 +71,9 @@ HOST_NAMES = tuple(_MODULES)
 def host_named(name: str) -> Host:
     """The host of that name; raises `InvalidRequest` with the known ones."""
     if name not in _MODULES:
-        raise InvalidRequest(f"unknown chat host {name!r}", hint=f"known: {', '.join(_MODULES)}")
+        near = difflib.get_close_matches(name, _MODULES, n=1, cutoff=0.5)
+        meant = f"did you mean {near[0]!r}? " if near else ""
+        raise InvalidRequest(f"unknown chat host {name!r}", hint=f"{meant}known are {', '.join(_MODULES)}")
     host: Host = import_module(_MODULES[name]).HOST
     return host
 

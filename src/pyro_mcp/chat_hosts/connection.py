@@ -68,7 +68,13 @@ def disconnect(host: str, name: str = "pyro") -> ChatHostChange:
 def config(host: str, name: str = "pyro", options: ServeOptions | None = None) -> ChatHostConfig:
     """What a person would write into the host's settings; nothing is changed."""
     chat, entry = host_named(host), own_entry(_for_models(options))
-    return {"host": host, "settings": str(chat.settings()), "config": chat.config(_checked(name), entry)}
+    program = find_program(chat.program)
+    return {
+        "host": host,
+        "program": str(program) if program else None,
+        "settings": str(chat.settings()),
+        "config": chat.config(_checked(name), entry),
+    }
 
 
 def doctor(name: str = "pyro") -> ChatHostDoctor:

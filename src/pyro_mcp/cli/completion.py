@@ -8,6 +8,7 @@ import os
 import pyro_mcp
 from pyro_mcp.cli.options import Verbs, verb
 from pyro_mcp.errors import PyroError
+from pyro_mcp.serving import HOSTS, MODES, PROFILES
 
 _SHELLS = ("bash", "zsh", "fish")
 
@@ -75,7 +76,25 @@ def snapshots(*, parsed_args: argparse.Namespace, **_: object) -> list[str]:
     return [one["snapshot_name"] for one in found]
 
 
+def hosts(**_: object) -> tuple[str, ...]:
+    """Return the names of the chat hosts."""
+    return HOSTS
+
+
+def modes(**_: object) -> tuple[str, ...]:
+    """Return the modes of the MCP server."""
+    return MODES
+
+
+def profiles(**_: object) -> tuple[str, ...]:
+    """Return the profiles of the MCP server."""
+    return PROFILES
+
+
 _COMPLETERS = {
+    "host": hosts,
+    "mode": modes,
+    "profile": profiles,
     "workspace_id": workspaces,
     "environment": environments,
     "snapshot": snapshots,

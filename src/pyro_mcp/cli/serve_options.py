@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
-from pyro_mcp.serving import RESULTS
-
-_MODES = "repro-fix, inspect, cold-start or review-eval"
-_PROFILES = "vm-run, workspace-core (default) or workspace-full"
-_NAMES = (
-    "profile",
-    "mode",
-    "project_path",
-    "repo_url",
-    "repo_ref",
-    "no_project_source",
-    "results",
-    "network_policy",
-    "allow_hosts",
-)
+from pyro_mcp.serving import MODES, NETWORK_POLICIES, PROFILES, RESULTS, ServeOptions
 
 
 def add_serve_options(parser: argparse.ArgumentParser, *, results: str) -> None:
-    """The options; `results` is the form of results without `--results`."""
+    """Add the options; `results` is the form of results without `--results`."""
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--profile", metavar="NAME", help=f"how many tools are offered: {_PROFILES}")
-    which.add_argument("--mode", metavar="NAME", help=f"the tools for one way of working: {_MODES}")
+    which.add_argument(
+        "--profile", metavar="NAME", help=f"how many tools are offered: {_or(PROFILES)} (default {PROFILES[1]})"
+    )
+    which.add_argument("--mode", metavar="NAME", help=f"the tools for one way of working: {_or(MODES)}")
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--project-path",
@@ -44,9 +34,9 @@ def add_serve_options(parser: argparse.ArgumentParser, *, results: str) -> None:
     )
     parser.add_argument(
         "--network-policy",
-        choices=["off", "egress", "egress+published-ports"],
+        choices=NETWORK_POLICIES,
         metavar="POLICY",
-        help="what workspaces have by default and at most: off, egress or egress+published-ports",
+        help=f"what workspaces have by default and at most: {_or(NETWORK_POLICIES)}",
     )
     parser.add_argument(
         "--allow-host",
@@ -59,5 +49,9 @@ def add_serve_options(parser: argparse.ArgumentParser, *, results: str) -> None:
 
 
 def serve_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What was given, as keywords of the SDK."""
-    return {name: getattr(arguments, name) for name in _NAMES}
+    """Return what was given, as keywords of the SDK."""
+    return {field.name: getattr(arguments, field.name) for field in fields(ServeOptions)}
+
+
+def _or(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"

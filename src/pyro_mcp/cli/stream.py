@@ -6,7 +6,7 @@ import argparse
 import os
 import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
@@ -17,6 +17,11 @@ from pyro_mcp.results import VmExecResult, WorkspaceExecResult
 
 OWN_FAILURE = 125
 """The exit code for a failure of pyro itself, so that it is not taken for the command's."""
+
+_READERS = frozenset({"bash", "cat", "dash", "node", "psql", "python3", "sh", "sqlite3", "tee", "wc", "xargs"})
+_NO_INPUT = """\
+pyro: the command gets no input: what is typed at a terminal is not passed on
+  pipe it into pyro, or use 'pyro workspace shell open' and 'pyro workspace shell attach'"""
 
 
 @dataclass(frozen=True)
@@ -43,11 +48,19 @@ def streams(arguments: argparse.Namespace) -> Iterator[Streams]:
         return None if arguments.json else write
 
     # A terminal is not passed on: what is typed ahead belongs to the user's shell.
-    stdin = None if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer
+    on_terminal = sys.stdin is not None and sys.stdin.isatty()
+    stdin = None if sys.stdin is None or on_terminal else sys.stdin.buffer
+    if on_terminal and _reads_input(arguments.command):
+        print(_NO_INPUT, file=sys.stderr)
     try:
         yield Streams(line, stdin, sink(sys.stdout.buffer), sink(sys.stderr.buffer))
     finally:
         line.clear()
+
+
+def _reads_input(command: Sequence[str]) -> bool:
+    """Return whether a command is a program that reads standard input when it has no arguments."""
+    return len(command) == 1 and os.path.basename(command[0]) in _READERS
 
 
 def write_all(fd: int, data: bytes) -> None:

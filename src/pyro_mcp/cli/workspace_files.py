@@ -188,14 +188,18 @@ def _diff(arguments: argparse.Namespace) -> int:
             print(shown(entry["path"]))
     elif arguments.stat:
         for entry in found["entries"]:
-            print(f"{entry['status']:12} {shown(entry['path'])}")
+            remark = " (binary, too large or special)" if entry["path"] in found["left_out"] else ""
+            print(f"{entry['status']:12} {shown(entry['path'])}{remark}")
         counts = {name: count for name, count in found["summary"].items() if count}
         print(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()) or "no changes")
     else:
         sys.stdout.write(found["patch"])
         if found["left_out"]:
             names = ", ".join(map(shown, found["left_out"]))
-            print(f"pyro: left out of the patch, as not text (--binary) or too large: {names}", file=sys.stderr)
+            print(
+                f"pyro: not in the patch (binary, too large or special): {names}; --binary adds binary files",
+                file=sys.stderr,
+            )
     if found["ignored_count"] and not arguments.json:
         names = ", ".join(shown(path) for path in found["ignored"])
         print(

@@ -9,6 +9,7 @@ from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.mcp_server import (
     tools_environments,
     tools_files,
+    tools_network,
     tools_services,
     tools_shells,
     tools_snapshots,
@@ -22,6 +23,7 @@ ALL = (
     *tools_environments.TOOLS,
     *tools_workspace.TOOLS,
     *tools_files.TOOLS,
+    *tools_network.TOOLS,
     *tools_snapshots.TOOLS,
     *tools_services.TOOLS,
     *tools_shells.TOOLS,

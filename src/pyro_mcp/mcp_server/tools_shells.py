@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pyro_mcp.mcp_server import text
 from pyro_mcp.mcp_server.bounds import shortened
 from pyro_mcp.mcp_server.tool import FLAG, ID, TEXT, Schema, Tool, shape
 from pyro_mcp.mcp_server.tools_workspace import SECRET_ENV
-from pyro_mcp.results import ShellClosed, ShellOpened, ShellRead, ShellSignalled, ShellWritten
+from pyro_mcp.results import ShellClosed, ShellList, ShellOpened, ShellRead, ShellSignalled, ShellWritten
 
 _SHELL = {"workspace_id": ID, "shell_id": ID}
 _REQUIRED = ("workspace_id", "shell_id")
@@ -22,6 +23,14 @@ def _read(result: ShellRead) -> str:
     return f"{lost}{output}\n[shell {result['shell_id']} is {state}; read on with cursor {result['next_cursor']}]"
 
 
+def _shells(result: ShellList) -> str:
+    lines = [
+        f"{one['shell_id']} is {one['state']}" + ("" if one["exit_code"] is None else f", exit code {one['exit_code']}")
+        for one in result["shells"]
+    ]
+    return text.listed(f"{result['count']} shells in {result['workspace_id']}:", lines)
+
+
 TOOLS = (
     Tool(
         "shell_open",
@@ -35,6 +44,17 @@ TOOLS = (
         lambda result: f"Shell {result['shell_id']} is open in {result['cwd']}.",
         only_full=frozenset({"secret_env"}),
         then={"shell_write": "type a command", "shell_read": "see the output", "shell_close": "end it"},
+    ),
+    Tool(
+        "shell_list",
+        "The shells of a workspace.",
+        {"workspace_id": ID},
+        ("workspace_id",),
+        shape(ShellList, "count", "shells"),
+        lambda call: call.pyro.list_shells(call.arguments["workspace_id"]),
+        _shells,
+        read_only=True,
+        idempotent=True,
     ),
     Tool(
         "shell_read",

@@ -39,6 +39,8 @@ class ChatHostConfig(TypedDict):
     """What a person would write into a host's settings."""
 
     host: str
+    program: str | None
+    """The host's program; None where it is not installed."""
     settings: str
     config: str
 

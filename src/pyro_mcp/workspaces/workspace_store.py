@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import sqlite3
 import time
@@ -93,13 +94,19 @@ class WorkspaceStore:
         with self._store.reading() as connection:
             rows = connection.execute("SELECT id FROM workspaces WHERE name = ? ORDER BY id", (name,)).fetchall()
         if not rows:
-            raise NotFound(
-                f"there is no workspace {name!r}", hint=Hint("{} shows the workspaces", Verb("workspace list"))
-            )
+            raise NotFound(f"there is no workspace {name!r}", hint=self._near(name))
         ids = [str(row["id"]) for row in rows]
         if len(ids) > 1:
             raise Conflict(f"{len(ids)} workspaces are named {name!r}: {', '.join(ids)}", hint="use the id of one")
         return ids[0]
+
+    def _near(self, name: str) -> Hint:
+        """Return a hint with the name of a workspace that is most like `name`."""
+        with self._store.reading() as connection:
+            names = [row["name"] for row in connection.execute("SELECT name FROM workspaces WHERE name IS NOT NULL")]
+        near = difflib.get_close_matches(name, names, n=1)
+        meant = f"did you mean {near[0]!r}?" if near else ""
+        return Hint.joined(meant, Hint("{} shows the workspaces", Verb("workspace list")), separator=" ")
 
     def has(self, id_: str) -> bool:
         """Whether there is such a workspace."""
