@@ -162,10 +162,10 @@ def _register(pyro: Pyro, like: str) -> None:
 
     from pyro_mcp.machines.phases import Phase  # noqa: PLC0415
 
-    store, ledger = pyro._lifecycle.store, pyro._ledger
+    store, workspace_store = pyro._lifecycle.store, pyro._workspace_store
     id_ = f"ws-{os.urandom(6).hex()}"
     store.add(replace(store.get(like), id=id_, phase=Phase.STOPPED, pid=None, process_start_time=None))
-    ledger.add(replace(ledger.get(like), id=id_))
+    workspace_store.add(replace(workspace_store.get(like), id=id_))
 
 
 def _private_bytes(home: Path) -> int:

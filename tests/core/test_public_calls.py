@@ -64,15 +64,15 @@ def test_each_error_of_the_system_has_its_kind(number: int, kind: type[PyroError
 
 
 def test_a_name_that_several_have_is_refused_with_their_ids(lifecycle: Lifecycle) -> None:
-    ledger = WorkspaceStore(lifecycle.store)
+    workspace_store = WorkspaceStore(lifecycle.store)
     for name in ("one", "two", "two"):
-        ledger.add(WorkspaceRecord(start(lifecycle).id, name, {}, {}))  # type: ignore[typeddict-item] # no seed
+        workspace_store.add(WorkspaceRecord(start(lifecycle).id, name, {}, {}))  # type: ignore[typeddict-item] # no seed
 
-    assert ledger.named("one").startswith("vm-")
+    assert workspace_store.named("one").startswith("vm-")
     with pytest.raises(Conflict, match=r"2 workspaces are named 'two': vm-\w+, vm-\w+"):
-        ledger.named("two")
+        workspace_store.named("two")
     with pytest.raises(NotFound, match="there is no workspace 'three'"):
-        ledger.named("three")
+        workspace_store.named("three")
 
 
 LIMITED = """

@@ -26,7 +26,7 @@ def fake(lifecycle: Lifecycle, engine: FakeEngine, warm_cache: Path, monkeypatch
 
 def one_shot(lifecycle: Lifecycle) -> str:
     """A running machine as a killed process leaves it."""
-    with lifecycle.making("in") as id_:
+    with lifecycle.reserve_id("in") as id_:
         made = lifecycle.create(id_, "debian:12", "1", Shape(), ttl_seconds=600, allow_host_compat=False, one_shot=True)
         lifecycle.start(made, IMAGE, GUEST)
     return id_

@@ -31,7 +31,7 @@ def lifecycle_with(engine: Engine) -> Lifecycle:
 
 
 def create(lifecycle: Lifecycle, *, ttl_seconds: float = 600.0) -> MachineRecord:
-    with lifecycle.making("vm") as id_:
+    with lifecycle.reserve_id("vm") as id_:
         return lifecycle.create(id_, "debian:12", "1", Shape(), ttl_seconds=ttl_seconds, allow_host_compat=False)
 
 
@@ -41,7 +41,7 @@ def repair(lifecycle: Lifecycle, *, reap: bool = True) -> list[str]:
 
 
 def start(lifecycle: Lifecycle, *, ttl_seconds: float = 600.0) -> MachineRecord:
-    with lifecycle.hold(create(lifecycle, ttl_seconds=ttl_seconds).id) as record:
+    with lifecycle.lock_exclusive(create(lifecycle, ttl_seconds=ttl_seconds).id) as record:
         return lifecycle.start(record, IMAGE, GUEST)
 
 

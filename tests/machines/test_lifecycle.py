@@ -32,14 +32,14 @@ def left_on_disk(lifecycle: Lifecycle, id_: str) -> list[str]:
 
 def test_a_created_machine_runs_nothing_and_owns_only_its_record(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     record = create(lifecycle)
-    assert lifecycle.observe(record.id).phase == Phase.CREATED
+    assert lifecycle.current_record(record.id).phase == Phase.CREATED
     assert (engine.started, left_on_disk(lifecycle, record.id)) == ([], ["home", "lock"])
     assert [path.name for path in lifecycle.folders.home(record.id).iterdir()] == ["record.json"]
 
 
 def test_a_machine_whose_making_failed_never_was(lifecycle: Lifecycle) -> None:
     def fail() -> str:
-        with lifecycle.making("vm") as id_:
+        with lifecycle.reserve_id("vm") as id_:
             lifecycle.folders.home(id_).mkdir(parents=True)
             made.append(id_)
             raise NoSpace("full")
@@ -54,7 +54,7 @@ def test_a_started_machine_is_recorded_with_its_process(lifecycle: Lifecycle, en
     record = start(lifecycle)
     assert (record.phase, record.execution_mode, record.accelerator) == (Phase.RUNNING, GUEST, "tcg")
     assert engine.running == {lifecycle.folders.sockets(record.id): record.identity}
-    assert lifecycle.observe(record.id) == record
+    assert lifecycle.current_record(record.id) == record
 
 
 def test_each_machine_is_told_its_own_name_and_no_two_are_twins(lifecycle: Lifecycle, engine: FakeEngine) -> None:
@@ -91,35 +91,35 @@ def test_a_start_that_fails_leaves_a_failed_machine_and_nothing_running(
 def test_a_stop_that_fails_leaves_the_machine_running(lifecycle: Lifecycle, engine: FakeEngine, step: str) -> None:
     record = start(lifecycle)
     engine.failures[step] = BROKEN
-    with lifecycle.turn(record.id), pytest.raises(GuestFailed, match="it broke"):
+    with lifecycle.lock_turnstile(record.id), pytest.raises(GuestFailed, match="it broke"):
         lifecycle.stop(record)
     engine.failures.clear()
-    assert lifecycle.observe(record.id) == record
-    with lifecycle.use(record.id) as used, lifecycle.session(used) as session:
+    assert lifecycle.current_record(record.id) == record
+    with lifecycle.lock_shared(record.id) as used, lifecycle.connect(used) as session:
         assert session.run(Command(["true"])).exit_code == 0
 
 
 def test_a_forced_stop_needs_no_guest_that_answers(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     id_ = start(lifecycle).id
     engine.failures |= {"power_off": BROKEN, "flush": DeadlineExceeded("silent")}
-    with lifecycle.turn(id_) as record:
+    with lifecycle.lock_turnstile(id_) as record:
         assert lifecycle.stop(record, force=True).phase == Phase.STOPPED
     assert engine.running == {}
 
 
 def test_a_machine_that_a_dead_process_was_stopping_runs_on(lifecycle: Lifecycle) -> None:
     record = start(lifecycle)
-    lifecycle.store.move(record.id, Phase.STOPPING)
-    assert lifecycle.observe(record.id) == record
+    lifecycle.store.set_phase(record.id, Phase.STOPPING)
+    assert lifecycle.current_record(record.id) == record
 
 
 def test_a_reset_that_cannot_end_the_machine_leaves_it_running(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     record = start(lifecycle)
     engine.failures["end"] = BROKEN
-    with lifecycle.turn(record.id), pytest.raises(GuestFailed):
+    with lifecycle.lock_turnstile(record.id), pytest.raises(GuestFailed):
         lifecycle.reset(record, IMAGE, ())
     engine.failures.clear()
-    assert lifecycle.observe(record.id) == record
+    assert lifecycle.current_record(record.id) == record
 
 
 @pytest.mark.parametrize("verb", ["stop", "reset"])
@@ -127,21 +127,21 @@ def test_a_stop_and_a_reset_do_not_wait_for_those_who_use_the_machine(lifecycle:
     id_ = start(lifecycle).id
     using = threading.Event()
 
-    def use() -> None:
-        with lifecycle.use(id_) as used:
+    def use_machine() -> None:
+        with lifecycle.lock_shared(id_) as used:
             using.set()
             while True:
-                with lifecycle.session(used) as session:
+                with lifecycle.connect(used) as session:
                     session.run(Command(["true"]))
 
     def be_told() -> None:
         with pytest.raises(Conflict, match="stopped or reset meanwhile"):
-            use()
+            use_machine()
 
     user = threading.Thread(target=be_told)
     user.start()
     assert using.wait(DEADLINE)
-    with lifecycle.turn(id_) as record:
+    with lifecycle.lock_turnstile(id_) as record:
         _ = lifecycle.stop(record) if verb == "stop" else lifecycle.reset(record, IMAGE, ())
     user.join(DEADLINE)
     assert not user.is_alive()
@@ -150,9 +150,9 @@ def test_a_stop_and_a_reset_do_not_wait_for_those_who_use_the_machine(lifecycle:
 def test_a_reset_that_cannot_start_again_leaves_a_failed_machine(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     id_ = start(lifecycle).id
     engine.failures["start"] = BROKEN
-    with lifecycle.turn(id_) as record, pytest.raises(GuestFailed):
+    with lifecycle.lock_turnstile(id_) as record, pytest.raises(GuestFailed):
         lifecycle.reset(record, IMAGE, ())
-    assert lifecycle.observe(id_).phase == Phase.FAILED
+    assert lifecycle.current_record(id_).phase == Phase.FAILED
     assert engine.running == {}
 
 
@@ -162,9 +162,9 @@ def test_a_delete_that_fails_can_be_tried_again_and_is_finished_by_a_repair(
     id_ = start(lifecycle).id
     engine.failures["end"] = BROKEN
     for _ in range(2):
-        with lifecycle.hold(id_) as record, pytest.raises(GuestFailed):
+        with lifecycle.lock_exclusive(id_) as record, pytest.raises(GuestFailed):
             lifecycle.delete(record)
-        assert lifecycle.observe(id_).phase == Phase.DELETING
+        assert lifecycle.current_record(id_).phase == Phase.DELETING
     engine.failures.clear()
     assert repair(lifecycle) == [id_]
     assert (engine.running, left_on_disk(lifecycle, id_)) == ({}, [])
@@ -173,7 +173,7 @@ def test_a_delete_that_fails_can_be_tried_again_and_is_finished_by_a_repair(
 def test_a_stopped_machine_keeps_its_disk_and_starts_again(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     id_ = start(lifecycle).id
     (lifecycle.folders.home(id_) / "disk").touch()
-    with lifecycle.turn(id_) as record:
+    with lifecycle.lock_turnstile(id_) as record:
         stopped = lifecycle.stop(record)
         assert (stopped.phase, stopped.identity, engine.running) == (Phase.STOPPED, None, {})
         assert lifecycle.stop(stopped) == stopped
@@ -183,7 +183,7 @@ def test_a_stopped_machine_keeps_its_disk_and_starts_again(lifecycle: Lifecycle,
 
 def test_a_reset_machine_runs_anew_on_layers_of_its_own(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     id_ = start(lifecycle).id
-    with lifecycle.turn(id_) as record:
+    with lifecycle.lock_turnstile(id_) as record:
         again = lifecycle.reset(record, IMAGE, ("base",))
     assert again.phase == Phase.RUNNING
     assert len(engine.ended) == len(engine.running) == 1
@@ -195,23 +195,23 @@ def test_a_reset_machine_runs_anew_on_layers_of_its_own(lifecycle: Lifecycle, en
 
 def test_what_a_phase_does_not_allow_changes_nothing(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     record = create(lifecycle)
-    with lifecycle.turn(record.id) as held:
+    with lifecycle.lock_turnstile(record.id) as held:
         with pytest.raises(Conflict, match="is created"):
             lifecycle.stop(held)
         with pytest.raises(Conflict, match="is created"):
             lifecycle.reset(held, IMAGE, ())
-    assert lifecycle.observe(record.id) == record
+    assert lifecycle.current_record(record.id) == record
     with pytest.raises(Conflict, match="never started"):
-        lifecycle.session(record)
+        lifecycle.connect(record)
     assert engine.running == {}
 
 
 def test_a_deleted_machine_leaves_nothing(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     id_ = start(lifecycle).id
-    with lifecycle.hold(id_) as record:
+    with lifecycle.lock_exclusive(id_) as record:
         lifecycle.delete(record)
     assert (lifecycle.store.all(), engine.running, left_on_disk(lifecycle, id_)) == ([], {}, [])
-    with pytest.raises(NotFound), lifecycle.hold(id_):
+    with pytest.raises(NotFound), lifecycle.lock_exclusive(id_):
         pass
     assert left_on_disk(lifecycle, id_) == []
 
@@ -219,9 +219,9 @@ def test_a_deleted_machine_leaves_nothing(lifecycle: Lifecycle, engine: FakeEngi
 def test_a_machine_that_ended_by_itself_is_seen_as_failed(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     id_ = start(lifecycle).id
     engine.running.clear()
-    record = lifecycle.observe(id_)
+    record = lifecycle.current_record(id_)
     assert (record.phase, record.failure) == (Phase.FAILED, "the virtual machine ended by itself")
-    with lifecycle.hold(id_) as held:
+    with lifecycle.lock_exclusive(id_) as held:
         lifecycle.delete(held)
     assert lifecycle.store.all() == []
 
@@ -229,45 +229,45 @@ def test_a_machine_that_ended_by_itself_is_seen_as_failed(lifecycle: Lifecycle, 
 def test_a_machine_that_ended_at_its_time_says_so(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     id_ = start(lifecycle, ttl_seconds=0).id
     engine.running.clear()
-    assert lifecycle.observe(id_).failure == "its time was over"
+    assert lifecycle.current_record(id_).failure == "its time was over"
 
 
 def test_a_held_machine_is_for_one_and_seen_by_all(lifecycle: Lifecycle) -> None:
     record = start(lifecycle)
-    with lifecycle.hold(record.id):
-        assert lifecycle.observe(record.id) == record
-        with pytest.raises(Busy, match=record.id), lifecycle.hold(record.id, deadline_seconds=0):
+    with lifecycle.lock_exclusive(record.id):
+        assert lifecycle.current_record(record.id) == record
+        with pytest.raises(Busy, match=record.id), lifecycle.lock_exclusive(record.id, deadline_seconds=0):
             pass
 
 
 def test_users_of_a_machine_share_it_and_keep_changes_away(lifecycle: Lifecycle) -> None:
     id_ = start(lifecycle).id
-    with lifecycle.use(id_) as one, lifecycle.use(id_) as two:
+    with lifecycle.lock_shared(id_) as one, lifecycle.lock_shared(id_) as two:
         assert one == two
-        with pytest.raises(Busy), lifecycle.hold(id_, deadline_seconds=0):
+        with pytest.raises(Busy), lifecycle.lock_exclusive(id_, deadline_seconds=0):
             pass
-    with lifecycle.turn(id_, deadline_seconds=0) as record:
+    with lifecycle.lock_turnstile(id_, deadline_seconds=0) as record:
         lifecycle.stop(record)
-    with pytest.raises(Conflict, match="stopped"), lifecycle.use(id_):
+    with pytest.raises(Conflict, match="stopped"), lifecycle.lock_shared(id_):
         pass
 
 
 def test_a_machine_can_be_deleted_under_its_users_who_are_told(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     record = start(lifecycle)
 
-    def use() -> None:
-        with lifecycle.use(record.id) as used:
+    def use_machine() -> None:
+        with lifecycle.lock_shared(record.id) as used:
             # What delete_now does first in another process; the rest of it waits for us.
-            lifecycle.store.move(record.id, Phase.DELETING)
+            lifecycle.store.set_phase(record.id, Phase.DELETING)
             assert record.identity is not None
             engine.end(record.identity, lifecycle.folders.sockets(record.id))
-            with lifecycle.session(used):
+            with lifecycle.connect(used):
                 raise AssertionError("the machine is gone")
 
     with pytest.raises(Conflict, match="deleted meanwhile") as raised:
-        use()
+        use_machine()
     assert isinstance(raised.value.__cause__, GuestGone)
-    lifecycle.delete_now(record.id)
+    lifecycle.force_delete(record.id)
     assert lifecycle.store.all() == []
 
 
@@ -283,10 +283,10 @@ def test_a_repair_deletes_what_has_expired_and_leaves_the_rest(lifecycle: Lifecy
 
 def test_a_repair_leaves_alone_what_somebody_works_on(lifecycle: Lifecycle) -> None:
     record = start(lifecycle, ttl_seconds=0)
-    with lifecycle.hold(record.id):
+    with lifecycle.lock_exclusive(record.id):
         assert repair(lifecycle) == []
         assert lifecycle.store.get(record.id) == record
-    with lifecycle.use(record.id):
+    with lifecycle.lock_shared(record.id):
         assert repair(lifecycle) == []
     assert repair(lifecycle) == [record.id]
 
@@ -297,7 +297,7 @@ def test_a_repair_removes_strays_but_not_what_is_being_made(lifecycle: Lifecycle
         folder.mkdir(parents=True)
         (folder / "file").touch()
     folders.lock("vm-lock-only").touch()
-    with lifecycle.making("vm") as id_:
+    with lifecycle.reserve_id("vm") as id_:
         folders.home(id_).mkdir()
         assert repair(lifecycle) == []
         assert left_on_disk(lifecycle, id_) == ["home", "lock"]
@@ -305,35 +305,35 @@ def test_a_repair_removes_strays_but_not_what_is_being_made(lifecycle: Lifecycle
 
 
 def test_an_unknown_machine_leaves_no_lock_behind(lifecycle: Lifecycle) -> None:
-    with pytest.raises(NotFound), lifecycle.hold("vm-none"):
+    with pytest.raises(NotFound), lifecycle.lock_exclusive("vm-none"):
         pass
     with pytest.raises(NotFound):
-        lifecycle.observe("vm-none")
+        lifecycle.current_record("vm-none")
     assert left_on_disk(lifecycle, "vm-none") == []
 
 
 def test_frozen_layers_are_recorded_before_they_are_used(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     before = start(lifecycle)
     engine.failures["use_layer"] = BROKEN
-    with lifecycle.hold(before.id) as record, pytest.raises(GuestFailed):
+    with lifecycle.lock_exclusive(before.id) as record, pytest.raises(GuestFailed):
         lifecycle.freeze_layers(record)
-    after = lifecycle.observe(before.id)
+    after = lifecycle.current_record(before.id)
     assert after == replace(before, layers=after.layers)
     assert after.layers[:-1] == before.layers
     engine.failures.clear()
-    with lifecycle.hold(before.id) as record:
+    with lifecycle.lock_exclusive(before.id) as record:
         assert lifecycle.freeze_layers(record) == after.layers
 
 
 def test_a_reset_that_fails_loses_nothing(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     id_ = start(lifecycle).id
     engine.failures["start"] = BROKEN
-    with lifecycle.turn(id_) as record, pytest.raises(PyroError):
+    with lifecycle.lock_turnstile(id_) as record, pytest.raises(PyroError):
         lifecycle.reset(record, IMAGE, ())
     after = lifecycle.store.get(id_)
     assert (after.phase, after.layers, after.generation) == (Phase.FAILED, record.layers, record.generation)
     engine.failures.clear()
-    with lifecycle.turn(id_) as failed:
+    with lifecycle.lock_turnstile(id_) as failed:
         fresh = lifecycle.reset(failed, IMAGE, ())
     assert (fresh.phase, fresh.generation) == (Phase.RUNNING, record.generation + 1)
     assert set(fresh.layers).isdisjoint(record.layers)
@@ -342,7 +342,7 @@ def test_a_reset_that_fails_loses_nothing(lifecycle: Lifecycle, engine: FakeEngi
 def test_a_disk_is_started_only_on_the_image_it_lies_upon(lifecycle: Lifecycle) -> None:
     id_ = start(lifecycle).id
     other = replace(IMAGE, digest="sha256:other", version="2")
-    with lifecycle.turn(id_) as record:
+    with lifecycle.lock_turnstile(id_) as record:
         stopped = lifecycle.stop(record)
         with pytest.raises(Conflict, match="another build"):
             lifecycle.start(stopped, other, GUEST)
@@ -352,11 +352,11 @@ def test_a_disk_is_started_only_on_the_image_it_lies_upon(lifecycle: Lifecycle) 
 def test_who_waits_to_have_a_machine_alone_is_not_overtaken(lifecycle: Lifecycle) -> None:
     id_ = start(lifecycle).id
     order: list[str] = []
-    with lifecycle.use(id_):
-        alone = threading.Thread(target=lambda: _note(lifecycle.hold(id_), order, "alone"))
+    with lifecycle.lock_shared(id_):
+        alone = threading.Thread(target=lambda: _note(lifecycle.lock_exclusive(id_), order, "alone"))
         alone.start()
-        until("the first thread waits its turn", lambda: not _is_free(lifecycle.folders.turn(id_)))
-        later = threading.Thread(target=lambda: _note(lifecycle.use(id_), order, "later"))
+        until("the first thread waits its turn", lambda: not _is_free(lifecycle.folders.turnstile(id_)))
+        later = threading.Thread(target=lambda: _note(lifecycle.lock_shared(id_), order, "later"))
         later.start()
     alone.join(20)
     later.join(20)
@@ -370,7 +370,7 @@ def test_a_repair_that_looks_at_a_new_lock_does_not_stop_the_making(
     made: list[str] = []
 
     def make() -> None:
-        with lifecycle.making("vm") as id_:
+        with lifecycle.reserve_id("vm") as id_:
             made.append(id_)
 
     lock = lifecycle.folders.lock("vm-new")

@@ -39,7 +39,7 @@ def test_a_move_changes_what_it_was_given_and_nothing_else(path: Path) -> None:
     store = MachineStore(path)
     store.add(RECORD)
     store.add(replace(RECORD, id="vm-2"))
-    moved = store.move("vm-1", Phase.STARTING, pid=7, process_start_time=8, execution_mode="guest_virtio")
+    moved = store.set_phase("vm-1", Phase.STARTING, pid=7, process_start_time=8, execution_mode="guest_virtio")
     assert moved == replace(RECORD, phase=Phase.STARTING, pid=7, process_start_time=8, execution_mode="guest_virtio")
     assert moved.identity == Identity(7, 8)
     assert store.get("vm-1") == moved
@@ -50,9 +50,9 @@ def test_a_forbidden_move_changes_nothing(path: Path) -> None:
     store = MachineStore(path)
     store.add(RECORD)
     with pytest.raises(Conflict):
-        store.move("vm-1", Phase.RUNNING, pid=7)
+        store.set_phase("vm-1", Phase.RUNNING, pid=7)
     with pytest.raises(ValueError, match="no such column"):
-        store.move("vm-1", Phase.STARTING, None, **{"phase = 'x' --": "x"})
+        store.set_phase("vm-1", Phase.STARTING, None, **{"phase = 'x' --": "x"})
     assert store.get("vm-1") == RECORD
 
 
@@ -69,7 +69,7 @@ def test_an_unknown_machine_is_not_found(path: Path) -> None:
     with pytest.raises(NotFound, match="vm-9"):
         store.get("vm-9")
     with pytest.raises(NotFound, match="vm-9"):
-        store.move("vm-9", Phase.DELETING)
+        store.set_phase("vm-9", Phase.DELETING)
 
 
 def test_an_id_is_never_part_of_a_statement(path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_writer_that_was_killed_changes_nothing(path: Path) -> None:
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"written\n"
         writer.kill()
-    assert MachineStore(path).move("vm-1", Phase.DELETING).id == "vm-1"
+    assert MachineStore(path).set_phase("vm-1", Phase.DELETING).id == "vm-1"
 
 
 def test_many_processes_create_the_database_and_write_to_it_at_once(path: Path) -> None:

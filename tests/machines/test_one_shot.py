@@ -22,7 +22,7 @@ from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.machines.images import Images
 from pyro_mcp.machines.lifecycle import Lifecycle
 from pyro_mcp.machines.machine_store import MachineRecord
-from pyro_mcp.machines.one_shot import ExecOptions, OneShots
+from pyro_mcp.machines.one_shot import ExecOptions, OneShotMachines
 from pyro_mcp.results import VmInfo
 from tests.machines.conftest import IMAGE, repair, system_for
 
@@ -59,11 +59,11 @@ def images() -> OneImage:
 
 
 @pytest.fixture
-def vms(lifecycle: Lifecycle, images: OneImage) -> OneShots:
-    return OneShots(lifecycle, images)
+def vms(lifecycle: Lifecycle, images: OneImage) -> OneShotMachines:
+    return OneShotMachines(lifecycle, images)
 
 
-def create(vms: OneShots, *, ttl_seconds: float = 600, allow_host_compat: bool = False) -> VmInfo:
+def create(vms: OneShotMachines, *, ttl_seconds: float = 600, allow_host_compat: bool = False) -> VmInfo:
     return vms.create(
         "debian:12",
         Shape(),
@@ -73,7 +73,7 @@ def create(vms: OneShots, *, ttl_seconds: float = 600, allow_host_compat: bool =
     )
 
 
-def start(vms: OneShots, *, allow_host_compat: bool = False) -> VmInfo:
+def start(vms: OneShotMachines, *, allow_host_compat: bool = False) -> VmInfo:
     return vms.start(create(vms, allow_host_compat=allow_host_compat)["vm_id"], silent)
 
 
@@ -81,7 +81,9 @@ def machines_left(lifecycle: Lifecycle, engine: FakeEngine) -> int:
     return len(lifecycle.store.all()) + len(engine.running)
 
 
-def test_a_command_runs_once_and_the_machine_is_gone(vms: OneShots, lifecycle: Lifecycle, engine: FakeEngine) -> None:
+def test_a_command_runs_once_and_the_machine_is_gone(
+    vms: OneShotMachines, lifecycle: Lifecycle, engine: FakeEngine
+) -> None:
     engine.answer = lambda _: outcome(3, b"out\xff", b"err")
     vm_id = start(vms)["vm_id"]
     result = vms.exec(vm_id, ["program", "argument"], ExecOptions())
@@ -93,7 +95,7 @@ def test_a_command_runs_once_and_the_machine_is_gone(vms: OneShots, lifecycle: L
         vms.exec(vm_id, "true", ExecOptions())
 
 
-def test_a_string_is_for_the_shell_and_a_list_is_the_argv(vms: OneShots, engine: FakeEngine) -> None:
+def test_a_string_is_for_the_shell_and_a_list_is_the_argv(vms: OneShotMachines, engine: FakeEngine) -> None:
     vm_id = start(vms)["vm_id"]
     vms.run(vm_id, "echo $HOME", ExecOptions())
     vms.run(vm_id, ["echo", "$HOME"], ExecOptions())
@@ -102,7 +104,7 @@ def test_a_string_is_for_the_shell_and_a_list_is_the_argv(vms: OneShots, engine:
 
 
 def test_the_machine_is_deleted_however_its_command_ended(
-    vms: OneShots, lifecycle: Lifecycle, engine: FakeEngine
+    vms: OneShotMachines, lifecycle: Lifecycle, engine: FakeEngine
 ) -> None:
     for error in (GuestFailed("broken"), DeadlineExceeded("late")):
         vm_id = start(vms)["vm_id"]
@@ -116,7 +118,7 @@ def test_the_machine_is_deleted_however_its_command_ended(
     assert machines_left(lifecycle, engine) == 0
 
 
-def test_the_output_cap_and_callbacks_reach_the_engine(vms: OneShots, engine: FakeEngine) -> None:
+def test_the_output_cap_and_callbacks_reach_the_engine(vms: OneShotMachines, engine: FakeEngine) -> None:
     engine.answer = lambda _: outcome(0, b"0123456789")
     seen: list[bytes] = []
     result = vms.exec(start(vms)["vm_id"], "x", ExecOptions(output_cap=4, on_stdout=seen.append))
@@ -124,7 +126,7 @@ def test_the_output_cap_and_callbacks_reach_the_engine(vms: OneShots, engine: Fa
     assert seen == [b"0123456789"]
 
 
-def test_a_machine_takes_commands_only_once_it_is_started(vms: OneShots, engine: FakeEngine) -> None:
+def test_a_machine_takes_commands_only_once_it_is_started(vms: OneShotMachines, engine: FakeEngine) -> None:
     vm_id = create(vms)["vm_id"]
     with pytest.raises(Conflict, match="is created") as raised:
         vms.exec(vm_id, "true", ExecOptions())
@@ -135,7 +137,7 @@ def test_a_machine_takes_commands_only_once_it_is_started(vms: OneShots, engine:
 
 @pytest.mark.parametrize("error", [HostNotReady("no QEMU"), EnvironmentFailed("no image"), GuestFailed("no boot")])
 def test_where_no_guest_can_run_nothing_runs_unless_it_was_allowed(
-    vms: OneShots, engine: FakeEngine, error: PyroError
+    vms: OneShotMachines, engine: FakeEngine, error: PyroError
 ) -> None:
     engine.failures["start"] = error
     vm_id = create(vms)["vm_id"]
@@ -152,7 +154,7 @@ def test_where_no_guest_can_run_nothing_runs_unless_it_was_allowed(
 
 @pytest.mark.parametrize("error", [Busy("in use"), InvalidRequest("wrong")])
 def test_what_was_asked_for_wrongly_is_no_reason_to_run_on_the_host(
-    vms: OneShots, engine: FakeEngine, error: PyroError
+    vms: OneShotMachines, engine: FakeEngine, error: PyroError
 ) -> None:
     engine.failures["start"] = error
     with pytest.raises(type(error)):
@@ -160,7 +162,7 @@ def test_what_was_asked_for_wrongly_is_no_reason_to_run_on_the_host(
 
 
 def test_without_an_image_a_machine_is_not_even_created_unless_host_compat_is_allowed(
-    vms: OneShots, images: OneImage, lifecycle: Lifecycle
+    vms: OneShotMachines, images: OneImage, lifecycle: Lifecycle
 ) -> None:
     images.error, images.image = EnvironmentFailed("no mirror", hint="look at the network"), None
     with pytest.raises(EnvironmentFailed, match="no mirror") as raised:
@@ -171,7 +173,7 @@ def test_without_an_image_a_machine_is_not_even_created_unless_host_compat_is_al
     assert start(vms, allow_host_compat=True)["execution_mode"] == "host_compat"
 
 
-def test_an_image_that_went_away_is_no_permission_to_run_on_the_host(vms: OneShots, images: OneImage) -> None:
+def test_an_image_that_went_away_is_no_permission_to_run_on_the_host(vms: OneShotMachines, images: OneImage) -> None:
     vm_id = create(vms)["vm_id"]
     images.image = None
     with pytest.raises(EnvironmentFailed, match="not installed any more") as raised:
@@ -181,7 +183,7 @@ def test_an_image_that_went_away_is_no_permission_to_run_on_the_host(vms: OneSho
 
 
 def test_deleting_a_host_compat_machine_removes_its_workspace(
-    vms: OneShots, engine: FakeEngine, lifecycle: Lifecycle
+    vms: OneShotMachines, engine: FakeEngine, lifecycle: Lifecycle
 ) -> None:
     engine.failures["start"] = GuestFailed("no boot")
     vm_id = start(vms, allow_host_compat=True)["vm_id"]
@@ -194,7 +196,9 @@ def test_deleting_a_host_compat_machine_removes_its_workspace(
 
 
 @pytest.mark.parametrize("ttl_seconds", [0, 0.5, 30 * 24 * 3600 + 1, float("nan"), float("inf")])
-def test_a_life_too_short_or_too_long_is_refused(vms: OneShots, ttl_seconds: float, lifecycle: Lifecycle) -> None:
+def test_a_life_too_short_or_too_long_is_refused(
+    vms: OneShotMachines, ttl_seconds: float, lifecycle: Lifecycle
+) -> None:
     with pytest.raises(InvalidRequest, match="ttl_seconds"):
         create(vms, ttl_seconds=ttl_seconds)
     assert lifecycle.store.all() == []
@@ -206,15 +210,15 @@ def test_a_time_limit_too_short_or_too_long_is_refused(timeout_seconds: float) -
         ExecOptions(timeout_seconds=timeout_seconds)
 
 
-def test_a_repair_tells_which_machines_are_gone(vms: OneShots, lifecycle: Lifecycle, engine: FakeEngine) -> None:
+def test_a_repair_tells_which_machines_are_gone(vms: OneShotMachines, lifecycle: Lifecycle, engine: FakeEngine) -> None:
     vm_id = create(vms, ttl_seconds=1)["vm_id"]
     assert repair(lifecycle) == []
-    lifecycle.store.move(vm_id, lifecycle.store.get(vm_id).phase.STARTING, expires_at=0.0, boot_id=None)
+    lifecycle.store.set_phase(vm_id, lifecycle.store.get(vm_id).phase.STARTING, expires_at=0.0, boot_id=None)
     assert repair(lifecycle) == [vm_id]
     assert machines_left(lifecycle, engine) == 0
 
 
-def test_a_command_can_look_at_its_own_machine(vms: OneShots, engine: FakeEngine) -> None:
+def test_a_command_can_look_at_its_own_machine(vms: OneShotMachines, engine: FakeEngine) -> None:
     states: list[str] = []
     vm_id = start(vms)["vm_id"]
 

@@ -27,7 +27,7 @@ def lifecycle(home: Path) -> Iterator[Lifecycle]:
     lifecycle = lifecycle_with(QemuEngine(cache_home()))
     yield lifecycle
     for record in lifecycle.store.all():
-        with lifecycle.hold(record.id) as held:
+        with lifecycle.lock_exclusive(record.id) as held:
             lifecycle.delete(held)
     assert find_processes(str(home)) == []
 
@@ -67,7 +67,7 @@ def test_a_machine_that_a_living_process_works_on_is_left_alone(lifecycle: Lifec
     with stopped_at(step):
         assert repair(lifecycle) == []
         (record,) = lifecycle.store.all()
-        assert lifecycle.observe(record.id) == record
+        assert lifecycle.current_record(record.id) == record
         assert (record.phase, processes(lifecycle)) == (phase, 1)
 
 
@@ -95,7 +95,7 @@ def test_a_machine_whose_process_was_killed_half_way_has_failed_and_nothing_of_i
 def test_whoever_looks_at_a_machine_settles_it_too(lifecycle: Lifecycle) -> None:
     with stopped_at("start"):
         (before,) = lifecycle.store.all()
-    assert lifecycle.observe(before.id).phase == Phase.FAILED
+    assert lifecycle.current_record(before.id).phase == Phase.FAILED
     assert processes(lifecycle) == 0
 
 
@@ -103,7 +103,7 @@ def test_a_running_machine_outlives_its_client(lifecycle: Lifecycle) -> None:
     with stopped_at("running"):
         (before,) = lifecycle.store.all()
     assert repair(lifecycle) == []
-    assert lifecycle.observe(before.id) == before
+    assert lifecycle.current_record(before.id) == before
     assert processes(lifecycle) == 1
 
 
@@ -131,7 +131,7 @@ def test_a_machine_that_was_killed_from_outside_is_seen(lifecycle: Lifecycle) ->
     assert before.identity is not None
     os.killpg(before.identity.pid, 9)
     QemuEngine(cache_home()).end(before.identity, lifecycle.folders.sockets(before.id))
-    assert lifecycle.observe(before.id).failure == "the virtual machine ended by itself"
+    assert lifecycle.current_record(before.id).failure == "the virtual machine ended by itself"
 
 
 def test_a_folder_in_the_place_of_a_lock_keeps_no_other_machine_from_being_repaired(lifecycle: Lifecycle) -> None:

@@ -18,7 +18,7 @@ from pyro_mcp.errors import GuestFailed, HostNotReady, InvalidRequest, NotFound,
 from pyro_mcp.host.progress import silent
 from pyro_mcp.machines import guest_ca
 from pyro_mcp.machines.lifecycle import Lifecycle
-from pyro_mcp.machines.network_policy import EGRESS, NO_LINK, NetworkPolicy
+from pyro_mcp.machines.network_policy import EGRESS, NO_NETWORK, NetworkPolicy
 from pyro_mcp.machines.one_shot import ExecOptions
 from pyro_mcp.machines.secrets import Secrets, check_reach, read_secrets
 from pyro_mcp.workspaces.access import WorkspaceAccess
@@ -153,13 +153,13 @@ def test_the_longest_value_and_the_strangest_are_kept_exactly(tmp_path: Path) ->
 def test_a_secret_for_a_host_needs_a_network() -> None:
     bound = read_secrets([BOUND])
     check_reach(bound, NetworkPolicy(EGRESS))
-    check_reach(read_secrets([TOKEN]), NO_LINK)
+    check_reach(read_secrets([TOKEN]), NO_NETWORK)
     check_reach(bound, NetworkPolicy(EGRESS, ("*.example.com",)))
     for allowed in ("other.example.com", "api.example.com:8443"):
         with pytest.raises(InvalidRequest, match=r"allow_hosts=\['api\.example\.com'\]"):
             check_reach(bound, NetworkPolicy(EGRESS, (allowed,)))
     with pytest.raises(InvalidRequest, match="network_policy='egress'"):
-        check_reach(bound, NO_LINK)
+        check_reach(bound, NO_NETWORK)
 
 
 def options(words: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
@@ -224,16 +224,16 @@ class Desk:
     """Workspaces over a fake engine."""
 
     def __init__(self, lifecycle: Lifecycle) -> None:
-        images, ledger = OneImage(), WorkspaceStore(lifecycle.store)
+        images, workspace_store = OneImage(), WorkspaceStore(lifecycle.store)
         self.workspaces, self.inside = (
-            Workspaces(lifecycle, images, ledger, Recovery(lifecycle, ledger)),
-            WorkspaceAccess(lifecycle, images, ledger),
+            Workspaces(lifecycle, images, workspace_store, Recovery(lifecycle, workspace_store)),
+            WorkspaceAccess(lifecycle, images, workspace_store),
         )
 
-    def create(self, *secrets: Mapping[str, str], link: NetworkPolicy = NO_LINK) -> str:
+    def create(self, *secrets: Mapping[str, str], network: NetworkPolicy = NO_NETWORK) -> str:
         made = self.workspaces.create(
-            "debian:12", Shape(), seed_path=None, name=None, labels={}, ttl_seconds=600, link=link, secrets=secrets,
-            progress=silent,
+            "debian:12", Shape(), seed_path=None, name=None, labels={}, ttl_seconds=600, network=network,
+            secrets=secrets, progress=silent,
         )  # fmt: skip
         return made["workspace_id"]
 

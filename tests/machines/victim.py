@@ -63,12 +63,12 @@ def main(step: str) -> None:
     lifecycle = lifecycle_with(engine)
     if step == "making":
         make(lifecycle, engine)
-    with lifecycle.hold(create(lifecycle).id) as created:
+    with lifecycle.lock_exclusive(create(lifecycle).id) as created:
         record = lifecycle.start(created, IMAGE, GUEST)
         engine.reach("running")
         if step in ("end", "ended"):
             lifecycle.delete(record)
-    with lifecycle.turn(record.id):
+    with lifecycle.lock_turnstile(record.id):
         if step == "power off":
             lifecycle.stop(record)
         else:
@@ -77,7 +77,7 @@ def main(step: str) -> None:
 
 
 def make(lifecycle: Lifecycle, engine: Sleepers) -> None:
-    with lifecycle.making("vm") as id_:
+    with lifecycle.reserve_id("vm") as id_:
         lifecycle.folders.home(id_).mkdir(parents=True)
         engine.reach("making")
 

@@ -15,7 +15,7 @@ from tests.leftovers import expire_machines, machine_leftovers
 # Moments of `pyro run`: a function, whether the client is killed before or after it, and at which call of it.
 MOMENTS = {
     "create: the record is written": ("pyro_mcp.machines.machine_store:MachineStore.add", "after", 1),
-    "create: the record says starting": ("pyro_mcp.machines.machine_store:MachineStore.move", "after", 1),
+    "create: the record says starting": ("pyro_mcp.machines.machine_store:MachineStore.set_phase", "after", 1),
     "create: the processes run, the record does not know": ("pyro_mcp.engine.processes:launch", "after", 1),
     "create: the memory is loaded": ("pyro_mcp.engine.guest_connection:GuestConnection.hello", "after", 1),
     "create: the machine is set up, the record says starting": (
@@ -23,11 +23,11 @@ MOMENTS = {
         "after",
         1,
     ),
-    "create: the record says running": ("pyro_mcp.machines.machine_store:MachineStore.move", "after", 2),
+    "create: the record says running": ("pyro_mcp.machines.machine_store:MachineStore.set_phase", "after", 2),
     "exec: the command is on its way": ("pyro_mcp.engine.guest_connection:GuestConnection._send", "after", 2),
     "exec: the first output has come": ("pyro_mcp.engine.guest_connection:Capture.take", "before", 1),
     "exec: the command has ended": ("pyro_mcp.engine.guest_connection:GuestConnection.run", "after", 1),
-    "delete: the record says deleting": ("pyro_mcp.machines.machine_store:MachineStore.move", "after", 3),
+    "delete: the record says deleting": ("pyro_mcp.machines.machine_store:MachineStore.set_phase", "after", 3),
     "delete: the processes have ended": ("pyro_mcp.machines.lifecycle:Lifecycle.clear", "after", 1),
     "delete: the files are gone": ("pyro_mcp.machines.machine_store:MachineStore.remove", "before", 1),
     "delete: the record is gone": ("pyro_mcp.machines.machine_store:MachineStore.remove", "after", 1),
@@ -35,7 +35,7 @@ MOMENTS = {
 
 # The same for create_vm, start_vm, stop_vm, start_vm, delete_vm.
 LONG_LIFE = {
-    "stop: the record says stopping": ("pyro_mcp.machines.machine_store:MachineStore.move", "after", 3),
+    "stop: the record says stopping": ("pyro_mcp.machines.machine_store:MachineStore.set_phase", "after", 3),
     "stop: the machine has powered off": ("pyro_mcp.engine.qemu.machines:QemuEngine.power_off", "after", 1),
     "start again: the processes run": ("pyro_mcp.engine.processes:launch", "after", 2),
 }

@@ -34,19 +34,19 @@ SEED: WorkspaceSeed = {
 
 def make(lifecycle: Lifecycle, name: str = "mine", *, ttl_seconds: float = 600.0) -> str:
     """A running workspace with a snapshot."""
-    ledger = WorkspaceStore(lifecycle.store)
-    with lifecycle.making("ws") as id_:
+    store = WorkspaceStore(lifecycle.store)
+    with lifecycle.reserve_id("ws") as id_:
         made = lifecycle.create(id_, "debian:12", "1", Shape(), ttl_seconds=ttl_seconds, allow_host_compat=False)
         lifecycle.start(made, IMAGE, GUEST)
-        ledger.add(WorkspaceRecord(id_, name, {"key": "value"}, SEED))
-    with lifecycle.hold(id_) as record:
+        store.add(WorkspaceRecord(id_, name, {"key": "value"}, SEED))
+    with lifecycle.lock_exclusive(id_) as record:
         layers = lifecycle.freeze_layers(record)
-        ledger.add_snapshot(id_, Snapshot("green", layers, 1000.0))
+        store.add_snapshot(id_, Snapshot("green", layers, 1000.0))
     return id_
 
 
 def stop(lifecycle: Lifecycle, id_: str) -> None:
-    with lifecycle.hold(id_) as record:
+    with lifecycle.lock_exclusive(id_) as record:
         lifecycle.stop(record)
 
 
@@ -98,13 +98,13 @@ def test_a_workspace_that_the_database_has_lost_is_kept_named_and_adopted_as_it_
     }
     for id_ in found:
         assert recovery_of(after).adopt(id_) == before[id_]
-    ledger = WorkspaceStore(after.store)
-    assert (ledger.get(running).name, ledger.get(running).labels, ledger.get(running).seed["entry_count"]) == (
-        "runs",
-        {"key": "value"},
-        3,
-    )
-    assert [one.name for one in ledger.snapshots(stopped)] == ["green"]
+    store = WorkspaceStore(after.store)
+    assert (
+        store.get(running).name,
+        store.get(running).labels,
+        store.get(running).seed["entry_count"],
+    ) == ("runs", {"key": "value"}, 3)
+    assert [one.name for one in store.snapshots(stopped)] == ["green"]
     assert recovery_of(after).unknown() == []
     stop(after, running)
 
@@ -114,7 +114,7 @@ def test_after_an_older_copy_was_restored_every_workspace_is_what_its_folder_say
 ) -> None:
     old = make(lifecycle)
     copy = copied(lifecycle)
-    with lifecycle.turn(old) as record:
+    with lifecycle.lock_turnstile(old) as record:
         lifecycle.reset(record, IMAGE, ())
     WorkspaceStore(lifecycle.store).describe(old, "renamed", {})
     WorkspaceStore(lifecycle.store).remove_snapshot(old, "green")
@@ -122,9 +122,9 @@ def test_after_an_older_copy_was_restored_every_workspace_is_what_its_folder_say
     after = restore(lifecycle, engine, copy)
     assert after.store.get(old) != before
     assert repair(after) == []
-    assert after.observe(old) == before
-    ledger = WorkspaceStore(after.store)
-    assert (ledger.get(old).name, ledger.get(old).reset_count, ledger.snapshots(old)) == ("renamed", 0, [])
+    assert after.current_record(old) == before
+    store = WorkspaceStore(after.store)
+    assert (store.get(old).name, store.get(old).reset_count, store.snapshots(old)) == ("renamed", 0, [])
     assert [one.id for one in recovery_of(after).unknown()] == [new]
     assert len(engine.running) == 2
 
@@ -134,11 +134,11 @@ def test_an_update_after_an_older_copy_was_restored_keeps_what_the_folder_says(
 ) -> None:
     id_ = make(lifecycle, "alpha")
     copy = copied(lifecycle)
-    with lifecycle.hold(id_) as record:
+    with lifecycle.lock_exclusive(id_) as record:
         later = Snapshot("later", lifecycle.freeze_layers(record), 2000.0)
-    ledger = WorkspaceStore(lifecycle.store)
-    ledger.add_snapshot(id_, later)
-    ledger.describe(id_, "alpha", {"key": "newer"})
+    store = WorkspaceStore(lifecycle.store)
+    store.add_snapshot(id_, later)
+    store.describe(id_, "alpha", {"key": "newer"})
     before = lifecycle.store.get(id_)
     after = restore(lifecycle, engine, copy)
     pyro = Pyro(engine=engine)
@@ -163,7 +163,7 @@ def test_no_change_of_an_older_record_replaces_a_newer_file(
     WorkspaceStore(lifecycle.store).add_snapshot(id_, Snapshot("later", ("l0",), 2000.0))
     after = restore(lifecycle, engine, copy)
     if change == "extend":
-        after.store.extend(id_, 5000)
+        after.store.set_expiry(id_, 5000)
     else:
         WorkspaceStore(after.store).describe(id_, "new", {})
     assert [one.name for one in WorkspaceStore(after.store).snapshots(id_)] == ["green", "later"]
@@ -191,7 +191,7 @@ def test_a_workspace_is_deleted_also_when_the_database_knows_an_older_process(
 ) -> None:
     id_ = make(lifecycle)
     copy = copied(lifecycle)
-    with lifecycle.turn(id_) as record:
+    with lifecycle.lock_turnstile(id_) as record:
         lifecycle.reset(record, IMAGE, ())
     after = restore(lifecycle, engine, copy)
     Pyro(engine=engine).delete_workspace(id_)
@@ -260,7 +260,7 @@ def test_what_was_never_finished_or_was_being_deleted_is_no_lost_workspace(
     lifecycle: Lifecycle, engine: FakeEngine
 ) -> None:
     deleted, unfinished = make(lifecycle), start(lifecycle).id
-    lifecycle.store.move(deleted, Phase.DELETING)
+    lifecycle.store.set_phase(deleted, Phase.DELETING)
     named = f"ws-{unfinished.partition('-')[2]}"
     lifecycle.folders.home(unfinished).rename(lifecycle.folders.home(named))
     record = lifecycle.folders.home(named) / "record.json"
@@ -296,7 +296,7 @@ def test_a_delete_beside_a_reaper_succeeds(lifecycle: Lifecycle, engine: FakeEng
         assert repair(lifecycle) == [id_]
 
     engine.end = reaped_meanwhile  # type: ignore[method-assign]
-    lifecycle.delete_now(id_)
+    lifecycle.force_delete(id_)
     assert lifecycle.store.all() == []
 
 
@@ -306,8 +306,8 @@ def test_a_machine_that_is_being_deleted_is_not_in_the_way_of_a_reaper(
     dead = make(lifecycle)
     stale = lifecycle.store.get(dead)
     engine.running.clear()
-    lifecycle.store.move(dead, Phase.DELETING)
-    assert lifecycle.settled(stale).phase == Phase.DELETING
+    lifecycle.store.set_phase(dead, Phase.DELETING)
+    assert lifecycle.reconcile(stale).phase == Phase.DELETING
 
 
 def test_a_workspace_whose_time_is_over_is_stopped_and_deleted_only_by_a_reap(
@@ -322,7 +322,7 @@ def test_a_workspace_whose_time_is_over_is_stopped_and_deleted_only_by_a_reap(
 
 def test_a_clock_that_is_set_ahead_ends_nobodys_time(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     id_ = make(lifecycle)
-    with lifecycle.store.changing(id_) as connection:
+    with lifecycle.store.update_machine(id_) as connection:
         connection.execute("UPDATE machines SET expires_at = expires_at - 25 * 3600")
     assert (repair(lifecycle), lifecycle.store.get(id_).phase, len(engine.running)) == ([], Phase.RUNNING, 1)
     assert 0 < lifecycle.store.get(id_).seconds_left <= 600
@@ -330,29 +330,29 @@ def test_a_clock_that_is_set_ahead_ends_nobodys_time(lifecycle: Lifecycle, engin
 
 def test_after_a_boot_of_the_host_the_wall_clock_counts(lifecycle: Lifecycle) -> None:
     id_ = make(lifecycle)
-    with lifecycle.store.changing(id_) as connection:
+    with lifecycle.store.update_machine(id_) as connection:
         connection.execute("UPDATE machines SET boot_id = 'another', expires_uptime = 0")
     assert not lifecycle.store.get(id_).expired
-    with lifecycle.store.changing(id_) as connection:
+    with lifecycle.store.update_machine(id_) as connection:
         connection.execute("UPDATE machines SET expires_at = expires_at - 25 * 3600")
     done = recovery_of(lifecycle).repair()
     assert (done.deleted, done.stopped) == ([], [id_])
 
 
 def test_the_database_gives_back_what_a_long_history_took(lifecycle: Lifecycle) -> None:
-    id_, ledger = make(lifecycle), WorkspaceStore(lifecycle.store)
+    id_, store = make(lifecycle), WorkspaceStore(lifecycle.store)
     for _ in range(100):
-        ledger.end_command(ledger.begin_command(id_, "yes"), {"stdout": "y\n" * 100_000, "stderr": ""})
-    assert ledger.command_count(id_) == 100
+        store.end_command(store.begin_command(id_, "yes"), {"stdout": "y\n" * 100_000, "stderr": ""})
+    assert store.command_count(id_) == 100
     assert database(lifecycle).stat().st_size > 15_000_000
-    lifecycle.delete_now(id_)
+    lifecycle.force_delete(id_)
     assert database(lifecycle).stat().st_size < 1_000_000
 
 
 def test_a_machine_made_before_there_were_record_files_gets_one(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     id_ = make(lifecycle)
     (lifecycle.folders.home(id_) / "record.json").unlink()
-    before = lifecycle.observe(id_)
+    before = lifecycle.current_record(id_)
     after = lose(lifecycle, engine, "deleted")
     assert recovery_of(after).adopt(id_) == before
 
@@ -360,14 +360,14 @@ def test_a_machine_made_before_there_were_record_files_gets_one(lifecycle: Lifec
 def test_a_workspace_whose_folder_was_removed_is_still_deleted(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     id_ = make(lifecycle)
     shutil.rmtree(lifecycle.folders.home(id_))
-    lifecycle.delete_now(id_)
+    lifecycle.force_delete(id_)
     assert (lifecycle.store.all(), engine.running) == ([], {})
 
 
 def test_an_error_keeps_the_file_in_step_with_the_database(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     id_ = make(lifecycle)
     engine.failures["start"] = PyroError("it broke")
-    with lifecycle.turn(id_) as record, pytest.raises(PyroError, match="it broke"):
+    with lifecycle.lock_turnstile(id_) as record, pytest.raises(PyroError, match="it broke"):
         lifecycle.reset(record, IMAGE, ())
     known = lifecycle.store.get(id_)
     assert known.phase == Phase.FAILED

@@ -17,7 +17,7 @@ from pyro_mcp.host.progress import Progress
 from pyro_mcp.machines import Images, Lifecycle, MachineRecord, network_environ
 from pyro_mcp.results import EnvironmentDetails
 from pyro_mcp.trees import GuestTree, push
-from pyro_mcp.workspaces import Saving, ToolOf, system_tree
+from pyro_mcp.workspaces import EnvironmentSaver, ToolOf, system_tree
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,9 @@ class _Done:
 class EnvironmentBuilder:
     """Builds environments."""
 
-    def __init__(self, lifecycle: Lifecycle, images: Images, environments: EnvironmentStore, saving: Saving) -> None:
+    def __init__(
+        self, lifecycle: Lifecycle, images: Images, environments: EnvironmentStore, saving: EnvironmentSaver
+    ) -> None:
         self._lifecycle = lifecycle
         self._images = images
         self._environments = environments

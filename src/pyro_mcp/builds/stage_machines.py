@@ -16,9 +16,9 @@ from pyro_mcp.machines import (
     Lifecycle,
     MachineRecord,
     NetworkPolicy,
-    make_twin,
-    registered_inspector,
-    started_inspector,
+    register_fork,
+    register_inspector,
+    start_inspector,
 )
 
 _TTL_SECONDS = 24 * 3600.0
@@ -86,7 +86,7 @@ class BuildMachines:
                 ttl_seconds=_TTL_SECONDS,
                 allow_host_compat=False,
                 one_shot=True,
-                link=self._options.link,
+                network=self._options.link,
             )
 
         with self._running(register) as record:
@@ -98,8 +98,8 @@ class BuildMachines:
 
         def register(id_: str) -> MachineRecord:
             link = self._options.link
-            twin = make_twin(
-                self._lifecycle, id_, before, before.layers, ttl_seconds=_TTL_SECONDS, one_shot=True, link=link
+            twin = register_fork(
+                self._lifecycle, id_, before, before.layers, ttl_seconds=_TTL_SECONDS, one_shot=True, network=link
             )
             return replace(twin, root_digest=before.root_digest)
 
@@ -110,15 +110,15 @@ class BuildMachines:
     def reading(self, before: MachineRecord) -> Iterator[Connection]:
         """A connection to a machine that only reads the disk of a stopped one."""
         with (
-            registered_inspector(self._lifecycle, before, before.layers) as twin,
-            started_inspector(self._lifecycle, self._images, twin) as session,
+            register_inspector(self._lifecycle, before, before.layers) as twin,
+            start_inspector(self._lifecycle, self._images, twin) as session,
         ):
             yield session
 
     @contextmanager
     def session(self, record: MachineRecord) -> Iterator[Connection]:
         """A connection to a running machine."""
-        with self._lifecycle.session(record) as session:
+        with self._lifecycle.connect(record) as session:
             yield session
 
     def stop(self, record: MachineRecord) -> MachineRecord:
@@ -127,7 +127,7 @@ class BuildMachines:
 
     @contextmanager
     def _running(self, register: Callable[[str], MachineRecord]) -> Iterator[MachineRecord]:
-        with self._lifecycle.making("bd") as id_:
+        with self._lifecycle.reserve_id("bd") as id_:
             made = register(id_)
             yield self._lifecycle.start(made, self._images.of_disk(made), GUEST, self.progress)
             self._lifecycle.delete(self._lifecycle.store.get(id_))

@@ -16,7 +16,7 @@ from pyro_mcp.guest_protocol.tree_edits import Edit
 from pyro_mcp.hints import Argument, Hint
 from pyro_mcp.host.files import temporary_folder
 from pyro_mcp.host.progress import Progress
-from pyro_mcp.machines import NO_NETWORK
+from pyro_mcp.machines import NETWORK_ERROR
 from pyro_mcp.trees import GuestTree
 
 _OUTPUT_KEPT = 64 * 1024
@@ -162,7 +162,7 @@ class StageRunner:
         hint = ""
         if outcome.timed_out:
             hint = Hint("{} gives each step more time", Argument("timeout_seconds"))
-        elif not self._given.has_network and NO_NETWORK.search(said):
+        elif not self._given.has_network and NETWORK_ERROR.search(said):
             hint = Hint("a build has no network by default; allow one with {}", Argument("network", True))
         raise EnvironmentFailed(f"line {one.line}: {one.shown()} {how}\n{said}".rstrip(), hint=hint)
 

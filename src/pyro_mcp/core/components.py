@@ -14,8 +14,15 @@ from pyro_mcp.errors import NotFound
 from pyro_mcp.host.files import cache_home, private_directory, state_home
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.host.staging import remove_abandoned_staging
-from pyro_mcp.machines import GUEST, HOST_COMPAT, Folders, Images, Lifecycle, MachineStore, OneShots
-from pyro_mcp.workspaces import Needs, Recovery, Repaired, WorkspaceStore, needs_of, sweep_exports
+from pyro_mcp.machines import GUEST, HOST_COMPAT, Folders, Images, Lifecycle, MachineStore, OneShotMachines
+from pyro_mcp.workspaces import (
+    EnvironmentsInUse,
+    Recovery,
+    RepairReport,
+    WorkspaceStore,
+    environments_in_use,
+    remove_abandoned_exports,
+)
 
 
 class Components:
@@ -36,9 +43,9 @@ class Components:
 
     def reporting_to(self, progress: Progress) -> Self:
         """The same machines, with another listener to long work."""
-        twin = copy.copy(self)
-        twin._progress = progress
-        return twin
+        copied = copy.copy(self)
+        copied._progress = progress
+        return copied
 
     @cached_property
     def _cache(self) -> Path:
@@ -49,7 +56,7 @@ class Components:
         return private_directory(self._given_state) if self._given_state else state_home()
 
     @cached_property
-    def _guests(self) -> Engine:
+    def _engine(self) -> Engine:
         return self._given_engine or QemuEngine(self._cache)
 
     @cached_property
@@ -62,22 +69,22 @@ class Components:
 
     @cached_property
     def _lifecycle(self) -> Lifecycle:
-        engines: dict[str, Engine] = {GUEST: self._guests, HOST_COMPAT: HostCompat()}
+        engines: dict[str, Engine] = {GUEST: self._engine, HOST_COMPAT: HostCompat()}
         folders = Folders(self._state)
         store = MachineStore(self._state / "pyro.db")
         return Lifecycle(store, folders, engines.__getitem__, self._images.system)
 
     @cached_property
-    def _vms(self) -> OneShots:
-        return OneShots(self._lifecycle, self._images)
+    def _vms(self) -> OneShotMachines:
+        return OneShotMachines(self._lifecycle, self._images)
 
     @cached_property
-    def _ledger(self) -> WorkspaceStore:
+    def _workspace_store(self) -> WorkspaceStore:
         return WorkspaceStore(self._lifecycle.store)
 
     def _workspace_named(self, name: str) -> str:
         try:
-            return self._ledger.named(name)
+            return self._workspace_store.named(name)
         except NotFound:
             ids = [one.id for one in self._recovery.unknown() if one.name == name]
             if len(ids) != 1:
@@ -86,15 +93,15 @@ class Components:
 
     @cached_property
     def _recovery(self) -> Recovery:
-        return Recovery(self._lifecycle, self._ledger)
+        return Recovery(self._lifecycle, self._workspace_store)
 
-    def _needs(self) -> Needs:
+    def _needs(self) -> EnvironmentsInUse:
         """What the machines need of the environments."""
-        return needs_of(self._lifecycle.store, self._recovery)
+        return environments_in_use(self._lifecycle.store, self._recovery)
 
-    def _repair(self, *, reap: bool = False) -> Repaired:
+    def _repair(self, *, reap: bool = False) -> RepairReport:
         """Settle what dead processes left, and end what is over. Costs a look at each machine."""
-        self._guests.sweep()
+        self._engine.sweep()
         remove_abandoned_staging(self._state)
-        sweep_exports(self._state)
+        remove_abandoned_exports(self._state)
         return self._recovery.repair(reap=reap)

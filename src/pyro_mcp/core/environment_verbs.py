@@ -11,7 +11,7 @@ from pyro_mcp.core.components import Components
 from pyro_mcp.engine import Shape
 from pyro_mcp.machines import EGRESS, OFF, NetworkPolicy, check_mirrors
 from pyro_mcp.results import EnvironmentDeleted, EnvironmentDetails
-from pyro_mcp.workspaces import Saving
+from pyro_mcp.workspaces import EnvironmentSaver
 
 
 class EnvironmentVerbs(Components):
@@ -52,11 +52,11 @@ class EnvironmentVerbs(Components):
         """
         self._repair()
         recipe = read_build_definition(Path(path), Path(context) if context is not None else None)
-        link = NetworkPolicy(EGRESS if network else OFF, tuple(allow_hosts or ()), trust_host_ca, host_mirrors)
-        check_mirrors(link)
+        policy = NetworkPolicy(EGRESS if network else OFF, tuple(allow_hosts or ()), trust_host_ca, host_mirrors)
+        check_mirrors(policy)
         options = BuildOptions(
             Shape(vcpu_count, mem_mib),
-            link,
+            policy,
             timeout_seconds,
             {**recipe.build_args, **(build_args or {})},
             target if target is not None else recipe.target,
@@ -68,8 +68,8 @@ class EnvironmentVerbs(Components):
         return self._saving.delete(name, self._needs())
 
     @cached_property
-    def _saving(self) -> Saving:
-        return Saving(self._lifecycle, self._images, self._environments, self._ledger)
+    def _saving(self) -> EnvironmentSaver:
+        return EnvironmentSaver(self._lifecycle, self._images, self._environments, self._workspace_store)
 
     @cached_property
     def _building(self) -> EnvironmentBuilder:

@@ -37,15 +37,15 @@ class HostVerbs(Components):
         needs = self._needs()
         pruned = self._environments.prune({*keep, *needs.users}, needs.digests)
         # Saved machines come back by themselves, as quickly as they were made.
-        return {**pruned, "freed_bytes": pruned["freed_bytes"] + self._guests.prune()}
+        return {**pruned, "freed_bytes": pruned["freed_bytes"] + self._engine.prune()}
 
     def doctor(self, environment: str | None = None) -> DoctorReport:
         """What this host has and lacks; with `environment`, also how soon a machine of it can start."""
-        return report(self._guests, self._images, environment, lambda: self._recovery)
+        return report(self._engine, self._images, environment, lambda: self._recovery)
 
     def prepare(self, environment: str = "debian:12") -> PrepareReport:
         """Make an environment warm, and prove it with a throw-away create, exec, reset and delete."""
-        return prepare(self._vms, self._guests, self._images, environment, self._progress)
+        return prepare(self._vms, self._engine, self._images, environment, self._progress)
 
     def demo(self, environment: str = "debian:12") -> DemoReport:
         """Create, start, exec and delete one machine, with timings."""

@@ -13,12 +13,12 @@ class NetworkVerbs(Components):
 
     def network_info_workspace(self, workspace_id: str) -> WorkspaceNetworkInfo:
         """The workspace's network as it is now."""
-        self._ledger.get(workspace_id)
-        return network_info(self._lifecycle.observe(workspace_id), self._lifecycle.folders)
+        self._workspace_store.get(workspace_id)
+        return network_info(self._lifecycle.current_record(workspace_id), self._lifecycle.folders)
 
     def network_log_workspace(self, workspace_id: str, *, limit: int = 200) -> WorkspaceNetworkLog:
         """What the workspace wanted to reach and what was refused, and why: the newest `limit` entries."""
         if limit < 1:
             raise InvalidRequest(f"limit is at least 1, not {limit}")
-        self._ledger.get(workspace_id)
+        self._workspace_store.get(workspace_id)
         return network_log(self._lifecycle.store.get(workspace_id), self._lifecycle.folders, limit)

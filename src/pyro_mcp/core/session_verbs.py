@@ -130,7 +130,7 @@ class SessionVerbs(Components):
         `GuestFailed` with its last lines when it ends first, `DeadlineExceeded` when it is late, `Interrupted` when the
         descriptor `interrupt` becomes readable before it is ready; then it does not run.
         """
-        wish = ServiceSpec(
+        spec = ServiceSpec(
             service_name,
             command,
             cwd,
@@ -141,7 +141,7 @@ class SessionVerbs(Components):
             list(published_ports or ()),
             interrupt,
         )
-        return self._services.start(workspace_id, wish)
+        return self._services.start(workspace_id, spec)
 
     def list_services(self, workspace_id: str) -> ServiceList:
         """The services that were started since the last reset, oldest first, those that ended too."""
@@ -162,13 +162,13 @@ class SessionVerbs(Components):
         return self._services.stop(workspace_id, service_name)
 
     @cached_property
-    def _session_room(self) -> WorkspaceAccess:
-        return WorkspaceAccess(self._lifecycle, self._images, self._ledger)
+    def _workspace_access(self) -> WorkspaceAccess:
+        return WorkspaceAccess(self._lifecycle, self._images, self._workspace_store)
 
     @cached_property
     def _shells(self) -> Shells:
-        return Shells(self._session_room)
+        return Shells(self._workspace_access)
 
     @cached_property
     def _services(self) -> Services:
-        return Services(self._session_room, ServiceStore(self._lifecycle.store), self._lifecycle.folders)
+        return Services(self._workspace_access, ServiceStore(self._lifecycle.store), self._lifecycle.folders)

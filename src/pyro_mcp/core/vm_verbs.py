@@ -38,7 +38,7 @@ class VmVerbs(Components):
             Shape(vcpu_count, mem_mib),
             ttl_seconds=ttl_seconds,
             allow_host_compat=allow_host_compat,
-            link=NetworkPolicy(EGRESS if network else OFF, trust_host_ca=trust_host_ca, host_mirrors=host_mirrors),
+            network=NetworkPolicy(EGRESS if network else OFF, trust_host_ca=trust_host_ca, host_mirrors=host_mirrors),
             progress=self._progress,
         )
 
@@ -127,6 +127,6 @@ class VmVerbs(Components):
             options,
             ttl_seconds=ttl_seconds,
             allow_host_compat=allow_host_compat,
-            link=NetworkPolicy(EGRESS if network else OFF, trust_host_ca=trust_host_ca, host_mirrors=host_mirrors),
+            network=NetworkPolicy(EGRESS if network else OFF, trust_host_ca=trust_host_ca, host_mirrors=host_mirrors),
             progress=self._progress,
         )

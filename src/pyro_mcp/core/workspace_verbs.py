@@ -33,7 +33,7 @@ from pyro_mcp.results import (
     WorkspaceSyncPush,
 )
 from pyro_mcp.trees import MOST_BYTES, MOST_ENTRIES
-from pyro_mcp.workspaces import BASELINE, Offline, SeedOrigin, WorkspaceAccess, Workspaces, summarize
+from pyro_mcp.workspaces import BASELINE, SeedOrigin, StoppedDisks, WorkspaceAccess, Workspaces, summarize
 
 DAY = 24 * 3600.0
 
@@ -90,7 +90,7 @@ class WorkspaceVerbs(Components):
             name=name,
             labels=labels or {},
             ttl_seconds=ttl_seconds,
-            link=NetworkPolicy(network_policy, tuple(allow_hosts or ()), trust_host_ca, host_mirrors),
+            network=NetworkPolicy(network_policy, tuple(allow_hosts or ()), trust_host_ca, host_mirrors),
             secrets=secrets or (),
             allow_host_compat=allow_host_compat,
             progress=self._progress,
@@ -208,17 +208,17 @@ class WorkspaceVerbs(Components):
         `secret_env` names the workspace's secrets that it gets as environment variables: name → variable, or names.
         """
         options = ExecOptions(timeout_seconds, stdin, output_cap, on_stdout, on_stderr, secret_env, interrupt)
-        return self._inside.exec(workspace_id, command, cwd, options)
+        return self._workspace_access.exec(workspace_id, command, cwd, options)
 
     def logs_workspace(self, workspace_id: str) -> WorkspaceLogs:
         """The command history since creation or the last reset; kept until the workspace is deleted."""
-        return self._inside.logs(workspace_id)
+        return self._workspace_access.logs(workspace_id)
 
     def list_workspace_files(
         self, workspace_id: str, path: str = "/workspace", recursive: bool = False
     ) -> WorkspaceFileList:
         """What is at a path: type, size, link target."""
-        return self._inside.list_files(workspace_id, path, recursive=recursive)
+        return self._workspace_access.list_files(workspace_id, path, recursive=recursive)
 
     def read_workspace_file(
         self, workspace_id: str, path: str, *, offset: int = 0, max_bytes: int = 65536, binary: bool = False
@@ -228,15 +228,15 @@ class WorkspaceVerbs(Components):
         It must be text in UTF-8; with `binary` it may be anything and comes as base64. The result's `next_offset` is
         where to read on.
         """
-        return self._inside.read_file(workspace_id, path, offset=offset, max_bytes=max_bytes, binary=binary)
+        return self._workspace_access.read_file(workspace_id, path, offset=offset, max_bytes=max_bytes, binary=binary)
 
     def write_workspace_file(self, workspace_id: str, path: str, *, text: str) -> WorkspaceFileWrite:
         """Create or replace a regular file; it appears whole. Missing folders are made, an existing mode is kept."""
-        return self._inside.write_file(workspace_id, path, text.encode())
+        return self._workspace_access.write_file(workspace_id, path, text.encode())
 
     def apply_workspace_patch(self, workspace_id: str, *, patch: str | bytes) -> WorkspacePatch:
         """Apply a unified diff, all of it or nothing."""
-        return self._inside.apply_patch(workspace_id, patch)
+        return self._workspace_access.apply_patch(workspace_id, patch)
 
     def diff_workspace(
         self, workspace_id: str, *, include_ignored: bool = False, binary: bool = False
@@ -246,7 +246,7 @@ class WorkspaceVerbs(Components):
         What `.gitignore` is about is only counted unless `include_ignored`; files that are not text are a line of the
         patch unless `binary`. With both the patch makes the seed into the whole tree.
         """
-        return self._inside.diff(workspace_id, include_ignored=include_ignored, binary=binary)
+        return self._workspace_access.diff(workspace_id, include_ignored=include_ignored, binary=binary)
 
     def export_workspace(
         self,
@@ -263,7 +263,7 @@ class WorkspaceVerbs(Components):
         Of a `.git` come data and harmless settings only; `skipped` names what was left out and why, `self_running` the
         changed files that some tool runs by itself.
         """
-        return self._inside.export(
+        return self._workspace_access.export(
             workspace_id,
             path,
             Path(output_path),
@@ -280,36 +280,36 @@ class WorkspaceVerbs(Components):
         The result names what it replaced. A file goes into `dest` where that is a folder or ends in a slash, else it
         becomes `dest`.
         """
-        return self._inside.push(workspace_id, Path(source_path), dest)
+        return self._workspace_access.push(workspace_id, Path(source_path), dest)
 
     def list_workspace_disk(
         self, workspace_id: str, path: str = "/workspace", recursive: bool = False
     ) -> WorkspaceFileList:
         """What is at a path of a stopped workspace's disk; nothing on it is started."""
-        return self._offline.list(workspace_id, path, recursive=recursive)
+        return self._stopped_disks.list(workspace_id, path, recursive=recursive)
 
     def read_workspace_disk(
         self, workspace_id: str, path: str, *, offset: int = 0, max_bytes: int = 65536, binary: bool = False
     ) -> WorkspaceFileRead:
         """Read a part of a file on a stopped workspace's disk, as `read_workspace_file` does."""
-        return self._offline.read(workspace_id, path, offset=offset, max_bytes=max_bytes, binary=binary)
+        return self._stopped_disks.read(workspace_id, path, offset=offset, max_bytes=max_bytes, binary=binary)
 
     def export_workspace_disk(self, workspace_id: str, *, output_path: str | Path) -> WorkspaceDiskExport:
         """A stopped workspace's whole root, /workspace included, as a sparse raw ext4 image on the host."""
-        return self._offline.export(workspace_id, Path(output_path), self._progress)
+        return self._stopped_disks.export(workspace_id, Path(output_path), self._progress)
 
     def summarize_workspace(self, workspace_id: str) -> WorkspaceSummarized:
         """One concise review of the session."""
-        return summarize(self._workspaces, self._inside, self._ledger, workspace_id)
+        return summarize(self._workspaces, self._workspace_access, self._workspace_store, workspace_id)
 
     @cached_property
     def _workspaces(self) -> Workspaces:
-        return Workspaces(self._lifecycle, self._images, self._ledger, self._recovery)
+        return Workspaces(self._lifecycle, self._images, self._workspace_store, self._recovery)
 
     @cached_property
-    def _offline(self) -> Offline:
-        return Offline(self._lifecycle, self._images, self._ledger)
+    def _stopped_disks(self) -> StoppedDisks:
+        return StoppedDisks(self._lifecycle, self._images, self._workspace_store)
 
     @cached_property
-    def _inside(self) -> WorkspaceAccess:
-        return WorkspaceAccess(self._lifecycle, self._images, self._ledger)
+    def _workspace_access(self) -> WorkspaceAccess:
+        return WorkspaceAccess(self._lifecycle, self._images, self._workspace_store)

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from pyro_mcp.machines.command_hints import NO_NETWORK
+from pyro_mcp.machines.command_hints import NETWORK_ERROR
 from pyro_mcp.machines.folders import Folders
-from pyro_mcp.machines.fork import make_twin
+from pyro_mcp.machines.fork import register_fork
 from pyro_mcp.machines.guest_ca import CA_LISTS, GuestCA, is_our_ca_file
 from pyro_mcp.machines.guest_mirrors import check_mirrors
 from pyro_mcp.machines.images import Images
-from pyro_mcp.machines.inspector import registered_inspector, started_inspector
+from pyro_mcp.machines.inspector import register_inspector, start_inspector
 from pyro_mcp.machines.lifecycle import Lifecycle, new_layer_name, require_time_left
 from pyro_mcp.machines.lifetimes import seconds_left
 from pyro_mcp.machines.machine_store import MachineRecord, MachineStore
 from pyro_mcp.machines.network_policy import EGRESS, OFF, POLICIES, NetworkPolicy
 from pyro_mcp.machines.networks import Ports, network_environ, network_info, network_log
-from pyro_mcp.machines.one_shot import NO_GUEST, ExecOptions, OneShots, check_ttl, ended, image_for, is_vm, shell_words
+from pyro_mcp.machines.one_shot import (
+    NO_GUEST,
+    ExecOptions,
+    OneShotMachines,
+    check_ttl,
+    command_end,
+    image_for,
+    is_vm,
+    shell_words,
+)
 from pyro_mcp.machines.phases import GUEST, HOST_COMPAT, Phase, require_phase
 from pyro_mcp.machines.record_files import MachineRows, rows_of
 from pyro_mcp.machines.secrets import SecretEnv, Secrets, SecretsGiven, check_reach, read_secrets
@@ -25,8 +34,8 @@ __all__ = [
     "EGRESS",
     "GUEST",
     "HOST_COMPAT",
+    "NETWORK_ERROR",
     "NO_GUEST",
-    "NO_NETWORK",
     "OFF",
     "POLICIES",
     "ExecOptions",
@@ -38,7 +47,7 @@ __all__ = [
     "MachineRows",
     "MachineStore",
     "NetworkPolicy",
-    "OneShots",
+    "OneShotMachines",
     "Phase",
     "Ports",
     "SecretEnv",
@@ -47,23 +56,23 @@ __all__ = [
     "check_mirrors",
     "check_reach",
     "check_ttl",
+    "command_end",
     "demo",
-    "ended",
     "image_for",
     "is_our_ca_file",
     "is_vm",
-    "make_twin",
     "network_environ",
     "network_info",
     "network_log",
     "new_layer_name",
     "prepare",
     "read_secrets",
-    "registered_inspector",
+    "register_fork",
+    "register_inspector",
     "require_phase",
     "require_time_left",
     "rows_of",
     "seconds_left",
     "shell_words",
-    "started_inspector",
+    "start_inspector",
 ]

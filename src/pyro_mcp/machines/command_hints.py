@@ -11,7 +11,7 @@ _SHOWN = 8192
 # As dash, bash, env and our agent say it.
 _NOT_FOUND = re.compile(r"([\w.+-]+)['\u2019`]?: (?:(?:command )?not found|No such file or directory)")
 _NO_MODULE = re.compile(r"No module named '?(?:pip|venv|ensurepip|virtualenv)\b|ensurepip is not\s+available")
-NO_NETWORK = re.compile(
+NETWORK_ERROR = re.compile(
     r"Temporary failure (?:in name resolution|resolving)|Could not resolve|Name or service not known|bad address"
     r"|EAI_AGAIN|ENOTFOUND|dns error|Network is unreachable|Failed to establish a new connection|NameResolutionError",
     re.IGNORECASE,
@@ -53,7 +53,7 @@ def _hint(end: CommandEnd, *, with_network: Verb | None, limit_seconds: float) -
         hint = _PYTHON
     elif end["exit_code"] == 127:
         hint = next((known for program in _missing(said) if (known := _known(program))), "")
-    if with_network is not None and (NO_NETWORK.search(said) or _INSTALL in hint):
+    if with_network is not None and (NETWORK_ERROR.search(said) or _INSTALL in hint):
         return Hint.joined(hint, "this machine has no network", Hint("{} makes one that has", with_network))
     return hint
 

@@ -47,9 +47,9 @@ class Database:
 
     def shrink(self) -> None:
         """Give back what removed rows took on the disk, when that is much and nobody is in the way."""
-        with suppress(PyroError), self._connection(writing=True) as connection:
-            if connection.execute("PRAGMA freelist_count").fetchone()[0] >= _MANY_PAGES:
-                connection.executescript("PRAGMA incremental_vacuum")  # execute() would free one page only
+        with suppress(PyroError), self._connection(writing=True) as db:
+            if db.execute("PRAGMA freelist_count").fetchone()[0] >= _MANY_PAGES:
+                db.executescript("PRAGMA incremental_vacuum")  # execute() would free one page only
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -57,35 +57,35 @@ class Database:
 
         Keep it short: writers wait for each other. Raises `Busy`, which names the process that holds the database.
         """
-        with self._connection(writing=True) as connection:
+        with self._connection(writing=True) as db:
             # Ctrl-Z in the middle would make every other client wait until this one goes on.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, _JOB_CONTROL)
             try:
-                self._begin(connection)
+                self._begin(db)
                 try:
-                    yield connection
+                    yield db
                 except BaseException:
-                    connection.execute("ROLLBACK")
+                    db.execute("ROLLBACK")
                     raise
-                connection.execute("COMMIT")
+                db.execute("COMMIT")
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection for single statements that change nothing. It never waits for a writer, nor needs space."""
-        with self._connection(writing=False) as connection:
-            yield connection
+        with self._connection(writing=False) as db:
+            yield db
 
     @contextmanager
     def _connection(self, *, writing: bool) -> Iterator[sqlite3.Connection]:
         """Open the database; errors of SQLite become ours."""
         try:
-            connection = self._connect(writing=writing)
+            db = self._connect(writing=writing)
             try:
-                yield connection
+                yield db
             finally:
-                connection.close()
+                db.close()
         except sqlite3.OperationalError as error:
             raise self._translated(error) from error
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
@@ -101,12 +101,12 @@ class Database:
                 ),
             ) from error
 
-    def _begin(self, connection: sqlite3.Connection) -> None:
+    def _begin(self, db: sqlite3.Connection) -> None:
         """Begin to write; gives up early when the process that writes is suspended."""
         end = time.monotonic() + _BUSY_SECONDS
         while True:
             try:
-                connection.execute("BEGIN IMMEDIATE")
+                db.execute("BEGIN IMMEDIATE")
                 return
             except sqlite3.OperationalError as error:
                 if _name(error) != "SQLITE_BUSY":
@@ -134,14 +134,14 @@ class Database:
 
     def _connect(self, *, writing: bool) -> sqlite3.Connection:
         """Open the database with all its tables; the file may be new, also because somebody has removed the old one."""
-        connection = self._open(writing=writing)
+        db = self._open(writing=writing)
         try:
-            if is_current(connection, self._path):
-                return connection
+            if is_current(db, self._path):
+                return db
         except BaseException:
-            connection.close()
+            db.close()
             raise
-        connection.close()
+        db.close()
         self._migrate()
         return self._open(writing=writing)
 
@@ -150,9 +150,9 @@ class Database:
         lock = self._path.with_name(f"{self._path.name}.lock")
         with (
             locked(lock, deadline_seconds=_BUSY_SECONDS),
-            closing(self._open(writing=True)) as connection,
+            closing(self._open(writing=True)) as db,
         ):
-            migrate(connection, self._path)
+            migrate(db, self._path)
 
     def _open(self, *, writing: bool) -> sqlite3.Connection:
         try:
@@ -176,13 +176,13 @@ def _name(error: sqlite3.OperationalError) -> str:
 
 
 def _opened(name: str, *, uri: bool = False) -> sqlite3.Connection:
-    connection = sqlite3.connect(name, timeout=_LOOK_SECONDS, isolation_level=None, uri=uri)
+    db = sqlite3.connect(name, timeout=_LOOK_SECONDS, isolation_level=None, uri=uri)
     try:
-        connection.row_factory = sqlite3.Row
+        db.row_factory = sqlite3.Row
         # NORMAL is safe in WAL mode: a power cut may lose the last transaction, never the database.
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA foreign_keys = ON")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA foreign_keys = ON")
     except BaseException:
-        connection.close()
+        db.close()
         raise
-    return connection
+    return db

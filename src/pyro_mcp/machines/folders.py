@@ -37,7 +37,7 @@ class Folders:
         """Held by whoever changes the machine, shared by those who use it."""
         return private_directory(self.state / "locks") / id_
 
-    def turn(self, id_: str) -> Path:
+    def turnstile(self, id_: str) -> Path:
         """Held while waiting for `lock`."""
         return self.lock(f"{id_}.turn")
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pyro_mcp.engine import Layers
 from pyro_mcp.machines.lifecycle import Lifecycle, new_layer_name
 from pyro_mcp.machines.machine_store import MachineRecord
-from pyro_mcp.machines.network_policy import NO_LINK, NetworkPolicy
+from pyro_mcp.machines.network_policy import NO_NETWORK, NetworkPolicy
 from pyro_mcp.machines.phases import GUEST
 
 
-def make_twin(
+def register_fork(
     lifecycle: Lifecycle,
     new_id: str,
     record: MachineRecord,
@@ -20,7 +20,7 @@ def make_twin(
     *,
     ttl_seconds: float,
     one_shot: bool = False,
-    link: NetworkPolicy = NO_LINK,
+    network: NetworkPolicy = NO_NETWORK,
 ) -> MachineRecord:
     """Register a machine whose disk begins as `layers` of another; nothing of it is copied, nothing runs yet.
 
@@ -39,7 +39,7 @@ def make_twin(
         generation=record.generation,
         baseline=record.baseline,
         one_shot=one_shot,
-        link=link,
+        network=network,
     )
     home, others = lifecycle.folders.home(new_id), lifecycle.folders.home(record.id)
     Layers(home).adopt(Layers(others), layers)

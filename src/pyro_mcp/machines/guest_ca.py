@@ -88,12 +88,12 @@ class GuestCA:
             found[_JAVA] = java
         return {path: (0o644, content) for path, content in found.items()}
 
-    def add_to_system_store(self, session: Connection) -> None:
+    def add_to_system_store(self, connection: Connection) -> None:
         """Add the certificates to the lists that the machine's image has; one without a shell does without."""
         if self.host_ca:
-            _add(session, _BEGIN.decode().strip(), BUNDLE, _SYSTEM_FILES[3])
+            _add(connection, _BEGIN.decode().strip(), BUNDLE, _SYSTEM_FILES[3])
         elif self.authority is not None:
-            _add(session, self.authority.certificate.decode().splitlines()[2], _CERTIFICATE)
+            _add(connection, self.authority.certificate.decode().splitlines()[2], _CERTIFICATE)
 
     def without(self, listed: bytes) -> bytes:
         """Return a list of trusted certificates without those that were added."""
@@ -103,9 +103,9 @@ class GuestCA:
         return listed.replace(b"\n" + self.authority.certificate, b"").replace(self.authority.certificate, b"")
 
 
-def _add(session: Connection, known_by: str, file: str, copy: str = "") -> None:
+def _add(connection: Connection, known_by: str, file: str, copy: str = "") -> None:
     argv = ["/bin/sh", "-c", _ADD, "sh", known_by, file, copy]
-    session.run(Command(argv, cwd="/", environ={"PATH": "/usr/bin:/bin"}, timeout_seconds=_DEADLINE))
+    connection.run(Command(argv, cwd="/", environ={"PATH": "/usr/bin:/bin"}, timeout_seconds=_DEADLINE))
 
 
 def is_our_ca_file(path: str) -> bool:

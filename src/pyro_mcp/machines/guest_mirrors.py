@@ -13,9 +13,9 @@ from pyro_mcp.host.mirrors import host_mirrors
 from pyro_mcp.machines.network_policy import NetworkPolicy
 
 
-def mirror_environ(link: NetworkPolicy) -> dict[str, str]:
+def mirror_environ(network: NetworkPolicy) -> dict[str, str]:
     """The variables by which pip, uv, npm and yarn find the mirrors; none unless the machine is to use them."""
-    if not link.host_mirrors:
+    if not network.host_mirrors:
         return {}
     found = host_mirrors()
     extra = " ".join(found.pip_extra)
@@ -30,9 +30,9 @@ def mirror_environ(link: NetworkPolicy) -> dict[str, str]:
     return {name: value for name, value in environ.items() if value}
 
 
-def check_mirrors(link: NetworkPolicy) -> None:
+def check_mirrors(network: NetworkPolicy) -> None:
     """Raise `InvalidRequest` for a machine that is to use mirrors where there are none, or cannot reach them."""
-    if not link.host_mirrors:
+    if not network.host_mirrors:
         return
     addresses = host_mirrors().addresses
     if not addresses:
@@ -43,7 +43,7 @@ def check_mirrors(link: NetworkPolicy) -> None:
     for address in addresses:
         parts = urllib.parse.urlsplit(address)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        if why := link.rules().why_not_name(host, port, "tcp"):
+        if why := network.rules().why_not_name(host, port, "tcp"):
             raise InvalidRequest(
                 f"the mirror {address} cannot be reached: {why}", hint=Hint("add {}", Argument("allow_hosts", [host]))
             )

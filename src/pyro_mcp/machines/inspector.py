@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pyro_mcp.engine import Connection
-from pyro_mcp.machines.fork import make_twin
+from pyro_mcp.machines.fork import register_fork
 from pyro_mcp.machines.images import Images
 from pyro_mcp.machines.lifecycle import Lifecycle
 from pyro_mcp.machines.machine_store import MachineRecord
@@ -18,19 +18,19 @@ _TTL_SECONDS = 3600
 
 
 @contextmanager
-def registered_inspector(lifecycle: Lifecycle, record: MachineRecord, layers: Sequence[str]) -> Iterator[MachineRecord]:
+def register_inspector(lifecycle: Lifecycle, record: MachineRecord, layers: Sequence[str]) -> Iterator[MachineRecord]:
     """A machine on `layers` of another, which must not be written any more; it is not started, and gone at the end."""
-    with lifecycle.making("in") as twin_id:
-        made = make_twin(lifecycle, twin_id, record, layers, ttl_seconds=_TTL_SECONDS, one_shot=True)
+    with lifecycle.reserve_id("in") as inspector_id:
+        made = register_fork(lifecycle, inspector_id, record, layers, ttl_seconds=_TTL_SECONDS, one_shot=True)
         yield replace(made, root_digest=record.root_digest)  # started only on the very image that the disk lies upon
-        lifecycle.delete(lifecycle.store.get(twin_id))
+        lifecycle.delete(lifecycle.store.get(inspector_id))
 
 
 @contextmanager
-def started_inspector(
-    lifecycle: Lifecycle, images: Images, twin: MachineRecord, output: Path | None = None
+def start_inspector(
+    lifecycle: Lifecycle, images: Images, inspector: MachineRecord, output: Path | None = None
 ) -> Iterator[Connection]:
     """Start a registered inspector; `output` is a file that it may write as a disk."""
-    twin = lifecycle.start(twin, images.of_disk(twin), GUEST, output=output)
-    with lifecycle.session(twin) as session:
-        yield session
+    inspector = lifecycle.start(inspector, images.of_disk(inspector), GUEST, output=output)
+    with lifecycle.connect(inspector) as connection:
+        yield connection

@@ -17,11 +17,11 @@ from pyro_mcp.errors import Conflict, GuestFailed, NoSpace, NotFound, PyroError
 from pyro_mcp.hints import Hint, Verb
 from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.progress import Progress, silent
-from pyro_mcp.machines.lifetimes import ending_in
+from pyro_mcp.machines.lifetimes import expiry_in
 from pyro_mcp.machines.locked_machines import LockedMachines, more_time_hint
 from pyro_mcp.machines.machine_store import NO_PROCESS, MachineRecord
-from pyro_mcp.machines.network_policy import NO_LINK, NetworkPolicy
-from pyro_mcp.machines.networks import connect, files_for, gateway_ending, gateway_of
+from pyro_mcp.machines.network_policy import NO_NETWORK, NetworkPolicy
+from pyro_mcp.machines.networks import attach_gateway, network_files, start_gateway, wait_for_gateway_end
 from pyro_mcp.machines.phases import GUEST, HOST_COMPAT, Phase, require_phase
 
 # So long a machine that is to be killed may flush its disk.
@@ -49,7 +49,7 @@ class Lifecycle(LockedMachines):
         generation: int = 0,
         baseline: bool | None = None,
         one_shot: bool = False,
-        link: NetworkPolicy = NO_LINK,
+        network: NetworkPolicy = NO_NETWORK,
     ) -> MachineRecord:
         """Register a new machine; nothing runs yet."""
         record = MachineRecord(
@@ -61,15 +61,15 @@ class Lifecycle(LockedMachines):
             allow_host_compat=allow_host_compat,
             phase=Phase.CREATED,
             created_at=time.time(),
-            **ending_in(ttl_seconds),
+            **expiry_in(ttl_seconds),
             layers=layers,
             generation=generation,
             baseline=baseline,
             one_shot=one_shot,
-            network_policy=link.policy,
-            allow_hosts=link.allow_hosts,
-            trust_host_ca=link.trust_host_ca,
-            host_mirrors=link.host_mirrors,
+            network_policy=network.policy,
+            allow_hosts=network.allow_hosts,
+            trust_host_ca=network.trust_host_ca,
+            host_mirrors=network.host_mirrors,
         )
         self.store.add(record)
         return record
@@ -78,7 +78,7 @@ class Lifecycle(LockedMachines):
         """Let the processes of a machine live for so many seconds from now."""
         self.engine_of(record).set_lifetime(self.folders.home(record.id), seconds)
 
-    def session(
+    def connect(
         self, record: MachineRecord, *, deadline_seconds: float = 10.0, lasting: bool = False
     ) -> AbstractContextManager[Connection]:
         """A connection to a running machine: for short work, or for what may be `lasting`.
@@ -95,14 +95,14 @@ class Lifecycle(LockedMachines):
         mode: str,
         progress: Progress = silent,
         *,
-        reaching: Phase = Phase.RUNNING,
-        also: Callable[[sqlite3.Connection], None] | None = None,
+        final_phase: Phase = Phase.RUNNING,
+        in_transaction: Callable[[sqlite3.Connection], None] | None = None,
         output: Path | None = None,
     ) -> MachineRecord:
-        """Start a machine that is held; on failure nothing runs and its phase says so.
+        """Start a machine that is locked; on failure nothing runs and its phase says so.
 
-        The layers and generation of `record` need not be those that the store knows: they come to be so, with what
-        `also` does, only when the machine runs. Raises `Conflict` when its disk lies upon another image than `image`.
+        The store takes over the layers and generation of `record` only when the machine runs, in one transaction with
+        what `in_transaction` does. Raises `Conflict` when its disk was made on another image than `image`.
         """
         if image is not None and record.root_digest not in (None, image.digest):
             raise Conflict(
@@ -111,18 +111,18 @@ class Lifecycle(LockedMachines):
             )
         home = private_directory(self.folders.home(record.id))
         engine = self.engine_for(mode)
-        self.store.move(record.id, Phase.STARTING, execution_mode=mode, failure=None)
+        self.store.set_phase(record.id, Phase.STARTING, execution_mode=mode, failure=None)
         identity = None
         with self.failing(record.id, lambda: identity):
             request = self._request(record, image, home, output)
-            with gateway_of(record, self.folders) if mode == GUEST else nullcontext() as gateway:
+            with start_gateway(record, self.folders) if mode == GUEST else nullcontext() as gateway:
                 identity = engine.start(replace(request, tap=gateway.tap) if gateway else request, progress)
                 if gateway:
-                    connect(gateway, record, self.folders, engine)
-            return self.store.move(
+                    attach_gateway(gateway, record, self.folders, engine)
+            return self.store.set_phase(
                 record.id,
-                reaching,
-                also,
+                final_phase,
+                in_transaction,
                 accelerator=engine.accelerator().name,
                 pid=identity.pid,
                 process_start_time=identity.start_time,
@@ -138,27 +138,29 @@ class Lifecycle(LockedMachines):
 
         When its disk cannot be flushed it raises, and the machine runs on. With `force` it ends all the same.
         """
-        if not self.runs(record):
-            with self.alone(record.id) as settled:
+        if not self.is_running(record):
+            with self.lock_drained(record.id) as settled:
                 if settled.phase != Phase.STOPPED:
                     require_phase(record.id, settled.phase, {Phase.RUNNING})
                 return settled
         assert record.identity is not None
         if force:
-            return self._end_users(record)
+            return self._kill(record)
         sockets, engine = self.folders.sockets(record.id), self.engine_of(record)
-        with gateway_ending(sockets):
-            engine.power_off(record.identity, sockets, lambda: self.store.move(record.id, Phase.STOPPING), progress)
-        return self.store.move(record.id, Phase.STOPPED, **NO_PROCESS)
+        with wait_for_gateway_end(sockets):
+            engine.power_off(
+                record.identity, sockets, lambda: self.store.set_phase(record.id, Phase.STOPPING), progress
+            )
+        return self.store.set_phase(record.id, Phase.STOPPED, **NO_PROCESS)
 
-    def _end_users(self, record: MachineRecord) -> MachineRecord:
+    def _kill(self, record: MachineRecord) -> MachineRecord:
         """Kill a running machine, and so what runs in it; a guest that answers at once may flush its disk before."""
-        with suppress(PyroError), self.session(record, deadline_seconds=_BRIEFLY) as session:
-            session.flush(deadline_seconds=_BRIEFLY)
-        self.store.move(record.id, Phase.STOPPING)
+        with suppress(PyroError), self.connect(record, deadline_seconds=_BRIEFLY) as connection:
+            connection.flush(deadline_seconds=_BRIEFLY)
+        self.store.set_phase(record.id, Phase.STOPPING)
         with self.failing(record.id, lambda: record.identity):
             self.clear(record.id, record.identity)
-            return self.store.move(record.id, Phase.STOPPED, **NO_PROCESS)
+            return self.store.set_phase(record.id, Phase.STOPPED, **NO_PROCESS)
 
     def reset(
         self,
@@ -166,7 +168,7 @@ class Lifecycle(LockedMachines):
         image: RootImage | None,
         layers: Sequence[str],
         progress: Progress = silent,
-        also: Callable[[sqlite3.Connection], None] | None = None,
+        in_transaction: Callable[[sqlite3.Connection], None] | None = None,
         *,
         generation: int | None = None,
     ) -> MachineRecord:
@@ -177,9 +179,9 @@ class Lifecycle(LockedMachines):
         """
         if record.execution_mode == HOST_COMPAT:
             raise Conflict("a host_compat machine has no disk that could be reset", hint="delete it and make another")
-        if self.runs(record):
-            self._end_users(record)
-        with self.alone(record.id) as settled:
+        if self.is_running(record):
+            self._kill(record)
+        with self.lock_drained(record.id) as settled:
             require_phase(record.id, settled.phase, {Phase.STOPPED, Phase.FAILED})
             wanted = replace(
                 settled,
@@ -188,7 +190,7 @@ class Lifecycle(LockedMachines):
                 root_digest=None,
                 environment_version=image.version if image else settled.environment_version,
             )
-            return self.start(wanted, image, settled.execution_mode or GUEST, progress, also=also)
+            return self.start(wanted, image, settled.execution_mode or GUEST, progress, in_transaction=in_transaction)
 
     def freeze_layers(self, record: MachineRecord) -> tuple[str, ...]:
         """Put a new layer on the disk of a machine that is held; the layers that will not change any more."""
@@ -202,11 +204,11 @@ class Lifecycle(LockedMachines):
         fresh = new_layer_name()
         engine.make_layer(home, fresh)
         # Recorded before it is used: a layer that never comes into use is empty and does no harm below others.
-        self.store.move(record.id, record.phase, layers=(*record.layers, fresh))
+        self.store.set_phase(record.id, record.phase, layers=(*record.layers, fresh))
         if not running:
             return record.layers
         frozen = engine.use_layer(home, sockets, record.layers, fresh)
-        self.store.move(record.id, record.phase, layers=(*frozen, fresh))
+        self.store.set_phase(record.id, record.phase, layers=(*frozen, fresh))
         return frozen
 
     def delete(self, record: MachineRecord) -> None:
@@ -214,7 +216,7 @@ class Lifecycle(LockedMachines):
         self._begin_deletion(record.id)
         self.remove(record.id, record.identity)
 
-    def delete_now(self, id_: str) -> None:
+    def force_delete(self, id_: str) -> None:
         """Delete a machine also while others use it: what they run in a guest ends, and they are told."""
         try:
             record = self.store.refreshed(id_)
@@ -224,12 +226,12 @@ class Lifecycle(LockedMachines):
             if record.phase in {Phase.RUNNING, Phase.EXECUTING} and record.identity is not None:
                 self._begin_deletion(id_)
                 self.clear(id_, record.identity)
-            with self.hold(id_) as held:
+            with self.lock_exclusive(id_) as held:
                 self.delete(held)
 
     def _begin_deletion(self, id_: str) -> None:
         try:
-            self.store.move(id_, Phase.DELETING)
+            self.store.set_phase(id_, Phase.DELETING)
         except NoSpace:
             self.store.files.mark_deleting(id_)
 
@@ -251,7 +253,7 @@ class Lifecycle(LockedMachines):
                 "/etc/hostname": (0o644, f"{record.id}\n".encode()),
                 "/etc/hosts": (0o644, hosts.encode()),
                 "/etc/machine-id": (0o444, f"{_machine_id(record)}\n".encode()),
-                **files_for(record, self.folders),
+                **network_files(record, self.folders),
             },
         )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypedDict
 
 
-class Ending(TypedDict):
+class Expiry(TypedDict):
     """The columns of a machine that say when its time is over."""
 
     expires_at: float
@@ -20,7 +20,7 @@ class Ending(TypedDict):
     expires_uptime: float
 
 
-def ending_in(seconds: float) -> Ending:
+def expiry_in(seconds: float) -> Expiry:
     """The end of a time that is over `seconds` from now."""
     return {"expires_at": time.time() + seconds, "boot_id": _boot_id(), "expires_uptime": _uptime() + seconds}
 

@@ -21,7 +21,7 @@ from pyro_mcp.host.process_identity import Identity
 from pyro_mcp.host.user_ids import release_ids
 from pyro_mcp.machines.folders import Folders
 from pyro_mcp.machines.machine_store import NO_PROCESS, MachineRecord, MachineStore
-from pyro_mcp.machines.networks import gateway_ending
+from pyro_mcp.machines.networks import wait_for_gateway_end
 from pyro_mcp.machines.phases import GUEST, UNDER_WAY, Phase, require_phase
 
 _LOCK_DEADLINE = 30.0
@@ -56,12 +56,12 @@ class LockedMachines:
     system_for: Callable[[RootImage], System]
 
     @contextmanager
-    def making(self, prefix: str) -> Iterator[str]:
+    def reserve_id(self, prefix: str) -> Iterator[str]:
         """A new name, held for us alone; what was made under it is removed again when the block fails."""
         id_ = f"{prefix}-{secrets.token_hex(6)}"
         # A repair may look at the new lock file for a moment, taking it for a stray.
         with locked(self.folders.lock(id_), deadline_seconds=_LOCK_DEADLINE, what=id_):
-            self.folders.turn(id_).touch()  # now: a disk that is full later must not keep anybody from deleting it
+            self.folders.turnstile(id_).touch()  # now: a disk that is full later must not keep anybody from deleting it
             try:
                 yield id_
             except BaseException:
@@ -69,79 +69,79 @@ class LockedMachines:
                 raise
 
     @contextmanager
-    def hold(self, id_: str, *, deadline_seconds: float = _LOCK_DEADLINE) -> Iterator[MachineRecord]:
+    def lock_exclusive(self, id_: str, *, deadline_seconds: float = _LOCK_DEADLINE) -> Iterator[MachineRecord]:
         """The machine for us alone, settled if a dead process left it half way; raises `NotFound`, `Busy`."""
         with (
-            self.turn(id_, deadline_seconds=deadline_seconds),
-            self.alone(id_, deadline_seconds=deadline_seconds) as record,
+            self.lock_turnstile(id_, deadline_seconds=deadline_seconds),
+            self.lock_drained(id_, deadline_seconds=deadline_seconds) as record,
         ):
             yield record
 
     @contextmanager
-    def turn(self, id_: str, *, deadline_seconds: float = _LOCK_DEADLINE) -> Iterator[MachineRecord]:
+    def lock_turnstile(self, id_: str, *, deadline_seconds: float = _LOCK_DEADLINE) -> Iterator[MachineRecord]:
         """The machine closed to further users; those that it has go on. Raises `NotFound`, `Busy`.
 
-        Its record need not be settled, unless `runs` says that it runs.
+        Its record need not be settled, unless `is_running` says that it runs.
         """
         self.store.get(id_)  # so that an unknown name leaves no lock file behind
-        with locked(self.folders.turn(id_), deadline_seconds=deadline_seconds, what=id_):
+        with locked(self.folders.turnstile(id_), deadline_seconds=deadline_seconds, what=id_):
             try:
                 record = self.store.refreshed(id_)
             except NotFound:
-                self.unlock(id_)
+                self.remove_lock_files(id_)
                 raise
             yield record
 
     @contextmanager
-    def alone(self, id_: str, *, deadline_seconds: float = _LOCK_DEADLINE) -> Iterator[MachineRecord]:
+    def lock_drained(self, id_: str, *, deadline_seconds: float = _LOCK_DEADLINE) -> Iterator[MachineRecord]:
         """The machine whose turn is held without any user, settled; raises `NotFound`, `Busy`."""
         with locked(self.folders.lock(id_), deadline_seconds=deadline_seconds, what=id_):
             try:
-                record = self.settled(self.store.refreshed(id_))
+                record = self.reconcile(self.store.refreshed(id_))
             except NotFound:
-                self.unlock(id_)
+                self.remove_lock_files(id_)
                 raise
             yield record
 
-    def runs(self, record: MachineRecord) -> bool:
+    def is_running(self, record: MachineRecord) -> bool:
         """Whether a machine whose turn is held runs; one that a dead process was stopping does until it has ended."""
         if record.phase not in {Phase.RUNNING, Phase.STOPPING} or record.identity is None:
             return False
         if not self.engine_of(record).alive(record.identity):
             return False
         if record.phase == Phase.STOPPING:
-            self.store.move(record.id, Phase.RUNNING)
+            self.store.set_phase(record.id, Phase.RUNNING)
         return True
 
     @contextmanager
-    def use(self, id_: str) -> Iterator[MachineRecord]:
+    def lock_shared(self, id_: str) -> Iterator[MachineRecord]:
         """The running machine, shared with others who use it; nobody resets or stops it meanwhile.
 
         Raises `NotFound`, `Conflict` when it does not run, `Busy` while it is being changed.
         """
-        self.observe(id_)
+        self.current_record(id_)
         with ExitStack() as stack:
             # Whoever waits to have the machine alone keeps the turn, so that users who come later do not overtake.
-            with locked(self.folders.turn(id_), deadline_seconds=_LOCK_DEADLINE, what=id_):
+            with locked(self.folders.turnstile(id_), deadline_seconds=_LOCK_DEADLINE, what=id_):
                 lock = self.folders.lock(id_)
                 stack.enter_context(locked(lock, deadline_seconds=_LOCK_DEADLINE, shared=True, what=id_))
             record = self.store.get(id_)
             require_phase(id_, record.phase, {Phase.RUNNING}, hint=_start_hint(record))
-            with self.told_of_end(record):
+            with self.explain_guest_gone(record):
                 yield record
 
     @contextmanager
-    def freezing(self, id_: str) -> Iterator[MachineRecord]:
+    def lock_for_snapshot(self, id_: str) -> Iterator[MachineRecord]:
         """The machine for a snapshot: a running one is shared with its users, but not with other snapshots."""
-        if self.observe(id_).phase != Phase.RUNNING:
-            with self.hold(id_) as record:
+        if self.current_record(id_).phase != Phase.RUNNING:
+            with self.lock_exclusive(id_) as record:
                 yield record
             return
-        with self.use(id_), locked(self.folders.freeze(id_), deadline_seconds=_LOCK_DEADLINE, what=id_):
+        with self.lock_shared(id_), locked(self.folders.freeze(id_), deadline_seconds=_LOCK_DEADLINE, what=id_):
             yield self.store.get(id_)
 
     @contextmanager
-    def told_of_end(self, used: MachineRecord) -> Iterator[None]:
+    def explain_guest_gone(self, used: MachineRecord) -> Iterator[None]:
         """Turn a guest's sudden end into `Conflict` when somebody deletes, stops or resets it."""
         try:
             yield
@@ -157,15 +157,15 @@ class LockedMachines:
                 ) from error
             raise
 
-    def observe(self, id_: str) -> MachineRecord:
+    def current_record(self, id_: str) -> MachineRecord:
         """The machine as it is now, without waiting for whoever works on it; raises `NotFound`."""
         try:
-            with self.hold(id_, deadline_seconds=0) as record:
+            with self.lock_exclusive(id_, deadline_seconds=0) as record:
                 return record
         except (Busy, NoSpace):
-            return self.seen(self.store.get(id_))
+            return self.with_current_phase(self.store.get(id_))
 
-    def seen(self, record: MachineRecord) -> MachineRecord:
+    def with_current_phase(self, record: MachineRecord) -> MachineRecord:
         """`record` with the phase of a machine that has died meanwhile; nothing is written, nobody is waited for."""
         death = self._death(record)
         return record if death is None else replace(record, phase=Phase.FAILED, failure=death, **NO_PROCESS)
@@ -184,7 +184,7 @@ class LockedMachines:
     def _mark_failed(self, id_: str, failure: str) -> MachineRecord:
         """Record that a machine has failed, unless somebody is deleting it meanwhile, who holds no lock for that."""
         try:
-            return self.store.move(id_, Phase.FAILED, failure=failure, **NO_PROCESS)
+            return self.store.set_phase(id_, Phase.FAILED, failure=failure, **NO_PROCESS)
         except Conflict:
             record = self.store.get(id_)
             if record.phase != Phase.DELETING:
@@ -204,19 +204,19 @@ class LockedMachines:
             self.store.release_reserve()
             self.store.remove(id_)
         shutil.rmtree(self.folders.home(id_), ignore_errors=True)
-        self.unlock(id_)
+        self.remove_lock_files(id_)
         self.store.shrink()
         self.store.keep_reserve()
 
-    def unlock(self, id_: str) -> None:
+    def remove_lock_files(self, id_: str) -> None:
         """Remove the lock files of a machine that is no more."""
-        for path in (self.folders.freeze(id_), self.folders.turn(id_), self.folders.lock(id_)):
+        for path in (self.folders.freeze(id_), self.folders.turnstile(id_), self.folders.lock(id_)):
             path.unlink(missing_ok=True)
 
-    def settled(self, record: MachineRecord) -> MachineRecord:
+    def reconcile(self, record: MachineRecord) -> MachineRecord:
         """`record` with a phase that is true: nobody but us works on it, since we hold its lock."""
         death = self._death(record)
-        if death is None and self.runs(record):  # also when the process that was stopping it died
+        if death is None and self.is_running(record):  # also when the process that was stopping it died
             return self.store.get(record.id)
         if death is None and record.phase in UNDER_WAY and record.phase != Phase.DELETING:
             death = f"the process that was {record.phase} it died"
@@ -237,7 +237,7 @@ class LockedMachines:
         It knows no number when the process that started them was killed, and an old one when it was restored itself.
         """
         folder, engine = self.folders.sockets(id_), self.engine_for(GUEST)
-        with gateway_ending(folder):
+        with wait_for_gateway_end(folder):
             if identity is None or not engine.alive(identity):
                 engine.end_all(self.folders.home(id_), folder)
             if identity is not None:

@@ -15,10 +15,10 @@ from pyro_mcp.errors import Conflict, NoSpace, NotFound, PyroError
 from pyro_mcp.hints import Hint, Verb
 from pyro_mcp.host.process_identity import Identity
 from pyro_mcp.machines.database import Database
-from pyro_mcp.machines.lifetimes import ending_in, seconds_left
+from pyro_mcp.machines.lifetimes import expiry_in, seconds_left
 from pyro_mcp.machines.network_policy import OFF, NetworkPolicy
 from pyro_mcp.machines.phases import Phase, check_transition
-from pyro_mcp.machines.record_files import MachineRows, RecordFiles, put_back, rows_of
+from pyro_mcp.machines.record_files import MachineRows, RecordFiles, restore_rows, rows_of
 from pyro_mcp.machines.schema import CURRENT
 
 
@@ -65,10 +65,10 @@ class MachineRecord:
 
     @property
     def shape(self) -> Shape:
-        return Shape(self.vcpu_count, self.mem_mib, self.link.on)
+        return Shape(self.vcpu_count, self.mem_mib, self.network.on)
 
     @property
-    def link(self) -> NetworkPolicy:
+    def network(self) -> NetworkPolicy:
         return NetworkPolicy(self.network_policy, self.allow_hosts, self.trust_host_ca, self.host_mirrors)
 
     @property
@@ -98,18 +98,18 @@ class MachineStore(Database):
         self.files = RecordFiles(path.parent / "machines")
 
     @contextmanager
-    def changing(self, id_: str) -> Iterator[sqlite3.Connection]:
+    def update_machine(self, id_: str) -> Iterator[sqlite3.Connection]:
         """A transaction after which the file in the machine's folder holds its rows as the database does.
 
         It begins with the file's rows where these are newer, as they are when an older database was restored.
         """
-        with self.transaction() as connection:
+        with self.transaction() as db:
             found = self.files.read(id_)
-            if found is not None and 0 <= _revision(connection, id_) < found.revision and found.schema <= CURRENT:
-                self._take_over(connection, found)
-            yield connection
-            connection.execute("UPDATE machines SET revision = revision + 1 WHERE id = ?", (id_,))
-            rows = rows_of(connection, id_)
+            if found is not None and 0 <= _revision(db, id_) < found.revision and found.schema <= CURRENT:
+                self._restore_rows(db, found)
+            yield db
+            db.execute("UPDATE machines SET revision = revision + 1 WHERE id = ?", (id_,))
+            rows = rows_of(db, id_)
             if not rows.tables["machines"]:
                 return
             if rows.machine["phase"] == Phase.DELETING:
@@ -122,30 +122,28 @@ class MachineStore(Database):
 
         It does when an older copy of the database was restored.
         """
-        with self.reading() as connection:
-            record = _get(connection, id_)
-            revision = _revision(connection, id_)
+        with self.reading() as db:
+            record = _get(db, id_)
+            revision = _revision(db, id_)
         found = self.files.read(id_)
         if found is None:
             if self.files.is_deleting(id_):
                 return replace(record, phase=Phase.DELETING)
             if self.files.folder(id_).exists():  # made by a version that kept no such files
-                with suppress(NoSpace), self.changing(id_):
+                with suppress(NoSpace), self.update_machine(id_):
                     pass
             return record
         if found.revision <= revision or found.schema > CURRENT:
             return record
-        with self.transaction() as connection:
-            if 0 <= _revision(connection, id_) < found.revision:  # else another process was faster
-                self._take_over(connection, found)
-            return _get(connection, id_)
+        with self.transaction() as db:
+            if 0 <= _revision(db, id_) < found.revision:  # else another process was faster
+                self._restore_rows(db, found)
+            return _get(db, id_)
 
     def refresh(self, id_: str | None = None) -> None:
         """Refresh the record of one machine, or of each; a record that cannot be refreshed stays as it is."""
-        with self.reading() as connection:
-            known = connection.execute(
-                "SELECT id, revision FROM machines WHERE id = coalesce(?, id)", (id_,)
-            ).fetchall()
+        with self.reading() as db:
+            known = db.execute("SELECT id, revision FROM machines WHERE id = coalesce(?, id)", (id_,)).fetchall()
         for row in known:
             found = self.files.read(row["id"])
             if found is not None and found.revision > row["revision"]:
@@ -169,20 +167,20 @@ class MachineStore(Database):
             )
         if found.schema > CURRENT:
             raise Conflict(f"{id_} was recorded by a newer pyro", hint="upgrade pyro-mcp, then adopt it")
-        with self.reading() as connection:
-            if rows_of(connection, id_).tables["machines"]:
+        with self.reading() as db:
+            if rows_of(db, id_).tables["machines"]:
                 raise Conflict(f"{id_} is in the database already: there is nothing to adopt")
-        with self.transaction() as connection:
-            if found.revision > _revision(connection, id_):  # else another process was faster
-                self._take_over(connection, found)
-            return _get(connection, id_)
+        with self.transaction() as db:
+            if found.revision > _revision(db, id_):  # else another process was faster
+                self._restore_rows(db, found)
+            return _get(db, id_)
 
-    def _take_over(self, connection: sqlite3.Connection, rows: MachineRows) -> None:
+    def _restore_rows(self, db: sqlite3.Connection, rows: MachineRows) -> None:
         """Have the database hold the rows that a machine's folder has; raises `Conflict` when they cannot be used."""
         id_ = str(rows.machine["id"])
         try:
-            put_back(connection, rows)
-            _get(connection, id_)
+            restore_rows(db, rows)
+            _get(db, id_)
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError, ValueError, LookupError) as error:
             raise Conflict(
                 f"the record in {self.files.folder(id_)} cannot be used: {error}",
@@ -191,8 +189,8 @@ class MachineStore(Database):
 
     def add(self, record: MachineRecord) -> None:
         marks = ", ".join("?" for _ in _COLUMNS)
-        with self.changing(record.id) as connection:
-            connection.execute(
+        with self.update_machine(record.id) as db:
+            db.execute(
                 f"INSERT INTO machines ({', '.join(_COLUMNS)}) VALUES ({marks})",  # noqa: S608 - our own column names
                 tuple(_stored(getattr(record, name)) for name in _COLUMNS),
             )
@@ -200,60 +198,60 @@ class MachineStore(Database):
 
     def get(self, id_: str) -> MachineRecord:
         """The record of `id_`; raises `NotFound`."""
-        with self.reading() as connection:
-            return _get(connection, id_)
+        with self.reading() as db:
+            return _get(db, id_)
 
     def all(self) -> list[MachineRecord]:
         """Every record, newest first."""
-        with self.reading() as connection:
-            rows = connection.execute("SELECT * FROM machines ORDER BY created_at DESC").fetchall()
+        with self.reading() as db:
+            rows = db.execute("SELECT * FROM machines ORDER BY created_at DESC").fetchall()
         return [_record(row) for row in rows]
 
-    def extend(self, id_: str, ttl_seconds: float) -> None:
+    def set_expiry(self, id_: str, ttl_seconds: float) -> None:
         """Let a machine live so long from now."""
-        with self.changing(id_) as connection:
-            connection.execute(
+        with self.update_machine(id_) as db:
+            db.execute(
                 "UPDATE machines SET expires_at = :expires_at, boot_id = :boot_id, expires_uptime = :expires_uptime "
                 "WHERE id = :id",
-                {**ending_in(ttl_seconds), "id": id_},
+                {**expiry_in(ttl_seconds), "id": id_},
             )
 
-    def move(
+    def set_phase(
         self,
         id_: str,
         phase: Phase,
-        also: Callable[[sqlite3.Connection], None] | None = None,
+        in_transaction: Callable[[sqlite3.Connection], None] | None = None,
         **changes: str | float | tuple[str, ...] | None,
     ) -> MachineRecord:
         """Change the phase (raises `Conflict` when the table of transitions forbids it) and other columns.
 
-        What `also` does with the connection happens with it, or not at all.
+        What `in_transaction` does with the connection happens with it, or not at all.
         """
         columns = {"phase": str(phase), **changes}
         unknown = columns.keys() - set(_COLUMNS)
         if unknown:
             raise ValueError(f"no such columns: {unknown}")
-        with self.changing(id_) as connection:
-            check_transition(id_, _get(connection, id_).phase, phase)
+        with self.update_machine(id_) as db:
+            check_transition(id_, _get(db, id_).phase, phase)
             assignments = ", ".join(f"{name} = ?" for name in columns)
             values = (*map(_stored, columns.values()), id_)
-            connection.execute(f"UPDATE machines SET {assignments} WHERE id = ?", values)  # noqa: S608
-            if also is not None:
-                also(connection)
-            return _get(connection, id_)
+            db.execute(f"UPDATE machines SET {assignments} WHERE id = ?", values)  # noqa: S608
+            if in_transaction is not None:
+                in_transaction(db)
+            return _get(db, id_)
 
     def remove(self, id_: str) -> None:
-        with self.transaction() as connection:
-            connection.execute("DELETE FROM machines WHERE id = ?", (id_,))
+        with self.transaction() as db:
+            db.execute("DELETE FROM machines WHERE id = ?", (id_,))
 
 
-def _revision(connection: sqlite3.Connection, id_: str) -> int:
-    row = connection.execute("SELECT revision FROM machines WHERE id = ?", (id_,)).fetchone()
+def _revision(db: sqlite3.Connection, id_: str) -> int:
+    row = db.execute("SELECT revision FROM machines WHERE id = ?", (id_,)).fetchone()
     return -1 if row is None else int(row[0])
 
 
-def _get(connection: sqlite3.Connection, id_: str) -> MachineRecord:
-    row = connection.execute("SELECT * FROM machines WHERE id = ?", (id_,)).fetchone()
+def _get(db: sqlite3.Connection, id_: str) -> MachineRecord:
+    row = db.execute("SELECT * FROM machines WHERE id = ?", (id_,)).fetchone()
     if row is None:
         raise NotFound(f"there is no machine {id_!r}", hint="it may have been deleted or have expired")
     return _record(row)

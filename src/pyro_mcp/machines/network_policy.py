@@ -58,4 +58,4 @@ class NetworkPolicy:
         return Rules(allow=self.allow_hosts, published=self.policy == PUBLISHED)
 
 
-NO_LINK = NetworkPolicy()
+NO_NETWORK = NetworkPolicy()

@@ -36,38 +36,38 @@ from pyro_mcp.results import NetworkState, WorkspaceNetworkInfo, WorkspaceNetwor
 _END_DEADLINE = 10.0
 # A gateway ends by itself with its machine; one that has not after so long is stopped, or hangs.
 _UNTIL_KILLED = 1.0
-_OUTER = "network.pid"
+_POLICY_PROCESS = "network.pid"
 
 
 @contextmanager
-def gateway_of(record: MachineRecord, folders: Folders) -> Iterator[StartingGateway | None]:
+def start_gateway(record: MachineRecord, folders: Folders) -> Iterator[StartingGateway | None]:
     """The gateway of a machine that is about to start, None for one without network.
 
     It ends with the block unless it was attached to the machine.
     """
-    if not record.link.on:
+    if not record.network.on:
         yield None
         return
     folder = private_directory(folders.sockets(record.id))
     known = Secrets(folders.home(record.id))
-    log, rules = folders.network_log(record.id), record.link.rules()
+    log, rules = folders.network_log(record.id), record.network.rules()
     with starting_gateway(folder, log, rules, known.host_secrets(), known.authority()) as gateway:
         yield gateway
 
 
-def connect(gateway: StartingGateway, record: MachineRecord, folders: Folders, engine: Engine) -> None:
+def attach_gateway(gateway: StartingGateway, record: MachineRecord, folders: Folders, engine: Engine) -> None:
     """Let the gateway live as long as the machine, which runs now, and add to what that trusts."""
     sockets = folders.sockets(record.id)
     gateway.attach(MachineSockets(sockets).life)
-    if outer := identify(GatewayControl(sockets).info().outer_pid):
-        write_atomic(sockets / _OUTER, f"{outer.pid} {outer.start_time}\n")
-    if trust := trust_of(record, folders):
-        with engine.guest(sockets) as session:
-            trust.add_to_system_store(session)
+    if policy_process := identify(GatewayControl(sockets).info().outer_pid):
+        write_atomic(sockets / _POLICY_PROCESS, f"{policy_process.pid} {policy_process.start_time}\n")
+    if trust := guest_ca(record, folders):
+        with engine.guest(sockets) as connection:
+            trust.add_to_system_store(connection)
 
 
 @contextmanager
-def gateway_ending(sockets: Path) -> Iterator[None]:
+def wait_for_gateway_end(sockets: Path) -> Iterator[None]:
     """Wait, after the block, until the gateway of a machine that ended in the block is gone too, with its ports."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as witness:
         try:
@@ -75,46 +75,46 @@ def gateway_ending(sockets: Path) -> Iterator[None]:
         except OSError:  # there is none
             yield
             return
-        outer = _outer_process(sockets)
+        policy_process = _policy_process(sockets)
         yield
         watch = select.poll()
         watch.register(witness, 0)  # a hang-up is told unasked
-        if outer is not None and not watch.poll(_UNTIL_KILLED * 1000):
-            kill(outer)  # the other half is in its pid namespace, and ends with it
+        if policy_process is not None and not watch.poll(_UNTIL_KILLED * 1000):
+            kill(policy_process)  # the other half is in its pid namespace, and ends with it
         if not watch.poll(_END_DEADLINE * 1000):
             raise DeadlineExceeded(f"the gateway of a machine that ended did not end within {_END_DEADLINE:g} s")
 
 
-def _outer_process(sockets: Path) -> Identity | None:
+def _policy_process(sockets: Path) -> Identity | None:
     """The outer half of a machine's gateway; None for one that was never attached."""
     try:
-        pid, start_time = (sockets / _OUTER).read_text().split()
+        pid, start_time = (sockets / _POLICY_PROCESS).read_text().split()
         return Identity(int(pid), int(start_time))
     except (OSError, ValueError):
         return None
 
 
-def files_for(record: MachineRecord, folders: Folders) -> dict[str, tuple[int, bytes]]:
+def network_files(record: MachineRecord, folders: Folders) -> dict[str, tuple[int, bytes]]:
     """What a machine's root must hold for its network: guest path → mode, content."""
-    if not record.link.on:
+    if not record.network.on:
         return {}
     resolver = (0o644, f"nameserver {RESOLVER_ADDRESS}\n".encode())
-    return {"/etc/resolv.conf": resolver, **trust_of(record, folders).files()}
+    return {"/etc/resolv.conf": resolver, **guest_ca(record, folders).files()}
 
 
-def trust_of(record: MachineRecord, folders: Folders) -> GuestCA:
+def guest_ca(record: MachineRecord, folders: Folders) -> GuestCA:
     """Whom a machine's programs trust."""
-    return GuestCA(Secrets(folders.home(record.id)).authority(), record.link.trust_host_ca)
+    return GuestCA(Secrets(folders.home(record.id)).authority(), record.network.trust_host_ca)
 
 
-def network_environ(link: NetworkPolicy, authority: Authority | None = None) -> dict[str, str]:
+def network_environ(network: NetworkPolicy, authority: Authority | None = None) -> dict[str, str]:
     """Return the variables that a machine's commands need to use its network: whom to trust, which mirrors."""
-    return GuestCA(authority, link.trust_host_ca).environ() | mirror_environ(link)
+    return GuestCA(authority, network.trust_host_ca).environ() | mirror_environ(network)
 
 
 def network_info(record: MachineRecord, folders: Folders) -> WorkspaceNetworkInfo:
     """A workspace's network as it is now."""
-    on = record.link.on
+    on = record.network.on
     state, ports = _state(record, folders)
     return {
         "workspace_id": record.id,
@@ -128,7 +128,7 @@ def network_info(record: MachineRecord, folders: Folders) -> WorkspaceNetworkInf
 
 
 def _state(record: MachineRecord, folders: Folders) -> tuple[NetworkState, list[tuple[int, int]]]:
-    if not record.link.on:
+    if not record.network.on:
         return "off", []
     if record.phase != Phase.RUNNING:
         return "down", []

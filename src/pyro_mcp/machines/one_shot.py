@@ -16,7 +16,7 @@ from pyro_mcp.machines.guest_mirrors import check_mirrors
 from pyro_mcp.machines.images import Images
 from pyro_mcp.machines.lifecycle import Lifecycle, require_time_left
 from pyro_mcp.machines.machine_store import MachineRecord
-from pyro_mcp.machines.network_policy import NO_LINK, NetworkPolicy
+from pyro_mcp.machines.network_policy import NO_NETWORK, NetworkPolicy
 from pyro_mcp.machines.networks import network_environ
 from pyro_mcp.machines.phases import GUEST, HOST_COMPAT, Phase, require_phase
 from pyro_mcp.machines.secrets import SecretEnv
@@ -78,7 +78,7 @@ class ExecOptions:
         )
 
 
-class OneShots:
+class OneShotMachines:
     """The one-shot machines of one state folder."""
 
     def __init__(self, lifecycle: Lifecycle, images: Images) -> None:
@@ -92,14 +92,14 @@ class OneShots:
         *,
         ttl_seconds: float,
         allow_host_compat: bool,
-        link: NetworkPolicy = NO_LINK,
+        network: NetworkPolicy = NO_NETWORK,
         progress: Progress,
     ) -> VmInfo:
         check_ttl(ttl_seconds)
-        check_mirrors(link)
+        check_mirrors(network)
         image = image_for(self._images, environment, progress, allow_host_compat=allow_host_compat)
         version = image.version if image else ""
-        with self._lifecycle.making("vm") as vm_id:
+        with self._lifecycle.reserve_id("vm") as vm_id:
             record = self._lifecycle.create(
                 vm_id,
                 environment,
@@ -107,7 +107,7 @@ class OneShots:
                 shape,
                 ttl_seconds=ttl_seconds,
                 allow_host_compat=allow_host_compat,
-                link=link,
+                network=network,
             )
         return info(record)
 
@@ -120,15 +120,15 @@ class OneShots:
         *,
         ttl_seconds: float,
         allow_host_compat: bool,
-        link: NetworkPolicy = NO_LINK,
+        network: NetworkPolicy = NO_NETWORK,
         progress: Progress,
     ) -> VmExecResult:
         """Create, start, run and delete, never letting go of the machine: should we die, a reap removes it."""
         check_ttl(ttl_seconds)
-        check_mirrors(link)
+        check_mirrors(network)
         image = image_for(self._images, environment, progress, allow_host_compat=allow_host_compat)
         version = image.version if image else ""
-        with self._lifecycle.making("vm") as vm_id:
+        with self._lifecycle.reserve_id("vm") as vm_id:
             record = self._lifecycle.create(
                 vm_id,
                 environment,
@@ -137,59 +137,59 @@ class OneShots:
                 ttl_seconds=max(ttl_seconds, (options.timeout_seconds or EMULATED_TIMEOUT_SECONDS) + _LEEWAY_SECONDS),
                 allow_host_compat=allow_host_compat,
                 one_shot=True,
-                link=link,
+                network=network,
             )
-            return self._run_and_delete(self._start(record, progress, reaching=Phase.EXECUTING), command, options)
+            return self._run_and_delete(self._start(record, progress, final_phase=Phase.EXECUTING), command, options)
 
     def start(self, vm_id: str, progress: Progress) -> VmInfo:
         _require_vm(vm_id)
-        with self._lifecycle.hold(vm_id) as record:
+        with self._lifecycle.lock_exclusive(vm_id) as record:
             require_phase(vm_id, record.phase, {Phase.CREATED, Phase.STOPPED})
             require_time_left(record)
             return info(self._start(record, progress))
 
     def run(self, vm_id: str, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
         """Run one command in a running machine, which stays."""
-        with self._lifecycle.use(vm_id) as record:
+        with self._lifecycle.lock_shared(vm_id) as record:
             return self._run(record, command, options)
 
     def exec(self, vm_id: str, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
         """Run one command in a running machine, then delete the machine, however the command ended."""
         _require_vm(vm_id)
-        with self._lifecycle.hold(vm_id) as record:
+        with self._lifecycle.lock_exclusive(vm_id) as record:
             require_phase(vm_id, record.phase, {Phase.RUNNING}, hint=_START_FIRST)
-            self._lifecycle.store.move(vm_id, Phase.EXECUTING)
+            self._lifecycle.store.set_phase(vm_id, Phase.EXECUTING)
             return self._run_and_delete(record, command, options)
 
     def stop(self, vm_id: str) -> VmInfo:
         _require_vm(vm_id)
-        with self._lifecycle.turn(vm_id) as record:
+        with self._lifecycle.lock_turnstile(vm_id) as record:
             return info(self._lifecycle.stop(record))
 
     def delete(self, vm_id: str) -> VmDeleted:
         _require_vm(vm_id)
-        self._lifecycle.delete_now(vm_id)
+        self._lifecycle.force_delete(vm_id)
         return {"vm_id": vm_id, "deleted": True}
 
     def status(self, vm_id: str) -> VmInfo:
         _require_vm(vm_id)
-        return info(self._lifecycle.observe(vm_id))
+        return info(self._lifecycle.current_record(vm_id))
 
     def network_info(self, vm_id: str) -> VmNetworkInfo:
         _require_vm(vm_id)
-        link = self._lifecycle.observe(vm_id).link
-        return {"vm_id": vm_id, "network": link.on, "policy": link.policy}
+        network = self._lifecycle.current_record(vm_id).network
+        return {"vm_id": vm_id, "network": network.on, "policy": network.policy}
 
     def reset(self, vm_id: str, progress: Progress) -> VmInfo:
         _require_vm(vm_id)
-        with self._lifecycle.turn(vm_id) as record:
+        with self._lifecycle.lock_turnstile(vm_id) as record:
             return info(self._lifecycle.reset(record, self._images.installed(record.environment), (), progress))
 
     def _run_and_delete(
         self, record: MachineRecord, command: str | Sequence[str], options: ExecOptions
     ) -> VmExecResult:
         try:
-            with self._lifecycle.told_of_end(record):
+            with self._lifecycle.explain_guest_gone(record):
                 result = self._run(record, command, options)
         finally:
             self._lifecycle.delete(record)
@@ -198,19 +198,19 @@ class OneShots:
     def _run(self, record: MachineRecord, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
         wanted = options.of(
             command,
-            self._images.environ(record.environment) | network_environ(record.link),
+            self._images.environ(record.environment) | network_environ(record.network),
             accelerator=record.accelerator,
         )
-        with self._lifecycle.session(record, lasting=True) as session:
-            return exec_result(record, command, session.run(wanted), options)
+        with self._lifecycle.connect(record, lasting=True) as connection:
+            return exec_result(record, command, connection.run(wanted), options)
 
-    def _start(self, record: MachineRecord, progress: Progress, reaching: Phase = Phase.RUNNING) -> MachineRecord:
+    def _start(self, record: MachineRecord, progress: Progress, final_phase: Phase = Phase.RUNNING) -> MachineRecord:
         if record.execution_mode == HOST_COMPAT:
-            return self._lifecycle.start(record, None, HOST_COMPAT, progress, reaching=reaching)
+            return self._lifecycle.start(record, None, HOST_COMPAT, progress, final_phase=final_phase)
         image = self._images.build_of(record) or self._images.installed(record.environment)
         if image is not None:
             try:
-                return self._lifecycle.start(record, image, GUEST, progress, reaching=reaching)
+                return self._lifecycle.start(record, image, GUEST, progress, final_phase=final_phase)
             except NO_GUEST:
                 if not record.allow_host_compat:
                     raise
@@ -220,7 +220,7 @@ class OneShots:
                 f"{record.environment} is not installed any more",
                 hint=Hint("{} installs it again", Verb("env pull", environment=record.environment)),
             )
-        return self._lifecycle.start(record, None, HOST_COMPAT, progress, reaching=reaching)
+        return self._lifecycle.start(record, None, HOST_COMPAT, progress, final_phase=final_phase)
 
 
 def image_for(images: Images, environment: str, progress: Progress, *, allow_host_compat: bool) -> RootImage | None:
@@ -272,7 +272,7 @@ def info(record: MachineRecord) -> VmInfo:
         "state": record.phase.value,
         "vcpu_count": record.vcpu_count,
         "mem_mib": record.mem_mib,
-        "network": record.link.on,
+        "network": record.network.on,
         "allow_host_compat": record.allow_host_compat,
         "execution_mode": record.execution_mode,
         "accelerator": record.accelerator,
@@ -291,14 +291,14 @@ def exec_result(
         "environment": record.environment,
         "environment_version": record.environment_version,
         "command": command if isinstance(command, str) else list(command),
-        **ended(outcome, record, options),
+        **command_end(outcome, record, options),
         "execution_mode": record.execution_mode or "",
         "accelerator": record.accelerator or "",
         "cleanup": {"deleted": False, "reason": ""},
     }
 
 
-def ended(outcome: Outcome, record: MachineRecord, options: ExecOptions) -> CommandEnd:
+def command_end(outcome: Outcome, record: MachineRecord, options: ExecOptions) -> CommandEnd:
     """How a command ended, as every surface tells it."""
     end: CommandEnd = {
         "exit_code": outcome.exit_code,
@@ -315,6 +315,6 @@ def ended(outcome: Outcome, record: MachineRecord, options: ExecOptions) -> Comm
     with_network = Verb("run", network=True) if is_vm(record.id) else Verb("workspace create", network_policy="egress")
     return with_hint(
         end,
-        with_network=None if record.link.on else with_network,
+        with_network=None if record.network.on else with_network,
         limit_seconds=options.time_limit(record.accelerator),
     )

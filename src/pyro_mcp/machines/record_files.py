@@ -104,26 +104,26 @@ class RecordFiles:
                     path.unlink()
 
 
-def rows_of(connection: sqlite3.Connection, id_: str) -> MachineRows:
+def rows_of(db: sqlite3.Connection, id_: str) -> MachineRows:
     """The rows of a machine as the database has them; those of an unknown machine are empty."""
     tables = {
-        table: [dict(row) for row in connection.execute(f"SELECT * FROM {table} WHERE {column} = ?", (id_,))]  # noqa: S608
+        table: [dict(row) for row in db.execute(f"SELECT * FROM {table} WHERE {column} = ?", (id_,))]  # noqa: S608
         for table, column in _TABLES.items()
     }
-    return MachineRows(connection.execute("PRAGMA user_version").fetchone()[0], tables)
+    return MachineRows(db.execute("PRAGMA user_version").fetchone()[0], tables)
 
 
-def put_back(connection: sqlite3.Connection, rows: MachineRows) -> None:
+def restore_rows(db: sqlite3.Connection, rows: MachineRows) -> None:
     """Have the database hold these rows of a machine in place of its own."""
     id_ = rows.machine["id"]
     for table in ("snapshots", "services"):
-        connection.execute(f"DELETE FROM {table} WHERE workspace_id = ?", (id_,))  # noqa: S608
+        db.execute(f"DELETE FROM {table} WHERE workspace_id = ?", (id_,))  # noqa: S608
     for table in _TABLES:
-        known = {row["name"] for row in connection.execute(f"PRAGMA table_info({table})")}
+        known = {row["name"] for row in db.execute(f"PRAGMA table_info({table})")}
         for row in rows.tables[table]:
             names = [name for name in row if name in known]
             marks, changed = ", ".join("?" for _ in names), ", ".join(f"{name} = excluded.{name}" for name in names)
-            connection.execute(
+            db.execute(
                 # Replacing the row instead would also remove what refers to it, such as the command history.
                 f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks}) ON CONFLICT DO UPDATE SET {changed}",  # noqa: S608
                 [row[name] for name in names],

@@ -111,9 +111,9 @@ CURRENT = len(MIGRATIONS)
 """The version of the tables that this program works with."""
 
 
-def is_current(connection: sqlite3.Connection, path: Path) -> bool:
+def is_current(db: sqlite3.Connection, path: Path) -> bool:
     """Whether the schema is the one we know; raises `HostNotReady` for a newer one."""
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > CURRENT:
         raise HostNotReady(
             f"the database {path} was made by a newer pyro (schema {version}; this one knows {CURRENT})",
@@ -122,19 +122,19 @@ def is_current(connection: sqlite3.Connection, path: Path) -> bool:
     return bool(version == CURRENT)
 
 
-def migrate(connection: sqlite3.Connection, path: Path) -> None:
-    if is_current(connection, path):
+def migrate(db: sqlite3.Connection, path: Path) -> None:
+    if is_current(db, path):
         return  # by another process, while we waited
-    vacuums = connection.execute("PRAGMA auto_vacuum").fetchone()[0] == _INCREMENTAL
-    connection.execute(f"PRAGMA auto_vacuum = {_INCREMENTAL}")  # in a new database now, in an older one with VACUUM
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("BEGIN IMMEDIATE")
-    for done in range(connection.execute("PRAGMA user_version").fetchone()[0], CURRENT):
-        connection.execute(MIGRATIONS[done])
-        connection.execute(f"PRAGMA user_version = {done + 1}")
-    connection.execute("COMMIT")
+    vacuums = db.execute("PRAGMA auto_vacuum").fetchone()[0] == _INCREMENTAL
+    db.execute(f"PRAGMA auto_vacuum = {_INCREMENTAL}")  # in a new database now, in an older one with VACUUM
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("BEGIN IMMEDIATE")
+    for done in range(db.execute("PRAGMA user_version").fetchone()[0], CURRENT):
+        db.execute(MIGRATIONS[done])
+        db.execute(f"PRAGMA user_version = {done + 1}")
+    db.execute("COMMIT")
     if not vacuums:
         with suppress(
             sqlite3.OperationalError
         ):  # it takes room for a second copy: without that the database only grows
-            connection.execute("VACUUM")
+            db.execute("VACUUM")

@@ -171,15 +171,15 @@ def read_secrets(given: SecretsGiven) -> list[Secret]:
     return found
 
 
-def check_reach(wanted: Sequence[Secret], link: NetworkPolicy) -> None:
+def check_reach(wanted: Sequence[Secret], network: NetworkPolicy) -> None:
     """Raise `InvalidRequest` for a secret of a host that a machine with this link reaches in no way."""
     for one in wanted:
         if one.host is None:
             continue
-        if why := link.rules().why_not_name(one.host, 443, "tcp"):
+        if why := network.rules().why_not_name(one.host, 443, "tcp"):
             hint = Hint("add {}", Argument("allow_hosts", [one.host]))
             raise InvalidRequest(f"the secret {one.name} is only for {one.host}: {why}", hint=hint)
-        if not link.on:
+        if not network.on:
             raise InvalidRequest(
                 f"the secret {one.name} is only for {one.host}, and the workspace has no network",
                 hint=Hint("add {}", Argument("network_policy", "egress")),

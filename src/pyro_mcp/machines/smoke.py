@@ -10,7 +10,7 @@ from pyro_mcp.engine import Engine, Shape
 from pyro_mcp.errors import GuestFailed
 from pyro_mcp.host.progress import Progress
 from pyro_mcp.machines.images import Images
-from pyro_mcp.machines.one_shot import ExecOptions, OneShots
+from pyro_mcp.machines.one_shot import ExecOptions, OneShotMachines
 from pyro_mcp.results import DemoReport, PrepareReport, VmInfo
 
 _Result = TypeVar("_Result")
@@ -18,7 +18,9 @@ _TTL_SECONDS = 300
 _DEMO_COMMAND = ["sh", "-c", 'echo "Linux $(uname -r) as $(id -un) in $PWD, $(nproc) processor"; date --utc']
 
 
-def prepare(vms: OneShots, engine: Engine, images: Images, environment: str, progress: Progress) -> PrepareReport:
+def prepare(
+    vms: OneShotMachines, engine: Engine, images: Images, environment: str, progress: Progress
+) -> PrepareReport:
     """Make `environment` warm, then create, exec, reset and delete a machine of it."""
     image = images.pulled(environment, progress)
     made = engine.prepare(images.system(image), Shape(), progress)
@@ -47,7 +49,7 @@ def prepare(vms: OneShots, engine: Engine, images: Images, environment: str, pro
     }
 
 
-def demo(vms: OneShots, environment: str, progress: Progress) -> DemoReport:
+def demo(vms: OneShotMachines, environment: str, progress: Progress) -> DemoReport:
     """The life of one machine."""
     created, create_ms = _timed(lambda: _created(vms, environment, progress))
     vm_id = created["vm_id"]
@@ -70,11 +72,11 @@ def demo(vms: OneShots, environment: str, progress: Progress) -> DemoReport:
     }
 
 
-def _created(vms: OneShots, environment: str, progress: Progress) -> VmInfo:
+def _created(vms: OneShotMachines, environment: str, progress: Progress) -> VmInfo:
     return vms.create(environment, Shape(), ttl_seconds=_TTL_SECONDS, allow_host_compat=False, progress=progress)
 
 
-def _succeed(vms: OneShots, vm_id: str) -> None:
+def _succeed(vms: OneShotMachines, vm_id: str) -> None:
     done = vms.run(vm_id, ["true"], ExecOptions())
     if done["exit_code"] != 0:
         raise GuestFailed(f"'true' ended with {done['exit_code']} in a machine of {done['environment']}")

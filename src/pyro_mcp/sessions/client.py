@@ -54,8 +54,8 @@ class SessionClient:
     Methods raise `NotFound` for a session that is not there, and `Conflict` when its state forbids what is asked.
     """
 
-    def __init__(self, session: Connection) -> None:
-        self._session = session
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
     def open(self, name: str, kind: Kind, program: Program) -> SessionStatus:
         """Start a program; raises `Conflict` for a name that is taken, `InvalidRequest` for what cannot be started."""
@@ -78,11 +78,11 @@ class SessionClient:
         Bytes begin at the `start` of the answer. Raises `Interrupted` when `interrupt` becomes readable before.
         """
         numbers = (stream, cursor, most, idle_ms, deadline_ms)
-        kept, data = self._ask("read", name, *map(str, numbers), patience=deadline_ms / 1000, interrupt=interrupt)
-        first, end = kept.first[stream], kept.end[stream]
-        if kept.start != min(max(cursor, first), end) or len(data) > min(most, end - kept.start):
+        status, data = self._ask("read", name, *map(str, numbers), patience=deadline_ms / 1000, interrupt=interrupt)
+        first, end = status.first[stream], status.end[stream]
+        if status.start != min(max(cursor, first), end) or len(data) > min(most, end - status.start):
             raise ProtocolViolation("the keeper of a session said something else than was asked for")
-        return kept, data
+        return status, data
 
     def read_all(
         self,
@@ -96,7 +96,7 @@ class SessionClient:
         interrupt: int | None = None,
     ) -> tuple[SessionStatus, bytes]:
         """The same for more than one answer holds: as much of it as is kept, in one piece."""
-        kept, data = self.read(
+        status, data = self.read(
             name,
             stream=stream,
             cursor=cursor,
@@ -105,15 +105,15 @@ class SessionClient:
             deadline_ms=deadline_ms,
             interrupt=interrupt,
         )
-        while len(data) < most and kept.start + len(data) < kept.end[stream]:
-            place = kept.start + len(data)
+        while len(data) < most and status.start + len(data) < status.end[stream]:
+            place = status.start + len(data)
             now, more = self.read(name, stream=stream, cursor=place, most=min(_LARGEST_READ, most - len(data)))
-            if now.end[stream] < kept.end[stream] or len(data) > _MOST_KEPT:
+            if now.end[stream] < status.end[stream] or len(data) > _MOST_KEPT:
                 raise ProtocolViolation("the keeper of a session contradicts itself")
             if now.start != place or not more:  # it was dropped meanwhile: what comes after it is another piece
                 break
             data += more
-        return kept, data
+        return status, data
 
     def wait(self, name: str, milliseconds: int) -> SessionStatus:
         """Wait for the program's end, at most this long."""
@@ -145,7 +145,7 @@ class SessionClient:
         """Every session by its name."""
         out = self._run(["list"])
         lines = [line.partition(b" ") for line in out.splitlines()[:_MOST_SESSIONS]]
-        return {name.decode(errors="replace"): _kept(status) for name, _, status in lines}
+        return {name.decode(errors="replace"): _parse_status(status) for name, _, status in lines}
 
     def attach(
         self, name: str, cursor: int, stdin: IO[bytes], on_stdout: OutputSink, interrupt: int | None = None
@@ -158,7 +158,7 @@ class SessionClient:
             _argv("attach", name, str(cursor)),
             cwd="/", tool=True, timeout_seconds=0, stdin=stdin, output_cap=0, on_stdout=on_stdout, interrupt=interrupt,
         )  # fmt: skip
-        self._check(self._session.run(command).exit_code, b"")
+        self._check(self._connection.run(command).exit_code, b"")
 
     @staticmethod
     def until_end(name: str) -> Command:
@@ -177,7 +177,7 @@ class SessionClient:
 
     def _probe(self, *words: str) -> Outcome:
         command = Command([_PROGRAM, "probe", *words], cwd="/", tool=True, timeout_seconds=_PROBE_DEADLINE)
-        return self._session.run(command)
+        return self._connection.run(command)
 
     def _ask(
         self,
@@ -193,7 +193,7 @@ class SessionClient:
             [verb, name, *words], stdin=stdin, environ=environ or {}, patience=patience, interrupt=interrupt
         )
         status, _, rest = out.partition(b"\n")
-        return _kept(status), rest
+        return _parse_status(status), rest
 
     def _run(
         self,
@@ -214,7 +214,7 @@ class SessionClient:
             output_cap=_LARGEST_ANSWER,
             interrupt=interrupt,
         )
-        outcome = self._session.run(command)
+        outcome = self._connection.run(command)
         self._check(outcome.exit_code, outcome.stderr)
         if outcome.truncated:
             raise ProtocolViolation("the keeper of a session said more than was asked for")
@@ -235,7 +235,7 @@ def _argv(*words: str) -> list[str]:
     return [_PROGRAM, "--machine", _FOLDER, *words]
 
 
-def _kept(line: bytes) -> SessionStatus:
+def _parse_status(line: bytes) -> SessionStatus:
     """A keeper's status line; raises `ProtocolViolation` for anything else."""
     words = line.split()
     try:

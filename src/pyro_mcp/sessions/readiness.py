@@ -35,7 +35,7 @@ class RunContext:
     secret_env: tuple[str, ...] = ()
 
 
-def probe_of(readiness: Mapping[str, object] | None, place: RunContext) -> Probe | None:
+def probe_of(readiness: Mapping[str, object] | None, context: RunContext) -> Probe | None:
     """The probe for what a caller gave; None for a service that is ready as soon as it runs.
 
     Raises `InvalidRequest` for what is no readiness.
@@ -46,13 +46,13 @@ def probe_of(readiness: Mapping[str, object] | None, place: RunContext) -> Probe
     if not isinstance(kind, str) or kind not in _KEYS or not {*readiness} - {"type"} <= _KEYS[kind]:
         raise InvalidRequest("that is no readiness", hint=f"it is {_FORMS}")
     if kind == "file":
-        return _file(_text(readiness, "path"), place)
+        return _file(_text(readiness, "path"), context)
     if kind == "tcp":
         port = check_port(readiness.get("port"), "the port of a readiness")
-        return lambda room: SessionClient(room.session).listens(port)
+        return lambda workspace: SessionClient(workspace.connection).listens(port)
     if kind == "http":
         return _http(_text(readiness, "url"), readiness.get("status", 200))
-    return _command(_text(readiness, "command"), place)
+    return _command(_text(readiness, "command"), context)
 
 
 def check_port(port: object, what: str) -> int:
@@ -62,19 +62,19 @@ def check_port(port: object, what: str) -> int:
     return port
 
 
-def _file(path: str, place: RunContext) -> Probe:
+def _file(path: str, context: RunContext) -> Probe:
     # Not as an argument of the shell's own: a path may begin with a dash or be called "=".
     words = ["/bin/sh", "-c", '[ -e "$1" ]', "sh", path if path.startswith("/") else f"./{path}"]
-    return lambda room: _succeeds(room, words, place)
+    return lambda workspace: _succeeds(workspace, words, context)
 
 
-def _command(line: str, place: RunContext) -> Probe:
-    return lambda room: _succeeds(room, ["/bin/sh", "-c", line], place)
+def _command(line: str, context: RunContext) -> Probe:
+    return lambda workspace: _succeeds(workspace, ["/bin/sh", "-c", line], context)
 
 
-def _succeeds(room: OpenWorkspace, words: list[str], place: RunContext) -> bool:
-    command = Command(words, cwd=place.cwd, environ=place.environ, timeout_seconds=_COMMAND_DEADLINE, output_cap=0)
-    return room.session.run(command).exit_code == 0
+def _succeeds(workspace: OpenWorkspace, words: list[str], context: RunContext) -> bool:
+    command = Command(words, cwd=context.cwd, environ=context.environ, timeout_seconds=_COMMAND_DEADLINE, output_cap=0)
+    return workspace.connection.run(command).exit_code == 0
 
 
 def _http(url: str, status: object) -> Probe:
@@ -93,7 +93,7 @@ def _http(url: str, status: object) -> Probe:
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     if len(path) > 2000:
         raise InvalidRequest("the path of a readiness is at most 2000 characters long")
-    return lambda room: SessionClient(room.session).http_status(port, parts.netloc, path) == status
+    return lambda workspace: SessionClient(workspace.connection).http_status(port, parts.netloc, path) == status
 
 
 def _text(readiness: Mapping[str, object], key: str) -> str:

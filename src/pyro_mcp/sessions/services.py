@@ -68,23 +68,23 @@ class ServiceSpec:
 class Services:
     """The services of the workspaces of one state folder."""
 
-    def __init__(self, inside: WorkspaceAccess, book: ServiceStore, folders: Folders) -> None:
-        self._inside = inside
-        self._book = book
+    def __init__(self, access: WorkspaceAccess, store: ServiceStore, folders: Folders) -> None:
+        self._access = access
+        self._store = store
         self._folders = folders
 
-    def start(self, id_: str, wish: ServiceSpec) -> ServiceInfo:
+    def start(self, id_: str, spec: ServiceSpec) -> ServiceInfo:
         """Start a service and wait until it is ready; raises `GuestFailed` with its last words when it dies."""
-        with self._inside.entered(id_) as room:
-            given = room.secrets.environ(wish.secret_env)
-            place = RunContext(room.place(wish.cwd), {**room.environ, **given}, tuple(sorted(given)))
-            probe = probe_of(wish.readiness, place)
-            keeper = SessionClient(room.session)
-            self._make_way(id_, wish.name, room, keeper)
-            with self._published(room.record, wish.ports) as ports:
-                service = self._launch(room, keeper, wish, place, ports)
-                service = self._await(service, wish, probe, room, keeper)
-        self._inside.note(id_, "service", {"action": "start", "service_name": wish.name, "state": service.state})
+        with self._access.open(id_) as workspace:
+            given = workspace.secrets.environ(spec.secret_env)
+            context = RunContext(workspace.guest_path(spec.cwd), {**workspace.environ, **given}, tuple(sorted(given)))
+            probe = probe_of(spec.readiness, context)
+            client = SessionClient(workspace.connection)
+            self._make_way(id_, spec.name, workspace, client)
+            with self._published(workspace.record, spec.ports) as ports:
+                service = self._launch(workspace, client, spec, context, ports)
+                service = self._await(service, spec, probe, workspace, client)
+        self._access.note(id_, "service", {"action": "start", "service_name": spec.name, "state": service.state})
         return _info(service)
 
     def list(self, id_: str) -> ServiceList:
@@ -93,17 +93,17 @@ class Services:
         return {"workspace_id": id_, "count": len(found), "running_count": running, "services": found}
 
     def status(self, id_: str, name: str) -> ServiceInfo:
-        self._inside.require(id_)
-        self._book.get(id_, name)
+        self._access.require(id_)
+        self._store.get(id_, name)
         return next(one for one in self.list(id_)["services"] if one["service_name"] == name)
 
     def logs(self, id_: str, name: str, *, tail_lines: int | None) -> ServiceLogs:
         if tail_lines is not None and tail_lines < 1:
             raise InvalidRequest(f"tail_lines is at least 1, not {tail_lines}")
-        self._inside.require(id_)
-        self._book.get(id_, name)
-        with self._inside.entered(id_) as room:
-            texts, lost = _written(room, SessionClient(room.session), name)
+        self._access.require(id_)
+        self._store.get(id_, name)
+        with self._access.open(id_) as workspace:
+            texts, lost = _written(workspace, SessionClient(workspace.connection), name)
         status = self.status(id_, name)
         tails = [_tail(text, tail_lines) for text in texts]
         return {
@@ -118,35 +118,35 @@ class Services:
         }
 
     def stop(self, id_: str, name: str) -> ServiceInfo:
-        self._inside.require(id_)
-        service = self._book.get(id_, name)
-        with self._inside.entered(id_) as room:
-            if service.machine != room.record.pid:
+        self._access.require(id_)
+        service = self._store.get(id_, name)
+        with self._access.open(id_) as workspace:
+            if service.machine != workspace.record.pid:
                 return self.status(id_, name)
             try:
-                kept = SessionClient(room.session).stop(f"{_PREFIX}{name}", _GRACE_SECONDS)
+                status = SessionClient(workspace.connection).stop(f"{_PREFIX}{name}", _GRACE_SECONDS)
             except NotFound:  # whoever was about to start it finds that we were quicker
                 return _info(self._ended_with_machine(service) if service.going else service)
-            self._close(room.record, service)
+            self._close(workspace.record, service)
             if not service.going:  # what it had left behind has ended now
                 return _info(service)
-            service = self._book.change(
-                service, state="stopped", exit_code=kept.exit_code, ended_at=time.time(), ports=()
+            service = self._store.change(
+                service, state="stopped", exit_code=status.exit_code, ended_at=time.time(), ports=()
             )
-        self._inside.note(id_, "service", {"action": "stop", "service_name": name, "exit_code": kept.exit_code})
+        self._access.note(id_, "service", {"action": "stop", "service_name": name, "exit_code": status.exit_code})
         return _info(service)
 
-    def _make_way(self, id_: str, name: str, room: OpenWorkspace, keeper: SessionClient) -> None:
+    def _make_way(self, id_: str, name: str, workspace: OpenWorkspace, client: SessionClient) -> None:
         """Let go of an earlier service of that name; raises `Conflict` while it runs."""
         try:
-            kept = keeper.status(f"{_PREFIX}{name}")
+            status = client.status(f"{_PREFIX}{name}")
         except NotFound:
             return
-        if kept.exit_code is None:
+        if status.exit_code is None:
             raise Conflict(f"the service {name} of {id_} runs already", hint="stop it first, or take another name")
-        keeper.forget(f"{_PREFIX}{name}")
+        client.forget(f"{_PREFIX}{name}")
         with suppress(NotFound):
-            self._close(room.record, self._book.get(id_, name))
+            self._close(workspace.record, self._store.get(id_, name))
 
     @contextmanager
     def _published(self, record: MachineRecord, wanted: Sequence[PortWanted]) -> Iterator[Sequence[tuple[int, int]]]:
@@ -171,63 +171,68 @@ class Services:
             with suppress(NotFound, Conflict):  # a gateway that has died has no ports
                 Ports(record, self._folders).unpublish(host)
 
-    def _watch(self, service: Service, room: OpenWorkspace) -> None:
+    def _watch(self, service: Service, workspace: OpenWorkspace) -> None:
         """Have its ports closed when it ends, whichever of our processes live then."""
         if service.ports:
-            with room.connect_lasting() as session:
-                lives = session.begin(SessionClient.until_end(f"{_PREFIX}{service.name}"))
-                Ports(room.record, self._folders).watch([host for host, _ in service.ports], lives)
+            with workspace.connect_lasting() as connection:
+                lives = connection.begin(SessionClient.until_end(f"{_PREFIX}{service.name}"))
+                Ports(workspace.record, self._folders).watch([host for host, _ in service.ports], lives)
 
     def _launch(
         self,
-        room: OpenWorkspace,
-        keeper: SessionClient,
-        wish: ServiceSpec,
-        place: RunContext,
+        workspace: OpenWorkspace,
+        client: SessionClient,
+        spec: ServiceSpec,
+        context: RunContext,
         ports: Sequence[tuple[int, int]],
     ) -> Service:
-        program = Program(shell_words(wish.command), place.cwd, place.environ, _CAPACITY)
-        command = wish.command if isinstance(wish.command, str) else list(wish.command)
+        program = Program(shell_words(spec.command), context.cwd, context.environ, _CAPACITY)
+        command = spec.command if isinstance(spec.command, str) else list(spec.command)
         # Recorded before it runs: should we die in between, a stop still finds it.
-        service = self._book.begin(
+        service = self._store.begin(
             Service(
-                workspace_id=room.record.id,
-                name=wish.name,
-                command=room.mask.everything(command),
-                cwd=room.mask.text(place.cwd),
-                readiness=room.mask.everything(dict(wish.readiness)) if wish.readiness else None,
+                workspace_id=workspace.record.id,
+                name=spec.name,
+                command=workspace.mask.everything(command),
+                cwd=workspace.mask.text(context.cwd),
+                readiness=workspace.mask.everything(dict(spec.readiness)) if spec.readiness else None,
                 ports=tuple(ports),
-                secret_env=place.secret_env,
-                machine=room.record.pid or 0,
+                secret_env=context.secret_env,
+                machine=workspace.record.pid or 0,
                 state="starting",
                 started_at=time.time(),
-                ready_by=time.time() + wish.timeout_seconds,
+                ready_by=time.time() + spec.timeout_seconds,
             )
         )
         try:
-            kept = keeper.open(f"{_PREFIX}{wish.name}", "pipes", program)
+            status = client.open(f"{_PREFIX}{spec.name}", "pipes", program)
         except (InvalidRequest, Conflict) as error:
-            self._book.remove(service)
-            raise type(error)(f"the service {wish.name} cannot start: {error.message}", hint=error.hint) from error
-        service = self._book.change(service, pid=kept.pid)
+            self._store.remove(service)
+            raise type(error)(f"the service {spec.name} cannot start: {error.message}", hint=error.hint) from error
+        service = self._store.change(service, pid=status.pid)
         if not service.going:
-            keeper.stop(f"{_PREFIX}{wish.name}", _GRACE_SECONDS)
-            raise Conflict(f"the service {wish.name} was stopped while it started", hint="start it again")
+            client.stop(f"{_PREFIX}{spec.name}", _GRACE_SECONDS)
+            raise Conflict(f"the service {spec.name} was stopped while it started", hint="start it again")
         return service
 
     def _await(
-        self, service: Service, wish: ServiceSpec, probe: Probe | None, room: OpenWorkspace, keeper: SessionClient
+        self, service: Service, spec: ServiceSpec, probe: Probe | None, workspace: OpenWorkspace, client: SessionClient
     ) -> Service:
         """The service once it is ready; otherwise nothing of it runs any more, and its record says why."""
         name = f"{_PREFIX}{service.name}"
         try:
-            self._watch(service, room)
-            _until_ready(name, wish, probe, room, keeper)
+            self._watch(service, workspace)
+            _until_ready(name, spec, probe, workspace, client)
         except BaseException as error:
             message = error.message if isinstance(error, PyroError) else "its start was broken off"
-            last, code = self._broken_off(room, service)
-            self._book.change(
-                service, state="failed", failure=room.mask.text(message), exit_code=code, ended_at=time.time(), ports=()
+            last, code = self._broken_off(workspace, service)
+            self._store.change(
+                service,
+                state="failed",
+                failure=workspace.mask.text(message),
+                exit_code=code,
+                ended_at=time.time(),
+                ports=(),
             )
             if not isinstance(error, PyroError):
                 raise
@@ -235,119 +240,124 @@ class Services:
                 f"the service {service.name} did not start: {error.message}\n{last}".rstrip(),
                 hint=Hint("{} shows its whole output", Verb("workspace service logs")),
             ) from error
-        return self._book.change(service, state="running", ready_at=time.time())
+        return self._store.change(service, state="running", ready_at=time.time())
 
     @staticmethod
-    def _broken_off(room: OpenWorkspace, service: Service) -> tuple[str, int | None]:
+    def _broken_off(workspace: OpenWorkspace, service: Service) -> tuple[str, int | None]:
         """Stop a service whose start did not come to its end; what it wrote last, and its exit code."""
         last, code = "", None
         # Over another connection: on the first, answers to what was broken off may still come.
-        with suppress(PyroError), room.connect() as session:
-            keeper = SessionClient(session)
+        with suppress(PyroError), workspace.connect() as connection:
+            client = SessionClient(connection)
             with suppress(PyroError):
-                last = _last_words(room, keeper, service.name)
-            code = keeper.stop(f"{_PREFIX}{service.name}", _GRACE_SECONDS).exit_code
+                last = _last_words(workspace, client, service.name)
+            code = client.stop(f"{_PREFIX}{service.name}", _GRACE_SECONDS).exit_code
         return last, code
 
     def _observed(self, id_: str) -> Sequence[Service]:
         """The records, after a look into the machine if it runs and any is thought to run there."""
-        self._inside.require(id_)
-        services = self._book.of(id_)
+        self._access.require(id_)
+        services = self._store.of(id_)
         if not any(one.going for one in services):
             return services
         try:
-            with self._inside.entered(id_) as room:
-                kept = SessionClient(room.session).list()
+            with self._access.open(id_) as workspace:
+                status = SessionClient(workspace.connection).list()
                 return [
-                    self._settled(room, one, kept.get(f"{_PREFIX}{one.name}")) if one.going else one for one in services
+                    self._settled(workspace, one, status.get(f"{_PREFIX}{one.name}")) if one.going else one
+                    for one in services
                 ]
         except Busy:
             raise
         except Conflict:  # it does not run
             return [self._ended_with_machine(one) if one.going else one for one in services]
 
-    def _settled(self, room: OpenWorkspace, service: Service, kept: SessionStatus | None) -> Service:
-        if service.machine != room.record.pid:
+    def _settled(self, workspace: OpenWorkspace, service: Service, status: SessionStatus | None) -> Service:
+        if service.machine != workspace.record.pid:
             return self._ended_with_machine(service)
-        if kept is None and service.about_to_start(time.time()):
+        if status is None and service.about_to_start(time.time()):
             return service
-        if kept is None:  # something in the guest has killed its keeper
-            self._close(room.record, service)
+        if status is None:  # something in the guest has killed its keeper
+            self._close(workspace.record, service)
             return self._ended_with_machine(service)
-        if kept.exit_code is None:
-            return self._overdue(room, service) if service.state == "starting" else self._as_shown(room, service)
-        self._close(room.record, service)
-        return self._book.change(service, state="exited", exit_code=kept.exit_code, ended_at=time.time(), ports=())
+        if status.exit_code is None:
+            return (
+                self._overdue(workspace, service) if service.state == "starting" else self._as_shown(workspace, service)
+            )
+        self._close(workspace.record, service)
+        return self._store.change(service, state="exited", exit_code=status.exit_code, ended_at=time.time(), ports=())
 
-    def _as_shown(self, room: OpenWorkspace, service: Service) -> Service:
+    def _as_shown(self, workspace: OpenWorkspace, service: Service) -> Service:
         """A running service with those of its ports that are open: they close with the gateway, should that die."""
         if not service.ports:
             return service
-        shown = set(Ports(room.record, self._folders).shown())
+        shown = set(Ports(workspace.record, self._folders).shown())
         open_ports = tuple(port for port in service.ports if port in shown)
-        return service if open_ports == service.ports else self._book.change(service, ports=open_ports)
+        return service if open_ports == service.ports else self._store.change(service, ports=open_ports)
 
-    def _overdue(self, room: OpenWorkspace, service: Service) -> Service:
+    def _overdue(self, workspace: OpenWorkspace, service: Service) -> Service:
         """A service in its start: when whoever started it has died, what that one would have found out."""
         if not service.overdue(time.time()):
             return service
-        probe = probe_of(service.readiness, RunContext(service.cwd, room.environ))
-        if probe is None or probe(room):
-            return self._book.change(service, state="running", ready_at=time.time())
-        kept = SessionClient(room.session).stop(f"{_PREFIX}{service.name}", _GRACE_SECONDS)
-        self._close(room.record, service)
+        probe = probe_of(service.readiness, RunContext(service.cwd, workspace.environ))
+        if probe is None or probe(workspace):
+            return self._store.change(service, state="running", ready_at=time.time())
+        status = SessionClient(workspace.connection).stop(f"{_PREFIX}{service.name}", _GRACE_SECONDS)
+        self._close(workspace.record, service)
         failure = "it was not ready in time, and whoever started it had died"
-        return self._book.change(
-            service, state="failed", failure=failure, exit_code=kept.exit_code, ended_at=time.time(), ports=()
+        return self._store.change(
+            service, state="failed", failure=failure, exit_code=status.exit_code, ended_at=time.time(), ports=()
         )
 
     def _ended_with_machine(self, service: Service) -> Service:
-        return self._book.change(service, state="stopped", ended_at=time.time(), ports=())
+        return self._store.change(service, state="stopped", ended_at=time.time(), ports=())
 
 
-def _until_ready(name: str, wish: ServiceSpec, probe: Probe | None, room: OpenWorkspace, keeper: SessionClient) -> None:
+def _until_ready(
+    name: str, spec: ServiceSpec, probe: Probe | None, workspace: OpenWorkspace, client: SessionClient
+) -> None:
     """Wait until the service is ready.
 
     Raises `GuestFailed` when it ends first, `DeadlineExceeded` when it is late, `Interrupted` when it is broken off.
     """
-    end, pause = time.monotonic() + wish.timeout_seconds, _FIRST_PAUSE_MS
+    end, pause = time.monotonic() + spec.timeout_seconds, _FIRST_PAUSE_MS
     while True:
-        if probe is not None and probe(room):
+        if probe is not None and probe(workspace):
             return
-        kept = keeper.wait(name, round(pause) if probe is not None else _PROVEN_MS)
-        if kept.exit_code is not None:
-            raise GuestFailed(f"it ended with {kept.exit_code} before it was ready")
+        status = client.wait(name, round(pause) if probe is not None else _PROVEN_MS)
+        if status.exit_code is not None:
+            raise GuestFailed(f"it ended with {status.exit_code} before it was ready")
         if probe is None:
             return
         left = end - time.monotonic()
         if left <= 0:
-            raise DeadlineExceeded(f"it was not ready within {wish.timeout_seconds:g} s")
-        if wish.interrupt is not None and select.select([wish.interrupt], [], [], 0)[0]:
+            raise DeadlineExceeded(f"it was not ready within {spec.timeout_seconds:g} s")
+        if spec.interrupt is not None and select.select([spec.interrupt], [], [], 0)[0]:
             raise Interrupted("its start was broken off")
-        pause = min(pause * _GROWTH, wish.interval_ms, left * 1000)
+        pause = min(pause * _GROWTH, spec.interval_ms, left * 1000)
 
 
-def _written(room: OpenWorkspace, keeper: SessionClient, name: str) -> tuple[list[str], bool]:
+def _written(workspace: OpenWorkspace, client: SessionClient, name: str) -> tuple[list[str], bool]:
     """All that is kept of both streams, masked; whether something before it is lost."""
     texts, lost, full = [], False, f"{_PREFIX}{name}"
     try:
-        kept = keeper.status(full)
+        status = client.status(full)
     except NotFound as error:
         raise NotFound(
             f"what the service {name} wrote is gone with the machine it ran in", hint="start the service again"
         ) from error
     for stream in range(2):
-        now, data = keeper.read_all(full, stream=stream, cursor=0, most=_CAPACITY)
+        now, data = client.read_all(full, stream=stream, cursor=0, most=_CAPACITY)
         # Just after what was dropped, it may begin with the rest of a secret; at its end, with the first half of one.
-        begin = min(len(data), room.mask.reach) if now.start else 0
-        end = len(data) if kept.exit_code is not None or not room.mask else room.mask.held_from(data)
-        texts.append(room.mask.onward(data[: max(begin, end)], begin)[1].decode(errors="replace"))
+        begin = min(len(data), workspace.mask.reach) if now.start else 0
+        end = len(data) if status.exit_code is not None or not workspace.mask else workspace.mask.held_from(data)
+        texts.append(workspace.mask.onward(data[: max(begin, end)], begin)[1].decode(errors="replace"))
         lost = lost or now.start > 0
     return texts, lost
 
 
-def _last_words(room: OpenWorkspace, keeper: SessionClient, name: str) -> str:
-    texts, _ = _written(room, keeper, name)
+def _last_words(workspace: OpenWorkspace, client: SessionClient, name: str) -> str:
+    texts, _ = _written(workspace, client, name)
     lines = [line for text in texts for line in _tail(text, _LAST_LINES).splitlines()]
     return "\n".join(["It wrote last:", *lines]) if lines else "It wrote nothing."
 

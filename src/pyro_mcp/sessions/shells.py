@@ -48,30 +48,30 @@ class _Window:
 class Shells:
     """The shells of the workspaces of one state folder."""
 
-    def __init__(self, inside: WorkspaceAccess) -> None:
-        self._inside = inside
+    def __init__(self, access: WorkspaceAccess) -> None:
+        self._access = access
 
     def open(self, id_: str, cwd: str, cols: int, rows: int, secret_env: SecretEnv | None) -> ShellOpened:
         _check_size(cols, rows)
         shell_id = f"shell-{secrets.token_hex(6)}"
-        with self._inside.entered(id_) as room:
-            place = room.place(cwd)
-            given = room.secrets.environ(secret_env)
-            environ = {**room.environ, "TERM": "xterm-256color", **given}
-            keeper = SessionClient(room.session)
-            with room.mask.errors():
-                kept = _first_that_starts(
-                    lambda path: keeper.open(
-                        f"{_PREFIX}{shell_id}", "terminal", Program([path], place, environ, _CAPACITY, cols, rows)
+        with self._access.open(id_) as workspace:
+            folder = workspace.guest_path(cwd)
+            given = workspace.secrets.environ(secret_env)
+            environ = {**workspace.environ, "TERM": "xterm-256color", **given}
+            client = SessionClient(workspace.connection)
+            with workspace.mask.errors():
+                status = _first_that_starts(
+                    lambda path: client.open(
+                        f"{_PREFIX}{shell_id}", "terminal", Program([path], folder, environ, _CAPACITY, cols, rows)
                     )
                 )
-        self._inside.note(id_, "shell", {"action": "open", "shell_id": shell_id})
-        return {**_info(id_, shell_id, kept), "cwd": room.mask.text(place), "secret_env": sorted(given)}
+        self._access.note(id_, "shell", {"action": "open", "shell_id": shell_id})
+        return {**_info(id_, shell_id, status), "cwd": workspace.mask.text(folder), "secret_env": sorted(given)}
 
     def list(self, id_: str) -> ShellList:
-        with self._inside.entered(id_) as room:
-            found = SessionClient(room.session).list()
-        shells = [_info(id_, name.removeprefix(_PREFIX), kept) for name, kept in found.items() if _is_shell(name)]
+        with self._access.open(id_) as workspace:
+            found = SessionClient(workspace.connection).list()
+        shells = [_info(id_, name.removeprefix(_PREFIX), status) for name, status in found.items() if _is_shell(name)]
         shells.sort(key=lambda shell: shell["started_at"])
         return {"workspace_id": id_, "count": len(shells), "shells": shells}
 
@@ -93,26 +93,26 @@ class Shells:
         idle = wait_for_idle_ms or 0
         if not 0 <= idle <= _LONGEST_WAIT_MS:
             raise InvalidRequest(f"wait_for_idle_ms is from 0 to {_LONGEST_WAIT_MS}, not {idle}")
-        with self._inside.entered(id_) as room:
-            keeper, name, reach = SessionClient(room.session), _name(shell_id), room.mask.reach
+        with self._access.open(id_) as workspace:
+            client, name, reach = SessionClient(workspace.connection), _name(shell_id), workspace.mask.reach
             with _named(shell_id):
                 start, most = max(0, cursor - reach), 2 * reach + max_chars + _LONGEST_CHARACTER
-                kept, data = keeper.read_all(
+                status, data = client.read_all(
                     name, cursor=start, most=most, idle_ms=idle, deadline_ms=_LONGEST_WAIT_MS, interrupt=interrupt
                 )
-                window = _window(room.mask, kept, data, cursor, max_chars, idle=idle > 0)
-                earlier, first = b"", _safe_start(room.mask, kept)
+                window = _window(workspace.mask, status, data, cursor, max_chars, idle=idle > 0)
+                earlier, first = b"", _safe_start(workspace.mask, status)
                 if as_plain and window.start > first:
-                    earlier = keeper.read_all(name, cursor=first, most=window.start - first)[1]
+                    earlier = client.read_all(name, cursor=first, most=window.start - first)[1]
         if as_plain:
             # Masked again: what is drawn may hold a secret that the bytes had in parts, with colours between them.
-            shown = plain(window.data, kept.columns or 80, kept.rows or 24, room.mask.bytes(earlier))
-            text = room.mask.text(shown)
+            shown = plain(window.data, status.columns or 80, status.rows or 24, workspace.mask.bytes(earlier))
+            text = workspace.mask.text(shown)
         else:
             text = window.data.decode(errors="replace")
         dropped = max(0, first - cursor)
         return {
-            **_info(id_, shell_id, kept),
+            **_info(id_, shell_id, status),
             "cursor": window.start,
             "next_cursor": window.next,
             "output": text,
@@ -123,8 +123,8 @@ class Shells:
 
     def write(self, id_: str, shell_id: str, text: str, *, append_newline: bool) -> ShellWritten:
         data = (text + ("\n" if append_newline else "")).encode(errors="surrogateescape")
-        with self._inside.entered(id_) as room, _named(shell_id):
-            SessionClient(room.session).write(_name(shell_id), data)
+        with self._access.open(id_) as workspace, _named(shell_id):
+            SessionClient(workspace.connection).write(_name(shell_id), data)
         return {
             "workspace_id": id_,
             "shell_id": shell_id,
@@ -134,37 +134,37 @@ class Shells:
 
     def signal(self, id_: str, shell_id: str, signal_name: str) -> ShellSignalled:
         number = _signal_number(signal_name)
-        with self._inside.entered(id_) as room, _named(shell_id):
-            SessionClient(room.session).signal(_name(shell_id), number)
+        with self._access.open(id_) as workspace, _named(shell_id):
+            SessionClient(workspace.connection).signal(_name(shell_id), number)
         return {"workspace_id": id_, "shell_id": shell_id, "signal": number.name.removeprefix("SIG")}
 
     def resize(self, id_: str, shell_id: str, cols: int, rows: int) -> ShellInfo:
         _check_size(cols, rows)
-        with self._inside.entered(id_) as room, _named(shell_id):
-            return _info(id_, shell_id, SessionClient(room.session).resize(_name(shell_id), cols, rows))
+        with self._access.open(id_) as workspace, _named(shell_id):
+            return _info(id_, shell_id, SessionClient(workspace.connection).resize(_name(shell_id), cols, rows))
 
     def close(self, id_: str, shell_id: str) -> ShellClosed:
-        with self._inside.entered(id_) as room, _named(shell_id):
-            keeper = SessionClient(room.session)
-            kept = keeper.stop(_name(shell_id), _GRACE_SECONDS)
-            keeper.forget(_name(shell_id))
-        self._inside.note(id_, "shell", {"action": "close", "shell_id": shell_id})
-        return {**_info(id_, shell_id, kept), "closed": True}
+        with self._access.open(id_) as workspace, _named(shell_id):
+            client = SessionClient(workspace.connection)
+            status = client.stop(_name(shell_id), _GRACE_SECONDS)
+            client.forget(_name(shell_id))
+        self._access.note(id_, "shell", {"action": "close", "shell_id": shell_id})
+        return {**_info(id_, shell_id, status), "closed": True}
 
     def attach(
         self, id_: str, shell_id: str, stdin: IO[bytes], on_output: OutputSink, interrupt: int | None
     ) -> ShellInfo:
         name = _name(shell_id)
-        with suppress(Interrupted), self._inside.entered(id_, lasting=True) as room, _named(shell_id):
-            keeper, stream = SessionClient(room.session), room.mask.stream()
-            first = max(0, keeper.status(name).end[0] - _SHOWN_AT_FIRST)
-            kept, data = keeper.read_all(name, cursor=max(0, first - room.mask.reach), most=_CAPACITY)
-            window = _window(room.mask, kept, data, first, _CAPACITY, idle=False)
+        with suppress(Interrupted), self._access.open(id_, lasting=True) as workspace, _named(shell_id):
+            client, stream = SessionClient(workspace.connection), workspace.mask.stream()
+            first = max(0, client.status(name).end[0] - _SHOWN_AT_FIRST)
+            status, data = client.read_all(name, cursor=max(0, first - workspace.mask.reach), most=_CAPACITY)
+            window = _window(workspace.mask, status, data, first, _CAPACITY, idle=False)
             on_output(window.data)
-            keeper.attach(name, window.next, stdin, lambda data: on_output(stream.feed(data)), interrupt)
+            client.attach(name, window.next, stdin, lambda data: on_output(stream.feed(data)), interrupt)
             on_output(stream.finish())
-        with self._inside.entered(id_) as room, _named(shell_id):
-            return _info(id_, shell_id, SessionClient(room.session).status(name))
+        with self._access.open(id_) as workspace, _named(shell_id):
+            return _info(id_, shell_id, SessionClient(workspace.connection).status(name))
 
 
 def _first_that_starts(start: Callable[[str], SessionStatus]) -> SessionStatus:
@@ -177,18 +177,18 @@ def _first_that_starts(start: Callable[[str], SessionStatus]) -> SessionStatus:
     return start(_PROGRAMS[-1])
 
 
-def _safe_start(mask: Mask, kept: SessionStatus) -> int:
+def _safe_start(mask: Mask, status: SessionStatus) -> int:
     """From where what is kept may be shown: just after what was dropped, it may begin with the rest of a secret."""
-    return min(kept.end[0], kept.first[0] + mask.reach) if kept.first[0] else 0
+    return min(status.end[0], status.first[0] + mask.reach) if status.first[0] else 0
 
 
-def _window(mask: Mask, kept: SessionStatus, data: bytes, cursor: int, most: int, *, idle: bool) -> _Window:
+def _window(mask: Mask, status: SessionStatus, data: bytes, cursor: int, most: int, *, idle: bool) -> _Window:
     """The part from `cursor` on, masked, of some `most` bytes: it ends within no character and no secret.
 
     One whose end has not been written waits for the next read.
     """
-    at, end = max(cursor, _safe_start(mask, kept)) - kept.start, len(data)
-    if kept.exit_code is None and kept.start + end == kept.end[0]:
+    at, end = max(cursor, _safe_start(mask, status)) - status.start, len(data)
+    if status.exit_code is None and status.start + end == status.end[0]:
         end -= _unfinished_character(data)
         held = mask.held_from(data[:end]) if mask else end
         end = held if end - held > (_SHOWN_OF_A_SECRET if idle else 0) else end
@@ -197,7 +197,7 @@ def _window(mask: Mask, kept: SessionStatus, data: bytes, cursor: int, most: int
         end = _after_character(data, at + most)
         end = max([end, *(span.end for span in mask.spans(data[:written]) if span.start < end)]) if mask else end
     begin, shown = mask.onward(data[:end], at)
-    return _Window(kept.start + begin, kept.start + end, shown, cut=end < written)
+    return _Window(status.start + begin, status.start + end, shown, cut=end < written)
 
 
 def _after_character(data: bytes, place: int) -> int:
@@ -215,15 +215,15 @@ def _unfinished_character(data: bytes) -> int:
     return len(decoder.getstate()[0])
 
 
-def _info(id_: str, shell_id: str, kept: SessionStatus) -> ShellInfo:
+def _info(id_: str, shell_id: str, status: SessionStatus) -> ShellInfo:
     return {
         "workspace_id": id_,
         "shell_id": shell_id,
-        "state": "running" if kept.exit_code is None else "exited",
-        "exit_code": kept.exit_code,
-        "cols": kept.columns,
-        "rows": kept.rows,
-        "started_at": kept.started_at,
+        "state": "running" if status.exit_code is None else "exited",
+        "exit_code": status.exit_code,
+        "cols": status.columns,
+        "rows": status.rows,
+        "started_at": status.started_at,
     }
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pyro_mcp.workspaces.access import OpenWorkspace, ToolOf, WorkspaceAccess
-from pyro_mcp.workspaces.needs import Needs, needs_of
-from pyro_mcp.workspaces.recovery import Recovery, Repaired
-from pyro_mcp.workspaces.saving import Saving
+from pyro_mcp.workspaces.environment_saver import EnvironmentSaver
+from pyro_mcp.workspaces.environments_in_use import EnvironmentsInUse, environments_in_use
+from pyro_mcp.workspaces.recovery import Recovery, RepairReport
 from pyro_mcp.workspaces.seeds import SeedOrigin
 from pyro_mcp.workspaces.service_store import Service, ServiceStore
-from pyro_mcp.workspaces.stopped_disk import Offline, sweep_exports
+from pyro_mcp.workspaces.stopped_disk import StoppedDisks, remove_abandoned_exports
 from pyro_mcp.workspaces.summary import summarize
 from pyro_mcp.workspaces.system_files import system_tree
 from pyro_mcp.workspaces.workspace_store import BASELINE, Snapshot, WorkspaceStore
@@ -16,22 +16,22 @@ from pyro_mcp.workspaces.workspaces import Workspaces
 
 __all__ = [
     "BASELINE",
-    "Needs",
-    "Offline",
+    "EnvironmentSaver",
+    "EnvironmentsInUse",
     "OpenWorkspace",
     "Recovery",
-    "Repaired",
-    "Saving",
+    "RepairReport",
     "SeedOrigin",
     "Service",
     "ServiceStore",
     "Snapshot",
+    "StoppedDisks",
     "ToolOf",
     "WorkspaceAccess",
     "WorkspaceStore",
     "Workspaces",
-    "needs_of",
+    "environments_in_use",
+    "remove_abandoned_exports",
     "summarize",
-    "sweep_exports",
     "system_tree",
 ]

@@ -19,7 +19,7 @@ from pyro_mcp.machines import (
     Lifecycle,
     MachineRecord,
     Secrets,
-    ended,
+    command_end,
     network_environ,
     shell_words,
 )
@@ -52,7 +52,7 @@ class OpenWorkspace:
     """A running workspace, held against resets, and what its programs are given."""
 
     record: MachineRecord
-    session: Connection
+    connection: Connection
     environ: Mapping[str, str]
     secrets: Secrets
     mask: Mask
@@ -61,7 +61,7 @@ class OpenWorkspace:
     connect_lasting: Callable[[], AbstractContextManager[Connection]]
     """Makes one that may be held long."""
 
-    def place(self, path: str) -> str:
+    def guest_path(self, path: str) -> str:
         """A path as a command's folder: given from / or from /workspace."""
         return os.path.join(_CWD, path)
 
@@ -69,26 +69,26 @@ class OpenWorkspace:
 class WorkspaceAccess:
     """The insides of the workspaces of one state folder. Any number of processes work in one at once."""
 
-    def __init__(self, lifecycle: Lifecycle, images: Images, ledger: WorkspaceStore) -> None:
+    def __init__(self, lifecycle: Lifecycle, images: Images, workspace_store: WorkspaceStore) -> None:
         self._lifecycle = lifecycle
         self._images = images
-        self._ledger = ledger
+        self._workspace_store = workspace_store
 
     def exec(self, id_: str, command: str | Sequence[str], cwd: str, options: ExecOptions) -> WorkspaceExecResult:
         given = command if isinstance(command, str) else shell_words(command)
         place = os.path.join(_CWD, cwd)
-        with self._running(id_, lasting=True) as (record, session):
+        with self._running(id_, lasting=True) as (record, connection):
             secrets = self._secrets(id_)
             mask, shown = secrets.mask(), secrets.mask().everything(given)
             environ = self._environ(record, secrets) | secrets.environ(options.secret_env)
             wanted = options.of(given, environ, accelerator=record.accelerator, cwd=place)
-            number = self._ledger.begin_command(id_, shown)
+            number = self._workspace_store.begin_command(id_, shown)
             with mask.errors():
-                end = ended(redact.run(session, wanted, mask), record, options)
-            self._ledger.end_command(number, _for_history(end))
+                end = command_end(redact.run(connection, wanted, mask), record, options)
+            self._workspace_store.end_command(number, _for_history(end))
         return {
             "workspace_id": id_,
-            "sequence": self._ledger.position(id_, number),
+            "sequence": self._workspace_store.position(id_, number),
             "command": shown,
             "cwd": mask.text(place),
             **end,
@@ -97,14 +97,14 @@ class WorkspaceAccess:
         }
 
     def logs(self, id_: str) -> WorkspaceLogs:
-        self._ledger.get(id_)
-        entries = [_log_entry(place, one) for place, one in enumerate(self._ledger.commands(id_), start=1)]
+        self._workspace_store.get(id_)
+        entries = [_log_entry(place, one) for place, one in enumerate(self._workspace_store.commands(id_), start=1)]
         return {"workspace_id": id_, "count": len(entries), "entries": entries}
 
     def list_files(self, id_: str, path: str, *, recursive: bool) -> WorkspaceFileList:
         with self._tree(id_) as tree:
             found = list_files(tree, path, recursive=recursive)
-        self._ledger.touch(id_)
+        self._workspace_store.touch(id_)
         shown: FileList = self._secrets(id_).mask().everything(found)
         return {"workspace_id": id_, **shown}
 
@@ -112,7 +112,7 @@ class WorkspaceAccess:
         mask = self._secrets(id_).mask()
         with self._tree(id_) as tree:
             found = read_file(tree, path, offset=offset, max_bytes=max_bytes, binary=binary, mask=mask or None)
-        self._ledger.touch(id_)
+        self._workspace_store.touch(id_)
         return {"workspace_id": id_, **found, "path": mask.text(found["path"])}
 
     def write_file(self, id_: str, path: str, content: bytes) -> WorkspaceFileWrite:
@@ -134,7 +134,7 @@ class WorkspaceAccess:
             raise Conflict("without a guest there is no baseline to compare with", hint="'git diff' in it may do")
         with self._tree(id_) as tree:
             found = diff(tree, patch=patch, include_ignored=include_ignored, binary=binary)
-        self._ledger.touch(id_)
+        self._workspace_store.touch(id_)
         return {"workspace_id": id_, **redact.changes(found, self._secrets(id_).mask())}
 
     def export(
@@ -160,37 +160,37 @@ class WorkspaceAccess:
         return {"workspace_id": id_, **done}
 
     @contextmanager
-    def entered(self, id_: str, *, lasting: bool = False) -> Iterator[OpenWorkspace]:
+    def open(self, id_: str, *, lasting: bool = False) -> Iterator[OpenWorkspace]:
         """Whatever else is done inside, long or short; errors that leave the block tell no secret."""
         secrets = self._secrets(id_)
         mask = secrets.mask()
-        with mask.errors(), self._running(id_, lasting=lasting) as (record, session):
-            connect = partial(self._lifecycle.session, record)
+        with mask.errors(), self._running(id_, lasting=lasting) as (record, connection):
+            connect = partial(self._lifecycle.connect, record)
             environ, connect_lasting = self._environ(record, secrets), partial(connect, lasting=True)
-            yield OpenWorkspace(record, session, environ, secrets, mask, connect, connect_lasting)
+            yield OpenWorkspace(record, connection, environ, secrets, mask, connect, connect_lasting)
 
     def require(self, id_: str) -> None:
         """Raise `NotFound` unless there is such a workspace."""
-        self._ledger.get(id_)
+        self._workspace_store.get(id_)
 
     def note(self, id_: str, kind: EventKind, detail: Mapping[str, Any]) -> None:
         """Keep an event for the summary, without secrets."""
-        self._ledger.note(id_, kind, self._secrets(id_).mask().everything(detail))
+        self._workspace_store.note(id_, kind, self._secrets(id_).mask().everything(detail))
 
     @contextmanager
     def _running(self, id_: str, *, lasting: bool = False) -> Iterator[tuple[MachineRecord, Connection]]:
-        self._ledger.get(id_)
-        with self._lifecycle.use(id_) as record, self._lifecycle.session(record, lasting=lasting) as session:
-            yield record, session
+        self._workspace_store.get(id_)
+        with self._lifecycle.lock_shared(id_) as record, self._lifecycle.connect(record, lasting=lasting) as connection:
+            yield record, connection
 
     @contextmanager
     def _tree(self, id_: str) -> Iterator[GuestTree]:
-        with self._secrets(id_).mask().errors(), self._running(id_) as (_, session):
-            yield GuestTree(ToolOf(session))
+        with self._secrets(id_).mask().errors(), self._running(id_) as (_, connection):
+            yield GuestTree(ToolOf(connection))
 
     def _environ(self, record: MachineRecord, secrets: Secrets) -> dict[str, str]:
         """What every command starts with: the image's own variables, and those that say whom to trust."""
-        return self._images.environ(record.environment) | network_environ(record.link, secrets.authority())
+        return self._images.environ(record.environment) | network_environ(record.network, secrets.authority())
 
     def _secrets(self, id_: str) -> Secrets:
         return Secrets(self._lifecycle.folders.home(id_))
@@ -199,8 +199,8 @@ class WorkspaceAccess:
 class ToolOf:
     """Runs the guest's file tool over one connection."""
 
-    def __init__(self, session: Connection) -> None:
-        self._session = session
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
     def __call__(
         self, arguments: Sequence[str | bytes], *, stdin: bytes | IO[bytes] | None = None, on_stdout: OutputSink
@@ -215,7 +215,7 @@ class ToolOf:
             output_cap=_KEPT_IN_HISTORY,
             on_stdout=on_stdout,
         )
-        outcome = self._session.run(command)
+        outcome = self._connection.run(command)
         if outcome.exit_code == 0:
             return
         said = outcome.stderr.decode(errors="replace").strip() or f"the file tool ended with {outcome.exit_code}"

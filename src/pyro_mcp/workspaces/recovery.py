@@ -23,7 +23,7 @@ _LOCK_DEADLINE = 30.0
 
 
 @dataclass
-class Repaired:
+class RepairReport:
     """What a repair did: the machines it deleted, those it stopped, and what went wrong with others."""
 
     deleted: list[str] = field(default_factory=list)
@@ -44,19 +44,19 @@ class Unknown:
 class Recovery:
     """The machines of one state folder that nobody works on, and those that the database does not know."""
 
-    def __init__(self, lifecycle: Lifecycle, ledger: WorkspaceStore) -> None:
+    def __init__(self, lifecycle: Lifecycle, workspace_store: WorkspaceStore) -> None:
         self._lifecycle = lifecycle
         self._store = lifecycle.store
         self._folders = lifecycle.folders
-        self._ledger = ledger
+        self._workspace_store = workspace_store
 
-    def repair(self, *, reap: bool = False) -> Repaired:
+    def repair(self, *, reap: bool = False) -> RepairReport:
         """Settle what dead processes left half way, and end machines whose time is over.
 
         A workspace whose time is over is stopped, and deleted only with `reap`. A machine that somebody is working on
         is left alone. What goes wrong with one machine does not keep the others from being repaired.
         """
-        done = Repaired()
+        done = RepairReport()
         self._settle_each(self._store.all(), done, reap=reap)
         self._remove_litter(done)
         for id_ in self.without_folder() if reap else ():
@@ -72,7 +72,7 @@ class Recovery:
 
         What goes wrong with one is left to a repair.
         """
-        done = Repaired()
+        done = RepairReport()
         self._settle_each([record for record in self._store.all() if record.one_shot], done, reap=False)
         self._remove_litter(done)
 
@@ -100,7 +100,7 @@ class Recovery:
         with self._closed_to_users(id_):
             adopted = self._store.adopt(id_)
             with suppress(Busy), self._locked(id_, 0):  # Busy: somebody's command runs in it, and goes on
-                return self._lifecycle.settled(adopted)
+                return self._lifecycle.reconcile(adopted)
             return adopted
 
     def discard(self, id_: str) -> None:
@@ -113,22 +113,22 @@ class Recovery:
             self._lifecycle.clear(id_, None)  # ends the commands that run in it, which hold its lock
             self._remove_locked(id_)
 
-    def _settle_each(self, records: Iterable[MachineRecord], done: Repaired, *, reap: bool) -> None:
+    def _settle_each(self, records: Iterable[MachineRecord], done: RepairReport, *, reap: bool) -> None:
         for record in records:
             try:
-                with self._lifecycle.hold(record.id, deadline_seconds=0) as settled:
+                with self._lifecycle.lock_exclusive(record.id, deadline_seconds=0) as settled:
                     self._settle(settled, done, reap=reap)
             except (Busy, NotFound):
                 continue
             except PyroError as error:
                 done.problems[record.id] = error.message
 
-    def _remove_litter(self, done: Repaired) -> None:
+    def _remove_litter(self, done: RepairReport) -> None:
         for id_ in self._strays():
             try:
                 with self._unknown(id_):
                     if not self._folders.home(id_).exists():
-                        self._lifecycle.unlock(id_)
+                        self._lifecycle.remove_lock_files(id_)
                     elif self._is_litter(id_):
                         self._remove(id_)
             except (Busy, HostNotReady):
@@ -136,7 +136,7 @@ class Recovery:
             except PyroError as error:
                 done.problems[id_] = error.message
 
-    def _settle(self, record: MachineRecord, done: Repaired, *, reap: bool) -> None:
+    def _settle(self, record: MachineRecord, done: RepairReport, *, reap: bool) -> None:
         over = record.expired and (reap or is_vm(record.id))
         if over or record.phase == Phase.DELETING or self._is_abandoned(record):
             self._lifecycle.delete(record)
@@ -147,7 +147,7 @@ class Recovery:
 
     def _is_abandoned(self, record: MachineRecord) -> bool:
         """Whether nobody can want a machine that no living process works on."""
-        return record.one_shot or not (is_vm(record.id) or self._ledger.has(record.id))
+        return record.one_shot or not (is_vm(record.id) or self._workspace_store.has(record.id))
 
     def _is_litter(self, id_: str) -> bool:
         """Whether nobody can want what the database does not know: it was never finished, or its deletion has begun."""
@@ -189,7 +189,7 @@ class Recovery:
     @contextmanager
     def _closed_to_users(self, id_: str) -> Iterator[None]:
         """Keep away those who want to use or change the machine; those that use it go on."""
-        with locked(self._folders.turn(id_), deadline_seconds=_LOCK_DEADLINE, what=id_):
+        with locked(self._folders.turnstile(id_), deadline_seconds=_LOCK_DEADLINE, what=id_):
             yield
 
     @contextmanager
@@ -205,4 +205,4 @@ class Recovery:
         self._lifecycle.clear(id_, None)
         release_ids(self._folders.home(id_))
         shutil.rmtree(self._folders.home(id_), ignore_errors=True)
-        self._lifecycle.unlock(id_)
+        self._lifecycle.remove_lock_files(id_)

@@ -9,10 +9,10 @@ from pyro_mcp.redaction import Mask
 from pyro_mcp.results import Diff
 
 
-def run(session: Connection, command: Command, mask: Mask) -> Outcome:
+def run(connection: Connection, command: Command, mask: Mask) -> Outcome:
     """Run a command; its output is masked before anybody gets it, and before it is cut to `output_cap`."""
     if not mask:
-        return session.run(command)
+        return connection.run(command)
     stdout, stderr = (Capture(command.output_cap, sink) for sink in (command.on_stdout, command.on_stderr))
     out, err = mask.stream(), mask.stream()
     hiding = replace(
@@ -22,7 +22,7 @@ def run(session: Connection, command: Command, mask: Mask) -> Outcome:
         on_stderr=lambda data: stderr.take(err.feed(data)),
     )
     try:
-        outcome = session.run(hiding)
+        outcome = connection.run(hiding)
     finally:
         stdout.take(out.finish())
         stderr.take(err.finish())

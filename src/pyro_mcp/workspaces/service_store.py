@@ -66,14 +66,14 @@ class ServiceStore:
         """Keep this as the service of its name; raises `Conflict` while another client is about to start that."""
         row = _row(service)
         names, marks = ", ".join(row), ", ".join("?" for _ in row)
-        with self._store.changing(service.workspace_id) as connection:
-            known = connection.execute(
+        with self._store.update_machine(service.workspace_id) as db:
+            known = db.execute(
                 "SELECT * FROM services WHERE workspace_id = ? AND name = ? AND machine = ?",
                 (service.workspace_id, service.name, service.machine),
             ).fetchone()
             if known and _service(known).about_to_start(service.started_at):
                 raise Conflict(f"another client is just starting the service {service.name}", hint="look at its status")
-            connection.execute(f"INSERT OR REPLACE INTO services ({names}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
+            db.execute(f"INSERT OR REPLACE INTO services ({names}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
         return service
 
     def change(self, service: Service, **changes: Any) -> Service:
@@ -81,8 +81,8 @@ class ServiceStore:
         changed = replace(service, **changes)
         row = _row(changed)
         fields = ", ".join(f"{name} = ?" for name in row)
-        with self._store.changing(service.workspace_id) as connection:
-            done = connection.execute(
+        with self._store.update_machine(service.workspace_id) as db:
+            done = db.execute(
                 f"UPDATE services SET {fields} WHERE workspace_id = ? AND name = ? AND started_at = ? AND state = ?",  # noqa: S608
                 (*row.values(), service.workspace_id, service.name, service.started_at, service.state),
             )
@@ -90,8 +90,8 @@ class ServiceStore:
 
     def remove(self, service: Service) -> None:
         """Forget a service that never ran."""
-        with self._store.changing(service.workspace_id) as connection:
-            connection.execute(
+        with self._store.update_machine(service.workspace_id) as db:
+            db.execute(
                 "DELETE FROM services WHERE workspace_id = ? AND name = ? AND started_at = ?",
                 (service.workspace_id, service.name, service.started_at),
             )
@@ -109,16 +109,16 @@ class ServiceStore:
 
     def of(self, workspace_id: str) -> list[Service]:
         """The services of a workspace, oldest first."""
-        with self._store.reading() as connection:
-            rows = connection.execute(
+        with self._store.reading() as db:
+            rows = db.execute(
                 "SELECT * FROM services WHERE workspace_id = ? ORDER BY started_at", (workspace_id,)
             ).fetchall()
         return [_service(row) for row in rows]
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """How many services each workspace has, and how many of them run, as far as is known."""
-        with self._store.reading() as connection:
-            rows = connection.execute(
+        with self._store.reading() as db:
+            rows = db.execute(
                 "SELECT workspace_id, COUNT(*), SUM(state IN ('starting', 'running') AND machines.phase = 'running' "
                 "AND machines.pid = machine) FROM services JOIN machines ON machines.id = workspace_id "
                 "GROUP BY workspace_id"

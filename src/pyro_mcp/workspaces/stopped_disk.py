@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pyro_mcp.engine import Connection, make_ext4
 from pyro_mcp.errors import Conflict, InvalidRequest
-from pyro_mcp.host.files import abandoned_scratch, private_directory, scratch_path
+from pyro_mcp.host.files import abandoned_scratch, private_directory
 from pyro_mcp.host.process import run
 from pyro_mcp.host.progress import Progress
 from pyro_mcp.host.staging import move_new, staging_folder
@@ -25,9 +25,10 @@ from pyro_mcp.machines import (
     Lifecycle,
     Phase,
     Secrets,
-    registered_inspector,
+    new_layer_name,
+    register_inspector,
     require_phase,
-    started_inspector,
+    start_inspector,
 )
 from pyro_mcp.redaction import Mask
 from pyro_mcp.results import FileList, WorkspaceDiskExport, WorkspaceFileList, WorkspaceFileRead
@@ -40,24 +41,24 @@ _COPY_DEADLINE = 1800.0
 _EXPORTS = "exports"
 
 
-class Offline:
+class StoppedDisks:
     """The disks of the workspaces of one state folder, while they are stopped."""
 
-    def __init__(self, lifecycle: Lifecycle, images: Images, ledger: WorkspaceStore) -> None:
+    def __init__(self, lifecycle: Lifecycle, images: Images, workspace_store: WorkspaceStore) -> None:
         self._lifecycle = lifecycle
         self._images = images
-        self._ledger = ledger
+        self._workspace_store = workspace_store
 
     def list(self, id_: str, path: str, *, recursive: bool) -> WorkspaceFileList:
-        with self._inspector(id_) as session:
-            found = list_files(system_tree(session), path, recursive=recursive)
+        with self._inspector(id_) as connection:
+            found = list_files(system_tree(connection), path, recursive=recursive)
         shown: FileList = self._mask(id_).everything(found)
         return {"workspace_id": id_, **shown}
 
     def read(self, id_: str, path: str, *, offset: int, max_bytes: int, binary: bool) -> WorkspaceFileRead:
         mask = self._mask(id_)
-        with self._inspector(id_) as session:
-            tree = system_tree(session)
+        with self._inspector(id_) as connection:
+            tree = system_tree(connection)
             found = read_file(tree, path, offset=offset, max_bytes=max_bytes, binary=binary, mask=mask or None)
         return {"workspace_id": id_, **found, "path": mask.text(found["path"])}
 
@@ -66,19 +67,21 @@ class Offline:
             raise InvalidRequest("output_path holds a NUL byte, which no path can")
         if os.path.lexists(output):
             raise Conflict(f"{output} exists already", hint="choose another place")
-        sweep_exports(self._lifecycle.folders.state)
-        scratch = scratch_path(private_directory(self._lifecycle.folders.state / _EXPORTS))
+        remove_abandoned_exports(self._lifecycle.folders.state)
+        scratch = (
+            private_directory(self._lifecycle.folders.state / _EXPORTS) / f".scratch-{os.getpid()}-{new_layer_name()}"
+        )
         try:
             make_ext4(scratch)
             progress("copying the disk", None)
-            with self._inspector(id_, scratch) as session:
-                ToolOf(session)(["copy", "--also", "workspace", ROOT, "/dev/vdd"], on_stdout=lambda _: None)
+            with self._inspector(id_, scratch) as connection:
+                ToolOf(connection)(["copy", "--also", "workspace", ROOT, "/dev/vdd"], on_stdout=lambda _: None)
             os.chown(scratch, os.getuid(), os.getgid())
             _move(scratch, Path(os.path.abspath(output)), self._lifecycle.folders.state)
         finally:
             scratch.unlink(missing_ok=True)
         found = output.stat()
-        self._ledger.note(id_, "disk", {"output_path": str(output)})
+        self._workspace_store.note(id_, "disk", {"output_path": str(output)})
         return {
             "workspace_id": id_,
             "output_path": str(output.absolute()),
@@ -92,8 +95,8 @@ class Offline:
 
     @contextmanager
     def _inspector(self, id_: str, output: Path | None = None) -> Iterator[Connection]:
-        self._ledger.get(id_)
-        with self._lifecycle.hold(id_) as record:
+        self._workspace_store.get(id_)
+        with self._lifecycle.lock_exclusive(id_) as record:
             if record.execution_mode == HOST_COMPAT:
                 raise Conflict("without a guest there is no disk to look at")
             hint = "stop it first: its disk is still being written"
@@ -101,13 +104,13 @@ class Offline:
             if record.root_digest is None:
                 raise Conflict(f"{id_} was never started: it has no disk yet")
             with (
-                registered_inspector(self._lifecycle, record, record.layers) as twin,
-                started_inspector(self._lifecycle, self._images, twin, output) as session,
+                register_inspector(self._lifecycle, record, record.layers) as inspector,
+                start_inspector(self._lifecycle, self._images, inspector, output) as connection,
             ):
-                yield session
+                yield connection
 
 
-def sweep_exports(state: Path) -> None:
+def remove_abandoned_exports(state: Path) -> None:
     """Remove the disks that killed processes were copying."""
     for left in abandoned_scratch(state / _EXPORTS):
         left.unlink(missing_ok=True)

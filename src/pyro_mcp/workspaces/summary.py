@@ -15,17 +15,19 @@ from pyro_mcp.workspaces.workspaces import Workspaces
 _RECENT = 10
 
 
-def summarize(workspaces: Workspaces, inside: WorkspaceAccess, ledger: WorkspaceStore, id_: str) -> WorkspaceSummarized:
+def summarize(
+    workspaces: Workspaces, access: WorkspaceAccess, workspace_store: WorkspaceStore, id_: str
+) -> WorkspaceSummarized:
     """The review of one workspace, stopped or running."""
     status = workspaces.status(id_)
-    logs = inside.logs(id_)["entries"]
-    events = _since_reset(ledger.events(id_))
+    logs = access.logs(id_)["entries"]
+    events = _since_reset(workspace_store.events(id_))
     failed = [entry for entry in logs if entry["exit_code"] not in (0, None)]
     edits = [event for event in events if event["kind"] in ("edit", "patch", "sync")]
     exports = [event for event in events if event["kind"] == "export"]
     changes: dict[str, object] = {"available": False}
     if status["state"] == "running" and status["execution_mode"] != HOST_COMPAT:
-        changes = _changes(inside, id_)
+        changes = _changes(access, id_)
     snapshots = workspaces.list_snapshots(id_)["snapshots"]
     return {
         "workspace_id": id_,
@@ -69,8 +71,8 @@ def _since_reset(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return events[last + 1 :]
 
 
-def _changes(inside: WorkspaceAccess, id_: str) -> dict[str, object]:
-    found = inside.diff(id_, patch=False)
+def _changes(access: WorkspaceAccess, id_: str) -> dict[str, object]:
+    found = access.diff(id_, patch=False)
     first = [{"path": entry["path"], "status": entry["status"]} for entry in found["entries"][:_RECENT]]
     running = [
         {"path": entry["path"], "tool": tool}

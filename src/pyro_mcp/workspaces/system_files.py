@@ -27,18 +27,18 @@ _STEP = 16 * 1024 * 1024
 _MOST_NAMED = 10
 
 
-def system_tree(session: Connection) -> GuestTree:
+def system_tree(connection: Connection) -> GuestTree:
     """The whole root of a machine."""
-    return GuestTree(ToolOf(session), merged=ROOT, top="/")
+    return GuestTree(ToolOf(connection), merged=ROOT, top="/")
 
 
-def stream_system(session: Connection, secrets: Secrets, layer: LayerWriter, progress: Progress) -> None:
+def stream_system(connection: Connection, secrets: Secrets, layer: LayerWriter, progress: Progress) -> None:
     """Write a machine's root, without /workspace and what is mounted in it, to `layer`.
 
     Raises `Conflict` when a file holds the value of one of its secrets, and `EnvironmentFailed` for too large a system.
     """
     receiver = _System(secrets, layer, progress)
-    system_tree(session).walk(receiver, [b""], content=None, owners=True)
+    system_tree(connection).walk(receiver, [b""], content=None, owners=True)
     receiver.finish()
 
 

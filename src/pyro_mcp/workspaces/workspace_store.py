@@ -71,8 +71,8 @@ class WorkspaceStore:
         self._store = store
 
     def add(self, record: WorkspaceRecord) -> None:
-        with self._store.changing(record.id) as connection:
-            connection.execute(
+        with self._store.update_machine(record.id) as db:
+            db.execute(
                 "INSERT INTO workspaces (id, name, labels, seed, last_activity_at) VALUES (?, ?, ?, ?, ?)",
                 (record.id, record.name, json.dumps(record.labels), json.dumps(record.seed), record.last_activity_at),
             )
@@ -80,8 +80,8 @@ class WorkspaceStore:
     def get(self, id_: str) -> WorkspaceRecord:
         """The workspace; raises `NotFound`."""
         self._store.refresh(id_)
-        with self._store.reading() as connection:
-            row = connection.execute("SELECT * FROM workspaces WHERE id = ?", (id_,)).fetchone()
+        with self._store.reading() as db:
+            row = db.execute("SELECT * FROM workspaces WHERE id = ?", (id_,)).fetchone()
         if row is None:
             raise NotFound(
                 f"there is no workspace {id_!r}", hint=Hint("{} shows the workspaces", Verb("workspace list"))
@@ -91,8 +91,8 @@ class WorkspaceStore:
     def named(self, name: str) -> str:
         """Return the id of the one workspace with this name; raise `NotFound`, `Conflict` when several have it."""
         self._store.refresh()
-        with self._store.reading() as connection:
-            rows = connection.execute("SELECT id FROM workspaces WHERE name = ? ORDER BY id", (name,)).fetchall()
+        with self._store.reading() as db:
+            rows = db.execute("SELECT id FROM workspaces WHERE name = ? ORDER BY id", (name,)).fetchall()
         if not rows:
             raise NotFound(f"there is no workspace {name!r}", hint=self._near(name))
         ids = [str(row["id"]) for row in rows]
@@ -110,48 +110,48 @@ class WorkspaceStore:
 
     def has(self, id_: str) -> bool:
         """Whether there is such a workspace."""
-        with self._store.reading() as connection:
-            return connection.execute("SELECT 1 FROM workspaces WHERE id = ?", (id_,)).fetchone() is not None
+        with self._store.reading() as db:
+            return db.execute("SELECT 1 FROM workspaces WHERE id = ?", (id_,)).fetchone() is not None
 
     def all(self) -> list[WorkspaceRecord]:
         """Every workspace, the most recently active first."""
         self._store.refresh()
-        with self._store.reading() as connection:
-            rows = connection.execute("SELECT * FROM workspaces ORDER BY last_activity_at DESC, id").fetchall()
+        with self._store.reading() as db:
+            rows = db.execute("SELECT * FROM workspaces ORDER BY last_activity_at DESC, id").fetchall()
         return [_workspace(row) for row in rows]
 
     def command_counts(self) -> dict[str, int]:
         """How many commands each workspace's history holds."""
-        with self._store.reading() as connection:
-            rows = connection.execute("SELECT workspace_id, COUNT(*) FROM commands GROUP BY workspace_id").fetchall()
+        with self._store.reading() as db:
+            rows = db.execute("SELECT workspace_id, COUNT(*) FROM commands GROUP BY workspace_id").fetchall()
         return {str(row[0]): int(row[1]) for row in rows}
 
     def command_count(self, id_: str) -> int:
         """How many commands a workspace's history holds."""
-        with self._store.reading() as connection:
-            return int(connection.execute("SELECT COUNT(*) FROM commands WHERE workspace_id = ?", (id_,)).fetchone()[0])
+        with self._store.reading() as db:
+            return int(db.execute("SELECT COUNT(*) FROM commands WHERE workspace_id = ?", (id_,)).fetchone()[0])
 
     def describe(self, id_: str, name: str | None, labels: Mapping[str, str]) -> None:
         """Change what a person finds the workspace by."""
-        with self._store.changing(id_) as connection:
-            connection.execute(
+        with self._store.update_machine(id_) as db:
+            db.execute(
                 "UPDATE workspaces SET name = ?, labels = ?, last_activity_at = ? WHERE id = ?",
                 (name, json.dumps(labels), time.time(), id_),
             )
 
     def touch(self, id_: str) -> None:
         """Note that the workspace was used just now."""
-        with self._store.transaction() as connection:
-            connection.execute("UPDATE workspaces SET last_activity_at = ? WHERE id = ?", (time.time(), id_))
+        with self._store.transaction() as db:
+            db.execute("UPDATE workspaces SET last_activity_at = ? WHERE id = ?", (time.time(), id_))
 
-    def forgetting(self, id_: str) -> Callable[[sqlite3.Connection], None]:
+    def reset_changes(self, id_: str) -> Callable[[sqlite3.Connection], None]:
         """What a reset does here, in the transaction that makes it true: no history, no services, one reset more."""
 
-        def forget(connection: sqlite3.Connection) -> None:
+        def forget(db: sqlite3.Connection) -> None:
             now = time.time()
-            connection.execute("DELETE FROM commands WHERE workspace_id = ?", (id_,))
-            connection.execute("DELETE FROM services WHERE workspace_id = ?", (id_,))
-            connection.execute(
+            db.execute("DELETE FROM commands WHERE workspace_id = ?", (id_,))
+            db.execute("DELETE FROM services WHERE workspace_id = ?", (id_,))
+            db.execute(
                 "UPDATE workspaces SET reset_count = reset_count + 1, last_reset_at = ?, last_activity_at = ? "
                 "WHERE id = ?",
                 (now, now, id_),
@@ -163,13 +163,13 @@ class WorkspaceStore:
 
     def add_snapshot(self, id_: str, snapshot: Snapshot) -> None:
         """Keep a snapshot; raises `Conflict` when its name is taken."""
-        with self._store.changing(id_) as connection:
-            taken = connection.execute(
+        with self._store.update_machine(id_) as db:
+            taken = db.execute(
                 "SELECT 1 FROM snapshots WHERE workspace_id = ? AND name = ?", (id_, snapshot.name)
             ).fetchone()
             if taken:
                 raise Conflict(f"there is a snapshot {snapshot.name!r} already", hint="delete it, or take another name")
-            connection.execute(
+            db.execute(
                 "INSERT INTO snapshots (workspace_id, name, layers, created_at, generation, root_digest, with_system)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -185,10 +185,8 @@ class WorkspaceStore:
 
     def snapshots(self, id_: str) -> list[Snapshot]:
         """The named snapshots, oldest first; the baseline is not among them."""
-        with self._store.reading() as connection:
-            rows = connection.execute(
-                "SELECT * FROM snapshots WHERE workspace_id = ? ORDER BY created_at", (id_,)
-            ).fetchall()
+        with self._store.reading() as db:
+            rows = db.execute("SELECT * FROM snapshots WHERE workspace_id = ? ORDER BY created_at", (id_,)).fetchall()
         return [_snapshot(row) for row in rows]
 
     def snapshot(self, id_: str, name: str) -> Snapshot:
@@ -201,17 +199,17 @@ class WorkspaceStore:
         raise NotFound(f"{id_} has no snapshot {name!r}", hint=f"it has: {names}")
 
     def remove_snapshot(self, id_: str, name: str) -> None:
-        with self._store.changing(id_) as connection:
-            connection.execute("DELETE FROM snapshots WHERE workspace_id = ? AND name = ?", (id_, name))
+        with self._store.update_machine(id_) as db:
+            db.execute("DELETE FROM snapshots WHERE workspace_id = ? AND name = ?", (id_, name))
 
     # --- history ---
 
     def begin_command(self, id_: str, command: str | list[str]) -> int:
         """Put a command into the history before it runs; its number."""
         now = time.time()
-        with self._store.transaction() as connection:
-            connection.execute("UPDATE workspaces SET last_activity_at = ? WHERE id = ?", (now, id_))
-            cursor = connection.execute(
+        with self._store.transaction() as db:
+            db.execute("UPDATE workspaces SET last_activity_at = ? WHERE id = ?", (now, id_))
+            cursor = db.execute(
                 "INSERT INTO commands (workspace_id, command, started_at) VALUES (?, ?, ?)",
                 (id_, json.dumps(command), now),
             )
@@ -219,21 +217,21 @@ class WorkspaceStore:
 
     def end_command(self, number: int, result: Mapping[str, Any]) -> None:
         """Keep how a command ended; nothing happens when a reset has cleared the history meanwhile."""
-        with self._store.transaction() as connection:
-            connection.execute("UPDATE commands SET result = ? WHERE id = ?", (json.dumps(result), number))
+        with self._store.transaction() as db:
+            db.execute("UPDATE commands SET result = ? WHERE id = ?", (json.dumps(result), number))
 
     def position(self, id_: str, number: int) -> int:
         """The place of a command in the workspace's history, from 1."""
-        with self._store.reading() as connection:
-            row = connection.execute(
+        with self._store.reading() as db:
+            row = db.execute(
                 "SELECT COUNT(*) FROM commands WHERE workspace_id = ? AND id <= ?", (id_, number)
             ).fetchone()
         return int(row[0])
 
     def commands(self, id_: str) -> list[CommandRecord]:
         """The history since creation or the last reset, oldest first."""
-        with self._store.reading() as connection:
-            rows = connection.execute("SELECT * FROM commands WHERE workspace_id = ? ORDER BY id", (id_,)).fetchall()
+        with self._store.reading() as db:
+            rows = db.execute("SELECT * FROM commands WHERE workspace_id = ? ORDER BY id", (id_,)).fetchall()
         return [
             CommandRecord(
                 row["id"],
@@ -247,17 +245,17 @@ class WorkspaceStore:
     def note(self, id_: str, kind: EventKind, detail: Mapping[str, Any]) -> None:
         """Keep one event for the review."""
         now = time.time()
-        with self._store.transaction() as connection:
-            connection.execute("UPDATE workspaces SET last_activity_at = ? WHERE id = ?", (now, id_))
-            connection.execute(
+        with self._store.transaction() as db:
+            db.execute("UPDATE workspaces SET last_activity_at = ? WHERE id = ?", (now, id_))
+            db.execute(
                 "INSERT INTO events (workspace_id, at, kind, detail) VALUES (?, ?, ?, ?)",
                 (id_, now, kind, json.dumps(detail)),
             )
 
     def events(self, id_: str) -> list[dict[str, Any]]:
         """The events since creation, oldest first, each with `at` and `kind` beside its own fields."""
-        with self._store.reading() as connection:
-            rows = connection.execute("SELECT * FROM events WHERE workspace_id = ? ORDER BY id", (id_,)).fetchall()
+        with self._store.reading() as db:
+            rows = db.execute("SELECT * FROM events WHERE workspace_id = ? ORDER BY id", (id_,)).fetchall()
         return [{"at": row["at"], "kind": row["kind"], **json.loads(row["detail"])} for row in rows]
 
 

@@ -29,8 +29,8 @@ from pyro_mcp.machines import (
     check_reach,
     check_ttl,
     image_for,
-    make_twin,
     read_secrets,
+    register_fork,
     require_phase,
     require_time_left,
 )
@@ -50,9 +50,9 @@ from pyro_mcp.results import (
 from pyro_mcp.trees import GuestTree, prepare_seed, push
 from pyro_mcp.workspaces.access import ToolOf
 from pyro_mcp.workspaces.recovery import Recovery
-from pyro_mcp.workspaces.reports import snapshot_info, unknown_workspaces, workspace_info, workspace_summary
 from pyro_mcp.workspaces.seeds import NO_SEED, SeedOrigin, Source, described
 from pyro_mcp.workspaces.service_store import ServiceStore
+from pyro_mcp.workspaces.workspace_results import snapshot_info, unknown_workspaces, workspace_info, workspace_summary
 from pyro_mcp.workspaces.workspace_store import BASELINE, Snapshot, WorkspaceRecord, WorkspaceStore
 
 _LONGEST_NAME = 120
@@ -61,11 +61,13 @@ _LONGEST_NAME = 120
 class Workspaces:
     """The workspaces of one state folder, as wholes; what is done inside one is in `access`."""
 
-    def __init__(self, lifecycle: Lifecycle, images: Images, ledger: WorkspaceStore, recovery: Recovery) -> None:
+    def __init__(
+        self, lifecycle: Lifecycle, images: Images, workspace_store: WorkspaceStore, recovery: Recovery
+    ) -> None:
         self._lifecycle = lifecycle
         self._recovery = recovery
         self._images = images
-        self._ledger = ledger
+        self._workspace_store = workspace_store
 
     def create(
         self,
@@ -78,7 +80,7 @@ class Workspaces:
         name: str | None,
         labels: Mapping[str, str],
         ttl_seconds: float,
-        link: NetworkPolicy,
+        network: NetworkPolicy,
         secrets: SecretsGiven = (),
         allow_host_compat: bool = False,
         progress: Progress,
@@ -86,10 +88,10 @@ class Workspaces:
         check_ttl(ttl_seconds)
         check_labels(name, labels)
         kept = read_secrets(secrets)
-        check_reach(kept, link)
-        check_mirrors(link)
+        check_reach(kept, network)
+        check_mirrors(network)
         image = image_for(self._images, environment, progress, allow_host_compat=allow_host_compat)
-        with self._lifecycle.making("ws") as id_:
+        with self._lifecycle.reserve_id("ws") as id_:
             Secrets(private_directory(self._lifecycle.folders.home(id_))).keep(kept)
             record = self._lifecycle.create(
                 id_,
@@ -98,11 +100,11 @@ class Workspaces:
                 shape,
                 ttl_seconds=ttl_seconds,
                 allow_host_compat=allow_host_compat,
-                link=link,
+                network=network,
             )
             source = None if seed_path is None else Source(Path(seed_path), seed_origin, no_ignored)
             record, seed = self._begin(record, image, source, progress)
-            self._ledger.add(WorkspaceRecord(id_, name, labels, seed))
+            self._workspace_store.add(WorkspaceRecord(id_, name, labels, seed))
             return self._info(record)
 
     def _begin(
@@ -122,7 +124,7 @@ class Workspaces:
                 if not record.allow_host_compat:
                     raise
                 record = self._lifecycle.store.get(record.id)
-        if record.link.on or Secrets(self._lifecycle.folders.home(record.id)).all():
+        if record.network.on or Secrets(self._lifecycle.folders.home(record.id)).all():
             raise Conflict("no guest can run here, and without one there is neither network nor a place for secrets")
         started = self._lifecycle.start(record, None, HOST_COMPAT, progress)
         return started, NO_SEED if source is None else self._push_seed(started, source)
@@ -130,17 +132,20 @@ class Workspaces:
     def _push_seed(self, record: MachineRecord, source: Source) -> WorkspaceSeed:
         with temporary_folder() as work:
             kept = described(prepare_seed(source.path, work, no_ignored=source.no_ignored), source)
-        with self._lifecycle.session(record) as session:
-            push(GuestTree(ToolOf(session)), source.path, "/workspace", no_ignored=source.no_ignored)
+        with self._lifecycle.connect(record) as connection:
+            push(GuestTree(ToolOf(connection)), source.path, "/workspace", no_ignored=source.no_ignored)
         return kept
 
     def list(self) -> WorkspaceList:
-        workspaces = self._ledger.all()  # first: it refreshes the records
+        workspaces = self._workspace_store.all()  # first: it refreshes the records
         records = {record.id: record for record in self._lifecycle.store.all()}
-        counts, services = self._ledger.command_counts(), ServiceStore(self._lifecycle.store).counts()
+        counts, services = self._workspace_store.command_counts(), ServiceStore(self._lifecycle.store).counts()
         rows = [
             workspace_summary(
-                self._lifecycle.seen(records[one.id]), one, counts.get(one.id, 0), services.get(one.id, (0, 0))
+                self._lifecycle.with_current_phase(records[one.id]),
+                one,
+                counts.get(one.id, 0),
+                services.get(one.id, (0, 0)),
             )
             for one in workspaces
             if one.id in records
@@ -162,14 +167,14 @@ class Workspaces:
                 except (Conflict, NotFound) as error:
                     problems[known.id] = error.message
         for one in adopted:
-            self._ledger.note(one["workspace_id"], "adopt", {})
+            self._workspace_store.note(one["workspace_id"], "adopt", {})
         done: WorkspaceAdopted = {"count": len(adopted), "workspaces": adopted}
         left = [replace(one, problem=one.problem or problems.get(one.id, "")) for one in self._recovery.unknown()]
         return {**done, "unknown": unknown_workspaces(left)} if left else done
 
     def status(self, id_: str) -> WorkspaceInfo:
-        self._ledger.get(id_)
-        return self._info(self._lifecycle.observe(id_))
+        self._workspace_store.get(id_)
+        return self._info(self._lifecycle.current_record(id_))
 
     def update(
         self,
@@ -186,33 +191,33 @@ class Workspaces:
             check_ttl(ttl_seconds)
         if name is not None and clear_name:
             raise InvalidRequest("a name cannot be given and cleared at once")
-        known = self._ledger.get(id_)
+        known = self._workspace_store.get(id_)
         kept = {key: value for key, value in known.labels.items() if key not in clear_labels}
         new_name = None if clear_name else name if name is not None else known.name
-        self._ledger.describe(id_, new_name, {**kept, **labels})
+        self._workspace_store.describe(id_, new_name, {**kept, **labels})
         if ttl_seconds is not None:
             # The machine first: one that outlives its record is reaped, one that dies early has lost what it did.
             self._lifecycle.set_lifetime(self._lifecycle.store.get(id_), ttl_seconds)
-            self._lifecycle.store.extend(id_, ttl_seconds)
+            self._lifecycle.store.set_expiry(id_, ttl_seconds)
         return self.status(id_)
 
     def delete(self, id_: str) -> WorkspaceDeleted:
-        if self._ledger.has(id_):
-            self._lifecycle.delete_now(id_)
+        if self._workspace_store.has(id_):
+            self._lifecycle.force_delete(id_)
         else:
             self._recovery.discard(id_)
         return {"workspace_id": id_, "deleted": True}
 
     def stop(self, id_: str, progress: Progress = silent, *, force: bool = False) -> WorkspaceInfo:
-        self._ledger.get(id_)
-        with self._lifecycle.turn(id_) as record:
+        self._workspace_store.get(id_)
+        with self._lifecycle.lock_turnstile(id_) as record:
             stopped = self._lifecycle.stop(record, progress, force=force)
-        self._ledger.touch(id_)
+        self._workspace_store.touch(id_)
         return self._info(stopped)
 
     def start(self, id_: str, progress: Progress) -> WorkspaceInfo:
-        self._ledger.get(id_)
-        with self._lifecycle.hold(id_) as record:
+        self._workspace_store.get(id_)
+        with self._lifecycle.lock_exclusive(id_) as record:
             if record.phase == Phase.RUNNING:
                 return self._info(record)
             require_phase(id_, record.phase, {Phase.STOPPED, Phase.FAILED})
@@ -224,49 +229,51 @@ class Workspaces:
             if len(started.layers) > MOST_LAYERS:
                 with suppress(NoSpace):  # it runs, and the next snapshot says so
                     self._lifecycle.freeze_layers(started)
-        self._ledger.touch(id_)
+        self._workspace_store.touch(id_)
         return self._info(started)
 
     def create_snapshot(self, id_: str, name: str, *, with_system: bool) -> SnapshotResult:
         _check_snapshot_name(name)
-        self._ledger.get(id_)
-        with self._lifecycle.freezing(id_) as record:
-            if any(one.name == name for one in self._ledger.snapshots(id_)):
+        self._workspace_store.get(id_)
+        with self._lifecycle.lock_for_snapshot(id_) as record:
+            if any(one.name == name for one in self._workspace_store.snapshots(id_)):
                 raise Conflict(f"{id_} has a snapshot {name!r} already", hint="delete it, or take another name")
             layers = self._lifecycle.freeze_layers(record)
             snapshot = Snapshot(name, layers, time.time(), record.generation, record.root_digest, with_system)
-            self._ledger.add_snapshot(id_, snapshot)
+            self._workspace_store.add_snapshot(id_, snapshot)
             self._drop_unused_layers(self._lifecycle.store.get(id_))
-        self._ledger.note(id_, "snapshot", {"action": "create", "snapshot_name": name})
+        self._workspace_store.note(id_, "snapshot", {"action": "create", "snapshot_name": name})
         return {"workspace_id": id_, "snapshot": snapshot_info(snapshot)}
 
     def list_snapshots(self, id_: str) -> SnapshotList:
-        self._ledger.get(id_)
+        self._workspace_store.get(id_)
         created_at = self._lifecycle.store.get(id_).created_at
         baseline: SnapshotInfo = {
             "snapshot_name": BASELINE, "kind": "baseline", "created_at": created_at, "deletable": False,
             "with_system": False,
         }  # fmt: skip
-        found = [baseline, *(snapshot_info(one) for one in self._ledger.snapshots(id_))]
+        found = [baseline, *(snapshot_info(one) for one in self._workspace_store.snapshots(id_))]
         return {"workspace_id": id_, "count": len(found), "snapshots": found}
 
     def delete_snapshot(self, id_: str, name: str) -> SnapshotDeleted:
-        self._ledger.get(id_)
+        self._workspace_store.get(id_)
         if name == BASELINE:
             raise InvalidRequest("the baseline is what the workspace was created as; it cannot be deleted")
-        with self._lifecycle.hold(id_) as record:
-            self._ledger.snapshot(id_, name)
-            self._ledger.remove_snapshot(id_, name)
+        with self._lifecycle.lock_exclusive(id_) as record:
+            self._workspace_store.snapshot(id_, name)
+            self._workspace_store.remove_snapshot(id_, name)
             self._drop_unused_layers(record)
-        self._ledger.note(id_, "snapshot", {"action": "delete", "snapshot_name": name})
+        self._workspace_store.note(id_, "snapshot", {"action": "delete", "snapshot_name": name})
         return {"workspace_id": id_, "snapshot_name": name, "deleted": True}
 
     def reset(self, id_: str, snapshot: str, progress: Progress) -> WorkspaceReset:
         started = time.monotonic()
-        self._ledger.get(id_)
-        with self._lifecycle.turn(id_) as record:
+        self._workspace_store.get(id_)
+        with self._lifecycle.lock_turnstile(id_) as record:
             require_time_left(record)
-            wanted = Snapshot(BASELINE, (), 0.0) if snapshot == BASELINE else self._ledger.snapshot(id_, snapshot)
+            wanted = (
+                Snapshot(BASELINE, (), 0.0) if snapshot == BASELINE else self._workspace_store.snapshot(id_, snapshot)
+            )
             if wanted.with_system:
                 image = self._images.for_reset(record, wanted.name, system_of=wanted.root_digest, progress=progress)
             else:
@@ -277,12 +284,12 @@ class Workspaces:
                 image,
                 wanted.layers,
                 progress,
-                also=self._ledger.forgetting(id_),
+                in_transaction=self._workspace_store.reset_changes(id_),
                 generation=wanted.generation if wanted.with_system else self._unused_generation(record),
             )
             self._drop_unused_layers(fresh)
         self._lifecycle.store.shrink()
-        self._ledger.note(id_, "reset", {"snapshot_name": snapshot})
+        self._workspace_store.note(id_, "reset", {"snapshot_name": snapshot})
         return {
             **self._info(fresh),
             "snapshot_name": snapshot,
@@ -292,7 +299,7 @@ class Workspaces:
 
     def _unused_generation(self, record: MachineRecord) -> int:
         """A number under which no layer of a workspace holds a system."""
-        return 1 + max([record.generation, *(one.generation for one in self._ledger.snapshots(record.id))])
+        return 1 + max([record.generation, *(one.generation for one in self._workspace_store.snapshots(record.id))])
 
     def fork(
         self, id_: str, *, name: str | None, labels: Mapping[str, str], ttl_seconds: float, progress: Progress
@@ -300,17 +307,19 @@ class Workspaces:
         started = time.monotonic()
         check_ttl(ttl_seconds)
         check_labels(name, labels)
-        origin = self._ledger.get(id_)
-        with self._lifecycle.making("ws") as new_id:
-            with self._lifecycle.freezing(id_) as record:
+        origin = self._workspace_store.get(id_)
+        with self._lifecycle.reserve_id("ws") as new_id:
+            with self._lifecycle.lock_for_snapshot(id_) as record:
                 layers = self._lifecycle.freeze_layers(record)
-                made = make_twin(self._lifecycle, new_id, record, layers, ttl_seconds=ttl_seconds, link=record.link)
+                made = register_fork(
+                    self._lifecycle, new_id, record, layers, ttl_seconds=ttl_seconds, network=record.network
+                )
                 self._drop_unused_layers(self._lifecycle.store.get(id_))
             self._secrets(new_id).adopt(self._secrets(id_))
             image = self._images.of_disk(record, progress)
             made = self._lifecycle.start(replace(made, root_digest=record.root_digest), image, GUEST, progress)
             seed: WorkspaceSeed = {**origin.seed, "origin_kind": "fork", "origin_ref": id_}
-            self._ledger.add(WorkspaceRecord(new_id, name, labels, seed))
+            self._workspace_store.add(WorkspaceRecord(new_id, name, labels, seed))
             return {**self._info(made), "forked_from": id_, "duration_ms": _since(started)}
 
     def _seed(self, id_: str, source: Source, progress: Progress) -> WorkspaceSeed:
@@ -328,12 +337,15 @@ class Workspaces:
         return Secrets(self._lifecycle.folders.home(id_))
 
     def _drop_unused_layers(self, record: MachineRecord) -> None:
-        needed = {*record.layers, *(layer for one in self._ledger.snapshots(record.id) for layer in one.layers)}
+        needed = {
+            *record.layers,
+            *(layer for one in self._workspace_store.snapshots(record.id) for layer in one.layers),
+        }
         Layers(self._lifecycle.folders.home(record.id)).keep_only(needed)
 
     def _info(self, record: MachineRecord) -> WorkspaceInfo:
         services = ServiceStore(self._lifecycle.store).counts().get(record.id, (0, 0))
-        known, count = self._ledger.get(record.id), self._ledger.command_count(record.id)
+        known, count = self._workspace_store.get(record.id), self._workspace_store.command_count(record.id)
         return workspace_info(record, known, self._secrets(record.id), count, services)
 
 

@@ -15,7 +15,7 @@ from pyro_mcp.workspaces.recovery import Recovery
 
 
 @dataclass(frozen=True)
-class Needs:
+class EnvironmentsInUse:
     """The machines that use each environment, by its name, and the digests of the builds that disks lie upon."""
 
     users: dict[str, set[str]]
@@ -35,18 +35,18 @@ class Needs:
         return True
 
 
-def needs_of(store: MachineStore, recovery: Recovery) -> Needs:
+def environments_in_use(store: MachineStore, recovery: Recovery) -> EnvironmentsInUse:
     """Collect what every machine needs.
 
     Raises `Conflict` for a workspace that neither the database nor a readable record describes: it may need anything.
     """
     lost = recovery.unknown()  # before the records are read: a machine that is made meanwhile has one
-    needs = Needs({}, set())
+    needs = EnvironmentsInUse({}, set())
     described = {id_ for id_ in store.files.ids() if (rows := store.files.read(id_)) and needs.include(rows)}
     known = store.all()
-    with store.reading() as connection:
+    with store.reading() as db:
         for record in known:
-            needs.include(rows_of(connection, record.id))
+            needs.include(rows_of(db, record.id))
     for one in lost:
         folder = store.files.folder(one.id)
         if one.id not in described and folder.exists():

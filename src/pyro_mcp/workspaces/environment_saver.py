@@ -14,34 +14,34 @@ from pyro_mcp.machines import (
     Lifecycle,
     MachineRecord,
     Secrets,
-    registered_inspector,
-    started_inspector,
+    register_inspector,
+    start_inspector,
 )
 from pyro_mcp.results import EnvironmentDeleted, EnvironmentDetails
-from pyro_mcp.workspaces.needs import Needs
+from pyro_mcp.workspaces.environments_in_use import EnvironmentsInUse
 from pyro_mcp.workspaces.system_files import stream_system
 from pyro_mcp.workspaces.workspace_store import WorkspaceStore
 
 
-class Saving:
+class EnvironmentSaver:
     """Saves systems as environments."""
 
     def __init__(
-        self, lifecycle: Lifecycle, images: Images, environments: EnvironmentStore, ledger: WorkspaceStore
+        self, lifecycle: Lifecycle, images: Images, environments: EnvironmentStore, workspace_store: WorkspaceStore
     ) -> None:
         self._lifecycle = lifecycle
         self._images = images
         self._environments = environments
-        self._ledger = ledger
+        self._workspace_store = workspace_store
 
     def save(self, name: str, id_: str, *, replace: bool, progress: Progress) -> EnvironmentDetails:
         """Save the system of a workspace, running or stopped; a running one stands still for some 10 ms."""
         self._environments.check_name_free(name, replace=replace)
-        self._ledger.get(id_)
+        self._workspace_store.get(id_)
         environ = self._images.environ(self._lifecycle.store.get(id_).environment)
         about = CustomDetails("saved", f"saved from {id_}", environ, {"workspace_id": id_})
         found = self._keep(name, id_, about, replace=replace, progress=progress)
-        self._ledger.touch(id_)
+        self._workspace_store.touch(id_)
         return found
 
     def _keep(
@@ -49,31 +49,31 @@ class Saving:
     ) -> EnvironmentDetails:
         """Make an environment of what a workspace's disk holds now."""
         with ExitStack() as stack:
-            with self._lifecycle.freezing(id_) as record:
+            with self._lifecycle.lock_for_snapshot(id_) as record:
                 if record.execution_mode == HOST_COMPAT:
                     raise Conflict("without a guest there is no system that could be saved")
                 layers = self._lifecycle.freeze_layers(record)
-                twin = stack.enter_context(registered_inspector(self._lifecycle, record, layers))
-            return self._copied(name, record, twin, about, replace=replace, progress=progress)
+                inspector = stack.enter_context(register_inspector(self._lifecycle, record, layers))
+            return self._copied(name, record, inspector, about, replace=replace, progress=progress)
 
     def keep_stopped(
         self, name: str, record: MachineRecord, about: CustomDetails, *, replace: bool, progress: Progress
     ) -> EnvironmentDetails:
         """Make an environment of the disk of a machine that is held and stopped."""
-        with registered_inspector(self._lifecycle, record, record.layers) as twin:
-            return self._copied(name, record, twin, about, replace=replace, progress=progress)
+        with register_inspector(self._lifecycle, record, record.layers) as inspector:
+            return self._copied(name, record, inspector, about, replace=replace, progress=progress)
 
     def _copied(
         self,
         name: str,
         record: MachineRecord,
-        twin: MachineRecord,
+        inspector: MachineRecord,
         about: CustomDetails,
         *,
         replace: bool,
         progress: Progress,
     ) -> EnvironmentDetails:
-        """Start `twin`, which shares the disk of `record`, and copy the system out of it."""
+        """Start `inspector`, which shares the disk of `record`, and copy the system out of it."""
         progress("starting a machine that reads the system", None)
         secrets = Secrets(self._lifecycle.folders.home(record.id))
         origin = {
@@ -82,16 +82,16 @@ class Saving:
             "parent_digest": record.root_digest,
             **about.origin,
         }
-        with started_inspector(self._lifecycle, self._images, twin) as session:
+        with start_inspector(self._lifecycle, self._images, inspector) as connection:
 
             def stream(layer: LayerWriter) -> None:
-                stream_system(session, secrets, layer, progress)
+                stream_system(connection, secrets, layer, progress)
 
             source = StreamedSource(name, changed(about, origin=origin), stream)
             self._environments.add(source, progress, replace=replace)
         return self._environments.inspect(name)
 
-    def delete(self, name: str, needs: Needs) -> EnvironmentDeleted:
+    def delete(self, name: str, needs: EnvironmentsInUse) -> EnvironmentDeleted:
         """Remove an environment of the user's own; raises `Conflict` when a machine needs it."""
         users = sorted(needs.users.get(name, ()))
         if users:
