@@ -29,7 +29,7 @@ TEXTS = {
 def test_the_table_says_what_was_wanted_and_all_else_is_as_before(text: str) -> None:
     before = tomllib.loads(text)
 
-    written = codex._with(text, "pyro", ENTRY)
+    written = codex.with_server(text, "pyro", ENTRY)
 
     after = tomllib.loads(written)
     server = after.get("mcp_servers", {}).pop("pyro")
@@ -49,7 +49,7 @@ def test_without_the_table_nothing_of_it_is_left(text: str) -> None:
     before = tomllib.loads(text)
     before.get("mcp_servers", {}).pop("pyro", None)
 
-    after = tomllib.loads(codex._without(codex._with(text, "pyro", ENTRY), "pyro"))
+    after = tomllib.loads(codex.without_server(codex.with_server(text, "pyro", ENTRY), "pyro"))
 
     assert {"mcp_servers": {}, **after} == {"mcp_servers": {}, **before}
 
@@ -63,4 +63,4 @@ def test_without_the_table_nothing_of_it_is_left(text: str) -> None:
 )
 def test_settings_that_a_new_table_would_swallow_are_left_alone(text: str) -> None:
     with pytest.raises(InvalidRequest, match="without moving"):
-        codex._with(text, "pyro", ServerEntry(("/bin/pyro", "mcp", "serve")))
+        codex.with_server(text, "pyro", ServerEntry(("/bin/pyro", "mcp", "serve")))

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pyro_mcp import Pyro
 from pyro_mcp.engine.fake import FakeEngine, outcome
 from pyro_mcp.mcp_server.http import address, listen, new_token, over_http
+from pyro_mcp.mcp_server.protocol import Protocol
 from tests.conformance.fixtures import fixtures
 
 
@@ -33,7 +34,7 @@ class WithToken:
 def product() -> Server[Any]:
     """The server that users have, over the fake engine."""
     pyro = Pyro(engine=FakeEngine(lambda _command: outcome()))
-    return pyro.create_server("workspace-full", no_project_source=True)._protocol.lowlevel
+    return Protocol(pyro, pyro.create_server("workspace-full", no_project_source=True).catalogue).lowlevel
 
 
 def main(which: str) -> None:

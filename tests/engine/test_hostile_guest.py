@@ -126,7 +126,7 @@ def test_whatever_the_guest_answers_a_flush_is_done_or_one_of_our_errors(answer:
 
 
 def test_a_guest_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guest_module, "_REPLY_GRACE", 0.1)
+    monkeypatch.setattr(guest_module, "REPLY_GRACE_SECONDS", 0.1)
     with facing(stay_silent) as guest, pytest.raises(DeadlineExceeded):
         guest.run(TRUE)
     with facing(stay_silent) as guest, pytest.raises(DeadlineExceeded):
@@ -148,7 +148,7 @@ def test_a_guest_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch)
 def test_a_guest_that_talks_without_end_is_given_up_and_costs_no_memory(
     monkeypatch: pytest.MonkeyPatch, frame: bytes
 ) -> None:
-    monkeypatch.setattr(guest_module, "_REPLY_GRACE", 0.3)
+    monkeypatch.setattr(guest_module, "REPLY_GRACE_SECONDS", 0.3)
     tracemalloc.start()
     try:
         with facing(talk_without_end(frame)) as guest, pytest.raises(DeadlineExceeded):

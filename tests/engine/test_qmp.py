@@ -193,7 +193,7 @@ def test_events_without_end_cost_no_memory_and_end_at_the_deadline(home: Path) -
 
     with facing(home, behaviour, seconds=0.3) as session, pytest.raises(DeadlineExceeded):
         session.execute("query-status")
-    assert len(session._events) <= 256
+    assert len(session.events) <= 256
 
 
 def test_a_monitor_that_nobody_listens_to_is_gone(home: Path) -> None:

@@ -158,7 +158,7 @@ def test_one_who_is_killed_with_a_slot_hands_it_on(machine: Path, commands: list
 def test_without_inotify_those_who_wait_are_served_too(
     machine: Path, commands: list[ExitStack], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder_watch, "_FLAGS", -1)  # EINVAL
+    monkeypatch.setattr(folder_watch, "INOTIFY_FLAGS", -1)  # EINVAL
     with ThreadPoolExecutor(1) as pool:
         client = pool.submit(entered, machine)
         until_waiting(machine, 1)

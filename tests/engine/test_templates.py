@@ -38,10 +38,9 @@ def parts(tmp_path: Path) -> TemplateParts:
 
 
 @pytest.fixture
-def templates(home: Path, monkeypatch: pytest.MonkeyPatch) -> Templates:
+def templates(home: Path) -> Templates:
     """Templates whose machines boot at once."""
-    monkeypatch.setattr(module, "_make", build)
-    return Templates(home)
+    return Templates(home, boot=build)
 
 
 @pytest.fixture
@@ -78,12 +77,12 @@ def test_the_key_changes_with_qemu(parts: TemplateParts, tmp_path: Path, monkeyp
     assert len(set(keys)) == 4
 
 
-@pytest.mark.parametrize("constant", ["_FORMAT", "_host_processor"])
+@pytest.mark.parametrize("constant", ["FORMAT", "host_processor"])
 def test_the_key_changes_with_the_format_and_the_processor(
     parts: TemplateParts, monkeypatch: pytest.MonkeyPatch, constant: str
 ) -> None:
     before = parts.key()
-    monkeypatch.setattr(module, constant, 99 if constant == "_FORMAT" else lambda _: "another processor")
+    monkeypatch.setattr(module, constant, 99 if constant == "FORMAT" else lambda _: "another processor")
     assert parts.key() != before
 
 
@@ -200,16 +199,14 @@ def test_a_template_with_a_broken_record_is_not_loaded(
 
 
 def test_a_failed_boot_leaves_nothing_and_the_next_one_works(
-    templates: Templates, parts: TemplateParts, home: Path, monkeypatch: pytest.MonkeyPatch
+    templates: Templates, parts: TemplateParts, home: Path
 ) -> None:
     def fail(folder: Path, _: TemplateParts) -> None:
         (folder / "ram").write_bytes(b"half")
         raise GuestFailed("it did not boot")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "_make", fail)
-        with pytest.raises(GuestFailed, match="did not boot"):
-            templates.ensure(parts)
+    with pytest.raises(GuestFailed, match="did not boot"):
+        Templates(home, boot=fail).ensure(parts)
     assert [path.name for path in (home / "templates").iterdir() if path.is_dir()] == []
     assert templates.ensure(parts)[1]
 

@@ -139,6 +139,6 @@ def test_a_user_without_subordinate_ids_is_told_the_command_that_grants_them(use
 def test_the_hint_for_missing_ids_needs_a_range_that_is_large_enough(tmp_path: Path) -> None:
     table = tmp_path / "subuid"
     table.write_text("someone:100000:65536\nsmall:200000:10\nbroken\n")
-    assert user_namespace._granted(table, "someone")
-    assert not user_namespace._granted(table, "small")
-    assert not user_namespace._granted(tmp_path / "none", "someone")
+    assert user_namespace.grants_enough_ids(table, "someone")
+    assert not user_namespace.grants_enough_ids(table, "small")
+    assert not user_namespace.grants_enough_ids(tmp_path / "none", "someone")

@@ -112,7 +112,7 @@ def test_arbitrary_bytes_are_frames_or_a_violation_and_little_of_them_is_held(
         for piece in stream:
             fed += len(piece)
             got += sum(len(encode(Type.OK)) + len(frame.payload) for frame in decoder.feed(piece))
-            assert len(decoder._held) <= min(fed - got, LARGEST_WAIT)
+            assert decoder.held_bytes <= min(fed - got, LARGEST_WAIT)
 
 
 def test_an_announced_frame_over_the_limit_is_refused_at_its_header() -> None:
@@ -144,7 +144,7 @@ def test_an_endless_stream_costs_no_more_memory_than_one_frame(nonce: bytes | No
         tracemalloc.stop()
     # What was fed, a copy of it in the decoder (which a growing bytearray over-allocates), and one frame.
     assert peak < 2 * len(piece) + 2 * MAX_PAYLOAD
-    assert len(decoder._held) <= LARGEST_WAIT
+    assert decoder.held_bytes <= LARGEST_WAIT
 
 
 def test_a_payload_over_the_limit_cannot_be_encoded() -> None:

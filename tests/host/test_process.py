@@ -135,7 +135,7 @@ def test_an_argument_is_never_a_shells() -> None:
 @pytest.mark.parametrize("tool", sorted(PACKAGE_OF))
 def test_a_missing_tool_names_its_package(tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("pyro_mcp.host.programs._SYSTEM_DIRECTORIES", str(tmp_path))
+    monkeypatch.setattr("pyro_mcp.host.programs.SYSTEM_DIRECTORIES", str(tmp_path))
     assert find_program(tool) is None
     with pytest.raises(HostToolMissing, match=tool) as raised:
         run([tool], deadline_seconds=DEADLINE)

@@ -20,10 +20,10 @@ from pathlib import Path
 from pyro_mcp.host import staging
 target, moment = Path(sys.argv[1]), sys.argv[2]
 if moment == "between":
-    exchange = staging._rename
+    exchange = staging.rename_with_flags
     def unknown(source, target, flags):
         raise OSError(22, "this file system cannot exchange names")
-    staging._rename = unknown
+    staging.rename_with_flags = unknown
     rename = Path.rename
     def once(self, to):
         rename(self, to)
@@ -95,7 +95,7 @@ def test_a_replacement_and_a_placement(target: Path, exchanges: bool, monkeypatc
         raise OSError(errno.EINVAL, "this file system cannot")
 
     if not exchanges:
-        monkeypatch.setattr(staging, "_rename", unknown)
+        monkeypatch.setattr(staging, "rename_with_flags", unknown)
     with staging_folder(target, notes(target)) as folder:
         (folder / "new").mkdir()
         with pytest.raises(FileExistsError):

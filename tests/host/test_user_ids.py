@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root's machines 
 def few(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A registry with room for three machines."""
     (home / "subuid").write_text(f"someone:100000:65536\npyro-mcp:{FEW.start}:{len(FEW)}\n")
-    monkeypatch.setattr(module, "_SUBORDINATE", home / "subuid")
+    monkeypatch.setattr(module, "SUBORDINATE_IDS", home / "subuid")
     monkeypatch.setattr(module, "REGISTRY", home / "registry")
     return home
 
@@ -103,7 +103,7 @@ def test_a_home_with_a_false_note_gets_ids_of_its_own(few: Path) -> None:
 
 
 def test_by_default_ids_are_those_that_linux_gives_to_nobody(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    monkeypatch.setattr(module, "_SUBORDINATE", home / "none")
+    monkeypatch.setattr(module, "SUBORDINATE_IDS", home / "none")
     assert usable_range() in (range(0x70000000, 0x70010000), range(61184, 65520))
 
 

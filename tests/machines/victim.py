@@ -26,7 +26,7 @@ class Sleepers(QemuEngine):
 
     def __init__(self, step: str) -> None:
         super().__init__(cache_home())
-        self._step = step
+        self.step = step
 
     def accelerator(self) -> Accelerator:
         return Accelerator("tcg", "nothing is emulated")
@@ -52,7 +52,7 @@ class Sleepers(QemuEngine):
 
     def reach(self, step: str) -> None:
         """Stop here when it is the place."""
-        if step == self._step:
+        if step == self.step:
             sys.stdout.write("ready\n")
             sys.stdout.flush()
             sys.stdin.read()
@@ -72,7 +72,7 @@ def main(step: str) -> None:
         if step == "power off":
             lifecycle.stop(record)
         else:
-            engine._step = "end"
+            engine.step = "end"
             lifecycle.reset(record, IMAGE, ())
 
 

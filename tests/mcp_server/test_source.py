@@ -9,7 +9,13 @@ import pytest
 
 from pyro_mcp import create_server
 from pyro_mcp.errors import HostCommandFailed, InvalidRequest, PyroError
-from pyro_mcp.mcp_server.project_seed import _OF_A_REPOSITORY, ProjectSource, clone, project_source, without_credentials
+from pyro_mcp.mcp_server.project_seed import (
+    GIT_REPOSITORY_VARIABLES,
+    ProjectSource,
+    clone,
+    project_source,
+    without_credentials,
+)
 
 
 @pytest.fixture
@@ -73,7 +79,7 @@ def test_a_clone_leaves_the_repository_alone_that_a_hook_is_in(
 
 def test_every_variable_that_names_a_repository_is_known() -> None:
     listed = set(git(Path("/"), "rev-parse", "--local-env-vars").split())
-    assert listed - {"GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT"} <= _OF_A_REPOSITORY
+    assert listed - {"GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT"} <= GIT_REPOSITORY_VARIABLES
 
 
 def test_no_credentials_are_told_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ def test_a_hint_names_what_a_model_can_call(hint: Hint, rendered: str) -> None:
     assert hint.render(ToolWords()) == rendered
 
 
-CORE = create_server("workspace-core", no_project_source=True)._catalogue.words
+CORE = create_server("workspace-core", no_project_source=True).catalogue.words
 
 
 @pytest.mark.parametrize(

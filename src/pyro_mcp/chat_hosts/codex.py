@@ -45,7 +45,7 @@ class Codex:
 
     def write(self, name: str, entry: ServerEntry) -> None:
         before = text_of(self.settings())
-        after = _with(before, name, entry)
+        after = with_server(before, name, entry)
         if name not in tomllib.loads(before or "").get("mcp_servers", {}):
             keep_copy(self.settings())
         replace_text(self.settings(), after)
@@ -53,8 +53,8 @@ class Codex:
     def remove(self, name: str) -> None:
         entry = self.read(name)
         if entry is not None:
-            without = _without(text_of(self.settings()) or "", name)
-            undo(self.settings(), lambda before: _with(before, name, entry), without)
+            without = without_server(text_of(self.settings()) or "", name)
+            undo(self.settings(), lambda before: with_server(before, name, entry), without)
 
     def allows(self, name: str) -> bool:
         servers = tomllib.loads(text_of(self.settings()) or "").get("mcp_servers", {})
@@ -89,7 +89,8 @@ class Codex:
         return own_command(self, words, {key: os.environ[key] for key in ("CODEX_HOME",) if key in os.environ})
 
 
-def _with(text: str | None, name: str, entry: ServerEntry) -> str:
+def with_server(text: str | None, name: str, entry: ServerEntry) -> str:
+    """Return the settings `text` with the server `name` in them; raise `InvalidRequest` when others would change."""
     import tomlkit  # noqa: PLC0415 - slow to import, rarely needed
     from tomlkit.items import InlineTable  # noqa: PLC0415
 
@@ -108,7 +109,8 @@ def _with(text: str | None, name: str, entry: ServerEntry) -> str:
     return _sound(text or "", tomlkit.dumps(document), name)
 
 
-def _without(text: str, name: str) -> str:
+def without_server(text: str, name: str) -> str:
+    """Return the settings `text` without the server `name`; raise `InvalidRequest` when others would change."""
     import tomlkit  # noqa: PLC0415
 
     document: Any = tomlkit.parse(text)

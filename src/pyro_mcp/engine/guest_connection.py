@@ -19,7 +19,8 @@ from pyro_mcp.guest_protocol import frames
 from pyro_mcp.guest_protocol.frames import Frame, Tag, Type
 from pyro_mcp.hints import Hint, Verb
 
-_REPLY_GRACE = 15.0
+REPLY_GRACE_SECONDS = 15.0
+"""How much longer than its own time limit a request may take to be answered."""
 # A guest that says nothing for so long is asked about by `on_silence`.
 _SILENCE = 2.0
 # A tool's agent says every half second that it lives, so silence means that the guest does not run.
@@ -93,7 +94,7 @@ class GuestConnection:
         hostname: str,
         files: Mapping[str, tuple[int, bytes]],
         generation: int = 0,
-        deadline_seconds: float = _REPLY_GRACE,
+        deadline_seconds: float = REPLY_GRACE_SECONDS,
     ) -> None:
         """Make a resumed machine one of its own: clock, entropy, host name, disks.
 
@@ -127,7 +128,7 @@ class GuestConnection:
             fields: list[tuple[Tag, bytes | int]] = [(Tag.PAUSE, int(pause))]
             self._request(frames.encode_fields(Type.FLUSH, fields), deadline_seconds, on_unwritten)
 
-    def power_off(self, *, deadline_seconds: float = _REPLY_GRACE) -> None:
+    def power_off(self, *, deadline_seconds: float = REPLY_GRACE_SECONDS) -> None:
         """Ask the machine to flush its disks and end; returns when it has agreed."""
         self._request(frames.encode(Type.POWEROFF), deadline_seconds)
 
@@ -138,7 +139,7 @@ class GuestConnection:
 
     def _run(self, command: Command) -> Outcome:
         started = time.monotonic()
-        end = started + command.timeout_seconds + _REPLY_GRACE if command.timeout_seconds else float("inf")
+        end = started + command.timeout_seconds + REPLY_GRACE_SECONDS if command.timeout_seconds else float("inf")
         source = Input(command.stdin)
         self._outgoing += encode_exec(command, tells_alive=command.tool)
         stdout = Capture(command.output_cap, command.on_stdout)
@@ -165,7 +166,7 @@ class GuestConnection:
         Returns two descriptors. Whoever keeps copies of both keeps the command running, and sees the first become
         readable when it has written something or has ended.
         """
-        end = time.monotonic() + _REPLY_GRACE
+        end = time.monotonic() + REPLY_GRACE_SECONDS
         self._outgoing += encode_exec(command)
         while (frame := self._next(end)).type != Type.STARTED:
             if frame.type != Type.WELCOME:

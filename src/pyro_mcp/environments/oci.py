@@ -29,7 +29,8 @@ LAYOUT = "layout"
 """The folder, below the work folder, in which an image lies before it is unpacked."""
 _IMAGE = f"{LAYOUT}:image"
 _LARGEST_JSON = 8 << 20
-_LARGEST_FILE = 16 << 30
+MOST_FILE_BYTES = 16 << 30
+"""The largest file that unpacking an image may write."""
 _ASSIGNMENT = re.compile(r"[^=\0\ud800-\udfff]+=[^\0\ud800-\udfff]*")
 
 # What skopeo says (in words, not in codes), and what that means to a person.
@@ -151,7 +152,7 @@ def unpack(name: str, work: Path) -> None:
     """Unpack the image in the layout below `work` into `work/root`; raises `EnvironmentFailed`, `NoSpace`."""
     try:
         # A layer of a kilobyte may hold a sparse file of any size, which is unpacked as zeros.
-        words: list[str | Path] = ["prlimit", f"--fsize={_LARGEST_FILE}", require_program("umoci")]
+        words: list[str | Path] = ["prlimit", f"--fsize={MOST_FILE_BYTES}", require_program("umoci")]
         words += ["raw", "unpack", "--image", _IMAGE, "root"]
         run_as_root(words, writable=work, deadline_seconds=_DEADLINE_SECONDS)
     except HostCommandFailed as error:

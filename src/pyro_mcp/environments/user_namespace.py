@@ -76,7 +76,7 @@ def user_namespace_command() -> list[str | Path]:
         return []
     require_program("newuidmap")
     user = _own_name()
-    if not (_granted(Path("/etc/subuid"), user) and _granted(Path("/etc/subgid"), user)):
+    if not (grants_enough_ids(Path("/etc/subuid"), user) and grants_enough_ids(Path("/etc/subgid"), user)):
         raise HostNotReady(
             f"the user {user} owns no range of subordinate user ids, which a root filesystem needs",
             hint=f"grant one with: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}",
@@ -92,7 +92,7 @@ def _own_name() -> str:
         return str(os.geteuid())
 
 
-def _granted(table: Path, user: str) -> bool:
+def grants_enough_ids(table: Path, user: str) -> bool:
     """Whether `table` (lines of user:first:count) grants `user` enough ids in one range."""
     try:
         rows = [line.strip().split(":") for line in table.read_text(errors="replace").splitlines()]

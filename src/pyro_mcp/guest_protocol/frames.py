@@ -145,6 +145,11 @@ class Decoder:
         while (frame := self._take_frame()) is not None:
             yield frame
 
+    @property
+    def held_bytes(self) -> int:
+        """The number of bytes that wait for the rest of their frame."""
+        return len(self._held)
+
     def _find_preamble(self) -> bool:
         at = self._held.find(self._preamble)
         if at < 0:

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _CLOSED_AFTER_WRITING, _DELETED = 0x008, 0x200  # sys/inotify.h
-_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
+INOTIFY_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
+"""The flags of inotify_init1(2); with invalid ones, as without inotify, a watch returns early and often."""
 _WITHOUT_EVENTS = 0.05
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -37,7 +38,7 @@ class FolderWatch:
 @contextmanager
 def watch_folder(folder: Path) -> Iterator[FolderWatch]:
     """Watch `folder` while the block runs. Where inotify is not available, `wait` returns every 50 ms."""
-    fd = _libc.inotify_init1(_FLAGS)
+    fd = _libc.inotify_init1(INOTIFY_FLAGS)
     try:
         if fd >= 0:
             _libc.inotify_add_watch(fd, os.fsencode(folder), _CLOSED_AFTER_WRITING | _DELETED)

@@ -26,12 +26,12 @@ PACKAGE_OF = {
 }
 
 # Ordinary users of Debian have no sbin in PATH, but mke2fs lives there.
-_SYSTEM_DIRECTORIES = "/usr/local/sbin:/usr/sbin:/sbin"
+SYSTEM_DIRECTORIES = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def find_program(name: str) -> Path | None:
     """Return the absolute path of a host program, None when it is not installed."""
-    path = os.environ.get("PATH", os.defpath) + os.pathsep + _SYSTEM_DIRECTORIES
+    path = os.environ.get("PATH", os.defpath) + os.pathsep + SYSTEM_DIRECTORIES
     found = shutil.which(name, path=path)
     return Path(found) if found else None
 

@@ -51,7 +51,7 @@ def staging_folder(target: Path, state: Path) -> Iterator[Path]:
 def move_new(new: Path, target: Path) -> None:
     """Rename `new`, which is in a staging folder, to `target`. Raises `FileExistsError` when `target` exists."""
     try:
-        _rename(new, target, _NOREPLACE)
+        rename_with_flags(new, target, _NOREPLACE)
     except OSError as error:
         if error.errno not in _UNKNOWN_TO_FILE_SYSTEM:
             raise
@@ -67,7 +67,7 @@ def exchange(new: Path, target: Path) -> None:
     `remove_abandoned_staging` restores the old `target`. Raises `OSError`.
     """
     try:
-        _rename(new, target, _EXCHANGE)
+        rename_with_flags(new, target, _EXCHANGE)
     except OSError as error:
         if error.errno not in _UNKNOWN_TO_FILE_SYSTEM:
             raise
@@ -106,7 +106,8 @@ def _remove(folder: Path) -> None:
     run(["rm", "-rf", "--", folder], deadline_seconds=_REMOVAL_DEADLINE)
 
 
-def _rename(source: Path, target: Path, flags: int) -> None:
+def rename_with_flags(source: Path, target: Path, flags: int) -> None:
+    """Rename as renameat2(2) does; raise `OSError` when the file system does not know the flags."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flags):
         number = ctypes.get_errno()

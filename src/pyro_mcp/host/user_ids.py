@@ -19,7 +19,8 @@ from pyro_mcp.host.files import locked, private_directory
 
 REGISTRY = Path("/var/lib/pyro-mcp/ids")
 _NAME = "pyro-mcp"
-_SUBORDINATE = Path("/etc/subuid")
+SUBORDINATE_IDS = Path("/etc/subuid")
+"""The file that may name the range of our ids: subuid(5)."""
 _ID_FILE = ".ids"
 _BLOCK = 4
 # No user of a Linux distribution has an id in the first range (systemd's UIDS-GIDS.md). The second one is systemd's
@@ -64,7 +65,9 @@ def machine_ids(home: Path) -> UserIds | None:
                 scratch.replace(registry / str(first))
                 Path(owner, _ID_FILE).write_text(str(first))
                 return UserIds(first)
-    raise HostNotReady("every user id for machines is in use", hint=f"enlarge the range of {_NAME} in {_SUBORDINATE}")
+    raise HostNotReady(
+        "every user id for machines is in use", hint=f"enlarge the range of {_NAME} in {SUBORDINATE_IDS}"
+    )
 
 
 def release_ids(home: Path) -> None:
@@ -104,7 +107,7 @@ def usable_range() -> range:
     wanted = configured[0] if configured else _DEFAULT_RANGES[-1]
     raise HostNotReady(
         f"this user namespace has no ids {wanted.start}–{wanted.stop - 1}, and machines of root need ids of their own",
-        hint=f"give the container 65536 ids, or name a range of them in {_SUBORDINATE}: {_NAME}:FIRST:COUNT",
+        hint=f"give the container 65536 ids, or name a range of them in {SUBORDINATE_IDS}: {_NAME}:FIRST:COUNT",
     )
 
 
@@ -115,7 +118,7 @@ def _is_single_user_namespace() -> bool:
 
 def _configured() -> Iterator[range]:
     with suppress(OSError):
-        for line in _SUBORDINATE.read_text().splitlines():
+        for line in SUBORDINATE_IDS.read_text().splitlines():
             words = line.split(":")
             if len(words) == 3 and words[0] == _NAME and words[1].isdigit() and words[2].isdigit():
                 first, count = int(words[1]), int(words[2])

@@ -78,7 +78,7 @@ def project_source(
 
 # By `git rev-parse --local-env-vars`, without those that may bring credentials. In a hook they name the user's own
 # repository, and they count more than a folder does.
-_OF_A_REPOSITORY = frozenset(
+GIT_REPOSITORY_VARIABLES = frozenset(
     {
         "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_CONFIG", "GIT_DIR", "GIT_GRAFT_FILE",
         "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_INTERNAL_SUPER_PREFIX", "GIT_NO_REPLACE_OBJECTS",
@@ -110,7 +110,7 @@ def clone(url: str, ref: str | None, folder: Path) -> str:
 def _git(command: list[str], url: str) -> str:
     # The user's own environment: ssh agents, credential helpers and proxies are configured there. No question is
     # asked, for there is nobody to answer.
-    own = {name: value for name, value in os.environ.items() if name not in _OF_A_REPOSITORY}
+    own = {name: value for name, value in os.environ.items() if name not in GIT_REPOSITORY_VARIABLES}
     environ = {"GIT_SSH_COMMAND": "ssh -o BatchMode=yes", **own, "GIT_TERMINAL_PROMPT": "0"}
     try:
         done = run(command, deadline_seconds=_CLONE_SECONDS, extra_environment=environ)

@@ -22,12 +22,13 @@ class WorkspaceServer:
 
     def __init__(self, pyro: Pyro, catalogue: Catalogue) -> None:
         self._pyro = pyro
-        self._catalogue = catalogue
+        self.catalogue = catalogue
+        """What this server offers: its tools, its source of workspaces, and the words of its hints."""
 
     @property
     def source(self) -> ProjectSource:
         """What a workspace holds when no seed is named."""
-        return self._catalogue.source
+        return self.catalogue.source
 
     async def list_tools(self) -> list[mcp.Tool]:
         """The tools, always in the same order."""
@@ -44,7 +45,7 @@ class WorkspaceServer:
         """
         from pyro_mcp.mcp_server.stdio import over_stdio  # noqa: PLC0415 - no other use of the server needs it
 
-        return over_stdio(self._catalogue, lambda: self._protocol.lowlevel)
+        return over_stdio(self.catalogue, lambda: self._protocol.lowlevel)
 
     def serve_http(
         self, *, port: int = 0, token_file: str | Path | None = None, announce: Callable[[str, str | None], None]
@@ -66,4 +67,4 @@ class WorkspaceServer:
     def _protocol(self) -> Protocol:
         from pyro_mcp.mcp_server.protocol import Protocol  # noqa: PLC0415 - the slowest import of all
 
-        return Protocol(self._pyro, self._catalogue)
+        return Protocol(self._pyro, self.catalogue)

@@ -31,7 +31,8 @@ class Monitor:
         self._socket = connection
         self._end = time.monotonic() + deadline_seconds
         self._held = b""
-        self._events: deque[dict[str, Any]] = deque(maxlen=_EVENTS_KEPT)
+        self.events: deque[dict[str, Any]] = deque(maxlen=_EVENTS_KEPT)
+        """The last events that came and that nobody has waited for yet."""
 
     def execute(self, command: str, **arguments: Any) -> Any:
         """Run one command; its `return` value. Underscores in argument names become dashes."""
@@ -54,14 +55,14 @@ class Monitor:
     def wait_event(self, name: str, **data: Any) -> dict[str, Any]:
         """The data of the next event `name` whose data holds all of `data`."""
         while True:
-            for event in self._events:
+            for event in self.events:
                 found: dict[str, Any] = event.get("data", {})
                 if event["event"] == name and data.items() <= found.items():
-                    self._events.remove(event)
+                    self.events.remove(event)
                     return found
             message = self._receive()
             if "event" in message:
-                self._events.append(message)
+                self.events.append(message)
 
     def _execute(self, arguments: dict[str, Any], command: str, fds: tuple[int, ...]) -> Any:
         line = json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n"
@@ -77,7 +78,7 @@ class Monitor:
         while True:
             message = self._receive()
             if "event" in message:
-                self._events.append(message)
+                self.events.append(message)
             elif "error" in message:
                 raise GuestFailed(f"QEMU refused {command}: {_reason(message['error'])}")
             elif "return" in message:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -35,7 +35,8 @@ from pyro_mcp.host.seals import damaged, seal
 from pyro_mcp.host.user_ids import UserIds, machine_ids, release_ids
 from pyro_mcp.network import isolated_tap
 
-_FORMAT = 1
+FORMAT = 1
+"""The version of the files of a template: templates of another version are not used."""
 MOST_BYTES = 2 * 1024**3
 """Templates that are not in use make room for a new one when all together take more."""
 _MOST_SECONDS_UNUSED = 30 * 24 * 3600.0
@@ -63,7 +64,7 @@ class TemplateParts:
         fds = [0] * len(MachineSockets(Path()).all)
         argv = qemu_argv(program, self.shape, self.accelerator, fds, [_LAYER], booting=True)
         ingredients = [
-            _FORMAT, frames.VERSION, argv, [found.st_size, found.st_mtime_ns], _host_processor(self.accelerator),
+            FORMAT, frames.VERSION, argv, [found.st_size, found.st_mtime_ns], host_processor(self.accelerator),
             self.system.kernel_digest, self.system.root_digest, self.initramfs.parent.name, str(self.blank.ext4),
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(ingredients).encode()).hexdigest()[:32]
@@ -113,8 +114,10 @@ class Template:
 class Templates:
     """The templates in one cache folder."""
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, boot: Callable[[Path, TemplateParts], None] | None = None) -> None:
+        """`boot` makes the files of a template in an empty folder; by default it boots a machine and saves it."""
         self._folder = cache / "templates"
+        self._boot = boot or boot_and_save
 
     def find(self, parts: TemplateParts) -> Template | None:
         """The template for `parts` if it is there and as it was made; costs a few file reads."""
@@ -135,7 +138,7 @@ class Templates:
             _sweep(self._folder)
             progress(f"booting {parts.shape.vcpu_count} vCPU, {parts.shape.mem_mib} MiB once, to be cloned", None)
             with atomic_folder(folder) as scratch:
-                _make(scratch, parts)
+                self._boot(scratch, parts)
             self._make_room(folder)
         made = _load(folder, parts)
         if made is None:
@@ -160,7 +163,7 @@ class Templates:
         """
         with self._making(template.folder), atomic_folder(template.folder) as scratch:
             progress("booting another one, to be cloned", None)
-            _make(scratch, template.parts)
+            self._boot(scratch, template.parts)
             yield Template(scratch, template.parts, 0.0)
 
     def prune(self) -> int:
@@ -243,7 +246,8 @@ def _bytes(folder: Path) -> int:
     return sum(512 * path.stat().st_blocks for path in folder.rglob("*") if path.is_file())
 
 
-def _make(folder: Path, parts: TemplateParts) -> None:
+def boot_and_save(folder: Path, parts: TemplateParts) -> None:
+    """Boot a machine of these parts, and save its memory and the state of its devices in `folder`."""
     started = time.monotonic()
     layers = Layers(folder)
     layers.arrange([_LAYER], parts.blank)
@@ -318,7 +322,7 @@ def _save(sockets: MachineSockets, state: Path) -> None:
         qmp.transfer("migrate", file.fileno())
 
 
-def _host_processor(accelerator: str) -> str:
+def host_processor(accelerator: str) -> str:
     """Under KVM the guest sees the host's processor, so a template is good for that one only."""
     if accelerator != "kvm":
         return ""
