@@ -76,8 +76,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def run_leftovers(folder: Path) -> list[str]:
-    """Name every process and mount of the run whose folder this is, and every file but those in pytest's own folder."""
-    files = [str(path) for path in folder.iterdir() if path.name != PYTEST_FOLDER]
+    """Name every process and mount of the run whose folder this is, and every file but those in pytest's own folder.
+
+    Our own scratch folder may stay, if it is empty.
+    """
+    scratch = folder / f"pyro-mcp-{os.getuid()}-scratch"
+    files = [str(path) for path in folder.iterdir() if path.name not in (PYTEST_FOLDER, scratch.name)]
+    if scratch.exists():
+        files += map(str, scratch.iterdir())
     return files + processes_naming(folder, anywhere=True) + mounts_naming(folder)
 
 
