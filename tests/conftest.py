@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from pyro_mcp import Pyro
-from pyro_mcp.engine.processes import end, find_processes
+from pyro_mcp.engine.processes import find_processes, kill
 from pyro_mcp.engine.sockets import MachineSockets
 from pyro_mcp.environments import EnvironmentStore
 from pyro_mcp.host.files import private_directory
@@ -124,5 +124,5 @@ def pyro(home: Path, warm_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     yield Pyro()
     left = find_processes(str(home))
     for identity in left:
-        end(identity, MachineSockets(home / "none"))
+        kill(identity, MachineSockets(home / "none"))
     assert left == []

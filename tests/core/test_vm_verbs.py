@@ -53,7 +53,7 @@ def test_one_that_cannot_be_ended_does_not_keep_a_workspace_from_starting(
     id_ = fake.create_workspace("debian:12")["workspace_id"]
     fake.stop_workspace(id_)
     one_shot(lifecycle)
-    engine.failures["end"] = HostNotReady("it does not end")
+    engine.failures["kill"] = HostNotReady("it does not end")
     assert fake.start_workspace(id_)["state"] == "running"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.engine.disks import BASELINE_BYTES, DISK_BYTES, BlankDisks, Layers, blank_disks, make_baseline
+from pyro_mcp.engine.disks import BASELINE_BYTES, DISK_BYTES, BlankDisks, DiskLayers, blank_disks, make_baseline
 from pyro_mcp.errors import GuestFailed
 from pyro_mcp.host.programs import require_program
 from pyro_mcp.host.user_ids import machine_ids
@@ -86,8 +86,8 @@ def test_two_processes_that_want_blank_disks_at_once_make_them_once(tmp_path: Pa
 
 
 def test_a_layer_is_a_private_copy_for_the_machine_to_write(blank: BlankDisks, tmp_path: Path) -> None:
-    layers = Layers(tmp_path)
-    layers.arrange(["layer"], blank)
+    layers = DiskLayers(tmp_path)
+    layers.prepare(["layer"], blank)
     layer, ids = layers.live / "layer", machine_ids(tmp_path)
     found = layer.stat()
     assert found.st_ino != blank.qcow2.stat().st_ino
@@ -97,33 +97,33 @@ def test_a_layer_is_a_private_copy_for_the_machine_to_write(blank: BlankDisks, t
 
 
 def test_a_frozen_layer_belongs_to_no_machine(blank: BlankDisks, tmp_path: Path) -> None:
-    one, two = Layers(tmp_path / "one"), Layers(tmp_path / "two")
+    one, two = DiskLayers(tmp_path / "one"), DiskLayers(tmp_path / "two")
     (tmp_path / "one").mkdir()
-    one.arrange(["shared"], blank)
+    one.prepare(["shared"], blank)
     two.adopt(one, ["shared"])
     found = (two.frozen / "shared").stat()
     assert (found.st_uid, found.st_mode & 0o777) == (os.getuid(), 0o444)
-    one.arrange(["shared", "top"], blank)
+    one.prepare(["shared", "top"], blank)
     assert (one.frozen / "shared").stat().st_uid == os.getuid()
 
 
 def test_a_disk_of_another_user_is_given_to_its_machine_when_that_starts(blank: BlankDisks, tmp_path: Path) -> None:
-    layers, ids = Layers(tmp_path), machine_ids(tmp_path)
+    layers, ids = DiskLayers(tmp_path), machine_ids(tmp_path)
     if ids is None:
         pytest.skip("only root's machines have users of their own")
-    layers.arrange(["top"], blank)
+    layers.prepare(["top"], blank)
     os.chown(layers.live / "top", 65534, 65534)
     (layers.live / "top").chmod(0o444)
-    layers.arrange(["top"], blank)
+    layers.prepare(["top"], blank)
     found = (layers.live / "top").stat()
     assert (found.st_uid, found.st_mode & 0o777) == (ids.machine, 0o600)
 
 
 def test_only_the_top_layer_is_where_it_can_be_written(blank: BlankDisks, tmp_path: Path) -> None:
-    layers = Layers(tmp_path)
-    layers.arrange(["one"], blank)
+    layers = DiskLayers(tmp_path)
+    layers.prepare(["one"], blank)
     layers.add("two", blank)
-    layers.arrange(["one", "two"], blank)
+    layers.prepare(["one", "two"], blank)
     assert [path.name for path in layers.live.iterdir()] == ["two"]
     assert [path.name for path in layers.frozen.iterdir()] == ["one"]
     assert (layers.frozen / "one").stat().st_mode & 0o222 == 0
@@ -131,14 +131,14 @@ def test_only_the_top_layer_is_where_it_can_be_written(blank: BlankDisks, tmp_pa
 
 def test_a_missing_lower_layer_is_never_replaced_by_an_empty_one(blank: BlankDisks, tmp_path: Path) -> None:
     with pytest.raises(GuestFailed, match="lost"):
-        Layers(tmp_path).arrange(["lost", "top"], blank)
+        DiskLayers(tmp_path).prepare(["lost", "top"], blank)
     assert not list(tmp_path.rglob("lost"))
 
 
 def test_an_adopted_layer_outlives_the_machine_it_came_from(blank: BlankDisks, tmp_path: Path) -> None:
-    one, two = Layers(tmp_path / "one"), Layers(tmp_path / "two")
+    one, two = DiskLayers(tmp_path / "one"), DiskLayers(tmp_path / "two")
     (tmp_path / "one").mkdir()
-    one.arrange(["base"], blank)
+    one.prepare(["base"], blank)
     two.adopt(one, ["base"])
     one.keep_only([])
     assert list(one.live.iterdir()) == []

@@ -35,7 +35,7 @@ def test_commands_are_answered_and_remembered() -> None:
     engine = FakeEngine(lambda command: outcome(len(command.argv), b"out", b"err"))
     engine.start(request("one"))
     out: list[bytes] = []
-    with engine.guest(Path("/sockets-of/one")) as guest:
+    with engine.connect(Path("/sockets-of/one")) as guest:
         answered = guest.run(Command(["a", "b"], output_cap=2, on_stdout=out.append))
         guest.flush()
     assert (answered.exit_code, answered.stdout, answered.stdout_bytes, out) == (2, b"ou", 3, [b"out"])
@@ -45,7 +45,7 @@ def test_commands_are_answered_and_remembered() -> None:
 def test_it_refuses_what_a_guest_refuses() -> None:
     engine = FakeEngine()
     engine.start(request("one"))
-    with engine.guest(Path("/sockets-of/one")) as guest, pytest.raises(InvalidRequest):
+    with engine.connect(Path("/sockets-of/one")) as guest, pytest.raises(InvalidRequest):
         guest.run(Command(["a\0b"]))
     assert engine.commands == []
 
@@ -54,16 +54,16 @@ def test_a_machine_that_was_ended_is_gone_and_ending_it_twice_is_a_no_op() -> No
     engine = FakeEngine()
     identity = engine.start(request("one"))
     engine.power_off(identity, Path("/sockets-of/one"), lambda: None)
-    engine.end(identity, Path("/sockets-of/one"))
+    engine.kill(identity, Path("/sockets-of/one"))
     assert (engine.alive(identity), engine.ended, engine.running) == (False, [Path("/sockets-of/one")], {})
-    with pytest.raises(GuestGone), engine.guest(Path("/sockets-of/one")):
+    with pytest.raises(GuestGone), engine.connect(Path("/sockets-of/one")):
         pass
 
 
 def test_a_machine_that_ends_during_a_conversation_is_gone() -> None:
     engine = FakeEngine()
     engine.start(request("one"))
-    with engine.guest(Path("/sockets-of/one")) as guest:
+    with engine.connect(Path("/sockets-of/one")) as guest:
         engine.running.clear()
         with pytest.raises(GuestGone):
             guest.run(Command(["true"]))
@@ -79,7 +79,7 @@ def test_it_fails_where_it_is_told_to_and_has_done_nothing_then() -> None:
 
 def test_a_shape_is_warm_once_it_was_prepared_or_started() -> None:
     engine = FakeEngine()
-    assert engine.readiness(SYSTEM, Shape(2)) == "cold"
+    assert engine.template_state(SYSTEM, Shape(2)) == "cold"
     assert [engine.prepare(SYSTEM, Shape(2)).reused for _ in range(2)] == [False, True]
     engine.start(request("one"))
-    assert [engine.readiness(SYSTEM, Shape(count)) for count in (1, 2, 3)] == ["warm", "warm", "cold"]
+    assert [engine.template_state(SYSTEM, Shape(count)) for count in (1, 2, 3)] == ["warm", "warm", "cold"]

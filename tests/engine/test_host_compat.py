@@ -29,7 +29,7 @@ class Machine:
         self.identity = self.engine.start(request)
 
     def run(self, *argv: str | bytes, **more: object) -> Outcome:
-        with self.engine.guest(self.sockets) as session:
+        with self.engine.connect(self.sockets) as session:
             return session.run(Command(argv, **{"environ": PATH} | more))  # type: ignore[arg-type]
 
     def shell(self, line: str, **more: object) -> Outcome:
@@ -166,7 +166,7 @@ def test_the_same_is_refused_as_by_a_guest(machine: Machine) -> None:
         Command(["true"], environ={"A=B": ""}),
         Command(["true"], cwd="/nowhere"),
     ):
-        with machine.engine.guest(machine.sockets) as session, pytest.raises(InvalidRequest):
+        with machine.engine.connect(machine.sockets) as session, pytest.raises(InvalidRequest):
             session.run(bad)
 
 
@@ -211,9 +211,9 @@ def test_no_process_of_the_host_is_seen_and_no_capability_is_held(machine: Machi
 
 
 def test_an_ended_machine_is_gone_and_ending_it_twice_is_a_no_op(machine: Machine) -> None:
-    machine.engine.end(machine.identity, machine.sockets)
-    machine.engine.end(machine.identity, machine.sockets)
-    with pytest.raises(GuestGone), machine.engine.guest(machine.sockets):
+    machine.engine.kill(machine.identity, machine.sockets)
+    machine.engine.kill(machine.identity, machine.sockets)
+    with pytest.raises(GuestGone), machine.engine.connect(machine.sockets):
         pass
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.engine.processes import end, end_found, ended, find_processes, launch, listening
+from pyro_mcp.engine.processes import find_processes, kill, kill_found, launch, listening, wait_for_end
 from pyro_mcp.engine.sockets import MachineSockets, dial
 from pyro_mcp.host.process_identity import Identity, alive, identify
 from tests.waiting import until
@@ -36,7 +36,7 @@ def machine(sockets: MachineSockets) -> Iterator[Identity]:
     """Three processes in one group, one of them deaf to all but KILL."""
     identity = start(sockets, "trap '' TERM HUP INT; sleep 50 & sleep 50 & wait")
     yield identity
-    end(identity, sockets)
+    kill(identity, sockets)
 
 
 def open_life(sockets: MachineSockets) -> socket.socket:
@@ -58,7 +58,7 @@ def test_the_machine_holds_its_sockets_and_nobody_has_to_wait_for_them(sockets: 
                 client.connect(str(path))
         assert identify(identity.pid) == identity
     finally:
-        end(identity, sockets)
+        kill(identity, sockets)
 
 
 def test_the_command_gets_the_sockets_in_their_order(sockets: MachineSockets) -> None:
@@ -79,53 +79,53 @@ def test_end_kills_the_whole_group_and_waits_for_it(sockets: MachineSockets, mac
     with open_life(sockets) as witness:
         assert alive(machine)
         assert not is_closed(witness)
-        end(machine, sockets)
+        kill(machine, sockets)
         assert is_closed(witness)
     assert not alive(machine)
     assert not sockets.folder.exists()
 
 
 def test_end_twice_is_a_no_op(sockets: MachineSockets, machine: Identity) -> None:
-    end(machine, sockets)
-    end(machine, sockets)
+    kill(machine, sockets)
+    kill(machine, sockets)
     assert not alive(machine)
 
 
 def test_end_leaves_no_zombie(sockets: MachineSockets, machine: Identity) -> None:
-    end(machine, sockets)
+    kill(machine, sockets)
     assert not Path(f"/proc/{machine.pid}").exists()
 
 
 def test_a_machine_that_ended_by_itself_is_seen_and_removed(sockets: MachineSockets) -> None:
     identity = start(sockets, "exit 3")
-    assert ended(identity, sockets, deadline_seconds=DEADLINE)
-    end(identity, sockets)
+    assert wait_for_end(identity, sockets, deadline_seconds=DEADLINE)
+    kill(identity, sockets)
     assert not sockets.folder.exists()
 
 
 def test_a_machine_that_goes_on_has_not_ended(sockets: MachineSockets, machine: Identity) -> None:
-    assert not ended(machine, sockets, deadline_seconds=0.05)
+    assert not wait_for_end(machine, sockets, deadline_seconds=0.05)
 
 
 def test_a_recycled_number_is_not_the_machine_and_is_spared(sockets: MachineSockets, machine: Identity) -> None:
     earlier = Identity(machine.pid, machine.start_time - 1)
     assert not alive(earlier)
     with open_life(sockets):
-        end(earlier, MachineSockets(sockets.folder.with_name("another")))
+        kill(earlier, MachineSockets(sockets.folder.with_name("another")))
     assert alive(machine)
 
 
 @pytest.mark.parametrize("number", [0, -1, 4 * 1024 * 1024 + 1])
 def test_what_is_no_process_is_not_alive_and_can_be_ended(sockets: MachineSockets, number: int) -> None:
     assert identify(number) is None
-    end(Identity(number, 0), sockets)
+    kill(Identity(number, 0), sockets)
 
 
 def test_ending_nothing_takes_no_child_of_ours(sockets: MachineSockets) -> None:
     with subprocess.Popen(["/bin/sh", "-c", "exit 7"]) as child:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        end(Identity(0, 0), sockets)
-        end(Identity(child.pid, 1), sockets)
+        kill(Identity(0, 0), sockets)
+        kill(Identity(child.pid, 1), sockets)
         assert child.wait(DEADLINE) == 7
 
 
@@ -161,19 +161,19 @@ def test_processes_are_found_by_a_path_below_a_folder(sockets: MachineSockets, h
         assert find_processes(f"{home}/machines/vm") == []
         assert find_processes(f"{home}/machines/vm-1/disk") == []
     finally:
-        end(identity, sockets)
+        kill(identity, sockets)
     assert find_processes(f"{home}/machines/vm-1") == []
 
 
 def test_a_machine_that_is_only_about_to_be_one_is_found_and_ended_too(sockets: MachineSockets, home: Path) -> None:
     becoming = ["/bin/sh", "-c", 'sleep 0.5; exec timeout --signal=KILL 60 sh -c "sleep 50; true" sh "$0"']
     identity = launch(lambda _: [*becoming, f"{home}/vm-1/disk"], sockets, sockets.folder.with_name("log"))
-    end_found(f"{home}/vm-1", sockets)
+    kill_found(f"{home}/vm-1", sockets)
     assert not alive(identity)
 
 
 def test_where_no_machine_was_started_none_is_ended(sockets: MachineSockets, home: Path) -> None:
-    end_found(f"{home}/vm-1", sockets)
+    kill_found(f"{home}/vm-1", sockets)
 
 
 def test_other_programs_that_name_the_folder_are_not_machines(home: Path) -> None:
@@ -184,8 +184,8 @@ def test_other_programs_that_name_the_folder_are_not_machines(home: Path) -> Non
 
 def test_what_the_processes_print_is_in_the_log(sockets: MachineSockets, home: Path) -> None:
     identity = start(sockets, "echo out; echo err >&2")
-    assert ended(identity, sockets, deadline_seconds=DEADLINE)
-    end(identity, sockets)
+    assert wait_for_end(identity, sockets, deadline_seconds=DEADLINE)
+    kill(identity, sockets)
     assert (home / "log").read_text() == "out\nerr\n"
 
 
@@ -202,7 +202,7 @@ def test_a_machine_outlives_the_process_that_started_it(sockets: MachineSockets,
     printed = subprocess.run(argv, check=True, timeout=DEADLINE, stdout=subprocess.PIPE).stdout.split()
     identity = Identity(int(printed[0]), int(printed[1]))
     assert alive(identity)
-    end(identity, sockets)
+    kill(identity, sockets)
     assert not alive(identity)
 
 

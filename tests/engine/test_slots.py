@@ -39,8 +39,8 @@ def machine(home: Path) -> Iterator[Path]:
         yield home
 
 
-def lasting(machine: Path, deadline_seconds: float = DEADLINE) -> AbstractContextManager[GuestConnection]:
-    return connected(machine, deadline_seconds=deadline_seconds, lasting=True)
+def long_running(machine: Path, deadline_seconds: float = DEADLINE) -> AbstractContextManager[GuestConnection]:
+    return connected(machine, deadline_seconds=deadline_seconds, long_running=True)
 
 
 @pytest.fixture
@@ -49,13 +49,13 @@ def commands(machine: Path) -> Iterator[list[ExitStack]]:
     with ExitStack() as stack:
         clients = [stack.enter_context(ExitStack()) for _ in range(FOR_COMMANDS)]
         for client in clients:
-            client.enter_context(lasting(machine, 0))
+            client.enter_context(long_running(machine, 0))
         yield clients
 
 
 def entered(machine: Path) -> float:
     """When a command got its slot."""
-    with lasting(machine):
+    with long_running(machine):
         return time.monotonic()
 
 
@@ -71,7 +71,7 @@ def until_waiting(machine: Path, count: int) -> None:
 @pytest.mark.usefixtures("commands")
 def test_the_error_says_how_long_it_waited_and_who_has_the_slots(machine: Path) -> None:
     expected = rf"all 14 connections for commands .* in use for 0\.05 s, by process {os.getpid()}\n"
-    with pytest.raises(Busy, match=expected), lasting(machine, 0.05):
+    with pytest.raises(Busy, match=expected), long_running(machine, 0.05):
         pass
 
 
@@ -89,7 +89,7 @@ def test_those_who_wait_are_served_in_the_order_in_which_they_came(machine: Path
     done = threading.Event()
 
     def client(number: int) -> None:
-        with lasting(machine):
+        with long_running(machine):
             served.append(number)
             assert done.wait(DEADLINE)
 
@@ -119,7 +119,7 @@ def test_a_slot_is_handed_on_at_once(machine: Path, commands: list[ExitStack]) -
 
 def test_many_short_commands_at_once_all_get_their_turn(machine: Path) -> None:
     def client(_: int) -> None:
-        with lasting(machine, 10):
+        with long_running(machine, 10):
             time.sleep(0.01)
 
     with ThreadPoolExecutor(50) as pool:
@@ -129,20 +129,20 @@ def test_many_short_commands_at_once_all_get_their_turn(machine: Path) -> None:
 def test_one_who_is_killed_while_waiting_holds_up_nobody(machine: Path, commands: list[ExitStack]) -> None:
     script = (
         "import sys; from pathlib import Path; from pyro_mcp.engine.slots import connected\n"
-        "with connected(Path(sys.argv[1]), deadline_seconds=60, lasting=True): pass"
+        "with connected(Path(sys.argv[1]), deadline_seconds=60, long_running=True): pass"
     )
     with subprocess.Popen([sys.executable, "-c", script, machine]) as victim:
         until_waiting(machine, 1)
         victim.kill()
     commands[0].close()
-    with lasting(machine, 1):
+    with long_running(machine, 1):
         assert waiting(machine) == 0
 
 
 def test_one_who_is_killed_with_a_slot_hands_it_on(machine: Path, commands: list[ExitStack]) -> None:
     script = (
         "import sys; from pathlib import Path; from pyro_mcp.engine.slots import connected\n"
-        "with connected(Path(sys.argv[1]), lasting=True): print('here', flush=True); sys.stdin.read()"
+        "with connected(Path(sys.argv[1]), long_running=True): print('here', flush=True); sys.stdin.read()"
     )
     commands[5].close()
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}

@@ -87,7 +87,7 @@ def test_a_start_that_fails_leaves_a_failed_machine_and_nothing_running(
     assert not lifecycle.folders.sockets(record.id).exists()
 
 
-@pytest.mark.parametrize("step", ["power_off", "end"])
+@pytest.mark.parametrize("step", ["power_off", "kill"])
 def test_a_stop_that_fails_leaves_the_machine_running(lifecycle: Lifecycle, engine: FakeEngine, step: str) -> None:
     record = start(lifecycle)
     engine.failures[step] = BROKEN
@@ -160,7 +160,7 @@ def test_a_delete_that_fails_can_be_tried_again_and_is_finished_by_a_repair(
     lifecycle: Lifecycle, engine: FakeEngine
 ) -> None:
     id_ = start(lifecycle).id
-    engine.failures["end"] = BROKEN
+    engine.failures["kill"] = BROKEN
     for _ in range(2):
         with lifecycle.lock_exclusive(id_) as record, pytest.raises(GuestFailed):
             lifecycle.delete(record)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp.engine.processes import find_processes
-from pyro_mcp.engine.qemu.machines import QemuEngine
+from pyro_mcp.engine.qemu.engine import QemuEngine
 from pyro_mcp.host.files import cache_home
 from pyro_mcp.machines.lifecycle import Lifecycle
 from pyro_mcp.machines.phases import Phase

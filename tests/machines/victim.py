@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pyro_mcp.engine.interface import Accelerator, StartRequest
 from pyro_mcp.engine.processes import launch
-from pyro_mcp.engine.qemu.machines import QemuEngine
+from pyro_mcp.engine.qemu.engine import QemuEngine
 from pyro_mcp.engine.sockets import MachineSockets
 from pyro_mcp.host.files import cache_home
 from pyro_mcp.host.process_identity import Identity
@@ -43,11 +43,11 @@ class Sleepers(QemuEngine):
     ) -> None:
         when_flushed()
         self.reach("power off")
-        super().end(identity, sockets)
+        super().kill(identity, sockets)
 
-    def end(self, identity: Identity, sockets: Path) -> None:
+    def kill(self, identity: Identity, sockets: Path) -> None:
         self.reach("end")
-        super().end(identity, sockets)
+        super().kill(identity, sockets)
         self.reach("ended")
 
     def reach(self, step: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from pyro_mcp import Pyro
 from pyro_mcp.engine.interface import Shape, System
-from pyro_mcp.engine.qemu.machines import QemuEngine
+from pyro_mcp.engine.qemu.engine import QemuEngine
 from pyro_mcp.environments import EnvironmentStore
 from pyro_mcp.machines.images import Images
 from tests.vm.running_vm import Vm, running

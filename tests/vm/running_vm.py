@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_mcp.engine.interface import Command, Outcome, Shape, StartRequest, System
-from pyro_mcp.engine.qemu.machines import QemuEngine
+from pyro_mcp.engine.qemu.engine import QemuEngine
 from pyro_mcp.host.process_identity import Identity
 from tests.vm.processes import qemu_in_group
 

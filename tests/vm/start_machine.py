@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from pyro_mcp.engine.interface import Shape
-from pyro_mcp.engine.qemu.machines import QemuEngine
+from pyro_mcp.engine.qemu.engine import QemuEngine
 from pyro_mcp.environments import EnvironmentStore
 from pyro_mcp.machines.images import Images
 from tests.vm.running_vm import running

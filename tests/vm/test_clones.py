@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp import Pyro
-from pyro_mcp.engine.processes import ended
+from pyro_mcp.engine.processes import wait_for_end
 from pyro_mcp.engine.sockets import MachineSockets
 from pyro_mcp.errors import GuestGone
 from tests.vm.running_vm import Vm
@@ -78,10 +78,10 @@ def test_a_guest_that_is_killed_while_a_command_runs_is_noticed_at_once(vm: Vm) 
         vm.run("sh", "-c", "echo ready; sleep 600", timeout_seconds=60, on_stdout=on_stdout)
 
     assert time.monotonic() - killed[0] < 5
-    assert ended(vm.identity, MachineSockets(vm.sockets), deadline_seconds=10)
+    assert wait_for_end(vm.identity, MachineSockets(vm.sockets), deadline_seconds=10)
 
 
 def test_a_machine_ends_when_its_time_is_over_though_nobody_calls(start: Callable[..., Vm]) -> None:
     vm = start(lifetime_seconds=5)
 
-    assert ended(vm.identity, MachineSockets(vm.sockets), deadline_seconds=30)
+    assert wait_for_end(vm.identity, MachineSockets(vm.sockets), deadline_seconds=30)

@@ -1,4 +1,4 @@
-"""However many snapshots a workspace has had, its disk stays a short chain of layers."""
+"""However many snapshots a workspace has had, its disk stays a short layer_merge of layers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp import Pyro
-from pyro_mcp.engine.disks import MOST_LAYERS, Layers
-from pyro_mcp.engine.qemu import chain
+from pyro_mcp.engine.disks import MOST_LAYERS, DiskLayers
+from pyro_mcp.engine.qemu import layer_merge
 from pyro_mcp.errors import NoSpace
 from pyro_mcp.machines import lifecycle
 from tests.leftovers import query_database
@@ -44,8 +44,8 @@ def files_of(home: Path, id_: str) -> set[str]:
 
 
 def set_most(monkeypatch: pytest.MonkeyPatch, layers: int) -> None:
-    """Let a chain have no more layers than these."""
-    for module in (chain, lifecycle):
+    """Let a layer_merge have no more layers than these."""
+    for module in (layer_merge, lifecycle):
         monkeypatch.setattr(module, "MOST_LAYERS", layers)
 
 
@@ -56,7 +56,7 @@ def test_the_chain_stays_short_and_every_snapshot_holds_what_it_held(home: Path,
     assert len(layers_of(home)) < SNAPSHOTS - 5
     assert len(layers_of(home)) <= MOST_LAYERS
     require_content(pyro, workspace, SNAPSHOTS - 1)
-    for number in (SNAPSHOTS - 1, 3, chain.MERGE_ABOVE, 2 * chain.MERGE_ABOVE):
+    for number in (SNAPSHOTS - 1, 3, layer_merge.MERGE_ABOVE, 2 * layer_merge.MERGE_ABOVE):
         pyro.reset_workspace(workspace, snapshot=f"s{number}")
         require_content(pyro, workspace, number)
         assert len(layers_of(home)) <= MOST_LAYERS
@@ -77,10 +77,10 @@ def test_snapshots_that_were_deleted_leave_no_trace(home: Path, pyro: Pyro, work
 def test_a_machine_killed_around_a_merge_loses_nothing(
     home: Path, pyro: Pyro, workspace: str, merged: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chain, "MERGE_ABOVE", 3)
+    monkeypatch.setattr(layer_merge, "MERGE_ABOVE", 3)
     if merged:
-        begin = chain.merge
-        monkeypatch.setattr(chain, "merge", lambda *arguments: begin(*arguments, wait=True))
+        begin = layer_merge.start_merge
+        monkeypatch.setattr(layer_merge, "start_merge", lambda *arguments: begin(*arguments, wait=True))
     for number in range(7):
         write(pyro, workspace, number)
         if number == 3:
@@ -98,9 +98,9 @@ def test_a_machine_killed_around_a_merge_loses_nothing(
 def test_a_full_chain_is_merged_before_another_layer_comes(
     home: Path, pyro: Pyro, workspace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chain, "MERGE_ABOVE", 1)
+    monkeypatch.setattr(layer_merge, "MERGE_ABOVE", 1)
     set_most(monkeypatch, 3)
-    monkeypatch.setattr(chain, "lowest_to_merge", lambda _: 1)
+    monkeypatch.setattr(layer_merge, "lowest_to_merge", lambda _: 1)
     for number in range(6):
         write(pyro, workspace, number)
         pyro.create_snapshot(workspace, f"s{number}")
@@ -113,10 +113,10 @@ def test_a_full_chain_is_merged_before_another_layer_comes(
 def test_a_merge_that_would_fill_the_hosts_disk_is_put_off_and_then_asked_for(
     home: Path, pyro: Pyro, workspace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chain, "MERGE_ABOVE", 1)
+    monkeypatch.setattr(layer_merge, "MERGE_ABOVE", 1)
     set_most(monkeypatch, 4)
     with monkeypatch.context() as full:
-        full.setattr(Layers, "has_room", lambda *_: False)
+        full.setattr(DiskLayers, "has_room", lambda *_: False)
         for number in range(3):
             write(pyro, workspace, number)
             pyro.create_snapshot(workspace, f"s{number}")

@@ -11,7 +11,7 @@ import pytest
 
 from pyro_mcp import Pyro
 from pyro_mcp.engine.interface import Shape, System
-from pyro_mcp.engine.qemu.machines import QemuEngine
+from pyro_mcp.engine.qemu.engine import QemuEngine
 
 
 def test_the_accelerator_is_the_one_that_works_here(pyro: Pyro) -> None:
@@ -22,7 +22,7 @@ def test_the_accelerator_is_the_one_that_works_here(pyro: Pyro) -> None:
 
 
 def test_a_prepared_environment_is_warm(template: QemuEngine, system: System) -> None:
-    assert template.readiness(system, Shape()) == "warm"
+    assert template.template_state(system, Shape()) == "warm"
     assert template.prepare(system, Shape()).reused
 
 

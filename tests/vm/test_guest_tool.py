@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp.engine.disks import make_baseline
-from pyro_mcp.engine.freeze import TOOL, while_frozen
+from pyro_mcp.engine.freeze import GUEST_TOOL, while_frozen
 from pyro_mcp.engine.interface import Command
 from pyro_mcp.guest_protocol.frames import encode
 from tests.guest.tool import DEADLINE, TYPE_NUMBERS, Message, edit, messages
@@ -21,7 +21,7 @@ DISK = "/disk"
 
 def tool(vm: Vm, *words: str, stdin: bytes | None = None) -> list[Message]:
     """The tool's answer."""
-    done = vm.run(TOOL, *words, cwd="/", environ={}, tool=True, stdin=stdin)
+    done = vm.run(GUEST_TOOL, *words, cwd="/", environ={}, is_guest_program=True, stdin=stdin)
     assert (done.exit_code, done.stderr) == (0, b"")
     return messages(done.stdout)
 
@@ -46,8 +46,8 @@ def test_commands_and_the_tool_see_what_the_other_does(start: Callable[..., Vm],
 
 
 def test_only_a_tool_runs_outside_the_commands_root(vm: Vm) -> None:
-    assert vm.run(TOOL, "walk", "/", "").exit_code == 127
-    assert vm.run("/bin/true", cwd="/", tool=True).exit_code == 127
+    assert vm.run(GUEST_TOOL, "walk", "/", "").exit_code == 127
+    assert vm.run("/bin/true", cwd="/", is_guest_program=True).exit_code == 127
 
 
 def test_a_write_while_the_disk_is_frozen_waits_for_the_thaw(vm: Vm) -> None:
@@ -83,6 +83,8 @@ def test_a_client_that_is_gone_leaves_nothing_frozen(vm: Vm) -> None:
 def test_a_disk_that_nobody_releases_thaws_by_itself(vm: Vm) -> None:
     reading, writing = os.pipe()
     with open(reading, "rb") as until_closed, open(writing, "wb"):
-        done = vm.run(TOOL, "freeze", DISK, cwd="/", tool=True, stdin=until_closed, timeout_seconds=DEADLINE)
+        done = vm.run(
+            GUEST_TOOL, "freeze", DISK, cwd="/", is_guest_program=True, stdin=until_closed, timeout_seconds=DEADLINE
+        )
     assert (done.exit_code, done.stderr) == (1, b"/disk: frozen for too long\n")
     assert vm.sh("echo x >/workspace/file; cat /workspace/file") == "x\n"

@@ -14,7 +14,7 @@ import pytest
 
 from pyro_mcp.engine.interface import Shape, System
 from pyro_mcp.engine.processes import find_processes
-from pyro_mcp.engine.qemu.machines import QemuEngine
+from pyro_mcp.engine.qemu.engine import QemuEngine
 from pyro_mcp.host.seals import seal
 from tests.vm.running_vm import running
 
@@ -71,16 +71,16 @@ def test_a_damaged_template_is_noticed_and_made_anew(
     cache: Path, saved: Path, system: System, home: Path, damage: Callable[[Path], None]
 ) -> None:
     machines = QemuEngine(cache)
-    assert machines.readiness(system, SMALL) == "warm"
+    assert machines.template_state(system, SMALL) == "warm"
     for path in saved.iterdir():
         path.chmod(0o600)
 
     damage(saved)
 
-    assert machines.readiness(system, SMALL) != "warm"
+    assert machines.template_state(system, SMALL) != "warm"
     with running(machines, system, home, shape=SMALL) as vm:
         assert vm.sh("echo good") == "good\n"
-    assert machines.readiness(system, SMALL) == "warm"
+    assert machines.template_state(system, SMALL) == "warm"
 
 
 def test_damage_that_only_a_resume_can_show_costs_one_more_boot(
@@ -91,7 +91,7 @@ def test_damage_that_only_a_resume_can_show_costs_one_more_boot(
     state.write_bytes(os.urandom(5000))
     seal(saved)
     machines = QemuEngine(cache)
-    assert machines.readiness(system, SMALL) == "warm"
+    assert machines.template_state(system, SMALL) == "warm"
 
     with running(machines, system, home, shape=SMALL) as vm:
         assert vm.sh("echo good") == "good\n"
@@ -117,11 +117,11 @@ def test_a_client_that_cannot_start_qemu_leaves_the_template_to_others(
 def test_a_prune_takes_templates_that_no_machine_runs_on(cache: Path, saved: Path, system: System, home: Path) -> None:
     machines = QemuEngine(cache)
     with running(machines, system, home, shape=SMALL) as vm:
-        assert machines.prune() == 0
+        assert machines.prune_templates() == 0
         assert vm.sh("echo good") == "good\n"
-    assert machines.held_bytes() > 0
-    assert machines.prune() > 0
-    assert (machines.held_bytes(), saved.exists()) == (0, False)
+    assert machines.template_bytes() > 0
+    assert machines.prune_templates() > 0
+    assert (machines.template_bytes(), saved.exists()) == (0, False)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="mounts a small disk: run the tests as root")
@@ -154,7 +154,7 @@ def test_a_maker_that_is_killed_leaves_nothing_that_looks_complete(cache: Path, 
     maker.communicate(timeout=120)
     assert maker.returncode == -9
     machines = QemuEngine(cache)
-    assert machines.readiness(system, SMALL) == "cold"
+    assert machines.template_state(system, SMALL) == "cold"
 
     assert machines.prepare(system, SMALL).reused is False
 

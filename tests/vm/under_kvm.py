@@ -19,7 +19,7 @@ from pathlib import Path
 from pyro_mcp.engine.disks import make_baseline
 from pyro_mcp.engine.initramfs import BOOT_MODULES
 from pyro_mcp.engine.interface import Shape, System
-from pyro_mcp.engine.qemu.machines import QemuEngine
+from pyro_mcp.engine.qemu.engine import QemuEngine
 from pyro_mcp.environments import EnvironmentStore, RootImage, load_order
 from pyro_mcp.environments.catalog import Recipe
 from pyro_mcp.environments.debian import DebianSource

@@ -275,24 +275,24 @@ def test_one_machine_that_cannot_be_repaired_does_not_keep_the_others_from_it(
     lifecycle: Lifecycle, engine: FakeEngine
 ) -> None:
     broken, over = make(lifecycle, ttl_seconds=0), make(lifecycle, ttl_seconds=0)
-    end = engine.end
+    end = engine.kill
 
     def failing(identity: Identity, sockets: Path) -> None:
         if sockets == lifecycle.folders.sockets(broken):
             raise HostNotReady("it does not end")
         end(identity, sockets)
 
-    engine.end = failing  # type: ignore[method-assign]
+    engine.kill = failing  # type: ignore[method-assign]
     done = recovery_of(lifecycle).repair(reap=True)
     assert (done.deleted, done.problems) == ([over], {broken: "it does not end"})
 
 
 def test_a_delete_beside_a_reaper_succeeds(lifecycle: Lifecycle, engine: FakeEngine) -> None:
-    id_, end = make(lifecycle), engine.end
+    id_, end = make(lifecycle), engine.kill
 
     def reaped_meanwhile(identity: Identity, sockets: Path) -> None:
         end(identity, sockets)
-        engine.end = end  # type: ignore[method-assign]
+        engine.kill = end  # type: ignore[method-assign]
         assert repair(lifecycle) == [id_]
 
     engine.end = reaped_meanwhile  # type: ignore[method-assign]

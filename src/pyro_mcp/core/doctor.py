@@ -152,7 +152,7 @@ def _readiness(engine: Engine, images: Images, environment: str) -> EnvironmentR
         hint: str = Hint("{} builds it and makes it warm", Verb("prepare", environment=environment))
         return {"environment": environment, "readiness": "absent", "hint": hint}
     try:
-        readiness = engine.readiness(images.system(image), Shape())
+        readiness = engine.template_state(images.system(image), Shape())
     except PyroError as error:
         return {"environment": environment, "readiness": "cold", "hint": error.message}
     hint = "" if readiness == "warm" else Hint("{} makes it warm", Verb("prepare", environment=environment))

@@ -1,13 +1,13 @@
-"""Engines: start, reach and end single machines, which have no names and no history here.
+"""Engines: start, reach and end single machines.
 
-`interface` is what every engine does. The face of this package holds only that, and what all engines share; an engine
-of its own package, like `qemu`, is chosen in `pyro_mcp.core`.
+`interface` defines the values and the protocol of an engine. This package's public names are those and what all engines
+share. Each engine with a guest is a package of its own, like `qemu`; `pyro_mcp.core` chooses one.
 """
 
 from __future__ import annotations
 
-from pyro_mcp.engine.disks import MOST_LAYERS, Layers, make_baseline, make_ext4
-from pyro_mcp.engine.freeze import TOOL
+from pyro_mcp.engine.disks import MOST_LAYERS, DiskLayers, make_baseline, make_ext4
+from pyro_mcp.engine.freeze import GUEST_TOOL
 from pyro_mcp.engine.guest_connection import Capture
 from pyro_mcp.engine.host_compat import HostCompat
 from pyro_mcp.engine.initramfs import BOOT_MODULES
@@ -26,15 +26,15 @@ from pyro_mcp.engine.sockets import MachineSockets
 
 __all__ = [
     "BOOT_MODULES",
+    "GUEST_TOOL",
     "MOST_LAYERS",
     "OUTPUT_CAP",
-    "TOOL",
     "Capture",
     "Command",
     "Connection",
+    "DiskLayers",
     "Engine",
     "HostCompat",
-    "Layers",
     "MachineSockets",
     "Outcome",
     "OutputSink",

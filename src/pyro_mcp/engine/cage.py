@@ -39,7 +39,7 @@ class Bind:
 
 
 @dataclass(frozen=True)
-class Limits:
+class CageLimits:
     """Guest memory (MiB), largest file QEMU may write (bytes), and how long it may live: in seconds, or until the
     moment in a file, which may move (`engine.lifetime`)."""
 
@@ -51,7 +51,7 @@ class Limits:
 def caged(
     argv: Sequence[str],
     binds: Sequence[Bind],
-    limits: Limits,
+    limits: CageLimits,
     *,
     call_filter: bytes,
     user: int | None,
@@ -82,7 +82,7 @@ def caged(
     return [*words, f"filter={call_filter.hex()}", "--", *argv]
 
 
-def _bounds(limits: Limits) -> list[str]:
+def _bounds(limits: CageLimits) -> list[str]:
     # The number of threads is set inside: an ordinary user's bound would count what else that user runs.
     return [
         f"as={limits.mem_mib * _MIB + _QEMU_ADDRESS_SPACE}", f"fsize={limits.file_bytes}", "nofile=1024",

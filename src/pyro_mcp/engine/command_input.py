@@ -10,7 +10,7 @@ from pyro_mcp.guest_protocol import frames
 from pyro_mcp.guest_protocol.frames import Type
 
 
-class Input:
+class CommandInput:
     """The input of one command, read at most `INPUT_WINDOW` bytes ahead of it."""
 
     def __init__(self, source: bytes | IO[bytes] | None) -> None:

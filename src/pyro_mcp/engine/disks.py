@@ -99,20 +99,20 @@ def make_baseline(tree: Path, image: Path, left_out: Iterable[bytes] = ()) -> No
     image.chmod(0o444)
 
 
-def give_away(ids: UserIds | None, *paths: Path) -> None:
+def give_to_machine(ids: UserIds | None, *paths: Path) -> None:
     """Let the caged QEMU of the machine with these ids write these files."""
     if ids is not None:
         for path in paths:
             os.chown(path, ids.machine, ids.machine)
 
 
-def take_back(path: Path) -> None:
+def make_read_only(path: Path) -> None:
     """Let nobody write a file any more, and everybody read it."""
     os.chown(path, os.geteuid(), os.getegid())
     path.chmod(0o444)
 
 
-class Layers:
+class DiskLayers:
     """The layers of one machine: files in `home`, the one that is written apart from those that are not any more."""
 
     def __init__(self, home: Path) -> None:
@@ -120,7 +120,7 @@ class Layers:
         self.live = home / "live"
         self.frozen = home / "frozen"
 
-    def arrange(self, names: Sequence[str], blank: BlankDisks, *, new_disk: bool = True) -> None:
+    def prepare(self, names: Sequence[str], blank: BlankDisks, *, new_disk: bool = True) -> None:
         """Have the files of `names`, lowest first, where QEMU looks for them.
 
         The top layer of a `new_disk` is made empty when it is missing. Raises `GuestFailed` when any other is missing.
@@ -135,7 +135,7 @@ class Layers:
         if (self.live / top).exists():
             # A helper machine may have read it meanwhile as one of its frozen layers.
             (self.live / top).chmod(0o600)
-            give_away(machine_ids(self._home), self.live / top)
+            give_to_machine(machine_ids(self._home), self.live / top)
         elif new_disk:
             self.add(top, blank)
         else:
@@ -151,16 +151,16 @@ class Layers:
             target.unlink(missing_ok=True)
             raise no_space(error, target) from error
         target.chmod(0o600)
-        give_away(machine_ids(self._home), target)
+        give_to_machine(machine_ids(self._home), target)
 
-    def adopt(self, other: Layers, names: Sequence[str]) -> None:
+    def adopt(self, other: DiskLayers, names: Sequence[str]) -> None:
         """Share frozen layers of another machine; each machine's link keeps the file alive for itself."""
         self._make_folders()
         for name in names:
             if not other._path(name).exists():
                 raise _missing((other.live if name == names[-1] else other.frozen) / name)
             os.link(other._path(name), self.frozen / name)
-            take_back(self.frozen / name)
+            make_read_only(self.frozen / name)
 
     def is_empty(self, name: str, blank: BlankDisks) -> bool:
         """Whether a layer is as it was made."""
@@ -171,7 +171,7 @@ class Layers:
         """The bytes that each layer takes on the disk."""
         return [512 * self._path(name).stat().st_blocks for name in names]
 
-    def has_room(self, wanted: int) -> bool:
+    def has_space(self, wanted: int) -> bool:
         """Whether the disk that holds the layers has twice these bytes free, so that a guest can still write."""
         return shutil.disk_usage(self._home).free >= 2 * wanted
 
@@ -194,7 +194,7 @@ class Layers:
 
     def _freeze(self, name: str) -> None:
         (self.live / name).rename(self.frozen / name)
-        take_back(self.frozen / name)
+        make_read_only(self.frozen / name)
 
 
 def _missing(layer: Path) -> GuestFailed:

@@ -62,8 +62,8 @@ class FakeEngine:
         self.fail("accelerator")
         return Accelerator("tcg", "nothing runs: this engine is a fake")
 
-    def readiness(self, system: System, shape: Shape) -> TemplateState:
-        self.fail("readiness")
+    def template_state(self, system: System, shape: Shape) -> TemplateState:
+        self.fail("template_state")
         return "warm" if (system, shape) in self._warm else "cold"
 
     def prepare(self, system: System, shape: Shape, progress: Progress = silent) -> Preparation:
@@ -72,13 +72,13 @@ class FakeEngine:
         self._warm.add((system, shape))
         return Preparation("tcg", 0.0, reused=reused)
 
-    def sweep(self) -> None:
+    def remove_leftovers(self) -> None:
         pass
 
-    def prune(self) -> int:
+    def prune_templates(self) -> int:
         return 0
 
-    def held_bytes(self) -> int:
+    def template_bytes(self) -> int:
         return 0
 
     def start(self, request: StartRequest, progress: Progress = silent) -> Identity:
@@ -91,24 +91,24 @@ class FakeEngine:
         return identity
 
     @contextmanager
-    def guest(
-        self, sockets: Path, *, deadline_seconds: float = 10.0, lasting: bool = False
+    def connect(
+        self, sockets: Path, *, deadline_seconds: float = 10.0, long_running: bool = False
     ) -> Iterator[FakeConnection]:
-        self.fail("guest")
+        self.fail("connect")
         self.require_running(sockets)
         yield FakeConnection(self, sockets)
 
-    def make_layer(self, home: Path, name: str) -> None:
-        self.fail("make_layer")
+    def add_layer(self, home: Path, name: str) -> None:
+        self.fail("add_layer")
 
-    def is_unused(self, home: Path, name: str) -> bool:
+    def is_layer_empty(self, home: Path, name: str) -> bool:
         return False
 
     def merge_layers(self, home: Path, sockets: Path, layers: Sequence[str]) -> None:
         self.fail("merge_layers")
 
-    def use_layer(self, home: Path, sockets: Path, layers: Sequence[str], name: str) -> tuple[str, ...]:
-        self.fail("use_layer")
+    def switch_layer(self, home: Path, sockets: Path, layers: Sequence[str], name: str) -> tuple[str, ...]:
+        self.fail("switch_layer")
         self.require_running(sockets)
         return tuple(layers)
 
@@ -125,16 +125,16 @@ class FakeEngine:
     ) -> None:
         self.fail("power_off")
         when_flushed()
-        self.end(identity, sockets)
+        self.kill(identity, sockets)
 
-    def end(self, identity: Identity, sockets: Path) -> None:
-        self.fail("end")
+    def kill(self, identity: Identity, sockets: Path) -> None:
+        self.fail("kill")
         if self.running.get(sockets) == identity:
             del self.running[sockets]
             self.ended.append(sockets)
 
-    def end_all(self, home: Path, sockets: Path) -> None:
-        self.fail("end_all")
+    def kill_all(self, home: Path, sockets: Path) -> None:
+        self.fail("kill_all")
         if self.running.pop(sockets, None):
             self.ended.append(sockets)
 
@@ -172,7 +172,7 @@ class FakeConnection:
         stderr.take(answered.stderr)
         return replace(answered, stdout=stdout.kept(), stderr=stderr.kept())
 
-    def begin(self, command: Command) -> tuple[int, int]:
+    def run_detached(self, command: Command) -> tuple[int, int]:
         raise GuestGone(f"{command.argv[0]!r} cannot go on in a machine that is not there")
 
     def flush(self, *, deadline_seconds: float = 60.0) -> None:

@@ -9,7 +9,7 @@ from pyro_mcp.engine.guest_connection import GuestConnection
 from pyro_mcp.engine.interface import Command
 from pyro_mcp.errors import GuestFailed
 
-TOOL = "/tool"
+GUEST_TOOL = "/tool"
 _DISK = "/disk"
 
 
@@ -34,7 +34,12 @@ def while_frozen(guest: GuestConnection, action: Callable[[], None]) -> None:
         with open(reading, "rb") as until_closed:
             outcome = guest.run(
                 Command(
-                    [TOOL, "freeze", _DISK], cwd="/", tool=True, timeout_seconds=60, stdin=until_closed, on_stdout=act
+                    [GUEST_TOOL, "freeze", _DISK],
+                    cwd="/",
+                    is_guest_program=True,
+                    timeout_seconds=60,
+                    stdin=until_closed,
+                    on_stdout=act,
                 )
             )
     finally:

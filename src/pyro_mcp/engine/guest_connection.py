@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from pyro_mcp.engine.command_input import Input
+from pyro_mcp.engine.command_input import CommandInput
 from pyro_mcp.engine.interface import Command, Outcome, OutputSink
 from pyro_mcp.errors import DeadlineExceeded, GuestFailed, GuestGone, Interrupted, InvalidRequest, ProtocolViolation
 from pyro_mcp.guest_protocol import frames
@@ -78,7 +78,7 @@ class GuestConnection:
         self._welcomed = False
         self._heard_at = time.monotonic()
         self._patience = math.inf
-        self.goes_on = False
+        self.is_detached = False
         """Whether a command goes on over this connection, so that it is not left cleanly."""
 
     def hello(self, *, deadline_seconds: float) -> str:
@@ -134,7 +134,7 @@ class GuestConnection:
 
     def run(self, command: Command) -> Outcome:
         """Run one command to its end; a command that fails is an `Outcome`, not an error."""
-        with self._impatient(_TOOL_SILENCE if command.tool else math.inf):
+        with self._impatient(_TOOL_SILENCE if command.is_guest_program else math.inf):
             return self._run(command)
 
     def _run(self, command: Command) -> Outcome:
@@ -160,7 +160,7 @@ class GuestConnection:
                 raise ProtocolViolation(f"the guest answered a command with a frame of type {frame.type}")
         return _outcome(frame, stdout, stderr, time.monotonic() - started)
 
-    def begin(self, command: Command) -> tuple[int, int]:
+    def run_detached(self, command: Command) -> tuple[int, int]:
         """Start a command that needs nobody; this connection is of no other use from then on.
 
         Returns two descriptors. Whoever keeps copies of both keeps the command running, and sees the first become
@@ -171,7 +171,7 @@ class GuestConnection:
         while (frame := self._next(end)).type != Type.STARTED:
             if frame.type != Type.WELCOME:
                 raise GuestFailed("the guest did not start a command that was to go on")
-        self.goes_on = True
+        self.is_detached = True
         if self._arrived:  # it has ended already, and nothing more may come
             self._socket.shutdown(socket.SHUT_RD)
         return self._socket.fileno(), self._slot
@@ -203,7 +203,7 @@ class GuestConnection:
             raise ProtocolViolation(f"the guest sent a frame of type {frame.type} where {type_.name} was due")
         return frame
 
-    def _next(self, end: float, source: Input | None = None, interrupt: int | None = None) -> Frame:
+    def _next(self, end: float, source: CommandInput | None = None, interrupt: int | None = None) -> Frame:
         """The next frame; meanwhile sends what is waiting and, within its window, `source`."""
         while not self._arrived:
             self._turn(end, source, interrupt)
@@ -212,7 +212,7 @@ class GuestConnection:
             self._welcomed = True
         return frame
 
-    def _turn(self, end: float, source: Input | None, interrupt: int | None = None) -> None:
+    def _turn(self, end: float, source: CommandInput | None, interrupt: int | None = None) -> None:
         """Wait until something can move, and move it."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN | (select.POLLOUT if self._outgoing else 0))
@@ -297,7 +297,7 @@ def encode_exec(command: Command, *, tells_alive: bool = False) -> bytes:
     fields += [(Tag.CWD, cwd), (Tag.TIMEOUT_MS, math.ceil(command.timeout_seconds * 1000))]
     fields += [
         (Tag.STDIN, int(command.stdin is not None)),
-        (Tag.TOOL, int(command.tool)),
+        (Tag.TOOL, int(command.is_guest_program)),
         (Tag.ALIVE, int(tells_alive)),
     ]
     try:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from pyro_mcp.engine.freeze import TOOL
+from pyro_mcp.engine.freeze import GUEST_TOOL
 from pyro_mcp.engine.guest_connection import Capture, encode_exec
 from pyro_mcp.engine.guest_programs import tool_binary
 from pyro_mcp.engine.interface import (
@@ -56,19 +56,19 @@ class HostCompat:
     def accelerator(self) -> Accelerator:
         return Accelerator("none", "no guest runs: commands run in a sandbox on the host")
 
-    def readiness(self, system: System, shape: Shape) -> TemplateState:
+    def template_state(self, system: System, shape: Shape) -> TemplateState:
         return "cold"
 
     def prepare(self, system: System, shape: Shape, progress: Progress = silent) -> Preparation:
         return Preparation("none", 0.0, reused=True)
 
-    def sweep(self) -> None:
+    def remove_leftovers(self) -> None:
         pass
 
-    def prune(self) -> int:
+    def prune_templates(self) -> int:
         return 0
 
-    def held_bytes(self) -> int:
+    def template_bytes(self) -> int:
         return 0
 
     def start(self, request: StartRequest, progress: Progress = silent) -> Identity:
@@ -83,22 +83,24 @@ class HostCompat:
         return _NO_PROCESS
 
     @contextmanager
-    def guest(self, sockets: Path, *, deadline_seconds: float = 10.0, lasting: bool = False) -> Iterator[HostSession]:
+    def connect(
+        self, sockets: Path, *, deadline_seconds: float = 10.0, long_running: bool = False
+    ) -> Iterator[HostSession]:
         link = sockets / "workspace"
         if not link.exists():
             raise GuestGone("this host_compat machine has ended")
         yield HostSession(link.resolve())
 
-    def make_layer(self, home: Path, name: str) -> None:
+    def add_layer(self, home: Path, name: str) -> None:
         raise Conflict("a host_compat machine has no disk that could be frozen")
 
-    def is_unused(self, home: Path, name: str) -> bool:
+    def is_layer_empty(self, home: Path, name: str) -> bool:
         return False
 
     def merge_layers(self, home: Path, sockets: Path, layers: Sequence[str]) -> None:
         raise Conflict("a host_compat machine has no disk that could be frozen")
 
-    def use_layer(self, home: Path, sockets: Path, layers: Sequence[str], name: str) -> tuple[str, ...]:
+    def switch_layer(self, home: Path, sockets: Path, layers: Sequence[str], name: str) -> tuple[str, ...]:
         raise Conflict("a host_compat machine has no disk that could be frozen")
 
     def set_lifetime(self, home: Path, seconds: float) -> None:
@@ -111,15 +113,15 @@ class HostCompat:
         self, identity: Identity, sockets: Path, when_flushed: Callable[[], object], progress: Progress = silent
     ) -> None:
         when_flushed()
-        self.end(identity, sockets)
+        self.kill(identity, sockets)
 
-    def end_all(self, home: Path, sockets: Path) -> None:
+    def kill_all(self, home: Path, sockets: Path) -> None:
         pass
 
     def running_below(self, folder: Path) -> list[str]:
         return []
 
-    def end(self, identity: Identity, sockets: Path) -> None:
+    def kill(self, identity: Identity, sockets: Path) -> None:
         (sockets / "workspace").unlink(missing_ok=True)
 
 
@@ -132,7 +134,7 @@ class HostSession:
     def flush(self, *, deadline_seconds: float = 60.0) -> None:
         os.sync()
 
-    def begin(self, command: Command) -> tuple[int, int]:
+    def run_detached(self, command: Command) -> tuple[int, int]:
         raise Conflict(f"{command.argv[0]!r} cannot go on by itself without a guest")
 
     def run(self, command: Command) -> Outcome:
@@ -141,7 +143,7 @@ class HostSession:
         Raises `InvalidRequest` for a folder that cannot be entered, `HostNotReady` where no sandbox can be made.
         """
         encode_exec(command)  # the same refusals as on the wire
-        if command.tool and command.argv[0] != TOOL:
+        if command.is_guest_program and command.argv[0] != GUEST_TOOL:
             raise Conflict("without a guest, programs do not go on between calls", hint=_ONLY_COMMANDS)
         started = time.monotonic()
         end = started + command.timeout_seconds if command.timeout_seconds else float("inf")
@@ -195,8 +197,8 @@ class HostSession:
             else:
                 words += ["--ro-bind-try", path, path]
         words += ["--bind", str(self._workspace), "/workspace", "--dir", "/root"]
-        if command.tool:  # it works where it would in a guest
-            words += ["--ro-bind", str(tool_binary()), TOOL, "--bind", str(self._workspace), "/root/workspace"]
+        if command.is_guest_program:  # it works where it would in a guest
+            words += ["--ro-bind", str(tool_binary()), GUEST_TOOL, "--bind", str(self._workspace), "/root/workspace"]
         words += ["--chdir", command.cwd]
         # env gives exactly the environment asked for, to which bubblewrap would add PWD; nice, which changes nothing
         # here, ends with 126 and 127 as a guest does and takes a program whose name holds "=".

@@ -91,7 +91,7 @@ def listening(sockets: MachineSockets) -> Iterator[list[int]]:
         yield fds
 
 
-def end(identity: Identity, sockets: MachineSockets) -> None:
+def kill(identity: Identity, sockets: MachineSockets) -> None:
     """Kill all processes of a machine and wait until none is left; twice is a no-op."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as witness:
         watching = _watch(witness, sockets)
@@ -108,7 +108,7 @@ def end(identity: Identity, sockets: MachineSockets) -> None:
     shutil.rmtree(sockets.folder, ignore_errors=True)
 
 
-def end_found(argument: str, sockets: MachineSockets) -> None:
+def kill_found(argument: str, sockets: MachineSockets) -> None:
     """Kill the processes of a machine whose number nobody knows; twice is a no-op.
 
     One that has just been made holds the sockets, but cannot be told by its command line until its exec is over.
@@ -117,14 +117,14 @@ def end_found(argument: str, sockets: MachineSockets) -> None:
         watching, deadline = _watch(witness, sockets), time.monotonic() + _END_DEADLINE
         while True:
             for identity in find_processes(argument):
-                end(identity, sockets)
+                kill(identity, sockets)
             if not watching or _closed(witness, _UNTIL_EXEC):
                 return
             if time.monotonic() > deadline:
                 raise DeadlineExceeded(f"something holds {sockets.life} and is no virtual machine")
 
 
-def ended(identity: Identity, sockets: MachineSockets, *, deadline_seconds: float) -> bool:
+def wait_for_end(identity: Identity, sockets: MachineSockets, *, deadline_seconds: float) -> bool:
     """Wait for a machine to end by itself; whether it did."""
     end_time = time.monotonic() + deadline_seconds
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as witness:

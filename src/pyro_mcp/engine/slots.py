@@ -26,7 +26,7 @@ def connected(
     sockets: Path,
     *,
     deadline_seconds: float = 10.0,
-    lasting: bool = False,
+    long_running: bool = False,
     on_silence: Callable[[], bool] = lambda: False,
 ) -> Iterator[GuestConnection]:
     """Take a free slot of the machine whose sockets are in `sockets`, for as long as the block runs.
@@ -38,7 +38,7 @@ def connected(
     Raises `Busy` when all slots stay taken for `deadline_seconds`, `DeadlineExceeded` when the machine takes no
     connection for so long, `GuestGone` when nothing listens.
     """
-    slot = _take_slot(sockets, deadline_seconds, lasting=lasting)
+    slot = _take_slot(sockets, deadline_seconds, long_running=long_running)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
             try:
@@ -48,7 +48,7 @@ def connected(
                 raise DeadlineExceeded(silence, hint=UNRESPONSIVE) from error
             guest = GuestConnection(connection, slot=slot.lock, resync=not slot.begin(), on_silence=on_silence)
             yield guest
-        if not guest.goes_on:
+        if not guest.is_detached:
             slot.end()
     finally:
         slot.close()
@@ -85,15 +85,15 @@ class _Slot:
         os.close(self.note)
 
 
-def _take_slot(sockets: Path, deadline_seconds: float, *, lasting: bool) -> _Slot:
-    usable, queue = (frames.SLOTS - _RESERVED, "lasting") if lasting else (frames.SLOTS, "short")
+def _take_slot(sockets: Path, deadline_seconds: float, *, long_running: bool) -> _Slot:
+    usable, queue = (frames.SLOTS - _RESERVED, "lasting") if long_running else (frames.SLOTS, "short")
     try:
         slot = wait_in_turn(sockets, queue, partial(_free_slot, sockets, range(usable)), deadline_seconds)
     except FileNotFoundError as error:
         raise GuestGone("the virtual machine is not running") from error
     if slot is not None:
         return slot
-    what = f"all {usable} connections {'for commands to' if lasting else 'to'} this machine"
+    what = f"all {usable} connections {'for commands to' if long_running else 'to'} this machine"
     raise Busy(
         f"{what} stayed in use for {deadline_seconds:g} s{_holders(sockets)}",
         hint="commands run in them: wait for one to end, or run them as services",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from pyro_mcp.engine import Layers
+from pyro_mcp.engine import DiskLayers
 from pyro_mcp.machines.lifecycle import Lifecycle, new_layer_name
 from pyro_mcp.machines.machine_store import MachineRecord
 from pyro_mcp.machines.network_policy import NO_NETWORK, NetworkPolicy
@@ -42,8 +42,8 @@ def register_fork(
         network=network,
     )
     home, others = lifecycle.folders.home(new_id), lifecycle.folders.home(record.id)
-    Layers(home).adopt(Layers(others), layers)
-    lifecycle.engine_for(GUEST).make_layer(home, fresh)
+    DiskLayers(home).adopt(DiskLayers(others), layers)
+    lifecycle.engine_for(GUEST).add_layer(home, fresh)
     if (baseline := lifecycle.baseline(record)) is not None:
         os.link(baseline, lifecycle.folders.baseline(new_id))
     return made

@@ -86,7 +86,7 @@ class Lifecycle(LockedMachines):
         Raises `Busy` when there is none left for so long.
         """
         sockets = self.folders.sockets(record.id)
-        return self.engine_of(record).guest(sockets, deadline_seconds=deadline_seconds, lasting=lasting)
+        return self.engine_of(record).connect(sockets, deadline_seconds=deadline_seconds, long_running=long_running)
 
     def start(
         self,
@@ -196,13 +196,13 @@ class Lifecycle(LockedMachines):
         """Put a new layer on the disk of a machine that is held; the layers that will not change any more."""
         require_phase(record.id, record.phase, {Phase.RUNNING, Phase.STOPPED}, hint="start it first")
         engine, home = self.engine_of(record), self.folders.home(record.id)
-        if record.phase == Phase.STOPPED and engine.is_unused(home, record.layers[-1]):
+        if record.phase == Phase.STOPPED and engine.is_layer_empty(home, record.layers[-1]):
             return record.layers[:-1]
         running, sockets = record.phase == Phase.RUNNING, self.folders.sockets(record.id)
         if running and len(record.layers) >= MOST_LAYERS:
             engine.merge_layers(home, sockets, record.layers)
         fresh = new_layer_name()
-        engine.make_layer(home, fresh)
+        engine.add_layer(home, fresh)
         # Recorded before it is used: a layer that never comes into use is empty and does no harm below others.
         self.store.set_phase(record.id, record.phase, layers=(*record.layers, fresh))
         if not running:

@@ -239,9 +239,9 @@ class LockedMachines:
         folder, engine = self.folders.sockets(id_), self.engine_for(GUEST)
         with wait_for_gateway_end(folder):
             if identity is None or not engine.alive(identity):
-                engine.end_all(self.folders.home(id_), folder)
+                engine.kill_all(self.folders.home(id_), folder)
             if identity is not None:
-                engine.end(identity, folder)
+                engine.kill(identity, folder)
         shutil.rmtree(folder, ignore_errors=True)
 
     def engine_of(self, record: MachineRecord) -> Engine:

@@ -156,7 +156,8 @@ class SessionClient:
         """
         command = Command(
             _argv("attach", name, str(cursor)),
-            cwd="/", tool=True, timeout_seconds=0, stdin=stdin, output_cap=0, on_stdout=on_stdout, interrupt=interrupt,
+            cwd="/", is_guest_program=True, timeout_seconds=0, output_cap=0,
+            stdin=stdin, on_stdout=on_stdout, interrupt=interrupt,
         )  # fmt: skip
         self._check(self._connection.run(command).exit_code, b"")
 
@@ -164,7 +165,7 @@ class SessionClient:
     def until_end(name: str) -> Command:
         """A command that ends when the program of this session does, and writes nothing before."""
         numbers = (0, 0, 0, _FOR_EVER_MS, _FOR_EVER_MS)
-        return Command(_argv("read", name, *map(str, numbers)), cwd="/", tool=True, timeout_seconds=0)
+        return Command(_argv("read", name, *map(str, numbers)), cwd="/", is_guest_program=True, timeout_seconds=0)
 
     def listens(self, port: int) -> bool:
         """Whether a program in the guest listens on this TCP port of its loopback."""
@@ -207,7 +208,7 @@ class SessionClient:
         command = Command(
             _argv(*words),
             cwd="/",
-            tool=True,
+            is_guest_program=True,
             environ=environ or {},
             timeout_seconds=_DEADLINE + patience,
             stdin=stdin,

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from pyro_mcp.engine import TOOL, Command, Connection, OutputSink
+from pyro_mcp.engine import GUEST_TOOL, Command, Connection, OutputSink
 from pyro_mcp.errors import Conflict, GuestFailed, NoSpace, NotFound
 from pyro_mcp.machines import (
     HOST_COMPAT,
@@ -207,9 +207,9 @@ class ToolOf:
     ) -> None:
         """Run the tool to its end; raises what it complained of."""
         command = Command(
-            [TOOL, *arguments],
+            [GUEST_TOOL, *arguments],
             cwd="/",
-            tool=True,
+            is_guest_program=True,
             timeout_seconds=_TOOL_DEADLINE,
             stdin=stdin,
             output_cap=_KEPT_IN_HISTORY,

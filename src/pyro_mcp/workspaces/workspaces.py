@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from pyro_mcp.engine import MOST_LAYERS, Layers, Shape, make_baseline
+from pyro_mcp.engine import MOST_LAYERS, DiskLayers, Shape, make_baseline
 from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import Conflict, InvalidRequest, NoSpace, NotFound
 from pyro_mcp.host.files import private_directory, temporary_folder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyro_mcp.engine.qemu.machines import QemuEngine
+from pyro_mcp.engine.qemu.engine import QemuEngine
 
 __all__ = [
     "QemuEngine",

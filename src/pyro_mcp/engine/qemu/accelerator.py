@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from pyro_mcp.engine.cage import Limits, caged
+from pyro_mcp.engine.cage import CageLimits, caged
 from pyro_mcp.engine.interface import Accelerator
 from pyro_mcp.engine.qemu.system_calls import qemu_filter
 from pyro_mcp.errors import InvalidRequest, PyroError
@@ -66,7 +66,7 @@ def _probe() -> Accelerator:
     qemu = str(require_program("qemu-system-x86_64"))
     argv = [qemu, "-no-user-config", "-nodefaults", "-display", "none", "-machine", "q35", "-m", f"{_PROBE_MIB}M"]
     argv += ["-accel", "kvm", "-cpu", "host", "-monitor", "stdio"]
-    limits = Limits(mem_mib=_PROBE_MIB, file_bytes=1024 * 1024, lifetime=20.0)
+    limits = CageLimits(mem_mib=_PROBE_MIB, file_bytes=1024 * 1024, lifetime=20.0)
     try:
         with temporary_folder() as home:
             ids = machine_ids(home)

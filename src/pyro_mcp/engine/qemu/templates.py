@@ -17,8 +17,8 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from pyro_mcp.engine import processes
-from pyro_mcp.engine.cage import Bind, Limits, caged
-from pyro_mcp.engine.disks import DISK_BYTES, BlankDisks, Layers, give_away, take_back
+from pyro_mcp.engine.cage import Bind, CageLimits, caged
+from pyro_mcp.engine.disks import DISK_BYTES, BlankDisks, DiskLayers, give_to_machine, make_read_only
 from pyro_mcp.engine.interface import Command, Shape, System
 from pyro_mcp.engine.qemu import command_line
 from pyro_mcp.engine.qemu.command_line import qemu_argv
@@ -48,7 +48,7 @@ _WARM_UP = (["/bin/sh", "-c", "true"], ["true"], ["env"], ["cat", "/dev/null"], 
 
 
 @dataclass(frozen=True)
-class TemplateParts:
+class TemplateSource:
     """All that goes into a template."""
 
     system: System
@@ -73,8 +73,8 @@ class TemplateParts:
         """What a person would call the same template: its root file system and its shape."""
         return [self.system.root_digest, *astuple(self.shape)]
 
-    def binds(self, layers: Layers, baseline: Path) -> list[Bind]:
-        """The files a machine made of these parts sees in its cage, but for its memory."""
+    def binds(self, layers: DiskLayers, baseline: Path) -> list[Bind]:
+        """The files a machine made of these source sees in its cage, but for its memory."""
         return [
             Bind(self.system.vmlinuz, command_line.KERNEL),
             Bind(self.initramfs, command_line.INITRAMFS),
@@ -91,7 +91,7 @@ class Template:
     """A saved machine: its memory, the state of its devices, and what it was made of."""
 
     folder: Path
-    parts: TemplateParts
+    source: TemplateSource
     cold_boot_ms: float
 
     @contextmanager
@@ -119,44 +119,44 @@ class Templates:
         self._folder = cache / "templates"
         self._boot = boot or boot_and_save
 
-    def find(self, parts: TemplateParts) -> Template | None:
-        """The template for `parts` if it is there and as it was made; costs a few file reads."""
-        return _load(self._folder / parts.key(), parts)
+    def find(self, source: TemplateSource) -> Template | None:
+        """The template for `source` if it is there and as it was made; costs a few file reads."""
+        return _load(self._folder / source.key(), source)
 
-    def ensure(self, parts: TemplateParts, progress: Progress = silent) -> tuple[Template, bool]:
-        """The template for `parts`, and whether it had to be made (2–6 s under emulation).
+    def ensure(self, source: TemplateSource, progress: Progress = silent) -> tuple[Template, bool]:
+        """The template for `source`, and whether it had to be made (2–6 s under emulation).
 
         Raises `GuestFailed`, `GuestGone` or `DeadlineExceeded` when the machine does not boot.
         """
-        if (found := self.find(parts)) is not None:
+        if (found := self.find(source)) is not None:
             return found, False
         self._folder.mkdir(parents=True, exist_ok=True)
-        folder = self._folder / parts.key()
+        folder = self._folder / source.key()
         with self._making(folder):
-            if (found := _load(folder, parts)) is not None:
+            if (found := _load(folder, source)) is not None:
                 return found, False
             _sweep(self._folder)
-            progress(f"booting {parts.shape.vcpu_count} vCPU, {parts.shape.mem_mib} MiB once, to be cloned", None)
+            progress(f"booting {source.shape.vcpu_count} vCPU, {source.shape.mem_mib} MiB once, to be cloned", None)
             with atomic_folder(folder) as scratch:
                 self._boot(scratch, parts)
             self._make_room(folder)
-        made = _load(folder, parts)
+        made = _load(folder, source)
         if made is None:
             raise GuestFailed("the template that was just made cannot be read back")
         return made, True
 
-    def sweep(self) -> None:
+    def remove_leftovers(self) -> None:
         """End the machines of makers that were killed while they booted one, and remove what they had made."""
         if self._folder.is_dir():
             _sweep(self._folder)
 
-    def older(self, parts: TemplateParts) -> bool:
-        """Whether there is a template for the same root and shape whose other parts have changed."""
-        return any(_made_of(folder) == parts.described() for folder in self._folder.glob("*/"))
+    def older(self, source: TemplateSource) -> bool:
+        """Whether there is a template for the same root and shape whose other source have changed."""
+        return any(_made_of(folder) == source.described() for folder in self._folder.glob("*/"))
 
     @contextmanager
     def anew(self, template: Template, progress: Progress = silent) -> Iterator[Template]:
-        """Make another template of the same parts; it replaces `template` when the block ends without an error.
+        """Make another template of the same source; it replaces `template` when the block ends without an error.
 
         For one whose files are as they were saved and that still does not work: only a fresh one that does shows
         that the fault is not the host's.
@@ -209,15 +209,15 @@ def _sweep(folder: Path) -> None:
     """End the machines of makers that were killed, and remove what they had made."""
     for scratch in abandoned_scratch(folder):
         sockets = _boot_sockets(scratch)
-        processes.end_found(str(scratch), sockets)
+        processes.kill_found(str(scratch), sockets)
         shutil.rmtree(sockets.folder, ignore_errors=True)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _load(folder: Path, parts: TemplateParts) -> Template | None:
+def _load(folder: Path, source: TemplateSource) -> Template | None:
     try:
         made = json.loads((folder / _RECORD).read_text())
-        template = Template(folder, parts, float(made["cold_boot_ms"]))
+        template = Template(folder, source, float(made["cold_boot_ms"]))
         return None if damaged(folder) else template
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -249,21 +249,21 @@ def _bytes(folder: Path) -> int:
 def boot_and_save(folder: Path, parts: TemplateParts) -> None:
     """Boot a machine of these parts, and save its memory and the state of its devices in `folder`."""
     started = time.monotonic()
-    layers = Layers(folder)
-    layers.arrange([_LAYER], parts.blank)
+    layers = DiskLayers(folder)
+    layers.prepare([_LAYER], source.blank)
     ram = folder / "ram"
     with open(ram, "wb") as file:
-        file.truncate(parts.shape.mem_mib * 1024 * 1024)
+        file.truncate(source.shape.mem_mib * 1024 * 1024)
     ids = machine_ids(folder)
-    give_away(ids, ram)
-    with _booted(folder, parts, ram, layers, ids) as sockets:
-        cold_boot_ms = _reach_agent(sockets, parts.accelerator, started)
+    give_to_machine(ids, ram)
+    with _booted(folder, source, ram, layers, ids) as sockets:
+        cold_boot_ms = _reach_agent(sockets, source.accelerator, started)
         _save(sockets, folder / "state")
     for path in (ram, folder / "state"):
-        take_back(path)
+        make_read_only(path)
     layers.keep_only(())
     release_ids(folder)
-    (folder / _RECORD).write_text(json.dumps({"made_of": parts.described(), "cold_boot_ms": cold_boot_ms}))
+    (folder / _RECORD).write_text(json.dumps({"made_of": source.described(), "cold_boot_ms": cold_boot_ms}))
     seal(folder)
     (folder / _USED).touch()
 
@@ -274,23 +274,23 @@ def _boot_sockets(scratch: Path) -> MachineSockets:
 
 @contextmanager
 def _booted(
-    folder: Path, parts: TemplateParts, ram: Path, layers: Layers, ids: UserIds | None
+    folder: Path, source: TemplateSource, ram: Path, layers: DiskLayers, ids: UserIds | None
 ) -> Iterator[MachineSockets]:
-    """A machine booting from `parts`, ended with the block; its console is in any error that leaves the block."""
+    """A machine booting from `source`, ended with the block; its console is in any error that leaves the block."""
     sockets = _boot_sockets(folder)
-    deadline = _BOOT_DEADLINE[parts.accelerator]
-    limits = Limits(parts.shape.mem_mib, max(DISK_BYTES, ram.stat().st_size), deadline + 30)
-    binds = [*parts.binds(layers, parts.blank.baseline)]
+    deadline = _BOOT_DEADLINE[source.accelerator]
+    limits = CageLimits(source.shape.mem_mib, max(DISK_BYTES, ram.stat().st_size), deadline + 30)
+    binds = [*source.binds(layers, source.blank.baseline)]
     binds.append(Bind(ram, command_line.RAM, writable=True))
     user = ids.machine if ids else None
 
     def argv(fds: list[int]) -> list[str]:
         program = require_program("qemu-system-x86_64")
-        words = qemu_argv(program, parts.shape, parts.accelerator, fds, [_LAYER], booting=True, console=True, tap=tap)
-        kvm = parts.accelerator == "kvm"
+        words = qemu_argv(program, source.shape, source.accelerator, fds, [_LAYER], booting=True, console=True, tap=tap)
+        kvm = source.accelerator == "kvm"
         return caged(words, binds, limits, call_filter=qemu_filter(kvm=kvm), user=user, kvm=kvm)
 
-    with isolated_tap() if parts.shape.network else nullcontext(-1) as tap:
+    with isolated_tap() if source.shape.network else nullcontext(-1) as tap:
         identity = processes.launch(argv, sockets, folder / "log", tap)
     try:
         yield sockets
@@ -300,7 +300,7 @@ def _booted(
         last = "\n".join(said.strip().splitlines()[-8:]) or "(nothing)"
         raise GuestFailed(f"the machine did not boot: {error.message}\nIt printed: {last}", hint=error.hint) from error
     finally:
-        processes.end(identity, sockets)
+        processes.kill(identity, sockets)
 
 
 def _reach_agent(sockets: MachineSockets, accelerator: str, started: float) -> float:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from pyro_mcp.engine.qemu.chain import MERGE_ABOVE, lowest_to_merge
+from pyro_mcp.engine.qemu.layer_merge import MERGE_ABOVE, lowest_to_merge
 
 LIFE = 10_000
 

@@ -10,19 +10,19 @@ from functools import partial
 from pathlib import Path
 
 from pyro_mcp.engine import processes
-from pyro_mcp.engine.cage import Bind, Limits, caged
-from pyro_mcp.engine.disks import DISK_BYTES, MOST_LAYERS, Layers, blank_disks, give_away
+from pyro_mcp.engine.cage import Bind, CageLimits, caged
+from pyro_mcp.engine.disks import DISK_BYTES, MOST_LAYERS, DiskLayers, blank_disks, give_to_machine
 from pyro_mcp.engine.freeze import while_frozen
 from pyro_mcp.engine.guest_connection import GuestConnection
 from pyro_mcp.engine.initramfs import initramfs
 from pyro_mcp.engine.interface import Accelerator, Preparation, Shape, StartRequest, System, TemplateState
 from pyro_mcp.engine.lifetime import deadline_file, set_lifetime
-from pyro_mcp.engine.qemu import chain, command_line
+from pyro_mcp.engine.qemu import command_line, layer_merge
 from pyro_mcp.engine.qemu.accelerator import accelerator, remember
 from pyro_mcp.engine.qemu.command_line import layer_node, qemu_argv
 from pyro_mcp.engine.qemu.qmp import monitor
 from pyro_mcp.engine.qemu.system_calls import qemu_filter
-from pyro_mcp.engine.qemu.templates import Template, TemplateParts, Templates
+from pyro_mcp.engine.qemu.templates import Template, Templates, TemplateSource
 from pyro_mcp.engine.slots import connected
 from pyro_mcp.engine.sockets import MachineSockets
 from pyro_mcp.errors import (
@@ -71,17 +71,17 @@ class QemuEngine:
         """What runs machines here, and why."""
         return accelerator(self._cache)
 
-    def readiness(self, system: System, shape: Shape) -> TemplateState:
+    def template_state(self, system: System, shape: Shape) -> TemplateState:
         """Whether a start would find a template."""
-        parts = self._parts(system, shape, self.accelerator().name)
-        if self._templates.find(parts) is not None:
+        source = self._source(system, shape, self.accelerator().name)
+        if self._templates.find(source) is not None:
             return "warm"
-        return "stale" if self._templates.older(parts) else "cold"
+        return "stale" if self._templates.older(source) else "cold"
 
     def prepare(self, system: System, shape: Shape, progress: Progress = silent) -> Preparation:
         """Have a warm template for machines of this shape."""
         template, made = self._template(system, shape, progress)
-        return Preparation(template.parts.accelerator, template.cold_boot_ms, reused=not made)
+        return Preparation(template.source.accelerator, template.cold_boot_ms, reused=not made)
 
     def start(self, request: StartRequest, progress: Progress = silent) -> Identity:
         """Start a machine and make it one of its own; returns when it takes commands.
@@ -95,7 +95,7 @@ class QemuEngine:
             with template.in_use():
                 return _clone(template, request)
         except (_BadTemplate, FileNotFoundError) as error:
-            if self._templates.find(template.parts) is not None:
+            if self._templates.find(template.source) is not None:
                 return self._on_another(template, request, progress, error)
         # Damaged, or removed a moment ago: find says so, and a fresh one is the cure for both.
         template, _ = self._template(request.system, request.shape, progress)
@@ -110,31 +110,31 @@ class QemuEngine:
         except (PyroError, OSError):
             raise error from None
 
-    def sweep(self) -> None:
+    def remove_leftovers(self) -> None:
         """Remove what makers left that were killed half way: machines that boot, scratch folders."""
-        self._templates.sweep()
+        self._templates.remove_leftovers()
         for name in ("disks", "initramfs"):
             for scratch in abandoned_scratch(self._cache / name):
                 shutil.rmtree(scratch, ignore_errors=True)
 
-    def prune(self) -> int:
+    def prune_templates(self) -> int:
         """Remove the templates that no machine runs on; the bytes freed."""
         return self._templates.prune()
 
-    def held_bytes(self) -> int:
+    def template_bytes(self) -> int:
         """What the templates take on the disk."""
         return self._templates.held_bytes()
 
     @contextmanager
-    def guest(
-        self, sockets: Path, *, deadline_seconds: float = 10.0, lasting: bool = False
+    def connect(
+        self, sockets: Path, *, deadline_seconds: float = 10.0, long_running: bool = False
     ) -> Iterator[GuestConnection]:
         """A connection to a running machine, for short work or for what may be `lasting`.
 
         Raises `NoSpace` when the machine waits for the host's disk.
         """
         look = partial(_require_space, MachineSockets(sockets))
-        with connected(sockets, deadline_seconds=deadline_seconds, lasting=lasting, on_silence=look) as guest:
+        with connected(sockets, deadline_seconds=deadline_seconds, long_running=long_running, on_silence=look) as guest:
             yield guest
 
     def set_lifetime(self, home: Path, seconds: float) -> None:
@@ -145,58 +145,58 @@ class QemuEngine:
         """Whether the machine still runs."""
         return alive(identity)
 
-    def end(self, identity: Identity, sockets: Path) -> None:
+    def kill(self, identity: Identity, sockets: Path) -> None:
         """Kill the machine and wait until nothing of it is left; twice is a no-op."""
-        processes.end(identity, MachineSockets(sockets))
+        processes.kill(identity, MachineSockets(sockets))
 
-    def end_all(self, home: Path, sockets: Path) -> None:
+    def kill_all(self, home: Path, sockets: Path) -> None:
         """Kill every process of the machine with this folder, also when nobody knows their numbers."""
-        processes.end_found(str(home), MachineSockets(sockets))
+        processes.kill_found(str(home), MachineSockets(sockets))
 
     def running_below(self, folder: Path) -> list[str]:
         """Return the folders below `folder` that a machine runs from, by name, also those removed meanwhile."""
         return list(processes.machines_below(str(folder)))
 
-    def make_layer(self, home: Path, name: str) -> None:
+    def add_layer(self, home: Path, name: str) -> None:
         """An empty layer in the machine's home."""
-        Layers(home).add(name, blank_disks(self._cache))
+        DiskLayers(home).add(name, blank_disks(self._cache))
 
-    def is_unused(self, home: Path, name: str) -> bool:
+    def is_layer_empty(self, home: Path, name: str) -> bool:
         """Whether the layer of a machine that does not run was never written."""
-        return Layers(home).is_empty(name, blank_disks(self._cache))
+        return DiskLayers(home).is_empty(name, blank_disks(self._cache))
 
     def merge_layers(self, home: Path, sockets: Path, layers: Sequence[str]) -> None:
         """Merge layers of a running machine's disk now, so that another one may come; `layers` are those on record.
 
         Raises `NoSpace` when they cannot be merged.
         """
-        files = Layers(home)
+        files = DiskLayers(home)
         with monitor(MachineSockets(sockets).monitor, deadline_seconds=_MERGE_DEADLINE) as qmp:
-            in_use = chain.settle(qmp, layers, wait=True)
+            in_use = layer_merge.finish_merge(qmp, layers, wait=True)
             if len(in_use) >= MOST_LAYERS and _fits(files, sizes := files.sizes(in_use[:-1])):
-                chain.merge(qmp, in_use, sizes, wait=True)
-                in_use = chain.settle(qmp, in_use, wait=True)
+                layer_merge.start_merge(qmp, in_use, sizes, wait=True)
+                in_use = layer_merge.finish_merge(qmp, in_use, wait=True)
         if len(in_use) >= MOST_LAYERS:
             raise NoSpace(
                 "the layers of the machine's disk could not be merged",
                 hint=Hint("free some space where the state folder is ({} shows it), then try again", Verb("doctor")),
             )
 
-    def use_layer(self, home: Path, sockets: Path, layers: Sequence[str], name: str) -> tuple[str, ...]:
+    def switch_layer(self, home: Path, sockets: Path, layers: Sequence[str], name: str) -> tuple[str, ...]:
         """Freeze what a running machine's disk holds: from here on it writes to the layer `name`.
 
         `layers` are those on record; return those that are frozen now, lowest first: fewer, when some were merged.
         The guest's file system is flushed and stands still for the moment of the change (some 10 ms).
         """
-        files = Layers(home)
-        with self.guest(sockets) as guest, monitor(MachineSockets(sockets).monitor, deadline_seconds=60) as qmp:
-            frozen = chain.settle(qmp, layers, wait=False)
+        files = DiskLayers(home)
+        with self.connect(sockets) as guest, monitor(MachineSockets(sockets).monitor, deadline_seconds=60) as qmp:
+            frozen = layer_merge.finish_merge(qmp, layers, wait=False)
             qmp.execute("blockdev-add", **layer_node(name, f"{command_line.LIVE}/{name}"), backing=None)
             # It flushes the layer that was written, too: so what was merged into it is on the disk.
             while_frozen(guest, lambda: qmp.execute("blockdev-snapshot", node=frozen[-1], overlay=name))
-            if len(frozen) > chain.MERGE_ABOVE and _fits(files, sizes := files.sizes(frozen)):
+            if len(frozen) > layer_merge.MERGE_ABOVE and _fits(files, sizes := files.sizes(frozen)):
                 with suppress(GuestFailed):  # the next one tries again
-                    chain.merge(qmp, (*frozen, name), sizes)
+                    layer_merge.start_merge(qmp, (*frozen, name), sizes)
         return frozen
 
     def power_off(
@@ -208,7 +208,7 @@ class QemuEngine:
         as long as the guest says that it lives.
         """
         try:
-            with self.guest(sockets, deadline_seconds=_POWER_OFF_SILENCE) as guest:
+            with self.connect(sockets, deadline_seconds=_POWER_OFF_SILENCE) as guest:
                 for pause in (False, True):  # most of it while programs go on; the rest when none can write any more
                     guest.flush(
                         deadline_seconds=_FLUSH_DEADLINE,
@@ -220,13 +220,13 @@ class QemuEngine:
                 # From here on nothing is lost, however it ends.
                 with suppress(PyroError):
                     guest.power_off(deadline_seconds=_POWER_OFF_SILENCE)
-                    processes.ended(identity, MachineSockets(sockets), deadline_seconds=_POWER_OFF_DEADLINE)
-                self.end(identity, sockets)
+                    processes.wait_for_end(identity, MachineSockets(sockets), deadline_seconds=_POWER_OFF_DEADLINE)
+                self.kill(identity, sockets)
         except (GuestGone, GuestFailed, DeadlineExceeded, ProtocolViolation, Busy) as error:
             if alive(identity):
                 message = f"the machine runs on, its disk could not be flushed: {error.message}"
                 raise type(error)(message, hint=_FORCE) from error
-            self.end(identity, sockets)
+            self.kill(identity, sockets)
 
     def _template(self, system: System, shape: Shape, progress: Progress) -> tuple[Template, bool]:
         """A template, and whether it was made; only a boot shows whether KVM really works, else emulation does."""
@@ -234,41 +234,41 @@ class QemuEngine:
         if shape.mem_mib > total:
             raise InvalidRequest(f"this host has {total} MiB of memory; a machine cannot have {shape.mem_mib}")
         chosen = self.accelerator()
-        parts = self._parts(system, shape, chosen.name)
+        source = self._source(system, shape, chosen.name)
         try:
-            return self._templates.ensure(parts, progress)
+            return self._templates.ensure(source, progress)
         except (GuestFailed, DeadlineExceeded) as error:
             if chosen.name != "kvm" or chosen.reason.startswith("PYRO_ACCELERATOR"):
                 raise
             why = error.message.splitlines()[0]
             remember(self._cache, Accelerator("tcg", f"KVM did not boot a machine ({why}), so QEMU emulates"))
-            return self._templates.ensure(self._parts(system, shape, "tcg"), progress)
+            return self._templates.ensure(self._source(system, shape, "tcg"), progress)
 
-    def _parts(self, system: System, shape: Shape, accelerator_name: str) -> TemplateParts:
-        return TemplateParts(system, shape, initramfs(system, self._cache), blank_disks(self._cache), accelerator_name)
+    def _source(self, system: System, shape: Shape, accelerator_name: str) -> TemplateSource:
+        return TemplateSource(system, shape, initramfs(system, self._cache), blank_disks(self._cache), accelerator_name)
 
 
 def _clone(template: Template, request: StartRequest) -> Identity:
-    parts = template.parts
-    layers = Layers(request.home)
-    layers.arrange(request.layers, parts.blank, new_disk=request.new_disk)
-    binds = parts.binds(layers, request.baseline or parts.blank.baseline)
+    source = template.source
+    layers = DiskLayers(request.home)
+    layers.prepare(request.layers, source.blank, new_disk=request.new_disk)
+    binds = source.binds(layers, request.baseline or source.blank.baseline)
     binds += [Bind(template.ram, command_line.RAM), Bind(_READONLY_RAM, command_line.READONLY_RAM)]
     ids = machine_ids(request.home)
     if request.output is not None:
-        give_away(ids, request.output)
+        give_to_machine(ids, request.output)
         binds.append(Bind(request.output, command_line.OUTPUT, writable=True))
     set_lifetime(request.home, request.lifetime_seconds)
-    limits = Limits(request.shape.mem_mib, 2 * DISK_BYTES, deadline_file(request.home))
+    limits = CageLimits(request.shape.mem_mib, 2 * DISK_BYTES, deadline_file(request.home))
 
     def argv(fds: list[int]) -> list[str]:
         program = require_program("qemu-system-x86_64")
         output = request.output is not None
         words = qemu_argv(
-            program, request.shape, parts.accelerator, fds, request.layers, booting=False, output=output, tap=tap
+            program, request.shape, source.accelerator, fds, request.layers, booting=False, output=output, tap=tap
         )
         user = ids.machine if ids else None
-        kvm = parts.accelerator == "kvm"
+        kvm = source.accelerator == "kvm"
         allowed = qemu_filter(kvm=kvm)
         return caged(words, binds, limits, call_filter=allowed, user=user, kvm=kvm, preload=command_line.READONLY_RAM)
 
@@ -281,7 +281,7 @@ def _clone(template: Template, request: StartRequest) -> Identity:
         with connected(sockets.folder) as guest:
             guest.setup(hostname=request.hostname, files=request.files, generation=request.generation)
     except BaseException as error:
-        processes.end(identity, sockets)
+        processes.kill(identity, sockets)
         if isinstance(error, PyroError) and (said := log.read_text(errors="replace").strip()):
             raise type(error)(f"{error.message}\nQEMU said: {said[-2000:]}", hint=error.hint) from error
         raise
@@ -312,9 +312,9 @@ def _require_space(sockets: MachineSockets) -> bool:
     )
 
 
-def _fits(files: Layers, sizes: Sequence[int]) -> bool:
+def _fits(files: DiskLayers, sizes: Sequence[int]) -> bool:
     """Whether there is room for a merge of layers of these sizes."""
-    return files.has_room(sum(sizes[chain.lowest_to_merge(sizes) :]))
+    return files.has_space(sum(sizes[layer_merge.lowest_to_merge(sizes) :]))
 
 
 class _BadTemplate(GuestFailed):

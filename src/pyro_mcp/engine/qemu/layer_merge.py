@@ -33,7 +33,7 @@ def lowest_to_merge(sizes: Sequence[int]) -> int:
     return start
 
 
-def settle(qmp: Monitor, layers: Sequence[str], *, wait: bool) -> tuple[str, ...]:
+def finish_merge(qmp: Monitor, layers: Sequence[str], *, wait: bool) -> tuple[str, ...]:
     """End the merge that may be going on, and return the layers in use, lowest first.
 
     `layers` are those on record; some may have been merged away since, or never been put to use. With `wait` the
@@ -57,7 +57,7 @@ def settle(qmp: Monitor, layers: Sequence[str], *, wait: bool) -> tuple[str, ...
     return (*(name for name in below if name in in_use), top)
 
 
-def merge(qmp: Monitor, layers: Sequence[str], sizes: Sequence[int], *, wait: bool = False) -> None:
+def start_merge(qmp: Monitor, layers: Sequence[str], sizes: Sequence[int], *, wait: bool = False) -> None:
     """Begin to copy the upper frozen layers into the one that is written, the last of `layers`.
 
     `sizes` are those of the frozen ones. With `wait` return when it has ended, well or not.
