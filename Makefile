@@ -88,16 +88,16 @@ setup-check:
 	@scripts/setup-python
 	@$(MAKE) --silent $(AGENT) $(TOOL) $(SESSION) $(READONLY_RAM) $(CONFINE) $(LIFETIME)
 
-$(AGENT): guest/agent.c guest/frames.h guest/build
+$(AGENT): guest/agent.c guest/agent_machine.h guest/agent_protocol.h guest/frames.h guest/build
 	@echo "== the guest agent: $@"
 	@guest/build agent $@.new && mv $@.new $@
 
-$(TOOL): guest/tool.c guest/tool_copy.h guest/tool_notes.h guest/frames.h guest/build
-	@echo "== the guest's file tool: $@"
+$(TOOL): guest/tool.c guest/tool_copy.h guest/tool_notes.h guest/tree_stream.h guest/frames.h guest/build
+	@echo "== the guest tool: $@"
 	@guest/build tool $@.new && mv $@.new $@
 
 $(SESSION): guest/session.c guest/build
-	@echo "== the guest's keeper of sessions: $@"
+	@echo "== the guest's session program: $@"
 	@guest/build session $@.new && mv $@.new $@
 
 $(READONLY_RAM): cage/readonly_ram.c cage/build

@@ -1,9 +1,9 @@
 /*
- * Sessions: programs that go on after the request that started them, in the words of SESSIONS.md.
+ * The session program: runs programs that outlast the request that started them; see SESSIONS.md.
  *
- * Each has a keeper, a process that holds its terminal or its pipes, keeps the last part of what it wrote, and answers
- * on a Unix socket in a folder that commands do not see. The same program is keeper and client: a client makes one
- * request and ends. The keeper has one thread and one poll; it waits for no client and no program.
+ * Each session has a supervisor, a process that holds its terminal or pipes, stores the last part of its output, and
+ * answers on a Unix socket in a folder that commands do not see. Supervisor and client are the same program: a client
+ * makes one request and exits. The supervisor has one thread and one poll, and never blocks on a client or a program.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -42,13 +42,13 @@ enum {
     LARGEST_INPUT = 1 << 20,
     MAX_READ = 1 << 20,
     PIECE = 64 << 10,
-    SETTLE_MS = 100,                /* a terminal may pass on a program's last words after its end */
+    SETTLE_MS = 100,                /* a terminal may deliver a program's last output after its end */
     INPUT_MS = 5000,
     START_MS = 10000,
     STATUS_SECONDS = 2,
     PROBE_MS = 900,
     PROBE_SECONDS = 2,
-    ROUNDS = 100,                   /* of killing what has forked meanwhile */
+    ROUNDS = 100,                   /* rounds of SIGKILL, for processes that fork meanwhile */
 };
 
 enum op { READ = 1, WRITE, SIGNAL, RESIZE, STOP, FORGET, STATUS, ATTACH };
@@ -67,7 +67,7 @@ struct answer {
     uint32_t columns, rows, size;
 };
 
-/* The last `capacity` bytes of a stream; `end` counts all that ever came. */
+/* The last `capacity` bytes of a stream; `end` counts all bytes since it began. */
 struct ring {
     uint8_t *bytes;
     uint64_t capacity, end;
@@ -76,13 +76,13 @@ struct ring {
 
 struct client {
     int fd;
-    enum { FREE, ASKING, IDLING, FEEDING, STOPPING, ANSWERING, ATTACHED } state;
+    enum { FREE, REQUESTING, IDLING, FEEDING, STOPPING, ANSWERING, ATTACHED } state;
     struct request request;
     size_t got, fed, sent, answer_size;
     uint8_t *input, *answer;
     uint64_t cursor;
     int64_t since, deadline;
-    bool killed, leaves;
+    bool killed;
 };
 
 static struct {
@@ -94,10 +94,10 @@ static struct {
     bool exited, forgotten;
     int exit_code;
     int64_t exited_at, last_output, started_ms;
-} keeper;
+} supervisor;
 
-/* The socket of the session that this process is about. */
-static struct sockaddr_un place = { .sun_family = AF_UNIX };
+/* The socket of the session that this process works on. */
+static struct sockaddr_un address = { .sun_family = AF_UNIX };
 
 static noreturn void fail(int code, const char *format, ...) {
     va_list arguments;
@@ -122,11 +122,11 @@ static int64_t wall_ms(void) {
 
 /* ---- what the program wrote --------------------------------------------------------------------------------- */
 
-static uint64_t first_kept(const struct ring *ring) {
+static uint64_t first_stored(const struct ring *ring) {
     return ring->end > ring->capacity ? ring->end - ring->capacity : 0;
 }
 
-static void keep(struct ring *ring, const uint8_t *data, size_t size) {
+static void store(struct ring *ring, const uint8_t *data, size_t size) {
     for (size_t done = 0; done < size;) {
         size_t at = ring->end % ring->capacity;
         size_t piece = size - done < ring->capacity - at ? size - done : ring->capacity - at;
@@ -136,7 +136,7 @@ static void keep(struct ring *ring, const uint8_t *data, size_t size) {
     }
 }
 
-static void copy_kept(const struct ring *ring, uint64_t from, uint8_t *to, size_t size) {
+static void copy_stored(const struct ring *ring, uint64_t from, uint8_t *to, size_t size) {
     for (size_t done = 0; done < size;) {
         size_t at = (from + done) % ring->capacity;
         size_t piece = size - done < ring->capacity - at ? size - done : ring->capacity - at;
@@ -145,29 +145,30 @@ static void copy_kept(const struct ring *ring, uint64_t from, uint8_t *to, size_
     }
 }
 
-/* Whether more may come at once. At its end a stream is closed; a terminal tells that by EIO. */
+/* Reads output once; returns whether there may be more. At the end of the stream it closes the descriptor; a terminal
+ * reports its end by EIO. */
 static bool take_output(struct ring *ring) {
     static uint8_t piece[PIECE];
     ssize_t size = read(ring->fd, piece, sizeof piece);
     if (size > 0) {
-        keep(ring, piece, size);
-        keeper.last_output = now_ms();
+        store(ring, piece, size);
+        supervisor.last_output = now_ms();
         return true;
     }
     if (size < 0 && (errno == EAGAIN || errno == EINTR))
         return false;
-    if (ring->fd != keeper.input)    /* one descriptor of a terminal serves both ways */
+    if (ring->fd != supervisor.input)    /* a terminal has one descriptor for both directions */
         close(ring->fd);
     ring->fd = -1;
     return false;
 }
 
 static bool has_ended(void) {
-    if (!keeper.exited)
+    if (!supervisor.exited)
         return false;
     for (int i = 0; i < STREAMS; i++)
-        if (keeper.rings[i].fd >= 0)
-            return now_ms() >= keeper.exited_at + SETTLE_MS;
+        if (supervisor.rings[i].fd >= 0)
+            return now_ms() >= supervisor.exited_at + SETTLE_MS;
     return true;
 }
 
@@ -186,7 +187,7 @@ static pid_t parent_of(pid_t pid) {
     char *after = strrchr(text, ')');
     pid_t parent = 0;
     char state;
-    /* A zombie counts too: its first thread may have ended alone. */
+    /* A zombie counts: other threads of it may still run. */
     return after && sscanf(after + 1, " %c %d", &state, &parent) == 2 ? parent : 0;
 }
 
@@ -197,7 +198,8 @@ static bool descends_from(pid_t pid, pid_t ancestor) {
     return false;
 }
 
-/* Orphans come to the keeper, so all that the program ever started is below it, whatever group it is in. */
+/* Signals every process that the program has started. Orphans are adopted by the supervisor, so all are its
+ * descendants, whatever their process group is. */
 static int signal_descendants(int number) {
     int found = 0;
     DIR *all = opendir("/proc");
@@ -212,41 +214,41 @@ static int signal_descendants(int number) {
     return found;
 }
 
-static void ask_to_end(void) {
-    int number = keeper.kind == TERMINAL ? SIGHUP : SIGTERM;
+static void request_end(void) {
+    int number = supervisor.kind == TERMINAL ? SIGHUP : SIGTERM;
     signal_descendants(number);
-    signal_descendants(SIGCONT);    /* the stopped ones could not hear it */
+    signal_descendants(SIGCONT);    /* stopped processes handle the signal only when they continue */
 }
 
-/* What Ctrl-C would reach: the foreground of a terminal, else the program's own group. */
+/* Signals what Ctrl-C would reach: the foreground group of a terminal, else the program's own group. */
 static int signal_program(int number) {
-    pid_t group = keeper.kind == TERMINAL ? tcgetpgrp(keeper.input) : keeper.child;
+    pid_t group = supervisor.kind == TERMINAL ? tcgetpgrp(supervisor.input) : supervisor.child;
     if (group <= 0)
-        group = keeper.child;
+        group = supervisor.child;
     return kill(-group, number);
 }
 
 static void reap(void) {
     struct signalfd_siginfo info;
-    while (read(keeper.signals, &info, sizeof info) > 0)
+    while (read(supervisor.signals, &info, sizeof info) > 0)
         continue;
     int status;
     for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
-        if (pid != keeper.child || keeper.exited)
+        if (pid != supervisor.child || supervisor.exited)
             continue;
-        keeper.exited = true;
-        keeper.exited_at = now_ms();
-        keeper.exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+        supervisor.exited = true;
+        supervisor.exited_at = now_ms();
+        supervisor.exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
     }
 }
 
-/* Again and again, for what has been forked meanwhile. */
+/* Repeats, because processes may fork meanwhile. */
 static void kill_all(void) {
     for (int round = 0; round < ROUNDS && signal_descendants(SIGKILL) > 0; round++)
         reap();
 }
 
-/* ---- clients of the keeper ----------------------------------------------------------------------------------- */
+/* ---- clients of the supervisor ----------------------------------------------------------------------------------- */
 
 static void drop(struct client *client) {
     close(client->fd);
@@ -256,20 +258,20 @@ static void drop(struct client *client) {
 }
 
 static void answer(struct client *client, int error, bool with_output) {
-    struct answer head = { .error = error, .ended = has_ended(), .exit_code = keeper.exit_code, .pid = keeper.child,
-                           .started_ms = keeper.started_ms };
-    const struct ring *ring = &keeper.rings[client->request.stream % STREAMS];
+    struct answer head = { .error = error, .ended = has_ended(), .exit_code = supervisor.exit_code,
+                           .pid = supervisor.child, .started_ms = supervisor.started_ms };
+    const struct ring *ring = &supervisor.rings[client->request.stream % STREAMS];
     struct winsize size = { 0 };
-    if (keeper.input >= 0 && ioctl(keeper.input, TIOCGWINSZ, &size) == 0) {
+    if (supervisor.input >= 0 && ioctl(supervisor.input, TIOCGWINSZ, &size) == 0) {
         head.columns = size.ws_col;
         head.rows = size.ws_row;
     }
     for (int i = 0; i < STREAMS; i++) {
-        head.first[i] = first_kept(&keeper.rings[i]);
-        head.end[i] = keeper.rings[i].end;
+        head.first[i] = first_stored(&supervisor.rings[i]);
+        head.end[i] = supervisor.rings[i].end;
     }
     if (with_output) {
-        uint64_t first = first_kept(ring), wanted = client->request.cursor, most = client->request.most;
+        uint64_t first = first_stored(ring), wanted = client->request.cursor, most = client->request.most;
         head.from = wanted < first ? first : wanted > ring->end ? ring->end : wanted;
         most = most < MAX_READ ? most : MAX_READ;
         head.size = ring->end - head.from < most ? ring->end - head.from : most;
@@ -282,20 +284,20 @@ static void answer(struct client *client, int error, bool with_output) {
     }
     memcpy(client->answer, &head, sizeof head);
     if (head.size)
-        copy_kept(ring, head.from, client->answer + sizeof head, head.size);
+        copy_stored(ring, head.from, client->answer + sizeof head, head.size);
     client->sent = 0;
     client->state = ANSWERING;
 }
 
-static void begin_stop(struct client *client) {
+static void start_stop(struct client *client) {
     client->state = STOPPING;
     client->killed = false;
     client->deadline = now_ms() + client->request.deadline_ms;
-    if (!keeper.exited)
-        ask_to_end();
+    if (!supervisor.exited)
+        request_end();
 }
 
-static void begin(struct client *client) {
+static void start_request(struct client *client) {
     const struct request *request = &client->request;
     struct winsize size = { .ws_col = request->columns, .ws_row = request->rows };
     int result = 0;
@@ -310,22 +312,24 @@ static void begin(struct client *client) {
         client->state = FEEDING;
         return;
     case STOP:
-        begin_stop(client);
+        start_stop(client);
         return;
     case ATTACH:
-        client->cursor = request->cursor > first_kept(keeper.rings) ? request->cursor : first_kept(keeper.rings);
+        client->cursor = first_stored(supervisor.rings);
+        if (request->cursor > client->cursor)
+            client->cursor = request->cursor;
         client->state = ATTACHED;
         client->got = client->fed = 0;
         return;
     case SIGNAL:
-        result = keeper.exited ? (errno = ESRCH, -1) : signal_program(request->number);
+        result = supervisor.exited ? (errno = ESRCH, -1) : signal_program(request->number);
         break;
     case RESIZE:
-        result = keeper.input < 0 ? (errno = ENOTTY, -1) : ioctl(keeper.input, TIOCSWINSZ, &size);
+        result = supervisor.input < 0 ? (errno = ENOTTY, -1) : ioctl(supervisor.input, TIOCSWINSZ, &size);
         break;
     case FORGET:
-        keeper.forgotten = true;
-        if (!keeper.exited)
+        supervisor.forgotten = true;
+        if (!supervisor.exited)
             kill_all();
         break;
     case STATUS:
@@ -336,7 +340,7 @@ static void begin(struct client *client) {
     answer(client, result < 0 ? errno : 0, false);
 }
 
-static void listen_to(struct client *client) {
+static void read_request(struct client *client) {
     struct request *request = &client->request;
     if (client->got < sizeof *request) {
         ssize_t size = recv(client->fd, (uint8_t *)request + client->got, sizeof *request - client->got, 0);
@@ -362,16 +366,16 @@ static void listen_to(struct client *client) {
         client->got += size > 0 ? size : 0;
     }
     if (client->got == sizeof *request + request->size)
-        begin(client);
+        start_request(client);
 }
 
 static void feed(struct client *client) {
-    if (keeper.input < 0 || keeper.exited) {
+    if (supervisor.input < 0 || supervisor.exited) {
         answer(client, EPIPE, false);
         return;
     }
     while (client->fed < client->request.size) {
-        ssize_t size = write(keeper.input, client->input + client->fed, client->request.size - client->fed);
+        ssize_t size = write(supervisor.input, client->input + client->fed, client->request.size - client->fed);
         if (size < 0)
             break;
         client->fed += size;
@@ -382,16 +386,16 @@ static void feed(struct client *client) {
         answer(client, errno == EAGAIN ? ETIMEDOUT : errno, false);
 }
 
-static void look_whether_idle(struct client *client) {
-    int64_t now = now_ms(), quiet = keeper.last_output > client->since ? keeper.last_output : client->since;
+static void check_idle(struct client *client) {
+    int64_t now = now_ms(), quiet = supervisor.last_output > client->since ? supervisor.last_output : client->since;
     if (client->request.idle_ms <= 0 || has_ended() || now >= client->deadline
         || now >= quiet + client->request.idle_ms)
         answer(client, 0, true);
 }
 
-static void look_whether_stopped(struct client *client) {
-    if (keeper.exited) {
-        kill_all();    /* those that outlived it */
+static void check_stopped(struct client *client) {
+    if (supervisor.exited) {
+        kill_all();    /* descendants that outlived the program */
         if (has_ended())
             answer(client, 0, false);
     } else if (now_ms() >= client->deadline && !client->killed) {
@@ -409,8 +413,9 @@ static void send_answer(struct client *client) {
         drop(client);
 }
 
-/* What does not go in at once waits in `input`, and no more is read meanwhile. */
-static bool pass_on(struct client *client, short events) {
+/* Passes input from an attached client to the program. What the program does not take waits in `input`, and no more is
+ * read meanwhile. */
+static bool send_input(struct client *client, short events) {
     if (!client->input && !(client->input = malloc(PIECE)))
         return false;
     if (client->fed == client->got) {
@@ -420,30 +425,30 @@ static bool pass_on(struct client *client, short events) {
         client->got = size;
         client->fed = 0;
     }
-    ssize_t size = keeper.input < 0 ? (errno = EPIPE, -1)
-                                    : write(keeper.input, client->input + client->fed, client->got - client->fed);
+    ssize_t size = supervisor.input < 0 ? (errno = EPIPE, -1)
+                                    : write(supervisor.input, client->input + client->fed, client->got - client->fed);
     if (size > 0)
         client->fed += size;
     return size >= 0 || (errno == EAGAIN && !(events & (POLLHUP | POLLERR)));
 }
 
-/* A client that reads too slowly misses what the ring no longer holds. */
+/* Serves an attached client. One that reads too slowly misses output that the ring no longer holds. */
 static void stream_to(struct client *client, short events) {
     static uint8_t piece[PIECE];
-    struct ring *ring = keeper.rings;
-    if (((events & (POLLIN | POLLHUP)) || client->fed < client->got) && !pass_on(client, events)) {
+    struct ring *ring = supervisor.rings;
+    if (((events & (POLLIN | POLLHUP)) || client->fed < client->got) && !send_input(client, events)) {
         drop(client);
         return;
     }
-    if (client->cursor < first_kept(ring))
-        client->cursor = first_kept(ring);
+    if (client->cursor < first_stored(ring))
+        client->cursor = first_stored(ring);
     size_t waiting = ring->end - client->cursor < sizeof piece ? ring->end - client->cursor : sizeof piece;
     if (waiting == 0) {
         if (has_ended())
             drop(client);
         return;
     }
-    copy_kept(ring, client->cursor, piece, waiting);
+    copy_stored(ring, client->cursor, piece, waiting);
     ssize_t size = send(client->fd, piece, waiting, MSG_NOSIGNAL);
     if (size > 0)
         client->cursor += size;
@@ -453,13 +458,13 @@ static void stream_to(struct client *client, short events) {
 
 static void accept_clients(void) {
     for (int i = 0; i < CLIENTS; i++) {
-        struct client *client = &keeper.clients[i];
+        struct client *client = &supervisor.clients[i];
         if (client->state != FREE)
             continue;
-        int fd = accept4(keeper.listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(supervisor.listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0)
             return;
-        *client = (struct client){ .fd = fd, .state = ASKING };
+        *client = (struct client){ .fd = fd, .state = REQUESTING };
     }
 }
 
@@ -467,37 +472,37 @@ static void serve_client(struct client *client, short events) {
     if ((events & (POLLHUP | POLLERR)) && (client->state == IDLING || client->state == FEEDING)) {
         drop(client);
     } else if ((events & (POLLHUP | POLLERR)) && client->state == STOPPING) {
-        close(client->fd);    /* the stop goes on without it */
+        close(client->fd);    /* the stop continues without the client */
         client->fd = -1;
     }
-    if (client->state == ASKING && events)
-        listen_to(client);
+    if (client->state == REQUESTING && events)
+        read_request(client);
     if (client->state == FEEDING)
         feed(client);
     if (client->state == IDLING)
-        look_whether_idle(client);
+        check_idle(client);
     if (client->state == STOPPING)
-        look_whether_stopped(client);
+        check_stopped(client);
     if (client->state == ATTACHED)
         stream_to(client, events);
     if (client->state == ANSWERING)
         send_answer(client);
 }
 
-/* ---- the keeper's loop --------------------------------------------------------------------------------------- */
+/* ---- the supervisor's loop --------------------------------------------------------------------------------------- */
 
 static short wanted_events(const struct client *client) {
     switch (client->state) {
-    case ASKING: return POLLIN;
+    case REQUESTING: return POLLIN;
     case ANSWERING: return POLLOUT;
     case ATTACHED:
-        return (client->fed < client->got ? 0 : POLLIN) | (client->cursor < keeper.rings[0].end ? POLLOUT : 0);
+        return (client->fed < client->got ? 0 : POLLIN) | (client->cursor < supervisor.rings[0].end ? POLLOUT : 0);
     default: return 0;
     }
 }
 
 static int64_t next_moment(const struct client *client) {
-    int64_t quiet = keeper.last_output > client->since ? keeper.last_output : client->since;
+    int64_t quiet = supervisor.last_output > client->since ? supervisor.last_output : client->since;
     switch (client->state) {
     case IDLING:
         quiet += client->request.idle_ms;
@@ -505,9 +510,11 @@ static int64_t next_moment(const struct client *client) {
     case FEEDING:
         return client->deadline;
     case STOPPING:
-        return keeper.exited ? keeper.exited_at + SETTLE_MS : client->killed ? now_ms() + SETTLE_MS : client->deadline;
+        if (supervisor.exited)
+            return supervisor.exited_at + SETTLE_MS;
+        return client->killed ? now_ms() + SETTLE_MS : client->deadline;
     case ATTACHED:
-        return keeper.exited ? keeper.exited_at + SETTLE_MS : INT64_MAX;
+        return supervisor.exited ? supervisor.exited_at + SETTLE_MS : INT64_MAX;
     default:
         return INT64_MAX;
     }
@@ -516,15 +523,15 @@ static int64_t next_moment(const struct client *client) {
 static void wait_for_events(struct pollfd *polled, int count) {
     int64_t moment = INT64_MAX, now = now_ms();
     for (int i = 0; i < CLIENTS; i++)
-        if (keeper.clients[i].state != FREE && next_moment(&keeper.clients[i]) < moment)
-            moment = next_moment(&keeper.clients[i]);
+        if (supervisor.clients[i].state != FREE && next_moment(&supervisor.clients[i]) < moment)
+            moment = next_moment(&supervisor.clients[i]);
     int64_t left = moment == INT64_MAX ? -1 : moment <= now ? 0 : moment - now;
     poll(polled, count, left > INT_MAX ? INT_MAX : (int)left);
 }
 
-static bool somebody_feeds(void) {
+static bool has_waiting_input(void) {
     for (int i = 0; i < CLIENTS; i++) {
-        const struct client *client = &keeper.clients[i];
+        const struct client *client = &supervisor.clients[i];
         if (client->state == FEEDING || (client->state == ATTACHED && client->fed < client->got))
             return true;
     }
@@ -536,31 +543,32 @@ static noreturn void serve(void) {
         struct pollfd polled[CLIENTS + STREAMS + 3];
         int free_slots = 0;
         for (int i = 0; i < CLIENTS; i++) {
-            polled[i] = (struct pollfd){ .fd = keeper.clients[i].fd, .events = wanted_events(&keeper.clients[i]) };
-            free_slots += keeper.clients[i].state == FREE;
+            const struct client *client = &supervisor.clients[i];
+            polled[i] = (struct pollfd){ .fd = client->fd, .events = wanted_events(client) };
+            free_slots += client->state == FREE;
         }
         for (int i = 0; i < STREAMS; i++)
-            polled[CLIENTS + i] = (struct pollfd){ .fd = keeper.rings[i].fd, .events = POLLIN };
+            polled[CLIENTS + i] = (struct pollfd){ .fd = supervisor.rings[i].fd, .events = POLLIN };
         struct pollfd *others = polled + CLIENTS + STREAMS;
-        others[0] = (struct pollfd){ .fd = free_slots ? keeper.listener : -1, .events = POLLIN };
-        others[1] = (struct pollfd){ .fd = keeper.signals, .events = POLLIN };
-        others[2] = (struct pollfd){ .fd = somebody_feeds() ? keeper.input : -1, .events = POLLOUT };
+        others[0] = (struct pollfd){ .fd = free_slots ? supervisor.listener : -1, .events = POLLIN };
+        others[1] = (struct pollfd){ .fd = supervisor.signals, .events = POLLIN };
+        others[2] = (struct pollfd){ .fd = has_waiting_input() ? supervisor.input : -1, .events = POLLOUT };
         wait_for_events(polled, CLIENTS + STREAMS + 3);
         for (int i = 0; i < STREAMS; i++)
-            for (int piece = 0; piece < 16 && polled[CLIENTS + i].revents && take_output(&keeper.rings[i]); piece++)
+            for (int piece = 0; piece < 16 && polled[CLIENTS + i].revents && take_output(&supervisor.rings[i]); piece++)
                 continue;
         if (others[1].revents)
             reap();
         for (int i = 0; i < CLIENTS; i++)
-            serve_client(&keeper.clients[i], polled[i].fd == keeper.clients[i].fd ? polled[i].revents : 0);
+            serve_client(&supervisor.clients[i], polled[i].fd == supervisor.clients[i].fd ? polled[i].revents : 0);
         if (others[0].revents)
             accept_clients();
-        if (keeper.forgotten && keeper.exited) {
-            unlink(place.sun_path);
+        if (supervisor.forgotten && supervisor.exited) {
+            unlink(address.sun_path);
             kill_all();
             for (int i = 0; i < CLIENTS; i++)
-                if (keeper.clients[i].state == ANSWERING)
-                    send_answer(&keeper.clients[i]);
+                if (supervisor.clients[i].state == ANSWERING)
+                    send_answer(&supervisor.clients[i]);
             exit(0);
         }
     }
@@ -568,7 +576,7 @@ static noreturn void serve(void) {
 
 /* ---- starting ------------------------------------------------------------------------------------------------ */
 
-/* The namespace in which commands run: the agent, process 1, holds it open. -1 where there is none. */
+/* Opens the mount namespace in which commands run, which process 1 holds open. Returns -1 if there is none. */
 static int command_namespace(void) {
     char own[64] = "", found[64], path[PATH_MAX];
     if (readlink("/proc/self/ns/mnt", own, sizeof own - 1) < 0)
@@ -587,95 +595,95 @@ static int command_namespace(void) {
     return result;
 }
 
-struct wish {
+struct spec {
     enum kind kind;
     const char *folder;
     char **argv;
     unsigned columns, rows;
     uint64_t capacity;
-    int namespace;      /* -1: this one */
+    int namespace;      /* -1: the current one */
 };
 
-/* The end of a terminal must be made where its device will be looked for. */
-static bool open_terminal(const struct wish *wish, int *master, int *slave) {
-    struct winsize size = { .ws_col = wish->columns, .ws_row = wish->rows };
+/* Opens a terminal. Its slave must be made in the mount namespace in which programs look for its device. */
+static bool open_terminal(const struct spec *spec, int *master, int *slave) {
+    struct winsize size = { .ws_col = spec->columns, .ws_row = spec->rows };
     int unlocked = 0, own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-    if (wish->namespace >= 0 && (own < 0 || setns(wish->namespace, CLONE_NEWNS) < 0))
+    if (spec->namespace >= 0 && (own < 0 || setns(spec->namespace, CLONE_NEWNS) < 0))
         return false;
     *master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
     if (*master >= 0 && ioctl(*master, TIOCSPTLCK, &unlocked) == 0 && ioctl(*master, TIOCSWINSZ, &size) == 0)
         *slave = ioctl(*master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
     int error = errno;
-    if (wish->namespace >= 0 && setns(own, CLONE_NEWNS) < 0)
+    if (spec->namespace >= 0 && setns(own, CLONE_NEWNS) < 0)
         fail(1, "cannot return to the own namespace: %s", strerror(errno));
     close(own);
     errno = error;
     return *slave >= 0;
 }
 
-struct refusal {
+struct start_failure {
     enum { STARTED, PREPARING, ENTERING, EXECUTING } step;
     int error;
 };
 
-static void tell(int report, int step) {
-    struct refusal refusal = { step, errno };
-    if (write(report, &refusal, sizeof refusal) < 0)
-        _exit(126);    /* nobody waits for it */
+static void report_failure(int report, int step) {
+    struct start_failure failure = { step, errno };
+    if (write(report, &failure, sizeof failure) < 0)
+        _exit(126);    /* no reader is left */
 }
 
-/* In the child: becomes the program, or tells through `report` why not. */
-static noreturn void become(const struct wish *wish, const int files[3], int report) {
+/* Runs in the child: executes the program, or reports the failure to `report`. */
+static noreturn void exec_program(const struct spec *spec, const int files[3], int report) {
     sigset_t none;
     sigemptyset(&none);
     int step = PREPARING;
     setsid();
-    if (wish->kind == TERMINAL && ioctl(files[0], TIOCSCTTY, 0) < 0)
-        goto refused;
+    if (spec->kind == TERMINAL && ioctl(files[0], TIOCSCTTY, 0) < 0)
+        goto failed;
     for (int fd = 0; fd < 3; fd++)
         if (dup2(files[fd], fd) < 0)
-            goto refused;
-    if (wish->namespace >= 0 && setns(wish->namespace, CLONE_NEWNS) < 0)
-        goto refused;
+            goto failed;
+    if (spec->namespace >= 0 && setns(spec->namespace, CLONE_NEWNS) < 0)
+        goto failed;
     step = ENTERING;
-    if (chdir(wish->folder) < 0)
-        goto refused;
+    if (chdir(spec->folder) < 0)
+        goto failed;
     for (int number = 1; number < NSIG; number++)
         signal(number, SIG_DFL);
     sigprocmask(SIG_SETMASK, &none, NULL);
     step = EXECUTING;
-    execvp(wish->argv[0], wish->argv);
-refused:
-    tell(report, step);
+    execvp(spec->argv[0], spec->argv);
+failed:
+    report_failure(report, step);
     _exit(127);
 }
 
-static bool start_program(const struct wish *wish, int report) {
+static bool start_program(const struct spec *spec, int report) {
     int master = -1, slave = -1, out[2] = { -1, -1 }, err[2] = { -1, -1 };
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (wish->kind == TERMINAL ? !open_terminal(wish, &master, &slave)
+    if (spec->kind == TERMINAL ? !open_terminal(spec, &master, &slave)
                                : pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0)
         return false;
     const int terminal[3] = { slave, slave, slave }, pipes[3] = { null, out[1], err[1] };
-    keeper.child = fork();
-    if (keeper.child == 0)
-        become(wish, wish->kind == TERMINAL ? terminal : pipes, report);
-    if (keeper.child < 0)
+    supervisor.child = fork();
+    if (supervisor.child == 0)
+        exec_program(spec, spec->kind == TERMINAL ? terminal : pipes, report);
+    if (supervisor.child < 0)
         return false;
     close(slave);
     close(out[1]);
     close(err[1]);
     close(null);
-    keeper.input = master;
-    keeper.rings[0].fd = wish->kind == TERMINAL ? master : out[0];
-    keeper.rings[1].fd = wish->kind == TERMINAL ? -1 : err[0];
+    supervisor.input = master;
+    supervisor.rings[0].fd = spec->kind == TERMINAL ? master : out[0];
+    supervisor.rings[1].fd = spec->kind == TERMINAL ? -1 : err[0];
     for (int i = 0; i < STREAMS; i++)
-        if (keeper.rings[i].fd >= 0)
-            fcntl(keeper.rings[i].fd, F_SETFL, O_NONBLOCK);
+        if (supervisor.rings[i].fd >= 0)
+            fcntl(supervisor.rings[i].fd, F_SETFL, O_NONBLOCK);
     return true;
 }
 
-static bool prepare_keeper(const struct wish *wish) {
+static bool prepare_supervisor(const struct spec *spec) {
     sigset_t handled;
     sigemptyset(&handled);
     sigaddset(&handled, SIGCHLD);
@@ -684,22 +692,23 @@ static bool prepare_keeper(const struct wish *wish) {
     signal(SIGPIPE, SIG_IGN);
     signal(SIGTTOU, SIG_IGN);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    keeper.kind = wish->kind;
-    keeper.signals = signalfd(-1, &handled, SFD_NONBLOCK | SFD_CLOEXEC);
-    keeper.started_ms = wall_ms();
+    supervisor.kind = spec->kind;
+    supervisor.signals = signalfd(-1, &handled, SFD_NONBLOCK | SFD_CLOEXEC);
+    supervisor.started_ms = wall_ms();
     for (int i = 0; i < CLIENTS; i++)
-        keeper.clients[i].fd = -1;
+        supervisor.clients[i].fd = -1;
     for (int i = 0; i < STREAMS; i++) {
-        keeper.rings[i].capacity = wish->capacity;
-        keeper.rings[i].bytes = mmap(NULL, wish->capacity, PROT_READ | PROT_WRITE,
+        supervisor.rings[i].capacity = spec->capacity;
+        supervisor.rings[i].bytes = mmap(NULL, spec->capacity, PROT_READ | PROT_WRITE,
                                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (keeper.rings[i].bytes == MAP_FAILED)
+        if (supervisor.rings[i].bytes == MAP_FAILED)
             return false;
     }
     return true;
 }
 
-/* To be held while a socket is made or a dead one removed: for a moment it is there, and nobody listens yet. */
+/* Locks the folder. Hold the lock while a socket is made or removed: between bind() and listen() a socket looks
+ * dead. */
 static int lock_sessions(const char *folder) {
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || flock(fd, LOCK_EX) < 0)
@@ -707,10 +716,10 @@ static int lock_sessions(const char *folder) {
     return fd;
 }
 
-/* -1 when nobody listens there. A keeper whose queue is full listens: that is EAGAIN. */
-static int reach(void) {
+/* Connects to the session's supervisor. Returns -1 when none listens, and with EAGAIN when its queue is full. */
+static int connect_supervisor(void) {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&place, sizeof place) == 0) {
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0) {
         fcntl(fd, F_SETFL, 0);
         return fd;
     }
@@ -720,19 +729,19 @@ static int reach(void) {
     return -1;
 }
 
-/* Removes the socket when its keeper was killed. To be called under the lock. */
-static void remove_dead(void) {
-    int fd = reach();
+/* Removes the socket if its supervisor was killed. The caller holds the lock. */
+static void remove_dead_socket(void) {
+    int fd = connect_supervisor();
     if (fd < 0 && errno == ECONNREFUSED)
-        unlink(place.sun_path);
+        unlink(address.sun_path);
     if (fd >= 0)
         close(fd);
 }
 
-static int listen_there(void) {
-    remove_dead();
+static int listen_at_address(void) {
+    remove_dead_socket();
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && bind(fd, (struct sockaddr *)&place, sizeof place) == 0 && listen(fd, 64) == 0)
+    if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, 64) == 0)
         return fd;
     if (errno == EADDRINUSE)
         fail(3, "there is such a session already");
@@ -750,28 +759,29 @@ static int count_sessions(const char *folder) {
     return count;
 }
 
-static void go_to(const char *folder, const char *name) {
-    int size = snprintf(place.sun_path, sizeof place.sun_path, "%s/%s", folder, name);
-    if (size >= (int)sizeof place.sun_path)
+static void set_address(const char *folder, const char *name) {
+    int size = snprintf(address.sun_path, sizeof address.sun_path, "%s/%s", folder, name);
+    if (size >= (int)sizeof address.sun_path)
         fail(1, "the path of the session's socket is too long");
 }
 
-/* A keeper that does not answer, because something has stopped it, must not hide the others. */
-static bool ask_briefly(enum op op, struct answer *head) {
+/* Sends a request with a time limit, so that a supervisor that does not answer does not block the listing of others.
+ * Returns whether it answered. */
+static bool send_request_briefly(enum op op, struct answer *head) {
     const struct request request = { .op = op };
     const struct timeval limit = { .tv_sec = STATUS_SECONDS };
-    int fd = reach();
-    bool told = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0
+    int fd = connect_supervisor();
+    bool answered = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0
                 && send(fd, &request, sizeof request, MSG_NOSIGNAL) == sizeof request
                 && recv(fd, head, sizeof *head, MSG_WAITALL) == sizeof *head;
     if (fd >= 0)
         close(fd);
-    return told;
+    return answered;
 }
 
-/* Makes room: of the sessions whose program has ended, the one that began first goes. False when all run. */
+/* Removes the oldest session whose program has ended. Returns false when all programs run. */
 static bool forget_oldest_ended(const char *folder) {
-    const struct sockaddr_un own = place;
+    const struct sockaddr_un own = address;
     struct sockaddr_un oldest = { 0 };
     struct answer head;
     int64_t began = INT64_MAX;
@@ -779,38 +789,39 @@ static bool forget_oldest_ended(const char *folder) {
     for (struct dirent *entry; all && (entry = readdir(all));) {
         if (entry->d_name[0] == '.')
             continue;
-        go_to(folder, entry->d_name);
-        if (ask_briefly(STATUS, &head) && head.ended && head.started_ms < began) {
+        set_address(folder, entry->d_name);
+        if (send_request_briefly(STATUS, &head) && head.ended && head.started_ms < began) {
             began = head.started_ms;
-            oldest = place;
+            oldest = address;
         }
     }
     if (all)
         closedir(all);
-    place = oldest;
-    bool forgotten = began != INT64_MAX && ask_briefly(FORGET, &head);
-    place = own;
+    address = oldest;
+    bool forgotten = began != INT64_MAX && send_request_briefly(FORGET, &head);
+    address = own;
     return forgotten;
 }
 
-/* The keeper: out of reach of whoever waits for our output, or for our process group. */
-static noreturn void become_keeper(const struct wish *wish, int listener, int report) {
+/* Turns this process into the supervisor, out of reach of signals to the client's process group and of readers of its
+ * output. */
+static noreturn void become_supervisor(const struct spec *spec, int listener, int report) {
     setsid();
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int fd = 0; fd < 3; fd++)
         dup2(null, fd);
-    keeper.listener = listener;
-    if (!prepare_keeper(wish) || !start_program(wish, report)) {
-        tell(report, PREPARING);
-        unlink(place.sun_path);
+    supervisor.listener = listener;
+    if (!prepare_supervisor(spec) || !start_program(spec, report)) {
+        report_failure(report, PREPARING);
+        unlink(address.sun_path);
         exit(1);
     }
     close(report);
     serve();
 }
 
-/* Returns where to read what became of the start. */
-static int open_session(const char *folder, const struct wish *wish) {
+/* Starts a session. Returns the descriptor to read its start failure from. */
+static int open_session(const char *folder, const struct spec *spec) {
     int report[2];
     if (mkdir(folder, 0700) < 0 && errno != EEXIST)
         fail(1, "cannot make %s: %s", folder, strerror(errno));
@@ -819,16 +830,16 @@ static int open_session(const char *folder, const struct wish *wish) {
         fail(5, "%d sessions run already; end some", SESSIONS);
     if (pipe2(report, O_CLOEXEC) < 0)
         fail(1, "cannot make a pipe: %s", strerror(errno));
-    int listener = listen_there();
+    int listener = listen_at_address();
     close(lock);
     pid_t pid = fork();
     if (pid == 0) {
         close(report[0]);
-        become_keeper(wish, listener, report[1]);
+        become_supervisor(spec, listener, report[1]);
     }
     close(report[1]);
     if (pid < 0) {
-        unlink(place.sun_path);
+        unlink(address.sun_path);
         fail(1, "cannot start a process: %s", strerror(errno));
     }
     return report[0];
@@ -837,9 +848,9 @@ static int open_session(const char *folder, const struct wish *wish) {
 /* ---- the client's side --------------------------------------------------------------------------------------- */
 
 static int require_session(void) {
-    int fd = reach();
+    int fd = connect_supervisor();
     if (fd < 0 && errno == EAGAIN)
-        fail(1, "the session's keeper has too many clients");
+        fail(1, "the session's supervisor has too many clients");
     if (fd < 0)
         fail(2, "there is no such session");
     return fd;
@@ -849,7 +860,7 @@ static void send_all(int fd, const void *data, size_t size) {
     for (const uint8_t *at = data; size > 0;) {
         ssize_t sent = send(fd, at, size, MSG_NOSIGNAL);
         if (sent < 0)
-            fail(1, "the session's keeper does not listen: %s", strerror(errno));
+            fail(1, "the session's supervisor does not listen: %s", strerror(errno));
         at += sent;
         size -= sent;
     }
@@ -859,7 +870,7 @@ static void receive_all(int fd, void *data, size_t size) {
     for (uint8_t *at = data; size > 0;) {
         ssize_t got = recv(fd, at, size, 0);
         if (got <= 0)
-            fail(1, "the session's keeper is gone");
+            fail(1, "the session's supervisor is gone");
         at += got;
         size -= got;
     }
@@ -885,7 +896,7 @@ static void print_status(const struct answer *head) {
     write_all(line, size);
 }
 
-static struct answer ask(int fd, const struct request *request, const void *input) {
+static struct answer send_request(int fd, const struct request *request, const void *input) {
     struct answer head;
     send_all(fd, request, sizeof *request);
     if (request->size)
@@ -902,7 +913,7 @@ static struct answer ask(int fd, const struct request *request, const void *inpu
 
 static void request_and_print(const struct request *request, const void *input) {
     int fd = require_session();
-    struct answer head = ask(fd, request, input);
+    struct answer head = send_request(fd, request, input);
     print_status(&head);
     for (uint8_t piece[PIECE]; head.size > 0;) {
         uint32_t size = head.size < sizeof piece ? head.size : sizeof piece;
@@ -921,7 +932,8 @@ static uint32_t read_input(uint8_t *input) {
     return size;
 }
 
-/* Neither side waits for the other: what is typed is held while the session takes none, and output goes on. */
+/* Attaches to a session. Neither direction blocks the other: input waits while the session takes none, and output
+ * continues. */
 static void attach(uint64_t cursor) {
     static uint8_t held[PIECE], piece[PIECE];
     struct request request = { .op = ATTACH, .cursor = cursor };
@@ -947,7 +959,7 @@ static void attach(uint64_t cursor) {
                 return;
             sent += more > 0 ? more : 0;
             if (sent < size && (polled[0].revents & POLLHUP))
-                return;    /* whoever typed has left, and the program does not read */
+                return;    /* the input has ended, and the program does not read */
         } else if (polled[0].revents) {
             if ((size = read(STDIN_FILENO, held, sizeof held)) <= 0)
                 return;
@@ -964,14 +976,14 @@ static void list(const char *folder) {
         struct answer head;
         if (entry->d_name[0] == '.')
             continue;
-        go_to(folder, entry->d_name);
-        if (ask_briefly(STATUS, &head)) {
+        set_address(folder, entry->d_name);
+        if (send_request_briefly(STATUS, &head)) {
             printf("%s ", entry->d_name);
             fflush(stdout);
             print_status(&head);
         } else {
             int lock = lock_sessions(folder);
-            remove_dead();
+            remove_dead_socket();
             close(lock);
         }
     }
@@ -989,8 +1001,9 @@ static uint64_t number(const char *text) {
 
 /* ---- whether a service is ready ------------------------------------------------------------------------------ */
 
-/* Connected within PROBE_MS, or -1. A program may listen for one of the two only. */
-static int knock(int family, unsigned port) {
+/* Connects to a port of the loopback interface within PROBE_MS; returns -1 if it cannot. A program may listen on IPv4
+ * or IPv6 only. */
+static int connect_loopback(int family, unsigned port) {
     union { struct sockaddr any; struct sockaddr_in in; struct sockaddr_in6 in6; } address = { 0 };
     socklen_t size = family == AF_INET ? sizeof address.in : sizeof address.in6;
     struct timeval limit = { .tv_usec = PROBE_MS * 1000 };
@@ -1011,15 +1024,15 @@ static int knock(int family, unsigned port) {
     return -1;
 }
 
-static int knock_either(unsigned port) {
-    int fd = knock(AF_INET, port);
-    return fd >= 0 ? fd : knock(AF_INET6, port);
+static int connect_either(unsigned port) {
+    int fd = connect_loopback(AF_INET, port);
+    return fd >= 0 ? fd : connect_loopback(AF_INET6, port);
 }
 
-/* The status of the answer to a request, 0 for none. */
-static int ask_for_status(unsigned port, const char *host, const char *path) {
+/* Returns the status of the answer to a GET request, 0 for none. */
+static int http_status(unsigned port, const char *host, const char *path) {
     char text[4096], answer[32] = "";
-    int fd = knock_either(port), status = 0;
+    int fd = connect_either(port), status = 0;
     int size = snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n"
                                            "User-Agent: pyro\r\nAccept: */*\r\n\r\n", path, host);
     size_t got = 0;
@@ -1028,7 +1041,7 @@ static int ask_for_status(unsigned port, const char *host, const char *path) {
             got += more;
     if (sscanf(answer, "HTTP/%*d.%*d %d", &status) != 1)
         status = 0;
-    /* Read on, or the server would complain of a connection that was cut. */
+    /* Reads the rest, so that the server does not log a broken connection. */
     for (int pieces = 0; status && pieces < 16 && recv(fd, text, sizeof text, 0) > 0; pieces++)
         continue;
     if (fd >= 0)
@@ -1037,13 +1050,13 @@ static int ask_for_status(unsigned port, const char *host, const char *path) {
 }
 
 static int probe(const char *what, int count, char **words) {
-    alarm(PROBE_SECONDS);    /* whoever answers slowly does not answer */
+    alarm(PROBE_SECONDS);    /* a slow answer counts as none */
     if (strcmp(what, "tcp") == 0 && count == 1) {
-        int fd = knock_either(number(words[0]));
+        int fd = connect_either(number(words[0]));
         return fd >= 0 ? 0 : 1;
     }
     if (strcmp(what, "http") == 0 && count == 3) {
-        printf("%d\n", ask_for_status(number(words[0]), words[1], words[2]));
+        printf("%d\n", http_status(number(words[0]), words[1], words[2]));
         return 0;
     }
     fail(2, "usage: session probe tcp PORT | probe http PORT HOST PATH");
@@ -1051,8 +1064,8 @@ static int probe(const char *what, int count, char **words) {
 
 static void check_name(const char *name) {
     size_t size = strlen(name);
-    if (size == 0 || size > MAX_NAME || name[0] == '.' || strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                                                       "0123456789._-") != size)
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    if (size == 0 || size > MAX_NAME || name[0] == '.' || strspn(name, allowed) != size)
         fail(1, "not a name for a session: %s", name);
 }
 
@@ -1064,36 +1077,36 @@ static const char usage[] =
     "or: session probe tcp PORT | probe http PORT HOST PATH";
 
 static void forget(void) {
-    int fd = reach();
+    int fd = connect_supervisor();
     if (fd >= 0)
-        ask(fd, &(struct request){ .op = FORGET }, NULL);
+        send_request(fd, &(struct request){ .op = FORGET }, NULL);
 }
 
-/* Nothing to read means that the program runs. */
-static void await_start(int report, const struct wish *wish) {
+/* Waits until the program runs. The end of `report` without data means that it does. */
+static void await_start(int report, const struct spec *spec) {
     static const char *const steps[] = { "start", "prepare", "enter", "execute" };
-    struct refusal refusal = { 0 };
+    struct start_failure failure = { 0 };
     struct pollfd polled = { .fd = report, .events = POLLIN };
     if (poll(&polled, 1, START_MS) <= 0) {
         forget();
         fail(1, "the program did not start in time");
     }
-    if (read(report, &refusal, sizeof refusal) != sizeof refusal)
+    if (read(report, &failure, sizeof failure) != sizeof failure)
         return;
     forget();
-    int code = refusal.step != EXECUTING ? 4 : refusal.error == ENOENT || refusal.error == ENOTDIR ? 127 : 126;
-    fail(code, "cannot %s %s: %s", steps[refusal.step & 3],
-         refusal.step == ENTERING ? wish->folder : wish->argv[0], strerror(refusal.error));
+    int code = failure.step != EXECUTING ? 4 : failure.error == ENOENT || failure.error == ENOTDIR ? 127 : 126;
+    fail(code, "cannot %s %s: %s", steps[failure.step & 3],
+         failure.step == ENTERING ? spec->folder : spec->argv[0], strerror(failure.error));
 }
 
 static void start(const char *folder, int namespace, char **words) {
-    struct wish wish = {
+    struct spec spec = {
         .kind = strcmp(words[0], "terminal") == 0 ? TERMINAL : PIPES, .folder = words[1], .columns = number(words[2]),
         .rows = number(words[3]), .capacity = number(words[4]), .argv = words + 5, .namespace = namespace,
     };
-    if (wish.capacity < 4096 || wish.capacity > 64 << 20)
+    if (spec.capacity < 4096 || spec.capacity > 64 << 20)
         fail(1, "between 4 KiB and 64 MiB of output can be kept");
-    await_start(open_session(folder, &wish), &wish);
+    await_start(open_session(folder, &spec), &spec);
     request_and_print(&(struct request){ .op = STATUS }, NULL);
 }
 
@@ -1118,7 +1131,7 @@ int main(int argc, char **argv) {
     const char *verb = argv[2];
     int count = argc - 4;
     check_name(argv[3]);
-    go_to(argv[1], argv[3]);
+    set_address(argv[1], argv[3]);
     if (strcmp(verb, "open") == 0 && count >= 6) {
         start(argv[1], namespace, words);
         return 0;
@@ -1126,7 +1139,8 @@ int main(int argc, char **argv) {
     struct request request = { 0 };
     if (strcmp(verb, "read") == 0 && count == 5)
         request = (struct request){ .op = READ, .stream = number(words[0]), .cursor = number(words[1]),
-                                    .most = number(words[2]), .idle_ms = number(words[3]), .deadline_ms = number(words[4]) };
+                                    .most = number(words[2]), .idle_ms = number(words[3]),
+                                    .deadline_ms = number(words[4]) };
     else if (strcmp(verb, "write") == 0 && count == 0)
         request = (struct request){ .op = WRITE, .size = read_input(input) };
     else if (strcmp(verb, "signal") == 0 && count == 1)

@@ -1,10 +1,10 @@
 /*
- * The tool: reads and changes trees of files, in the words of TREE.md. In a machine the agent starts it outside the
- * root in which commands run; it works on whatever folders it is given, so it does the same on a host.
+ * The guest tool: reads and changes file trees with the streams of TREE.md. In a machine the agent starts it outside
+ * the root of commands. It works on any folders, so it does the same on a host.
  *
- * It lives for one request. What goes wrong ends it with one line on standard error, after `undo` has put back what
- * it had begun to change. Others may rename and replace what it looks at meanwhile: so it goes from open folder to
- * open folder, never follows a link by accident, and believes what it has opened rather than what it has seen before.
+ * It runs for one request. A failure ends it with one line on standard error, after `undo` has restored what it had
+ * begun to change. Other processes may rename and replace files at the same time: the tool goes from open folder to
+ * open folder, never follows a link by accident, and relies on what it has opened, not on what it has seen before.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -33,23 +33,16 @@
 #include <unistd.h>
 
 #include "frames.h"
+#include "tree_stream.h"
 
 enum {
-    MAX_PATH = 64 << 10,            /* beyond PATH_MAX, as every step is made from an open folder */
-    MAX_DEPTH = 1000,               /* folders within folders: each level holds up to four descriptors */
+    MAX_PATH = 64 << 10,            /* may exceed PATH_MAX, because every step starts at an open folder */
+    MAX_DEPTH = 1000,               /* nested folders; each level holds up to four descriptors */
     OUT_SIZE = 256 << 10,
     FIELDS_ROOM = MAX_PATH + PATH_MAX + 1024,
-    PIECE_ROOM = 16 << 10,          /* with less room left, a file's content waits for the next write */
+    PIECE_ROOM = 16 << 10,          /* with less free space, a file's content waits for the next write */
     COMPARED = 64 << 10,
     FROZEN_AT_MOST_MS = 10000,
-};
-
-enum type { ENTRY = 1, DATA, FILE_END, END, CHANGE, EDIT, COMMIT, CHANGED, FROZEN, HOLE, UNLISTED };
-
-enum tag {
-    TAG_PATH = 1, TAG_KIND, TAG_MODE, TAG_SIZE, TAG_MTIME_NS, TAG_LINKS, TAG_TARGET, TAG_INODE, TAG_SENT, TAG_COUNT,
-    TAG_OLD_KIND, TAG_OLD_MODE, TAG_OLD_SIZE, TAG_OLD_INODE, TAG_NEW_KIND, TAG_NEW_MODE, TAG_NEW_SIZE, TAG_ORIGIN,
-    TAG_CONTENT_DIFFERS, TAG_ACTION, TAG_REPLACED, TAG_UID, TAG_GID, TAG_CAPABILITY,
 };
 
 static const char STAGING[] = ".pyro-staging-";
@@ -57,10 +50,10 @@ static const char RESCUED[] = ".pyro-rescued-";
 
 /* ---- failing ------------------------------------------------------------------------------------------------ */
 
-/* What must be put back should anything fail from here on. */
+/* What fail() runs to undo changes; NULL: nothing. */
 static void (*undo)(void);
 
-/* In words that do not depend on the C library where TREE.md promises them. */
+/* Returns an errno's text. TREE.md promises the wording of these, whatever the C library says. */
 static const char *reason(int error) {
     switch (error) {
     case EXDEV: return "Invalid cross-device link";
@@ -70,14 +63,14 @@ static const char *reason(int error) {
     }
 }
 
-static void complain(const char *path, const char *why) {
+static void report(const char *path, const char *why) {
     dprintf(STDERR_FILENO, "%s: %s\n", *path ? path : ".", why);
 }
 
 static noreturn void fail(const char *path, const char *why) {
     void (*first)(void) = undo;
     undo = NULL;
-    complain(path, why);
+    report(path, why);
     if (first)
         first();
     _exit(1);
@@ -87,7 +80,7 @@ static noreturn void fail_errno(const char *path) {
     fail(path, reason(errno));
 }
 
-/* What was there a moment ago is not, or is something else by now. */
+/* Returns whether an errno says that a path no longer exists or is something else now. */
 static bool vanished(int error) {
     return error == ENOENT || error == ENOTDIR || error == ELOOP || error == ESTALE;
 }
@@ -98,14 +91,7 @@ static void *checked(void *memory) {
     return memory;
 }
 
-static void close_fd(int fd) {
-    int error = errno;
-    if (fd >= 0)
-        close(fd);
-    errno = error;
-}
-
-static noreturn void exit_as(pid_t child) {
+static noreturn void exit_like(pid_t child) {
     int status;
     while (waitpid(child, &status, 0) < 0)
         if (errno != EINTR)
@@ -152,8 +138,7 @@ static void put_text(enum tag tag, const char *text) {
 }
 
 static void put_number(enum tag tag, uint64_t number) {
-    number = htole64(number);
-    put_field(tag, &number, sizeof number);
+    out.used = write_number(out.bytes + out.used, tag, number) - out.bytes;
 }
 
 static void put_end(uint64_t count) {
@@ -165,7 +150,7 @@ static void put_end(uint64_t count) {
 
 /* ---- what an entry is --------------------------------------------------------------------------------------- */
 
-/* A letter; 0 for nothing. */
+/* Returns the letter of an entry's kind, 0 for none. */
 static char kind_of(const struct stat *found) {
     static const char kinds[16] = {
         [S_IFREG >> 12] = 'f', [S_IFDIR >> 12] = 'd', [S_IFLNK >> 12] = 'l', [S_IFIFO >> 12] = 'p',
@@ -188,70 +173,70 @@ static bool same_inode(const struct stat *one, const struct stat *other) {
 
 /* ---- folders and paths -------------------------------------------------------------------------------------- */
 
-/* Where we are, relative to the root: what a failure is about. */
+/* The path that is worked on, relative to the root; failures name it. */
 static struct {
     char path[MAX_PATH];
     size_t size;
     unsigned depth;
-} here;
+} location;
 
-static noreturn void fail_here(void) {
-    fail_errno(here.path);
+static noreturn void fail_at_location(void) {
+    fail_errno(location.path);
 }
 
-/* The result of a call that must succeed. */
+/* Returns the result of a call, and fails if that is negative. */
 static int64_t must(int64_t result) {
     if (result < 0)
-        fail_here();
+        fail_at_location();
     return result;
 }
 
-/* Whether a call failed because what it was about has vanished; nothing else may fail it. */
-static bool gone(int64_t result) {
+/* Returns whether a call failed because its path has vanished. Fails for any other error. */
+static bool has_vanished(int64_t result) {
     return result < 0 && (vanished(errno) || must(result) < 0);
 }
 
-/* Whether enter() can go down to this name. */
+/* Returns whether enter() accepts this name. */
 static bool can_enter(const char *name) {
-    return here.size + strlen(name) + 2 <= sizeof here.path && here.depth < MAX_DEPTH;
+    return location.size + strlen(name) + 2 <= sizeof location.path && location.depth < MAX_DEPTH;
 }
 
 static void go_to(const char *path) {
-    if (strlen(path) >= sizeof here.path)
+    if (strlen(path) >= sizeof location.path)
         fail(path, reason(ENAMETOOLONG));
-    here.size = strlen(strcpy(here.path, path));
-    here.depth = *path ? 1 : 0;
+    location.size = strlen(strcpy(location.path, path));
+    location.depth = *path ? 1 : 0;
     for (const char *at = path; (at = strchr(at, '/')); at++)
-        here.depth++;
+        location.depth++;
 }
 
-/* Goes one name down; what leave() wants to come back. */
+/* Moves `location` down to `name`; returns what leave() takes to come back. */
 static size_t enter(const char *name) {
-    size_t outer = here.size, size = strlen(name);
+    size_t before = location.size, size = strlen(name);
     if (!can_enter(name))
-        fail(here.path, reason(ENAMETOOLONG));
-    if (outer > 0)
-        here.path[here.size++] = '/';
-    memcpy(here.path + here.size, name, size + 1);
-    here.size += size;
-    here.depth++;
-    return outer;
+        fail(location.path, reason(ENAMETOOLONG));
+    if (before > 0)
+        location.path[location.size++] = '/';
+    memcpy(location.path + location.size, name, size + 1);
+    location.size += size;
+    location.depth++;
+    return before;
 }
 
-static void leave(size_t outer) {
-    here.size = outer;
-    here.path[outer] = '\0';
-    here.depth--;
+static void leave(size_t before) {
+    location.size = before;
+    location.path[before] = '\0';
+    location.depth--;
 }
 
-/* At or below a name that belongs to apply, not to the tree: the prefix and 16 digits, as random_name() makes it. */
+/* Returns whether a path is at or below a staging folder: the prefix and 16 digits, as random_name() makes it. */
 static bool is_staging(const char *path) {
     enum { PREFIX = sizeof STAGING - 1, DIGITS = 16 };
     return strncmp(path, STAGING, PREFIX) == 0 && strspn(path + PREFIX, "0123456789abcdef") == DIGITS
         && (path[PREFIX + DIGITS] == '\0' || path[PREFIX + DIGITS] == '/');
 }
 
-/* Has no empty, "." or ".." component, so neither leads up nor begins at /. */
+/* Returns whether a path has no empty, "." or ".." component. */
 static bool is_plain(const char *path) {
     for (unsigned depth = 0; depth < MAX_DEPTH; depth++, path++) {
         size_t size = strcspn(path, "/");
@@ -271,19 +256,21 @@ static int open_root(const char *path) {
     return root;
 }
 
-/* Opens `path` below `root`: links may lead anywhere within it, never out (EXDEV). -1 with errno. */
+/* Opens `path` below `root`. Links may lead anywhere within `root`; one that leads out is EXDEV. Returns -1 with
+ * errno. */
 static int open_beneath(int root, const char *path, int flags) {
     enum { NO_MAGICLINKS = 2, BENEATH = 8, TRIES = 1000 };
     struct { uint64_t flags, mode, resolve; } how = { flags | O_CLOEXEC, 0, BENEATH | NO_MAGICLINKS };
     for (int tries = 0;; tries++) {
         int fd = (int)syscall(SYS_openat2, root, *path ? path : ".", &how, sizeof how);
-        /* The kernel gives up on ".." when anything anywhere was renamed meanwhile. */
+        /* Resolving ".." fails with EAGAIN when any file was renamed meanwhile. */
         if (fd >= 0 || (errno != EAGAIN && errno != EINTR) || tries == TRIES)
             return fd;
     }
 }
 
-/* Opens a folder to look names up in; a path longer than the kernel takes is walked in pieces. -1 with errno. */
+/* Opens a folder as the parent of a lookup. A path that is too long for the kernel is walked in pieces. Returns -1 with
+ * errno. */
 static int open_folder(int root, const char *path, size_t size) {
     char piece[PATH_MAX];
     for (int from = root, folder;; from = folder) {
@@ -297,7 +284,7 @@ static int open_folder(int root, const char *path, size_t size) {
         piece[taken] = '\0';
         folder = open_beneath(from, piece, O_PATH | O_DIRECTORY);
         if (from != root)
-            close_fd(from);
+            close_quietly(from);
         if (folder < 0 || taken == size)
             return folder;
         path += taken + 1;
@@ -305,33 +292,33 @@ static int open_folder(int root, const char *path, size_t size) {
     }
 }
 
-/* Opens the folder that `path` is in and finds its last name. -1 with errno. */
+/* Opens the parent folder of `path` and finds the last name. Returns -1 with errno. */
 static int open_parent(int root, const char *path, const char **name) {
     const char *slash = strrchr(path, '/');
     *name = slash ? slash + 1 : path;
     return open_folder(root, path, slash ? slash - path : 0);
 }
 
-/* Opens a folder in a folder, if there is one by that name; else -1. */
+/* Opens a subfolder; returns -1 if there is none by that name. */
 static int open_child(int parent, const char *name) {
     if (parent < 0)
         return -1;
     int child = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return gone(child) ? -1 : child;
+    return has_vanished(child) ? -1 : child;
 }
 
-/* What has this name; kind 0 when nothing has. */
-static struct stat look(int parent, const char *name) {
+/* Returns the stat of a name; its kind is 0 if there is nothing. */
+static struct stat stat_name(int parent, const char *name) {
     struct stat found;
-    if (parent < 0 || gone(fstatat(parent, name, &found, AT_SYMLINK_NOFOLLOW)))
+    if (parent < 0 || has_vanished(fstatat(parent, name, &found, AT_SYMLINK_NOFOLLOW)))
         return (struct stat){ 0 };
     return found;
 }
 
-/* A link's target as a string; false when it has vanished. */
+/* Reads a link's target; returns false if it has vanished. */
 static bool read_link(int parent, const char *name, char target[PATH_MAX]) {
     ssize_t size = readlinkat(parent, name, target, PATH_MAX - 1);
-    bool is_link = size >= 0 || (errno != EINVAL && !gone(size));
+    bool is_link = size >= 0 || (errno != EINVAL && !has_vanished(size));
     target[is_link ? size : 0] = '\0';
     return is_link;
 }
@@ -339,7 +326,7 @@ static bool read_link(int parent, const char *name, char target[PATH_MAX]) {
 /* ---- the names in a folder ---------------------------------------------------------------------------------- */
 
 struct names {
-    char *bytes;               /* one string after another */
+    char *bytes;               /* the names as consecutive strings */
     size_t size, capacity;
     const char **list;
     size_t count;
@@ -365,14 +352,14 @@ static void collect_names(struct names *names, int folder) {
         for (long at = 0; at < size; at += ((struct dirent *)(batch + at))->d_reclen)
             add_name(names, ((struct dirent *)(batch + at))->d_name);
     if (size < 0 && errno != ENOENT)    /* the folder itself was removed */
-        fail_here();
+        fail_at_location();
 }
 
 static int compare_names(const void *one, const void *other) {
     return strcmp(*(const char *const *)one, *(const char *const *)other);
 }
 
-/* The names in one folder or in either of two (-1: none), sorted, each once. To be freed with forget_names(). */
+/* Lists the names in one folder or two (-1: none), sorted, each once. Free them with free_names(). */
 static struct names list_names(int folder, int other) {
     struct names names = { 0 };
     collect_names(&names, folder);
@@ -389,7 +376,7 @@ static struct names list_names(int folder, int other) {
     return names;
 }
 
-static void forget_names(struct names *names) {
+static void free_names(struct names *names) {
     free(names->list);
     free(names->bytes);
 }
@@ -397,20 +384,20 @@ static void forget_names(struct names *names) {
 /* ---- walk --------------------------------------------------------------------------------------------------- */
 
 static struct {
-    uint64_t depth;            /* how far down */
+    uint64_t depth;            /* levels below each PATH */
     uint64_t from, most;       /* which bytes of each file */
     bool with_content, holes, follow, skip_missing, owners;
     uint64_t count;
 } walk = { .depth = UINT64_MAX };
 
-/* How many bytes from `at` on are a hole; leaves the position there when none is. */
+/* Returns how many bytes from `at` on are a hole. Leaves the file position at `at` if none is. */
 static uint64_t hole_at(int fd, off_t at) {
     struct stat found;
     off_t data = lseek(fd, at, SEEK_DATA);
     if (data >= 0)
         return data - at;
     if (errno != ENXIO)
-        return 0;    /* this file system does not tell */
+        return 0;    /* this file system does not report holes */
     must(fstat(fd, &found));
     return found.st_size > at ? found.st_size - at : 0;
 }
@@ -433,14 +420,14 @@ static void put_content(int fd, uint64_t size_now) {
         if (OUT_SIZE - out.used < PIECE_ROOM)
             flush_output();
         size_t room = OUT_SIZE - out.used - HEADER_SIZE - 1;
-        if (walk.holes) {    /* read up to the next one only */
+        if (walk.holes) {    /* read only up to the next hole */
             off_t at = from + sent, end = lseek(fd, at, SEEK_HOLE);
             room = end > at && (size_t)(end - at) < room ? (size_t)(end - at) : room;
             must(lseek(fd, at, SEEK_SET));
         }
         ssize_t size = read(fd, out.bytes + out.used + HEADER_SIZE, wanted - sent < room ? wanted - sent : room);
         if (must(size) == 0)
-            break;    /* it has shrunk */
+            break;    /* the file has shrunk */
         out.frame = out.used;
         out.type = DATA;
         out.used += HEADER_SIZE + size;
@@ -452,9 +439,9 @@ static void put_content(int fd, uint64_t size_now) {
     end_frame();
 }
 
-/* Put what a copy of a whole system needs besides. `fd` is the file's, if it is one. */
+/* Adds the owner and capability. `fd` is the file's descriptor, if it is a file. */
 static void put_owners(const struct stat *found, int fd) {
-    char capability[64];    /* the kernel's own is 20 or 24 bytes */
+    char capability[64];    /* the kernel's value has 20 or 24 bytes */
     ssize_t size = S_ISREG(found->st_mode) ? fgetxattr(fd, "security.capability", capability, sizeof capability) : 0;
     put_number(TAG_UID, found->st_uid);
     put_number(TAG_GID, found->st_gid);
@@ -464,7 +451,7 @@ static void put_owners(const struct stat *found, int fd) {
 
 static void put_entry(const struct stat *found, const char *target, int fd) {
     begin_frame(ENTRY);
-    put_text(TAG_PATH, here.path);
+    put_text(TAG_PATH, location.path);
     put_number(TAG_KIND, kind_of(found));
     put_number(TAG_MODE, mode_of(found));
     put_number(TAG_SIZE, size_of(found));
@@ -481,15 +468,16 @@ static void put_entry(const struct stat *found, const char *target, int fd) {
 
 static void walk_entry(int parent, const char *name, uint64_t depth, bool follow);
 
-/* With owners the walk stays in the file system of the root, as only a folder's device tells. */
+/* Returns whether a folder is on another file system than its parent, into which --owners does not go. Only the device
+ * of a folder shows this. */
 static bool is_mount(int parent, const struct stat *found) {
     struct stat above;
-    return walk.owners && here.size > 0 && fstat(parent, &above) == 0 && above.st_dev != found->st_dev;
+    return walk.owners && location.size > 0 && fstat(parent, &above) == 0 && above.st_dev != found->st_dev;
 }
 
 static void put_unlisted(void) {
     begin_frame(UNLISTED);
-    put_text(TAG_PATH, here.path);
+    put_text(TAG_PATH, location.path);
     end_frame();
 }
 
@@ -500,27 +488,27 @@ static void walk_folder(int folder, uint64_t depth) {
             put_unlisted();
             break;
         }
-        size_t outer = enter(names.list[i]);
-        if (!is_staging(here.path))
+        size_t before = enter(names.list[i]);
+        if (!is_staging(location.path))
             walk_entry(folder, names.list[i], depth, false);
-        leave(outer);
+        leave(before);
     }
-    forget_names(&names);
+    free_names(&names);
 }
 
-/* Lists what has this name and, `depth` levels deep, what is below. */
+/* Sends the entry of a name and, `depth` levels deep, those below it. */
 static void walk_entry(int parent, const char *name, uint64_t depth, bool follow) {
     static char target[PATH_MAX];
     struct stat found;
     int fd = -1;
-    if (gone(fstatat(parent, name, &found, follow ? 0 : AT_SYMLINK_NOFOLLOW)))
+    if (has_vanished(fstatat(parent, name, &found, follow ? 0 : AT_SYMLINK_NOFOLLOW)))
         return;
     bool is_link = S_ISLNK(found.st_mode);
     if (is_link && !read_link(parent, name, target))
         return;
     if ((S_ISDIR(found.st_mode) && depth > 0) || (S_ISREG(found.st_mode) && walk.with_content)) {
         fd = openat(parent, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW));
-        if (gone(fd))
+        if (has_vanished(fd))
             return;
         must(fstat(fd, &found));
     }
@@ -529,7 +517,7 @@ static void walk_entry(int parent, const char *name, uint64_t depth, bool follow
         put_content(fd, size_of(&found));
     else if (fd >= 0 && S_ISDIR(found.st_mode) && !is_mount(parent, &found))
         walk_folder(fd, depth - 1);
-    close_fd(fd);
+    close_quietly(fd);
 }
 
 static void walk_path(int root, const char *path) {
@@ -559,11 +547,11 @@ static void run_walk(char **words) {
 
 /* ---- changes ------------------------------------------------------------------------------------------------ */
 
-/* One place in all its versions; -1: there is no such folder. */
+/* The same folder in each tree; -1: it does not exist there. */
 struct folders {
     int upper;
-    int origin;      /* the folder of the baseline that the overlay shows through `upper` */
-    int base;        /* the folder of the baseline that has this path */
+    int origin;      /* the folder of the baseline that the overlay merges with `upper` */
+    int base;        /* the folder of the baseline with this path */
     int merged;
 };
 
@@ -572,7 +560,7 @@ static uint64_t changes;
 
 static void put_change(const struct stat *old, const struct stat *new, const bool *differs, const struct stat *origin) {
     begin_frame(CHANGE);
-    put_text(TAG_PATH, here.path);
+    put_text(TAG_PATH, location.path);
     if (kind_of(old)) {
         put_number(TAG_OLD_KIND, kind_of(old));
         put_number(TAG_OLD_MODE, mode_of(old));
@@ -606,9 +594,9 @@ static bool contents_differ(int one, int other) {
 static bool files_differ(const struct folders *in, const char *name) {
     const int flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC;
     int one = must(openat(in->base, name, flags)), other = openat(in->merged, name, flags);
-    bool differ = gone(other) || contents_differ(one, other);
-    close_fd(one);
-    close_fd(other);
+    bool differ = has_vanished(other) || contents_differ(one, other);
+    close_quietly(one);
+    close_quietly(other);
     return differ;
 }
 
@@ -617,7 +605,7 @@ static bool links_differ(const struct folders *in, const char *name) {
     return read_link(in->base, name, one) != read_link(in->merged, name, other) || strcmp(one, other) != 0;
 }
 
-/* Of two entries of the same kind. */
+/* Compares two entries of the same kind. */
 static bool entries_differ(const struct folders *in, const char *name, const struct stat *old, const struct stat *new) {
     switch (kind_of(old)) {
     case 'f': return size_of(old) != size_of(new) || files_differ(in, name);
@@ -627,8 +615,8 @@ static bool entries_differ(const struct folders *in, const char *name, const str
     }
 }
 
-/* The folder of the baseline that the overlay merges with the folder `name`, as overlayfs itself finds it: see
- * "redirect_dir" in the kernel's overlayfs.rst. */
+/* Opens the folder of the baseline that overlayfs merges with the folder `name`: see "redirect_dir" in the kernel's
+ * overlayfs.rst. */
 static int open_origin(const struct folders *in, int upper, const char *name) {
     char value[PATH_MAX];
     if (upper >= 0) {
@@ -662,19 +650,20 @@ static void compare_below(const struct folders *in, const char *name, const stru
         .merged = S_ISDIR(new->st_mode) ? open_child(in->merged, name) : -1,
     };
     compare_folder(&below);
-    close_fd(below.upper);
-    close_fd(below.origin);
-    close_fd(below.base);
-    close_fd(below.merged);
+    close_quietly(below.upper);
+    close_quietly(below.origin);
+    close_quietly(below.base);
+    close_quietly(below.merged);
 }
 
 static void compare_entry(const struct folders *in, const char *name) {
-    const struct stat old = look(in->base, name), new = look(in->merged, name), upper = look(in->upper, name);
+    const struct stat old = stat_name(in->base, name), new = stat_name(in->merged, name);
+    const struct stat upper = stat_name(in->upper, name);
     struct stat origin = { 0 };
     if (!kind_of(&upper) && kind_of(&new))
-        origin = look(in->origin, name);
+        origin = stat_name(in->origin, name);
     if (kind_of(&origin) && kind_of(&old) && same_inode(&origin, &old))
-        return;    /* the baseline's own, shown in its own place */
+        return;    /* the overlay shows the baseline's file at its own path */
     if (kind_of(&old) && kind_of(&old) == kind_of(&new)) {
         bool differs = entries_differ(in, name, &old, &new);
         if (differs || mode_of(&old) != mode_of(&new))
@@ -686,7 +675,7 @@ static void compare_entry(const struct folders *in, const char *name) {
         compare_below(in, name, &old, &new);
 }
 
-/* Where the overlay shows the baseline's folder in its own place, only names in `upper` can have changed. */
+/* Compares a folder. If the overlay shows the baseline's folder at its own path, only names in `upper` can differ. */
 static void compare_folder(const struct folders *in) {
     bool in_place = same_folder(in->origin, in->base);
     struct names names = in_place ? list_names(in->upper, -1) : list_names(in->base, in->merged);
@@ -695,12 +684,12 @@ static void compare_folder(const struct folders *in) {
             put_unlisted();
             break;
         }
-        size_t outer = enter(names.list[i]);
-        if (!is_staging(here.path))
+        size_t before = enter(names.list[i]);
+        if (!is_staging(location.path))
             compare_entry(in, names.list[i]);
-        leave(outer);
+        leave(before);
     }
-    forget_names(&names);
+    free_names(&names);
 }
 
 static void run_changes(char **words) {
@@ -718,7 +707,7 @@ static struct {
     int signals;
 } in;
 
-/* Waits for more input, or for a signal that ends us: those are read here, so that none comes at a bad moment. */
+/* Waits for more input, or for a signal to abort. Signals are blocked and read here, so none comes during a step. */
 static void read_input(void) {
     struct pollfd sources[] = { { .fd = in.signals, .events = POLLIN }, { .fd = STDIN_FILENO, .events = POLLIN } };
     if (in.start > 0) {
@@ -738,21 +727,19 @@ static void read_input(void) {
     in.end += size > 0 ? size : 0;
 }
 
-/* The next frame; it stays valid until the one after it. */
+/* Returns the next frame, which is valid until the next call. */
 static struct frame next_frame(void) {
     for (;; read_input()) {
-        uint8_t *header = in.bytes + in.start;
-        if (in.end - in.start < HEADER_SIZE)
+        struct frame frame;
+        enum frame_state found = find_frame(in.bytes + in.start, in.end - in.start, &frame);
+        if (found == FRAME_INCOMPLETE)
             continue;
-        uint32_t size = size_at(header);
-        if (size > MAX_PAYLOAD)
+        if (found == FRAME_TOO_LARGE)
             fail("input", "a frame is over the limit of 1 MiB");
-        if (in.end - in.start < HEADER_SIZE + size + 1)
-            continue;
-        if (header[HEADER_SIZE + size] != END_MARK)
+        if (found == FRAME_WITHOUT_END)
             fail("input", "a frame has no end mark");
-        in.start += HEADER_SIZE + size + 1;
-        return (struct frame){ header[HEADER_SIZE - 1], header + HEADER_SIZE, size };
+        in.start += frame_length(&frame);
+        return frame;
     }
 }
 
@@ -779,30 +766,30 @@ struct edit {
     unsigned number;           /* its name in the staging folder */
 };
 
-/* What has been done to the tree: enough to put it back. */
+/* A step that was taken, with what is needed to undo it. */
 struct step {
-    enum { PUT, TAKEN, CHANGED_MODE, STEPS } what;
+    enum { PUT, DELETED, CHANGED_MODE, STEPS } what;
     const char *path;
     unsigned number, mode;
-    unsigned long long inode;  /* of what is put, unless it is a folder */
-    dev_t device;              /* of whatever is new in the staging folder */
+    unsigned long long inode;  /* of the new file; 0 for a folder */
+    dev_t device;              /* of everything that was made in the staging folder */
 };
 
 static struct {
     bool replace;
     int root;
-    int staging;               /* -1: not needed so far */
+    int staging;               /* -1: not made yet */
     char name[64];             /* of the staging folder */
-    unsigned numbers;          /* names given out in it */
+    unsigned numbers;          /* of names used in it */
     struct edit *edits;
     size_t count;              /* of edits */
     unsigned notes;            /* of steps */
-    unsigned noted;            /* the last note also has the edits before this one */
+    unsigned noted;            /* edits with a smaller index are in the last note too */
 } apply = { .staging = -1 };
 
-/* Room for one more at the end of a growing list. */
-static void *grown(void *list, size_t count, size_t size) {
-    bool full = (count & (count - 1)) == 0;    /* it doubles at the powers of two */
+/* Makes room for one more element in a list. */
+static void *grow(void *list, size_t count, size_t size) {
+    bool full = (count & (count - 1)) == 0;    /* the list doubles at powers of two */
     return full ? checked(reallocarray(list, count ? 2 * count : 1, size)) : list;
 }
 
@@ -812,7 +799,7 @@ static const char *staged(unsigned number) {
     return name;
 }
 
-/* As RENAME_NOREPLACE and RENAME_EXCHANGE of <stdio.h>, where a C library has them. */
+/* RENAME_NOREPLACE and RENAME_EXCHANGE of <stdio.h>, which not every C library has. */
 enum rename_how { NO_REPLACE = 1, EXCHANGE = 2 };
 
 static int rename_as(int from, const char *name, int to, const char *new_name, enum rename_how how) {
@@ -826,7 +813,8 @@ static void random_name(char name[64], const char *prefix) {
     snprintf(name, 64, "%s%016llx", prefix, (unsigned long long)random);
 }
 
-/* Empties a folder, as far as it can. What lies too deep for a descriptor per level is moved up, for the next time. */
+/* Empties a folder as far as possible. A folder that is too deep for one descriptor per level is moved up for the next
+ * pass. */
 static void empty_folder(int folder, int top, unsigned depth) {
     char name[64];
     struct names names = list_names(folder, -1);
@@ -846,10 +834,10 @@ static void empty_folder(int folder, int top, unsigned depth) {
         close(below);
         unlinkat(folder, each, AT_REMOVEDIR);
     }
-    forget_names(&names);
+    free_names(&names);
 }
 
-/* Best effort: what withstands it is tried again by the next apply. */
+/* Removes a folder as far as possible; the next apply tries again. */
 static void remove_folder(const char *name, int folder) {
     enum { PASSES = 1000 };
     for (int pass = 0; pass < PASSES && unlinkat(apply.root, name, AT_REMOVEDIR) < 0 && errno == ENOTEMPTY; pass++) {
@@ -858,12 +846,12 @@ static void remove_folder(const char *name, int folder) {
     }
 }
 
-/* Whoever works in a staging folder holds its lock. */
+/* Opens and locks a staging folder; returns -1 if another process holds its lock. */
 static int lock_staging(const char *name) {
     int folder = openat(apply.root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (folder >= 0 && flock(folder, LOCK_EX | LOCK_NB) == 0)
         return folder;
-    close_fd(folder);
+    close_quietly(folder);
     return -1;
 }
 
@@ -874,7 +862,7 @@ static int staging(void) {
         if (tries == TRIES || mkdirat(apply.root, apply.name, 0700) < 0)
             fail_errno(apply.name);
         apply.staging = lock_staging(apply.name);
-        /* Another apply may have taken it for a stale one before it was locked. */
+        /* Another apply may have removed it as abandoned before it was locked. */
         if (apply.staging >= 0 && faccessat(apply.root, apply.name, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
             close(apply.staging);
             apply.staging = -1;
@@ -927,14 +915,9 @@ static void check_edit(const struct edit *edit) {
         fail(path, "only a file has a size");
 }
 
-static void write_all(int fd, const uint8_t *data, size_t size) {
-    for (ssize_t written; size > 0; data += written, size -= written)
-        written = must(write(fd, data, size));
-}
-
 static void set_time(const struct edit *edit) {
     enum { SECOND = 1000000000 };
-    int64_t below = (edit->time_ns % SECOND + SECOND) % SECOND;    /* it may lie before 1970 */
+    int64_t below = (edit->time_ns % SECOND + SECOND) % SECOND;    /* the time may be before 1970 */
     const struct timespec times[] = { { .tv_nsec = UTIME_OMIT }, { (edit->time_ns - below) / SECOND, below } };
     if (edit->has_time)
         must(utimensat(staging(), staged(edit->number), times, AT_SYMLINK_NOFOLLOW));
@@ -946,8 +929,8 @@ static void stage_file(const struct edit *edit) {
     for (uint64_t left = edit->size; left > 0;) {
         struct frame frame = next_frame();
         if (frame.type != DATA || frame.size == 0 || frame.size > left)
-            fail(here.path, "its data is not of the size that was announced");
-        write_all(fd, frame.payload, frame.size);
+            fail(location.path, "its data is not of the size that was announced");
+        must(write_fully(fd, frame.payload, frame.size));
         left -= frame.size;
     }
     close(fd);
@@ -957,7 +940,7 @@ static void stage_edits(void) {
     for (struct frame frame; (frame = next_frame()).type != COMMIT;) {
         if (frame.type != EDIT)
             fail("input", "a frame is neither an edit nor COMMIT");
-        apply.edits = grown(apply.edits, apply.count, sizeof *apply.edits);
+        apply.edits = grow(apply.edits, apply.count, sizeof *apply.edits);
         struct edit *edit = &apply.edits[apply.count];
         *edit = read_edit(&frame);
         check_edit(edit);
@@ -979,7 +962,7 @@ static int set_mode(int parent, const char *name, mode_t mode) {
         return -1;
     snprintf(opened, sizeof opened, "/proc/self/fd/%d", fd);
     int result = chmod(opened, mode);
-    close_fd(fd);
+    close_quietly(fd);
     return result;
 }
 
@@ -987,58 +970,58 @@ static int set_mode(int parent, const char *name, mode_t mode) {
 
 /* ---- apply: making the edits -------------------------------------------------------------------------------- */
 
-/* A place in the tree: an open folder, a name in it, and what has that name. */
-struct spot {
+/* A path in the tree: its open parent, its last name, and the stat of what is there. */
+struct target_path {
     int parent;
     const char *name;
     struct stat found;
 };
 
-static struct spot find_spot(const char *path, bool make_parents);
+static struct target_path find_target(const char *path, bool make_parents);
 
-/* Makes a folder where nothing is, and its parents. */
+/* Makes a folder and its parents; fails if something else has the name. */
 static void make_folder(const char *path) {
-    struct spot spot = find_spot(path, true);
-    if (kind_of(&spot.found))
-        fail(here.path, reason(ENOTDIR));
-    intend(PUT, path, apply.numbers++, 0);
-    must(mkdirat(spot.parent, spot.name, 0755));
-    close(spot.parent);
+    struct target_path target_path = find_target(path, true);
+    if (kind_of(&target_path.found))
+        fail(location.path, reason(ENOTDIR));
+    write_note(PUT, path, apply.numbers++, 0);
+    must(mkdirat(target_path.parent, target_path.name, 0755));
+    close(target_path.parent);
 }
 
-static struct spot find_spot(const char *path, bool make_parents) {
-    struct spot spot;
-    spot.parent = open_parent(apply.root, path, &spot.name);
-    if (spot.parent < 0 && errno == ENOENT && make_parents) {
-        char *outer = checked(strndup(path, spot.name - path - 1));
-        make_folder(outer);
-        free(outer);
-        spot.parent = open_parent(apply.root, path, &spot.name);
+static struct target_path find_target(const char *path, bool make_parents) {
+    struct target_path target_path;
+    target_path.parent = open_parent(apply.root, path, &target_path.name);
+    if (target_path.parent < 0 && errno == ENOENT && make_parents) {
+        char *parent = checked(strndup(path, target_path.name - path - 1));
+        make_folder(parent);
+        free(parent);
+        target_path.parent = open_parent(apply.root, path, &target_path.name);
     }
-    must(spot.parent);
-    spot.found = look(spot.parent, spot.name);
-    return spot;
+    must(target_path.parent);
+    target_path.found = stat_name(target_path.parent, target_path.name);
+    return target_path;
 }
 
-/* Makes a link's path the path it leads to, which may be that of another link. */
-static void follow_link(const struct spot *spot, char path[MAX_PATH]) {
+/* Replaces a link's path by the path of its target, which may be a link too. */
+static void follow_link(const struct target_path *target_path, char path[MAX_PATH]) {
     char target[PATH_MAX];
-    if (!read_link(spot->parent, spot->name, target))
-        fail(here.path, reason(ENOENT));
-    size_t folder = spot->name - path, size = strlen(target);
+    if (!read_link(target_path->parent, target_path->name, target))
+        fail(location.path, reason(ENOENT));
+    size_t folder = target_path->name - path, size = strlen(target);
     while (size > 1 && target[size - 1] == '/')
         target[--size] = '\0';
     const char *slash = strrchr(target, '/'), *last = slash ? slash + 1 : target;
     if (target[0] == '/')
-        fail(here.path, reason(EXDEV));
+        fail(location.path, reason(EXDEV));
     if (strcmp(last, ".") == 0 || strcmp(last, "..") == 0)
-        fail(here.path, reason(EISDIR));
+        fail(location.path, reason(EISDIR));
     if (folder + size >= MAX_PATH)
-        fail(here.path, reason(ENAMETOOLONG));
+        fail(location.path, reason(ENAMETOOLONG));
     memcpy(path + folder, target, size + 1);
 }
 
-/* As in <linux/fiemap.h>, which a plain musl-gcc does not find. */
+/* From <linux/fiemap.h>, which a plain musl-gcc does not find. */
 struct fiemap {
     uint64_t start, length;
     uint32_t flags, mapped, extents, reserved;
@@ -1046,26 +1029,25 @@ struct fiemap {
 
 enum { FIEMAP_SYNC = 1, FIEMAP = _IOWR('f', 11, struct fiemap) };
 
-/* Writes a file's content to the disk without waiting for the journal, which fsync() does. FIEMAP does that also
- * through an overlay, where sync_file_range() does nothing. */
+/* Writes a file's content to the disk without waiting for the journal, as fsync() would. FIEMAP does this also through
+ * an overlay, where sync_file_range() does nothing. */
 static void write_content(int fd) {
     if (ioctl(fd, FIEMAP, &(struct fiemap){ .length = UINT64_MAX, .flags = FIEMAP_SYNC }) < 0)
         must(fsync(fd));
 }
 
-/* What is staged must be on the disk before it gets its name: a crash must not leave the name without the content. */
+/* Writes staged files to the disk before they get their names: after a crash no name may exist without its content. */
 static void write_staged(void) {
     int fd = -1;
     if (apply.count > 1 && apply.staging >= 0)
         must(syncfs(apply.staging));
     else if (apply.staging >= 0 && apply.edits[0].action == 'f')
         write_content(fd = must(openat(apply.staging, staged(0), O_RDONLY | O_CLOEXEC)));
-    close_fd(fd);
+    close_quietly(fd);
 }
 
-/* After the last edit, everything is on the disk, so that whoever is told of success may rely on it. A folder's fsync()
- * includes the names that have changed in it, and what has changed before in any other, but not what a mode change
- * alone has changed. */
+/* Closes the parent of an edited path. After the last edit, first puts everything on the disk. A folder's fsync()
+ * covers names that changed in it, and earlier changes of names elsewhere, but not a changed mode. */
 static void close_edited(int parent, bool last) {
     bool only_name = apply.count == 1 && strchr("flx", (int)apply.edits[0].action);
     if (last) {
@@ -1077,68 +1059,69 @@ static void close_edited(int parent, bool last) {
     close(parent);
 }
 
-/* Puts what is staged into its place. A single edit need not be undone, so what it replaces need not be kept: in an
- * overlay that would cost a copy. */
-static void put(const struct edit *edit, const struct spot *spot, const char *path) {
-    bool taken = kind_of(&spot->found);
-    if (apply.count == 1 && !S_ISDIR(spot->found.st_mode) && edit->action != 'd') {
-        must(renameat(apply.staging, staged(edit->number), spot->parent, spot->name));
+/* Moves a staged entry to its path. A single edit is never undone, so what it replaces is not kept: in an overlay that
+ * would cost a copy. */
+static void put_edit(const struct edit *edit, const struct target_path *target_path, const char *path) {
+    bool exists = kind_of(&target_path->found);
+    if (apply.count == 1 && !S_ISDIR(target_path->found.st_mode) && edit->action != 'd') {
+        must(renameat(apply.staging, staged(edit->number), target_path->parent, target_path->name));
         return;
     }
-    intend(PUT, path, edit->number, 0);
-    must(rename_as(apply.staging, staged(edit->number), spot->parent, spot->name, taken ? EXCHANGE : NO_REPLACE));
+    write_note(PUT, path, edit->number, 0);
+    must(rename_as(apply.staging, staged(edit->number), target_path->parent, target_path->name,
+                   exists ? EXCHANGE : NO_REPLACE));
 }
 
 static void make_file(struct edit *edit, bool last) {
     enum { MOST_LINKS = 40 };
     static char path[MAX_PATH];
-    struct spot spot = find_spot(strcpy(path, edit->path), true);
-    for (int links = 0; S_ISLNK(spot.found.st_mode) && !apply.replace && edit->action == 'f'; links++) {
+    struct target_path target_path = find_target(strcpy(path, edit->path), true);
+    for (int links = 0; S_ISLNK(target_path.found.st_mode) && !apply.replace && edit->action == 'f'; links++) {
         if (links == MOST_LINKS)
-            fail(here.path, reason(ELOOP));
-        follow_link(&spot, path);
-        close(spot.parent);
-        spot = find_spot(path, false);
+            fail(location.path, reason(ELOOP));
+        follow_link(&target_path, path);
+        close(target_path.parent);
+        target_path = find_target(path, false);
     }
-    edit->replaced = kind_of(&spot.found);
-    if (S_ISDIR(spot.found.st_mode) && !apply.replace)
-        fail(here.path, reason(EISDIR));
-    if (edit->action == 'f' && !edit->has_mode && S_ISREG(spot.found.st_mode))
-        must(fchmodat(apply.staging, staged(edit->number), mode_of(&spot.found), 0));
-    put(edit, &spot, path);
-    close_edited(spot.parent, last);
+    edit->replaced = kind_of(&target_path.found);
+    if (S_ISDIR(target_path.found.st_mode) && !apply.replace)
+        fail(location.path, reason(EISDIR));
+    if (edit->action == 'f' && !edit->has_mode && S_ISREG(target_path.found.st_mode))
+        must(fchmodat(apply.staging, staged(edit->number), mode_of(&target_path.found), 0));
+    put_edit(edit, &target_path, path);
+    close_edited(target_path.parent, last);
 }
 
-static void change_mode(const struct edit *edit, const struct spot *spot) {
-    if (S_ISLNK(spot->found.st_mode))
-        fail(here.path, reason(ELOOP));
-    intend(CHANGED_MODE, edit->path, 0, mode_of(&spot->found));
-    must(set_mode(spot->parent, spot->name, edit->mode));
+static void change_mode(const struct edit *edit, const struct target_path *target_path) {
+    if (S_ISLNK(target_path->found.st_mode))
+        fail(location.path, reason(ELOOP));
+    write_note(CHANGED_MODE, edit->path, 0, mode_of(&target_path->found));
+    must(set_mode(target_path->parent, target_path->name, edit->mode));
 }
 
-static void make_or_keep_folder(const struct edit *edit, const struct spot *spot) {
+static void make_or_keep_folder(const struct edit *edit, const struct target_path *target_path) {
     mode_t mode = edit->has_mode ? edit->mode : 0755;
-    if (S_ISDIR(spot->found.st_mode)) {
+    if (S_ISDIR(target_path->found.st_mode)) {
         if (edit->has_mode)
-            change_mode(edit, spot);
+            change_mode(edit, target_path);
     } else if (!edit->replaced) {
-        intend(PUT, edit->path, edit->number, 0);
-        must(mkdirat(spot->parent, spot->name, mode));
+        write_note(PUT, edit->path, edit->number, 0);
+        must(mkdirat(target_path->parent, target_path->name, mode));
     } else {
         if (!apply.replace)
-            fail(here.path, reason(EEXIST));
+            fail(location.path, reason(EEXIST));
         must(mkdirat(staging(), staged(edit->number), mode));
-        put(edit, spot, edit->path);
+        put_edit(edit, target_path, edit->path);
     }
 }
 
-static void take_away(const struct edit *edit, const struct spot *spot) {
-    if (apply.count == 1 && !S_ISDIR(spot->found.st_mode)) {
-        must(unlinkat(spot->parent, spot->name, 0));
+static void delete_path(const struct edit *edit, const struct target_path *target_path) {
+    if (apply.count == 1 && !S_ISDIR(target_path->found.st_mode)) {
+        must(unlinkat(target_path->parent, target_path->name, 0));
         return;
     }
-    intend(TAKEN, edit->path, edit->number, 0);
-    must(rename_as(spot->parent, spot->name, apply.staging, staged(edit->number), NO_REPLACE));
+    write_note(DELETED, edit->path, edit->number, 0);
+    must(rename_as(target_path->parent, target_path->name, apply.staging, staged(edit->number), NO_REPLACE));
 }
 
 static void make_edit(struct edit *edit, bool last) {
@@ -1147,27 +1130,27 @@ static void make_edit(struct edit *edit, bool last) {
         make_file(edit, last);
         return;
     }
-    struct spot spot = find_spot(edit->path, edit->action == 'd');
-    edit->replaced = kind_of(&spot.found);
+    struct target_path target_path = find_target(edit->path, edit->action == 'd');
+    edit->replaced = kind_of(&target_path.found);
     if (edit->action == 'd')
-        make_or_keep_folder(edit, &spot);
+        make_or_keep_folder(edit, &target_path);
     else if (!edit->replaced)
-        fail(here.path, reason(ENOENT));
+        fail(location.path, reason(ENOENT));
     else if (edit->action == 'x')
-        take_away(edit, &spot);
+        delete_path(edit, &target_path);
     else
-        change_mode(edit, &spot);
-    close_edited(spot.parent, last);
+        change_mode(edit, &target_path);
+    close_edited(target_path.parent, last);
 }
 
-/* From here on nobody can stop us half-way: the agent kills a command's whole group, but a child can leave it. A
- * single edit is a single step, so it is spared the fork, which is dear under emulation. */
+/* From here on no kill can stop us half-way: the agent kills a command's process group, and a child can leave it. A
+ * single edit is a single step and needs no fork, which is slow under emulation. */
 static void outlive_client(void) {
     pid_t child = apply.count > 1 ? fork() : 0;
     if (child < 0)
         fail_errno("fork");
     if (child > 0)
-        exit_as(child);
+        exit_like(child);
     if (apply.count > 1)
         setsid();
 }
@@ -1183,7 +1166,7 @@ static void run_apply(char **words) {
         fail_errno("signals");
     apply.root = open_root(words[0]);
     recover();
-    undo = give_up;
+    undo = abort_apply;
     stage_edits();
     outlive_client();
     write_staged();
@@ -1202,7 +1185,7 @@ static void run_apply(char **words) {
 
 /* ---- freeze ------------------------------------------------------------------------------------------------- */
 
-/* As in <linux/fs.h>, which a plain musl-gcc does not find. */
+/* From <linux/fs.h>, which a plain musl-gcc does not find. */
 enum { FREEZE = _IOWR('X', 119, int), THAW = _IOWR('X', 120, int) };
 
 static int frozen;
@@ -1211,7 +1194,7 @@ static void thaw(void) {
     ioctl(frozen, THAW, 0);
 }
 
-/* Fails when nobody is left to release it, or too late. */
+/* Waits for the release. Fails when the parent has died or too much time has passed. */
 static void wait_for_release(const char *path, int parent) {
     struct pollfd sources[] = { { .fd = parent, .events = POLLIN }, { .fd = STDIN_FILENO, .events = POLLIN } };
     int ready = poll(sources, 2, FROZEN_AT_MOST_MS);
@@ -1237,7 +1220,7 @@ static void hold_frozen(const char *path, int parent) {
         fail_errno(path);
 }
 
-/* Freezing and thawing are the child's alone: it is in no group that is killed, and sees our end as the pipe's. */
+/* Freezes and thaws in a child, which is in no process group that is killed, and sees our end as the end of a pipe. */
 static void run_freeze(char **words) {
     int alive[2];
     signal(SIGPIPE, SIG_IGN);
@@ -1252,14 +1235,14 @@ static void run_freeze(char **words) {
         hold_frozen(words[0], alive[0]);
         _exit(0);
     }
-    exit_as(child);
+    exit_like(child);
 }
 
 #include "tool_copy.h"
 
 /* ---- the command line --------------------------------------------------------------------------------------- */
 
-static noreturn void explain(void) {
+static noreturn void print_usage(void) {
     fputs("usage: tool walk [--depth N] [--content MAX] [--from N] [--holes] [--follow] [--skip-missing] [--owners]\n"
           "                 ROOT PATH...\n"
           "       tool changes UPPER BASELINE MERGED\n"
@@ -1275,11 +1258,11 @@ static uint64_t number_of(const char *word) {
     errno = 0;
     uint64_t number = word ? strtoull(word, &end, 10) : 0;
     if (!word || *word < '0' || *word > '9' || *end || errno)
-        explain();
+        print_usage();
     return number;
 }
 
-/* Takes one option of the command and its value, if it has one; how many words those are. */
+/* Reads one option and its value; returns how many words those are. */
 static int take_option(const char *command, char **words) {
     static const struct option {
         const char *command, *name;
@@ -1305,7 +1288,7 @@ static int take_option(const char *command, char **words) {
         return option->number ? 2 : 1;
     }
     if (strcmp(command, "copy") != 0 || strcmp(words[0], "--also") != 0 || !words[1])
-        explain();
+        print_usage();
     return 2;
 }
 
@@ -1313,7 +1296,7 @@ int main(int argc, char **argv) {
     static const struct command {
         const char *name;
         void (*run)(char **words);
-        int words, more;       /* at least, and how many more */
+        int words, more;       /* fewest operands, and how many more are allowed */
     } commands[] = {
         { "walk", run_walk, 2, INT_MAX },
         { "changes", run_changes, 3, 0 },
@@ -1341,5 +1324,5 @@ int main(int argc, char **argv) {
         command->run(argv + at);
         return 0;
     }
-    explain();
+    print_usage();
 }

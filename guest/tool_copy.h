@@ -4,7 +4,7 @@
 
 /* ---- copy --------------------------------------------------------------------------------------------------- */
 
-/* The first name of a file that has several. */
+/* The first copied name of a file that has several names. */
 struct linked {
     struct linked *next;
     dev_t device;
@@ -20,16 +20,16 @@ static struct {
     uint64_t count;
 } copy;
 
-/* Links to the first copy of a file with several names, if there is one already. */
+/* Links `name` to the copy of another name of this file. Returns false, and stores the name, if there is none yet. */
 static bool link_to_first(const struct stat *found, int to, const char *name) {
     struct linked **chain = &copy.linked[found->st_ino % CHAINS], *first = *chain;
     const char *first_name;
     while (first && (first->inode != found->st_ino || first->device != found->st_dev))
         first = first->next;
     if (!first) {
-        first = checked(malloc(sizeof *first + here.size + 1));
+        first = checked(malloc(sizeof *first + location.size + 1));
         *first = (struct linked){ *chain, found->st_dev, found->st_ino };
-        memcpy(first->path, here.path, here.size + 1);
+        memcpy(first->path, location.path, location.size + 1);
         *chain = first;
         return false;
     }
@@ -43,7 +43,7 @@ static void copy_range(int from, int to, off_t start, off_t end) {
     must(lseek(to, start, SEEK_SET));
     while (start < end)
         if (must(sendfile(to, from, &start, end - start)) == 0)
-            return;    /* it has shrunk */
+            return;    /* the file has shrunk */
 }
 
 static void copy_content(int from, int to, off_t size) {
@@ -57,20 +57,21 @@ static void copy_content(int from, int to, off_t size) {
 }
 
 static void copy_attributes(int from, int to) {
-    static char names[64 << 10], value[64 << 10];    /* the kernel's own limits */
+    static char names[64 << 10], value[64 << 10];    /* the kernel's limits */
     ssize_t size = flistxattr(from, names, sizeof names);
     if (size < 0 && errno != EOPNOTSUPP)
-        fail_here();
+        fail_at_location();
     for (const char *name = names; name < names + size; name += strlen(name) + 1) {
         if (strncmp(name, "user.", 5) != 0 && strcmp(name, "security.capability") != 0)
             continue;
         ssize_t length = fgetxattr(from, name, value, sizeof value);
         if (length < 0 ? errno != ENODATA : fsetxattr(to, name, value, length, 0) < 0)
-            fail_here();
+            fail_at_location();
     }
 }
 
-/* Last of all: a write takes away set-id bits and capabilities, as a change of owner does, and changes the time. */
+/* Copies owner, mode, attributes and times. Last, because a write or a change of owner clears set-id bits and
+ * capabilities, and a write changes the time. */
 static void finish(int from, int to, const struct stat *found) {
     const struct timespec times[] = { found->st_atim, found->st_mtim };
     must(fchown(to, found->st_uid, found->st_gid));
@@ -82,7 +83,7 @@ static void finish(int from, int to, const struct stat *found) {
 static void copy_file(int from, const char *name, int to) {
     struct stat found;
     int source = openat(from, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW | O_CLOEXEC);
-    if (gone(source))
+    if (has_vanished(source))
         return;
     must(fstat(source, &found));
     if (!S_ISREG(found.st_mode)) {
@@ -99,7 +100,7 @@ static void copy_file(int from, const char *name, int to) {
     close(source);
 }
 
-/* What has a name but no content of its own. */
+/* Copies a link, device, pipe or socket. */
 static void copy_special(int from, const char *name, int to, const struct stat *found) {
     const struct timespec times[] = { found->st_atim, found->st_mtim };
     char target[PATH_MAX];
@@ -116,9 +117,9 @@ static void copy_special(int from, const char *name, int to, const struct stat *
     must(utimensat(to, name, times, AT_SYMLINK_NOFOLLOW));
 }
 
-static char **options;         /* of the command line, up to what is none */
+static char **options;         /* the words after the command; --also options come first */
 
-static bool is_wanted_too(const char *path) {
+static bool is_also_copied(const char *path) {
     for (char **option = options; strcmp(*option, "--also") == 0; option += 2)
         if (strcmp(option[1], path) == 0)
             return true;
@@ -131,20 +132,21 @@ static void copy_below(int from, int to, dev_t device) {
     struct names names = list_names(from, -1);
     for (size_t i = 0; i < names.count; i++) {
         const char *name = names.list[i];
-        size_t outer = enter(name);
-        const struct stat found = look(from, name);
+        size_t before = enter(name);
+        const struct stat found = stat_name(from, name);
         if (S_ISDIR(found.st_mode))
             copy_folder(from, name, to, device);
         else if (S_ISREG(found.st_mode))
             copy_file(from, name, to);
         else if (kind_of(&found))
             copy_special(from, name, to, &found);
-        leave(outer);
+        leave(before);
     }
-    forget_names(&names);
+    free_names(&names);
 }
 
-/* Only a folder tells by its device which file system it is on: the files of an overlay have that of their layer. */
+/* Copies a folder. Only a folder's device shows on which file system it is; files of an overlay have their layer's
+ * device. */
 static void copy_folder(int from, const char *name, int to, dev_t device) {
     struct stat found;
     int source = open_child(from, name);
@@ -153,7 +155,7 @@ static void copy_folder(int from, const char *name, int to, dev_t device) {
     must(fstat(source, &found));
     must(mkdirat(to, name, 0700));
     int copied = must(open_child(to, name));
-    if (found.st_dev == device || is_wanted_too(here.path))
+    if (found.st_dev == device || is_also_copied(location.path))
         copy_below(source, copied, found.st_dev);
     finish(source, copied, &found);
     copy.count++;

@@ -1,15 +1,12 @@
-/*
- * The part of tool.c that keeps notes of what apply does, and undoes it by them; see TREE.md.
- */
+/* The part of tool.c that writes notes of the steps of apply, and undoes the steps by the notes; see TREE.md. */
 
 /* ---- apply: the notes of steps ------------------------------------------------------------------------------ */
 
-/*
- * Before each step a note of it is made in the staging folder, as a link that leads nowhere: a journaling file system
- * has a link on the disk before any later change of a name, without a sync. So whenever the machine dies, the notes
- * say how to put back what was changed. They count from the first on without a gap: removing the first is the commit.
- * Of each step in a note the staging folder tells whether it was taken: so a note also has the files that come next.
- */
+/* Before each step, apply writes a note of it into the staging folder: a symbolic link whose target is the note's text.
+ * A journaling file system has a link on the disk before any later change of a name, without a sync. So whenever the
+ * machine dies, the notes say how to undo what was changed. They are valid while their numbers have no gap from 0 on;
+ * removing note 0 is the commit. Whether a step in a note was taken shows in the staging folder, so one note can also
+ * hold the steps of the next files. */
 enum { NOTE_PIECE = 4000, STEP_ROOM = 64 };    /* a link's target is shorter than PATH_MAX */
 
 static const char *note(unsigned step, unsigned piece) {
@@ -18,27 +15,27 @@ static const char *note(unsigned step, unsigned piece) {
     return name;
 }
 
-static int describe(char *text, int what, const char *path, unsigned number, mode_t mode) {
+static int format_step(char *text, int what, const char *path, unsigned number, mode_t mode) {
     struct stat new;
     bool is_file = what == PUT && fstatat(staging(), staged(number), &new, AT_SYMLINK_NOFOLLOW) == 0
         && !S_ISDIR(new.st_mode);
     return sprintf(text, "%d %u %o %llu %s", what, number, mode, is_file ? (unsigned long long)new.st_ino : 0, path);
 }
 
-/* Makes the note of a step, its first piece last; unless the last note has it. */
-static void intend(int what, const char *path, unsigned number, mode_t mode) {
+/* Writes the note of a step, its first piece last; does nothing if the last note has the step. */
+static void write_note(int what, const char *path, unsigned number, mode_t mode) {
     static char text[MAX_PATH + STEP_ROOM];
     bool is_edit = what == PUT && number < apply.count && strcmp(path, apply.edits[number].path) == 0;
     if (is_edit && number < apply.noted)
         return;
-    int size = describe(text, what, path, number, mode);
+    int size = format_step(text, what, path, number, mode);
     apply.noted = is_edit ? number + 1 : 0;
     for (; is_edit && apply.noted < apply.count; apply.noted++) {
         const struct edit *next = &apply.edits[apply.noted];
         if (!strchr("fl", (int)next->action) || size + strlen(next->path) + STEP_ROOM > NOTE_PIECE)
             break;
         size += sprintf(text + size, "//");    /* never in a path */
-        size += describe(text + size, PUT, next->path, next->number, 0);
+        size += format_step(text + size, PUT, next->path, next->number, 0);
     }
     for (int piece = (size - 1) / NOTE_PIECE; piece >= 0; piece--) {
         text[(piece + 1) * NOTE_PIECE < size ? (piece + 1) * NOTE_PIECE : size] = '\0';
@@ -47,7 +44,7 @@ static void intend(int what, const char *path, unsigned number, mode_t mode) {
     apply.notes++;
 }
 
-/* The text of a note, or NULL. */
+/* Returns the text of a note, NULL for none. */
 static char *read_note(unsigned number) {
     static char text[MAX_PATH + 2 * NOTE_PIECE];
     size_t size = 0;
@@ -58,7 +55,7 @@ static char *read_note(unsigned number) {
     return size > 0 ? text : NULL;
 }
 
-/* A step as its note tells it. Whoever is root in the machine can forge one: it must say what an edit could. */
+/* Parses a step of a note. Root in the guest can forge notes, so a step may do only what an edit could. */
 static bool read_step(const char *text, unsigned number, struct step *step) {
     struct stat link;
     int end = 0;
@@ -71,15 +68,15 @@ static bool read_step(const char *text, unsigned number, struct step *step) {
     return step->what < STEPS && step->mode <= 07777 && is_plain(step->path) && !is_staging(step->path);
 }
 
-/* Puts back what a step has changed, unless it was not taken or has been put back before. */
-static int take_back(const struct step *step) {
+/* Undoes a step, unless it was not taken or has been undone before. */
+static int undo_step(const struct step *step) {
     const char *name;
     struct stat now = { 0 };
     int result = 0;
     bool there = fstatat(apply.staging, staged(step->number), &now, AT_SYMLINK_NOFOLLOW) == 0;
     bool is_new = S_ISDIR(now.st_mode) ? step->inode == 0    /* a folder is never exchanged for a folder */
         : now.st_ino == step->inode && now.st_dev == step->device;
-    if ((step->what == PUT && there && is_new) || (step->what == TAKEN && !there))
+    if ((step->what == PUT && there && is_new) || (step->what == DELETED && !there))
         return 0;
     int parent = open_parent(apply.root, step->path, &name);
     if (parent < 0)
@@ -89,21 +86,22 @@ static int take_back(const struct step *step) {
     else if (step->what == PUT && !there)
         result = rename_as(parent, name, apply.staging, staged(step->number), NO_REPLACE);
     else
-        result = rename_as(apply.staging, staged(step->number), parent, name, step->what == PUT ? EXCHANGE : NO_REPLACE);
-    close_fd(parent);
+        result = rename_as(apply.staging, staged(step->number), parent, name,
+                           step->what == PUT ? EXCHANGE : NO_REPLACE);
+    close_quietly(parent);
     return result < 0 && step->what == PUT && !there && errno == ENOENT ? 0 : result;
 }
 
-/* Puts back what the steps in a note have changed, the last first; whether that was possible. */
-static bool take_back_note(unsigned number) {
+/* Undoes the steps in a note, the last first; returns whether all could be undone. */
+static bool undo_note(unsigned number) {
     struct step step;
     bool done = true;
     char *text = read_note(number), *last, *next;
     do {
         for (last = text; (next = strstr(last, "//")); last = next + 2)
             ;
-        if (read_step(last, number, &step) && take_back(&step) < 0) {
-            complain(step.path, "it could not be put back");
+        if (read_step(last, number, &step) && undo_step(&step) < 0) {
+            report(step.path, "it could not be put back");
             done = false;
         }
         if (last > text)
@@ -117,15 +115,15 @@ static void remove_staging(void) {
         remove_folder(apply.name, apply.staging);
 }
 
-/* Takes back the steps of which there are notes, the last first, and removes the staging folder. */
-static void give_up(void) {
+/* Undoes the steps of all notes, the last first, and removes the staging folder. */
+static void abort_apply(void) {
     char rescued[64];
     bool lost = false;
     unsigned notes = 0;
     while (apply.staging >= 0 && read_note(notes))
         notes++;
     while (notes-- > 0) {
-        lost |= !take_back_note(notes);
+        lost |= !undo_note(notes);
         unlinkat(apply.staging, note(notes, 0), 0);
     }
     random_name(rescued, RESCUED);
@@ -138,7 +136,7 @@ static void commit(void) {
         must(unlinkat(apply.staging, note(0, 0), 0));
 }
 
-/* Takes back what an apply that was killed has done, and removes what it has left behind. */
+/* Undoes and removes what killed runs of apply have left. */
 static void recover(void) {
     struct names names = list_names(apply.root, -1);
     for (size_t i = 0; i < names.count; i++) {
@@ -146,14 +144,14 @@ static void recover(void) {
         if (apply.staging < 0)
             continue;
         strcpy(apply.name, names.list[i]);
-        give_up();
+        abort_apply();
         close(apply.staging);
     }
     apply.staging = -1;
-    forget_names(&names);
+    free_names(&names);
 }
 
-/* Bounded, as the start of the machine waits for it; it can be continued. */
+/* Stops after a time limit, because the start of the machine waits for it; the next call continues. */
 static void run_recover(char **words) {
     enum { AT_MOST_SECONDS = 8 };
     alarm(AT_MOST_SECONDS);

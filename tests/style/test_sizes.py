@@ -46,5 +46,7 @@ def test_a_function_of_exactly_the_limit_is_left_alone(tmp_path: Path) -> None:
 def test_each_source_of_the_guest_is_of_bounded_length() -> None:
     lengths = {path.name: len(path.read_text().splitlines()) for path in (ROOT / "guest").glob("*.[ch]")}
 
-    assert lengths.keys() == {"agent.c", "frames.h", "session.c", "tool.c", "tool_copy.h", "tool_notes.h"}
+    programs = {"agent.c", "session.c", "tool.c"}
+    parts = {"agent_machine.h", "agent_protocol.h", "frames.h", "tool_copy.h", "tool_notes.h", "tree_stream.h"}
+    assert lengths.keys() == programs | parts
     assert max(lengths.values()) <= MAX_C_LINES

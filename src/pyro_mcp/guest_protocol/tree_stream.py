@@ -40,6 +40,7 @@ class Type(IntEnum):
     EDIT = 6
     COMMIT = 7
     CHANGED = 8
+    FROZEN = 9
     HOLE = 10
     UNLISTED = 11
 

@@ -1,0 +1,15 @@
+/*
+ * The types and tags of TREE.md. src/pyro_mcp/guest_protocol/tree_stream.py has the same lists; a test compares them.
+ */
+#ifndef PYRO_TREE_STREAM_H
+#define PYRO_TREE_STREAM_H
+
+enum type { ENTRY = 1, DATA, FILE_END, END, CHANGE, EDIT, COMMIT, CHANGED, FROZEN, HOLE, UNLISTED };
+
+enum tag {
+    TAG_PATH = 1, TAG_KIND, TAG_MODE, TAG_SIZE, TAG_MTIME_NS, TAG_LINKS, TAG_TARGET, TAG_INODE, TAG_SENT, TAG_COUNT,
+    TAG_OLD_KIND, TAG_OLD_MODE, TAG_OLD_SIZE, TAG_OLD_INODE, TAG_NEW_KIND, TAG_NEW_MODE, TAG_NEW_SIZE, TAG_ORIGIN,
+    TAG_CONTENT_DIFFERS, TAG_ACTION, TAG_REPLACED, TAG_UID, TAG_GID, TAG_CAPABILITY,
+};
+
+#endif
