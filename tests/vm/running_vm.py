@@ -26,7 +26,7 @@ class Vm:
 
     def run(self, *argv: str | bytes, **options: Any) -> Outcome:
         """Run one command; the options are those of `Command`."""
-        with self.engine.guest(self.sockets) as guest:
+        with self.engine.connect(self.sockets) as guest:
             return guest.run(Command(argv, **{"environ": ENVIRON, **options}))
 
     def sh(self, script: str, **options: Any) -> str:
@@ -66,4 +66,4 @@ def running(
     try:
         yield Vm(engine, identity, request.sockets)
     finally:
-        engine.end(identity, request.sockets)
+        engine.kill(identity, request.sockets)

@@ -88,7 +88,7 @@ def test_qemu_is_bounded_in_memory_and_file_size(process: Path) -> None:
 def test_every_process_of_a_machine_is_in_one_group_that_ends_with_it(vm: Vm) -> None:
     assert [name for _, name in processes_in_group(vm.identity.pid)] != []
 
-    vm.engine.end(vm.identity, vm.sockets)
+    vm.engine.kill(vm.identity, vm.sockets)
 
     # Its files are closed a moment before the last process is gone.
     group = vm.identity.pid

@@ -151,7 +151,7 @@ def client(vm: Vm, *argv: str) -> subprocess.Popen[str]:
         "import sys; from pathlib import Path\n"
         "from pyro_mcp.engine.interface import Command\n"
         "from pyro_mcp.engine.qemu import QemuEngine\n"
-        "with QemuEngine(Path()).guest(Path(sys.argv[1])) as guest:\n"
+        "with QemuEngine(Path()).connect(Path(sys.argv[1])) as guest:\n"
         "    print(guest.run(Command(sys.argv[2:])).stdout.decode(), end='')\n"
     )
     return subprocess.Popen([sys.executable, "-c", program, vm.sockets, *argv], stdout=subprocess.PIPE, text=True)

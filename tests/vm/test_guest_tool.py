@@ -58,7 +58,7 @@ def test_a_write_while_the_disk_is_frozen_waits_for_the_thaw(vm: Vm) -> None:
         *entries, _ = tool(vm, "walk", "/disk/workspace/upper", "")
         seen.extend(entry.path for entry in entries)
 
-    with vm.engine.guest(vm.sockets) as guest:
+    with vm.engine.connect(vm.sockets) as guest:
         while_frozen(guest, act)
     assert seen == [b""]
     assert vm.sh("until test -s late; do :; done; cat late", timeout_seconds=5) == "x\n"
@@ -74,8 +74,10 @@ def test_a_client_that_is_gone_leaves_nothing_frozen(vm: Vm) -> None:
 
     reading, writing = os.pipe()
     with open(reading, "rb") as until_closed, open(writing, "wb"):
-        freeze = Command([TOOL, "freeze", DISK], cwd="/", tool=True, stdin=until_closed, on_stdout=leave)
-        with pytest.raises(Gone), vm.engine.guest(vm.sockets) as guest:
+        freeze = Command(
+            [GUEST_TOOL, "freeze", DISK], cwd="/", is_guest_program=True, stdin=until_closed, on_stdout=leave
+        )
+        with pytest.raises(Gone), vm.engine.connect(vm.sockets) as guest:
             guest.run(freeze)
         assert vm.sh("echo x >/workspace/file; sync; cat /workspace/file", timeout_seconds=5) == "x\n"
 

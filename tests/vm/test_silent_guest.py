@@ -54,7 +54,7 @@ def test_a_stop_that_cannot_flush_fails_soon_and_the_workspace_runs_on(pyro: Pyr
 
 def test_a_flush_before_a_stop_pauses_every_process_until_its_client_leaves(vm: Vm) -> None:
     vm.sh("nohup sh -c 'while :; do date +%N > /tick; done' >/dev/null 2>&1 & until [ -s /tick ]; do sleep 0.05; done")
-    with vm.engine.guest(vm.sockets) as guest:
+    with vm.engine.connect(vm.sockets) as guest:
         guest.flush(pause=True)
         paused = vm.sh("cat /tick")
         assert vm.sh("sleep 0.2; cat /tick") == paused

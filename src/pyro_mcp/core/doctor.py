@@ -90,7 +90,7 @@ def _space() -> Iterator[DoctorCheck]:
 
 
 def _templates(engine: Engine) -> DoctorCheck:
-    held = engine.held_bytes()
+    held = engine.template_bytes()
     hint = Hint("{} removes those that no machine runs on", Verb("env prune")) if held > _CACHE_BYTES // 2 else ""
     return _check("templates", True, f"{held / 1024**2:.0f} MiB of warm machines", hint)
 
