@@ -115,7 +115,7 @@ def test_a_machine_that_a_dead_process_was_stopping_runs_on(lifecycle: Lifecycle
 
 def test_a_reset_that_cannot_end_the_machine_leaves_it_running(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     record = start(lifecycle)
-    engine.failures["end"] = BROKEN
+    engine.failures["kill"] = BROKEN
     with lifecycle.lock_turnstile(record.id), pytest.raises(GuestFailed):
         lifecycle.reset(record, IMAGE, ())
     engine.failures.clear()
@@ -260,7 +260,7 @@ def test_a_machine_can_be_deleted_under_its_users_who_are_told(lifecycle: Lifecy
             # What delete_now does first in another process; the rest of it waits for us.
             lifecycle.store.set_phase(record.id, Phase.DELETING)
             assert record.identity is not None
-            engine.end(record.identity, lifecycle.folders.sockets(record.id))
+            engine.kill(record.identity, lifecycle.folders.sockets(record.id))
             with lifecycle.connect(used):
                 raise AssertionError("the machine is gone")
 
@@ -314,7 +314,7 @@ def test_an_unknown_machine_leaves_no_lock_behind(lifecycle: Lifecycle) -> None:
 
 def test_frozen_layers_are_recorded_before_they_are_used(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     before = start(lifecycle)
-    engine.failures["use_layer"] = BROKEN
+    engine.failures["switch_layer"] = BROKEN
     with lifecycle.lock_exclusive(before.id) as record, pytest.raises(GuestFailed):
         lifecycle.freeze_layers(record)
     after = lifecycle.current_record(before.id)

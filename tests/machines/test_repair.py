@@ -130,7 +130,7 @@ def test_a_machine_that_was_killed_from_outside_is_seen(lifecycle: Lifecycle) ->
         (before,) = lifecycle.store.all()
     assert before.identity is not None
     os.killpg(before.identity.pid, 9)
-    QemuEngine(cache_home()).end(before.identity, lifecycle.folders.sockets(before.id))
+    QemuEngine(cache_home()).kill(before.identity, lifecycle.folders.sockets(before.id))
     assert lifecycle.current_record(before.id).failure == "the virtual machine ended by itself"
 
 

@@ -295,7 +295,7 @@ def test_a_delete_beside_a_reaper_succeeds(lifecycle: Lifecycle, engine: FakeEng
         engine.kill = end  # type: ignore[method-assign]
         assert repair(lifecycle) == [id_]
 
-    engine.end = reaped_meanwhile  # type: ignore[method-assign]
+    engine.kill = reaped_meanwhile  # type: ignore[method-assign]
     lifecycle.force_delete(id_)
     assert lifecycle.store.all() == []
 

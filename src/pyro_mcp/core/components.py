@@ -101,7 +101,7 @@ class Components:
 
     def _repair(self, *, reap: bool = False) -> RepairReport:
         """Settle what dead processes left, and end what is over. Costs a look at each machine."""
-        self._engine.sweep()
+        self._engine.remove_leftovers()
         remove_abandoned_staging(self._state)
         remove_abandoned_exports(self._state)
         return self._recovery.repair(reap=reap)

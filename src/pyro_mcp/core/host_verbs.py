@@ -37,7 +37,7 @@ class HostVerbs(Components):
         needs = self._needs()
         pruned = self._environments.prune({*keep, *needs.users}, needs.digests)
         # Saved machines come back by themselves, as quickly as they were made.
-        return {**pruned, "freed_bytes": pruned["freed_bytes"] + self._engine.prune()}
+        return {**pruned, "freed_bytes": pruned["freed_bytes"] + self._engine.prune_templates()}
 
     def doctor(self, environment: str | None = None) -> DoctorReport:
         """What this host has and lacks; with `environment`, also how soon a machine of it can start."""

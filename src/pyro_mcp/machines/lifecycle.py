@@ -79,7 +79,7 @@ class Lifecycle(LockedMachines):
         self.engine_of(record).set_lifetime(self.folders.home(record.id), seconds)
 
     def connect(
-        self, record: MachineRecord, *, deadline_seconds: float = 10.0, lasting: bool = False
+        self, record: MachineRecord, *, deadline_seconds: float = 10.0, long_running: bool = False
     ) -> AbstractContextManager[Connection]:
         """A connection to a running machine: for short work, or for what may be `lasting`.
 
@@ -207,7 +207,7 @@ class Lifecycle(LockedMachines):
         self.store.set_phase(record.id, record.phase, layers=(*record.layers, fresh))
         if not running:
             return record.layers
-        frozen = engine.use_layer(home, sockets, record.layers, fresh)
+        frozen = engine.switch_layer(home, sockets, record.layers, fresh)
         self.store.set_phase(record.id, record.phase, layers=(*frozen, fresh))
         return frozen
 

@@ -62,7 +62,7 @@ def attach_gateway(gateway: StartingGateway, record: MachineRecord, folders: Fol
     if policy_process := identify(GatewayControl(sockets).info().outer_pid):
         write_atomic(sockets / _POLICY_PROCESS, f"{policy_process.pid} {policy_process.start_time}\n")
     if trust := guest_ca(record, folders):
-        with engine.guest(sockets) as connection:
+        with engine.connect(sockets) as connection:
             trust.add_to_system_store(connection)
 
 

@@ -201,7 +201,7 @@ class OneShotMachines:
             self._images.environ(record.environment) | network_environ(record.network),
             accelerator=record.accelerator,
         )
-        with self._lifecycle.connect(record, lasting=True) as connection:
+        with self._lifecycle.connect(record, long_running=True) as connection:
             return exec_result(record, command, connection.run(wanted), options)
 
     def _start(self, record: MachineRecord, progress: Progress, final_phase: Phase = Phase.RUNNING) -> MachineRecord:

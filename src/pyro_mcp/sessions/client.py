@@ -177,7 +177,7 @@ class SessionClient:
         return int(said) if said.isdigit() and len(said) <= 3 else 0
 
     def _probe(self, *words: str) -> Outcome:
-        command = Command([_PROGRAM, "probe", *words], cwd="/", tool=True, timeout_seconds=_PROBE_DEADLINE)
+        command = Command([_PROGRAM, "probe", *words], cwd="/", is_guest_program=True, timeout_seconds=_PROBE_DEADLINE)
         return self._connection.run(command)
 
     def _ask(

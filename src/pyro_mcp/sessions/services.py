@@ -175,7 +175,7 @@ class Services:
         """Have its ports closed when it ends, whichever of our processes live then."""
         if service.ports:
             with workspace.connect_lasting() as connection:
-                lives = connection.begin(SessionClient.until_end(f"{_PREFIX}{service.name}"))
+                lives = connection.run_detached(SessionClient.until_end(f"{_PREFIX}{service.name}"))
                 Ports(workspace.record, self._folders).watch([host for host, _ in service.ports], lives)
 
     def _launch(

@@ -155,7 +155,7 @@ class Shells:
         self, id_: str, shell_id: str, stdin: IO[bytes], on_output: OutputSink, interrupt: int | None
     ) -> ShellInfo:
         name = _name(shell_id)
-        with suppress(Interrupted), self._access.open(id_, lasting=True) as workspace, _named(shell_id):
+        with suppress(Interrupted), self._access.open(id_, long_running=True) as workspace, _named(shell_id):
             client, stream = SessionClient(workspace.connection), workspace.mask.stream()
             first = max(0, client.status(name).end[0] - _SHOWN_AT_FIRST)
             status, data = client.read_all(name, cursor=max(0, first - workspace.mask.reach), most=_CAPACITY)

@@ -77,7 +77,7 @@ class WorkspaceAccess:
     def exec(self, id_: str, command: str | Sequence[str], cwd: str, options: ExecOptions) -> WorkspaceExecResult:
         given = command if isinstance(command, str) else shell_words(command)
         place = os.path.join(_CWD, cwd)
-        with self._running(id_, lasting=True) as (record, connection):
+        with self._running(id_, long_running=True) as (record, connection):
             secrets = self._secrets(id_)
             mask, shown = secrets.mask(), secrets.mask().everything(given)
             environ = self._environ(record, secrets) | secrets.environ(options.secret_env)
@@ -160,13 +160,13 @@ class WorkspaceAccess:
         return {"workspace_id": id_, **done}
 
     @contextmanager
-    def open(self, id_: str, *, lasting: bool = False) -> Iterator[OpenWorkspace]:
+    def open(self, id_: str, *, long_running: bool = False) -> Iterator[OpenWorkspace]:
         """Whatever else is done inside, long or short; errors that leave the block tell no secret."""
         secrets = self._secrets(id_)
         mask = secrets.mask()
-        with mask.errors(), self._running(id_, lasting=lasting) as (record, connection):
+        with mask.errors(), self._running(id_, long_running=long_running) as (record, connection):
             connect = partial(self._lifecycle.connect, record)
-            environ, connect_lasting = self._environ(record, secrets), partial(connect, lasting=True)
+            environ, connect_lasting = self._environ(record, secrets), partial(connect, long_running=True)
             yield OpenWorkspace(record, connection, environ, secrets, mask, connect, connect_lasting)
 
     def require(self, id_: str) -> None:
@@ -178,9 +178,12 @@ class WorkspaceAccess:
         self._workspace_store.note(id_, kind, self._secrets(id_).mask().everything(detail))
 
     @contextmanager
-    def _running(self, id_: str, *, lasting: bool = False) -> Iterator[tuple[MachineRecord, Connection]]:
+    def _running(self, id_: str, *, long_running: bool = False) -> Iterator[tuple[MachineRecord, Connection]]:
         self._workspace_store.get(id_)
-        with self._lifecycle.lock_shared(id_) as record, self._lifecycle.connect(record, lasting=lasting) as connection:
+        with (
+            self._lifecycle.lock_shared(id_) as record,
+            self._lifecycle.connect(record, long_running=long_running) as connection,
+        ):
             yield record, connection
 
     @contextmanager

@@ -341,7 +341,7 @@ class Workspaces:
             *record.layers,
             *(layer for one in self._workspace_store.snapshots(record.id) for layer in one.layers),
         }
-        Layers(self._lifecycle.folders.home(record.id)).keep_only(needed)
+        DiskLayers(self._lifecycle.folders.home(record.id)).keep_only(needed)
 
     def _info(self, record: MachineRecord) -> WorkspaceInfo:
         services = ServiceStore(self._lifecycle.store).counts().get(record.id, (0, 0))
