@@ -81,9 +81,9 @@ def test_the_key_changes_with_qemu(source: TemplateSource, tmp_path: Path, monke
 def test_the_key_changes_with_the_format_and_the_processor(
     source: TemplateSource, monkeypatch: pytest.MonkeyPatch, constant: str
 ) -> None:
-    before = parts.key()
+    before = source.key()
     monkeypatch.setattr(module, constant, 99 if constant == "FORMAT" else lambda _: "another processor")
-    assert parts.key() != before
+    assert source.key() != before
 
 
 def test_the_key_stays_when_only_places_change(source: TemplateSource, tmp_path: Path) -> None:
@@ -199,14 +199,14 @@ def test_a_template_with_a_broken_record_is_not_loaded(
 
 
 def test_a_failed_boot_leaves_nothing_and_the_next_one_works(
-    templates: Templates, parts: TemplateParts, home: Path
+    templates: Templates, source: TemplateSource, home: Path
 ) -> None:
     def fail(folder: Path, _: TemplateSource) -> None:
         (folder / "ram").write_bytes(b"half")
         raise GuestFailed("it did not boot")
 
     with pytest.raises(GuestFailed, match="did not boot"):
-        Templates(home, boot=fail).ensure(parts)
+        Templates(home, boot=fail).ensure(source)
     assert [path.name for path in (home / "templates").iterdir() if path.is_dir()] == []
     assert templates.ensure(source)[1]
 

@@ -140,8 +140,8 @@ class GuestConnection:
     def _run(self, command: Command) -> Outcome:
         started = time.monotonic()
         end = started + command.timeout_seconds + REPLY_GRACE_SECONDS if command.timeout_seconds else float("inf")
-        source = Input(command.stdin)
-        self._outgoing += encode_exec(command, tells_alive=command.tool)
+        source = CommandInput(command.stdin)
+        self._outgoing += encode_exec(command, tells_alive=command.is_guest_program)
         stdout = Capture(command.output_cap, command.on_stdout)
         stderr = Capture(command.output_cap, command.on_stderr)
         while True:

@@ -114,7 +114,7 @@ class Template:
 class Templates:
     """The templates in one cache folder."""
 
-    def __init__(self, cache: Path, boot: Callable[[Path, TemplateParts], None] | None = None) -> None:
+    def __init__(self, cache: Path, boot: Callable[[Path, TemplateSource], None] | None = None) -> None:
         """`boot` makes the files of a template in an empty folder; by default it boots a machine and saves it."""
         self._folder = cache / "templates"
         self._boot = boot or boot_and_save
@@ -138,7 +138,7 @@ class Templates:
             _sweep(self._folder)
             progress(f"booting {source.shape.vcpu_count} vCPU, {source.shape.mem_mib} MiB once, to be cloned", None)
             with atomic_folder(folder) as scratch:
-                self._boot(scratch, parts)
+                self._boot(scratch, source)
             self._make_room(folder)
         made = _load(folder, source)
         if made is None:
@@ -163,8 +163,8 @@ class Templates:
         """
         with self._making(template.folder), atomic_folder(template.folder) as scratch:
             progress("booting another one, to be cloned", None)
-            self._boot(scratch, template.parts)
-            yield Template(scratch, template.parts, 0.0)
+            self._boot(scratch, template.source)
+            yield Template(scratch, template.source, 0.0)
 
     def prune(self) -> int:
         """Remove every template that no machine runs on; the bytes freed."""
@@ -246,8 +246,8 @@ def _bytes(folder: Path) -> int:
     return sum(512 * path.stat().st_blocks for path in folder.rglob("*") if path.is_file())
 
 
-def boot_and_save(folder: Path, parts: TemplateParts) -> None:
-    """Boot a machine of these parts, and save its memory and the state of its devices in `folder`."""
+def boot_and_save(folder: Path, source: TemplateSource) -> None:
+    """Boot a machine of these source, and save its memory and the state of its devices in `folder`."""
     started = time.monotonic()
     layers = DiskLayers(folder)
     layers.prepare([_LAYER], source.blank)
