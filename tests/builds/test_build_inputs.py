@@ -24,8 +24,8 @@ def devcontainer(folder: Path, **content: object) -> Path:
 
 def test_a_dockerfile_is_found_in_its_folder_which_is_the_context(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("FROM debian:12\n")
-    recipe = read_build_definition(tmp_path, None)
-    assert (recipe.path, recipe.context, recipe.project) == (tmp_path / "Dockerfile", tmp_path, None)
+    definition = read_build_definition(tmp_path, None)
+    assert (definition.path, definition.context, definition.project) == (tmp_path / "Dockerfile", tmp_path, None)
 
 
 def test_a_devcontainer_with_an_image_is_a_dockerfile_and_commands_in_the_project(tmp_path: Path) -> None:
@@ -37,15 +37,15 @@ def test_a_devcontainer_with_an_image_is_a_dockerfile_and_commands_in_the_projec
         postCreateCommand={"one": "make deps", "two": ["pip", "install", "."]},
         features={"ghcr.io/devcontainers/features/node:1": {}},
     )
-    recipe = read_build_definition(path, None)
-    first, *rest = parse_dockerfile(recipe.dockerfile)
+    definition = read_build_definition(path, None)
+    first, *rest = parse_dockerfile(definition.dockerfile)
     assert first.text == "debian:12"
-    environ = {key: value for one in rest for key, value in one.pairs({"PATH": "/bin", "HOME": "/root"}).items()}
+    environ = {key: value for one in rest for key, value in one.assignments({"PATH": "/bin", "HOME": "/root"}).items()}
     assert environ == {"A": 'say "hi" /root', "P": "/bin:/x", "W": "/workspace/y", "L": ""}
-    assert [one.words for one in parse_dockerfile(recipe.afterwards)] == [
+    assert [one.json_words for one in parse_dockerfile(definition.project_instructions)] == [
         ("/bin/sh", "-c", "make deps"), ("pip", "install", "."),
     ]  # fmt: skip
-    assert (recipe.project, recipe.ignored) == (tmp_path, ["features is not supported"])
+    assert (definition.project, definition.ignored) == (tmp_path, ["features is not supported"])
 
 
 def test_a_devcontainer_with_a_dockerfile_has_its_context_arguments_and_target(tmp_path: Path) -> None:
@@ -53,10 +53,10 @@ def test_a_devcontainer_with_a_dockerfile_has_its_context_arguments_and_target(t
         tmp_path, build={"dockerfile": "D", "context": "..", "args": {"V": "1"}, "target": "dev"}, remoteUser="me"
     )
     (path.parent / "D").write_text("FROM debian:12 AS dev\n")
-    recipe = read_build_definition(path, None)
-    assert recipe.context.resolve() == tmp_path.resolve()
-    assert (recipe.build_args, recipe.target) == ({"V": "1"}, "dev")
-    assert (recipe.project, recipe.ignored) == (None, ["remoteUser is not supported"])
+    definition = read_build_definition(path, None)
+    assert definition.context.resolve() == tmp_path.resolve()
+    assert (definition.build_args, definition.target) == ({"V": "1"}, "dev")
+    assert (definition.project, definition.ignored) == (None, ["remoteUser is not supported"])
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,9 @@ def test_a_devcontainer_that_cannot_be_built_is_refused(tmp_path: Path, content:
 
 def test_arguments_before_the_first_stage_count_in_from_alone() -> None:
     plan = read_build_plan("ARG BASE=a TAG\nFROM ${BASE}:${TAG} AS One\nFROM one\nRUN x", {"TAG": "2"})
-    assert [stage.base.expanded({**plan.args})[0] for stage in plan.stages] == ["a:2", "one"]
-    assert plan.named("ONE", before=1) is plan.stages[0]
-    assert plan.named("one", before=0) is None
+    assert [stage.from_instruction.expanded_words({**plan.args})[0] for stage in plan.stages] == ["a:2", "one"]
+    assert plan.find("ONE", before=1) is plan.stages[0]
+    assert plan.find("one", before=0) is None
     assert plan.target("one") is plan.stages[0] and plan.target("1") is plan.target(None)
     with pytest.raises(NotFound, match="no stage 'two'"):
         plan.target("two")
@@ -105,12 +105,12 @@ def context(tmp_path: Path) -> BuildContext:
 
 def test_a_build_takes_what_its_context_holds_and_the_dockerignore_leaves(context: BuildContext) -> None:
     (folder,) = context.sources("a")
-    assert [item.path for item in folder.items] == [b"", b"deep", b"deep/file"]
+    assert [edit.path for edit in folder.edits] == [b"", b"deep", b"deep/file"]
     assert [source.name for source in context.sources("*.txt")] == [b"one.txt"]
     (linked,) = context.sources("./link")
-    assert b"".join(linked.items[0].content()) == b"3"
+    assert b"".join(linked.edits[0].content) == b"3"
     (whole,) = context.sources(".")
-    assert (b"out", "l") in [(item.path, item.kind) for item in whole.items]
+    assert (b"out", "l") in [(edit.path, edit.action) for edit in whole.edits]
 
 
 @pytest.mark.parametrize("pattern", ["../secret", "a/../../x", "out/passwd", "out", "two.txt", "none", "a/*.log"])

@@ -30,17 +30,17 @@ def test_flags_come_before_the_arguments() -> None:
 
 def test_the_json_form_is_words_and_what_is_no_json_is_a_line_for_the_shell() -> None:
     one, other = parse_dockerfile('RUN ["a", "b c"]\nRUN [ -f x ] && y')
-    assert (one.words, other.words) == (("a", "b c"), None)
+    assert (one.json_words, other.json_words) == (("a", "b c"), None)
 
 
 def test_here_documents_belong_to_their_instruction() -> None:
     text = "RUN <<EOF\n  one\n# no comment\nEOF\nCOPY <<-'A' <<B /dest/\n\tx $Y\n\tA\nz\nB\nRUN cat <<<EOF\n"
     run, copy, string = parse_dockerfile(text)
-    assert run.documents[0].content == "  one\n# no comment\n"
-    assert [(one.name, one.content, one.expands) for one in copy.documents] == [
+    assert run.here_documents[0].content == "  one\n# no comment\n"
+    assert [(one.name, one.content, one.expands) for one in copy.here_documents] == [
         ("A", "x $Y\n", False), ("B", "z\n", True),
     ]  # fmt: skip
-    assert (string.line, string.documents) == (10, ())
+    assert (string.line, string.here_documents) == (10, ())
 
 
 @pytest.mark.parametrize(
@@ -65,14 +65,14 @@ def test_variables_stand_for_their_values(text: str, value: str) -> None:
 )  # fmt: skip
 def test_pairs_are_read_in_both_forms(line: str, pairs: dict[str, str]) -> None:
     (one,) = parse_dockerfile(line)
-    assert one.pairs({"D": "d"}) == pairs
+    assert one.assignments({"D": "d"}) == pairs
 
 
 @pytest.mark.parametrize(
     ("text", "number", "said"),
     [
         ("FROM a\n\nBAKE b", 3, "no instruction 'BAKE'"), ("FROM a\nRUN", 2, "needs arguments"),
-        ("FROM a\nRUN <<EOF\nx", 2, "no end"), ("# escape=x\nFROM a", 1, "escape"),
+        ("FROM a\nRUN <<EOF\nx", 2, "not terminated"), ("# escape=x\nFROM a", 1, "escape"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_its_line(text: str, number: int, said: str) -> None:
@@ -84,15 +84,15 @@ def test_what_is_wrong_is_said_with_its_line(text: str, number: int, said: str) 
 def test_values_that_cannot_be_are_refused_with_their_line(line: str) -> None:
     _, one = parse_dockerfile(f"FROM a\n{line}")
     with pytest.raises(InvalidRequest, match=r"^line 2: ENV: "):
-        one.pairs({})
+        one.assignments({})
 
 
 @given(st.text(alphabet="FROMRUNENV \n\\\"'$#{}<<-EOF=[],:`\t", max_size=200))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         for one in parse_dockerfile(text):
-            one.expanded({})
-            one.pairs({})
+            one.expanded_words({})
+            one.assignments({})
     except PyroError:
         pass
 

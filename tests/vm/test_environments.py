@@ -140,7 +140,7 @@ def test_a_dockerfile_becomes_an_environment(ready: Pyro, context: Path) -> None
 def test_a_step_that_fails_shows_its_line_and_output_and_leaves_nothing(ready: Pyro, context: Path) -> None:
     before = ready.list_environments()
     (context / "Dockerfile").write_text("FROM debian:12\n\nRUN echo some output && \\\n curl https://example.com\n")
-    with pytest.raises(EnvironmentFailed, match=r"(?s)^line 3: RUN .* ended with exit code 6.*some output") as failed:
+    with pytest.raises(EnvironmentFailed, match=r"(?s)^line 3: RUN .* failed with exit code 6.*some output") as failed:
         ready.build_environment("built", path=context)
     assert "network=True" in failed.value.hint
     (context / "Dockerfile").write_text("FROM debian:12\nCOPY none /\n")
@@ -158,5 +158,5 @@ def test_a_devcontainer_runs_its_command_in_the_project(ready: Pyro, context: Pa
     (context / ".devcontainer/devcontainer.json").write_text(
         '{"image": "debian:12", "postCreateCommand": "cp app/main.py /srv/main.py; test -d app && exit 9"} // why'
     )
-    with pytest.raises(EnvironmentFailed, match="ended with exit code 9"):
+    with pytest.raises(EnvironmentFailed, match="failed with exit code 9"):
         ready.build_environment("dev", path=context / ".devcontainer/devcontainer.json")

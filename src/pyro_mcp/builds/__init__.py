@@ -1,4 +1,4 @@
-"""EnvironmentStore built from a Dockerfile, one machine for each stage."""
+"""`docker build` in virtual machines: each build stage of a Dockerfile runs in a machine that is deleted afterwards."""
 
 from __future__ import annotations
 

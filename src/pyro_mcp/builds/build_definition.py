@@ -1,6 +1,6 @@
-"""What an environment is built from: a Dockerfile, or what a devcontainer.json comes to as one.
+"""Read what to build: a Dockerfile with its build context, or a devcontainer.json translated into a Dockerfile.
 
-The format of the latter is that of https://containers.dev/implementors/json_reference/.
+The format of devcontainer.json is documented at https://containers.dev/implementors/json_reference/.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pyro_mcp.hints import Argument, Hint
 from pyro_mcp.host import jsonc
 
 _COMMANDS = ("onCreateCommand", "updateContentCommand", "postCreateCommand")
-_REFUSED = {"dockerComposeFile": "name its image, or build from the Dockerfile of one service"}
+_UNSUPPORTED = {"dockerComposeFile": "set image, or build the Dockerfile of one service"}
 _KNOWN = frozenset(
     {"name", "image", "build", "dockerFile", "context", "containerEnv", "remoteEnv", "$schema", *_COMMANDS}
 )
@@ -26,7 +26,11 @@ _VARIABLE = re.compile(r"\$\{(\w+)(?::([^}:]*)(?::([^}]*))?)?\}")
 
 @dataclass(frozen=True)
 class BuildDefinition:
-    """A Dockerfile with its context. With a `project`, the instructions `afterwards` run in it, in /workspace."""
+    """A Dockerfile with its build context and arguments.
+
+    A devcontainer.json may also name a `project`: it is copied to /workspace, where `project_instructions` then run.
+    `ignored` lists the settings without effect.
+    """
 
     path: Path
     dockerfile: str
@@ -34,14 +38,14 @@ class BuildDefinition:
     build_args: Mapping[str, str] = field(default_factory=dict)
     target: str | None = None
     project: Path | None = None
-    afterwards: str = ""
+    project_instructions: str = ""
     ignored: Sequence[str] = ()
 
 
 def read_build_definition(path: Path, context: Path | None) -> BuildDefinition:
-    """What the file at `path` (or the Dockerfile in the folder there) says.
+    """Read the Dockerfile or devcontainer.json at `path`, or the Dockerfile in the folder at `path`.
 
-    Raises `NotFound`, and `InvalidRequest` for what cannot be read or is not supported.
+    Raises `NotFound`, and `InvalidRequest` for a file that cannot be read or uses an unsupported setting.
     """
     if path.is_dir():
         path /= "Dockerfile"
@@ -53,12 +57,12 @@ def read_build_definition(path: Path, context: Path | None) -> BuildDefinition:
     except InvalidRequest as error:
         raise InvalidRequest(f"{path}: {error.message}", hint=error.hint) from error
     if not isinstance(found, dict):
-        raise InvalidRequest(f"{path} holds no object", hint="a devcontainer.json begins with {")
+        raise InvalidRequest(f"{path} is not a JSON object", hint="a devcontainer.json begins with {")
     return _devcontainer(path, found)
 
 
 def _devcontainer(path: Path, found: Mapping[str, Any]) -> BuildDefinition:
-    for key, hint in _REFUSED.items():
+    for key, hint in _UNSUPPORTED.items():
         if key in found:
             raise InvalidRequest(f"{path}: {key} is not supported", hint=hint)
     build = found.get("build") if isinstance(found.get("build"), dict) else {}
@@ -71,7 +75,7 @@ def _devcontainer(path: Path, found: Mapping[str, Any]) -> BuildDefinition:
     elif "image" in found:
         dockerfile = f"FROM {_one_line(path, 'image', found['image'])}\n"
     else:
-        raise InvalidRequest(f"{path} names neither an image nor build.dockerfile", hint="give one of them")
+        raise InvalidRequest(f"{path} names neither an image nor build.dockerfile", hint="set one of them")
     project = folder.parent if folder.name == ".devcontainer" else folder
     environ = {**_strings(path, found, "containerEnv"), **_strings(path, found, "remoteEnv")}
     lines = [f"ENV {name}={json.dumps(_substituted(path, value))}" for name, value in environ.items()]
@@ -89,7 +93,7 @@ def _devcontainer(path: Path, found: Mapping[str, Any]) -> BuildDefinition:
 
 
 def _commands(path: Path, key: str, value: object) -> list[str]:
-    """RUN instructions for a command: a line for the shell, a list of words, or several by name."""
+    """Return the RUN instructions for a command: a shell command, a list of arguments, or an object of commands."""
     if isinstance(value, dict):
         return [line for one in value.values() for line in _commands(path, key, one)]
     if isinstance(value, list) and all(isinstance(word, str) for word in value):
@@ -98,9 +102,9 @@ def _commands(path: Path, key: str, value: object) -> list[str]:
 
 
 def _substituted(path: Path, value: str) -> str:
-    """A value with the variables of devcontainer.json replaced by what they are in a machine."""
+    """Replace the variables of devcontainer.json in `value` by their values in a machine."""
 
-    def replaced(found: re.Match[str]) -> str:
+    def replacement(found: re.Match[str]) -> str:
         kind, name, default = found[1], found[2], found[3]
         if kind in ("containerWorkspaceFolder", "localWorkspaceFolder"):
             return "/workspace"
@@ -109,25 +113,25 @@ def _substituted(path: Path, value: str) -> str:
         if kind == "containerEnv" and name:
             return "${" + name + (f":-{default}" if default else "") + "}"
         if kind == "localEnv":
-            return default or ""  # nothing of the host's environment goes into a machine unasked
+            return default or ""  # a variable of the host never enters a machine by itself
         raise InvalidRequest(f"{path}: {found[0]} is not supported")
 
-    return _VARIABLE.sub(replaced, value)
+    return _VARIABLE.sub(replacement, value)
 
 
 def _strings(path: Path, found: Mapping[str, Any], key: str) -> dict[str, str]:
     given = found.get(key, {})
     if not isinstance(given, dict) or not all(isinstance(one, str) for one in given.values()):
-        raise InvalidRequest(f"{path}: {key} is not an object of texts")
+        raise InvalidRequest(f"{path}: {key} is not an object whose values are strings")
     for name in given:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise InvalidRequest(f"{path}: {key}: {name!r} cannot name a variable")
+            raise InvalidRequest(f"{path}: {key}: {name!r} is not the name of a variable")
     return dict(given)
 
 
 def _text(path: Path, key: str, value: object) -> str:
     if not isinstance(value, str) or not value or "\0" in value:
-        raise InvalidRequest(f"{path}: {key} is not a text")
+        raise InvalidRequest(f"{path}: {key} is not a non-empty string")
     return value
 
 
@@ -141,7 +145,7 @@ def _one_line(path: Path, key: str, value: object) -> str:
 def _folder(context: Path) -> Path:
     if not context.is_dir():
         raise NotFound(
-            f"there is no folder {context} to take files from", hint=Hint("name another with {}", Argument("context"))
+            f"there is no build context {context}", hint=Hint("name another folder with {}", Argument("context"))
         )
     return context
 
@@ -152,8 +156,8 @@ def _read(path: Path) -> str:
             raise InvalidRequest(f"{path} is larger than 1 MiB")
         return path.read_text()
     except FileNotFoundError as error:
-        raise NotFound(f"there is no {path}", hint="give a Dockerfile or a devcontainer.json") from error
+        raise NotFound(f"there is no {path}", hint="give the path of a Dockerfile or a devcontainer.json") from error
     except UnicodeDecodeError as error:
-        raise InvalidRequest(f"{path} is not text in UTF-8") from error
+        raise InvalidRequest(f"{path} is not UTF-8 text") from error
     except (OSError, ValueError) as error:
         raise InvalidRequest(f"{str(path)!r} cannot be read: {error}") from error

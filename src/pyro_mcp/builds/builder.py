@@ -1,4 +1,4 @@
-"""Build environments from Dockerfiles: each stage in a machine of its own that is gone afterwards."""
+"""Run a build: build the stages that the target stage needs, then save the target's file system as an environment."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from pyro_mcp.workspaces import EnvironmentSaver, ToolOf, system_tree
 
 
 @dataclass(frozen=True)
-class _Done:
-    """A stage that is finished: its stopped machine, and what its instructions have set."""
+class _FinishedStage:
+    """The stopped machine of a finished stage, and the settings that its instructions left."""
 
     record: MachineRecord
     settings: StageSettings
 
 
 class EnvironmentBuilder:
-    """Builds environments."""
+    """Builds environments from build definitions."""
 
     def __init__(
         self, lifecycle: Lifecycle, images: Images, environments: EnvironmentStore, saving: EnvironmentSaver
@@ -40,92 +40,104 @@ class EnvironmentBuilder:
         self._saving = saving
 
     def build(
-        self, name: str, recipe: BuildDefinition, options: BuildOptions, *, replace: bool, progress: Progress
+        self, name: str, definition: BuildDefinition, options: BuildOptions, *, replace: bool, progress: Progress
     ) -> EnvironmentDetails:
-        """Build an environment; a step that fails leaves nothing. Raises `EnvironmentFailed` with the step's output."""
+        """Build an environment. A step that fails leaves nothing and raises `EnvironmentFailed` with its output."""
         self._environments.check_name_free(name, replace=replace)
-        plan = read_build_plan(recipe.dockerfile, options.build_args)
+        plan = read_build_plan(definition.dockerfile, options.build_args)
         target = plan.target(options.target)
         machines = BuildMachines(self._lifecycle, self._images, self._environments, options, progress)
         with ExitStack() as stack:
-            done = _Build(machines, plan, recipe, options, stack).finished(target)
+            finished = _Build(machines, plan, definition, options, stack).finish(target)
             origin = {
-                "dockerfile": str(recipe.path),
-                "dockerfile_digest": f"sha256:{hashlib.sha256(recipe.dockerfile.encode()).hexdigest()}",
-                "config": done.settings.recorded,
-                "ignored": [*recipe.ignored, *done.settings.ignored],
+                "dockerfile": str(definition.path),
+                "dockerfile_digest": f"sha256:{hashlib.sha256(definition.dockerfile.encode()).hexdigest()}",
+                "config": finished.settings.image_config,
+                "ignored": [*definition.ignored, *finished.settings.ignored],
             }
-            about = CustomDetails("built", f"built from {recipe.path.name}", done.settings.environ, origin)
-            return self._saving.keep_stopped(name, done.record, about, replace=replace, progress=progress)
+            description = f"built from {definition.path.name}"
+            details = CustomDetails("built", description, finished.settings.environ, origin)
+            return self._saving.keep_stopped(name, finished.record, details, replace=replace, progress=progress)
 
 
 class _Build:
-    """One build under way. Stages are carried out when something needs them."""
+    """One build in progress. A stage is built when the target or another stage needs it."""
 
     def __init__(
-        self, machines: BuildMachines, plan: BuildPlan, recipe: BuildDefinition, options: BuildOptions, stack: ExitStack
+        self,
+        machines: BuildMachines,
+        plan: BuildPlan,
+        definition: BuildDefinition,
+        options: BuildOptions,
+        stack: ExitStack,
     ) -> None:
         self._machines = machines
         self._plan = plan
-        self._recipe = recipe
+        self._definition = definition
         self._options = options
         self._progress = machines.progress
         self._stack = stack
-        self._finished: dict[int, _Done] = {}
+        self._finished: dict[int, _FinishedStage] = {}
         self._step = 0
-        ignore = recipe.context / ".dockerignore"
-        self._context = BuildContext(recipe.context, ignored_by(ignore.read_text() if ignore.is_file() else ""))
+        ignore_file = definition.context / ".dockerignore"
+        rules = ignore_file.read_text() if ignore_file.is_file() else ""
+        self._context = BuildContext(definition.context, ignored_by(rules))
 
-    def finished(self, stage: Stage) -> _Done:
-        """A stage that is carried out; its machine stays, stopped, until the build ends."""
+    def finish(self, stage: Stage) -> _FinishedStage:
+        """Build a stage unless that is done. Its stopped machine exists until the build ends."""
         if stage.number not in self._finished:
-            record, settings = self._begun(stage)
-            given = BuildInputs(
+            record, settings = self._start(stage)
+            inputs = BuildInputs(
                 self._context,
                 self._options.build_args,
                 self._plan.args,
-                partial(self._taken, stage),
+                partial(self._read_from, stage),
                 self._options.step_seconds,
-                self._options.link.on,
-                network_environ(self._options.link),
+                self._options.network_policy.on,
+                network_environ(self._options.network_policy),
             )
-            with self._machines.session(record) as session:
-                machine = StageRunner(session, system_tree(session), settings, given, self._progress)
-                for one in stage.steps:
-                    machine.carry_out(one, self._place())
-                if stage == self._plan.target(self._options.target) and self._recipe.project is not None:
+            with self._machines.connection(record) as connection:
+                runner = StageRunner(connection, system_tree(connection), settings, inputs, self._progress)
+                for instruction in stage.instructions:
+                    runner.execute(instruction, self._next_step())
+                if stage == self._plan.target(self._options.target) and self._definition.project is not None:
                     self._progress("copying the project", None)
-                    push(GuestTree(ToolOf(session)), self._recipe.project, "/workspace")
+                    push(GuestTree(ToolOf(connection)), self._definition.project, "/workspace")
                     settings.workdir = "/workspace"
-                    for one in parse_dockerfile(self._recipe.afterwards):
-                        machine.carry_out(one, "[in the project]")
-            self._finished[stage.number] = _Done(self._machines.stop(record), settings)
+                    for instruction in parse_dockerfile(self._definition.project_instructions):
+                        runner.execute(instruction, "[in the project]")
+            self._finished[stage.number] = _FinishedStage(self._machines.stop(record), settings)
         return self._finished[stage.number]
 
-    def _begun(self, stage: Stage) -> tuple[MachineRecord, StageSettings]:
-        """The running machine of a stage, and what it begins with."""
-        base = stage.base.expanded({**self._plan.args, **self._options.build_args})[0]
-        earlier = self._plan.named(base, before=stage.number)
-        if earlier is not None:
-            before = self.finished(earlier)
-            self._progress(f"{self._place()} {stage.base.shown()}", None)
-            return self._stack.enter_context(self._machines.after(before.record)), before.settings.inherited()
-        self._progress(f"{self._place()} {stage.base.shown()}", None)
-        environment = self._machines.environment(stage.base, base)
-        record = self._stack.enter_context(self._machines.fresh(environment))
+    def _start(self, stage: Stage) -> tuple[MachineRecord, StageSettings]:
+        """Start the machine of a stage from its base image or base stage; return it with its first settings."""
+        base = stage.from_instruction.expanded_words({**self._plan.args, **self._options.build_args})[0]
+        base_stage = self._plan.find(base, before=stage.number)
+        if base_stage is not None:
+            finished = self.finish(base_stage)
+            self._progress(f"{self._next_step()} {stage.from_instruction.summary()}", None)
+            machine = self._stack.enter_context(self._machines.from_stopped(finished.record))
+            return machine, finished.settings.inherited()
+        self._progress(f"{self._next_step()} {stage.from_instruction.summary()}", None)
+        environment = self._machines.environment(stage.from_instruction, base)
+        record = self._stack.enter_context(self._machines.from_environment(environment))
         return record, StageSettings(self._machines.environ(environment))
 
-    def _taken(self, stage: Stage, one: Instruction, name: str, pattern: str, spool: Spool) -> list[CopySource]:
-        """Files out of another stage, or out of an environment."""
-        earlier = self._plan.named(name, before=stage.number)
+    def _read_from(
+        self, stage: Stage, instruction: Instruction, name: str, pattern: str, spool: Spool
+    ) -> list[CopySource]:
+        """Read the files that `COPY --from=NAME` in `stage` names: from an earlier stage, or from an environment."""
+        earlier = self._plan.find(name, before=stage.number)
         with ExitStack() as machines:
             if earlier is not None:
-                session = machines.enter_context(self._machines.reading(self.finished(earlier).record))
+                connection = machines.enter_context(self._machines.inspect(self.finish(earlier).record))
             else:
-                record = machines.enter_context(self._machines.fresh(self._machines.environment(one, name)))
-                session = machines.enter_context(self._machines.session(record))
-            return spool.take(system_tree(session), "/" + pattern.lstrip("/"))
+                environment = self._machines.environment(instruction, name)
+                record = machines.enter_context(self._machines.from_environment(environment))
+                connection = machines.enter_context(self._machines.connection(record))
+            return spool.read(system_tree(connection), "/" + pattern.lstrip("/"))
 
-    def _place(self) -> str:
+    def _next_step(self) -> str:
+        """Count a step; return its label for progress messages, for example "[3/7]"."""
         self._step += 1
         return f"[{self._step}/{self._plan.step_count}]"

@@ -1,4 +1,4 @@
-"""The machines of a build: each held by us alone, and gone at the end of its block."""
+"""Start and delete the machines of a build: one for each stage, and short-lived ones for `COPY --from`."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _PLATFORMS = ("linux/amd64", "$BUILDPLATFORM", "$TARGETPLATFORM", "${BUILDPLATFO
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How a build is done: the shape and network of its machines, and how long one step may take."""
+    """The options of a build: shape and network of its machines, the time limit of one step, `--build-arg`, target."""
 
     shape: Shape
-    link: NetworkPolicy
+    network_policy: NetworkPolicy
     step_seconds: float
     build_args: Mapping[str, str]
     target: str | None = None
 
 
 class BuildMachines:
-    """Starts the machines of builds."""
+    """Starts the machines of one build. Each exists as long as its context manager's block, locked by this process."""
 
     def __init__(
         self,
@@ -53,28 +53,29 @@ class BuildMachines:
         self._options = options
         self.progress = progress
 
-    def environment(self, one: Instruction, reference: str) -> str:
-        """The name of the environment that an instruction means: one that we have, else an image of a registry."""
-        if one.flags.get("platform", _PLATFORMS[0]) not in _PLATFORMS:
-            raise one.fault(f"--platform={one.flags['platform']} is not supported; machines are linux/amd64")
+    def environment(self, instruction: Instruction, reference: str) -> str:
+        """Return the environment for an image reference: a known environment, else the image of a registry."""
+        platform = instruction.flags.get("platform", _PLATFORMS[0])
+        if platform not in _PLATFORMS:
+            raise instruction.error(f"--platform={platform} is not supported; machines are linux/amd64")
         if reference == "scratch":
-            raise one.fault("scratch is not supported", hint="begin with debian:12-base")
+            raise instruction.error("scratch is not supported", hint="use FROM debian:12-base")
         try:
             self._environments.inspect(reference)
         except (UnknownEnvironment, InvalidRequest):
             try:
                 return normalize_image_name(reference)
             except InvalidRequest as error:
-                raise one.fault(error.message, hint=error.hint) from error
+                raise instruction.error(error.message, hint=error.hint) from error
         return reference
 
     def environ(self, environment: str) -> dict[str, str]:
-        """The variables that commands of an environment begin with."""
+        """Return the environment variables that an environment sets for its commands."""
         return self._images.environ(environment)
 
     @contextmanager
-    def fresh(self, environment: str) -> Iterator[MachineRecord]:
-        """A running machine of an environment."""
+    def from_environment(self, environment: str) -> Iterator[MachineRecord]:
+        """Start a machine of an environment, which is pulled if needed."""
         version = self._images.pulled(environment, self.progress).version
 
         def register(id_: str) -> MachineRecord:
@@ -86,48 +87,53 @@ class BuildMachines:
                 ttl_seconds=_TTL_SECONDS,
                 allow_host_compat=False,
                 one_shot=True,
-                network=self._options.link,
+                network=self._options.network_policy,
             )
 
         with self._running(register) as record:
             yield record
 
     @contextmanager
-    def after(self, before: MachineRecord) -> Iterator[MachineRecord]:
-        """A running machine that begins with the disk of a stopped one."""
+    def from_stopped(self, stopped: MachineRecord) -> Iterator[MachineRecord]:
+        """Start a machine on a copy-on-write layer over the disk of a stopped machine."""
 
         def register(id_: str) -> MachineRecord:
-            link = self._options.link
-            twin = register_fork(
-                self._lifecycle, id_, before, before.layers, ttl_seconds=_TTL_SECONDS, one_shot=True, network=link
+            fork = register_fork(
+                self._lifecycle,
+                id_,
+                stopped,
+                stopped.layers,
+                ttl_seconds=_TTL_SECONDS,
+                one_shot=True,
+                network=self._options.network_policy,
             )
-            return replace(twin, root_digest=before.root_digest)
+            return replace(fork, root_digest=stopped.root_digest)
 
         with self._running(register) as record:
             yield record
 
     @contextmanager
-    def reading(self, before: MachineRecord) -> Iterator[Connection]:
-        """A connection to a machine that only reads the disk of a stopped one."""
+    def inspect(self, stopped: MachineRecord) -> Iterator[Connection]:
+        """Connect to an inspector: a machine that only reads the disk of a stopped machine."""
         with (
-            register_inspector(self._lifecycle, before, before.layers) as twin,
-            start_inspector(self._lifecycle, self._images, twin) as session,
+            register_inspector(self._lifecycle, stopped, stopped.layers) as inspector,
+            start_inspector(self._lifecycle, self._images, inspector) as connection,
         ):
-            yield session
+            yield connection
 
     @contextmanager
-    def session(self, record: MachineRecord) -> Iterator[Connection]:
-        """A connection to a running machine."""
-        with self._lifecycle.connect(record) as session:
-            yield session
+    def connection(self, record: MachineRecord) -> Iterator[Connection]:
+        """Connect to a running machine."""
+        with self._lifecycle.connect(record) as connection:
+            yield connection
 
     def stop(self, record: MachineRecord) -> MachineRecord:
-        """Flush and end a running machine, so that its disk can be shared."""
+        """Flush the disk of a running machine and stop it, so that other machines can share the disk."""
         return self._lifecycle.stop(self._lifecycle.store.get(record.id))
 
     @contextmanager
     def _running(self, register: Callable[[str], MachineRecord]) -> Iterator[MachineRecord]:
         with self._lifecycle.reserve_id("bd") as id_:
-            made = register(id_)
-            yield self._lifecycle.start(made, self._images.of_disk(made), GUEST, self.progress)
+            registered = register(id_)
+            yield self._lifecycle.start(registered, self._images.of_disk(registered), GUEST, self.progress)
             self._lifecycle.delete(self._lifecycle.store.get(id_))

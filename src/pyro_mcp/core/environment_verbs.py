@@ -51,17 +51,17 @@ class EnvironmentVerbs(Components):
         its output. What had no effect is in the result's `origin["ignored"]`.
         """
         self._repair()
-        recipe = read_build_definition(Path(path), Path(context) if context is not None else None)
+        definition = read_build_definition(Path(path), Path(context) if context is not None else None)
         policy = NetworkPolicy(EGRESS if network else OFF, tuple(allow_hosts or ()), trust_host_ca, host_mirrors)
         check_mirrors(policy)
         options = BuildOptions(
             Shape(vcpu_count, mem_mib),
             policy,
             timeout_seconds,
-            {**recipe.build_args, **(build_args or {})},
-            target if target is not None else recipe.target,
+            {**definition.build_args, **(build_args or {})},
+            target if target is not None else definition.target,
         )
-        return self._building.build(name, recipe, options, replace=replace, progress=self._progress)
+        return self._builder.build(name, definition, options, replace=replace, progress=self._progress)
 
     def delete_environment(self, name: str) -> EnvironmentDeleted:
         """Remove an environment of the user's own; raises `Conflict` while a workspace may need it."""
@@ -72,5 +72,5 @@ class EnvironmentVerbs(Components):
         return EnvironmentSaver(self._lifecycle, self._images, self._environments, self._workspace_store)
 
     @cached_property
-    def _building(self) -> EnvironmentBuilder:
+    def _builder(self) -> EnvironmentBuilder:
         return EnvironmentBuilder(self._lifecycle, self._images, self._environments, self._saving)

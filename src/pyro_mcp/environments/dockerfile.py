@@ -1,6 +1,6 @@
-"""Read a Dockerfile: its instructions with their lines, flags and here-documents, and what variables stand for.
+"""Parse a Dockerfile into instructions with their line numbers, flags and here-documents, and expand variables.
 
-The format is that of https://docs.docker.com/reference/dockerfile/. Errors name the line.
+The format is documented at https://docs.docker.com/reference/dockerfile/. Errors name the line.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ KEYWORDS = frozenset({
     "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",
 })  # fmt: skip
 _WITH_FLAGS = frozenset({"ADD", "COPY", "FROM", "HEALTHCHECK", "RUN"})
-_WITH_DOCUMENTS = frozenset({"ADD", "COPY", "RUN"})
+_WITH_HERE_DOCUMENTS = frozenset({"ADD", "COPY", "RUN"})
 _DIRECTIVE = re.compile(r"#\s*([A-Za-z]+)\s*=\s*(.*?)\s*")
 _FLAG = re.compile(r"--([a-z-]+)(?:=(\S*))?(?:\s+|$)")
-_DOCUMENT = re.compile(r"(?<!<)<<(?!<)(-?)(['\"]?)([A-Za-z_][A-Za-z0-9_.-]*)\2")
+_HERE_DOCUMENT = re.compile(r"(?<!<)<<(?!<)(-?)(['\"]?)([A-Za-z_][A-Za-z0-9_.-]*)\2")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_LARGEST = 1 << 20
-_MOST_LINES = 20_000
+_MAX_BYTES = 1 << 20
+_MAX_LINES = 20_000
 
 
 @dataclass(frozen=True)
 class HereDocument:
-    """A here-document: `raw` holds its last line too; its variables stand for something unless it was quoted."""
+    """A here-document. `raw` includes its last line; `expands` is false when its name was quoted."""
 
     name: str
     content: str
@@ -38,65 +38,66 @@ class HereDocument:
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction. `line` counts from 1; `flags` are those before its arguments; `words` is its JSON form, if it is
-    one."""
+    """One instruction. `line` counts from 1; `json_words` are the arguments of its JSON form, if it has that form."""
 
     line: int
     keyword: str
     text: str
     flags: Mapping[str, str] = field(default_factory=dict)
-    words: tuple[str, ...] | None = None
-    documents: tuple[HereDocument, ...] = ()
+    json_words: tuple[str, ...] | None = None
+    here_documents: tuple[HereDocument, ...] = ()
     escape: str = "\\"
 
-    def fault(self, reason: str, hint: str = "") -> InvalidRequest:
-        """The error that something is wrong here."""
+    def error(self, reason: str, hint: str = "") -> InvalidRequest:
+        """Return the error for a fault in this instruction."""
         return InvalidRequest(f"line {self.line}: {self.keyword}: {reason}", hint=hint)
 
-    def shown(self) -> str:
-        """The instruction on one line, for progress."""
+    def summary(self) -> str:
+        """Return the instruction on one line, shortened, for progress messages."""
         text = " ".join(self.text.split())
         return f"{self.keyword} {text if len(text) <= 80 else text[:79] + '…'}"
 
-    def expanded(self, variables: Mapping[str, str]) -> list[str]:
-        """The arguments as words, without quotes and with variables replaced."""
-        if self.words is not None:
-            return [_Expander(self, word, variables, plain=True).all() for word in self.words]
+    def expanded_words(self, variables: Mapping[str, str]) -> list[str]:
+        """Return the arguments with quotes removed and variables expanded."""
+        if self.json_words is not None:
+            return [_Expander(self, word, variables, plain=True).text() for word in self.json_words]
         return list(_Expander(self, self.text, variables).words())
 
     def expand(self, text: str, variables: Mapping[str, str]) -> str:
-        """`text` without quotes and with variables replaced, in one piece."""
-        return _Expander(self, text, variables).all()
+        """Return `text` with quotes removed and variables expanded, as one word."""
+        return _Expander(self, text, variables).text()
 
     def expand_document(self, document: HereDocument, variables: Mapping[str, str]) -> str:
-        """The content of a here-document."""
-        return _Expander(self, document.content, variables, plain=True).all() if document.expands else document.content
+        """Return the content of a here-document, with variables expanded unless its name was quoted."""
+        return _Expander(self, document.content, variables, plain=True).text() if document.expands else document.content
 
-    def pairs(self, variables: Mapping[str, str]) -> dict[str, str]:
-        """`NAME=value …`, or the old form `NAME value`."""
-        words = self.expanded(variables)
+    def assignments(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """Return the values by name of `NAME=value …`, or of the old form `NAME value`."""
+        words = self.expanded_words(variables)
         if not words or "=" not in words[0]:
             name, _, value = self.text.partition(" ")
             if not value.strip():
-                raise self.fault("needs NAME=value")
+                raise self.error("needs NAME=value")
             return {name: self.expand(value.strip(), variables)}
         found = {}
         for word in words:
             name, equals, value = word.partition("=")
             if not equals or not name:
-                raise self.fault(f"{word!r} is not NAME=value", hint="put a value with spaces into quotes")
+                raise self.error(f"{word!r} is not NAME=value", hint="quote a value that holds spaces")
             found[name] = value
         return found
 
 
 def parse_dockerfile(text: str) -> list[Instruction]:
-    """The instructions of a Dockerfile; raises `InvalidRequest` with the line of what is wrong."""
-    if len(text) > _LARGEST or text.count("\n") > _MOST_LINES:
-        raise InvalidRequest(f"a Dockerfile has at most {_LARGEST >> 20} MiB and {_MOST_LINES} lines")
-    return list(_Reader(text).instructions())
+    """Return the instructions of a Dockerfile; raises `InvalidRequest` with the number of the faulty line."""
+    if len(text) > _MAX_BYTES or text.count("\n") > _MAX_LINES:
+        raise InvalidRequest(f"a Dockerfile has at most {_MAX_BYTES >> 20} MiB and {_MAX_LINES} lines")
+    return list(_Parser(text).instructions())
 
 
-class _Reader:
+class _Parser:
+    """Reads a Dockerfile line by line; `_at` is the index of the next line."""
+
     def __init__(self, text: str) -> None:
         self._lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
         self._at = 0
@@ -127,16 +128,16 @@ class _Reader:
         if keyword not in KEYWORDS:
             raise InvalidRequest(
                 f"line {number}: there is no instruction {keyword[:40]!r}",
-                hint=f"known are {', '.join(sorted(KEYWORDS))}",
+                hint=f"the instructions are {', '.join(sorted(KEYWORDS))}",
             )
         flags: dict[str, str] = {}
         while keyword in _WITH_FLAGS and (found := _FLAG.match(rest)):
             flags[found[1]] = found[2] or ""
             rest = rest[found.end() :]
-        documents = tuple(self._documents(rest, number)) if keyword in _WITH_DOCUMENTS else ()
+        here_documents = tuple(self._here_documents(rest, number)) if keyword in _WITH_HERE_DOCUMENTS else ()
         if not rest:
             raise InvalidRequest(f"line {number}: {keyword} needs arguments")
-        return Instruction(number, keyword, rest, flags, _json_words(rest), documents, self._escape)
+        return Instruction(number, keyword, rest, flags, _json_words(rest), here_documents, self._escape)
 
     def _logical_line(self) -> str:
         parts: list[str] = []
@@ -152,8 +153,8 @@ class _Reader:
             parts.append(bare[:-1])
         return re.sub(r"^(\S+)\s+", r"\1 ", "".join(parts).strip())
 
-    def _documents(self, text: str, number: int) -> Iterator[HereDocument]:
-        for found in _DOCUMENT.finditer(text):
+    def _here_documents(self, text: str, number: int) -> Iterator[HereDocument]:
+        for found in _HERE_DOCUMENT.finditer(text):
             begin = self._at
             while self._at < len(self._lines):
                 line = self._lines[self._at]
@@ -161,7 +162,7 @@ class _Reader:
                 if (line.lstrip("\t") if found[1] else line) == found[3]:
                     break
             else:
-                raise InvalidRequest(f"line {number}: the here-document {found[3]} has no end")
+                raise InvalidRequest(f"line {number}: the here-document {found[3]} is not terminated")
             lines = self._lines[begin : self._at - 1]
             content = "".join(f"{line.lstrip(chr(9)) if found[1] else line}\n" for line in lines)
             yield HereDocument(found[3], content, "\n".join(self._lines[begin : self._at]) + "\n", not found[2])
@@ -178,7 +179,7 @@ def _json_words(text: str) -> tuple[str, ...] | None:
 
 
 class _Expander:
-    """Takes quotes away and puts values in. With `plain`, quotes are ordinary characters."""
+    """Removes quotes and expands variables. With `plain`, quotes are ordinary characters."""
 
     def __init__(
         self, instruction: Instruction, text: str, variables: Mapping[str, str], *, plain: bool = False
@@ -189,7 +190,7 @@ class _Expander:
         self._plain = plain
         self._at = 0
 
-    def all(self) -> str:
+    def text(self) -> str:
         return "".join(piece for piece, _ in self._pieces())
 
     def words(self) -> Iterator[str]:
@@ -204,7 +205,7 @@ class _Expander:
             yield word
 
     def _pieces(self) -> Iterator[tuple[str, bool]]:
-        """What the text stands for, piece by piece, and whether a piece separates words."""
+        """Yield the expanded text in pieces, each with true when it separates words."""
         quote = ""
         while self._at < len(self._text):
             char = self._text[self._at]
@@ -226,7 +227,7 @@ class _Expander:
             else:
                 yield char, char.isspace() and not quote
         if quote:
-            raise self._instruction.fault(f"a quote {quote} is never closed")
+            raise self._instruction.error(f"the quote {quote} is not closed")
 
     def _variable(self) -> str:
         rest = self._text[self._at :]
@@ -236,7 +237,7 @@ class _Expander:
             return self._variables.get(found[0], "") if found else "$"
         end = _closing(rest)
         if end < 0:
-            raise self._instruction.fault("a ${ is never closed")
+            raise self._instruction.error("a ${ is not closed")
         self._at += end + 1
         return self._braced(rest[1:end])
 
@@ -245,17 +246,17 @@ class _Expander:
         name = found[0] if found else ""
         operator, word = _split_operator(inside[len(name) :])
         if not name or operator is None:
-            raise self._instruction.fault(
+            raise self._instruction.error(
                 f"${{{inside}}} is not supported", hint="supported are ${NAME}, ${NAME:-word} and ${NAME:+word}"
             )
         value = self._variables.get(name)
         is_set = bool(value) if operator.startswith(":") else value is not None
         if operator.endswith("-") and not is_set:
-            return _Expander(self._instruction, word, self._variables, plain=self._plain).all()
+            return _Expander(self._instruction, word, self._variables, plain=self._plain).text()
         if operator.endswith("+"):
-            return _Expander(self._instruction, word, self._variables, plain=self._plain).all() if is_set else ""
+            return _Expander(self._instruction, word, self._variables, plain=self._plain).text() if is_set else ""
         if operator.endswith("?") and not is_set:
-            raise self._instruction.fault(f"{name} is not set: {word}")
+            raise self._instruction.error(f"{name} is not set: {word}")
         return value or ""
 
 
@@ -269,7 +270,7 @@ def _split_operator(text: str) -> tuple[str | None, str]:
 
 
 def _closing(text: str) -> int:
-    """Where the brace that `text` begins with is closed; -1: nowhere."""
+    """Return the index at which the brace that `text` begins with is closed, or -1."""
     depth = 0
     for at, char in enumerate(text):
         depth += (char == "{") - (char == "}")

@@ -1,4 +1,4 @@
-"""Which files of a build context its .dockerignore leaves out."""
+"""Match paths of a build context against the rules of its .dockerignore."""
 
 from __future__ import annotations
 
@@ -9,25 +9,29 @@ _SPECIAL = {"**/": r"(?:.*/)?", "**": r".*", "*": r"[^/]*", "?": r"[^/]"}
 
 
 def ignored_by(text: str) -> Callable[[str], bool]:
-    """A test for paths relative to the context. The last pattern that fits decides; `!` takes a path in again."""
+    """Return a function that says whether the rules exclude a path, which is relative to the build context.
+
+    The last pattern that matches decides; a pattern after `!` includes paths again.
+    """
     rules = []
     for line in text.splitlines():
         pattern = line.strip()
         if not pattern or pattern.startswith("#"):
             continue
-        keeps = pattern.startswith("!")
+        includes = pattern.startswith("!")
         parts = [part for part in pattern.removeprefix("!").strip().split("/") if part not in ("", ".")]
         if parts:
-            rules.append((keeps, re.compile(_expression("/".join(parts)) + r"(?:/.*)?", re.DOTALL)))
+            rules.append((includes, re.compile(_expression("/".join(parts)) + r"(?:/.*)?", re.DOTALL)))
 
     def ignored(path: str) -> bool:
-        fits = [keeps for keeps, expression in rules if expression.fullmatch(path)]
-        return bool(fits) and not fits[-1]
+        matches = [includes for includes, expression in rules if expression.fullmatch(path)]
+        return bool(matches) and not matches[-1]
 
     return ignored
 
 
 def _expression(pattern: str) -> str:
+    """Return the regular expression for a pattern."""
     found = ""
     at = 0
     while at < len(pattern):

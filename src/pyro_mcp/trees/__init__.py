@@ -6,8 +6,9 @@ from pyro_mcp.trees.diff import diff
 from pyro_mcp.trees.export import MOST_BYTES, MOST_ENTRIES, export
 from pyro_mcp.trees.files import list_files, read_file, write_file
 from pyro_mcp.trees.guest_tree import GuestToolRunner, GuestTree
+from pyro_mcp.trees.host_files import host_edits
 from pyro_mcp.trees.patch import apply_patch
-from pyro_mcp.trees.seed import Seed, file_pieces, prepare_seed, push
+from pyro_mcp.trees.seed import Seed, prepare_seed, push
 from pyro_mcp.trees.self_running import program_that_runs
 
 __all__ = [
@@ -19,7 +20,7 @@ __all__ = [
     "apply_patch",
     "diff",
     "export",
-    "file_pieces",
+    "host_edits",
     "list_files",
     "prepare_seed",
     "program_that_runs",

@@ -16,9 +16,9 @@ from pyro_mcp.host.files import temporary_folder
 from pyro_mcp.results import SyncPush
 from pyro_mcp.trees.archive import ARCHIVES, unpack
 from pyro_mcp.trees.guest_tree import GuestTree, guest_path, inner_path
+from pyro_mcp.trees.host_files import file_pieces, host_edits
 from pyro_mcp.trees.seed_checks import ignored_paths, may_hold_secrets, remarks
 
-_PIECE = 1024 * 1024
 _NAMED = 10
 _MOST_SECRETS = 20
 _MOST_EXCLUDED = 1024 * 1024  # bytes of names that fit on a command line
@@ -110,7 +110,7 @@ def push(tree: GuestTree, source: Path, dest: str | bytes, *, no_ignored: bool =
         return _push_file(tree, source, inner, into_folder=os.fsencode(dest).endswith(b"/"))
     with temporary_folder() as work:
         seed = prepare_seed(source, work, no_ignored=no_ignored)
-        edits = _Edits(os.fsencode(seed.tree), inner, set(seed.left_out))
+        edits = _SeedEdits(os.path.realpath(os.fsencode(seed.tree)), inner, set(seed.left_out))
         made = tree.apply(edits)
     folders = edits.folders
     return {
@@ -223,8 +223,8 @@ class _Scan:
         return is_folder
 
 
-class _Edits:
-    """The edits that copy a folder of the host, made as they are asked for; `folders` are those so far."""
+class _SeedEdits:
+    """The edits that copy a seed into a guest's folder `inner`, made on demand; `folders` are their folders so far."""
 
     def __init__(self, root: bytes, inner: bytes, left_out: set[bytes]) -> None:
         self.folders: set[bytes] = set()
@@ -233,37 +233,13 @@ class _Edits:
         self._left_out = left_out
 
     def __iter__(self) -> Iterator[Edit]:
-        if self._inner:
-            self.folders.add(self._inner)
-            yield Edit(self._inner, "d")
-        waiting = [b""]
-        while waiting:
-            folder = waiting.pop()
-            for name in sorted(os.listdir(os.path.join(self._root, folder))):
-                path = os.path.join(folder, name)
-                if path not in self._left_out and (edit := self._edit(path)) is not None:
-                    if edit.action == "d":
-                        self.folders.add(edit.path)
-                        waiting.append(path)
-                    yield edit
-
-    def _edit(self, path: bytes) -> Edit | None:
-        source = os.path.join(self._root, path)
-        there = os.path.join(self._inner, path)
-        found = os.lstat(source)
-        mode = stat.S_IMODE(found.st_mode)
-        if stat.S_ISDIR(found.st_mode):
-            return Edit(there, "d", mode=mode)
-        if stat.S_ISLNK(found.st_mode):
-            return Edit(there, "l", mtime_ns=found.st_mtime_ns, target=os.readlink(source))
-        if stat.S_ISREG(found.st_mode):
-            return Edit(there, "f", mode, found.st_mtime_ns, size=found.st_size, content=file_pieces(source))
-        return None
-
-
-def file_pieces(path: bytes) -> Iterator[bytes]:
-    """Yield the content of a host file, which is not followed when it is a link."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(fd, "rb", buffering=0) as file:
-        while data := file.read(_PIECE):
-            yield data
+        for edit in host_edits(self._root, is_pruned=self._left_out.__contains__):
+            if edit.path:
+                placed = replace(edit, path=os.path.join(self._inner, edit.path))
+            elif self._inner:
+                placed = Edit(self._inner, "d")  # it keeps its mode
+            else:
+                continue
+            if placed.action == "d":
+                self.folders.add(placed.path)
+            yield placed
