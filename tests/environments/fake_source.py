@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from pyro_mcp.environments.catalog import CATALOG
-from pyro_mcp.environments.source import RootFilesystem
+from pyro_mcp.environments.source import RootFilesystem, SourceKind
 from pyro_mcp.host.progress import Progress
 
 
 class FakeSource:
     """Builds `size` bytes; every build adds a line to `journal`. With `rendezvous` (a FIFO) it waits there first."""
 
-    kind: Literal["debian", "oci", "saved", "built"] = "debian"
+    kind: SourceKind = "debian"
     version: str | None = "1"
     description = "a fake"
     packages: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""EnvironmentStore of the user's own: what a guest sends becomes an image, whatever it sends."""
+"""Custom environments: what a guest sends becomes an image, whatever it sends."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ SMALL: System = [folder(b""), folder(b"etc"), file(b"etc/name", b"small\n")]
 
 def source(name: str, system: System = SMALL) -> StreamedSource:
     def stream(layer: LayerWriter) -> None:
-        for member, content in system:
-            layer.begin(member)
-            if member.kind == "f":
+        for entry, content in system:
+            layer.begin(entry)
+            if entry.kind == "f":
                 layer.data(content)
-                layer.end(member.size)
+                layer.end(entry.size)
 
     return StreamedSource(name, CustomDetails("saved", "a test", {"HOME": "/root"}, {"parent": "debian:12"}), stream)
 
@@ -112,7 +112,7 @@ def test_nothing_that_a_guest_sends_lands_outside_of_the_image(
 def test_a_system_that_is_too_large_is_refused_and_leaves_nothing(
     environments: EnvironmentStore, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layers, "MOST_BYTES", 1000)
+    monkeypatch.setattr(layers, "MAX_BYTES", 1000)
     with pytest.raises(EnvironmentFailed, match="larger"):
         environments.add(source("mine", [*SMALL, file(b"sparse", b"x" * 1001)]))
     assert not [path for path in cache.rglob("*") if path.is_file() and path.name != ".lock"]

@@ -162,7 +162,7 @@ def test_a_registry_with_a_password_is_asked_with_the_users_own_credentials(
     name = f"oci:{guarded.address}/private:1"
     login = tmp_path / "auth.json"
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(login))
-    refused(environments, name, "refuses to hand out", hint=f"skopeo login {guarded.address}")
+    refused(environments, name, "denies access to", hint=f"skopeo login {guarded.address}")
     secret = base64.b64encode(b"ali:open-sesame").decode()
     login.write_text(json.dumps({"auths": {guarded.address: {"auth": secret}}}))
     assert environments.pull(name).name == name

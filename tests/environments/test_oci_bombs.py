@@ -33,7 +33,7 @@ _STRANGE = {
 def test_a_sparse_file_in_a_layer_does_not_fill_the_disk(
     environments: EnvironmentStore, cache: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(oci, "MOST_FILE_BYTES", 32 << 20)
+    monkeypatch.setattr(oci, "MAX_FILE_BYTES", 32 << 20)
     registry.push("bomb:1", HELLO, [sparse("bomb", size)])
     with pytest.raises(EnvironmentFailed, match="too large") as caught:
         environments.pull(f"oci:{registry.address}/bomb:1")

@@ -183,10 +183,10 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(cache: Path, journal: P
 
 class _DatedSource(FakeSource):
     def build(self, work: Path, progress: Progress) -> RootFilesystem:
-        tree = super().build(work, progress)
-        for path in (tree.path / "etc/data", tree.path / "etc", tree.path):
+        root = super().build(work, progress)
+        for path in (root.path / "etc/data", root.path / "etc", root.path):
             os.utime(path, (1_000_000, 1_000_000))
-        return tree
+        return root
 
 
 @contextmanager

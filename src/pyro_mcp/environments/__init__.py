@@ -1,4 +1,4 @@
-"""What guests boot: root images by name, and the kernel. Built from Debian or fetched from a registry, and cached."""
+"""Environments: root images by name (built from Debian, pulled from a registry, or custom) and the guest kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The environments that we build ourselves, as data."""
+"""The catalogue: the Debian environments that pyro builds itself, as data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BUILD = (*_TOOLS, "build-essential", "pkg-config")
 
 @dataclass(frozen=True)
 class Wheel:
-    """A Python wheel whose programs come into an environment, as /usr/local/bin has them: one exact file."""
+    """One exact wheel file, whose programs an environment has in /usr/local/bin."""
 
     project: str
     file: str
@@ -29,7 +29,7 @@ UV = Wheel(
 
 @dataclass(frozen=True)
 class Recipe:
-    """One Debian environment: a stable name, and a version that changes whenever the recipe does."""
+    """One Debian environment: a stable name, and a version that changes whenever the recipe changes."""
 
     name: str
     version: str

@@ -1,4 +1,4 @@
-"""EnvironmentStore of the user's own: saved from a workspace, or built from a Dockerfile."""
+"""Custom environments: those that users save from a workspace or build from a Dockerfile."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pyro_mcp.environments.layer import LayerWriter, write_layout
+from pyro_mcp.environments.layer import LayerWriter, write_image_layout
 from pyro_mcp.environments.oci import LAYOUT, unpack
-from pyro_mcp.environments.source import RootFilesystem
+from pyro_mcp.environments.source import RootFilesystem, SourceKind
 from pyro_mcp.errors import EnvironmentFailed
 from pyro_mcp.hints import Argument, Hint
 from pyro_mcp.host.progress import Progress
 
-_MOST_NAMED = 100
+_MAX_NAMED = 100
 
 CustomKind = Literal["saved", "built"]
 
 
 class CustomSource:
-    """An environment that exists already; it cannot be made again from its name alone."""
+    """A custom environment that exists. It cannot be made again from its name alone."""
 
     version: str | None = None
     packages: tuple[str, ...] = ()
 
     def __init__(self, name: str, kind: CustomKind, description: str) -> None:
         self.name = name
-        self.kind: Literal["debian", "oci", "saved", "built"] = kind
+        self.kind: SourceKind = kind
         self.description = description
 
     def build(self, work: Path, progress: Progress) -> RootFilesystem:
@@ -39,7 +39,7 @@ class CustomSource:
 
 @dataclass(frozen=True)
 class CustomDetails:
-    """What is recorded of a new environment besides its files."""
+    """What is recorded with a new custom environment in addition to its files."""
 
     kind: CustomKind
     description: str
@@ -48,11 +48,11 @@ class CustomDetails:
 
 
 class StreamedSource(CustomSource):
-    """A new environment whose files `stream` writes, one member after another."""
+    """A new custom environment. `stream` writes its root filesystem, one entry after another, into a layer."""
 
-    def __init__(self, name: str, about: CustomDetails, stream: Callable[[LayerWriter], None]) -> None:
-        super().__init__(name, about.kind, about.description)
-        self._about = about
+    def __init__(self, name: str, details: CustomDetails, stream: Callable[[LayerWriter], None]) -> None:
+        super().__init__(name, details.kind, details.description)
+        self._details = details
         self._stream = stream
 
     def build(self, work: Path, progress: Progress) -> RootFilesystem:
@@ -61,8 +61,8 @@ class StreamedSource(CustomSource):
             self._stream(layer)
             digest = layer.finish()
         progress("unpacking", 0.6)
-        write_layout(work / LAYOUT, work / "layer.tar", digest)
+        write_image_layout(work / LAYOUT, work / "layer.tar", digest)
         unpack(self.name, work)
-        origin = {**self._about.origin, "left_out": layer.left_out[:_MOST_NAMED]}
-        facts = {"kind": self.kind, "description": self.description, "origin": origin}
-        return RootFilesystem(work / "root", digest, dict(self._about.environ), facts)
+        origin = {**self._details.origin, "left_out": layer.left_out[:_MAX_NAMED]}
+        metadata = {"kind": self.kind, "description": self.description, "origin": origin}
+        return RootFilesystem(work / "root", digest, dict(self._details.environ), metadata)

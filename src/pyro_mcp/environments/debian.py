@@ -1,4 +1,4 @@
-"""Debian root filesystems with mmdebstrap, from the mirror that this machine already uses."""
+"""Build Debian root filesystems with mmdebstrap, from the mirrors that the host's apt uses."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from pyro_mcp.environments.catalog import SUITE, Recipe
-from pyro_mcp.environments.source import RootFilesystem
+from pyro_mcp.environments.source import RootFilesystem, SourceKind
 from pyro_mcp.environments.user_namespace import run_as_root
 from pyro_mcp.errors import EnvironmentFailed, HostCommandFailed, InvalidRequest
 from pyro_mcp.host.process import run
@@ -25,7 +24,7 @@ _ENVIRON = {
     "LANG": "C.UTF-8",
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 }
-_LEFT_OUT = (
+_EXCLUDED_FILES = (
     "path-exclude=/usr/share/doc/*",
     "path-include=/usr/share/doc/*/copyright",
     "path-exclude=/usr/share/info/*",
@@ -34,17 +33,17 @@ _LEFT_OUT = (
     "path-include=/usr/share/locale/locale.alias",
     "path-exclude=/usr/share/man/*",
 )
-# The guest keeps the package sources, but neither the host's proxies nor a password inside a mirror's address.
-_FORGET_HOST = (
+# Remove the host's proxy settings, and passwords in mirror addresses. The package sources themselves are kept.
+_REMOVE_HOST_SETTINGS = (
     'rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/machine-id" "$1/var/lib/dbus/machine-id"',
     'sed -i "s#://[^/ ]*@#://#" "$1/etc/apt/sources.list"',
 )
-# A machine that is thrown away needs no second environment within it for Debian's own packages to be safe from pip.
+# Let pip and uv install system-wide: in a disposable machine Debian's packages need no protection from them.
 _PYTHON_SETTINGS = {
     "etc/xdg/pip/pip.conf": "[global]\nbreak-system-packages = true\nroot-user-action = ignore\n",
     "etc/uv/uv.toml": "[pip]\nbreak-system-packages = true\n",
 }
-_STAGES = {
+_PROGRESS = {
     "running apt-get update": ("reading Debian's package lists", 0.05),
     "downloading packages": ("downloading packages", 0.15),
     "extracting archives": ("unpacking the base system", 0.25),
@@ -57,7 +56,7 @@ _STAGES = {
 class DebianSource:
     """Builds one recipe of the catalogue."""
 
-    kind: Literal["debian", "oci", "saved", "built"] = "debian"
+    kind: SourceKind = "debian"
     version: str | None
 
     def __init__(self, recipe: Recipe) -> None:
@@ -73,8 +72,8 @@ class DebianSource:
             [
                 "--variant=minbase",
                 f"--include={','.join(self.packages)}",
-                *(f"--dpkgopt={option}" for option in _LEFT_OUT),
-                *(f"--customize-hook={script}" for script in _FORGET_HOST),
+                *(f"--dpkgopt={option}" for option in _EXCLUDED_FILES),
+                *(f"--customize-hook={script}" for script in _REMOVE_HOST_SETTINGS),
             ],
             root,
             progress,
@@ -83,41 +82,42 @@ class DebianSource:
         (root / "etc/resolv.conf").write_text("")
         (root / "etc/hostname").unlink(missing_ok=True)
         (root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
-        lacks = self._add_programs(root, work, progress)
-        return RootFilesystem(root, self._recipe.version, dict(_ENVIRON), {"origin": {"lacks": lacks}} if lacks else {})
+        missing = self._add_programs(root, work, progress)
+        metadata = {"origin": {"lacks": missing}} if missing else {}
+        return RootFilesystem(root, self._recipe.version, dict(_ENVIRON), metadata)
 
     def _add_programs(self, root: Path, work: Path, progress: Progress) -> list[str]:
-        """Add the programs that are no Debian packages; return those that could not be had.
+        """Add the programs that are not Debian packages; return those that could not be downloaded, with the reason.
 
-        The environment is usable without them.
+        The environment works without them.
         """
         if not self._recipe.wheels:
             return []
-        from pyro_mcp.environments.wheels import (  # noqa: PLC0415 - slow to import, and only a build needs it
+        from pyro_mcp.environments.wheels import (  # noqa: PLC0415 - slow to import, needed only here
             IndexUnavailable,
             install_programs,
         )
 
-        lacks = []
+        missing = []
         for wheel in self._recipe.wheels:
             progress(f"adding {wheel.project}", 0.87)
             try:
                 install_programs(wheel, root / "usr/local/bin", work)
             except IndexUnavailable as error:
-                lacks.append(f"{wheel.project}: {error}")
+                missing.append(f"{wheel.project}: {error}")
         for name, content in _PYTHON_SETTINGS.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(content)
-        return lacks
+        return missing
 
 
 def mmdebstrap(options: Sequence[str], root: Path, progress: Progress) -> None:
-    """Make `root`, a Debian root filesystem; apt verifies the signatures. Raises `EnvironmentFailed`, `NoSpace`."""
+    """Make a Debian root filesystem at `root`. apt verifies the signatures. Raises `EnvironmentFailed`, `NoSpace`."""
     try:
         run_as_root(
             [
                 "mmdebstrap",
-                "--mode=unshare",  # device nodes are then bound, not made; it makes no user namespace when root
+                "--mode=unshare",  # binds device nodes, does not create them; makes no user namespace when root
                 "--format=directory",
                 *([f"--keyring={_KEYRING}"] if _KEYRING.exists() else []),
                 *(f"--aptopt={line}" for line in _host_apt_settings()),
@@ -130,19 +130,21 @@ def mmdebstrap(options: Sequence[str], root: Path, progress: Progress) -> None:
             deadline_seconds=_DEADLINE_SECONDS,
             network=True,
             all_capabilities=True,
-            on_stderr_line=_staged(progress),
+            on_stderr_line=_reporting(progress),
         )
     except HostCommandFailed as error:
         raise EnvironmentFailed(
-            f"Debian {SUITE} could not be built: {error.message}",
+            f"cannot build Debian {SUITE}: {error.message}",
             hint=f"check the network and the host's apt sources, or set {MIRROR_VARIABLE} to a Debian mirror;"
-            f" not on Debian: install debian-archive-keyring\n{error.hint}",
+            f" if the host does not run Debian, install debian-archive-keyring\n{error.hint}",
         ) from error
 
 
-def _staged(progress: Progress) -> Callable[[str], None]:
+def _reporting(progress: Progress) -> Callable[[str], None]:
+    """Return a function that turns the lines of mmdebstrap into progress messages."""
+
     def on_line(line: str) -> None:
-        for prefix, (message, fraction) in _STAGES.items():
+        for prefix, (message, fraction) in _PROGRESS.items():
             if line.startswith(f"I: {prefix}"):
                 progress(message, fraction)
 
@@ -150,11 +152,11 @@ def _staged(progress: Progress) -> Callable[[str], None]:
 
 
 def _package_sources() -> list[str]:
-    """Lines for sources.list; none means mmdebstrap's own choice, Debian's public archive."""
+    """Return lines for sources.list; with none, mmdebstrap uses Debian's public archive."""
     mirror = os.environ.get(MIRROR_VARIABLE)
     if mirror:
         if not re.fullmatch(r"https?://[!-~]+", mirror):
-            raise InvalidRequest(f"{MIRROR_VARIABLE} is not the http(s) address of a mirror: {mirror!r}")
+            raise InvalidRequest(f"{MIRROR_VARIABLE} is not the http(s) URL of a mirror: {mirror!r}")
         return [f"deb {mirror} {SUITE} main", f"deb {mirror} {SUITE}-updates main"]
     archives = _host_archives()
     if "Debian" not in archives or "Debian-Security" not in archives:
@@ -168,7 +170,7 @@ def _package_sources() -> list[str]:
 
 
 def _host_archives() -> dict[str, str]:
-    """The addresses of the archives that the host's apt uses, by label ("Debian", "Debian-Security")."""
+    """Return the URLs of the archives that the host's apt uses, by label ("Debian", "Debian-Security")."""
     if find_program("apt-get") is None:
         return {}
     listed = run(["apt-get", "indextargets", "--format", "$(LABEL) $(REPO_URI)"], deadline_seconds=60).stdout
@@ -177,7 +179,7 @@ def _host_archives() -> dict[str, str]:
 
 
 def _host_apt_settings() -> list[str]:
-    """How the host's apt reaches its mirrors: proxies, certificates, checks of dates; as apt.conf lines."""
+    """Return the host's apt settings for reaching mirrors (proxies, certificates, date checks) as apt.conf lines."""
     if find_program("apt-config") is None:
         return []
     dumped = run(["apt-config", "dump"], deadline_seconds=60).stdout.decode(errors="replace")

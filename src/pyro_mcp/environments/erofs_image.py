@@ -1,4 +1,4 @@
-"""From a tree of files to the read-only image that guests boot from."""
+"""Write a root filesystem into the read-only EROFS image that guests boot from."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pyro_mcp.environments.user_namespace import run_as_root
 from pyro_mcp.errors import EnvironmentFailed, HostCommandFailed
 
 _DEADLINE_SECONDS = 900
-# The guest mounts over these. What an image has in their place is dropped, never followed. What we make has a
-# fixed date, or no two images would be the same.
+# The guest mounts file systems over these folders. Anything else at their paths is removed, and links are not followed.
+# The folders get a fixed date, so that equal trees give equal images.
 _MOUNT_POINTS = """
 for name in dev proc run sys tmp workspace; do
     [ -d "$1/$name" ] && [ ! -L "$1/$name" ] && continue
@@ -24,23 +24,23 @@ touch -d @0 "$1"
 """
 
 
-def pack(tree: Path, image: Path) -> None:
-    """Write `tree` into `image`: EROFS, uncompressed, the same bytes for the same tree. Both are in one folder."""
+def write_image(tree: Path, image: Path) -> None:
+    """Write `tree` to `image`: uncompressed EROFS, with equal bytes for equal trees. Both have the same parent."""
     try:
         run_as_root(["sh", "-euc", _MOUNT_POINTS, "sh", tree], writable=tree.parent, deadline_seconds=60)
         run_as_root(
-            # The environment variable is the one way to fix the image's own date and still keep every file's.
+            # Only this environment variable fixes the date of the image and keeps the dates of the files.
             ["env", f"SOURCE_DATE_EPOCH={2**31 - 1}",
              "mkfs.erofs", "--quiet", "--preserve-mtime", "-U", "00000000-0000-0000-0000-000000000000", image, tree],
             writable=image.parent,
             deadline_seconds=_DEADLINE_SECONDS,
         )  # fmt: skip
     except HostCommandFailed as error:
-        raise EnvironmentFailed(f"the image could not be written: {error.message}", hint=error.hint) from error
+        raise EnvironmentFailed(f"cannot write the image: {error.message}", hint=error.hint) from error
     image.chmod(0o444)
 
 
 def file_digest(path: Path) -> str:
-    """The digest of a file's content, as "sha256:HEX"."""
+    """Return the digest of a file's content as "sha256:HEX"."""
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

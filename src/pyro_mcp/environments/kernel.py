@@ -1,4 +1,4 @@
-"""The guest kernel: Debian's cloud kernel, fetched and unpacked, never installed and never run on the host."""
+"""The guest kernel: Debian's cloud kernel, downloaded and unpacked, never installed or run on the host."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pyro_mcp.environments.versioned_cache import CachedVersion, VersionedCache
 from pyro_mcp.errors import EnvironmentFailed
 from pyro_mcp.host.progress import Progress
 
-# Changes whenever the choice below does.
+# Change it whenever the modules or the script below change.
 _RECIPE = "6.1-1"
-# What a guest may want; everything these depend on comes along.
+# The modules that guests may need; the modules they depend on are added.
 _MODULES = (
     "virtio_pci", "virtio_blk", "virtio_console", "virtio_net", "virtio_rng", "virtio_balloon",
     "overlay", "erofs", "squashfs", "loop", "fuse", "tun", "nf_tables",
 )  # fmt: skip
-# The metapackage only names the package that holds the kernel. apt verifies the download; dpkg-deb -x runs
-# nothing of what it unpacks.
+# The metapackage names the package that holds the kernel. apt verifies the download; dpkg-deb -x runs no maintainer
+# scripts.
 _FETCH = """
 set -e
 cd "$1"
@@ -33,7 +33,7 @@ dpkg-deb -x linux-image-*.deb kernel
 
 @dataclass(frozen=True)
 class GuestKernel:
-    """A kernel for guests: the bootable image, its `lib/modules/VERSION` folder, and the digest of both."""
+    """A kernel for guests: the bootable image, its `lib/modules/VERSION` folder, and the digest over both."""
 
     version: str
     vmlinuz: Path
@@ -41,40 +41,42 @@ class GuestKernel:
     digest: str
 
 
-def current_kernel(shelf: VersionedCache) -> GuestKernel | None:
-    """The kernel of the current recipe, when it is there."""
-    made = shelf.version(_RECIPE)
-    return _as_kernel(made) if made else None
+def current_kernel(kernels: VersionedCache) -> GuestKernel | None:
+    """Return the kernel of the current recipe, or None when it is not installed."""
+    found = kernels.find(_RECIPE)
+    return _as_kernel(found) if found else None
 
 
-def fetch_kernel(shelf: VersionedCache, progress: Progress) -> GuestKernel:
-    """The kernel, fetched if need be. Raises `EnvironmentFailed`, `NoSpace`, `Busy`."""
-    present = current_kernel(shelf)
+def fetch_kernel(kernels: VersionedCache, progress: Progress) -> GuestKernel:
+    """Return the kernel, fetched if it is not installed. Raises `EnvironmentFailed`, `NoSpace`, `Busy`."""
+    present = current_kernel(kernels)
     if present:
         return present
-    with shelf.exclusive("the guest kernel", progress) as work:
-        present = current_kernel(shelf)
+    with kernels.exclusive("the guest kernel", progress) as work:
+        present = current_kernel(kernels)
         if present:
             return present
-        for path in shelf.damage(_RECIPE):
+        for path in kernels.damaged_files(_RECIPE):
             progress(f"{path} was changed after it was made; fetching the guest kernel again", None)
         progress("fetching the guest kernel", 0.0)
         mmdebstrap(["--variant=custom", f"--customize-hook={_FETCH}"], work / "root", progress)
         folder = work / "kernel"
         version = _select(work / "root/kernel", folder)
-        facts = {"version": version, "digest": _digest(folder)}
-        kernel = _as_kernel(shelf.publish(_RECIPE, folder, facts))
+        metadata = {"version": version, "digest": _digest(folder)}
+        kernel = _as_kernel(kernels.publish(_RECIPE, folder, metadata))
         progress("the guest kernel is ready", 1.0)
         return kernel
 
 
-def _as_kernel(made: CachedVersion) -> GuestKernel:
-    version = str(made.facts["version"])
-    return GuestKernel(version, made.place / "vmlinuz", made.place / "modules" / version, str(made.facts["digest"]))
+def _as_kernel(found: CachedVersion) -> GuestKernel:
+    version = str(found.metadata["version"])
+    return GuestKernel(
+        version, found.folder / "vmlinuz", found.folder / "modules" / version, str(found.metadata["digest"])
+    )
 
 
 def _select(unpacked: Path, folder: Path) -> str:
-    """Copy what we need of an unpacked kernel package into `folder`; returns the kernel's version."""
+    """Copy the kernel and the needed modules of an unpacked package into `folder`; return the kernel's version."""
     images = list(unpacked.glob("boot/vmlinuz-*"))
     if len(images) != 1:
         raise EnvironmentFailed(f"Debian's kernel package holds {len(images)} kernels instead of one")
@@ -92,7 +94,7 @@ def _select(unpacked: Path, folder: Path) -> str:
 
 
 def _digest(folder: Path) -> str:
-    """One digest over the names and contents of all files below `folder`."""
+    """Return one digest over the names and contents of all files below `folder`."""
     total = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         content = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""Images of any OCI registry: skopeo fetches and verifies, umoci unpacks, nothing of the image runs on the host."""
+"""Pull images from OCI registries: skopeo fetches and verifies, umoci unpacks. No program of an image runs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pyro_mcp.environments.names import ImageReference
-from pyro_mcp.environments.source import RootFilesystem
+from pyro_mcp.environments.source import RootFilesystem, SourceKind
 from pyro_mcp.environments.user_namespace import run_as_root
 from pyro_mcp.errors import EnvironmentFailed, HostCommandFailed
 from pyro_mcp.host.files import no_space
@@ -26,15 +26,15 @@ from pyro_mcp.host.progress import Progress
 _DEADLINE_SECONDS = 1800
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LAYOUT = "layout"
-"""The folder, below the work folder, in which an image lies before it is unpacked."""
+"""The folder below the work folder that holds the OCI image layout before it is unpacked."""
 _IMAGE = f"{LAYOUT}:image"
-_LARGEST_JSON = 8 << 20
-MOST_FILE_BYTES = 16 << 30
+_MAX_JSON = 8 << 20
+MAX_FILE_BYTES = 16 << 30
 """The largest file that unpacking an image may write."""
 _ASSIGNMENT = re.compile(r"[^=\0\ud800-\udfff]+=[^\0\ud800-\udfff]*")
 
-# What skopeo says (in words, not in codes), and what that means to a person.
-_MEANINGS: tuple[tuple[str, str, str], ...] = (
+# Patterns in the output of skopeo, which has no error codes; the message and the hint for each.
+_ERRORS: tuple[tuple[str, str, str], ...] = (
     (
         r"no image found in (manifest list|image index) for",
         "{name} has no variant for linux/amd64",
@@ -42,8 +42,8 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"digest did not match|does not match|digest mismatch|invalid checksum|unexpected (EOF|end of)|blob unknown",
-        "{name} is damaged: the registry sent something else than the digest promises",
-        "try again; if it stays so, the image must be pushed again",
+        "{name} is damaged: what the registry sent does not match its digest",
+        "try again; if the error persists, push the image again",
     ),
     (
         r"manifest unknown|manifest_unknown|name unknown|not found|\b404\b",
@@ -52,13 +52,13 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"unauthorized|authentication required|denied|forbidden|\b40[13]\b",
-        "the registry {registry} refuses to hand out {name}",
+        "the registry {registry} denies access to {name}",
         "log in with: skopeo login {registry}",
     ),
     (
         r"http response to https client",
-        "the registry {registry} does not speak https",
-        "plain http is accepted from localhost alone",
+        "the registry {registry} does not support https",
+        "plain http is accepted only from localhost",
     ),
     (
         r"connection refused|no such host|timeout|unreachable|tls|x509|certificate|dial tcp|lookup|\bEOF\b",
@@ -69,9 +69,9 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
 
 
 class OciSource:
-    """Fetches one image."""
+    """Pulls one image."""
 
-    kind: Literal["debian", "oci", "saved", "built"] = "oci"
+    kind: SourceKind = "oci"
     packages: tuple[str, ...] = ()
 
     def __init__(self, name: str, reference: ImageReference) -> None:
@@ -91,7 +91,7 @@ class OciSource:
         return RootFilesystem(work / "root", digest, _environ(config))
 
     def _resolve(self) -> str:
-        """The digest of the manifest (or index) that the name stands for right now."""
+        """Return the digest of the manifest or image index that the name refers to now."""
         pinned = self._reference.digest
         reference = self._reference.at(pinned) if pinned else self._reference.tagged
         raw = self._skopeo(["inspect", *self._tls("--tls-verify=false"), "--raw", f"docker://{reference}"], 120).stdout
@@ -99,7 +99,7 @@ class OciSource:
         if pinned and digest != pinned:
             raise EnvironmentFailed(
                 f"{self.name} is damaged: the registry sent a manifest whose digest is {digest}",
-                hint="do not use it before its owner explains the difference",
+                hint="ask the owner of the image before you use it",
             )
         return digest
 
@@ -111,14 +111,14 @@ class OciSource:
         )
 
     def _config(self, layout: Path) -> dict[str, Any]:
-        """The image's configuration; raises `EnvironmentFailed` unless it is for linux/amd64."""
+        """Return the image's configuration; raises `EnvironmentFailed` unless it is for linux/amd64."""
         try:
             index = json.loads((layout / "index.json").read_bytes())
             manifest = _blob(layout, index["manifests"][0]["digest"])
             config = _blob(layout, manifest["config"]["digest"])
             platform = f"{config['os']}/{config['architecture']}"
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise EnvironmentFailed(f"{self.name} is not a container image", hint="choose another one") from error
+            raise EnvironmentFailed(f"{self.name} is not a container image", hint="choose a container image") from error
         if platform != "linux/amd64":
             raise EnvironmentFailed(
                 f"{self.name} is for {platform[:40]!r}, not for linux/amd64",
@@ -130,66 +130,67 @@ class OciSource:
         return [option] if self._reference.loopback else []
 
     def _skopeo(self, arguments: Sequence[str], deadline_seconds: float) -> Completed:
-        argv = ["skopeo", *_policy(), "--override-os", "linux", "--override-arch", "amd64", *arguments]
+        argv = ["skopeo", *_policy_option(), "--override-os", "linux", "--override-arch", "amd64", *arguments]
         try:
             return run(argv, deadline_seconds=deadline_seconds)
         except HostCommandFailed as error:
-            raise self._meaning(error) from error
+            raise self._explained(error) from error
 
-    def _meaning(self, error: HostCommandFailed) -> EnvironmentFailed:
+    def _explained(self, error: HostCommandFailed) -> EnvironmentFailed:
         reference = self._reference
         what = f"the digest {reference.digest}" if reference.digest else f"{reference.repository}:{reference.tag}"
-        for pattern, message, hint in _MEANINGS:
+        for pattern, message, hint in _ERRORS:
             if re.search(pattern, error.message, re.IGNORECASE):
-                words = {"name": self.name, "registry": reference.registry, "what": what}
+                values = {"name": self.name, "registry": reference.registry, "what": what}
                 return EnvironmentFailed(
-                    f"{message.format(**words)} ({error.message})", hint=f"{hint.format(**words)}\n{error.hint}"
+                    f"{message.format(**values)} ({error.message})", hint=f"{hint.format(**values)}\n{error.hint}"
                 )
-        return EnvironmentFailed(f"{self.name} could not be fetched: {error.message}", hint=error.hint)
+        return EnvironmentFailed(f"cannot fetch {self.name}: {error.message}", hint=error.hint)
 
 
 def unpack(name: str, work: Path) -> None:
     """Unpack the image in the layout below `work` into `work/root`; raises `EnvironmentFailed`, `NoSpace`."""
     try:
         # A layer of a kilobyte may hold a sparse file of any size, which is unpacked as zeros.
-        words: list[str | Path] = ["prlimit", f"--fsize={MOST_FILE_BYTES}", require_program("umoci")]
-        words += ["raw", "unpack", "--image", _IMAGE, "root"]
-        run_as_root(words, writable=work, deadline_seconds=_DEADLINE_SECONDS)
+        command: list[str | Path] = ["prlimit", f"--fsize={MAX_FILE_BYTES}", require_program("umoci")]
+        command += ["raw", "unpack", "--image", _IMAGE, "root"]
+        run_as_root(command, writable=work, deadline_seconds=_DEADLINE_SECONDS)
     except HostCommandFailed as error:
         if not _fits(work / LAYOUT, work):
             raise no_space(OSError(errno.ENOSPC, ""), work) from error
         raise EnvironmentFailed(
-            f"{name} cannot be unpacked: {error.message}",
+            f"cannot unpack {name}: {error.message}",
             hint=f"one of its layers is damaged or malicious\n{error.hint}",
         ) from error
 
 
 def _fits(layout: Path, disk: Path) -> bool:
-    """Whether the unpacked layers have room on `disk`; asked after a failure, for umoci may panic on a full disk."""
-    room = shutil.disk_usage(disk).free
+    """Return whether the unpacked layers fit on `disk`. Asked after a failure: umoci may panic on a full disk."""
+    free = shutil.disk_usage(disk).free
     for blob in (layout / "blobs/sha256").iterdir():
         with suppress(OSError, EOFError, zlib.error), gzip.open(blob) as layer:
-            while room >= 0 and (chunk := layer.read(1 << 20)):
-                room -= len(chunk)
+            while free >= 0 and (chunk := layer.read(1 << 20)):
+                free -= len(chunk)
             continue
-        room -= blob.stat().st_size  # a layer that is not compressed, or a description
-    return room >= 0
+        free -= blob.stat().st_size  # an uncompressed layer, a manifest or a configuration
+    return free >= 0
 
 
 def _blob(layout: Path, digest: str) -> Any:
+    """Read a blob of JSON by its digest; raises `ValueError`."""
     algorithm, _, value = digest.partition(":")
     if algorithm != "sha256" or not re.fullmatch("[0-9a-f]{64}", value):
         raise ValueError(digest)
     path = layout / "blobs" / algorithm / value
-    if path.stat().st_size > _LARGEST_JSON:
+    if path.stat().st_size > _MAX_JSON:
         raise ValueError(f"{digest} is too large")
     return json.loads(path.read_bytes())
 
 
 def _environ(config: dict[str, Any]) -> dict[str, str]:
-    """The environment that an image's configuration asks for; what is malformed is left out."""
-    given = config.get("config")
-    lines = given.get("Env") if isinstance(given, dict) else None
+    """Return the environment variables of an image's configuration, without malformed ones."""
+    settings = config.get("config")
+    lines = settings.get("Env") if isinstance(settings, dict) else None
     environ = {"HOME": "/root", "PATH": _DEFAULT_PATH}
     for line in lines if isinstance(lines, list) else []:
         if isinstance(line, str) and _ASSIGNMENT.fullmatch(line):
@@ -198,7 +199,7 @@ def _environ(config: dict[str, Any]) -> dict[str, str]:
     return environ
 
 
-def _policy() -> list[str]:
-    """The user's own rules for signatures; skopeo refuses to work where there are none at all."""
-    places = (Path.home() / ".config/containers/policy.json", Path("/etc/containers/policy.json"))
-    return [] if any(place.exists() for place in places) else ["--insecure-policy"]
+def _policy_option() -> list[str]:
+    """Return the option for a host without a signature policy, without which skopeo would refuse to run there."""
+    policies = (Path.home() / ".config/containers/policy.json", Path("/etc/containers/policy.json"))
+    return [] if any(path.exists() for path in policies) else ["--insecure-policy"]

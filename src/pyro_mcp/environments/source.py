@@ -1,4 +1,4 @@
-"""What every origin of environments has in common."""
+"""The interface of environment sources, and what a source returns: a root filesystem."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ from typing import Literal, Protocol
 
 from pyro_mcp.host.progress import Progress
 
+SourceKind = Literal["debian", "oci", "saved", "built"]
+
 
 @dataclass(frozen=True)
 class RootFilesystem:
-    """A root filesystem as files on the host, owned as inside the guest (see `fakeroot`).
+    """A root filesystem as files on the host, with the owners that they have in the guest (see `user_namespace`).
 
-    `facts` is what is recorded of it besides.
+    `environ` are the environment variables of its commands; `metadata` is recorded with the image.
     """
 
     path: Path
     version: str
     environ: dict[str, str]
-    facts: Mapping[str, object] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict)
 
 
 class Source(Protocol):
-    """One way to get one environment."""
+    """One way to get the root filesystem of one environment."""
 
     name: str
-    kind: Literal["debian", "oci", "saved", "built"]
+    kind: SourceKind
     version: str | None
-    """What is current, when that can be known without asking anybody; else None."""
+    """The current version if it is known without a request to a registry, else None."""
     description: str
     packages: tuple[str, ...]
 
     def build(self, work: Path, progress: Progress) -> RootFilesystem:
-        """Make the tree somewhere below `work`, an empty folder. Raises `EnvironmentFailed` or `NoSpace`."""
+        """Make the root filesystem below `work`, an empty folder. Raises `EnvironmentFailed` or `NoSpace`."""

@@ -1,4 +1,4 @@
-"""From a name to its source."""
+"""Find the source of an environment by its name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pyro_mcp.environments.source import Source
 
 
 def find_source(name: str) -> Source:
-    """The source of one environment; raises `UnknownEnvironment` or, for a malformed name, `InvalidRequest`."""
+    """Return the source of an environment; raises `UnknownEnvironment`, and `InvalidRequest` for a malformed name."""
     if name.startswith("oci:"):
         return OciSource(name, parse_image_reference(name))
     if name not in CATALOG:

@@ -1,4 +1,4 @@
-"""All environments of one cache folder: which there are, getting them, and throwing them away."""
+"""All environments of a cache folder: list, inspect, pull, add, delete and prune them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pyro_mcp.environments.catalog import CATALOG
 from pyro_mcp.environments.custom import CustomKind, CustomSource, StreamedSource
-from pyro_mcp.environments.erofs_image import file_digest, pack
+from pyro_mcp.environments.erofs_image import file_digest, write_image
 from pyro_mcp.environments.kernel import GuestKernel, current_kernel, fetch_kernel
 from pyro_mcp.environments.names import check_custom_name, folder_name, is_custom_name, unknown_environment
 from pyro_mcp.environments.source import Source
@@ -28,8 +28,8 @@ _IMAGE = "root.erofs"
 class RootImage:
     """One installed environment.
 
-    `version` is the recipe's, or the manifest digest of an `oci:` image; `path` is an uncompressed EROFS image,
-    never written; `digest` is that of the file; `environ` is the default environment of its commands.
+    `version` is the recipe's, or the manifest digest of an `oci:` image; `path` is an uncompressed EROFS image that
+    never changes; `digest` is that of the file; `environ` are the default environment variables of its commands.
     """
 
     name: str
@@ -41,150 +41,149 @@ class RootImage:
 
 
 class EnvironmentStore:
-    """The environments below `cache`, and the user's own below `own`. Any number of processes may share them."""
+    """The environments below `cache`, and the custom ones below `own`. Any number of processes may share them."""
 
     def __init__(
         self, cache: Path, find_source: Callable[[str], Source] = find_source, *, own: Path | None = None
     ) -> None:
-        self._images = cache / "environments"
-        self._own = own or cache / "own-environments"
+        self._cached = cache / "environments"
+        self._custom = own or cache / "own-environments"
         self._kernels = VersionedCache(cache / "kernels")
         self._find_source = find_source
 
     def list(self) -> Summaries:
-        """The catalogue, then what is installed of registries, then the user's own, by name."""
-        foreign = sorted(name for name in self._names(self._images) if name.startswith("oci:"))
-        return [self._summary(self._source(name)) for name in (*CATALOG, *foreign, *sorted(self._names(self._own)))]
+        """List the catalogue, then the installed registry images, then the custom environments, each by name."""
+        images = sorted(name for name in self._names(self._cached) if name.startswith("oci:"))
+        return [self._summary(self._source(name)) for name in (*CATALOG, *images, *sorted(self._names(self._custom)))]
 
     def inspect(self, name: str) -> EnvironmentDetails:
-        """All about one environment, installed or not. Raises `UnknownEnvironment`, `InvalidRequest`."""
+        """Describe one environment, installed or not. Raises `UnknownEnvironment`, `InvalidRequest`."""
         source = self._source(name)
-        made = self._made(source)
-        image = _as_image(name, made) if made else None
-        origin = made.facts.get("origin") if made else None
+        found = self._installed(source)
+        image = _as_image(name, found) if found else None
+        origin = found.metadata.get("origin") if found else None
         return {
             **self._summary(source),
             "packages": [*source.packages],
             "path": str(image.path) if image else None,
             "digest": image.digest if image else None,
             "environ": image.environ if image else {},
-            "built_at": made.built_at if made else None,
+            "built_at": found.built_at if found else None,
             "origin": dict(origin) if isinstance(origin, dict) else {},
         }
 
     def installed(self, name: str) -> RootImage | None:
-        """The image, or None unless it is complete and of the current recipe. Reads no file that did not change."""
-        made = self._made(self._source(name))
-        return _as_image(name, made) if made else None
+        """Return the image, or None unless it is complete and current. Reads only files that have changed."""
+        found = self._installed(self._source(name))
+        return _as_image(name, found) if found else None
 
     def find_build(self, name: str, digest: str) -> RootImage | None:
-        """One build of an environment, by the digest of its image; also an old one, until it is pruned."""
-        found = (made for made in self._shelf(name).versions() if made.facts["digest"] == digest)
-        return next((_as_image(name, made) for made in found), None)
+        """Return the build of an environment whose image has this digest. Old builds exist until they are pruned."""
+        builds = (found for found in self._versions(name).versions() if found.metadata["digest"] == digest)
+        return next((_as_image(name, found) for found in builds), None)
 
     def pull(self, name: str, progress: Progress = silent) -> RootImage:
-        """Get an environment; what is installed is left as it is (a tag is resolved once, until it is pruned).
+        """Build or fetch an environment unless it is installed; a tag is resolved once, until it is pruned.
 
-        Of several processes that pull the same, one works and the others wait for it. Raises
+        When several processes pull the same environment, one works and the others wait for it. Raises
         `EnvironmentFailed`, `NoSpace`, `HostNotReady`, `UnknownEnvironment`, `InvalidRequest`, `Busy`.
         """
         source = self._source(name)
-        made = self._made(source) or self._make(source, progress)
+        found = self._installed(source) or self._make(source, progress)
         progress(f"{name} is ready", 1.0)
-        return _as_image(name, made)
+        return _as_image(name, found)
 
     def check_name_free(self, name: str, *, replace: bool) -> None:
-        """Raise `InvalidRequest` or `Conflict` unless an environment of the user's own may be made under this name."""
+        """Raise `InvalidRequest` for a name that no custom environment can have, `Conflict` for one that is taken."""
         check_custom_name(name)
-        if not replace and self._shelf(name).versions():
+        if not replace and self._versions(name).versions():
             raise Conflict(
-                f"there is an environment {name!r} already", hint=Hint("{} replaces it", Argument("replace", True))
+                f"the environment {name!r} exists already", hint=Hint("{} replaces it", Argument("replace", True))
             )
 
     def add(self, source: StreamedSource, progress: Progress = silent, *, replace: bool = False) -> RootImage:
-        """Make an environment of the user's own. With `replace` an older one of that name stays until a prune.
+        """Make a custom environment. With `replace`, an older one of that name exists until it is pruned.
 
         Raises what `pull` and `check_name_free` raise.
         """
         self.check_name_free(source.name, replace=replace)
-        shelf = self._shelf(source.name)
-        with shelf.exclusive(source.name, progress) as work:
+        versions = self._versions(source.name)
+        with versions.exclusive(source.name, progress) as work:
             self.check_name_free(source.name, replace=replace)
-            made = self._build(source, shelf, work, progress)
+            added = self._build(source, versions, work, progress)
         progress(f"{source.name} is ready", 1.0)
-        return _as_image(source.name, made)
+        return _as_image(source.name, added)
 
     def delete(self, name: str) -> int:
-        """Remove an environment of the user's own; returns the bytes freed. Raises `NotFound`, `Busy`."""
+        """Remove a custom environment; return the bytes freed. Raises `NotFound`, `Busy`."""
         check_custom_name(name)
-        shelf = self._shelf(name)
-        if not shelf.versions():
+        versions = self._versions(name)
+        if not versions.versions():
             raise NotFound(
-                f"you have no environment {name!r}", hint=Hint("{} shows the environments", Verb("env list"))
+                f"there is no custom environment {name!r}", hint=Hint("{} lists all environments", Verb("env list"))
             )
-        with shelf.exclusive(name, patience_seconds=0):
-            return sum(shelf.remove(made) for made in shelf.versions()) + shelf.clean()
+        with versions.exclusive(name, patience_seconds=0):
+            return sum(versions.remove(found) for found in versions.versions()) + versions.remove_incomplete()
 
     def kernel(self, progress: Progress = silent) -> GuestKernel:
-        """The guest kernel, fetched when it is not there. Raises as `pull` does."""
+        """Return the guest kernel, fetched if it is not installed. Raises as `pull` does."""
         return fetch_kernel(self._kernels, progress)
 
     def prune(self, keep: Collection[str] = (), needed: Collection[str] = ()) -> PruneReport:
         """Remove old versions, leftovers, and every `oci:` image whose name is not in `keep`.
 
-        Of the user's own environments only what was replaced goes. The builds whose digests are `needed` stay.
+        Of a custom environment only replaced versions are removed. Builds whose digests are in `needed` are kept.
         """
         report: PruneReport = {"removed": [], "skipped": [], "freed_bytes": 0}
-        current = current_kernel(self._kernels)
-        wanted = {current.vmlinuz.parent} if current else set()
-        self._prune_shelf(self._kernels, wanted, report)
-        for shelf in self._shelves(self._images):
-            self._prune_shelf(shelf, self._wanted(shelf, keep) | _builds(shelf, needed), report)
-        for shelf in self._shelves(self._own):
-            newest = {made.place for made in shelf.versions()[:1]}
-            self._prune_shelf(shelf, newest | _builds(shelf, needed), report)
+        kernel = current_kernel(self._kernels)
+        _prune(self._kernels, {kernel.vmlinuz.parent} if kernel else set(), report)
+        for versions in self._all_versions(self._cached):
+            _prune(versions, self._in_use(versions, keep) | _builds(versions, needed), report)
+        for versions in self._all_versions(self._custom):
+            newest = {found.folder for found in versions.versions()[:1]}
+            _prune(versions, newest | _builds(versions, needed), report)
         return report
 
     def _make(self, source: Source, progress: Progress) -> CachedVersion:
-        shelf = self._shelf(source.name)
-        with shelf.exclusive(source.name, progress) as work:
-            if (made := self._made(source)) is not None:
-                return made
-            for path in shelf.damage(source.version) if source.version else ():
+        versions = self._versions(source.name)
+        with versions.exclusive(source.name, progress) as work:
+            if (found := self._installed(source)) is not None:
+                return found
+            for path in versions.damaged_files(source.version) if source.version else ():
                 progress(f"{path} was changed after it was made; making {source.name} again", None)
-            return self._build(source, shelf, work, progress)
+            return self._build(source, versions, work, progress)
 
-    def _build(self, source: Source, shelf: VersionedCache, work: Path, progress: Progress) -> CachedVersion:
-        tree = source.build(work, progress)
+    def _build(self, source: Source, versions: VersionedCache, work: Path, progress: Progress) -> CachedVersion:
+        root = source.build(work, progress)
         progress("writing the image", 0.9)
         folder = work / "image"
         folder.mkdir()
-        pack(tree.path, work / _IMAGE)
+        write_image(root.path, work / _IMAGE)
         digest = file_digest(work / _IMAGE)
         (work / _IMAGE).rename(folder / _IMAGE)
-        facts = {"name": source.name, "version": tree.version, "digest": digest, "environ": tree.environ, **tree.facts}
-        return shelf.publish(tree.version, folder, facts)
+        common = {"name": source.name, "version": root.version, "digest": digest, "environ": root.environ}
+        return versions.publish(root.version, folder, {**common, **root.metadata})
 
     def _source(self, name: str) -> Source:
-        """The source of one environment; raises `UnknownEnvironment`, `InvalidRequest`."""
+        """Return the source of one environment; raises `UnknownEnvironment`, `InvalidRequest`."""
         try:
             return self._find_source(name)
         except UnknownEnvironment:
-            facts = next((made.facts for made in self._shelf(name).versions()), None) if is_custom_name(name) else None
-            if facts is None:
-                raise unknown_environment(name, [*CATALOG, *self._names(self._own)]) from None
-            kind: CustomKind = "built" if facts.get("kind") == "built" else "saved"
-            return CustomSource(name, kind, str(facts.get("description", "")))
+            newest = next(iter(self._versions(name).versions()), None) if is_custom_name(name) else None
+            if newest is None:
+                raise unknown_environment(name, [*CATALOG, *self._names(self._custom)]) from None
+            kind: CustomKind = "built" if newest.metadata.get("kind") == "built" else "saved"
+            return CustomSource(name, kind, str(newest.metadata.get("description", "")))
 
-    def _made(self, source: Source) -> CachedVersion | None:
-        shelf = self._shelf(source.name)
+    def _installed(self, source: Source) -> CachedVersion | None:
+        versions = self._versions(source.name)
         if source.version is not None:
-            return shelf.version(source.version)
-        return next(iter(shelf.versions()), None)
+            return versions.find(source.version)
+        return next(iter(versions.versions()), None)
 
     def _summary(self, source: Source) -> EnvironmentSummary:
-        made = self._made(source)
-        image = _as_image(source.name, made) if made else None
+        found = self._installed(source)
+        image = _as_image(source.name, found) if found else None
         return {
             "name": source.name,
             "version": image.version if image else source.version or "",
@@ -194,49 +193,51 @@ class EnvironmentStore:
             "size_bytes": image.size_bytes if image else None,
         }
 
-    def _shelf(self, name: str) -> VersionedCache:
-        return VersionedCache((self._own if is_custom_name(name) else self._images) / folder_name(name))
+    def _versions(self, name: str) -> VersionedCache:
+        return VersionedCache((self._custom if is_custom_name(name) else self._cached) / folder_name(name))
 
-    def _shelves(self, parent: Path) -> Iterator[VersionedCache]:
+    def _all_versions(self, parent: Path) -> Iterator[VersionedCache]:
         folders = sorted(parent.iterdir()) if parent.is_dir() else []
         return (VersionedCache(folder) for folder in folders if folder.is_dir())
 
     def _names(self, parent: Path) -> set[str]:
-        return {str(made.facts["name"]) for shelf in self._shelves(parent) for made in shelf.versions()}
+        return {str(found.metadata["name"]) for versions in self._all_versions(parent) for found in versions.versions()}
 
-    def _wanted(self, shelf: VersionedCache, keep: Collection[str]) -> set[Path]:
-        """The versions on a shelf that a prune leaves alone: the one in use of each name that is to stay."""
-        names = {str(made.facts["name"]) for made in shelf.versions()}
-        staying = [name for name in names if name in CATALOG or name in keep]
-        return {made.place for name in staying if (made := self._made(self._find_source(name)))}
-
-    def _prune_shelf(self, shelf: VersionedCache, wanted: set[Path], report: PruneReport) -> None:
-        if not shelf.folder.is_dir():
-            return
-        try:
-            with shelf.exclusive(shelf.folder.name, patience_seconds=0):
-                report["freed_bytes"] += shelf.clean()
-                for made in shelf.versions():
-                    if made.place not in wanted:
-                        report["freed_bytes"] += shelf.remove(made)
-                        report["removed"].append(f"{made.facts.get('name', 'kernel')} {made.facts['version']}")
-        except Busy:
-            report["skipped"].append(shelf.folder.name)
+    def _in_use(self, versions: VersionedCache, keep: Collection[str]) -> set[Path]:
+        """Return the folders of the versions that `pull` would return, for the catalogue and the names in `keep`."""
+        names = {str(found.metadata["name"]) for found in versions.versions()}
+        kept = [name for name in names if name in CATALOG or name in keep]
+        return {found.folder for name in kept if (found := self._installed(self._find_source(name)))}
 
 
-def _builds(shelf: VersionedCache, digests: Collection[str]) -> set[Path]:
-    return {made.place for made in shelf.versions() if made.facts.get("digest") in digests}
+def _prune(versions: VersionedCache, kept: set[Path], report: PruneReport) -> None:
+    """Remove the versions whose folders are not in `kept`, and note them in `report`; skip what is locked."""
+    if not versions.folder.is_dir():
+        return
+    try:
+        with versions.exclusive(versions.folder.name, patience_seconds=0):
+            report["freed_bytes"] += versions.remove_incomplete()
+            for found in versions.versions():
+                if found.folder not in kept:
+                    report["freed_bytes"] += versions.remove(found)
+                    report["removed"].append(f"{found.metadata.get('name', 'kernel')} {found.metadata['version']}")
+    except Busy:
+        report["skipped"].append(versions.folder.name)
 
 
-def _as_image(name: str, made: CachedVersion) -> RootImage:
-    environ = made.facts["environ"]
+def _builds(versions: VersionedCache, digests: Collection[str]) -> set[Path]:
+    return {found.folder for found in versions.versions() if found.metadata.get("digest") in digests}
+
+
+def _as_image(name: str, found: CachedVersion) -> RootImage:
+    environ = found.metadata["environ"]
     assert isinstance(environ, dict)
-    path = made.place / _IMAGE
+    path = found.folder / _IMAGE
     return RootImage(
         name=name,
-        version=str(made.facts["version"]),
+        version=str(found.metadata["version"]),
         path=path,
-        digest=str(made.facts["digest"]),
+        digest=str(found.metadata["digest"]),
         size_bytes=path.stat().st_size,
         environ=dict(environ),
     )

