@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp.engine.cage import NOBODY, Bind, CageLimits, caged
+from pyro_mcp.engine.qemu.qemu_cage import qemu_limits
 from pyro_mcp.engine.qemu.system_calls import qemu_filter
 from pyro_mcp.host.user_ids import machine_ids
 
@@ -20,7 +21,7 @@ SOURCES = Path(__file__).parent
 BUILD = SOURCES.parents[1] / "cage" / "build"
 DEADLINE = 20.0
 ORDINARY = 12345
-LIMITS = CageLimits(mem_mib=64, file_bytes=1_000_000, lifetime=60.0)
+LIMITS = qemu_limits(64, file_bytes=1_000_000, lifetime=60.0)
 Facts = dict[str, str]
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc, which compiles the probes, is not installed")
@@ -189,7 +190,7 @@ def test_nothing_of_our_environment_is_seen(user: int, probe: list[str]) -> None
 
 
 def test_the_lifetime_ends_whatever_runs(user: int, probe: list[str]) -> None:
-    limits = CageLimits(mem_mib=64, file_bytes=1, lifetime=0.3)
+    limits = qemu_limits(64, file_bytes=1, lifetime=0.3)
     words = by(
         user, lambda: caged(probe, [], limits, call_filter=qemu_filter(kvm=False), user=machine_user(), kvm=False)
     )

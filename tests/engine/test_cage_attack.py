@@ -35,7 +35,7 @@ def test_a_hostile_program_gets_no_more_than_it_was_given(user: int, attack: lis
     assert {*ROADS, *RIGHTS} <= facts.keys()
     assert int(facts["sockets"]) == 0
     assert int(facts["threads"]) < THREADS
-    assert int(facts["memory"]) <= LIMITS.mem_mib + 3072
+    assert int(facts["memory"]) <= LIMITS.address_space_bytes >> 20
     assert list(live.iterdir()) == []
 
 
@@ -55,6 +55,6 @@ def test_without_the_cage_the_same_program_gets_nearly_all_of_it(user: int, atta
     assert {name: facts[name] for name in ("memfd", "shared segment", "pipe", "socket pair")} == dict.fromkeys(
         ("memfd", "shared segment", "pipe", "socket pair"), "ok"
     )
-    assert int(facts["memory"]) > LIMITS.mem_mib + 3072
+    assert int(facts["memory"]) > LIMITS.address_space_bytes >> 20
     assert int(facts["threads"]) > THREADS
     assert int(facts["sockets"]) > 0

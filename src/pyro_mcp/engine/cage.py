@@ -1,10 +1,10 @@
-"""The cage around QEMU, built as if QEMU had been taken over.
+"""The cage around an engine's program, built as if the guest had taken the program over.
 
-bubblewrap gives it mount, pid, ipc, uts and network namespaces of its own that hold nothing but its files, read-only
-but for its disk. `cage/confine.c` then takes every capability from it, bounds its memory, files and threads, makes it a
-user of its own when root started it, and loads the filter of system calls. There is no way to memory but the address
-space, which is bounded: no second process, no file in memory, no shared segment, no writable tmpfs. `cage/lifetime.c`
-ends the machine when its time is over, also when nobody calls us.
+bubblewrap gives it new mount, pid, ipc, uts and network namespaces with only its own files, all read-only except its
+disk. `cage/confine.c` then drops every capability, limits memory, files and threads, switches to the machine's own user
+when root started it, and loads the filter of system calls. The program can get memory only within its limited address
+space: it cannot start a process, and has no memory file, shared segment or writable tmpfs. `cage/lifetime.c` kills the
+machine at the end of its lifetime, even when no pyro process runs.
 """
 
 from __future__ import annotations
@@ -19,14 +19,9 @@ from pyro_mcp.host.programs import require_program
 from pyro_mcp.host.seccomp import require_seccomp
 
 NOBODY = 65534
-"""How an ordinary user's machines see themselves."""
+"""The user id inside the cage when an ordinary user starts the machine."""
 _CONFINE = Path(__file__).with_name("pyro-confine")
 _INSIDE = "/confine"
-_MIB = 1024 * 1024
-# QEMU's own code, its translation cache, thread stacks and allocator arenas, over the guest's memory.
-_QEMU_ADDRESS_SPACE = 3072 * _MIB
-# Virtual processors apart, QEMU has at most 64 threads for its disks and a few of its own: block/thread-pool.c.
-_THREADS = 192
 
 
 @dataclass(frozen=True)
@@ -40,11 +35,14 @@ class Bind:
 
 @dataclass(frozen=True)
 class CageLimits:
-    """Guest memory (MiB), largest file QEMU may write (bytes), and how long it may live: in seconds, or until the
-    moment in a file, which may move (`engine.lifetime`)."""
+    """Limits of a caged program: address space (bytes), largest file it may write (bytes), threads, and lifetime.
 
-    mem_mib: int
+    `lifetime` is in seconds, or the path of a file that holds the moment, which may be moved (`engine.lifetime`).
+    """
+
+    address_space_bytes: int
     file_bytes: int
+    threads: int
     lifetime: float | Path
 
 
@@ -57,12 +55,14 @@ def caged(
     user: int | None,
     kvm: bool,
     preload: str = "",
+    data_folders: Sequence[str] = (),
 ) -> list[str]:
-    """`argv` inside the cage; `argv[0]` and its libraries are visible read-only.
+    """Return the command that runs `argv` in the cage; `argv[0]` and its libraries are visible, read-only.
 
-    `call_filter` is the seccomp program that says which system calls it may make (`host.seccomp`).
-    `user` is the machine's own (`machine_ids`), None unless we are root. `preload` is a shared object, by its path
-    inside the cage, for the dynamic linker to load first. Raises `HostNotReady` where there are no seccomp filters.
+    `call_filter` is the seccomp filter of the program (`host.seccomp`). `user` is the machine's own (`machine_ids`),
+    None unless we are root. `kvm` gives access to /dev/kvm. `preload` is a shared object, by its path inside the cage,
+    that the dynamic linker loads first. `data_folders` are host folders below /usr/share that the program reads; they
+    may be missing. Raises `HostNotReady` when the kernel has no seccomp filters, `HostToolMissing` without bubblewrap.
     """
     require_seccomp()
     if isinstance(limits.lifetime, Path):
@@ -71,7 +71,7 @@ def caged(
         words = [str(require_program("timeout")), "--signal=KILL", f"{limits.lifetime:.3f}"]
     words += [str(require_program("bwrap")), "--die-with-parent", "--clearenv"]
     words += _namespaces(root=user is not None)
-    words += _file_system(Path(argv[0]), binds, kvm=kvm)
+    words += _file_system(Path(argv[0]), binds, data_folders, kvm=kvm)
     if preload:
         words += ["--setenv", "LD_PRELOAD", preload]
     words += ["--chdir", "/", "--", _INSIDE, *_bounds(limits)]
@@ -83,29 +83,29 @@ def caged(
 
 
 def _bounds(limits: CageLimits) -> list[str]:
-    # The number of threads is set inside: an ordinary user's bound would count what else that user runs.
+    # The limit on threads is set inside: outside, an ordinary user's would also count the user's other processes.
     return [
-        f"as={limits.mem_mib * _MIB + _QEMU_ADDRESS_SPACE}", f"fsize={limits.file_bytes}", "nofile=1024",
-        "memlock=65536", f"nproc={_THREADS}",
+        f"as={limits.address_space_bytes}", f"fsize={limits.file_bytes}", "nofile=1024",
+        "memlock=65536", f"nproc={limits.threads}",
     ]  # fmt: skip
 
 
 def _namespaces(*, root: bool) -> list[str]:
     if not root:
         return ["--unshare-all", "--uid", str(NOBODY), "--gid", str(NOBODY), "--cap-drop", "ALL"]
-    # Root needs no user namespace to build the cage; it keeps just what `pyro-confine` takes to leave for good.
+    # Root needs no user namespace to build the cage; it keeps only what `pyro-confine` needs to change the user.
     spaces = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
     keep = [word for name in ("SETUID", "SETGID", "SETPCAP") for word in ("--cap-add", f"CAP_{name}")]
     return [*spaces, "--cap-drop", "ALL", *keep]
 
 
-def _file_system(program: Path, binds: Sequence[Bind], *, kvm: bool) -> list[str]:
-    # Made by hand: bubblewrap gives the parents of a bind 0700 when it runs as root, and we leave root.
+def _file_system(program: Path, binds: Sequence[Bind], data_folders: Sequence[str], *, kvm: bool) -> list[str]:
+    # bubblewrap run by root would make the parents of a bind with mode 0700, and the program is not root.
     parents = {str(parent) for path in (program, *(Path(bind.inside) for bind in binds)) for parent in path.parents}
     words = []
     for folder in sorted(parents | {"/dev", "/usr", "/usr/bin", "/usr/share", "/etc"}):
         words += ["--dir", folder]
-    for folder in ("/usr/lib", "/usr/lib64", "/usr/share/qemu", "/usr/share/seabios", "/etc/ld.so.cache"):
+    for folder in ("/usr/lib", "/usr/lib64", *data_folders, "/etc/ld.so.cache"):
         words += ["--ro-bind-try", folder, folder]
     for folder in ("/lib", "/lib64"):
         if os.path.islink(folder):

@@ -1,4 +1,4 @@
-"""A command's standard input on its way into the guest."""
+"""A command's standard input, sent to the guest as INPUT frames within the flow-control window."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyro_mcp.guest_protocol.frames import Type
 
 
 class CommandInput:
-    """The input of one command, read at most `INPUT_WINDOW` bytes ahead of it."""
+    """The standard input of one command, of which at most `INPUT_WINDOW` bytes are in flight."""
 
     def __init__(self, source: bytes | IO[bytes] | None) -> None:
         self._memory = memoryview(source) if isinstance(source, bytes) else None
@@ -21,30 +21,30 @@ class CommandInput:
 
     @property
     def fd(self) -> int | None:
-        """The descriptor that it is read from; None when it was given whole."""
+        """Return the descriptor to read from; None when the input is in memory."""
         return self._fd
 
     @property
-    def room(self) -> int:
-        """How many bytes may be read now."""
+    def available(self) -> int:
+        """Return how many bytes may be sent now."""
         return 0 if self._ended else frames.INPUT_WINDOW - self._untaken
 
     def read(self) -> bytes:
-        """The next piece as an INPUT frame; the last one is empty and means end of file."""
+        """Return the next piece as an INPUT frame; the last one is empty and means end of file."""
         if self._fd is not None:
-            piece = os.read(self._fd, self.room)
+            piece = os.read(self._fd, self.available)
         else:
             assert self._memory is not None
-            piece = bytes(self._memory[: self.room])
+            piece = bytes(self._memory[: self.available])
             self._memory = self._memory[len(piece) :]
         self._ended = not piece
         self._untaken += len(piece)
         return frames.encode(Type.INPUT, piece)
 
     def taken(self, count: int) -> None:
-        """Note that the command has read so many bytes more."""
+        """Count `count` more bytes as taken by the command. Raises `ProtocolViolation` for more than were sent."""
         if count > self._untaken:
-            raise ProtocolViolation("the guest took more input than it was given")
+            raise ProtocolViolation("the guest reported more input as taken than was sent")
         self._untaken -= count
 
 
@@ -53,5 +53,5 @@ def _descriptor(source: IO[bytes]) -> int:
         return source.fileno()
     except OSError as error:
         raise InvalidRequest(
-            "standard input is given whole, as bytes, or as a file that the system knows", hint="pass its content"
+            "standard input must be bytes or a file with a descriptor", hint="pass its content"
         ) from error

@@ -1,11 +1,11 @@
-"""The machine's disks.
+"""The disks of a machine.
 
 vda  the environment's root file system, one read-only image for every machine
-vdb  all that a machine writes: qcow2 layers on a shared blank ext4 image, of which only the top is written
+vdb  everything that a machine writes: qcow2 layers on a shared blank ext4 image; only the top layer is written
 vdc  the baseline of /workspace, an EROFS image that is never written
-vdd  nothing; but in a machine that exports another's disk, the file that is made
+vdd  empty; in a machine that exports a disk, the file to write
 
-Sizes are fixed, because the warm template has seen them.
+The sizes are fixed, because they are part of the state that a template has saved.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from pyro_mcp.host.seals import intact, seal
 from pyro_mcp.host.user_ids import UserIds, machine_ids
 
 DISK_BYTES = 16 * 1024**3
-"""Capacity of the disks that are written."""
+"""The capacity of each writable disk."""
 MOST_LAYERS = 32
-"""No machine's disk has more frozen layers: then a merge is waited for."""
+"""The most frozen layers of a disk; at this number a snapshot waits for a merge."""
 BASELINE_BYTES = 64 * 1024**3
-"""Apparent size of vdc; the file is sparse."""
+"""The size of vdc; the file is sparse."""
 _VERSION = "2"
-# Fixed, so that the same tools build the same image: it has no secrets and is shared by all.
+# Fixed, so that the same tools always build the same image, which all machines share.
 _UUID = "7079726f-0000-4000-8000-626c616e6b21"
 
 
@@ -45,7 +45,7 @@ class BlankDisks:
 
 
 def blank_disks(cache: Path) -> BlankDisks:
-    """The blank images, made once (about 1 s)."""
+    """Return the blank images; the first call makes them (about 1 s). Raises `NoSpace`, `HostToolMissing`."""
     target = cache / "disks" / _VERSION
     disks = BlankDisks(target / "blank.ext4", target / "blank.qcow2", target / "blank.erofs")
     if not _are_intact(disks):
@@ -59,16 +59,16 @@ def blank_disks(cache: Path) -> BlankDisks:
 
 
 def _are_intact(disks: BlankDisks) -> bool:
-    """Whether they hold what they were made with; those without a seal are known by their sizes."""
+    """Return whether the images are undamaged; those without a seal are checked by their sizes."""
     sizes = {disks.ext4: DISK_BYTES, disks.baseline: BASELINE_BYTES}
 
-    def have_their_sizes() -> bool:
+    def have_right_sizes() -> bool:
         paths = (*sizes, disks.qcow2)
         if not all(path.exists() for path in paths):
             return False
         return all(path.stat().st_size == size for path, size in sizes.items()) and disks.qcow2.stat().st_size >= 65536
 
-    return intact(disks.ext4.parent, have_their_sizes)
+    return intact(disks.ext4.parent, have_right_sizes)
 
 
 def _make(folder: Path) -> None:
@@ -82,17 +82,17 @@ def _make(folder: Path) -> None:
 
 
 def make_ext4(image: Path) -> None:
-    """An empty ext4 file system of the fixed capacity, as a sparse file."""
+    """Make an empty ext4 file system of `DISK_BYTES` in the sparse file `image`."""
     _sparse(image, DISK_BYTES)
-    # Everything initialised now: otherwise each guest would write its own inode tables in the background.
+    # Initialise everything now: otherwise each guest would write inode tables in the background.
     features = f"lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0,hash_seed={_UUID}"
     make = ["mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-J", "size=32", "-U", _UUID, "-E", features]
-    # A fixed date: disks that lie upon a blank one must find the same when it is made again.
+    # A fixed date: layers on a blank image need exactly the same image when it is made again.
     run([*make, image], deadline_seconds=120, extra_environment={"E2FSPROGS_FAKE_TIME": "1700000000"})
 
 
 def make_baseline(tree: Path, image: Path, left_out: Iterable[bytes] = ()) -> None:
-    """Write the tree at `tree`, without the paths `left_out`, as an EROFS image whose files all belong to root."""
+    """Make an EROFS image of the folder `tree` without the paths `left_out`; all files in it belong to root."""
     without = [f"--exclude-path={os.fsdecode(path)}" for path in left_out]
     run(["mkfs.erofs", "--quiet", "--all-root", f"-U{_UUID}", *without, image, tree.absolute()], deadline_seconds=600)
     _sparse(image, BASELINE_BYTES)
@@ -100,20 +100,20 @@ def make_baseline(tree: Path, image: Path, left_out: Iterable[bytes] = ()) -> No
 
 
 def give_to_machine(ids: UserIds | None, *paths: Path) -> None:
-    """Let the caged QEMU of the machine with these ids write these files."""
+    """Make the machine's own user the owner of files; do nothing when `ids` is None."""
     if ids is not None:
         for path in paths:
             os.chown(path, ids.machine, ids.machine)
 
 
 def make_read_only(path: Path) -> None:
-    """Let nobody write a file any more, and everybody read it."""
+    """Make a file ours, readable for everybody and writable for nobody."""
     os.chown(path, os.geteuid(), os.getegid())
     path.chmod(0o444)
 
 
 class DiskLayers:
-    """The layers of one machine: files in `home`, the one that is written apart from those that are not any more."""
+    """The qcow2 layers of one machine's disk in `home`: the written one in `live`, the others in `frozen`."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -121,9 +121,9 @@ class DiskLayers:
         self.frozen = home / "frozen"
 
     def prepare(self, names: Sequence[str], blank: BlankDisks, *, new_disk: bool = True) -> None:
-        """Have the files of `names`, lowest first, where QEMU looks for them.
+        """Move the layers `names`, lowest first, to the folders in which a start expects them.
 
-        The top layer of a `new_disk` is made empty when it is missing. Raises `GuestFailed` when any other is missing.
+        With `new_disk` the last one is made empty if it is missing. Raises `GuestFailed` when any other is missing.
         """
         self._make_folders()
         *lower, top = names
@@ -133,7 +133,7 @@ class DiskLayers:
             if not (self.frozen / name).exists():
                 raise _missing(self.frozen / name)
         if (self.live / top).exists():
-            # A helper machine may have read it meanwhile as one of its frozen layers.
+            # A fork or inspector may have made it read-only while it used it as a frozen layer.
             (self.live / top).chmod(0o600)
             give_to_machine(machine_ids(self._home), self.live / top)
         elif new_disk:
@@ -142,7 +142,7 @@ class DiskLayers:
             raise _missing(self.live / top)
 
     def add(self, name: str, blank: BlankDisks) -> None:
-        """A new empty layer, not yet in use."""
+        """Make an empty layer, not yet in use. Raises `NoSpace`, and then leaves no file."""
         self._make_folders()
         target = self.live / name
         try:
@@ -154,7 +154,7 @@ class DiskLayers:
         give_to_machine(machine_ids(self._home), target)
 
     def adopt(self, other: DiskLayers, names: Sequence[str]) -> None:
-        """Share frozen layers of another machine; each machine's link keeps the file alive for itself."""
+        """Hard-link layers of another machine into this one's frozen ones. Raises `GuestFailed` when one is missing."""
         self._make_folders()
         for name in names:
             if not other._path(name).exists():
@@ -163,20 +163,20 @@ class DiskLayers:
             make_read_only(self.frozen / name)
 
     def is_empty(self, name: str, blank: BlankDisks) -> bool:
-        """Whether a layer is as it was made."""
+        """Return whether nothing was ever written to a layer."""
         path = self.live / name
         return path.exists() and filecmp.cmp(path, blank.qcow2, shallow=False)
 
     def sizes(self, names: Iterable[str]) -> list[int]:
-        """The bytes that each layer takes on the disk."""
+        """Return how many bytes each layer occupies on the disk."""
         return [512 * self._path(name).stat().st_blocks for name in names]
 
     def has_space(self, wanted: int) -> bool:
-        """Whether the disk that holds the layers has twice these bytes free, so that a guest can still write."""
+        """Return whether the layers' disk has twice `wanted` bytes free: the guest must be able to write too."""
         return shutil.disk_usage(self._home).free >= 2 * wanted
 
     def keep_only(self, names: Collection[str]) -> None:
-        """Remove the files of layers that nothing needs any more."""
+        """Remove every layer whose name is not in `names`."""
         for folder in (self.live, self.frozen):
             for path in folder.iterdir() if folder.exists() else ():
                 if path.name not in names:
@@ -188,7 +188,7 @@ class DiskLayers:
 
     def _make_folders(self) -> None:
         for folder in (self.live, self.frozen):
-            # The folders above are ours alone; within the cage nobody must be able to pass through these.
+            # The folders above are private. Inside the cage, the machine's own user must be able to pass through these.
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o711)
 

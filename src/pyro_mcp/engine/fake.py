@@ -1,4 +1,4 @@
-"""An engine without machines: what everything above an engine is tested with."""
+"""An engine without machines, for the tests of everything above an engine."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ Answer = Callable[[Command], Outcome]
 
 
 def outcome(exit_code: int = 0, stdout: bytes = b"", stderr: bytes = b"") -> Outcome:
-    """What a program that ended at once with this code and output comes to."""
+    """Return the outcome of a program that ends at once with this exit code and output."""
     return Outcome(exit_code, stdout, stderr, len(stdout), len(stderr), timed_out=False, signal=None, duration_ms=0.0)
 
 
 def succeed(_: Command) -> Outcome:
-    """The answer of `true` to every command."""
+    """Answer every command with exit code 0."""
     return outcome()
 
 
@@ -153,14 +153,14 @@ class FakeEngine:
 
 
 class FakeConnection:
-    """A connection to a machine that is not there."""
+    """A connection to a machine of a `FakeEngine`."""
 
     def __init__(self, machines: FakeEngine, sockets: Path) -> None:
         self._machines = machines
         self._sockets = sockets
 
     def run(self, command: Command) -> Outcome:
-        """Refuse what a guest refuses; else ask `answer`, and treat its output as a guest's."""
+        """Raise what a real connection raises for a bad command; else return the outcome of `answer`."""
         self._machines.fail("run")
         encode_exec(command)
         self._machines.require_running(self._sockets)

@@ -1,4 +1,4 @@
-"""Holding a guest's file system still for a moment."""
+"""Freeze the file system of a guest for a moment."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _DISK = "/disk"
 
 
 def while_frozen(guest: GuestConnection, action: Callable[[], None]) -> None:
-    """Flush and freeze the machine's disk, do `action`, thaw.
+    """Flush and freeze the machine's disk, call `action`, and thaw it.
 
-    Should we die meanwhile, or `action` fail, the guest thaws by itself. Raises `GuestFailed` when it cannot freeze.
+    The guest thaws by itself when this process dies or `action` raises. Raises `GuestFailed` when it cannot freeze.
     """
     reading, writing = os.pipe()
     done = False

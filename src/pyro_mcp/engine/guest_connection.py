@@ -1,4 +1,4 @@
-"""A conversation with the agent in one running machine."""
+"""A connection to the agent in one running machine."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from pyro_mcp.hints import Hint, Verb
 
 REPLY_GRACE_SECONDS = 15.0
 """How much longer than its own time limit a request may take to be answered."""
-# A guest that says nothing for so long is asked about by `on_silence`.
+# Seconds without a frame from the guest after which `on_silence` is called.
 _SILENCE = 2.0
-# A tool's agent says every half second that it lives, so silence means that the guest does not run.
+# During a guest program the agent sends ALIVE every half second, so silence means that the guest does not run.
 _TOOL_SILENCE = 15.0
 UNRESPONSIVE = Hint.joined(
     Hint("{} starts it again", Verb("workspace reset")), Hint("{} ends it", Verb("workspace stop", force=True))
@@ -32,7 +32,7 @@ _CHUNK = 256 * 1024
 
 
 class Capture:
-    """Keeps the first `cap` bytes of a stream, counts all of them, passes each piece on."""
+    """The first `cap` bytes of a stream and the count of all; each piece is passed to `sink`."""
 
     def __init__(self, cap: int, sink: OutputSink | None) -> None:
         self._cap = cap
@@ -79,10 +79,10 @@ class GuestConnection:
         self._heard_at = time.monotonic()
         self._patience = math.inf
         self.is_detached = False
-        """Whether a command goes on over this connection, so that it is not left cleanly."""
+        """Whether a detached command holds this connection, so that it does not end between two frames."""
 
     def hello(self, *, deadline_seconds: float) -> str:
-        """Wait for the agent's greeting; its build. Other requests do this on their own."""
+        """Wait for WELCOME and return the agent's build. Other requests do this on their own."""
         end = time.monotonic() + deadline_seconds
         welcome = self._expect(Type.WELCOME, end)
         self._welcomed = True
@@ -96,10 +96,10 @@ class GuestConnection:
         generation: int = 0,
         deadline_seconds: float = REPLY_GRACE_SECONDS,
     ) -> None:
-        """Make a resumed machine one of its own: clock, entropy, host name, disks.
+        """Send SETUP: give a resumed machine its clock, entropy, host name and disks. Works once per machine start.
 
         `files` (guest path → mode, content) are written before the first command. A new `generation` begins with /
-        as the environment has it, on whatever /workspace the disk holds.
+        as the environment has it; /workspace stays as the disk holds it.
         """
         fields: list[tuple[Tag, bytes | int]] = [
             (Tag.CLOCK, time.time_ns()),
@@ -121,15 +121,15 @@ class GuestConnection:
     ) -> None:
         """Return when everything written so far is on the virtual disks.
 
-        A guest that says nothing for `silence_seconds` is an error. With `pause` all its processes stand still until
-        this connection ends. `on_unwritten` gets the bytes that wait to be written, from time to time.
+        A guest that sends nothing for `silence_seconds` is an error. With `pause` all its processes are stopped until
+        this connection ends. `on_unwritten` gets the number of bytes that wait to be written, about twice a second.
         """
         with self._impatient(silence_seconds):
             fields: list[tuple[Tag, bytes | int]] = [(Tag.PAUSE, int(pause))]
             self._request(frames.encode_fields(Type.FLUSH, fields), deadline_seconds, on_unwritten)
 
     def power_off(self, *, deadline_seconds: float = REPLY_GRACE_SECONDS) -> None:
-        """Ask the machine to flush its disks and end; returns when it has agreed."""
+        """Ask the machine to power off; return when it has agreed. Flush before."""
         self._request(frames.encode(Type.POWEROFF), deadline_seconds)
 
     def run(self, command: Command) -> Outcome:
@@ -161,16 +161,16 @@ class GuestConnection:
         return _outcome(frame, stdout, stderr, time.monotonic() - started)
 
     def run_detached(self, command: Command) -> tuple[int, int]:
-        """Start a command that needs nobody; this connection is of no other use from then on.
+        """Start a command and return while it runs; the connection cannot be used for anything else afterwards.
 
-        Returns two descriptors. Whoever keeps copies of both keeps the command running, and sees the first become
-        readable when it has written something or has ended.
+        Returns two descriptors. The command runs as long as any process holds copies of both; the first becomes
+        readable when the command has written something or has ended.
         """
         end = time.monotonic() + REPLY_GRACE_SECONDS
         self._outgoing += encode_exec(command)
         while (frame := self._next(end)).type != Type.STARTED:
             if frame.type != Type.WELCOME:
-                raise GuestFailed("the guest did not start a command that was to go on")
+                raise GuestFailed("the guest did not start a detached command")
         self.is_detached = True
         if self._arrived:  # it has ended already, and nothing more may come
             self._socket.shutdown(socket.SHUT_RD)
@@ -187,7 +187,7 @@ class GuestConnection:
 
     @contextmanager
     def _impatient(self, seconds: float) -> Iterator[None]:
-        """Within the block, take a guest that says nothing for so long for one that does not run."""
+        """Within the block, raise `DeadlineExceeded` when the guest sends nothing for `seconds`."""
         self._heard_at, self._patience = time.monotonic(), seconds
         try:
             yield
@@ -204,7 +204,7 @@ class GuestConnection:
         return frame
 
     def _next(self, end: float, source: CommandInput | None = None, interrupt: int | None = None) -> Frame:
-        """The next frame; meanwhile sends what is waiting and, within its window, `source`."""
+        """Return the next frame; meanwhile send what is queued and, within its window, `source`."""
         while not self._arrived:
             self._turn(end, source, interrupt)
         frame = self._arrived.popleft()
@@ -213,12 +213,12 @@ class GuestConnection:
         return frame
 
     def _turn(self, end: float, source: CommandInput | None, interrupt: int | None = None) -> None:
-        """Wait until something can move, and move it."""
+        """Wait until the connection or the input is ready, then send, receive or read once."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN | (select.POLLOUT if self._outgoing else 0))
         if interrupt is not None:
             poll.register(interrupt, select.POLLIN)
-        reads_source = source is not None and source.room > 0 and not self._outgoing
+        reads_source = source is not None and source.available > 0 and not self._outgoing
         if source is not None and reads_source:
             if source.fd is None:
                 self._outgoing += source.read()
@@ -230,7 +230,7 @@ class GuestConnection:
         quiet = self._heard_at + self._patience - time.monotonic()
         if quiet <= 0:
             raise DeadlineExceeded(f"the guest has said nothing for {self._patience:g} s", hint=UNRESPONSIVE)
-        # Half of it, so that there is time to ask for the reason before patience ends.
+        # Half of the silence limit, so that `on_silence` can find the reason before it ends.
         ready = poll.poll(min(left, quiet, max(self._patience / 2, 0.1), _SILENCE) * 1000)
         if not ready and self._on_silence():
             self._heard_at = time.monotonic()
@@ -269,15 +269,15 @@ class GuestConnection:
 
 def _gone() -> GuestGone:
     return GuestGone(
-        "the virtual machine ended while it was being talked to",
+        "the virtual machine ended during a request",
         hint="start it again, which keeps what its disk holds, or reset it",
     )
 
 
 def encode_exec(command: Command, *, tells_alive: bool = False) -> bytes:
-    """The EXEC frame for `command`; raises `InvalidRequest` for what no program can be given.
+    """Return the EXEC frame for `command`. Raises `InvalidRequest` for arguments that no program can be given.
 
-    With `tells_alive` the agent says every half second that it lives.
+    With `tells_alive` the agent sends ALIVE every half second.
     """
     try:
         arguments = [os.fsencode(word) for word in command.argv]

@@ -1,8 +1,8 @@
 """The engine for hosts where no guest can run: a bubblewrap sandbox on the host itself.
 
-Used only when asked for, and labelled `host_compat` everywhere: the host's kernel is shared, so this is much less of
-a boundary than a machine. The command sees the host's programs read-only, an empty /workspace that lasts as long as
-the machine's home, no other file of the user, no network and no other process.
+Used only on request, and labelled `host_compat` everywhere: it shares the host's kernel, so it is a much weaker
+boundary than a machine. A command sees the host's programs read-only and a /workspace, empty at first, that lasts as
+long as the machine's home. It sees no other file of the user, no network and no other process.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _END_DEADLINE = 10.0
 
 
 class HostCompat:
-    """Runs each command in a sandbox of its own; between commands nothing runs."""
+    """An engine that runs each command in a sandbox of its own; between commands nothing runs."""
 
     execution_mode = "host_compat"
 
@@ -72,7 +72,7 @@ class HostCompat:
         return 0
 
     def start(self, request: StartRequest, progress: Progress = silent) -> Identity:
-        """Make the folder that is /workspace; raises `HostToolMissing` without bubblewrap."""
+        """Make the folder of /workspace. Raises `HostToolMissing` without bubblewrap."""
         require_program("bwrap")
         private_directory(request.home / "workspace")
         # The layers above know a machine by its sockets' folder; here it only leads to the workspace.
@@ -126,7 +126,7 @@ class HostCompat:
 
 
 class HostSession:
-    """Runs commands in sandboxes around one workspace folder."""
+    """A connection that runs commands in sandboxes around one workspace folder."""
 
     def __init__(self, workspace: Path) -> None:
         self._workspace = workspace
@@ -138,7 +138,7 @@ class HostSession:
         raise Conflict(f"{command.argv[0]!r} cannot go on by itself without a guest")
 
     def run(self, command: Command) -> Outcome:
-        """Run one command to its end, with the same outcome as in a guest.
+        """Run one command until it ends, with the same outcome as in a guest.
 
         Raises `InvalidRequest` for a folder that cannot be entered, `HostNotReady` where no sandbox can be made.
         """
@@ -164,7 +164,7 @@ class HostSession:
 
     @contextmanager
     def _sandbox(self, command: Command) -> Iterator[Sandbox]:
-        """The command in its sandbox; when the block ends, so has every process of it."""
+        """Start the command in a sandbox; all its processes have ended when the block has."""
         report, reporter = os.pipe()
         with open(report, "rb", buffering=0) as reports:
             os.set_blocking(report, False)
@@ -216,7 +216,7 @@ class Sandbox:
     facts: dict[str, int] = field(default_factory=dict)
 
     def exit_code(self) -> int | None:
-        """The command's, once it has ended; None when bubblewrap itself has failed."""
+        """Return the command's exit code once it has ended; None when bubblewrap itself has failed."""
         return self.facts.get("exit-code")
 
     def end(self) -> None:
@@ -250,7 +250,7 @@ def _no_sandbox(command: Command, said: bytes) -> PyroError:
 def _communicate(
     child: subprocess.Popen[bytes], command: Command, stdout: Capture, stderr: Capture, end: float
 ) -> bool:
-    """Feed and drain the child until it has ended; False when `end` came first. Raises `Interrupted`."""
+    """Write stdin, read output until the child has ended; return False when `end` came first. Raises `Interrupted`."""
     assert child.stdout is not None and child.stderr is not None
     waiting = memoryview(command.stdin) if isinstance(command.stdin, bytes) else memoryview(b"")
     with selectors.DefaultSelector() as selector:

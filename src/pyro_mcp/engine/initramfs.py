@@ -1,4 +1,4 @@
-"""The first file system of the guest: the agent as /init, our other programs, and the kernel modules it loads."""
+"""The guest's initramfs: the agent as /init, our other programs, and the kernel modules that the agent loads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TRAILER = "TRAILER!!!"
 
 
 def initramfs(system: System, cache: Path) -> Path:
-    """The initramfs for `system` and this package's programs, built once; its folder's name is its digest."""
+    """Return the initramfs for `system`, made at the first call; its folder is named by a digest of its content."""
     programs = {"init": _built(agent_binary()), "tool": _built(tool_binary()), "session": _built(session_binary())}
     names = [path.name for path in system.modules]
     digests = [hashlib.sha256(program).hexdigest() for program in programs.values()]
@@ -76,7 +76,7 @@ def _archive(programs: Mapping[str, bytes], modules: tuple[Path, ...]) -> Iterat
 
 
 def _entry(name: str, mode: int, content: bytes = b"") -> bytes:
-    """One member in the "new ASCII" cpio format: cpio(5), kernel's buffer-format.rst."""
+    """Return one member in the "new ASCII" cpio format: cpio(5), the kernel's buffer-format.rst."""
     path = os.fsencode(name) + b"\0"
     numbers = (0, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(path), 0)
     header = b"070701" + b"".join(b"%08X" % number for number in numbers)

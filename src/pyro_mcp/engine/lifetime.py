@@ -1,4 +1,4 @@
-"""Until when a machine may live: a file beside its disk, which `cage/lifetime.c` reads while the machine runs."""
+"""The end of a machine's lifetime: a file beside its disk, which `cage/lifetime.c` reads while the machine runs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ GUARD = Path(__file__).with_name("pyro-lifetime")
 
 
 def deadline_file(home: Path) -> Path:
-    """The file of the machine whose folder this is."""
+    """Return the file that holds the end of the machine with this home, in ms of CLOCK_BOOTTIME."""
     return home / "deadline"
 
 
 def set_lifetime(home: Path, seconds: float) -> None:
-    """Let a machine live for so many seconds from now; a running one follows within 5 s. Raises `NoSpace`."""
-    # Not the time of day: somebody may set that clock while the machine runs.
+    """Let a machine end `seconds` from now; a running one follows within 5 s. Raises `NoSpace`."""
+    # Not the time of day, which may be set while the machine runs.
     moment = time.clock_gettime(time.CLOCK_BOOTTIME) + seconds
     write_atomic(deadline_file(home), f"{round(moment * 1000)}\n")

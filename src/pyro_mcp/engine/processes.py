@@ -1,7 +1,7 @@
-"""Starting and ending the processes of one machine.
+"""Start and end the processes of one machine.
 
-We make the machine's listening sockets and pass them on, so a client can connect at once and nobody polls for a
-file to appear. The processes run in a session of their own and outlive us.
+The listening sockets are made here and passed on, so a client can connect at once and does not poll for a
+file to appear. The processes run in a session of their own and outlive this process.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ _UNTIL_EXEC = 0.01
 
 
 def find_processes(argument: str) -> list[Identity]:
-    """The machines' first processes that were started with a path below `argument` on their command line."""
+    """Return the first process of each machine whose command line has a path below `argument`."""
     return [identity for identity, _ in _first_processes(argument)]
 
 
 def machines_below(folder: str) -> dict[str, Identity]:
-    """The machines that run from a folder of `folder`, by that folder's name, also when it was removed meanwhile."""
+    """Return the machines that run from a folder in `folder`, by that folder's name, even if it was removed."""
     return {name: identity for identity, name in _first_processes(folder)}
 
 
 def _first_processes(folder: str) -> Iterator[tuple[Identity, str]]:
-    """The first process of each machine with a path below `folder` on its command line, and the path's next part."""
+    """Yield the first process of each machine with a path below `folder`, and the path's next component."""
     prefix = os.fsencode(folder) + b"/"
     for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
         with suppress(OSError):
             words = Path("/proc", str(pid), "cmdline").read_bytes().split(b"\0")
-            # Until its child has called exec, that one has the same command line.
+            # Before its child calls exec, the child has the same command line.
             leads = words[1:2] == [b"--signal=KILL"] and os.getpgid(pid) == pid
             below = next((word for word in words if word.startswith(prefix)), None) if leads else None
             if below is not None and (identity := identify(pid)) is not None:
@@ -52,10 +52,10 @@ def _first_processes(folder: str) -> Iterator[tuple[Identity, str]]:
 
 
 def launch(make_argv: Callable[[list[int]], list[str]], sockets: MachineSockets, log: Path, tap: int = -1) -> Identity:
-    """Start a machine's processes; `make_argv` gets the descriptors of its listening sockets.
+    """Start a machine's processes; `make_argv` gets the descriptors of its listening sockets and returns the command.
 
-    They inherit `tap` too, if there is one. Their output goes to `log`. The first process leads a process group that
-    holds them all.
+    They also inherit `tap` unless it is -1. Their output goes to `log`. The first process leads a process group that
+    holds them all. Returns that process, which may already have ended. Raises `HostNotReady`.
     """
     with listening(sockets) as fds, open(log, "wb") as output:
         process = subprocess.Popen(
@@ -70,7 +70,7 @@ def launch(make_argv: Callable[[list[int]], list[str]], sockets: MachineSockets,
         )
     process.returncode = 0  # it outlives us by design; Popen would warn of it when collected
     identity = identify(process.pid)
-    # A process that ended already cannot be told from one that never was; the first request will say why.
+    # If it has ended already, the first request reports why.
     return identity or Identity(process.pid, 0)
 
 
@@ -92,7 +92,7 @@ def listening(sockets: MachineSockets) -> Iterator[list[int]]:
 
 
 def kill(identity: Identity, sockets: MachineSockets) -> None:
-    """Kill all processes of a machine and wait until none is left; twice is a no-op."""
+    """Kill all processes of a machine, wait until none is left, and remove its sockets; a second call does nothing."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as witness:
         watching = _watch(witness, sockets)
         if alive(identity):
@@ -109,9 +109,9 @@ def kill(identity: Identity, sockets: MachineSockets) -> None:
 
 
 def kill_found(argument: str, sockets: MachineSockets) -> None:
-    """Kill the processes of a machine whose number nobody knows; twice is a no-op.
+    """Kill the processes of a machine whose first process is not known; a second call does nothing.
 
-    One that has just been made holds the sockets, but cannot be told by its command line until its exec is over.
+    A process that was just forked holds the sockets, but its command line does not show it before it calls exec.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as witness:
         watching, deadline = _watch(witness, sockets), time.monotonic() + _END_DEADLINE
@@ -125,7 +125,7 @@ def kill_found(argument: str, sockets: MachineSockets) -> None:
 
 
 def wait_for_end(identity: Identity, sockets: MachineSockets, *, deadline_seconds: float) -> bool:
-    """Wait for a machine to end by itself; whether it did."""
+    """Wait until a machine ends by itself; return whether it did."""
     end_time = time.monotonic() + deadline_seconds
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as witness:
         if _watch(witness, sockets) and not _closed(witness, deadline_seconds):
@@ -134,7 +134,7 @@ def wait_for_end(identity: Identity, sockets: MachineSockets, *, deadline_second
 
 
 def _watch(witness: socket.socket, sockets: MachineSockets) -> bool:
-    """Connect to the socket that every process of the machine holds open; False when none is left."""
+    """Connect to the socket that every process of the machine holds open; return False when none is left."""
     try:
         connect(witness, sockets.life)
     except OSError:
@@ -143,12 +143,12 @@ def _watch(witness: socket.socket, sockets: MachineSockets) -> bool:
 
 
 def _closed(witness: socket.socket, deadline_seconds: float) -> bool:
-    """Wait until the last process is gone: then the kernel closes the other side."""
+    """Wait until the last process has ended, when the kernel closes the other side; return whether it did."""
     return _ready(witness.fileno(), deadline_seconds)
 
 
 def _exited(identity: Identity, deadline_seconds: float) -> bool:
-    """Wait until that very process has ended; its zombie may be left."""
+    """Wait until this process has ended; its zombie may be left. Return whether it did."""
     try:
         watched = os.pidfd_open(identity.pid)
     except OSError:  # there is no such process, or no such number

@@ -1,4 +1,4 @@
-"""The connections to a machine: a fixed number of slots, each for one client at a time, which the kernel sees to."""
+"""The slots of a machine: a fixed number of connections, each for one client at a time under a file lock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pyro_mcp.guest_protocol import frames
 from pyro_mcp.host.queue import wait_in_turn
 
 _RESERVED = 2
-"""Slots that commands leave to short work: files, shells, snapshots, the end."""
+"""Slots that commands leave free for short requests: files, shells, snapshots, power off."""
 
 
 @contextmanager
@@ -67,7 +67,7 @@ class _Slot:
     note: int
 
     def begin(self) -> bool:
-        """Note that we are in the middle of something; whether the last client was not."""
+        """Mark the slot as in the middle of a request; return whether the last client had ended cleanly."""
         clean = os.pread(self.note, 1, 0) in (b"", b"0")
         self._write(f"1{os.getpid()}")
         return clean
@@ -80,7 +80,7 @@ class _Slot:
         os.ftruncate(self.note, len(text))
 
     def close(self) -> None:
-        """Let go of it; who waits is woken by the close of what was written, when the lock is free already."""
+        """Release the slot. Waiters wake at the close of the file that was written, when the lock is free already."""
         os.close(self.lock)
         os.close(self.note)
 
@@ -103,7 +103,7 @@ def _take_slot(sockets: Path, deadline_seconds: float, *, long_running: bool) ->
 def _free_slot(sockets: Path, usable: range) -> _Slot | None:
     for number in usable:
         path = sockets / f"{number}.lock"
-        # For reading only: the close of a file that could be written wakes all who wait.
+        # Opened read-only: the close of a file opened for writing wakes all waiters.
         lock = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -117,7 +117,7 @@ def _free_slot(sockets: Path, usable: range) -> _Slot | None:
 
 
 def _holders(sockets: Path) -> str:
-    """Who has the slots, for an error: the numbers of the processes, each once."""
+    """Return the end of a sentence that names the processes that hold the slots, "" when none is known."""
     notes = [path.read_bytes()[1:].decode("ascii", "replace") for path in sorted(sockets.glob("*.lock"))]
     found = sorted({int(note) for note in notes if note.isdigit()})
     if not found:

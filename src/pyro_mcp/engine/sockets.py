@@ -1,4 +1,4 @@
-"""The Unix sockets of a machine: where they are, and connecting to one."""
+"""The Unix sockets of a machine: their paths, and how to connect to one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class MachineSockets:
 
     @property
     def life(self) -> Path:
-        """Nobody answers here; it stays open as long as any process of the machine lives."""
+        """Return the socket that is open while any process of the machine lives; nothing answers on it."""
         return self.folder / "life"
 
     @property
@@ -36,7 +36,7 @@ class MachineSockets:
 def dial(connection: socket.socket, path: Path, deadline_seconds: float) -> None:
     """Connect; raises `BlockingIOError` when nobody takes it in time (whole seconds), `GuestGone` when nothing listens.
 
-    Not by `settimeout`: QEMU lets one client wait, and without blocking the next would be told that at once.
+    It does not use `settimeout`: QEMU lets one client wait, and a non-blocking connect of the next would fail at once.
     """
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", math.ceil(deadline_seconds), 0))
     try:

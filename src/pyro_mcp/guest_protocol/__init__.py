@@ -1,1 +1,1 @@
-"""The bytes that the host and our programs in the guest exchange, without any input or output: see `guest/*.md`."""
+"""Encode and decode the bytes that the host and our guest programs exchange; no input or output. See `guest/*.md`."""

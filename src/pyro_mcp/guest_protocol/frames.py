@@ -1,7 +1,7 @@
-"""The agent protocol without any input or output: see `guest/PROTOCOL.md`.
+"""Encode and decode the agent protocol; no input or output. See `guest/PROTOCOL.md`.
 
-Bytes go in, frames come out. Everything from the guest is hostile: a frame over the limit, a wrong end mark or
-a broken field list raises `ProtocolViolation`, and no more than one frame is ever held in memory.
+Everything from the guest is treated as hostile: a frame over the limit, a wrong end mark or
+a malformed field list raises `ProtocolViolation`, and no more than one frame is ever held in memory.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ VERSION = 1
 MAX_PAYLOAD = 1024 * 1024
 """Bytes that one frame may carry."""
 INPUT_WINDOW = 256 * 1024
-"""Bytes of a command's input that may be under way without having been taken."""
+"""Bytes of a command's input that may be sent before the guest reports them as taken."""
 SLOTS = 16
-"""Ports, and so clients at the same time."""
+"""The number of ports, and so of clients at the same time."""
 SYNC = b"\xff" * 8 + b"PYRO/1\r\n"
 NONCE_SIZE = 16
 RESYNC = bytes(MAX_PAYLOAD + 6)
-"""What completes, wrongly, any frame that a killed client left half sent."""
+"""Bytes that complete any half-sent frame of a killed client, with a wrong end mark."""
 
 _HEADER = struct.Struct("<IB")
 _FIELD = struct.Struct("<BI")
@@ -83,7 +83,7 @@ class Frame:
     payload: bytes
 
     def fields(self) -> list[tuple[int, bytes]]:
-        """The payload as (tag, bytes) pairs in order; raises `ProtocolViolation` when it is not a field list."""
+        """Return the payload as (tag, bytes) pairs in order. Raises `ProtocolViolation` if it is malformed."""
         found = []
         position = 0
         while position < len(self.payload):
@@ -98,7 +98,7 @@ class Frame:
         return found
 
     def number(self, tag: Tag, default: int = 0) -> int:
-        """The first field `tag` as a number, or `default` when it is absent."""
+        """Return the first field `tag` as a number, `default` when it is absent. Raises `ProtocolViolation`."""
         for found, data in self.fields():
             if found == tag:
                 if len(data) != _NUMBER.size:
@@ -107,19 +107,19 @@ class Frame:
         return default
 
     def text(self, tag: Tag) -> str:
-        """The first field `tag` as text (broken UTF-8 replaced), or "" when it is absent."""
+        """Return the first field `tag` as text (invalid UTF-8 replaced), "" when it is absent."""
         return next((data.decode(errors="replace") for found, data in self.fields() if found == tag), "")
 
 
 def encode(type_: int, payload: bytes = b"") -> bytes:
-    """The bytes of one frame; `payload` must be within `MAX_PAYLOAD`."""
+    """Return the bytes of one frame. Raises `ValueError` for a payload over `MAX_PAYLOAD`."""
     if len(payload) > MAX_PAYLOAD:
         raise ValueError(f"a frame carries at most {MAX_PAYLOAD} bytes, not {len(payload)}")
     return _HEADER.pack(len(payload), type_) + payload + _END
 
 
 def encode_fields(type_: int, fields: Iterable[tuple[int, bytes | int]]) -> bytes:
-    """The bytes of one frame whose payload is a field list; integers become 8-byte numbers."""
+    """Return the bytes of one frame whose payload is a list of fields; integers become 8-byte numbers."""
     parts = []
     for tag, value in fields:
         data = _NUMBER.pack(value) if isinstance(value, int) else value
@@ -128,9 +128,9 @@ def encode_fields(type_: int, fields: Iterable[tuple[int, bytes | int]]) -> byte
 
 
 class Decoder:
-    """Turns the guest's byte stream into frames.
+    """Decodes the guest's byte stream into frames.
 
-    With `nonce`, everything before `SYNC nonce` is thrown away first: the tail of another client's conversation.
+    With `nonce`, everything before `SYNC nonce` is discarded: it belongs to the previous client.
     """
 
     def __init__(self, nonce: bytes | None = None) -> None:
@@ -138,7 +138,7 @@ class Decoder:
         self._held = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Take bytes as they arrived, yield the frames they complete; raises `ProtocolViolation`."""
+        """Add bytes in the order of arrival; yield the frames that they complete. Raises `ProtocolViolation`."""
         self._held += data
         if self._preamble and not self._find_preamble():
             return
@@ -147,7 +147,7 @@ class Decoder:
 
     @property
     def held_bytes(self) -> int:
-        """The number of bytes that wait for the rest of their frame."""
+        """Return the number of bytes that wait for the rest of their frame."""
         return len(self._held)
 
     def _find_preamble(self) -> bool:

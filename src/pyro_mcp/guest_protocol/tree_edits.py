@@ -1,4 +1,4 @@
-"""The input of the guest tool's `apply`: see `guest/TREE.md`."""
+"""Encode the input of the guest tool's `apply`: see `guest/TREE.md`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyro_mcp.guest_protocol.frames import encode, encode_fields
 from pyro_mcp.guest_protocol.tree_stream import Tag, Type
 
 Action = Literal["f", "l", "d", "x", "m"]
-"""Put a file, put a link, make a folder, delete, set a mode."""
+"""Write a file, make a link, make a folder, delete, set a mode."""
 
 _PIECE = 256 * 1024
 _SIGNED = struct.Struct("<q")
@@ -19,7 +19,7 @@ _SIGNED = struct.Struct("<q")
 
 @dataclass(frozen=True)
 class Edit:
-    """One thing to do to a tree. `content` yields exactly `size` bytes; without `mode` a file keeps the one it has."""
+    """One change of a tree. `content` yields exactly `size` bytes; without `mode` an existing file keeps its mode."""
 
     path: bytes
     action: Action
@@ -31,7 +31,7 @@ class Edit:
 
 
 def encode_edits(edits: Iterable[Edit]) -> Iterator[bytes]:
-    """The input of `apply` in pieces; raises `ValueError` for content that is not of the edit's size."""
+    """Yield the input of `apply` in pieces. Raises `ValueError` for content that does not have the edit's size."""
     for edit in edits:
         fields: list[tuple[int, bytes | int]] = [(Tag.PATH, edit.path), (Tag.ACTION, ord(edit.action))]
         if edit.mode is not None:

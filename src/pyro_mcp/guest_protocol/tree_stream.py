@@ -1,8 +1,8 @@
-"""Parse the guest tool's answers without any input or output: see `guest/TREE.md`; what it is sent is in `edits`.
+"""Parse the guest tool's output; no input or output here. See `guest/TREE.md`; `tree_edits` encodes the tool's input.
 
-Bytes go in, entries and changes come out. Everything from the guest is hostile: what is not the format raises
+Everything from the guest is treated as hostile: malformed data raises
 `ProtocolViolation`, and no more than one frame is ever held in memory. Paths are bytes, relative to the tree's root,
-which itself is the empty path.
+which is the empty path.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pyro_mcp.guest_protocol.frames import Decoder, Frame
 Kind = Literal["f", "d", "l", "p", "s", "c", "b"]
 """File, directory, link, pipe, socket, character device, block device."""
 MOST_NAMED = 512 * 1024 * 1024
-"""Bytes that the names of one answer may take in memory: about two million entries."""
+"""The most bytes that the names of one answer may take in memory: about two million entries."""
 _KINDS: Mapping[int, Kind] = {ord("f"): "f", ord("d"): "d", ord("l"): "l", ord("p"): "p", ord("s"): "s", ord("c"): "c",
                               ord("b"): "b"}  # fmt: skip
 _LONGEST_PATH = 64 * 1024
@@ -94,7 +94,7 @@ class TreeEntry:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What a changed path was before, or is now. `inode` is known of the baseline's alone, else 0."""
+    """A changed path before or after the change. `inode` is that of the baseline; 0 for the new side."""
 
     kind: Kind
     mode: int
@@ -104,9 +104,9 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One path that differs from the baseline; at least one side is there.
+    """One path that differs from the baseline; at least one side is not None.
 
-    `origin` is the baseline's inode of which the new file is the untouched content, 0 when that is not known.
+    `origin` is the inode in the baseline of the file whose unchanged content the new file has, 0 if not known.
     """
 
     path: bytes
@@ -118,14 +118,14 @@ class Change:
 
 @dataclass(frozen=True)
 class Changed:
-    """An edit that was made, and whether something had been there."""
+    """An edit that was made, and whether its path existed before."""
 
     path: bytes
     replaced: bool
 
 
 class Receiver(Protocol):
-    """Takes a walk as it arrives: for each file whose content was asked for, data and then the end."""
+    """Receives a walk as it arrives: entries and, for each file whose content was requested, data and its end."""
 
     def entry(self, entry: TreeEntry) -> None: ...
     def data(self, piece: bytes) -> None: ...
@@ -133,7 +133,7 @@ class Receiver(Protocol):
 
 
 def is_path(path: bytes) -> bool:
-    """Whether these bytes name something at or below a tree's root and nothing else."""
+    """Return whether these bytes are a path at or below a tree's root, in the form of `guest/TREE.md`."""
     if not path:
         return True
     names = path.split(b"/")
@@ -146,7 +146,7 @@ def is_path(path: bytes) -> bool:
 
 
 class _Listing:
-    """What all answers share: frames that are counted, then END with the count, then nothing."""
+    """The base of all answers: counted frames, then END with their count, then nothing."""
 
     def __init__(self) -> None:
         self._decoder = Decoder()
@@ -155,7 +155,7 @@ class _Listing:
         self._ended = False
 
     def feed(self, data: bytes) -> None:
-        """Take bytes as they arrive; raises `ProtocolViolation`."""
+        """Parse bytes in the order of arrival. Raises `ProtocolViolation`."""
         for frame in self._decoder.feed(data):
             if self._ended:
                 raise ProtocolViolation("the guest's tool went on after its end")
@@ -193,10 +193,10 @@ class _Listing:
 
 
 class Walk(_Listing):
-    """The answer of `walk`, passed to a receiver; `content` is the most bytes of each file that were asked for.
+    """The answer of `walk`, passed to a receiver; `content` is the value of `--content`, 0 without it.
 
-    `on_hole` gets the size of each hole, where holes were asked for; `on_unlisted` each folder whose content is not
-    listed, being too deep. Without it such a folder raises `InvalidRequest`.
+    `on_hole` gets the size of each hole, if holes were requested; `on_unlisted` each folder whose content is not
+    listed because it is too deep. Without `on_unlisted` such a folder raises `InvalidRequest`.
     """
 
     def __init__(
@@ -258,7 +258,7 @@ class Changes(_Listing):
         super().__init__()
         self.found: list[Change] = []
         self.unlisted: list[bytes] = []
-        """Folders whose content is not among the changes, being too deep."""
+        """Folders whose content is not in `found`, because it is too deep."""
 
     def _take(self, frame: Frame) -> None:
         if frame.type == Type.UNLISTED:
@@ -267,7 +267,7 @@ class Changes(_Listing):
         if frame.type != Type.CHANGE:
             raise _unexpected(frame)
         change = _change(self._counted(frame))
-        if self.found and place(change.path) <= place(self.found[-1].path):
+        if self.found and sort_key(change.path) <= sort_key(self.found[-1].path):
             raise ProtocolViolation("the guest's tool listed changes out of order")
         self.found.append(change)
 
@@ -286,8 +286,8 @@ class Applied(_Listing):
         self.made.append(Changed(fields.path(), fields.number(Tag.REPLACED, 0) == 1))
 
 
-def place(path: bytes) -> list[bytes]:
-    """A key that sorts paths as a walk does: by their components' bytes, a folder before its content."""
+def sort_key(path: bytes) -> list[bytes]:
+    """Return a key that sorts paths as a walk does: by their components' bytes, a folder before its content."""
     return path.split(b"/") if path else []
 
 

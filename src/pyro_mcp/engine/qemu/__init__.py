@@ -1,4 +1,4 @@
-"""The engine of real machines: QEMU in a cage, with KVM or by emulation (TCG)."""
+"""The engine that runs virtual machines: QEMU in a cage, with KVM or by emulation (TCG)."""
 
 from __future__ import annotations
 

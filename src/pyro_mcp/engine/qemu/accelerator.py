@@ -1,7 +1,7 @@
-"""Which accelerator runs here: KVM where it really works, else QEMU's own emulation (TCG).
+"""Choose the accelerator: KVM if it works on this host, else QEMU's emulation (TCG).
 
-That /dev/kvm opens proves nothing: under some paravirtual hosts QEMU then aborts with "failed to set MSR". So QEMU is
-started with it once per host boot, inside the cage, and what happened is remembered.
+An open of /dev/kvm is no proof: under some paravirtual hosts QEMU then aborts with "failed to set MSR". So QEMU is
+started with KVM once per host boot, inside the cage, and the result is stored.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from pyro_mcp.engine.cage import CageLimits, caged
 from pyro_mcp.engine.interface import Accelerator
-from pyro_mcp.engine.qemu.system_calls import qemu_filter
+from pyro_mcp.engine.qemu.qemu_cage import caged_qemu, qemu_limits
 from pyro_mcp.errors import InvalidRequest, PyroError
 from pyro_mcp.host.files import temporary_folder, write_atomic
 from pyro_mcp.host.process import run
@@ -27,7 +26,7 @@ _KEPT = "accelerator.json"
 
 
 def accelerator(cache: Path) -> Accelerator:
-    """What to use now. `PYRO_ACCELERATOR=kvm` or `=tcg` decides it by hand; else the remembered or a new probe."""
+    """Return the accelerator: that of `PYRO_ACCELERATOR` (kvm or tcg), else the result of the stored or a new probe."""
     forced = os.environ.get("PYRO_ACCELERATOR", "")
     if forced:
         if forced not in ("kvm", "tcg"):
@@ -43,7 +42,7 @@ def accelerator(cache: Path) -> Accelerator:
 
 
 def remember(cache: Path, found: Accelerator) -> None:
-    """Keep `found` until the host boots anew, QEMU changes, or the rights on /dev/kvm do."""
+    """Store `found`; it is valid until the host reboots, or QEMU or the permissions of /dev/kvm change."""
     write_atomic(cache / _KEPT, json.dumps({"circumstances": _circumstances(), **asdict(found)}))
 
 
@@ -66,16 +65,14 @@ def _probe() -> Accelerator:
     qemu = str(require_program("qemu-system-x86_64"))
     argv = [qemu, "-no-user-config", "-nodefaults", "-display", "none", "-machine", "q35", "-m", f"{_PROBE_MIB}M"]
     argv += ["-accel", "kvm", "-cpu", "host", "-monitor", "stdio"]
-    limits = CageLimits(mem_mib=_PROBE_MIB, file_bytes=1024 * 1024, lifetime=20.0)
+    limits = qemu_limits(_PROBE_MIB, file_bytes=1024 * 1024, lifetime=20.0)
     try:
         with temporary_folder() as home:
             ids = machine_ids(home)
-            words = caged(
-                argv, [], limits, call_filter=qemu_filter(kvm=True), user=ids.machine if ids else None, kvm=True
-            )
+            words = caged_qemu(argv, [], limits, user=ids.machine if ids else None, kvm=True)
             run(words, deadline_seconds=25, stdin=b"quit\n")
     except PyroError as error:
-        said = [line for line in error.message.splitlines() if "qemu" in line.lower() or "kvm" in line.lower()]
-        why = said[-1].strip() if said else error.message.splitlines()[-1]
+        lines = [line for line in error.message.splitlines() if "qemu" in line.lower() or "kvm" in line.lower()]
+        why = lines[-1].strip() if lines else error.message.splitlines()[-1]
         return Accelerator("tcg", f"KVM does not work here ({why}), so QEMU emulates the processor")
     return Accelerator("kvm", "KVM works here")

@@ -1,4 +1,4 @@
-"""QEMU's command line. It names only paths inside the cage, so it is the same for every machine of a shape."""
+"""QEMU's command line. It holds only paths inside the cage, so it is the same for every machine of a shape."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ OUTPUT = "/disks/output"
 BLANK_NODE = "blank"
 """The block node of the empty disk below every layer."""
 LIVE, FROZEN = "/live", "/frozen"
-"""Folders of a machine's own layers: the one it writes, and those below it."""
+"""The folders of the machine's layers: the written one, and the frozen ones."""
 RAM, READONLY_RAM = "/ram", "/readonly-ram.so"
 
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-# Everything that programs may ask for, less what makes emulated page walks and mode switches slow (8 % in all).
+# All features, except those that make emulated page walks and mode switches slow (8 % in all).
 _EMULATED_CPU = "max,-la57,-smap,-smep,-umip,-pku"
-# Every failure of the guest's kernel becomes an exit of QEMU. What guards one guest program from another is left out:
-# the machine is the boundary, and emulated it costs 8 %.
+# Every failure of the guest's kernel ends QEMU. Mitigations between guest programs are off:
+# the machine is the boundary, and under emulation they cost 8 %.
 _KERNEL_LINE = (
     "quiet loglevel=4 console=ttyS0 panic=-1 reboot=t rdinit=/init random.trust_cpu=on tsc=reliable no_timer_check "
     "mitigations=off init_on_alloc=0 audit=0 lsm=landlock"
 )
-# QEMU translates code anew at every address where it appears: at random ones, starting `true` takes 17 ms, else 3.
+# QEMU translates code again at every address where it appears: with random addresses `true` takes 17 ms, else 3.
 _EMULATED_KERNEL_LINE = f"{_KERNEL_LINE} norandmaps"
 
 
@@ -47,11 +47,11 @@ def qemu_argv(
     console: bool = False,
     tap: int = -1,
 ) -> list[str]:
-    """The whole command.
+    """Return QEMU's command line.
 
     `layers` names the files that make up the writable disk, lowest first. `fds` are the listening sockets in the order
-    of `MachineSockets.all`. `booting` starts the kernel with memory that will be saved; otherwise QEMU waits for a
-    saved state. With `output` the fourth disk is a real one. With `console` the serial console is what QEMU prints.
+    of `MachineSockets.all`. `booting` starts the kernel with memory that is saved later; otherwise QEMU waits for a
+    saved state. With `output` the fourth disk is a real one. With `console` QEMU prints the serial console.
     `tap` is the descriptor of the tap device behind the network device of a shape that has one.
     """
     _, monitor, *slots = fds
@@ -76,7 +76,7 @@ def qemu_argv(
     if shape.network:
         argv += ["-netdev", f"tap,id=net,fd={tap},vhost=off"]
         argv += ["-device", "virtio-net-pci,netdev=net,mac=52:54:00:12:34:56,romfile="]
-    # A clone's kernel is in its memory already; loading the files again would cost time and 13 MB.
+    # A clone's memory already holds the kernel; loading it again would cost time and 13 MB.
     line = _KERNEL_LINE if accelerator == "kvm" else _EMULATED_KERNEL_LINE
     kernel = ["-kernel", KERNEL, "-initrd", INITRAMFS, "-append", line]
     return argv + (kernel if booting else ["-incoming", "defer"])
@@ -96,7 +96,7 @@ def _machine(shape: Shape, accelerator: str, *, shared: bool) -> list[str]:
 
 
 def layer_node(layer: str, path: str) -> dict[str, object]:
-    """The block node of one layer, without what is below it."""
+    """Return the block node of one layer, without its backing node."""
     reclaim = {"discard": "unmap", "detect-zeroes": "unmap"}
     return {"driver": "qcow2", "node-name": layer, "file": _file(path, discard="unmap"), **reclaim}
 

@@ -1,4 +1,4 @@
-"""Starting, reaching and ending real machines: clones of warm templates."""
+"""The engine of virtual machines, which starts each as a clone of a warm template."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from pyro_mcp.engine import processes
-from pyro_mcp.engine.cage import Bind, CageLimits, caged
+from pyro_mcp.engine.cage import Bind
 from pyro_mcp.engine.disks import DISK_BYTES, MOST_LAYERS, DiskLayers, blank_disks, give_to_machine
 from pyro_mcp.engine.freeze import while_frozen
 from pyro_mcp.engine.guest_connection import GuestConnection
@@ -20,8 +20,8 @@ from pyro_mcp.engine.lifetime import deadline_file, set_lifetime
 from pyro_mcp.engine.qemu import command_line, layer_merge
 from pyro_mcp.engine.qemu.accelerator import accelerator, remember
 from pyro_mcp.engine.qemu.command_line import layer_node, qemu_argv
+from pyro_mcp.engine.qemu.qemu_cage import caged_qemu, qemu_limits
 from pyro_mcp.engine.qemu.qmp import monitor
-from pyro_mcp.engine.qemu.system_calls import qemu_filter
 from pyro_mcp.engine.qemu.templates import Template, Templates, TemplateSource
 from pyro_mcp.engine.slots import connected
 from pyro_mcp.engine.sockets import MachineSockets
@@ -59,7 +59,7 @@ _READONLY_RAM = Path(__file__).parents[1] / "readonly-ram.so"
 
 
 class QemuEngine:
-    """The real engine: QEMU, caged. All state is in files, so any number of processes may hold one of these."""
+    """Implements `Engine` with caged QEMU. All state is in files, so any number of processes may have an instance."""
 
     execution_mode = "guest_virtio"
 
@@ -68,23 +68,23 @@ class QemuEngine:
         self._templates = Templates(cache)
 
     def accelerator(self) -> Accelerator:
-        """What runs machines here, and why."""
+        """Return the accelerator of this host, and why it was chosen."""
         return accelerator(self._cache)
 
     def template_state(self, system: System, shape: Shape) -> TemplateState:
-        """Whether a start would find a template."""
+        """Return whether a start would find a template."""
         source = self._source(system, shape, self.accelerator().name)
         if self._templates.find(source) is not None:
             return "warm"
         return "stale" if self._templates.older(source) else "cold"
 
     def prepare(self, system: System, shape: Shape, progress: Progress = silent) -> Preparation:
-        """Have a warm template for machines of this shape."""
+        """Make a warm template for machines of this shape if there is none."""
         template, made = self._template(system, shape, progress)
         return Preparation(template.source.accelerator, template.cold_boot_ms, reused=not made)
 
     def start(self, request: StartRequest, progress: Progress = silent) -> Identity:
-        """Start a machine and make it one of its own; returns when it takes commands.
+        """Start a machine as a clone of a template; return when it accepts commands.
 
         Nothing is left running when this raises.
         """
@@ -97,7 +97,7 @@ class QemuEngine:
         except (_BadTemplate, FileNotFoundError) as error:
             if self._templates.find(template.source) is not None:
                 return self._on_another(template, request, progress, error)
-        # Damaged, or removed a moment ago: find says so, and a fresh one is the cure for both.
+        # The template is damaged, or was removed a moment ago: `_template` makes a fresh one.
         template, _ = self._template(request.system, request.shape, progress)
         with template.in_use():
             return _clone(template, request)
@@ -111,62 +111,62 @@ class QemuEngine:
             raise error from None
 
     def remove_leftovers(self) -> None:
-        """Remove what makers left that were killed half way: machines that boot, scratch folders."""
+        """End booting machines and remove scratch folders of processes that were killed while they made something."""
         self._templates.remove_leftovers()
         for name in ("disks", "initramfs"):
             for scratch in abandoned_scratch(self._cache / name):
                 shutil.rmtree(scratch, ignore_errors=True)
 
     def prune_templates(self) -> int:
-        """Remove the templates that no machine runs on; the bytes freed."""
+        """Remove the templates that no machine uses; return the number of bytes freed."""
         return self._templates.prune()
 
     def template_bytes(self) -> int:
-        """What the templates take on the disk."""
+        """Return how many bytes the templates occupy on the disk."""
         return self._templates.held_bytes()
 
     @contextmanager
     def connect(
         self, sockets: Path, *, deadline_seconds: float = 10.0, long_running: bool = False
     ) -> Iterator[GuestConnection]:
-        """A connection to a running machine, for short work or for what may be `lasting`.
+        """Connect to a running machine; a command is `long_running`.
 
-        Raises `NoSpace` when the machine waits for the host's disk.
+        Raises `NoSpace` when the machine is paused because the host's disk is full.
         """
         look = partial(_require_space, MachineSockets(sockets))
         with connected(sockets, deadline_seconds=deadline_seconds, long_running=long_running, on_silence=look) as guest:
             yield guest
 
     def set_lifetime(self, home: Path, seconds: float) -> None:
-        """Let a machine live for so many seconds from now; a running one follows within 5 s."""
+        """Let a machine end `seconds` from now; a running one follows within 5 s."""
         set_lifetime(home, seconds)
 
     def alive(self, identity: Identity) -> bool:
-        """Whether the machine still runs."""
+        """Return whether the machine still runs."""
         return alive(identity)
 
     def kill(self, identity: Identity, sockets: Path) -> None:
-        """Kill the machine and wait until nothing of it is left; twice is a no-op."""
+        """Kill the machine and wait until no process of it is left; a second call does nothing."""
         processes.kill(identity, MachineSockets(sockets))
 
     def kill_all(self, home: Path, sockets: Path) -> None:
-        """Kill every process of the machine with this folder, also when nobody knows their numbers."""
+        """Kill every process of the machine with this home, even if its identity is not known."""
         processes.kill_found(str(home), MachineSockets(sockets))
 
     def running_below(self, folder: Path) -> list[str]:
-        """Return the folders below `folder` that a machine runs from, by name, also those removed meanwhile."""
+        """Return the names of the folders in `folder` that are the home of a running machine, removed ones included."""
         return list(processes.machines_below(str(folder)))
 
     def add_layer(self, home: Path, name: str) -> None:
-        """An empty layer in the machine's home."""
+        """Make an empty layer in the machine's home."""
         DiskLayers(home).add(name, blank_disks(self._cache))
 
     def is_layer_empty(self, home: Path, name: str) -> bool:
-        """Whether the layer of a machine that does not run was never written."""
+        """Return whether nothing was ever written to a layer of a machine that does not run."""
         return DiskLayers(home).is_empty(name, blank_disks(self._cache))
 
     def merge_layers(self, home: Path, sockets: Path, layers: Sequence[str]) -> None:
-        """Merge layers of a running machine's disk now, so that another one may come; `layers` are those on record.
+        """Merge layers of a running machine's disk now, so that one may be added; `layers` are those in its record.
 
         Raises `NoSpace` when they cannot be merged.
         """
@@ -183,19 +183,19 @@ class QemuEngine:
             )
 
     def switch_layer(self, home: Path, sockets: Path, layers: Sequence[str], name: str) -> tuple[str, ...]:
-        """Freeze what a running machine's disk holds: from here on it writes to the layer `name`.
+        """Freeze a running machine's disk as it is now; from then on the machine writes to the layer `name`.
 
-        `layers` are those on record; return those that are frozen now, lowest first: fewer, when some were merged.
-        The guest's file system is flushed and stands still for the moment of the change (some 10 ms).
+        `layers` are those in its record. Returns those that are now frozen, lowest first: fewer when some were merged.
+        The guest's file system is flushed and stands still meanwhile (some 10 ms).
         """
         files = DiskLayers(home)
         with self.connect(sockets) as guest, monitor(MachineSockets(sockets).monitor, deadline_seconds=60) as qmp:
             frozen = layer_merge.finish_merge(qmp, layers, wait=False)
             qmp.execute("blockdev-add", **layer_node(name, f"{command_line.LIVE}/{name}"), backing=None)
-            # It flushes the layer that was written, too: so what was merged into it is on the disk.
+            # This also flushes the layer that was written, so what was merged into it is on the disk.
             while_frozen(guest, lambda: qmp.execute("blockdev-snapshot", node=frozen[-1], overlay=name))
             if len(frozen) > layer_merge.MERGE_ABOVE and _fits(files, sizes := files.sizes(frozen)):
-                with suppress(GuestFailed):  # the next one tries again
+                with suppress(GuestFailed):  # the next snapshot tries again
                     layer_merge.start_merge(qmp, (*frozen, name), sizes)
         return frozen
 
@@ -204,12 +204,12 @@ class QemuEngine:
     ) -> None:
         """Flush the machine's disk, call `when_flushed`, and end it.
 
-        Raises, and leaves it running, when its disk cannot be flushed or `when_flushed` raises. A flush may take long
-        as long as the guest says that it lives.
+        Raises, and leaves it running, when its disk cannot be flushed or `when_flushed` raises. A flush may take any
+        time while the guest sends ALIVE.
         """
         try:
             with self.connect(sockets, deadline_seconds=_POWER_OFF_SILENCE) as guest:
-                for pause in (False, True):  # most of it while programs go on; the rest when none can write any more
+                for pause in (False, True):  # first while programs run, then with all of them stopped
                     guest.flush(
                         deadline_seconds=_FLUSH_DEADLINE,
                         silence_seconds=_POWER_OFF_SILENCE,
@@ -217,19 +217,19 @@ class QemuEngine:
                         on_unwritten=lambda left: progress(f"writing the disk: {left / 1024**2:.0f} MiB left", None),
                     )
                 when_flushed()
-                # From here on nothing is lost, however it ends.
+                # From here on nothing can be lost.
                 with suppress(PyroError):
                     guest.power_off(deadline_seconds=_POWER_OFF_SILENCE)
                     processes.wait_for_end(identity, MachineSockets(sockets), deadline_seconds=_POWER_OFF_DEADLINE)
                 self.kill(identity, sockets)
         except (GuestGone, GuestFailed, DeadlineExceeded, ProtocolViolation, Busy) as error:
             if alive(identity):
-                message = f"the machine runs on, its disk could not be flushed: {error.message}"
+                message = f"the machine still runs, because its disk could not be flushed: {error.message}"
                 raise type(error)(message, hint=_FORCE) from error
             self.kill(identity, sockets)
 
     def _template(self, system: System, shape: Shape, progress: Progress) -> tuple[Template, bool]:
-        """A template, and whether it was made; only a boot shows whether KVM really works, else emulation does."""
+        """Return a template and whether it was made now. If KVM does not boot it, emulation is used from then on."""
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1024**2
         if shape.mem_mib > total:
             raise InvalidRequest(f"this host has {total} MiB of memory; a machine cannot have {shape.mem_mib}")
@@ -259,7 +259,7 @@ def _clone(template: Template, request: StartRequest) -> Identity:
         give_to_machine(ids, request.output)
         binds.append(Bind(request.output, command_line.OUTPUT, writable=True))
     set_lifetime(request.home, request.lifetime_seconds)
-    limits = CageLimits(request.shape.mem_mib, 2 * DISK_BYTES, deadline_file(request.home))
+    limits = qemu_limits(request.shape.mem_mib, 2 * DISK_BYTES, deadline_file(request.home))
 
     def argv(fds: list[int]) -> list[str]:
         program = require_program("qemu-system-x86_64")
@@ -269,8 +269,7 @@ def _clone(template: Template, request: StartRequest) -> Identity:
         )
         user = ids.machine if ids else None
         kvm = source.accelerator == "kvm"
-        allowed = qemu_filter(kvm=kvm)
-        return caged(words, binds, limits, call_filter=allowed, user=user, kvm=kvm, preload=command_line.READONLY_RAM)
+        return caged_qemu(words, binds, limits, user=user, kvm=kvm, preload=command_line.READONLY_RAM)
 
     sockets = MachineSockets(request.sockets)
     log = request.home / "qemu.log"
@@ -289,20 +288,20 @@ def _clone(template: Template, request: StartRequest) -> Identity:
 
 
 def _require_space(sockets: MachineSockets) -> bool:
-    """Resume a machine that QEMU stopped because it could not write its disk; whether it had.
+    """Resume a machine that QEMU paused because it could not write its disk; return whether it was paused.
 
-    Raises `NoSpace` while the disk is full. With little room the machine stays stopped: it would use up what others
-    need to be looked at and deleted.
+    Raises `NoSpace` while the disk is full. With little space the machine stays paused: it would use up the space
+    that is needed to inspect and delete machines.
     """
     try:
         with monitor(sockets.monitor, deadline_seconds=_QUESTION_DEADLINE) as qmp:
             if qmp.execute("query-status")["status"] != "io-error":
                 return False
-            # The layers of its disk are beside the sockets.
+            # The layers of its disk are on the same file system as the sockets.
             if shutil.disk_usage(sockets.folder).free >= _ROOM_BYTES:
                 qmp.execute("cont")
                 return True
-    except DeadlineExceeded:  # another client asks, or QEMU does not run: silence has an end of its own
+    except DeadlineExceeded:  # another client uses the monitor, or QEMU hangs; the caller has its own deadline
         return False
     raise NoSpace(
         "the host's disk is full, so the machine was paused in the middle of a write",
@@ -313,16 +312,16 @@ def _require_space(sockets: MachineSockets) -> bool:
 
 
 def _fits(files: DiskLayers, sizes: Sequence[int]) -> bool:
-    """Whether there is room for a merge of layers of these sizes."""
+    """Return whether there is enough space to merge layers of these sizes."""
     return files.has_space(sum(sizes[layer_merge.lowest_to_merge(sizes) :]))
 
 
 class _BadTemplate(GuestFailed):
-    """A machine could not go on from its template."""
+    """A machine could not resume from its template."""
 
 
 def _resume(template: Template, sockets: MachineSockets) -> None:
-    """Load the template's state and let the machine go on; raises `_BadTemplate` when it cannot."""
+    """Load the template's state and resume the machine. Raises `_BadTemplate`."""
     try:
         _load_state(template, sockets)
         with connected(sockets.folder) as guest:

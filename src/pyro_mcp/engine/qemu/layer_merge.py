@@ -1,9 +1,9 @@
-"""The chain of layers behind the disk of a running machine, kept short.
+"""Merge the layers of a running machine's disk, so that their chain stays short.
 
-Every layer costs time when a machine starts, so the chain is bounded. QEMU merges in the background: it copies what
-several frozen layers hold into the one that is written (`block-stream`), then leaves them out. A merge that is broken
-off harms nothing, because the longer chain and the shorter one hold the same: the layers that were left out stay on
-the disk until the shorter chain is on record and no snapshot needs them.
+Every layer costs time when a machine starts, so their number is limited. QEMU merges in the background: it copies what
+several frozen layers hold into the written one (`block-stream`) and then drops them from the chain. An aborted merge
+does no harm, because the longer chain and the shorter one hold the same data: the files of dropped layers stay on
+the disk until the machine's record has the shorter chain and no snapshot needs them.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pyro_mcp.engine.qemu.qmp import Monitor
 from pyro_mcp.errors import GuestFailed
 
 MERGE_ABOVE = 16
-"""A chain with more frozen layers than this is merged in the background."""
+"""The number of frozen layers above which a merge starts in the background."""
 _FEWEST_MERGED = 8
 _JOB = "merge"
 
 
 def lowest_to_merge(sizes: Sequence[int]) -> int:
-    """The index of the lowest layer of a merge that takes it and everything above; `sizes` begins with the lowest.
+    """Return the index of the lowest layer to merge, with all above it. `sizes` are bytes, the lowest layer's first.
 
     A large layer is merged again only after as much has gathered above it, so in the long run each byte is copied
     about as often as the number of layers can be halved.
@@ -34,22 +34,22 @@ def lowest_to_merge(sizes: Sequence[int]) -> int:
 
 
 def finish_merge(qmp: Monitor, layers: Sequence[str], *, wait: bool) -> tuple[str, ...]:
-    """End the merge that may be going on, and return the layers in use, lowest first.
+    """End a running merge, if there is one, and return the layers in use, lowest first.
 
-    `layers` are those on record; some may have been merged away since, or never been put to use. With `wait` the
-    merge is waited for, else it is cancelled.
+    `layers` are those in the machine's record; some may have been merged since, or never been used. With `wait` the
+    function waits for the merge, else it cancels it.
     """
     if _JOB in _names(qmp.execute("query-jobs"), "id"):
         if not wait:
-            with suppress(GuestFailed):  # it has ended in this moment
+            with suppress(GuestFailed):  # it has just ended
                 qmp.execute("job-cancel", id=_JOB)
         _await_end(qmp)
     top = qmp.execute("qom-get", path="/machine/peripheral/vdb", property="drive")
     if top not in layers:
-        raise GuestFailed("QEMU does not know the machine's writable disk")
+        raise GuestFailed("QEMU uses a writable disk that is not in the machine's record")
     below = tuple(layers[: layers.index(top)])
     if len(below) <= MERGE_ABOVE:
-        return (*below, top)  # too few for a merge to have been begun
+        return (*below, top)  # too few layers for a merge
     for name in reversed(below):
         with suppress(GuestFailed):  # QEMU refuses to remove a layer that is in use
             qmp.execute("blockdev-del", node_name=name)
@@ -58,9 +58,9 @@ def finish_merge(qmp: Monitor, layers: Sequence[str], *, wait: bool) -> tuple[st
 
 
 def start_merge(qmp: Monitor, layers: Sequence[str], sizes: Sequence[int], *, wait: bool = False) -> None:
-    """Begin to copy the upper frozen layers into the one that is written, the last of `layers`.
+    """Start to copy the upper frozen layers into the written one, the last of `layers`.
 
-    `sizes` are those of the frozen ones. With `wait` return when it has ended, well or not.
+    `sizes` are those of the frozen ones. With `wait`, return when the merge has ended, successfully or not.
     """
     start = lowest_to_merge(sizes)
     base = layers[start - 1] if start else BLANK_NODE
@@ -74,5 +74,5 @@ def _await_end(qmp: Monitor) -> None:
 
 
 def _names(answer: object, key: str) -> set[object]:
-    """What is under `key` in each object of a list that QEMU answered with."""
+    """Return the values of `key` in the objects of a list that QEMU returned."""
     return {one.get(key) for one in answer if isinstance(one, dict)} if isinstance(answer, list) else set()

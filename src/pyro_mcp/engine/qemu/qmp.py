@@ -1,4 +1,4 @@
-"""QEMU's monitor protocol, as little of it as we need.
+"""A client for the part of QEMU's monitor protocol that we use.
 
 https://www.qemu.org/docs/master/interop/qmp-spec.html
 """
@@ -35,11 +35,11 @@ class Monitor:
         """The last events that came and that nobody has waited for yet."""
 
     def execute(self, command: str, **arguments: Any) -> Any:
-        """Run one command; its `return` value. Underscores in argument names become dashes."""
+        """Run one command and return its `return` value. Underscores in argument names become dashes."""
         return self._execute({name.replace("_", "-"): value for name, value in arguments.items()}, command, ())
 
     def pass_descriptor(self, name: str, fd: int) -> None:
-        """Hand QEMU an open file under `name`, to be used as `fd:name`."""
+        """Pass QEMU an open file under `name`, for use as `fd:name`."""
         self._execute({"fdname": name}, "getfd", (fd,))
 
     def transfer(self, command: str, fd: int) -> None:
@@ -53,7 +53,7 @@ class Monitor:
                 raise GuestFailed(f"QEMU could not {'save' if command == 'migrate' else 'load'} the machine's state")
 
     def wait_event(self, name: str, **data: Any) -> dict[str, Any]:
-        """The data of the next event `name` whose data holds all of `data`."""
+        """Wait for the next event `name` whose data includes `data`; return its data."""
         while True:
             for event in self.events:
                 found: dict[str, Any] = event.get("data", {})
@@ -74,7 +74,7 @@ class Monitor:
         except TimeoutError as error:
             raise DeadlineExceeded("QEMU's monitor did not take a command in time") from error
         except OSError as error:
-            raise GuestGone("QEMU ended while it was being told what to do") from error
+            raise GuestGone("QEMU ended before it took a command") from error
         while True:
             message = self._receive()
             if "event" in message:
@@ -97,7 +97,7 @@ class Monitor:
             except ConnectionResetError:
                 data = b""
             if not data:
-                raise GuestGone("QEMU ended while it was being asked")
+                raise GuestGone("QEMU ended before it answered a command")
             self._held += data
             if len(self._held) > _LINE_LIMIT:
                 raise GuestFailed("QEMU's monitor sent a line of over 4 MiB")

@@ -1,8 +1,8 @@
-"""The system calls that QEMU may make: found by tracing QEMU 7.2 from its start to its end, in all that we let it do.
+"""The system calls that QEMU may make, found by tracing QEMU 7.2 in everything that we use it for.
 
 Traced under emulation: boot and save of a template, clones with and without network, disk work, snapshots, export of a
-disk, power off; what KVM needs besides is from QEMU's source (accel/kvm). QEMU's own filter (`-sandbox`) is loaded on
-top and denies it to start programs, so `execve` here serves for becoming QEMU only.
+disk, power off. The additions for KVM are from QEMU's source (accel/kvm). QEMU's own filter (`-sandbox`) is loaded on
+top and denies starting programs, so `execve` is only used to execute QEMU itself.
 """
 
 from __future__ import annotations
@@ -46,5 +46,5 @@ _UNDER_KVM = {"ioctl": When([[_KVM], *_CONDITIONAL["ioctl"].alternatives], errno
 
 @cache
 def qemu_filter(*, kvm: bool) -> bytes:
-    """The filter for a QEMU: it can start threads but no process, make no file, and open no socket of any family."""
+    """Return QEMU's filter: QEMU can start threads but no process, create no file, and open no socket of any family."""
     return allow_list(_ALLOWED.split(), {**_CONDITIONAL, **(_UNDER_KVM if kvm else {})})

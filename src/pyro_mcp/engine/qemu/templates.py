@@ -1,7 +1,7 @@
-"""Warm templates: a machine is booted once per shape and saved; every machine after that is a copy-on-write clone.
+"""Warm templates: a machine is booted once per shape and saved; every later machine is a copy-on-write clone of it.
 
-A template is a folder named by everything that shaped it. It appears whole or not at all, is never changed, and is
-built once even when several processes want it at the same time.
+A template is a folder named by a digest of everything that shaped it. It appears complete or not at all, never changes,
+and is built once even when several processes need it at the same time.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from pyro_mcp.engine import processes
-from pyro_mcp.engine.cage import Bind, CageLimits, caged
+from pyro_mcp.engine.cage import Bind
 from pyro_mcp.engine.disks import DISK_BYTES, BlankDisks, DiskLayers, give_to_machine, make_read_only
 from pyro_mcp.engine.interface import Command, Shape, System
 from pyro_mcp.engine.qemu import command_line
 from pyro_mcp.engine.qemu.command_line import qemu_argv
+from pyro_mcp.engine.qemu.qemu_cage import caged_qemu, qemu_limits
 from pyro_mcp.engine.qemu.qmp import monitor
-from pyro_mcp.engine.qemu.system_calls import qemu_filter
 from pyro_mcp.engine.slots import connected
 from pyro_mcp.engine.sockets import MachineSockets
 from pyro_mcp.errors import Busy, GuestFailed, InvalidRequest, PyroError
@@ -49,7 +49,7 @@ _WARM_UP = (["/bin/sh", "-c", "true"], ["true"], ["env"], ["cat", "/dev/null"], 
 
 @dataclass(frozen=True)
 class TemplateSource:
-    """All that goes into a template."""
+    """Everything that shapes a template."""
 
     system: System
     shape: Shape
@@ -58,7 +58,7 @@ class TemplateSource:
     accelerator: str
 
     def key(self) -> str:
-        """A name that changes when any ingredient does."""
+        """Return the name of the template's folder, which changes when any ingredient does."""
         program = require_program("qemu-system-x86_64")
         found = os.stat(program)
         fds = [0] * len(MachineSockets(Path()).all)
@@ -70,11 +70,11 @@ class TemplateSource:
         return hashlib.sha256(json.dumps(ingredients).encode()).hexdigest()[:32]
 
     def described(self) -> list[object]:
-        """What a person would call the same template: its root file system and its shape."""
+        """Return the root file system and the shape, by which an outdated template is recognised."""
         return [self.system.root_digest, *astuple(self.shape)]
 
     def binds(self, layers: DiskLayers, baseline: Path) -> list[Bind]:
-        """The files a machine made of these source sees in its cage, but for its memory."""
+        """Return the files that such a machine sees in its cage, except its memory."""
         return [
             Bind(self.system.vmlinuz, command_line.KERNEL),
             Bind(self.initramfs, command_line.INITRAMFS),
@@ -96,7 +96,7 @@ class Template:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Keep it from being removed while a machine opens it; it is the most recently used one then."""
+        """Keep the template from being removed while a machine opens it, and mark it as the most recently used."""
         with locked(_users(self.folder), deadline_seconds=60, shared=True, what="the template"):
             with suppress(OSError):
                 os.utime(self.folder / _USED)
@@ -120,11 +120,11 @@ class Templates:
         self._boot = boot or boot_and_save
 
     def find(self, source: TemplateSource) -> Template | None:
-        """The template for `source` if it is there and as it was made; costs a few file reads."""
+        """Return the template for `source` if it exists undamaged, else None; costs a few file reads."""
         return _load(self._folder / source.key(), source)
 
     def ensure(self, source: TemplateSource, progress: Progress = silent) -> tuple[Template, bool]:
-        """The template for `source`, and whether it had to be made (2–6 s under emulation).
+        """Return the template for `source`, and whether it was made now (2–6 s under emulation).
 
         Raises `GuestFailed`, `GuestGone` or `DeadlineExceeded` when the machine does not boot.
         """
@@ -151,7 +151,7 @@ class Templates:
             _sweep(self._folder)
 
     def older(self, source: TemplateSource) -> bool:
-        """Whether there is a template for the same root and shape whose other source have changed."""
+        """Return whether there is a template for the same root and shape, whatever its other ingredients."""
         return any(_made_of(folder) == source.described() for folder in self._folder.glob("*/"))
 
     @contextmanager
@@ -167,11 +167,11 @@ class Templates:
             yield Template(scratch, template.source, 0.0)
 
     def prune(self) -> int:
-        """Remove every template that no machine runs on; the bytes freed."""
+        """Remove every template that no machine uses; return the number of bytes freed."""
         return sum(self._remove(folder) for folder in self._complete())
 
     def held_bytes(self) -> int:
-        """What all templates take on the disk."""
+        """Return how many bytes all templates occupy on the disk."""
         return sum(_bytes(folder) for folder in self._complete())
 
     def _make_room(self, made: Path) -> None:
@@ -183,7 +183,7 @@ class Templates:
                 held -= self._remove(folder)
 
     def _remove(self, folder: Path) -> int:
-        """Remove a template unless somebody uses it; the bytes freed."""
+        """Remove a template unless a machine uses it; return the number of bytes freed."""
         if processes.find_processes(str(folder)):
             return 0
         try:
@@ -231,7 +231,7 @@ def _made_of(folder: Path) -> object:
 
 
 def _users(folder: Path) -> Path:
-    """The lock that machines share while they open a template."""
+    """Return the lock that machines share while they open a template."""
     return folder.with_suffix(".use")
 
 
@@ -247,7 +247,7 @@ def _bytes(folder: Path) -> int:
 
 
 def boot_and_save(folder: Path, source: TemplateSource) -> None:
-    """Boot a machine of these source, and save its memory and the state of its devices in `folder`."""
+    """Boot a machine of this source, and save its memory and the state of its devices in `folder`."""
     started = time.monotonic()
     layers = DiskLayers(folder)
     layers.prepare([_LAYER], source.blank)
@@ -276,10 +276,10 @@ def _boot_sockets(scratch: Path) -> MachineSockets:
 def _booted(
     folder: Path, source: TemplateSource, ram: Path, layers: DiskLayers, ids: UserIds | None
 ) -> Iterator[MachineSockets]:
-    """A machine booting from `source`, ended with the block; its console is in any error that leaves the block."""
+    """Boot a machine from `source` for the time of the block; an error in the block gets the console's last lines."""
     sockets = _boot_sockets(folder)
     deadline = _BOOT_DEADLINE[source.accelerator]
-    limits = CageLimits(source.shape.mem_mib, max(DISK_BYTES, ram.stat().st_size), deadline + 30)
+    limits = qemu_limits(source.shape.mem_mib, max(DISK_BYTES, ram.stat().st_size), deadline + 30)
     binds = [*source.binds(layers, source.blank.baseline)]
     binds.append(Bind(ram, command_line.RAM, writable=True))
     user = ids.machine if ids else None
@@ -288,7 +288,7 @@ def _booted(
         program = require_program("qemu-system-x86_64")
         words = qemu_argv(program, source.shape, source.accelerator, fds, [_LAYER], booting=True, console=True, tap=tap)
         kvm = source.accelerator == "kvm"
-        return caged(words, binds, limits, call_filter=qemu_filter(kvm=kvm), user=user, kvm=kvm)
+        return caged_qemu(words, binds, limits, user=user, kvm=kvm)
 
     with isolated_tap() if source.shape.network else nullcontext(-1) as tap:
         identity = processes.launch(argv, sockets, folder / "log", tap)
@@ -304,7 +304,7 @@ def _booted(
 
 
 def _reach_agent(sockets: MachineSockets, accelerator: str, started: float) -> float:
-    """Wait for the agent and run a few programs; milliseconds from `started` to the agent's greeting."""
+    """Wait for the agent and run a few programs; return the ms from `started` to the agent's WELCOME."""
     with connected(sockets.folder) as guest:
         guest.hello(deadline_seconds=_BOOT_DEADLINE[accelerator])
         cold_boot_ms = (time.monotonic() - started) * 1000
@@ -323,7 +323,7 @@ def _save(sockets: MachineSockets, state: Path) -> None:
 
 
 def host_processor(accelerator: str) -> str:
-    """Under KVM the guest sees the host's processor, so a template is good for that one only."""
+    """Return the model of the host's processor for KVM, whose guests see it; "" for emulation."""
     if accelerator != "kvm":
         return ""
     lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
