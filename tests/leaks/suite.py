@@ -26,7 +26,7 @@ LIMIT = "not a boundary"
 """The group of what is shown, and not promised."""
 LATER = [
     "cached-after-restart", "cached-after-reset", "published-outside",
-    *(f"{what}-{name}{when}" for name in ("outer", "inner") for what, when in (
+    *(f"{what}-{name}{when}" for name in ("policy", "relay") for what, when in (
         ("killed", ""), ("killed", "-dns"), ("killed", "-restarted"), ("stalled", ""), ("killed", "-midway"),
     )),
 ]  # fmt: skip
@@ -206,7 +206,7 @@ def restarted(lab: Lab) -> Iterator[Result]:
     lab.pyro.delete_workspace(id_)
 
 
-def atomic_folder(lab: Lab) -> Iterator[Result]:
+def published_ports(lab: Lab) -> Iterator[Result]:
     """A published port is for the host's own loopback only."""
     id_ = lab.guest("egress+published-ports")
     lab.pyro.start_service(
@@ -226,9 +226,9 @@ def atomic_folder(lab: Lab) -> Iterator[Result]:
 def every_result(lab: Lab) -> Iterator[Result]:
     yield from run_table(lab)
     yield from restarted(lab)
-    yield from atomic_folder(lab)
-    yield from killed(lab, "outer", lambda found: found.outer_pid)
-    yield from killed(lab, "inner", lambda found: found.inner_pid)
+    yield from published_ports(lab)
+    yield from killed(lab, "policy", lambda found: found.policy_pid)
+    yield from killed(lab, "relay", lambda found: found.relay_pid)
 
 
 def main() -> None:

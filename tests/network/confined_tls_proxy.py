@@ -1,4 +1,4 @@
-"""Serves connections by the swap in a process that sees an empty root: prints the status of each answer."""
+"""Serves connections by the TLS proxy in a process that sees an empty root: prints the status of each answer."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import sys
 import threading
 from pathlib import Path
 
-from pyro_mcp.network.channel.broker import Denied
-from tests.network.web import HOST, OTHER, Web
+from pyro_mcp.network.channel.policy_client import Denied
+from tests.network.tls_site import HOST, OTHER, Web
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def _asked(web: Web, host: str, *, reachable: bool) -> int:
         theirs.close()
         os.chroot(sys.argv[2])
         os.chdir("/")
-        web.swap.serve(guest, HOST, 443, dial)
+        web.tls_proxy.serve(guest, HOST, 443, dial)
         os._exit(0)
     guest.close()
     upstream.close()

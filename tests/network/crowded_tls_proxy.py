@@ -1,4 +1,4 @@
-"""Serves many connections at once by the swap, to machines that read nothing of large answers.
+"""Serves many connections at once by the TLS proxy, to machines that read nothing of large answers.
 
 `python -m tests.network.crowded_tls_proxy FOLDER COUNT` prints how many KiB of memory that took.
 """
@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pyro_mcp.network.gateway.threads import spawn
-from tests.network.web import HOST, SECRET, Web
+from tests.network.tls_site import HOST, SECRET, Web
 
 _SETTLED_SECONDS = 1.0
 _DEADLINE = 90.0
@@ -62,7 +62,7 @@ def _serve(web: Web, pairs: Sequence[tuple[tuple[socket.socket, socket.socket], 
         ours.close()
         host.close()
         threading.stack_size(512 * 1024)
-        assert spawn(web.swap.serve, guest, HOST, 443, lambda upstream=upstream: upstream)
+        assert spawn(web.tls_proxy.serve, guest, HOST, 443, lambda upstream=upstream: upstream)
     most, since, end = 0, time.monotonic(), time.monotonic() + _DEADLINE
     while (now := time.monotonic()) < end and (now < since + _SETTLED_SECONDS or most - before < 1000):
         if _memory() > most:

@@ -35,7 +35,7 @@ def test_any_bytes_are_a_question_or_malformed(data: bytes) -> None:
     except dns_message.Malformed:
         assert len(dns_message.malformed_reply(data) or b"") in (0, 12)
         return
-    assert len(dns_message.reply(question, 3, why="no")) <= 1232
+    assert len(dns_message.reply(question, 3, reason="no")) <= 1232
 
 
 @given(st.binary(max_size=200))
@@ -91,6 +91,6 @@ def test_why_there_is_no_answer_goes_along_for_who_can_read_it() -> None:
     plain = plain[:10] + b"\0\0" + plain[12:]
 
     assert b"not in the allow list" in dns_message.reply(
-        dns_message.parse_question(dns_message.query(7, NAME, dns_message.A)), 3, why="not in the allow list"
+        dns_message.parse_question(dns_message.query(7, NAME, dns_message.A)), 3, reason="not in the allow list"
     )
-    assert b"not" not in dns_message.reply(dns_message.parse_question(plain), 3, why="not in the allow list")
+    assert b"not" not in dns_message.reply(dns_message.parse_question(plain), 3, reason="not in the allow list")

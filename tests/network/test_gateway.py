@@ -1,4 +1,4 @@
-"""Each story happens in namespaces of its own, which nothing outlives."""
+"""Each scenario runs in namespaces of its own, and leaves no process behind."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp.host.programs import find_program
-from pyro_mcp.network.tap.problems import network_problems
-from tests.network.play import STORIES
+from pyro_mcp.network.devices.problems import network_problems
+from tests.network.run_scenario import SCENARIOS
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,12 +20,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("name", STORIES)
+@pytest.mark.parametrize("name", SCENARIOS)
 def test_a_guest_behind_a_gateway(name: str, home: Path) -> None:
     command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     command += [] if os.geteuid() == 0 else ["--map-root-user"]
     done = subprocess.run(
-        [*command, sys.executable, "-m", "tests.network.play", name, str(home)],
+        [*command, sys.executable, "-m", "tests.network.run_scenario", name, str(home)],
         cwd=ROOT,
         capture_output=True,
         text=True,

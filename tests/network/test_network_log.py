@@ -6,14 +6,14 @@ import os
 import stat
 from pathlib import Path
 
-from pyro_mcp.network.policy.log import MOST_BYTES, NetworkLog, Noted, open_log, read_network_log
+from pyro_mcp.network.policy.log import MOST_BYTES, Attempt, NetworkLog, open_log, read_network_log
 
 
 def test_entries_come_back_oldest_first_and_the_newest_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "log"
     log = NetworkLog(open_log(path))
     for port in range(5):
-        log.note("allowed", Noted("tcp", "a.test", "93.184.215.14", port))
+        log.add("allowed", Attempt("tcp", "a.test", "93.184.215.14", port))
 
     assert [entry["port"] for entry in read_network_log(path, 3)] == [2, 3, 4]
     assert read_network_log(path, 0) == []
@@ -23,7 +23,7 @@ def test_entries_come_back_oldest_first_and_the_newest_are_kept(tmp_path: Path) 
 
 def test_a_name_with_control_characters_is_escaped(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    NetworkLog(open_log(path)).note("refused", Noted("dns", "\x1b[31m\n\x9b.test" + "x" * 500), "no")
+    NetworkLog(open_log(path)).add("refused", Attempt("dns", "\x1b[31m\n\x9b.test" + "x" * 500), "no")
 
     (entry,) = read_network_log(path, 10)
     assert entry["name"] is not None and entry["name"].startswith(r"\x1b[31m\n\x9b.test") and len(entry["name"]) == 253
@@ -35,7 +35,7 @@ def test_a_full_log_loses_its_older_half(tmp_path: Path) -> None:
     log = NetworkLog(open_log(path))
     before = len(read_network_log(path, 10_000))
     for port in range(2, 90):
-        log.note("refused", Noted("tcp", "a" * 253, None, port), "b" * 400)
+        log.add("refused", Attempt("tcp", "a" * 253, None, port), "b" * 400)
 
     entries = read_network_log(path, 10_000)
     assert path.stat().st_size <= MOST_BYTES
@@ -47,7 +47,7 @@ def test_a_flood_is_counted_and_not_written(tmp_path: Path) -> None:
     path = tmp_path / "log"
     log = NetworkLog(open_log(path))
     for port in range(1000):
-        log.note("refused", Noted("udp", None, "10.0.0.1", port), "it is private")
+        log.add("refused", Attempt("udp", None, "10.0.0.1", port), "it is private")
 
     assert len(read_network_log(path, 10_000)) <= 300
 
@@ -56,6 +56,6 @@ def test_a_line_that_was_cut_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "log"
     descriptor = open_log(path)
     os.write(descriptor, b'{"verdict": "all\n[]\n')
-    NetworkLog(descriptor).note("allowed", Noted("tcp"))
+    NetworkLog(descriptor).add("allowed", Attempt("tcp"))
 
     assert len(read_network_log(path, 10)) == 1

@@ -40,8 +40,8 @@ class Scene:
         self.path, self.names = path, Names()
         self.descriptor = open_log(path)
 
-    def policy(self, *allow: str, secret_hosts: tuple[str, ...] = ()) -> Policy:
-        return Policy(Rules(allow), NetworkLog(self.descriptor), secret_hosts, self.names)
+    def policy(self, *allow: str, secret_hosts: tuple[str, ...] = (), cache_seconds: float = 30.0) -> Policy:
+        return Policy(Rules(allow), NetworkLog(self.descriptor), secret_hosts, self.names, cache_seconds)
 
     def reasons(self) -> list[str]:
         return [entry["reason"] for entry in read_network_log(self.path, 100)]
@@ -63,7 +63,7 @@ def address_of(policy: Policy, name: str) -> str:
     return str(ipaddress.IPv4Address(asked(policy, name).data))
 
 
-def test_a_name_in_any_case_has_one_stand_in(scene: Scene) -> None:
+def test_a_name_in_any_case_has_one_fake_ip(scene: Scene) -> None:
     policy = scene.policy()
 
     assert address_of(policy, "a.test") == address_of(policy, "A.tEsT")
@@ -93,13 +93,12 @@ def test_private_addresses_of_a_name_are_left_out(scene: Scene) -> None:
 
 
 def test_a_name_that_becomes_private_later_is_refused_at_the_connection(scene: Scene) -> None:
-    policy = scene.policy()
-    stand_in = address_of(policy, "a.test")
+    policy = scene.policy(cache_seconds=0)
+    fake_ip = address_of(policy, "a.test")
     scene.names.answers["a.test"] = ["169.254.169.254"]
-    policy.forget()
 
     with pytest.raises(Refused, match="no address that may be reached"):
-        policy.addresses(policy.target(stand_in, 80, "tcp"))
+        policy.addresses(policy.target(fake_ip, 80, "tcp"))
     assert "metadata" in scene.reasons()[-1]
 
 
@@ -111,7 +110,7 @@ def test_a_machine_cannot_tell_a_private_name_from_one_that_does_not_exist(scene
     assert scene.reasons() == ["10.0.0.9 is private", "there is no such name"]
 
 
-def test_a_stand_in_of_nobody_is_refused(scene: Scene) -> None:
+def test_an_unused_fake_ip_is_refused(scene: Scene) -> None:
     with pytest.raises(Refused, match="stands for no name"):
         scene.policy().target("198.18.99.99", 80, "tcp")
 
@@ -127,25 +126,25 @@ def test_web_ports_are_looked_at_only_where_a_name_must_be_confirmed(scene: Scen
 
 def test_a_host_with_a_secret_ends_at_the_gateway_and_has_no_quic(scene: Scene) -> None:
     policy = scene.policy(secret_hosts=("a.test",))
-    stand_in = address_of(policy, "a.test")
+    fake_ip = address_of(policy, "a.test")
 
-    assert policy.target(stand_in, 443, "tcp").inspect == "swap"
+    assert policy.target(fake_ip, 443, "tcp").inspect == "proxy"
     with pytest.raises(Refused, match="QUIC"):
-        policy.target(stand_in, 443, "udp")
+        policy.target(fake_ip, 443, "udp")
 
 
 def test_the_name_not_used_for_longest_makes_room() -> None:
-    stand_ins = FakeIPs(most=3)
-    first = {name: stand_ins.of(name) for name in ("a", "b", "c")}
-    stand_ins.name(ipaddress.ip_address(first["a"]))
-    stand_ins.of("d")
+    fake_ips = FakeIPs(most=3)
+    first = {name: fake_ips.of(name) for name in ("a", "b", "c")}
+    fake_ips.name(ipaddress.ip_address(first["a"]))
+    fake_ips.of("d")
 
-    assert stand_ins.name(ipaddress.ip_address(first["b"])) is None
-    assert stand_ins.name(ipaddress.ip_address(first["a"])) == "a"
-    assert stand_ins.of("b") not in first.values()
+    assert fake_ips.name(ipaddress.ip_address(first["b"])) is None
+    assert fake_ips.name(ipaddress.ip_address(first["a"])) == "a"
+    assert fake_ips.of("b") not in first.values()
 
 
-def test_a_pointer_leads_back_from_a_stand_in_only(scene: Scene) -> None:
+def test_a_pointer_leads_back_from_a_fake_ip_only(scene: Scene) -> None:
     policy = scene.policy()
     reverse = ipaddress.ip_address(address_of(policy, "a.test")).reverse_pointer
 

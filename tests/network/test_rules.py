@@ -64,7 +64,7 @@ def test_what_the_log_shows_of_a_name_is_plain_and_short(text: str) -> None:
 
 def allows(entry: str, name: str, port: int = 443, protocol: str = "tcp") -> bool:
     rules = Rules((entry,))
-    return rules.allows_name(name) and not rules.why_not_name(name, port, protocol)
+    return rules.allows_name(name) and not rules.name_refusal(name, port, protocol)
 
 
 def test_a_name_means_itself_and_a_suffix_what_is_below_it() -> None:
@@ -90,7 +90,7 @@ def test_datagrams_need_a_written_port_and_never_quic() -> None:
 
 
 def literal(entry: str, address: str, port: int = 443) -> str:
-    return Rules((entry,) if entry else ()).why_not_literal(ipaddress.ip_address(address), port, "tcp")
+    return Rules((entry,) if entry else ()).literal_refusal(ipaddress.ip_address(address), port, "tcp")
 
 
 @pytest.mark.parametrize(

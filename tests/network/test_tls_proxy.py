@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyro_mcp.network.channel.broker import Denied
-from pyro_mcp.network.http import http_rules
+from pyro_mcp.network.channel.policy_client import Denied
+from pyro_mcp.network.http import message_rules
 from pyro_mcp.network.http.authority import SUBJECT_HASH, Authority, host_roots, java_store
 from tests.conftest import ROOT
-from tests.network.web import BODY, FOREIGN, HOST, OTHER, SECRET, VALUE, Web
+from tests.network.tls_site import BODY, FOREIGN, HOST, OTHER, SECRET, VALUE, Web
 
 PLACEHOLDER = SECRET.placeholder
 BEARER = {"Authorization": f"Bearer {PLACEHOLDER}"}
@@ -59,7 +59,7 @@ def test_a_header_reaches_the_host_with_the_secret_and_comes_back_without(web: W
     assert VALUE.encode() not in content and int(headers["Content-Length"]) == len(content)
 
 
-def test_basic_authorization_is_swapped_inside_its_base64(web: Web) -> None:
+def test_basic_authorization_is_replaced_inside_its_base64(web: Web) -> None:
     for password, padded in ((PLACEHOLDER, True), (PLACEHOLDER + "x", False)):
         given_ = basic("user", password) if padded else basic("user", password).rstrip("=")
         _, _, content = get(web, "/", {"Authorization": given_})
@@ -114,7 +114,7 @@ REQUEST = f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
 def test_an_answer_that_was_cut_off_is_not_passed_on_as_complete(web: Web) -> None:
     def cut(host: ssl.SSLSocket) -> None:
         host.sendall(b"HTTP/1.1 200 OK\r\n\r\nrm -r build")
-        socket.socket(fileno=host.detach()).close()  # without a goodbye
+        socket.socket(fileno=host.detach()).close()  # without a close_notify
 
     answer = b""
     with web.line(dial=web.dial_to(cut)) as line, suppress(OSError):
@@ -222,7 +222,7 @@ def test_a_host_that_is_not_what_it_says_gets_nothing(web: Web, tmp_path: Path) 
     other = Authority(tmp_path / "world", [HOST, OTHER]).identities[OTHER]
     for web.identity in (false, other):
         status, _, content = get(web, "/", BEARER)
-        assert status == 502 and b"is not to be trusted" in content and web.asked == []
+        assert status == 502 and b"is not trusted" in content and web.asked == []
 
 
 def test_a_host_that_cannot_be_reached_is_said_to_be_so(web: Web) -> None:
@@ -232,7 +232,7 @@ def test_a_host_that_cannot_be_reached_is_said_to_be_so(web: Web) -> None:
         assert status == 502 and str(refusal).encode() in content
 
 
-@pytest.mark.parametrize(("path", "reason"), [("/br", b"compressed"), ("/garbage", b"proper HTTP")])
+@pytest.mark.parametrize(("path", "reason"), [("/br", b"compressed"), ("/garbage", b"not valid HTTP")])
 def test_an_answer_that_cannot_be_looked_through_is_withheld(web: Web, path: str, reason: bytes) -> None:
     status, _, content = get(web, path)
     assert status == 502 and reason in content
@@ -243,7 +243,7 @@ def test_a_machine_that_goes_away_leaves_nothing_running(web: Web) -> None:
         line.sendall(f"GET /big HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
         assert line.recv(100)
     with web.line():
-        pass  # Web.line waits until the swap has returned
+        pass  # Web.line waits until the TLS proxy has returned
 
 
 def test_nothing_has_to_be_read_from_the_disk_later(tmp_path: Path) -> None:
@@ -292,20 +292,22 @@ text = st.binary(max_size=60).map(lambda data: bytes(one for one in data if 32 <
 def test_headers_are_changed_only_where_a_placeholder_is(before: bytes, after: bytes) -> None:
     placeholder, value = PLACEHOLDER.encode(), VALUE.encode()
     key = b"aUTHORIZATION"
-    assert http_rules.with_secrets([(key, before + after)], [SECRET]) in (
+    assert message_rules.with_secrets([(key, before + after)], [SECRET]) in (
         [(key, before + after)], [(key, (before + after).replace(placeholder, value))]
     )  # fmt: skip
-    assert http_rules.with_secrets([(key, before + placeholder + after)], [SECRET]) == [(key, before + value + after)]
+    assert message_rules.with_secrets([(key, before + placeholder + after)], [SECRET]) == [
+        (key, before + value + after)
+    ]
     other = [(b"X-Api-Key", before + placeholder + after)]
-    assert http_rules.with_secrets(other, [SECRET]) == other
-    assert http_rules.with_secrets(other, [replace(SECRET, header="x-api-key")]) == [
+    assert message_rules.with_secrets(other, [SECRET]) == other
+    assert message_rules.with_secrets(other, [replace(SECRET, header="x-api-key")]) == [
         (b"X-Api-Key", before + value + after)
     ]
 
 
 @given(st.binary(max_size=300), st.integers(0, 300))
 def test_no_answer_changes_its_length(noise: bytes, place: int) -> None:
-    mask = http_rules.mask_of([SECRET])
+    mask = message_rules.mask_of([SECRET])
     for form in (VALUE.encode(), base64.b64encode(b"x" + VALUE.encode()), VALUE.encode().hex().encode()):
         content = noise[:place] + form + noise[place:]
         shown = mask.bytes(content)
@@ -316,7 +318,7 @@ def test_hop_by_hop_fields_end_here() -> None:
     given_ = h11.Request(
         method="GET", target="/", headers=[("Host", HOST), ("Connection", "X-Hop, close"), ("X-Hop", "1"), ("TE", "x")]
     )
-    assert http_rules.to_host(given_, [SECRET]).headers.raw_items() == [
+    assert message_rules.to_server(given_, [SECRET]).headers.raw_items() == [
         (b"Host", HOST.encode()),
         (b"Accept-Encoding", b"identity"),
     ]

@@ -16,9 +16,9 @@ from urllib.parse import quote
 
 import pytest
 
-from pyro_mcp.network.http import http_rules
+from pyro_mcp.network.http import message_rules
 from pyro_mcp.network.policy.rules import HostSecret
-from tests.network.web import HOST, SECRET, VALUE, Web
+from tests.network.tls_site import HOST, SECRET, VALUE, Web
 
 PLACEHOLDER = SECRET.placeholder
 REQUEST = f"GET / HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {PLACEHOLDER}\r\n\r\n".encode()
@@ -137,7 +137,7 @@ def test_a_host_with_another_tls_is_understood(web: Web, arrange: Callable[[ssl.
 def test_an_answer_in_http_2_is_withheld(web: Web) -> None:
     settings = b"\0\0\0\4\0\0\0\0\0"
     answer = answered(web, settings + settings, lambda context: context.set_alpn_protocols(["h2"]))
-    assert answer.startswith(b"HTTP/1.1 502 ") and b"proper HTTP" in answer
+    assert answer.startswith(b"HTTP/1.1 502 ") and b"not valid HTTP" in answer
 
 
 def test_keys_are_agreed_on_once(web: Web) -> None:
@@ -176,7 +176,7 @@ ECHOES = {
 
 @pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
 def test_an_escaped_echo_is_taken_out_and_keeps_its_length(echo: str) -> None:
-    stream = http_rules.mask_of([HostSecret("A", "pyro-secret-A-0123456789", AWKWARD, HOST)]).stream()
+    stream = message_rules.mask_of([HostSecret("A", "pyro-secret-A-0123456789", AWKWARD, HOST)]).stream()
     said = f"before {echo} after".encode()
     pieces = [stream.feed(said[place : place + 5]) for place in range(0, len(said), 5)]
     shown = b"".join([*pieces, stream.finish()])

@@ -1,4 +1,4 @@
-"""The programs that people use, against the swap: each trusts it by the variables that machines are given."""
+"""The programs that people use, against the TLS proxy: each trusts it by the variables that machines are given."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp.machines import guest_ca
-from tests.network.web import HOST, SECRET, VALUE, Web
+from tests.network.tls_site import HOST, SECRET, VALUE, Web
 
 Client = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -12,7 +12,7 @@ import pytest
 
 from pyro_mcp import Pyro
 from pyro_mcp.errors import Conflict, EnvironmentFailed, InvalidRequest, NotFound
-from tests.network.web import HOST
+from tests.network.tls_site import HOST
 
 VALUE = "ghp_w6q3XoT1rB/9=sN0zKd7"
 SECRETS = [{"name": "TOKEN", "value": VALUE}, {"name": "API", "value": "api-value-123456", "host": HOST}]

@@ -107,8 +107,8 @@ def test_a_port_that_died_with_the_gateway_is_not_told_as_open(pyro: Pyro, creat
     started = pyro.start_service(id_, "app", command="sleep 1000", published_ports=[{"guest_port": 8080}])
     [port] = started["published_ports"]
     control = GatewayControl(home_of(id_) / "sockets")
-    os.kill(control.info().inner_pid, signal.SIGKILL)
-    assert control.ended(30)
+    os.kill(control.info().relay_pid, signal.SIGKILL)
+    assert control.wait_for_end(30)
     told = pyro.status_service(id_, "app")
     assert (told["state"], told["published_ports"]) == ("running", [])
     assert pyro.network_info_workspace(id_)["state"] == "down"
@@ -119,7 +119,7 @@ def test_a_port_that_died_with_the_gateway_is_not_told_as_open(pyro: Pyro, creat
 def test_a_gateway_that_is_stopped_does_not_keep_its_workspace_from_being_deleted(pyro: Pyro, create: Create) -> None:
     id_ = create(network_policy="egress")
     info = GatewayControl(home_of(id_) / "sockets").info()
-    halves = [os.pidfd_open(pid) for pid in (info.outer_pid, info.inner_pid)]
+    halves = [os.pidfd_open(pid) for pid in (info.policy_pid, info.relay_pid)]
     for half in halves:
         signal.pidfd_send_signal(half, signal.SIGSTOP)
     assert pyro.delete_workspace(id_)["deleted"]

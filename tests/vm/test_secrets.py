@@ -14,8 +14,8 @@ import pytest
 from pyro_mcp import Pyro
 from pyro_mcp.errors import PyroError
 from tests.conftest import ROOT
-from tests.network.web import HOST
-from tests.network.web import VALUE as HOST_VALUE
+from tests.network.tls_site import HOST
+from tests.network.tls_site import VALUE as HOST_VALUE
 from tests.vm import tls_proxy_story
 from tests.vm.conftest import Create
 from tests.vm.processes import home_of, memory_holds, qemu_below

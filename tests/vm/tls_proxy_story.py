@@ -16,7 +16,7 @@ from typing import Any
 
 from pyro_mcp import Pyro
 from pyro_mcp.network.http.authority import Authority
-from tests.network.web import HOST, VALUE, Web
+from tests.network.tls_site import HOST, VALUE, Web
 from tests.vm.processes import home_of, memory_holds, qemu_below
 
 ADDRESS = "10.77.0.1"

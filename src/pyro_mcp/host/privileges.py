@@ -60,6 +60,11 @@ def new_network_namespace() -> None:
     _check(_libc.unshare(_NEW_NET | _NEW_MOUNTS | _NEW_IPC | _NEW_UTS), "no network namespace can be made")
 
 
+def join_network_namespace(namespace: int) -> None:
+    """Move this process into the network namespace with this descriptor; raises `OSError`."""
+    _check(_libc.setns(namespace, _NEW_NET), "cannot enter the network namespace")
+
+
 def fork_with_own_pids() -> int:
     """Fork a child that is the first process of a new pid namespace, in which all processes die with it.
 

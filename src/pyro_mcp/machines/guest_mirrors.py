@@ -43,7 +43,7 @@ def check_mirrors(network: NetworkPolicy) -> None:
     for address in addresses:
         parts = urllib.parse.urlsplit(address)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        if why := network.rules().why_not_name(host, port, "tcp"):
+        if why := network.rules().name_refusal(host, port, "tcp"):
             raise InvalidRequest(
                 f"the mirror {address} cannot be reached: {why}", hint=Hint("add {}", Argument("allow_hosts", [host]))
             )

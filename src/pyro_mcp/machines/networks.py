@@ -28,8 +28,8 @@ from pyro_mcp.network import (
     Authority,
     GatewayControl,
     StartingGateway,
+    launch_gateway,
     read_network_log,
-    starting_gateway,
 )
 from pyro_mcp.results import NetworkState, WorkspaceNetworkInfo, WorkspaceNetworkLog
 
@@ -51,7 +51,7 @@ def start_gateway(record: MachineRecord, folders: Folders) -> Iterator[StartingG
     folder = private_directory(folders.sockets(record.id))
     known = Secrets(folders.home(record.id))
     log, rules = folders.network_log(record.id), record.network.rules()
-    with starting_gateway(folder, log, rules, known.host_secrets(), known.authority()) as gateway:
+    with launch_gateway(folder, log, rules, known.host_secrets(), known.authority()) as gateway:
         yield gateway
 
 
@@ -59,7 +59,7 @@ def attach_gateway(gateway: StartingGateway, record: MachineRecord, folders: Fol
     """Let the gateway live as long as the machine, which runs now, and add to what that trusts."""
     sockets = folders.sockets(record.id)
     gateway.attach(MachineSockets(sockets).life)
-    if policy_process := identify(GatewayControl(sockets).info().outer_pid):
+    if policy_process := identify(GatewayControl(sockets).info().policy_pid):
         write_atomic(sockets / _POLICY_PROCESS, f"{policy_process.pid} {policy_process.start_time}\n")
     if trust := guest_ca(record, folders):
         with engine.connect(sockets) as connection:

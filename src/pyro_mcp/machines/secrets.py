@@ -176,7 +176,7 @@ def check_reach(wanted: Sequence[Secret], network: NetworkPolicy) -> None:
     for one in wanted:
         if one.host is None:
             continue
-        if why := network.rules().why_not_name(one.host, 443, "tcp"):
+        if why := network.rules().name_refusal(one.host, 443, "tcp"):
             hint = Hint("add {}", Argument("allow_hosts", [one.host]))
             raise InvalidRequest(f"the secret {one.name} is only for {one.host}: {why}", hint=hint)
         if not network.on:

@@ -1,18 +1,44 @@
-"""A machine's way out: a gateway of two processes, which decides and notes what the machine may reach.
+"""Network access for a guest that decides and logs every connection: the egress gateway.
 
-The machine's tap device ends in a network namespace that leads nowhere; the gateway's inner half is alone there with
-it, and gets each connection to the world from the outer half, which sees none of the machine's bytes.
+A guest is a virtual machine, or the processes in a network namespace, such as a container. Its gateway has two
+processes. The relay process is alone with the guest's network device in a network namespace that leads nowhere. The
+policy process stays in the host's network; it decides by the `Rules`, writes the log, and opens each connection for the
+relay process. The gateway denies by default: without its processes the guest has no network at all.
+
+A backend for containers starts the gateway for the container's network namespace, and attaches it to the container's
+first process (`docker run --network none`; `docker inspect` gives the process id). The interface `eth0` appears in the
+container with its address and default route:
+
+    rules = Rules(allow=("api.example.com", "*.pythonhosted.org"), published=True)
+    secret = HostSecret("API", placeholder="pyro-secret-API-0123456789abcdef", value=key, host="api.example.com")
+    authority = Authority(folder / "authority", ["api.example.com"])
+    gateway = launch_gateway(
+        folder, folder / "network.log", rules, [secret], authority, namespace=Path(f"/proc/{pid}/ns/net")
+    )
+    with gateway as starting:
+        starting.attach_to_process(pid)  # from here on the gateway ends with the process, not with this block
+
+    port = GatewayControl(folder).publish(None, 8000)  # the container's port 8000, at 127.0.0.1:port
+    for entry in read_network_log(folder / "network.log", limit=20):
+        print(entry["verdict"], entry["name"] or entry["address"], entry["port"], entry["reason"])
+
+The container's programs must trust `authority.certificate` (PEM) to use the secret: add it to the container's list of
+authorities, or name it in variables such as SSL_CERT_FILE. Give the container the variable API with the placeholder;
+the TLS proxy inserts the value. Its `/etc/resolv.conf` names `RESOLVER_ADDRESS` (`docker run --dns`).
+
+A backend for virtual machines leaves `namespace` out, passes the descriptor `starting.tap()` to its hypervisor, and
+calls `starting.attach` with a socket that the machine's processes hold open.
 """
 
 from __future__ import annotations
 
 from pyro_mcp.network.addressing.addresses import GUEST_ADDRESS, RESOLVER_ADDRESS
+from pyro_mcp.network.devices.problems import network_problems
 from pyro_mcp.network.gateway.control import CONTROL, GatewayControl, GatewayInfo
-from pyro_mcp.network.gateway.starting import StartingGateway, isolated_tap, starting_gateway
+from pyro_mcp.network.gateway.launch import StartingGateway, isolated_tap, launch_gateway
 from pyro_mcp.network.http.authority import JAVA_PASSWORD, SUBJECT_HASH, Authority, host_roots, java_store
 from pyro_mcp.network.policy.log import read_network_log
 from pyro_mcp.network.policy.rules import HostSecret, Rules
-from pyro_mcp.network.tap.problems import network_problems
 
 __all__ = [
     "CONTROL",
@@ -29,7 +55,7 @@ __all__ = [
     "host_roots",
     "isolated_tap",
     "java_store",
+    "launch_gateway",
     "network_problems",
     "read_network_log",
-    "starting_gateway",
 ]

@@ -1,1 +1,1 @@
-"""Host names, addresses and the host's routes."""
+"""Host names, addresses, and the routes of a network namespace."""

@@ -1,4 +1,4 @@
-"""Which addresses a machine may ever reach, and those of its own small network."""
+"""The addresses that a guest may reach at all, and the addresses of its own network."""
 
 from __future__ import annotations
 
@@ -8,79 +8,84 @@ from enum import Enum
 from pyro_mcp.network.addressing.routes import Address
 
 GUEST_ADDRESS = "10.0.2.15"
+"""The guest's address, the same for every guest: each has a network namespace of its own."""
 GATEWAY_ADDRESS = "10.0.2.2"
+"""The guest's default route."""
 RESOLVER_ADDRESS = "10.0.2.3"
+"""The guest's name server."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-STAND_INS = ipaddress.IPv4Network("198.18.0.0/15")
-"""Addresses that stand for names inside a machine: nothing else has them (RFC 2544)."""
+FAKE_IPS = ipaddress.IPv4Network("198.18.0.0/15")
+"""The addresses that stand for names in a guest; nothing else uses them (RFC 2544)."""
 
 
-class Standing(Enum):
-    """Who may reach an address: everybody, only who was allowed that very address, or nobody."""
+class AddressScope(Enum):
+    """Which guests may reach an address: all, those with an entry for that very address, or none."""
 
     PUBLIC = "public"
-    LISTED = "listed"
-    NEVER = "never"
+    PRIVATE = "private"
+    FORBIDDEN = "forbidden"
 
 
-# IANA's special-purpose address registries, and what clouds make of them.
+# IANA's special-purpose address registries, and the metadata services of clouds.
 _V4 = [
-    ("0.0.0.0/8", Standing.NEVER, "is this host's own network"),
-    ("127.0.0.0/8", Standing.NEVER, "is the host's loopback"),
-    ("169.254.0.0/16", Standing.NEVER, "is link-local, where metadata services are"),
-    ("192.0.0.0/24", Standing.NEVER, "is reserved for protocols"),
-    ("192.0.2.0/24", Standing.NEVER, "is for documents only"),
-    ("198.51.100.0/24", Standing.NEVER, "is for documents only"),
-    ("203.0.113.0/24", Standing.NEVER, "is for documents only"),
-    ("192.88.99.0/24", Standing.NEVER, "is a relay for other addresses"),
-    ("198.18.0.0/15", Standing.NEVER, "stands for no name that this machine has asked for"),
-    ("224.0.0.0/4", Standing.NEVER, "is multicast"),
-    ("240.0.0.0/4", Standing.NEVER, "is reserved"),
-    ("100.100.100.200/32", Standing.NEVER, "is a metadata service"),
-    ("168.63.129.16/32", Standing.NEVER, "is a metadata service"),
-    ("10.0.0.0/8", Standing.LISTED, "is private"),
-    ("100.64.0.0/10", Standing.LISTED, "is private to a provider"),
-    ("172.16.0.0/12", Standing.LISTED, "is private"),
-    ("192.168.0.0/16", Standing.LISTED, "is private"),
+    ("0.0.0.0/8", AddressScope.FORBIDDEN, "is this host's own network"),
+    ("127.0.0.0/8", AddressScope.FORBIDDEN, "is the host's loopback"),
+    ("169.254.0.0/16", AddressScope.FORBIDDEN, "is link-local, where metadata services are"),
+    ("192.0.0.0/24", AddressScope.FORBIDDEN, "is reserved for protocols"),
+    ("192.0.2.0/24", AddressScope.FORBIDDEN, "is for documentation only"),
+    ("198.51.100.0/24", AddressScope.FORBIDDEN, "is for documentation only"),
+    ("203.0.113.0/24", AddressScope.FORBIDDEN, "is for documentation only"),
+    ("192.88.99.0/24", AddressScope.FORBIDDEN, "is a relay for other addresses"),
+    ("198.18.0.0/15", AddressScope.FORBIDDEN, "stands for no name that this guest has looked up"),
+    ("224.0.0.0/4", AddressScope.FORBIDDEN, "is multicast"),
+    ("240.0.0.0/4", AddressScope.FORBIDDEN, "is reserved"),
+    ("100.100.100.200/32", AddressScope.FORBIDDEN, "is a metadata service"),
+    ("168.63.129.16/32", AddressScope.FORBIDDEN, "is a metadata service"),
+    ("10.0.0.0/8", AddressScope.PRIVATE, "is private"),
+    ("100.64.0.0/10", AddressScope.PRIVATE, "is private to a provider"),
+    ("172.16.0.0/12", AddressScope.PRIVATE, "is private"),
+    ("192.168.0.0/16", AddressScope.PRIVATE, "is private"),
 ]
 _V6 = [
-    ("fd00:ec2::/32", Standing.NEVER, "is a metadata service"),
-    ("fd20:ce::/32", Standing.NEVER, "is a metadata service"),
-    ("fc00::/7", Standing.LISTED, "is private"),
-    ("2001::/23", Standing.NEVER, "is reserved for protocols"),
-    ("2001:db8::/32", Standing.NEVER, "is for documents only"),
-    ("3fff::/20", Standing.NEVER, "is for documents only"),
-    ("2000::/3", Standing.PUBLIC, ""),
-    ("fe80::/10", Standing.NEVER, "is link-local"),
-    ("::1/128", Standing.NEVER, "is the host's loopback"),
-    ("ff00::/8", Standing.NEVER, "is multicast"),
-    ("::/0", Standing.NEVER, "is reserved"),
+    ("fd00:ec2::/32", AddressScope.FORBIDDEN, "is a metadata service"),
+    ("fd20:ce::/32", AddressScope.FORBIDDEN, "is a metadata service"),
+    ("fc00::/7", AddressScope.PRIVATE, "is private"),
+    ("2001::/23", AddressScope.FORBIDDEN, "is reserved for protocols"),
+    ("2001:db8::/32", AddressScope.FORBIDDEN, "is for documentation only"),
+    ("3fff::/20", AddressScope.FORBIDDEN, "is for documentation only"),
+    ("2000::/3", AddressScope.PUBLIC, ""),
+    ("fe80::/10", AddressScope.FORBIDDEN, "is link-local"),
+    ("::1/128", AddressScope.FORBIDDEN, "is the host's loopback"),
+    ("ff00::/8", AddressScope.FORBIDDEN, "is multicast"),
+    ("::/0", AddressScope.FORBIDDEN, "is reserved"),
 ]
-_V4_TABLE = [(ipaddress.IPv4Network(network), standing, why) for network, standing, why in _V4]
-_V6_TABLE = [(ipaddress.IPv6Network(network), standing, why) for network, standing, why in _V6]
+_V4_TABLE = [(ipaddress.IPv4Network(network), scope, description) for network, scope, description in _V4]
+_V6_TABLE = [(ipaddress.IPv6Network(network), scope, description) for network, scope, description in _V6]
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _6TO4 = ipaddress.IPv6Network("2002::/16")
 
 
-def standing_of(address: Address) -> tuple[Standing, str]:
-    """Who may reach `address`, and what it is when that is not everybody.
+def scope_of(address: Address) -> tuple[AddressScope, str]:
+    """Return the scope of `address`, and its description unless it is public.
 
-    An IPv6 address that leads to an IPv4 one counts as that one.
+    An IPv6 address with an IPv4 address embedded has the scope of that one.
     """
     if isinstance(address, ipaddress.IPv4Address):
-        found = next((row[1:] for row in _V4_TABLE if address in row[0]), (Standing.PUBLIC, ""))
-    elif (inside := _embedded(address)) is not None:
-        return standing_of(inside)
+        found = next((row[1:] for row in _V4_TABLE if address in row[0]), (AddressScope.PUBLIC, ""))
+    elif (embedded := _embedded(address)) is not None:
+        return scope_of(embedded)
     else:
         found = next(row[1:] for row in _V6_TABLE if address in row[0])
     # Python's own list may be newer than ours; it is shorter in 3.11.
-    return found if found[0] is not Standing.PUBLIC or address.is_global else (Standing.NEVER, "is reserved")
+    return (
+        found if found[0] is not AddressScope.PUBLIC or address.is_global else (AddressScope.FORBIDDEN, "is reserved")
+    )
 
 
 def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that packets to `address` end at."""
+    """Return the IPv4 address to which packets for `address` are translated."""
     number = int(address)
     if address.ipv4_mapped is not None or address in _NAT64:
         return ipaddress.IPv4Address(number & 0xFFFFFFFF)
@@ -90,13 +95,13 @@ def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 
 
 def private_block(network: Network) -> bool:
-    """Whether all of `network` lies in one block that only who was allowed it may reach."""
+    """Return whether all of `network` lies in one private block."""
     table = _V4_TABLE if network.version == 4 else _V6_TABLE
     return any(
-        standing is Standing.LISTED and network.version == block.version and _inside(network, block)
-        for block, standing, _ in table
+        scope is AddressScope.PRIVATE and network.version == block.version and _contains(block, network)
+        for block, scope, _ in table
     )
 
 
-def _inside(network: Network, block: Network) -> bool:
+def _contains(block: Network, network: Network) -> bool:
     return network.network_address in block and network.prefixlen >= block.prefixlen

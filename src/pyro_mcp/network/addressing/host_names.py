@@ -1,4 +1,4 @@
-"""Host names in one spelling, so that two spellings of one name cannot be told apart by a rule."""
+"""Host names in canonical form, so that a rule matches every spelling of a name."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _LONGEST = 253
 
 
 class BadName(Exception):
-    """A text that names no host; the message says why, and quotes no control character."""
+    """A text that is not a host name; the message gives the reason, without quoting the text."""
 
 
 def canonical_name(text: str) -> str:
-    """`text` in lower case, in ASCII, without the dot at the end.
+    """Return `text` in lower case and ASCII, without the final dot.
 
-    Raises `BadName` for what a resolver could take for something else: numbers, loopback names, foreign characters.
+    Raises `BadName` for what a resolver could interpret otherwise: numbers, loopback names, other characters.
     """
     name = text.removesuffix(".").lower() if text.isascii() else _ascii(text)
     labels = name.split(".")
@@ -40,12 +40,12 @@ def _ascii(text: str) -> str:
 
 
 def name_of_labels(labels: Sequence[bytes]) -> str:
-    """The canonical name that a DNS question asks for; raises `BadName`, also for a dot or a NUL inside a label."""
+    """Return the canonical name of a DNS question; raises `BadName`, also for a dot or a NUL inside a label."""
     if any(b"." in label or not label.isascii() for label in labels):
         raise BadName("the name holds an empty or over-long label, or a character that no host name has")
     return canonical_name(b".".join(labels).decode("ascii"))
 
 
 def shown_name(text: str) -> str:
-    """A name from a stranger, fit for a log: printable ASCII, at most 253 characters."""
+    """Return an untrusted name in a form fit for a log: printable ASCII, at most 253 characters."""
     return ascii(text)[1:-1][:_LONGEST]

@@ -1,1 +1,1 @@
-"""How the two processes of a gateway talk."""
+"""Messages between the two processes of a gateway."""

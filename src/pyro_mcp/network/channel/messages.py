@@ -1,4 +1,4 @@
-"""Messages between the processes of a gateway: one JSON object each, with descriptors beside it."""
+"""Messages between processes: one JSON object each, with descriptors beside it."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ Message = dict[str, Any]
 
 
 class ChannelClosed(Exception):
-    """The other side has ended, or sent what is no message."""
+    """The other side has ended, or has sent something that is not a message."""
 
 
 def message_pair() -> tuple[socket.socket, socket.socket]:
-    """The two ends of a new channel."""
+    """Return the two ends of a new channel."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
 
 
-def send_message(line: socket.socket, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
-    """Send a message; the descriptors stay open here. Raises `ChannelClosed`, and so it does after the time limit."""
+def send_message(sock: socket.socket, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
+    """Send a message; the descriptors stay open here. Raises `ChannelClosed`, also after the socket's timeout."""
     try:
-        socket.send_fds(line, [json.dumps(message).encode("ascii")], list(descriptors), socket.MSG_NOSIGNAL)
+        socket.send_fds(sock, [json.dumps(message).encode("ascii")], list(descriptors), socket.MSG_NOSIGNAL)
     except OSError as error:
         raise ChannelClosed(f"cannot send: {error.strerror}") from error
 
 
-def receive_message(line: socket.socket) -> tuple[Message, list[int]]:
-    """The next message, and its descriptors, which are the caller's. Raises `ChannelClosed`."""
+def receive_message(sock: socket.socket) -> tuple[Message, list[int]]:
+    """Return the next message and its descriptors, which the caller closes. Raises `ChannelClosed`."""
     try:
-        data, descriptors, flags, _ = socket.recv_fds(line, MOST_BYTES, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+        data, descriptors, flags, _ = socket.recv_fds(sock, MOST_BYTES, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
     except OSError as error:
         raise ChannelClosed(f"cannot receive: {error.strerror}") from error
     try:
@@ -48,6 +48,6 @@ def receive_message(line: socket.socket) -> tuple[Message, list[int]]:
 
 
 def close_all(descriptors: Sequence[int]) -> None:
-    """Close descriptors that nobody wants."""
+    """Close descriptors."""
     for descriptor in descriptors:
         os.close(descriptor)

@@ -1,1 +1,1 @@
-"""DNS messages, and the host's own resolver."""
+"""DNS messages, and lookups by the host's own resolver."""

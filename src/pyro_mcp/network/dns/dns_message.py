@@ -1,4 +1,4 @@
-"""DNS messages, as much as a resolver without a cache needs (RFC 1035, 6891, 8914); all bytes are a stranger's."""
+"""DNS messages, as far as a resolver without a cache needs them (RFC 1035, 6891, 8914); all input is untrusted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 A, NS, SOA, PTR, MX, TXT, AAAA, SRV, OPT, CAA = 1, 2, 6, 12, 15, 16, 28, 33, 41, 257
 NO_ERROR, FORMAT_ERROR, SERVER_FAILURE, NO_SUCH_NAME, NOT_IMPLEMENTED = 0, 1, 2, 3, 4
 MOST_BYTES = 4096
-"""Of one message that we read or write."""
+"""The limit for a message that we read or write."""
 _IN, _BLOCKED = 1, 15
 _HEADER = struct.Struct("!6H")
 _MOST_JUMPS = 32
@@ -18,12 +18,12 @@ _UDP_BYTES = 1232  # what fits in one datagram wherever it goes: DNS flag day 20
 
 
 class Malformed(Exception):
-    """Bytes that are no DNS message that we answer."""
+    """Bytes that are not a DNS message that we answer."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What was asked: labels as they came, type, and how many bytes a datagram with the answer may have."""
+    """A DNS question: labels as received, type, and the largest datagram for the answer, in bytes."""
 
     id: int
     flags: int
@@ -31,7 +31,7 @@ class Question:
     type: int
     udp_bytes: int
     extended: bool
-    """Whether the asker understands an OPT record."""
+    """Whether the client understands an OPT record."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class ResourceRecord:
 
 
 def parse_question(message: bytes) -> Question:
-    """The one question in a query; raises `Malformed`."""
+    """Return the one question in a query; raises `Malformed`."""
     if len(message) < _HEADER.size:
         raise Malformed("shorter than a header")
     identity, flags, questions, answers, authorities, extras = _HEADER.unpack_from(message)
@@ -53,23 +53,23 @@ def parse_question(message: bytes) -> Question:
         raise Malformed("not a plain query")
     labels, at = _labels(message, _HEADER.size, jumps=0)
     if at + 4 > len(message):
-        raise Malformed("ends in its question")
-    kind, place = struct.unpack_from("!HH", message, at)
-    if place != _IN:
-        raise Malformed("not of the internet")
+        raise Malformed("truncated in its question")
+    kind, class_ = struct.unpack_from("!HH", message, at)
+    if class_ != _IN:
+        raise Malformed("not of the class IN")
     udp_bytes = _opt_bytes(message, at + 4) if extras else None
     return Question(identity, flags, labels, kind, min(max(udp_bytes or 512, 512), _UDP_BYTES), udp_bytes is not None)
 
 
 def _opt_bytes(message: bytes, at: int) -> int | None:
-    """The datagram size in an OPT record that comes first."""
+    """Return the datagram size from an OPT record at `at`; None if there is none."""
     if message[at : at + 3] == b"\0\0\x29" and at + 5 <= len(message):
         return int.from_bytes(message[at + 3 : at + 5])
     return None
 
 
 def _labels(message: bytes, at: int, *, jumps: int = _MOST_JUMPS) -> tuple[tuple[bytes, ...], int]:
-    """The labels of the name at `at`, and where it ends; a name may point back `jumps` times."""
+    """Return the labels of the name at `at`, and its end; a name may hold at most `jumps` compression pointers."""
     labels: list[bytes] = []
     end, size = -1, 0
     while True:
@@ -99,17 +99,17 @@ def _written(labels: Sequence[bytes]) -> bytes:
 
 
 def reply(
-    question: Question, code: int, records: Sequence[ResourceRecord] = (), *, why: str = "", udp: bool = True
+    question: Question, code: int, records: Sequence[ResourceRecord] = (), *, reason: str = "", udp: bool = True
 ) -> bytes:
-    """The answer to `question`; `why` it is not a better one goes along for who can read that.
+    """Return the answer to `question`, with `reason` as an extended error for a client that understands OPT records.
 
-    One that is too long for a datagram is cut short and says so.
+    An answer that is too long for a datagram has no records and is marked as truncated.
     """
     for kept in (records, ()):
         body = b"".join(_written(one.labels) + _fixed(one) + one.data for one in kept)
-        extra = _opt(why) if question.extended else b""
-        cut = 0x0200 if len(kept) < len(records) else 0
-        flags = 0x8080 | cut | (question.flags & 0x0110) | code
+        extra = _opt(reason) if question.extended else b""
+        truncated = 0x0200 if len(kept) < len(records) else 0
+        flags = 0x8080 | truncated | (question.flags & 0x0110) | code
         head = _HEADER.pack(question.id, flags, 1, len(kept), 0, 1 if extra else 0)
         message = head + _written(question.labels) + struct.pack("!HH", question.type, _IN) + body + extra
         if len(message) <= (question.udp_bytes if udp else MOST_BYTES):
@@ -121,21 +121,21 @@ def _fixed(record: ResourceRecord) -> bytes:
     return struct.pack("!HHIH", record.type, _IN, record.ttl, len(record.data))
 
 
-def _opt(why: str) -> bytes:
-    text = struct.pack("!H", _BLOCKED) + why.encode()[:200]
-    option = struct.pack("!HH", 15, len(text)) + text if why else b""
+def _opt(reason: str) -> bytes:
+    text = struct.pack("!H", _BLOCKED) + reason.encode()[:200]
+    option = struct.pack("!HH", 15, len(text)) + text if reason else b""
     return b"\0" + struct.pack("!HHIH", OPT, _UDP_BYTES, 0, len(option)) + option
 
 
 def malformed_reply(message: bytes) -> bytes | None:
-    """What to say to bytes that are no question; None for what is not even a query."""
+    """Return the reply to bytes that are not a valid question; None for bytes that are not even a query."""
     if len(message) < _HEADER.size or message[2] & 0x80:
         return None
     return message[:2] + struct.pack("!5H", 0x8080 | FORMAT_ERROR, 0, 0, 0, 0)
 
 
 def query(identity: int, labels: Sequence[bytes], kind: int) -> bytes:
-    """A question of our own."""
+    """Return a query of our own."""
     opt = b"\0" + struct.pack("!HHIH", OPT, _UDP_BYTES, 0, 0)
     return _HEADER.pack(identity, 0x0100, 1, 0, 0, 1) + _written(labels) + struct.pack("!HH", kind, _IN) + opt
 
@@ -143,9 +143,9 @@ def query(identity: int, labels: Sequence[bytes], kind: int) -> bytes:
 def parse_answer(
     message: bytes, identity: int, labels: Sequence[bytes], kind: int
 ) -> tuple[bool, list[ResourceRecord]]:
-    """Whether an answer to our own query was cut short, and its records of `kind`, as if of the name that was asked.
+    """Return whether an answer to our own query is truncated, and its records of `kind`, with the name of the query.
 
-    Other records are left out, addresses and aliases among them. Raises `Malformed`.
+    Other records, such as addresses and aliases, are left out. Raises `Malformed`.
     """
     if len(message) < _HEADER.size:
         raise Malformed("shorter than a header")
@@ -159,27 +159,27 @@ def parse_answer(
     for _ in range(count):
         _, at = _labels(message, at)
         if at + 10 > len(message):
-            raise Malformed("ends in a record")
+            raise Malformed("truncated in a record")
         found, _, ttl, size = struct.unpack_from("!HHIH", message, at)
         at += 10
         if at + size > len(message):
-            raise Malformed("ends in a record")
+            raise Malformed("truncated in a record")
         if found == kind:
             records.append(ResourceRecord(tuple(labels), kind, min(ttl, 3600), _data(message, at, size, kind)))
         at += size
     return bool(flags & 0x0200), records
 
 
-# Bytes before the names in a record's data, and how many names there are; what follows is copied.
+# The bytes before the names in a record's data, and the number of names; the rest is copied.
 _NAMES_IN = {NS: (0, 1), SOA: (0, 2), MX: (2, 1), SRV: (6, 1), TXT: (0, 0), CAA: (0, 0)}
 FORWARDED = frozenset(_NAMES_IN)
-"""The types that hold no address and are asked of the host's own resolver."""
+"""The record types without an address; questions for them go to the host's own resolver."""
 NAMING_HOSTS = frozenset({NS, MX, SRV})
-"""Those of them whose data ends with the name of a host."""
+"""The types of these whose data ends with the name of a host."""
 
 
 def host_in(record: ResourceRecord) -> str:
-    """The host that a record of `NAMING_HOSTS` names; "" when that is the root."""
+    """Return the host that a record of `NAMING_HOSTS` names; "" for the root."""
     labels, _ = _labels(record.data, _NAMES_IN[record.type][0], jumps=0)
     return b".".join(labels).decode("latin-1")
 

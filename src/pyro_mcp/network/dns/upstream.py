@@ -1,4 +1,4 @@
-"""Questions that the host's own resolver answers: addresses by the system's way, other records by DNS."""
+"""Lookups by the host's own resolver: addresses by the C library, other records by DNS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_ADDRESSES = 16
 
 
 class LookupFailed(Exception):
-    """No answer; `missing` when there is no such name, otherwise it may help to try again."""
+    """A lookup without an answer; `missing` when there is no such name, otherwise a retry may help."""
 
     def __init__(self, message: str, *, missing: bool) -> None:
         super().__init__(message)
@@ -25,12 +25,12 @@ class LookupFailed(Exception):
 
 
 def addresses_of(name: str) -> list[Address]:
-    """The addresses of a canonical name, best first, as any program of this host would find them.
+    """Return the addresses of a canonical name, best first, as any program of this host would find them.
 
-    How long that may take is said in `RESOLVER_ENVIRONMENT`. Raises `LookupFailed`.
+    `RESOLVER_ENVIRONMENT` limits the time. Raises `LookupFailed`.
     """
     try:
-        # As bytes: for a text Python would load a codec, and we may not be able to read our own files any more.
+        # As bytes: for a str Python would load a codec, and this process may not be able to read its files any more.
         found = socket.getaddrinfo(name.encode("ascii"), 0, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     except socket.gaierror as error:
         missing = error.errno in (socket.EAI_NONAME, socket.EAI_NODATA)
@@ -44,21 +44,21 @@ def addresses_of(name: str) -> list[Address]:
 
 
 RESOLVER_ENVIRONMENT = {"RES_OPTIONS": "timeout:2 attempts:2", "LOCALDOMAIN": "."}
-"""For the process that asks: it gives up soon, and never tries a name with the host's own domains behind it."""
+"""Environment for the policy process: short timeouts, and no search domains of the host."""
 
 
 def name_servers(configuration: Path = Path("/etc/resolv.conf")) -> list[str]:
-    """The addresses of the host's resolvers."""
+    """Return the addresses of the host's name servers."""
     try:
         lines = configuration.read_text(errors="replace").splitlines()
     except OSError:
         return ["127.0.0.1"]
-    words = [line.split() for line in lines]
+    words = [sock.split() for sock in lines]
     return [word[1] for word in words if len(word) > 1 and word[0] == "nameserver"][:3] or ["127.0.0.1"]
 
 
 def records_of(name: str, kind: int) -> list[dns_message.ResourceRecord]:
-    """Return a name's records of one type of `dns.FORWARDED`, from the host's resolvers; raises `LookupFailed`."""
+    """Return a name's records of a type of `dns_message.FORWARDED`, from the host's resolver; raises `LookupFailed`."""
     labels = tuple(label.encode("ascii") for label in name.split("."))
     end = time.monotonic() + _DEADLINE
     for server in name_servers():
@@ -83,27 +83,27 @@ def _family(server: str) -> int:
 
 
 def _over_udp(server: str, message: bytes, end: float) -> bytes:
-    with socket.socket(_family(server), socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as line:
-        line.settimeout(_left(end))
-        line.connect((server, 53))
-        line.send(message)
-        return line.recv(dns_message.MOST_BYTES)
+    with socket.socket(_family(server), socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        sock.settimeout(_left(end))
+        sock.connect((server, 53))
+        sock.send(message)
+        return sock.recv(dns_message.MOST_BYTES)
 
 
 def _over_tcp(server: str, message: bytes, end: float) -> bytes:
-    with socket.socket(_family(server), socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as line:
-        line.settimeout(_left(end))
-        line.connect((server, 53))
-        line.sendall(len(message).to_bytes(2) + message)
-        size = int.from_bytes(read_exactly(line, 2))
-        return read_exactly(line, min(size, dns_message.MOST_BYTES))
+    with socket.socket(_family(server), socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as sock:
+        sock.settimeout(_left(end))
+        sock.connect((server, 53))
+        sock.sendall(len(message).to_bytes(2) + message)
+        size = int.from_bytes(read_exactly(sock, 2))
+        return read_exactly(sock, min(size, dns_message.MOST_BYTES))
 
 
-def read_exactly(line: socket.socket, size: int) -> bytes:
-    """`size` bytes of a stream; raises `OSError` when it ends before."""
+def read_exactly(sock: socket.socket, size: int) -> bytes:
+    """Return `size` bytes of a stream; raises `OSError` when it ends before."""
     data = b""
     while len(data) < size:
-        more = line.recv(size - len(data))
+        more = sock.recv(size - len(data))
         if not more:
             raise ConnectionResetError("the stream ended early")
         data += more
@@ -111,9 +111,9 @@ def read_exactly(line: socket.socket, size: int) -> bytes:
 
 
 def keep_loaded() -> None:
-    """Load what the resolver loads late: its modules must be there before rights are given up."""
+    """Make the C library load its resolver modules, before this process loses access to files."""
     os.environ.update(RESOLVER_ENVIRONMENT)
     try:
         socket.getaddrinfo(b"localhost", 0, type=socket.SOCK_STREAM)
     except OSError:
-        return  # a host without that name has loaded them all the same
+        return  # a host without that name: the modules are loaded all the same

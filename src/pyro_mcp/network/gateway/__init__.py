@@ -1,1 +1,1 @@
-"""The two processes of a machine's gateway, and starting and asking them."""
+"""The two processes of a gateway, starting them, and controlling them."""

@@ -1,4 +1,4 @@
-"""Speaking to the gateway of a running machine."""
+"""Control of a running gateway."""
 
 from __future__ import annotations
 
@@ -16,77 +16,72 @@ from pyro_mcp.host.sockets import connect
 from pyro_mcp.network.channel.messages import ChannelClosed, Message, receive_message, send_message
 
 CONTROL = "network"
-"""The name of the control socket in the folder of a machine's sockets."""
+"""The file name of the control socket."""
 _DEADLINE = 10.0
 
 
 @dataclass(frozen=True)
 class GatewayInfo:
-    """The two processes of a gateway, and its published ports: host port, guest port."""
+    """The process ids of a gateway, and its published ports: pairs of host port and guest port."""
 
-    outer_pid: int
-    inner_pid: int
+    policy_pid: int
+    relay_pid: int
     ports: tuple[tuple[int, int], ...]
 
 
 class GatewayControl:
-    """The gateway of the machine whose sockets are in `folder`. Calls raise `Conflict` when it does not run."""
+    """The gateway that was started with `folder`. Calls raise `Conflict` when it does not run."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / CONTROL
 
     def info(self) -> GatewayInfo:
-        """What is so now."""
-        found = self._ask({"do": "info"})
-        return GatewayInfo(
-            found["outer_pid"], found["inner_pid"], tuple((host, guest) for host, guest in found["ports"])
-        )
-
-    def published(self) -> list[tuple[int, int]]:
-        """Host and guest port of each published port, in the order of the former."""
-        return list(self.info().ports)
+        """Return its present state, the ports in the order of the host's."""
+        found = self._request({"do": "info"})
+        ports = tuple((host, guest) for host, guest in found["ports"])
+        return GatewayInfo(found["policy_pid"], found["relay_pid"], ports)
 
     def publish(self, host_port: int | None, guest_port: int) -> int:
-        """Show a guest port on 127.0.0.1, at `host_port` or any free one; returns which. Raises `Conflict`."""
+        """Publish a guest port on 127.0.0.1, at `host_port` or any free port; return the port. Raises `Conflict`."""
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             _bind(listener, host_port or 0)
             listener.listen(128)
-            reply = self._ask({"do": "publish", "guest_port": guest_port}, [listener.fileno()])
+            reply = self._request({"do": "publish", "guest_port": guest_port}, [listener.fileno()])
         return int(reply["host_port"])
 
     def unpublish(self, host_port: int) -> None:
         """Close a published port and the connections over it; raises `Conflict` when it is not published."""
-        self._ask({"do": "unpublish", "host_port": host_port})
+        self._request({"do": "unpublish", "host_port": host_port})
 
-    def watch(self, host_ports: Sequence[int], lives: Sequence[int]) -> None:
-        """Close these ports as soon as the first of the descriptors `lives` is readable; the gateway keeps copies.
+    def watch(self, host_ports: Sequence[int], lifetimes: Sequence[int]) -> None:
+        """Close these ports as soon as the first of the descriptors `lifetimes` is readable; the gateway keeps copies.
 
-        Raises `Conflict` when too many are watched.
+        Raises `Conflict` when too many ports are watched.
         """
-        self._ask({"do": "watch", "host_ports": list(host_ports)}, lives)
+        self._request({"do": "watch", "host_ports": list(host_ports)}, lifetimes)
 
-    def ended(self, deadline_seconds: float) -> bool:
-        """Wait until the gateway is gone; whether it is."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as line:
+    def wait_for_end(self, deadline_seconds: float) -> bool:
+        """Wait until the gateway has ended; return False if it still runs at the deadline."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as sock:
             try:
-                connect(line, self._path)
+                connect(sock, self._path)
             except OSError:
                 return True
             poll = select.poll()
-            poll.register(line, select.POLLIN)
+            poll.register(sock, select.POLLIN)
             return bool(poll.poll(deadline_seconds * 1000))
 
-    def _ask(self, message: Message, descriptors: Sequence[int] = ()) -> Message:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as line:
-            line.settimeout(_DEADLINE)
+    def _request(self, message: Message, descriptors: Sequence[int] = ()) -> Message:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as sock:
+            sock.settimeout(_DEADLINE)
             try:
-                connect(line, self._path)
-                send_message(line, message, descriptors)
-                reply, _ = receive_message(line)
+                connect(sock, self._path)
+                send_message(sock, message, descriptors)
+                reply, _ = receive_message(sock)
             except (OSError, ChannelClosed) as error:
                 raise Conflict(
-                    "the machine's network gateway does not run, so it has no network",
+                    "the network gateway has stopped, so there is no network",
                     hint="stop the workspace and start it again",
                 ) from error
         if "error" in reply:
@@ -101,8 +96,8 @@ def _bind(listener: socket.socket, host_port: int) -> None:
         raise InvalidRequest(f"{host_port} is not a port", hint="it is 1–65535") from error
     except OSError as error:
         if error.errno in (errno.EADDRINUSE, errno.EACCES):
-            why = "is taken" if error.errno == errno.EADDRINUSE else "is not yours to use"
+            reason = "is taken" if error.errno == errno.EADDRINUSE else "may not be opened by this user"
             raise Conflict(
-                f"port {host_port} of 127.0.0.1 {why}", hint="choose another, or none and take any"
+                f"port {host_port} of 127.0.0.1 {reason}", hint="choose another port, or leave it out to get any"
             ) from error
         raise Conflict(f"no port can be opened: {os.strerror(error.errno or 0)}") from error

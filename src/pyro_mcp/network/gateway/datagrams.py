@@ -1,4 +1,4 @@
-"""The machine's UDP: DNS is answered here, whoever it was sent to; the rest is relayed, flow by flow."""
+"""The guest's UDP: DNS is answered here, whichever address it is sent to; other datagrams are relayed by flow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
-from pyro_mcp.network.channel.broker import Broker, Denied
+from pyro_mcp.network.channel.policy_client import Denied, PolicyClient
 from pyro_mcp.network.gateway.packets import Packets
 from pyro_mcp.network.gateway.resolver import Resolver
 from pyro_mcp.network.gateway.threads import spawn
@@ -25,25 +25,25 @@ _DATAGRAM = 65535
 DNS_PORT = 53
 
 Flow = tuple[int, str, int]
-"""The guest's port, the address and the port it sends to."""
+"""The guest's port, and the address and port that it sends to."""
 
 
 @dataclass
 class _State:
-    """A flow: datagrams wait until it is connected."""
+    """A flow; datagrams wait until it is connected."""
 
-    line: socket.socket | None = None
+    sock: socket.socket | None = None
     waiting: deque[bytes] = field(default_factory=lambda: deque(maxlen=_MOST_WAITING))
     used: float = field(default_factory=time.monotonic)
 
 
 class Datagrams:
-    """Serves the socket that every datagram of the machine comes to."""
+    """The relay for `arriving`, the socket that receives every datagram of the guest."""
 
-    def __init__(self, arriving: socket.socket, packets: Packets, broker: Broker, resolver: Resolver) -> None:
+    def __init__(self, arriving: socket.socket, packets: Packets, policy: PolicyClient, resolver: Resolver) -> None:
         self._arriving = arriving
         self._packets = packets
-        self._broker = broker
+        self._policy = policy
         self._resolver = resolver
         self._flows: dict[Flow, _State] = {}
         self._lock = threading.Lock()
@@ -61,7 +61,7 @@ class Datagrams:
                 if key.data is None:
                     self._from_guest()
                 else:
-                    self._from_outside(key.data)
+                    self._from_server(key.data)
             if time.monotonic() - swept > 5.0:
                 swept = time.monotonic()
                 self._sweep(swept - _IDLE_SECONDS)
@@ -81,7 +81,7 @@ class Datagrams:
                     self._forward(flow, data)
 
     def _question(self, flow: Flow, data: bytes) -> None:
-        # One too many is lost, and will be asked again.
+        # Over the limit a question is dropped: the resolver retries.
         if self._questions.acquire(blocking=False) and not spawn(self._answer, flow, data):
             self._questions.release()
 
@@ -105,46 +105,46 @@ class Datagrams:
                     return
                 self._flows[flow] = state
             state.used = time.monotonic()
-            if state.line is None:
+            if state.sock is None:
                 state.waiting.append(data)
                 return
-            line = state.line
-        self._send(flow, line, data)
+            sock = state.sock
+        self._send(flow, sock, data)
 
     def _connect(self, flow: Flow, state: _State) -> None:
         try:
-            line = self._broker.dial(flow[1], flow[2], "udp")
+            sock = self._policy.dial(flow[1], flow[2], "udp")
         except (Denied, OSError):
             with self._lock:
                 self._flows.pop(flow, None)
             self._packets.unreachable(flow[1:], flow[0])
             return
-        line.setblocking(False)
+        sock.setblocking(False)
         with self._lock:
-            state.line = line
+            state.sock = sock
             waiting = list(state.waiting)
             state.waiting.clear()
-            self._selector.register(line, selectors.EVENT_READ, flow)
+            self._selector.register(sock, selectors.EVENT_READ, flow)
         for data in waiting:
-            self._send(flow, line, data)
+            self._send(flow, sock, data)
 
-    def _send(self, flow: Flow, line: socket.socket, data: bytes) -> None:
+    def _send(self, flow: Flow, sock: socket.socket, data: bytes) -> None:
         try:
-            line.send(data)
+            sock.send(data)
         except BlockingIOError:
-            return  # a full queue loses datagrams, as on any way
+            return  # a full queue drops datagrams, as everywhere on the way
         except ConnectionRefusedError:
             self._packets.unreachable(flow[1:], flow[0])
         except OSError:
-            return  # too long, or closed by the sweep meanwhile
+            return  # too long, or closed by the sweep in the meantime
 
-    def _from_outside(self, flow: Flow) -> None:
+    def _from_server(self, flow: Flow) -> None:
         with self._lock:
             state = self._flows.get(flow)
-        if state is None or state.line is None:
+        if state is None or state.sock is None:
             return
         try:
-            data = state.line.recv(_DATAGRAM)
+            data = state.sock.recv(_DATAGRAM)
         except ConnectionRefusedError:
             self._packets.unreachable(flow[1:], flow[0])
             return
@@ -154,11 +154,11 @@ class Datagrams:
         self._packets.datagram(flow[1:], flow[0], data)
 
     def _sweep(self, before: float) -> None:
-        """Close the flows that nobody has used since `before`."""
+        """Close the flows that have not been used since `before`."""
         with self._lock:
-            idle = [flow for flow, state in self._flows.items() if state.line is not None and state.used < before]
+            idle = [flow for flow, state in self._flows.items() if state.sock is not None and state.used < before]
             for flow in idle:
-                line = self._flows.pop(flow).line
-                assert line is not None
-                self._selector.unregister(line)
-                line.close()
+                sock = self._flows.pop(flow).sock
+                assert sock is not None
+                self._selector.unregister(sock)
+                sock.close()

@@ -1,4 +1,4 @@
-"""Packets to the machine that come from any address: what a socket bound to one address cannot send."""
+"""Packets to the guest from any source address, which an ordinary socket cannot send."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import struct
 
 from pyro_mcp.network.addressing.addresses import GUEST_ADDRESS
 
-_MOST_DATA = 1500 - 20  # of one packet: the tap's MTU less the header
+_MOST_DATA = 1500 - 20  # of one packet: the device's MTU less the header
 _MORE_FRAGMENTS = 0x2000
 _HEADER = struct.Struct("!BBHHHBBH4s4s")
 _UNREACHABLE, _PORT = 3, 3
 
 
 class Packets:
-    """Sends by `raw`, a raw socket that was opened with its own headers (IPPROTO_RAW)."""
+    """A sender of packets by the raw socket `raw`, whose packets include their headers (IPPROTO_RAW)."""
 
     def __init__(self, raw: socket.socket) -> None:
         self._raw = raw
         self._numbers = itertools.count(1)
 
     def datagram(self, source: tuple[str, int], guest_port: int, data: bytes) -> None:
-        """A UDP datagram to the machine, in as many packets as it needs; one that cannot be sent is lost, as ever."""
-        # No checksum: it may be 0 over IPv4, and these bytes never leave memory.
+        """Send a UDP datagram to the guest, in as many packets as it needs; drop what cannot be sent."""
+        # No checksum: over IPv4 it may be 0, and these bytes never leave memory.
         datagram = struct.pack("!4H", source[1], guest_port, 8 + len(data), 0) + data
         number = next(self._numbers) & 0xFFFF
         for at in range(0, len(datagram), _MOST_DATA):
@@ -31,7 +31,7 @@ class Packets:
             self._send(source[0], socket.IPPROTO_UDP, datagram[at : at + _MOST_DATA], number, more | at // 8)
 
     def unreachable(self, target: tuple[str, int], guest_port: int) -> None:
-        """Tell the machine that nobody is at the UDP port it has sent to."""
+        """Report to the guest that the UDP port it has sent to is unreachable."""
         sent = struct.pack("!4H", guest_port, target[1], 8, 0)
         quoted = _header((GUEST_ADDRESS, target[0]), socket.IPPROTO_UDP, len(sent)) + sent
         body = struct.pack("!BBHI", _UNREACHABLE, _PORT, 0, 0) + quoted

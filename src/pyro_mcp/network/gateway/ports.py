@@ -1,4 +1,4 @@
-"""Guest ports that the host's 127.0.0.1 shows."""
+"""Guest ports published on 127.0.0.1 of the host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_WATCHES = 8  # each takes one of the 16 connections to the machine
 
 
 class Ports:
-    """Takes connections at published ports and gives them to the inner half over `channel`."""
+    """Published ports: accepts their connections, and passes them to the relay process over `channel`."""
 
     def __init__(self, channel: socket.socket, *, allowed: bool) -> None:
         self._channel = channel
@@ -26,19 +26,19 @@ class Ports:
         self._watches = 0
 
     def publish(self, listener: socket.socket, guest_port: int) -> Message:
-        """Take what comes to `listener`, which is ours from now on, for the guest's port."""
+        """Pass connections to `listener`, which is closed with the port, to the guest's port."""
         host, port = listener.getsockname()[:2]
         with self._lock:
-            why = self._why_not(listener, host, guest_port)
-            if why:
+            reason = self._refusal(listener, host, guest_port)
+            if reason:
                 listener.close()
-                return {"error": why}
+                return {"error": reason}
             self._open[port] = (listener, guest_port)
         if not spawn(self._accept, listener, guest_port):
-            return self.unpublish(port) | {"error": "the gateway can do no more at once"}
+            return self.unpublish(port) | {"error": "the gateway has too many threads"}
         return {"host_port": port}
 
-    def _why_not(self, listener: socket.socket, host: str, guest_port: int) -> str:
+    def _refusal(self, listener: socket.socket, host: str, guest_port: int) -> str:
         if not self._allowed:
             return "the network policy does not allow published ports"
         if len(self._open) >= _MOST_PORTS:
@@ -48,43 +48,43 @@ class Ports:
         return "" if 0 < guest_port < 65536 else f"{guest_port} is not a port"
 
     def unpublish(self, host_port: object) -> Message:
-        """Close a published port, and tell the inner half to end what came by it."""
+        """Close a published port, and have the relay process close its connections."""
         with self._lock:
             found = self._open.pop(host_port, None) if isinstance(host_port, int) else None
         if found is None:
-            return {"error": "it is not published"}
+            return {"error": f"port {host_port} is not published"}
         found[0].shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         with suppress(ChannelClosed):
             send_message(self._channel, {"unpublished": host_port})
         return {}
 
-    def watch(self, host_ports: list[object], lives: list[int]) -> Message:
-        """Close these ports as soon as the first of `lives` is readable; all of these are ours from now on."""
+    def watch(self, host_ports: list[object], lifetimes: list[int]) -> Message:
+        """Close these ports as soon as the first of `lifetimes` is readable; close all of them then."""
         with self._lock:
             watched = {port: entry for port, entry in self._open.items() if port in host_ports}
             if self._watches >= _MOST_WATCHES:
-                close_all(lives)
+                close_all(lifetimes)
                 return {"error": f"{_MOST_WATCHES} services publish ports already"}
             self._watches += 1
-        if spawn(self._close_after, watched, lives):
+        if spawn(self._close_after, watched, lifetimes):
             return {}
         self._watches -= 1
-        close_all(lives)
-        return {"error": "the gateway can do no more at once"}
+        close_all(lifetimes)
+        return {"error": "the gateway has too many threads"}
 
-    def _close_after(self, watched: dict[int, tuple[socket.socket, int]], lives: list[int]) -> None:
+    def _close_after(self, watched: dict[int, tuple[socket.socket, int]], lifetimes: list[int]) -> None:
         end = select.poll()
-        end.register(lives[0], select.POLLIN)  # as ever with poll, a hang-up counts too
+        end.register(lifetimes[0], select.POLLIN)  # poll reports a hang-up as well
         end.poll()
-        close_all(lives)
+        close_all(lifetimes)
         with self._lock:
             self._watches -= 1
-            over = [port for port, entry in watched.items() if self._open.get(port) is entry]
-        for port in over:
+            closing = [port for port, entry in watched.items() if self._open.get(port) is entry]
+        for port in closing:
             self.unpublish(port)
 
-    def shown(self) -> list[tuple[int, int]]:
-        """Host and guest port of each that is published, in order."""
+    def published(self) -> list[tuple[int, int]]:
+        """Return the host port and guest port of each published port, in order."""
         with self._lock:
             return sorted((host, guest) for host, (_, guest) in self._open.items())
 
@@ -97,7 +97,7 @@ class Ports:
                 except OSError:
                     if host_port not in self._open:
                         return
-                    time.sleep(0.05)  # the client went away, or there are no descriptors left for a moment
+                    time.sleep(0.05)  # the client is gone, or there are no descriptors for the moment
                     continue
                 with client, suppress(ChannelClosed):
                     message = {"published": guest_port, "host_port": host_port}

@@ -1,17 +1,18 @@
-"""The two processes of a machine's gateway: `python -m pyro_mcp.network.gateway.program`, with a socket as its input.
+"""The two processes of a gateway: `python -m pyro_mcp.network.gateway.program`, with a channel as standard input.
 
-The starter sends one message (rules, secrets) with the control socket and the log, gets the tap's descriptor back,
-and sends the machine's life line later. When the starter goes away before that, or the machine after it, or either
-half at any time, all ends.
+The starter sends one message with these descriptors: settings (rules, secrets), control socket, log and, for a
+container, its network namespace. It gets a message with the tap's descriptor back, or without one for a container, and
+later sends the guest's lifetime: a descriptor that becomes readable when the guest ends. All ends when the starter goes
+away before that, when the guest ends after it, or when either process ends.
 
-Both halves are caged before they serve: each has mount, pid, ipc and uts namespaces of its own, a root with nothing in
-it but what a resolver reads (the outer half) or with nothing at all (the inner half), no capability, bounds, and a
-filter of system calls; as root each is a user of its own. All that they will ever need is loaded before.
+Both processes are confined before they serve: each has mount, pid, ipc and uts namespaces of its own, a root that holds
+only what a resolver reads (the policy process) or nothing at all (the relay process), no capability, resource limits,
+and a filter of system calls; as root each runs as a user of its own. They load all modules they need before that.
 """
 
 from __future__ import annotations
 
-import encodings.idna  # noqa: F401 - names are encoded when nobody may read the standard library any more
+import encodings.idna  # noqa: F401 - names are encoded when the standard library cannot be read any more
 import json
 import os
 import socket
@@ -31,16 +32,18 @@ from pyro_mcp.network.channel.messages import (
     receive_message,
     send_message,
 )
+from pyro_mcp.network.devices.capture import configure_device, redirect
+from pyro_mcp.network.devices.tap import open_tap
+from pyro_mcp.network.devices.veth import connect_namespace
 from pyro_mcp.network.dns import upstream
-from pyro_mcp.network.gateway.policy_process import Control, Outer, wait_for_end
+from pyro_mcp.network.gateway.policy_process import ControlServer, PolicyServer, wait_for_end
 from pyro_mcp.network.gateway.ports import Ports
-from pyro_mcp.network.gateway.relay_process import Inner, TLSHandler, open_sockets
-from pyro_mcp.network.gateway.system_calls import inner_filter, outer_filter
+from pyro_mcp.network.gateway.relay_process import RelayProcess, TLSHandler, open_sockets
+from pyro_mcp.network.gateway.system_calls import policy_filter, relay_filter
 from pyro_mcp.network.gateway.threads import spawn_or_exit
 from pyro_mcp.network.policy.decisions import Policy
 from pyro_mcp.network.policy.log import NetworkLog
 from pyro_mcp.network.policy.rules import Rules
-from pyro_mcp.network.tap import tap_device
 
 _DESCRIPTORS = 8192
 
@@ -49,7 +52,7 @@ def main() -> NoReturn:
     """Become a gateway; never returns."""
     starter = socket.socket(fileno=os.dup(0))
     try:
-        _, (settings, control, log) = receive_message(starter)
+        _, (settings, control, log, *namespaces) = receive_message(starter)
         with open(settings, encoding="utf-8") as file:
             config = json.load(file)
     except (ChannelClosed, ValueError):
@@ -61,48 +64,49 @@ def main() -> NoReturn:
             os._exit(0)  # the child is the first process of its pid namespace
         ours, theirs = message_pair()
         outside = privileges.pid_in_proc()
-        is_outer = privileges.fork_with_own_pids() != 0
+        is_policy_process = privileges.fork_with_own_pids() != 0
     except OSError as error:
         send_message(starter, _problem(error))
         sys.exit(1)
-    if not is_outer:
+    if not is_policy_process:
         ours.close()
         starter.close()
         os.close(control)
         os.close(log)
-        _run_inner(config, theirs)
+        _run_relay(config, theirs, namespaces)
     theirs.close()
-    _quiet_input()
+    close_all(namespaces)
+    _detach_input()
     try:
-        outer = _Outer(config, ours, NetworkLog(log), outside)
-        outer.run(starter, socket.socket(fileno=control))
+        process = _PolicyProcess(config, ours, NetworkLog(log), outside)
+        process.run(starter, socket.socket(fileno=control))
     except BaseException:
         traceback.print_exc()
         raise
     finally:
-        # Threads that wait for something would hold up any other end; the inner half's namespace ends with ours.
+        # Waiting threads would delay any other end. The relay process ends with this pid namespace.
         os._exit(0)
 
 
-def _run_inner(config: Message, channel: socket.socket) -> NoReturn:
-    """The child: into a namespace of its own, where it opens all it will ever need."""
+def _run_relay(config: Message, channel: socket.socket, namespaces: list[int]) -> NoReturn:
+    """Be the relay process: enter a network namespace of its own, open all sockets it needs, confine it, and serve."""
     try:
         outside = privileges.pid_in_proc()
         privileges.new_network_namespace()
-        device = tap_device.open_tap()
-        tap_device.bring_up()
+        taps = _connect_guest(namespaces)
+        configure_device()
         sockets = open_sockets()
-        tap_device.guard(sockets.tcp.getsockname()[1], sockets.udp.getsockname()[1])
+        redirect(sockets.tcp.getsockname()[1], sockets.udp.getsockname()[1])
         secrets = config["secrets"]
-        tls_proxy = _swap(secrets, config["authority"]) if secrets else None
+        tls_proxy = _tls_proxy(secrets, config["authority"]) if secrets else None
         inspecting = bool(config["rules"]["allow"] or secrets)
-        relaying = Inner(sockets, channel, inspecting=inspecting, swap=tls_proxy)
-        _quiet_input()
-        send_message(channel, {"ready": True, "pid": outside}, [device])
-        os.close(device)
+        relay = RelayProcess(sockets, channel, inspecting=inspecting, tls_proxy=tls_proxy)
+        _detach_input()
+        send_message(channel, {"ready": True, "pid": outside}, taps)
+        close_all(taps)
         privileges.enter_empty_root()
-        _give_up(config["users"], 0, inner_filter())
-        relaying.serve()
+        _give_up(config["users"], 0, relay_filter())
+        relay.serve()
     except (OSError, PyroError, ChannelClosed) as error:
         with suppress(ChannelClosed):
             send_message(channel, _problem(error))
@@ -113,15 +117,24 @@ def _run_inner(config: Message, channel: socket.socket) -> NoReturn:
         os._exit(1)
 
 
-def _give_up(users: list[int] | None, half: int, program: bytes) -> None:
-    """Keep no right that serving does not need, for good."""
+def _connect_guest(namespaces: list[int]) -> list[int]:
+    """Make the guest's device: a veth pair into the container's namespace, or else a tap, which is returned."""
+    if not namespaces:
+        return [open_tap()]
+    connect_namespace(namespaces[0])
+    close_all(namespaces)
+    return []
+
+
+def _give_up(users: list[int] | None, index: int, seccomp_filter: bytes) -> None:
+    """Give up, irrevocably, every right that serving does not need; become the user at `index` of `users`."""
     privileges.limit_memory_and_threads()
-    privileges.drop_privileges(None if users is None else users[half])
-    load_filter(program)
+    privileges.drop_privileges(None if users is None else users[index])
+    load_filter(seccomp_filter)
 
 
 def resolver_folders() -> list[str]:
-    """The folders that looking up a name reads, of those that this host has."""
+    """Return the folders of this host that the C library reads when it looks up a name."""
     configuration = os.path.dirname(os.path.realpath("/etc/resolv.conf"))
     wanted = ["/etc", "/usr/lib", "/usr/lib64", "/run/systemd/resolve", "/run/nscd"]
     if not any(f"{configuration}/".startswith(f"{folder}/") for folder in wanted):
@@ -129,11 +142,11 @@ def resolver_folders() -> list[str]:
     return [folder for folder in wanted if os.path.isdir(folder)]
 
 
-def _quiet_input() -> None:
-    """Let standard input be nothing, instead of the line to the starter."""
-    nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 0)
-    os.close(nothing)
+def _detach_input() -> None:
+    """Make standard input /dev/null instead of the channel to the starter."""
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.close(null)
 
 
 def _problem(error: Exception) -> Message:
@@ -142,14 +155,14 @@ def _problem(error: Exception) -> Message:
     return {"error": str(error), "hint": ""}
 
 
-def _swap(secrets: list[dict[str, str]], authority: Any) -> TLSHandler:
-    from pyro_mcp.network.http import tls_proxy  # noqa: PLC0415 - only a machine with such secrets pays for TLS
+def _tls_proxy(secrets: list[dict[str, str]], authority: Any) -> TLSHandler:
+    from pyro_mcp.network.http import tls_proxy  # noqa: PLC0415 - only a guest with such secrets needs the ssl module
 
     return tls_proxy.server(secrets, authority)
 
 
-class _Outer:
-    """The parent: gives the tap away, decides, and waits for the end."""
+class _PolicyProcess:
+    """The parent: passes the tap to the starter, decides, and waits for the end."""
 
     def __init__(self, config: Message, channel: socket.socket, log: NetworkLog, outside: int) -> None:
         rules = Rules.from_json(config["rules"])
@@ -157,30 +170,30 @@ class _Outer:
         self._ports = Ports(channel, allowed=rules.published)
         self._channel = channel
         self._users = config["users"]
-        self._pids: dict[str, Any] = {"outer_pid": outside}
+        self._pids: dict[str, Any] = {"policy_pid": outside}
 
     def run(self, starter: socket.socket, control: socket.socket) -> None:
-        """Return when all is to end."""
+        """Serve; return when the gateway is to end."""
         upstream.keep_loaded()
         with suppress(ChannelClosed):
             message, descriptors = receive_message(self._channel)
-            self._pids["inner_pid"] = message.get("pid")
-            # Not before: until now the inner half may have been in our mount namespace.
+            self._pids["relay_pid"] = message.get("pid")
+            # Not before: until now the relay process may have been in this mount namespace.
             privileges.enter_empty_root(resolver_folders())
-            _give_up(self._users, 1, outer_filter())
+            _give_up(self._users, 1, policy_filter())
             send_message(starter, message, descriptors)
-            if not descriptors:
-                return
             close_all(descriptors)
-            spawn_or_exit(Outer(self._policy, self._channel).serve)
-            spawn_or_exit(Control(control, self._ports, self._info).serve)
-            _, (life,) = receive_message(starter)
+            if "error" in message:
+                return
+            spawn_or_exit(PolicyServer(self._policy, self._channel).serve)
+            spawn_or_exit(ControlServer(control, self._ports, self._info).serve)
+            _, (lifetime,) = receive_message(starter)
             send_message(starter, {})
             starter.close()
-            wait_for_end(life)
+            wait_for_end(lifetime)
 
     def _info(self) -> dict[str, Any]:
-        return {**self._pids, "ports": self._ports.shown()}
+        return {**self._pids, "ports": self._ports.published()}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The inner half of a gateway: alone with the machine in a network namespace, it relays what the outer half allows."""
+"""The relay process of a gateway: alone with the guest's device in a network namespace, it relays what is allowed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pyro_mcp.network.addressing.addresses import GUEST_ADDRESS
-from pyro_mcp.network.channel.broker import Broker, Denied
 from pyro_mcp.network.channel.messages import ChannelClosed, close_all, receive_message
+from pyro_mcp.network.channel.policy_client import Denied, PolicyClient
 from pyro_mcp.network.gateway.datagrams import DNS_PORT, Datagrams
 from pyro_mcp.network.gateway.packets import Packets
 from pyro_mcp.network.gateway.resolver import Resolver
@@ -22,17 +22,17 @@ from pyro_mcp.network.http.relay import Filter, Stopped, relay, reset
 
 _TRANSPARENT = 19  # linux/in.h: IP_TRANSPARENT
 _MOST_CONNECTIONS = 512
-_GREETING_SECONDS = 15.0
+_HELLO_SECONDS = 15.0
 _GUEST_SECONDS = 5.0
 INSPECTED_PORTS = frozenset({80, 443})
 
 TLSHandler = Callable[[socket.socket, str, int, Callable[[], socket.socket]], None]
-"""Serves a machine's TLS connection to a name and port, over what the last argument dials; closes the first."""
+"""Serves a guest's TLS connection to a server name and port, over what the last argument dials; closes the socket."""
 
 
 @dataclass(frozen=True)
 class RelaySockets:
-    """What must be opened before rights are given up: for all TCP, for all UDP, and for packets of our own making."""
+    """The sockets for all TCP connections, for all UDP datagrams, and for sending raw packets."""
 
     tcp: socket.socket
     udp: socket.socket
@@ -40,42 +40,42 @@ class RelaySockets:
 
 
 def open_sockets() -> RelaySockets:
-    """Open them in this namespace; raises `OSError`."""
+    """Open the sockets in this namespace, before rights are given up; raises `OSError`."""
     tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-    for line in (tcp, udp):
-        line.setsockopt(socket.IPPROTO_IP, _TRANSPARENT, 1)
-        line.bind(("0.0.0.0", 0))  # noqa: S104 - the namespace has no other interface than the machine's
+    for sock in (tcp, udp):
+        sock.setsockopt(socket.IPPROTO_IP, _TRANSPARENT, 1)
+        sock.bind(("0.0.0.0", 0))  # noqa: S104 - the namespace has no interface but the guest's device
     udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     tcp.listen(256)
     raw = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_RAW)
     return RelaySockets(tcp, udp, raw)
 
 
-class Inner:
-    """Relays between the machine and what `channel`'s other side connects to.
+class RelayProcess:
+    """The relay between the guest and the connections that the policy process, at the other end of `channel`, opens.
 
-    With `inspecting`, connections to web ports are looked at first. `swap` serves those that must end here.
+    With `inspecting`, connections to web ports are inspected first. `tls_proxy` serves those whose TLS ends here.
     """
 
     def __init__(
-        self, sockets: RelaySockets, channel: socket.socket, *, inspecting: bool, swap: TLSHandler | None = None
+        self, sockets: RelaySockets, channel: socket.socket, *, inspecting: bool, tls_proxy: TLSHandler | None = None
     ) -> None:
         self._sockets = sockets
         self._channel = channel
         self._inspecting = inspecting
-        if inspecting:  # later nobody may read files any more
+        if inspecting:  # later this process cannot read files any more
             importlib.import_module("pyro_mcp.network.http.plain_http")
-        self._swap = swap
-        self._broker = Broker(channel)
-        self._resolver = Resolver(self._broker)
-        self._datagrams = Datagrams(sockets.udp, Packets(sockets.raw), self._broker, self._resolver)
+        self._tls_proxy = tls_proxy
+        self._policy = PolicyClient(channel)
+        self._resolver = Resolver(self._policy)
+        self._datagrams = Datagrams(sockets.udp, Packets(sockets.raw), self._policy, self._resolver)
         self._slots = threading.BoundedSemaphore(_MOST_CONNECTIONS)
         self._published: dict[int, set[socket.socket]] = {}
         self._lock = threading.Lock()
 
     def serve(self) -> None:
-        """Relay until the outer half has ended."""
+        """Relay until the policy process has ended."""
         spawn_or_exit(self._datagrams.serve)
         spawn_or_exit(self._accept)
         try:
@@ -90,72 +90,72 @@ class Inner:
         except ChannelClosed:
             os._exit(0)
 
-    def _start(self, serve: Callable[..., None], line: socket.socket, *more: object) -> None:
-        """Serve one connection in a thread, unless there are too many."""
+    def _start(self, serve: Callable[..., None], sock: socket.socket, *more: object) -> None:
+        """Serve one connection in a thread; reset it when there are too many."""
         if not self._slots.acquire(blocking=False):
-            reset(line)
+            reset(sock)
             return
 
         def run() -> None:
             try:
-                serve(line, *more)
+                serve(sock, *more)
             finally:
-                reset(line)
+                reset(sock)
                 self._slots.release()
 
         if not spawn(run):
             self._slots.release()
-            reset(line)
+            reset(sock)
 
     def _accept(self) -> None:
         while True:
             try:
-                line, _ = self._sockets.tcp.accept()
+                sock, _ = self._sockets.tcp.accept()
             except OSError:
-                time.sleep(0.05)  # no descriptors are left for a moment, or the machine changed its mind
+                time.sleep(0.05)  # out of descriptors for the moment, or the guest has closed the connection
                 continue
-            self._start(self._from_guest, line)
+            self._start(self._from_guest, sock)
 
-    def _from_guest(self, line: socket.socket) -> None:
-        address, port = line.getsockname()
+    def _from_guest(self, sock: socket.socket) -> None:
+        address, port = sock.getsockname()
         if port == DNS_PORT:
-            with line:
-                self._resolver.serve_stream(line)
+            with sock:
+                self._resolver.serve_stream(sock)
             return
         try:
-            claim, why, first, inspect = None, "", b"", ""
+            server_name, reason, first, inspect = None, "", b"", ""
             if self._inspecting and port in INSPECTED_PORTS:
-                name, inspect = self._broker.target(address, port, "tcp")
-                if inspect == "swap" and self._swap is not None:
-                    self._swap(line, name, port, lambda: self._broker.dial(address, port, "tcp"))
+                name, inspect = self._policy.target(address, port, "tcp")
+                if inspect == "proxy" and self._tls_proxy is not None:
+                    self._tls_proxy(sock, name, port, lambda: self._policy.dial(address, port, "tcp"))
                     return
                 if inspect:
-                    claim, why, first = _greeting(line, inspect)
-            other = self._broker.dial(address, port, "tcp", claim=claim, why=why)
+                    server_name, reason, first = _identify(sock, inspect)
+            other = self._policy.dial(address, port, "tcp", server_name=server_name, reason=reason)
         except (Denied, OSError):
             return
         with other:
-            through = self._watched(claim, address, port) if inspect == "http" and claim else None
+            filter_ = self._request_filter(server_name, address, port) if inspect == "http" and server_name else None
             try:
-                other.sendall(through(first) if through else first)
+                other.sendall(filter_(first) if filter_ else first)
             except (OSError, Stopped):
                 return
-            relay(line, other, through)
+            relay(sock, other, filter_)
 
-    def _watched(self, host: str, address: str, port: int) -> Filter:
-        """A filter for plain HTTP: the first request was for `host`, and so must be all others."""
-        from pyro_mcp.network.http.plain_http import Requests  # noqa: PLC0415 - loaded with the first `Inner` that inspects
+    def _request_filter(self, server_name: str, address: str, port: int) -> Filter:
+        """Return a filter for plain HTTP that passes requests for `server_name` only."""
+        from pyro_mcp.network.http.plain_http import RequestFilter  # noqa: PLC0415 - loaded by a relay that inspects
 
-        requests = Requests(host)
+        requests = RequestFilter(server_name)
 
-        def through(data: bytes) -> bytes:
+        def pass_requests(data: bytes) -> bytes:
             try:
                 return requests.feed(data)
-            except client_hello.Unclear as error:
-                self._broker.denounce(address, port, str(error))
+            except client_hello.UnidentifiedHost as error:
+                self._policy.report_refusal(address, port, str(error))
                 raise Stopped from error
 
-        return through
+        return pass_requests
 
     def _to_guest(self, client: socket.socket, host_port: int, guest_port: int) -> None:
         """Serve a connection that came to a published port."""
@@ -172,34 +172,34 @@ class Inner:
 
     def _end_published(self, host_port: object) -> None:
         with self._lock:
-            lines = self._published.pop(host_port, set()) if isinstance(host_port, int) else set()
-            for line in lines:
+            connections = self._published.pop(host_port, set()) if isinstance(host_port, int) else set()
+            for connection in connections:
                 try:
-                    line.shutdown(socket.SHUT_RDWR)
+                    connection.shutdown(socket.SHUT_RDWR)
                 except OSError:
-                    continue  # it has ended by itself
+                    continue  # it has ended already
 
 
-def _greeting(line: socket.socket, inspect: str) -> tuple[str | None, str, bytes]:
-    """The host that a connection's first bytes name, else why none, and these bytes."""
-    from pyro_mcp.network.http.plain_http import http_name  # noqa: PLC0415 - loaded with the first `Inner` that inspects
+def _identify(sock: socket.socket, inspect: str) -> tuple[str | None, str, bytes]:
+    """Read the first bytes of a connection; return the server name in them, or None and the reason, and the bytes."""
+    from pyro_mcp.network.http.plain_http import http_name  # noqa: PLC0415 - loaded by a relay that inspects
 
     read = client_hello.tls_name if inspect == "tls" else http_name
-    end = time.monotonic() + _GREETING_SECONDS
+    end = time.monotonic() + _HELLO_SECONDS
     data = b""
     try:
         while True:
-            line.settimeout(max(0.01, end - time.monotonic()))
-            more = line.recv(client_hello.MOST_BYTES - len(data))
+            sock.settimeout(max(0.01, end - time.monotonic()))
+            more = sock.recv(client_hello.MOST_BYTES - len(data))
             if not more:
-                return None, "it ended before it said which host it is for", data
+                return None, "the connection ended before it named its host", data
             data += more
             name = read(data)
             if name is not None:
                 return name, "", data
             if len(data) >= client_hello.MOST_BYTES:
-                return None, "its greeting is too long", data
+                return None, "the first message is too long", data
     except TimeoutError:
-        return None, "it did not say in time which host it is for", data
-    except client_hello.Unclear as error:
+        return None, "the connection did not name its host in time", data
+    except client_hello.UnidentifiedHost as error:
         return None, str(error), data

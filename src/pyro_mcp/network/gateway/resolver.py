@@ -1,10 +1,10 @@
-"""The machine's only DNS server: it takes a message apart and lets the outer half decide."""
+"""The guest's DNS server: it parses a message, and the policy process decides."""
 
 from __future__ import annotations
 
 import socket
 
-from pyro_mcp.network.channel.broker import Broker, Denied
+from pyro_mcp.network.channel.policy_client import Denied, PolicyClient
 from pyro_mcp.network.dns import dns_message
 from pyro_mcp.network.dns.upstream import read_exactly
 
@@ -13,34 +13,34 @@ _IDLE_SECONDS = 10.0
 
 
 class Resolver:
-    """Answers DNS messages with what `broker` says."""
+    """A DNS server that answers as `policy` decides."""
 
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
+    def __init__(self, policy: PolicyClient) -> None:
+        self._policy = policy
 
     def answer(self, message: bytes, *, udp: bool) -> bytes | None:
-        """The reply to one message; None for what deserves none."""
+        """Return the reply to one message; None when it gets none."""
         try:
             question = dns_message.parse_question(message)
         except dns_message.Malformed:
             return dns_message.malformed_reply(message)
         try:
-            code, records, why = self._broker.resolve(question)
+            code, records, reason = self._policy.resolve(question)
         except Denied as error:
-            code, records, why = dns_message.SERVER_FAILURE, [], str(error)
-        return dns_message.reply(question, code, records, why=why, udp=udp)
+            code, records, reason = dns_message.SERVER_FAILURE, [], str(error)
+        return dns_message.reply(question, code, records, reason=reason, udp=udp)
 
-    def serve_stream(self, line: socket.socket) -> None:
-        """Answer the messages that come by one TCP connection, until it is idle; the caller closes it."""
-        line.settimeout(_IDLE_SECONDS)
+    def serve_stream(self, sock: socket.socket) -> None:
+        """Answer the messages of one TCP connection until it is idle; the caller closes it."""
+        sock.settimeout(_IDLE_SECONDS)
         try:
             for _ in range(_MOST_MESSAGES):
-                size = int.from_bytes(read_exactly(line, 2))
+                size = int.from_bytes(read_exactly(sock, 2))
                 if size > dns_message.MOST_BYTES:
                     return
-                reply = self.answer(read_exactly(line, size), udp=False)
+                reply = self.answer(read_exactly(sock, size), udp=False)
                 if reply is None:
                     return
-                line.sendall(len(reply).to_bytes(2) + reply)
+                sock.sendall(len(reply).to_bytes(2) + reply)
         except OSError:
             return

@@ -1,4 +1,4 @@
-"""The system calls that the halves of a gateway may make, once they serve: found by tracing them in all tests."""
+"""The system calls that the processes of a gateway may make once they serve, found by tracing them in all tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 
 from pyro_mcp.host.seccomp import Check, When, allow_list, any_of
 
-# Python, its threads, their locks, time, and descriptors that are there.
+# For Python, its threads and locks, time, and descriptors that are open already.
 _BOTH = """
     accept accept4 brk clock_getres clock_gettime clock_nanosleep close connect dup epoll_create1 epoll_ctl
     epoll_pwait epoll_wait exit exit_group fcntl fstat futex getegid geteuid getgid getpeername getpid getppid
@@ -17,9 +17,9 @@ _BOTH = """
     rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity sched_yield select sendmsg sendto set_robust_list
     setsockopt shutdown sigaltstack sysinfo tgkill uname write writev
 """
-# The resolver's files; the log.
-_OUTER = "access bind faccessat faccessat2 flock ftruncate lstat newfstatat readlink readlinkat sendmmsg stat statx"
-_INNER = "newfstatat"
+# For the resolver's files, and the log.
+_POLICY = "access bind faccessat faccessat2 flock ftruncate lstat newfstatat readlink readlinkat sendmmsg stat statx"
+_RELAY = "newfstatat"
 _VM, _THREAD = 0x00000100, 0x00010000  # linux/sched.h
 _CREATING = 0o100 | 0o20000000  # O_CREAT, O_TMPFILE: asm-generic/fcntl.h
 _WRITING = 0o3  # O_WRONLY, O_RDWR
@@ -33,18 +33,18 @@ _CONDITIONAL = {
     "socketpair": any_of(0, [socket.AF_UNIX], errno.EAFNOSUPPORT),
 }
 _READING = When([[Check(2, 0, mask=_CREATING | _WRITING)]])
-_TO_THE_WORLD = any_of(0, [socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK], errno.EAFNOSUPPORT)
-_TO_THE_GUEST = When([[Check(0, socket.AF_INET), Check(1, socket.SOCK_STREAM, mask=0xFF)]], errno.EAFNOSUPPORT)
+_POLICY_SOCKETS = any_of(0, [socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK], errno.EAFNOSUPPORT)
+_RELAY_SOCKETS = When([[Check(0, socket.AF_INET), Check(1, socket.SOCK_STREAM, mask=0xFF)]], errno.EAFNOSUPPORT)
 
 
 @cache
-def outer_filter() -> bytes:
-    """The filter for the outer half: it connects and reads files, but makes none, and starts nothing."""
-    rules = {**_CONDITIONAL, "openat": _READING, "socket": _TO_THE_WORLD}
-    return allow_list([*_BOTH.split(), *_OUTER.split()], rules)
+def policy_filter() -> bytes:
+    """Return the filter for the policy process: it connects and reads files, but creates none and starts no program."""
+    rules = {**_CONDITIONAL, "openat": _READING, "socket": _POLICY_SOCKETS}
+    return allow_list([*_BOTH.split(), *_POLICY.split()], rules)
 
 
 @cache
-def inner_filter() -> bytes:
-    """The filter for the inner half: it relays, and connects to the guest by TCP; it opens no file at all."""
-    return allow_list([*_BOTH.split(), *_INNER.split()], {**_CONDITIONAL, "socket": _TO_THE_GUEST})
+def relay_filter() -> bytes:
+    """Return the filter for the relay process: it relays, and connects to the guest by TCP, but opens no file."""
+    return allow_list([*_BOTH.split(), *_RELAY.split()], {**_CONDITIONAL, "socket": _RELAY_SOCKETS})

@@ -1,4 +1,4 @@
-"""Work that goes on by itself."""
+"""Background threads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _STACK_BYTES = 512 * 1024
 
 
 def spawn(work: Callable[..., object], *arguments: object) -> bool:
-    """Do `work` in a thread of its own; False if there can be no more of them now."""
+    """Run `work` in a thread of its own; return False when no more threads can be started."""
     threading.stack_size(_STACK_BYTES)  # there may be many
     try:
         threading.Thread(target=work, args=arguments, daemon=True).start()
@@ -20,7 +20,7 @@ def spawn(work: Callable[..., object], *arguments: object) -> bool:
 
 
 def spawn_or_exit(work: Callable[[], object]) -> None:
-    """Do `work`, without which this process is of no use, in a thread; when it ends, however, the process ends."""
+    """Run `work`, which this process cannot do without, in a thread; exit the process when it returns or raises."""
 
     def run() -> None:
         try:

@@ -1,1 +1,1 @@
-"""Connections that the gateway looks into: the host name of TLS and HTTP, and the TLS proxy that puts secrets in."""
+"""Inspection of connections: the server name in TLS and HTTP, and the TLS proxy that inserts secrets."""

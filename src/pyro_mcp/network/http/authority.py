@@ -1,4 +1,4 @@
-"""A certificate authority for one workspace: its machine trusts it, for the hosts that have secrets and no other."""
+"""A certificate authority for one guest, which trusts it for the hosts of its secrets and for no other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SUBJECT = "pyro-mcp workspace authority"
 SUBJECT_HASH = "5e5fc86e"
-"""What OpenSSL calls a file with a certificate of `SUBJECT` in a folder of trusted ones."""
+"""OpenSSL's hash of `SUBJECT`: the file name, with the suffix `.0`, of its certificate in a folder of trusted ones."""
 _VALID = datetime.timedelta(days=3650)
 _CERTIFICATE, _KEYS = "ca.pem", "hosts"
 _BUNDLES = (
@@ -32,9 +32,9 @@ JAVA_PASSWORD = "changeit"  # noqa: S105 - Java's own default; the store holds n
 
 
 class Authority:
-    """The authority kept in `folder`, which has issued certificates for `hosts`.
+    """The certificate authority in `folder` with certificates for `hosts`; it is created when first used.
 
-    Its own key signs these once, when the authority is made, and is kept nowhere: nobody can make it sign another.
+    Its key signs these once, and is then discarded: nobody can have it sign another certificate.
     """
 
     def __init__(self, folder: Path, hosts: Sequence[str]) -> None:
@@ -43,27 +43,27 @@ class Authority:
 
     @property
     def certificate(self) -> bytes:
-        """Its certificate, PEM."""
-        self._make()
+        """The certificate of the authority, PEM: the one that the guest must trust."""
+        self._create()
         return (self._folder / _CERTIFICATE).read_bytes()
 
     @property
     def identities(self) -> dict[str, str]:
-        """Key and certificate of each host, PEM."""
-        self._make()
+        """The private key and certificate of each host, PEM."""
+        self._create()
         return {host: (self._folder / _KEYS / host).read_text() for host in self._hosts}
 
     def to_json(self) -> dict[str, Any]:
-        """What the gateway needs: `identities`, and the file with those who sign for the hosts themselves."""
+        """Return what the gateway needs: `identities`, and the file with the authorities that this host trusts."""
         return {"identities": self.identities, "roots": str(host_roots())}
 
     def adopt(self, other: Authority) -> None:
-        """Be the same as the authority of another workspace, if that was made already."""
+        """Copy another guest's authority, if that was created already."""
         if other._folder.exists():
             with atomic_folder(self._folder) as scratch:
                 shutil.copytree(other._folder, scratch, dirs_exist_ok=True)
 
-    def _make(self) -> None:
+    def _create(self) -> None:
         if (self._folder / _CERTIFICATE).exists():
             return
         with atomic_folder(self._folder) as scratch:
@@ -75,7 +75,7 @@ class Authority:
 
 
 def host_roots() -> Path:
-    """The file with the certificates that this host trusts; raises `HostNotReady` when there is none."""
+    """Return the file with the certificates that this host trusts; raises `HostNotReady` when there is none."""
     import ssl  # noqa: PLC0415 - slow to load
 
     given = os.environ.get("SSL_CERT_FILE", "")
@@ -91,9 +91,9 @@ def java_store(more: bytes = b"") -> bytes:
     from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12  # noqa: PLC0415
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # some old authorities have serial numbers that are not allowed now
+        warnings.simplefilter("ignore")  # some old authorities have serial numbers that are invalid today
         found = x509.load_pem_x509_certificates(host_roots().read_bytes() + b"\n" + more)
-    entries = [pkcs12.PKCS12Certificate(one, f"ca-{place}".encode()) for place, one in enumerate(found)]
+    entries = [pkcs12.PKCS12Certificate(one, f"ca-{number}".encode()) for number, one in enumerate(found)]
     return pkcs12.serialize_java_truststore(entries, BestAvailableEncryption(JAVA_PASSWORD.encode()))
 
 
@@ -103,7 +103,7 @@ def _write_private(path: Path, content: bytes) -> None:
 
 
 def _issue(hosts: Sequence[str]) -> tuple[bytes, dict[str, bytes]]:
-    """A new authority's certificate, and key and certificate of each host, all PEM."""
+    """Return the certificate of a new authority, and the key and certificate of each host, all PEM."""
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
     from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
         Encoding,

@@ -1,4 +1,4 @@
-"""Content that a host has compressed with gzip, unpacked piece by piece."""
+"""Decompression of gzip content in pieces of bounded size."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ _GZIP = 16 + zlib.MAX_WBITS
 
 
 class GzipContent:
-    """`take` what has come, then get `piece` after piece while there is any; raises `OSError` for what is not gzip."""
+    """A gzip decompressor: `take` input, then call `piece` while there is more; raises `OSError` for invalid input."""
 
     def __init__(self) -> None:
-        self._packed = b""
-        self._unpacking = zlib.decompressobj(_GZIP)
-        self._begun = False
+        self._compressed = b""
+        self._decompressor = zlib.decompressobj(_GZIP)
+        self._started = False
 
     @property
     def waiting(self) -> bool:
-        """Whether there is another piece."""
-        return bool(self._packed)
+        """Whether input is left for another piece."""
+        return bool(self._compressed)
 
-    def take(self, packed: bytes) -> None:
-        """Add what has come."""
-        self._packed += packed
+    def take(self, compressed: bytes) -> None:
+        """Add input."""
+        self._compressed += compressed
 
     def piece(self) -> bytes:
-        """Return some of the content."""
-        self._begun = True
+        """Return the next piece of the content."""
+        self._started = True
         try:
-            content = self._unpacking.decompress(self._packed, _LARGEST_PIECE)
+            content = self._decompressor.decompress(self._compressed, _LARGEST_PIECE)
         except zlib.error as error:
             raise ConnectionResetError(f"the answer is not proper gzip: {error}") from None
-        self._packed = self._unpacking.unconsumed_tail
-        if self._unpacking.eof:  # another member may follow
-            self._packed = self._unpacking.unused_data
-            self._unpacking, self._begun = zlib.decompressobj(_GZIP), False
+        self._compressed = self._decompressor.unconsumed_tail
+        if self._decompressor.eof:  # another gzip member may follow
+            self._compressed = self._decompressor.unused_data
+            self._decompressor, self._started = zlib.decompressobj(_GZIP), False
         return content
 
     def finish(self) -> bytes:
-        """Return what is left at the end."""
-        content = self._unpacking.flush() if self._begun else b""
-        if self._begun and not self._unpacking.eof:
-            raise ConnectionResetError("the compressed answer broke off")
+        """Return the rest of the content at the end of the input."""
+        content = self._decompressor.flush() if self._started else b""
+        if self._started and not self._decompressor.eof:
+            raise ConnectionResetError("the compressed answer is incomplete")
         return content

@@ -1,4 +1,4 @@
-"""The requests of a machine to a host that has secrets, and their answers, as they pass from one to the other."""
+"""Requests of a guest to a site with secrets, and the responses."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import suppress
 
 import h11
 
-from pyro_mcp.network.http import http_rules
+from pyro_mcp.network.http import message_rules
 from pyro_mcp.network.http.gzip_content import GzipContent
-from pyro_mcp.network.http.http_rules import Improper
-from pyro_mcp.network.http.tls_socket import TlsLine
+from pyro_mcp.network.http.message_rules import RejectedRequest
+from pyro_mcp.network.http.tls_socket import TlsSocket
 from pyro_mcp.network.policy.rules import HostSecret
 from pyro_mcp.redaction import Mask
 
@@ -22,203 +22,204 @@ _BODILESS = frozenset({204, 304})
 _PARTIAL = 206
 
 
-class Exchange:
-    """Everything that goes over one connection of the machine's, `guest`, to the host and port of `place`.
+class HttpProxy:
+    """The proxy for one connection of a guest, `guest`, to the name and port of `site`.
 
-    Each side's HTTP is taken apart and said anew, so that both agree where a message ends. `connect` gives the line to
-    the host when the first proper request has come; it raises `Improper`.
+    It parses the HTTP of each side and writes it again, so that both sides agree where a message ends. `connect` opens
+    the connection to the site when the first valid request has arrived; it raises `RejectedRequest`.
     """
 
     def __init__(
         self,
-        guest: TlsLine,
-        place: tuple[str, int],
+        guest: TlsSocket,
+        site: tuple[str, int],
         secrets: Sequence[HostSecret],
         mask: Mask,
-        connect: Callable[[], TlsLine],
+        connect: Callable[[], TlsSocket],
     ) -> None:
         self._guest = guest
-        self._host: TlsLine | None = None
-        self._name, self._port = place
+        self._server: TlsSocket | None = None
+        self._name, self._port = site
         self._secrets, self._mask, self._connect = secrets, mask, connect
-        self._asked = h11.Connection(h11.SERVER, max_incomplete_event_size=2 * http_rules.LARGEST_HEADER)
-        self._asking = h11.Connection(h11.CLIENT, max_incomplete_event_size=2 * http_rules.LARGEST_HEADER)
+        self._guest_http = h11.Connection(h11.SERVER, max_incomplete_event_size=2 * message_rules.LARGEST_HEADER)
+        self._server_http = h11.Connection(h11.CLIENT, max_incomplete_event_size=2 * message_rules.LARGEST_HEADER)
         self._body = mask.stream()
-        self._packed: GzipContent | None = None
+        self._gzip: GzipContent | None = None
         self._method = b""
-        self._answered = 0
+        self._responses = 0
 
     def run(self) -> None:
-        """Pass on until one side has ended or has been silent for too long; raises `OSError` when one breaks."""
+        """Pass messages on until one side ends or is silent for too long; raises `OSError` when a connection breaks."""
         try:
             while self._wait():
                 self._take()
-                self._take_torn_ends()
+                self._take_unclean_ends()
                 if self._is_over():
                     break
-        except Improper as error:
+        except RejectedRequest as error:
             self._answer(error.status, str(error))
         except h11.RemoteProtocolError as error:
             self._give_up(error)
         except h11.LocalProtocolError as error:
-            self._answer(502, f"what came cannot be passed on: {error}")
+            self._answer(502, f"the message cannot be passed on: {error}")
         finally:
-            if self._host is not None:
-                self._host.close()
+            if self._server is not None:
+                self._server.close()
         self._write_out()
 
     def _wait(self) -> bool:
-        """Wait until something can move, then read and write what is ready; whether anything happened in time."""
-        hungry = self._asked.their_state in (h11.IDLE, h11.SEND_BODY) and not (self._host and self._host.full)
-        lines = [(self._guest, self._asked, hungry)]
-        if self._host is not None:
-            lines.append((self._host, self._asking, not self._guest.full))
+        """Wait, then read and write what is ready; return False when nothing happened in time."""
+        server_full = self._server is not None and self._server.full
+        wants_request = self._guest_http.their_state in (h11.IDLE, h11.SEND_BODY) and not server_full
+        sides = [(self._guest, self._guest_http, wants_request)]
+        if self._server is not None:
+            sides.append((self._server, self._server_http, not self._guest.full))
         poll = select.poll()
-        for line, _, reads in lines:
-            wanted = line.interest(reads=reads) | (select.POLLRDHUP if line is self._guest else 0)
-            if wanted:  # the end of a host that is not read now would be told again and again
-                poll.register(line, wanted)
-        seconds = _IDLE_SECONDS if self._asked.their_state is h11.IDLE else _ANSWER_SECONDS
+        for sock, _, reads in sides:
+            wanted = sock.interest(reads=reads) | (select.POLLRDHUP if sock is self._guest else 0)
+            if wanted:  # poll would report the end of an unread side again and again
+                poll.register(sock, wanted)
+        seconds = _IDLE_SECONDS if self._guest_http.their_state is h11.IDLE else _ANSWER_SECONDS
         ready = dict(poll.poll(seconds * 1000))
-        for line, connection, reads in lines:
-            events = ready.get(line.fileno(), 0)
-            if not reads and events & ~(select.POLLIN | select.POLLOUT) and line is self._guest:
-                return False  # it is gone; the answer that it waits for is of no use to anybody
+        for sock, connection, reads in sides:
+            events = ready.get(sock.fileno(), 0)
+            if not reads and events & ~(select.POLLIN | select.POLLOUT) and sock is self._guest:
+                return False  # the guest is gone, so nobody reads the response
             if events & select.POLLOUT:
-                line.flush()
+                sock.flush()
             if reads and events:
-                _receive(line, connection)
+                _receive(sock, connection)
         return bool(ready)
 
     def _take(self) -> None:
-        """Pass on what has come, and begin anew as often as a request and its answer are complete."""
+        """Pass on what has arrived; start the next cycle whenever a request and its response are complete."""
         self._take_requests()
-        self._take_answers()
-        while all(state is h11.DONE for state in self._states()) and not self._speaks_unasked():
-            self._asked.start_next_cycle()
-            self._asking.start_next_cycle()
-            self._answered += 1
+        self._take_responses()
+        while all(state is h11.DONE for state in self._states()) and not self._has_unexpected_data():
+            self._guest_http.start_next_cycle()
+            self._server_http.start_next_cycle()
+            self._responses += 1
             self._take_requests()
-            self._take_answers()
+            self._take_responses()
 
-    def _take_torn_ends(self) -> None:
-        """An end without a goodbye is one all the same, but not for an answer that goes on until the end."""
-        if self._host is not None and self._host.torn:
-            if self._asking.their_state is h11.SEND_BODY:
-                raise ConnectionResetError("the answer broke off")
-            self._asking.receive_data(b"")
-            self._take_answers()
-        if self._guest.torn:
-            self._asked.receive_data(b"")
+    def _take_unclean_ends(self) -> None:
+        """Treat an end without close_notify as an end, unless the response lasts until the end of the connection."""
+        if self._server is not None and self._server.unclean_eof:
+            if self._server_http.their_state is h11.SEND_BODY:
+                raise ConnectionResetError("the response is incomplete")
+            self._server_http.receive_data(b"")
+            self._take_responses()
+        if self._guest.unclean_eof:
+            self._guest_http.receive_data(b"")
             self._take_requests()
 
     def _states(self) -> list[object]:
         return [
-            self._asked.our_state,
-            self._asked.their_state,
-            self._asking.our_state,
-            self._asking.their_state,
+            self._guest_http.our_state,
+            self._guest_http.their_state,
+            self._server_http.our_state,
+            self._server_http.their_state,
         ]
 
     def _take_requests(self) -> None:
         while True:
-            event = self._asked.next_event()
+            event = self._guest_http.next_event()
             if isinstance(event, h11.Request):
-                http_rules.check(event, self._name, self._port)
-                if self._host is None:
-                    self._host = self._connect()
+                message_rules.check(event, self._name, self._port)
+                if self._server is None:
+                    self._server = self._connect()
                 self._method = event.method
-                self._to_host(http_rules.to_host(event, self._secrets))
+                self._to_server(message_rules.to_server(event, self._secrets))
             elif isinstance(event, h11.Data):
-                self._to_host(event)
+                self._to_server(event)
             elif isinstance(event, h11.EndOfMessage):
-                self._to_host(h11.EndOfMessage(headers=event.headers))
+                self._to_server(h11.EndOfMessage(headers=event.headers))
             else:
-                return  # more must come first, or nothing more will
+                return  # incomplete, or at its end
 
-    def _take_answers(self) -> None:
-        while self._host is not None and self._asking.our_state is not h11.IDLE:
-            if self._packed is not None and not self._unpack(self._packed):
+    def _take_responses(self) -> None:
+        while self._server is not None and self._server_http.our_state is not h11.IDLE:
+            if self._gzip is not None and not self._pass_decompressed(self._gzip):
                 return
-            event = self._asking.next_event()
+            event = self._server_http.next_event()
             if isinstance(event, h11.InformationalResponse):
-                headers = http_rules.to_guest(event, self._mask)
+                headers = message_rules.to_guest(event, self._mask)
                 self._to_guest(h11.InformationalResponse(status_code=event.status_code, headers=headers))
             elif isinstance(event, h11.Response):
-                self._packed = self._unpacking(event)
+                self._gzip = self._decompressor(event)
                 reason = self._mask.bytes(event.reason)
-                headers = http_rules.to_guest(event, self._mask, unpacked=self._packed is not None)
+                headers = message_rules.to_guest(event, self._mask, decompressed=self._gzip is not None)
                 self._to_guest(h11.Response(status_code=event.status_code, headers=headers, reason=reason))
             elif isinstance(event, h11.Data):
-                if self._packed is not None:
-                    self._packed.take(bytes(event.data))
+                if self._gzip is not None:
+                    self._gzip.take(bytes(event.data))
                 else:
                     self._to_guest(h11.Data(data=self._body.feed(bytes(event.data))))
             elif isinstance(event, h11.EndOfMessage):
-                left = self._body.feed(self._packed.finish()) if self._packed is not None else b""
-                self._packed = None
+                left = self._body.feed(self._gzip.finish()) if self._gzip is not None else b""
+                self._gzip = None
                 self._to_guest(h11.Data(data=left + self._body.finish()))
-                trailers = http_rules.masked(event.headers.raw_items(), self._mask)
+                trailers = message_rules.masked(event.headers.raw_items(), self._mask)
                 self._to_guest(h11.EndOfMessage(headers=trailers))
             else:
                 return
 
-    def _unpacking(self, answer: h11.Response) -> GzipContent | None:
-        """What unpacks the answer's content, if it must be; raises `Improper` for what nobody here can unpack."""
-        coding = http_rules.coding_of(answer)
-        if not coding or self._method == b"HEAD" or answer.status_code in _BODILESS:
+    def _decompressor(self, response: h11.Response) -> GzipContent | None:
+        """Return a decompressor if the response needs one; raises `RejectedRequest` for an unsupported coding."""
+        coding = message_rules.content_coding(response)
+        if not coding or self._method == b"HEAD" or response.status_code in _BODILESS:
             return None
-        if coding not in ("gzip", "x-gzip") or answer.status_code == _PARTIAL:
-            raise Improper(502, f"{self._name} compressed its answer ({coding}) although it was asked not to")
+        if coding not in ("gzip", "x-gzip") or response.status_code == _PARTIAL:
+            raise RejectedRequest(502, f"{self._name} compressed its response ({coding}) without being asked")
         return GzipContent()
 
-    def _unpack(self, packed: GzipContent) -> bool:
-        """Pass on what can be unpacked; whether that was all, not only all that the machine has room for."""
-        while packed.waiting and not self._guest.full:
-            self._to_guest(h11.Data(data=self._body.feed(packed.piece())))
-        return not packed.waiting
+    def _pass_decompressed(self, gzip: GzipContent) -> bool:
+        """Pass decompressed content on while the guest has room; return whether that was all."""
+        while gzip.waiting and not self._guest.full:
+            self._to_guest(h11.Data(data=self._body.feed(gzip.piece())))
+        return not gzip.waiting
 
     def _to_guest(self, event: h11.Event) -> None:
         if not isinstance(event, h11.Data) or event.data:
-            self._guest.write(self._asked.send(event) or b"")
+            self._guest.write(self._guest_http.send(event) or b"")
 
-    def _to_host(self, event: h11.Event) -> None:
-        assert self._host is not None
-        if self._asking.our_state in (h11.IDLE, h11.SEND_BODY):
-            self._host.write(self._asking.send(event) or b"")
+    def _to_server(self, event: h11.Event) -> None:
+        assert self._server is not None
+        if self._server_http.our_state in (h11.IDLE, h11.SEND_BODY):
+            self._server.write(self._server_http.send(event) or b"")
 
-    def _speaks_unasked(self) -> bool:
-        """Whether the host has sent more than answers: the next request must not get that for one."""
-        silent = self._asking.our_state is h11.IDLE or self._asking.their_state is h11.DONE
-        return silent and bool(self._asking.trailing_data[0])
+    def _has_unexpected_data(self) -> bool:
+        """Return whether the site has sent data after its response, which must not become the next response."""
+        silent = self._server_http.our_state is h11.IDLE or self._server_http.their_state is h11.DONE
+        return silent and bool(self._server_http.trailing_data[0])
 
     def _is_over(self) -> bool:
-        """Whether no more will come: an answer was the last one, or one side has ended."""
-        if self._speaks_unasked():
+        """Return whether the connection is over: after the last response, or when one side has ended."""
+        if self._has_unexpected_data():
             return True
-        if self._asked.our_state in (h11.MUST_CLOSE, h11.CLOSED, h11.ERROR):
+        if self._guest_http.our_state in (h11.MUST_CLOSE, h11.CLOSED, h11.ERROR):
             return True
-        if self._asked.our_state is h11.DONE and self._asking.their_state is not h11.DONE:
+        if self._guest_http.our_state is h11.DONE and self._server_http.their_state is not h11.DONE:
             return True
-        if self._asked.our_state is h11.DONE and self._asking.our_state is h11.MUST_CLOSE:
+        if self._guest_http.our_state is h11.DONE and self._server_http.our_state is h11.MUST_CLOSE:
             return True
-        if self._guest.ended and self._asked.their_state is not h11.DONE:
+        if self._guest.ended and self._guest_http.their_state is not h11.DONE:
             return True
-        waiting = self._packed is not None and self._packed.waiting
-        return self._host is not None and self._host.ended and not waiting
+        waiting = self._gzip is not None and self._gzip.waiting
+        return self._server is not None and self._server.ended and not waiting
 
     def _give_up(self, error: h11.RemoteProtocolError) -> None:
-        if self._asked.their_state is h11.ERROR:
-            self._answer(error.error_status_hint, f"that is no proper HTTP: {error}")
-        elif self._answered == 0:
-            self._answer(502, f"{self._name} did not answer in proper HTTP: {error}")
-        # Later a host may hang up just as the next request comes: then so do we, and the client asks again.
+        if self._guest_http.their_state is h11.ERROR:
+            self._answer(error.error_status_hint, f"the request is not valid HTTP: {error}")
+        elif self._responses == 0:
+            self._answer(502, f"the response of {self._name} is not valid HTTP: {error}")
+        # After the first response a site may close the connection just as the next request arrives: the client retries.
 
-    def _answer(self, status: int, why: str) -> None:
-        """Tell the machine why not, unless an answer has begun already."""
-        if self._asked.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+    def _answer(self, status: int, reason: str) -> None:
+        """Answer the guest with the reason, unless a response has begun already."""
+        if self._guest_http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
-        body = f"pyro: {self._mask.text(why)}\n".encode()
+        body = f"pyro: {self._mask.text(reason)}\n".encode()
         headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body))), ("Connection", "close")]
         with suppress(h11.LocalProtocolError):
             self._to_guest(h11.Response(status_code=status, headers=headers))
@@ -226,7 +227,7 @@ class Exchange:
             self._to_guest(h11.EndOfMessage())
 
     def _write_out(self) -> None:
-        """Let the machine read what still has to be written."""
+        """Send the guest all unsent data."""
         end = time.monotonic() + _IDLE_SECONDS
         while not self._guest.drained and time.monotonic() < end:
             poll = select.poll()
@@ -235,11 +236,11 @@ class Exchange:
             self._guest.flush()
 
 
-def _receive(line: TlsLine, connection: h11.Connection) -> None:
-    if line.ended:
+def _receive(sock: TlsSocket, connection: h11.Connection) -> None:
+    if sock.ended:
         return
-    data = line.read()
+    data = sock.read()
     if data:
         connection.receive_data(data)
-    if line.ended and not line.torn:
+    if sock.ended and not sock.unclean_eof:
         connection.receive_data(b"")

@@ -1,4 +1,4 @@
-"""Moving the bytes of one connection, both ways."""
+"""Copying between two connected sockets."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from contextlib import suppress
 
 _CHUNK = 128 * 1024
 _RESET = struct.pack("ii", 1, 0)
-_TOLD_UNASKED = select.POLLERR | select.POLLHUP
+_ALWAYS_REPORTED = select.POLLERR | select.POLLHUP
 
 Filter = Callable[[bytes], bytes]
 
 
 class Stopped(Exception):
-    """Raised by a filter that passes nothing on any more."""
+    """Raised by a filter that passes no more bytes."""
 
 
-def reset(line: socket.socket) -> None:
-    """Close a TCP socket so that the other side sees a reset, not an end."""
+def reset(sock: socket.socket) -> None:
+    """Close a TCP socket so that the peer sees a reset, not an end of stream."""
     with suppress(OSError):
-        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    line.close()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    sock.close()
 
 
-def relay(one: socket.socket, other: socket.socket, through: Filter | None = None) -> None:
-    """Copy between two connected sockets until both directions have ended, each in its time; closes both.
+def relay(one: socket.socket, other: socket.socket, filter_: Filter | None = None) -> None:
+    """Copy between two connected sockets until both directions have ended, then close both.
 
-    A reset of one becomes a reset of the other. `through` gets what `one` sends and gives what the other receives.
+    A reset of one becomes a reset of the other. `filter_` maps what `one` sends to what `other` receives.
     """
-    for line in (one, other):
-        line.setblocking(False)
-        line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
-        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    ways = (_Way(one, other, through), _Way(other, one))
+    for sock in (one, other):
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    directions = (_Direction(one, other, filter_), _Direction(other, one))
     try:
-        while not all(way.done for way in ways):
-            ready = _wait(ways)
-            for way in ways:
-                way.go_on(ready)
+        while not all(direction.done for direction in directions):
+            ready = _wait(directions)
+            for direction in directions:
+                direction.advance(ready)
     except (OSError, Stopped):
         reset(one)
         reset(other)
@@ -49,26 +49,26 @@ def relay(one: socket.socket, other: socket.socket, through: Filter | None = Non
     other.close()
 
 
-class _Way:
-    """One direction: what came is sent before more is read."""
+class _Direction:
+    """One direction: received bytes are sent before more are read."""
 
-    def __init__(self, source: socket.socket, sink: socket.socket, through: Filter | None = None) -> None:
-        self._source, self._sink, self._through = source, sink, through
+    def __init__(self, source: socket.socket, sink: socket.socket, filter_: Filter | None = None) -> None:
+        self._source, self._sink, self._filter = source, sink, filter_
         self._buffer = bytearray(_CHUNK)
         self._left = memoryview(b"")
         self.done = False
 
     @property
     def interest(self) -> tuple[int, int]:
-        """Which descriptor it waits for, and for what."""
+        """The descriptor and event that it waits for."""
         if self._left:
             return self._sink.fileno(), select.POLLOUT
         return self._source.fileno(), select.POLLIN
 
-    def go_on(self, ready: dict[int, int]) -> None:
-        """Move what can be moved, if what it waits for has come."""
+    def advance(self, ready: dict[int, int]) -> None:
+        """Copy what is possible, if the event that it waits for has come."""
         descriptor, event = self.interest
-        if self.done or not ready.get(descriptor, 0) & (event | _TOLD_UNASKED):
+        if self.done or not ready.get(descriptor, 0) & (event | _ALWAYS_REPORTED):
             return
         if not self._left and not self._read():
             self._sink.shutdown(socket.SHUT_WR)
@@ -78,23 +78,23 @@ class _Way:
                 self._left = self._left[self._sink.send(self._left) :]
 
     def _read(self) -> bool:
-        """Whether there is or may be more to come."""
+        """Read; return False at the end of the stream."""
         try:
             size = self._source.recv_into(self._buffer)
         except BlockingIOError:
             return True
         if size:
             data = memoryview(self._buffer)[:size]
-            self._left = memoryview(self._through(bytes(data))) if self._through else data
+            self._left = memoryview(self._filter(bytes(data))) if self._filter else data
         return size > 0
 
 
-def _wait(ways: tuple[_Way, _Way]) -> dict[int, int]:
-    """The events that came, by descriptor."""
+def _wait(directions: tuple[_Direction, _Direction]) -> dict[int, int]:
+    """Wait, and return the events by descriptor."""
     wanted: dict[int, int] = {}
-    for way in ways:
-        if not way.done:
-            descriptor, event = way.interest
+    for direction in directions:
+        if not direction.done:
+            descriptor, event = direction.interest
             wanted[descriptor] = wanted.get(descriptor, 0) | event
     poll = select.poll()
     for descriptor, events in wanted.items():

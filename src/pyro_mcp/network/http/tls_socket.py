@@ -1,4 +1,4 @@
-"""One end of a TLS connection that never waits."""
+"""One end of a TLS connection, non-blocking."""
 
 from __future__ import annotations
 
@@ -11,49 +11,49 @@ from contextlib import suppress
 from pyro_mcp.network.http.relay import reset
 
 _CHUNK = 32 * 1024
-_ENOUGH = 64 * 1024
+_FULL = 64 * 1024
 _LINGER_SECONDS = 2.0
 
 
-class TlsLine:
-    """Reads and writes what is ready, remembers what still has to be written. Raises `OSError`, as `ssl` does."""
+class TlsSocket:
+    """A non-blocking TLS socket with a buffer for unsent data. Raises `OSError`, as `ssl` does."""
 
-    def __init__(self, line: ssl.SSLSocket) -> None:
-        self._line = line
-        self._waiting = bytearray()
+    def __init__(self, sock: ssl.SSLSocket) -> None:
+        self._sock = sock
+        self._unsent = bytearray()
         self._wants_write = False
         self.ended = False
-        """Whether the other side sends no more."""
-        self.torn = False
-        """Whether it ended without saying so: anyone on the way can do that."""
+        """Whether the peer sends no more."""
+        self.unclean_eof = False
+        """Whether the stream ended without a close_notify, which anybody on the way can cause."""
 
     def fileno(self) -> int:
-        return self._line.fileno()
+        return self._sock.fileno()
 
     @property
     def full(self) -> bool:
-        """Whether so much waits to be written that no more should be added."""
-        return len(self._waiting) >= _ENOUGH
+        """Whether the buffer is so full that no more should be added."""
+        return len(self._unsent) >= _FULL
 
     @property
     def drained(self) -> bool:
-        """Whether all has been written."""
-        return not self._waiting
+        """Whether all data has been sent."""
+        return not self._unsent
 
     def interest(self, *, reads: bool) -> int:
-        """The events of `poll` to wait for."""
+        """Return the events of `poll` to wait for."""
         wants = select.POLLIN if reads and not self.ended else 0
-        return wants | (select.POLLOUT if self._waiting or self._wants_write else 0)
+        return wants | (select.POLLOUT if self._unsent or self._wants_write else 0)
 
     def read(self) -> bytes:
-        """What has come, b"" if nothing has."""
+        """Return the received data, b"" if there is none."""
         pieces: list[bytes] = []
         size = 0
         self._wants_write = False
         try:
-            # All of it: what TLS has unpacked already, poll does not see.
-            while size < _CHUNK or self._line.pending():
-                piece = self._line.recv(_CHUNK)
+            # All of it: poll does not report data that TLS has decrypted already.
+            while size < _CHUNK or self._sock.pending():
+                piece = self._sock.recv(_CHUNK)
                 if not piece:
                     self.ended = True
                     break
@@ -64,67 +64,67 @@ class TlsLine:
         except ssl.SSLWantWriteError:
             self._wants_write = True
         except (ssl.SSLEOFError, ConnectionResetError):
-            self.ended = self.torn = True
+            self.ended = self.unclean_eof = True
         return b"".join(pieces)
 
     def write(self, data: bytes) -> None:
-        """Have `data` written, now or when there is room."""
-        self._waiting += data
+        """Send `data`, now or when there is room."""
+        self._unsent += data
         self.flush()
 
     def flush(self) -> None:
-        """Write what there is room for."""
-        while self._waiting:
+        """Send what there is room for."""
+        while self._unsent:
             try:
-                sent = self._line.send(memoryview(self._waiting)[:65536])
+                sent = self._sock.send(memoryview(self._unsent)[:65536])
             except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
                 return
-            del self._waiting[:sent]
+            del self._unsent[:sent]
 
-    def tear(self) -> None:
-        """End the connection so that the other side sees that it is not complete."""
-        reset(self._line)
+    def abort(self) -> None:
+        """Reset the connection, so that the peer sees that it is incomplete."""
+        reset(self._sock)
 
     def close(self, *, linger: bool = False) -> None:
-        """End the connection; what is still to be written is lost.
+        """Close the connection with a close_notify; unsent data is lost.
 
-        `linger` for a moment where the other side may still be sending: a reset would cost it what it has not read.
+        With `linger`, first wait a moment for a peer that may still be sending: a reset would make it lose unread data.
         """
         with suppress(OSError, ValueError):
-            self._line.setblocking(False)
-            self._line.unwrap()  # says goodbye; the other side's is not waited for
+            self._sock.setblocking(False)
+            self._sock.unwrap()  # sends close_notify, without waiting for the peer's
         with suppress(OSError):
-            self._line.shutdown(socket.SHUT_WR)
+            self._sock.shutdown(socket.SHUT_WR)
             end = time.monotonic() + (_LINGER_SECONDS if linger else 0.0)
             while (left := end - time.monotonic()) > 0:
-                self._line.settimeout(left)
-                if not self._line.recv(65536):
+                self._sock.settimeout(left)
+                if not self._sock.recv(65536):
                     break
-        self._line.close()
+        self._sock.close()
 
 
-def handshake(line: ssl.SSLSocket, seconds: float) -> TlsLine:
-    """Agree on keys within so many seconds in all; raises `OSError`, and closes the socket then."""
-    line.setblocking(False)
+def handshake(sock: ssl.SSLSocket, seconds: float) -> TlsSocket:
+    """Do the TLS handshake within so many seconds; on failure close the socket and raise `OSError`."""
+    sock.setblocking(False)
     with suppress(OSError):  # it may be no TCP socket
-        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     end = time.monotonic() + seconds
     try:
-        while (wants := _shaken(line)) is not None:
+        while (wants := _step_handshake(sock)) is not None:
             poll = select.poll()
-            poll.register(line, wants)
+            poll.register(sock, wants)
             if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
-                raise TimeoutError("TLS was not agreed on in time")
+                raise TimeoutError("the TLS handshake took too long")
     except OSError:
-        line.close()
+        sock.close()
         raise
-    return TlsLine(line)
+    return TlsSocket(sock)
 
 
-def _shaken(line: ssl.SSLSocket) -> int | None:
-    """The event to wait for before the handshake can go on; None when it is done."""
+def _step_handshake(sock: ssl.SSLSocket) -> int | None:
+    """Continue the handshake; return the event to wait for, None when it is complete."""
     try:
-        line.do_handshake()
+        sock.do_handshake()
     except ssl.SSLWantReadError:
         return select.POLLIN
     except ssl.SSLWantWriteError:

@@ -1,4 +1,4 @@
-"""What a machine wanted to reach: a file of bounded size, one JSON object per line."""
+"""The log of what a guest tried to reach: a file of bounded size, one JSON object per line."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ _MOST_PER_SECOND = 100
 
 
 def open_log(path: Path) -> int:
-    """A descriptor of the log at `path`, which is made for its owner alone; the caller closes it."""
+    """Return a descriptor of the log at `path`, created with mode 0600; the caller closes it."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 class NetworkLog:
-    """Appends to the open file `descriptor`; the older half goes when it is full, and a flood is only counted."""
+    """The log in the open file `descriptor`; when it is full its older half is dropped, and a flood is only counted."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._lock = threading.Lock()
         self._second, self._written, self._dropped = 0, 0, 0
 
-    def note(self, verdict: Literal["allowed", "refused"], request: Noted, reason: str = "") -> None:
-        """Append one entry; a full disk costs the entry, never the verdict."""
+    def add(self, verdict: Literal["allowed", "refused"], attempt: Attempt, reason: str = "") -> None:
+        """Append one entry; a full disk loses the entry, and changes no verdict."""
         with self._lock:
             now = time.time()
             if int(now) != self._second:
                 dropped, self._second, self._written, self._dropped = self._dropped, int(now), 0, 0
                 if dropped:
-                    flood = f"{dropped} more within one second were not written down"
-                    self._append(_entry(now, "refused", Noted("any"), flood))
+                    flood = f"{dropped} more within one second were not logged"
+                    self._append(_entry(now, "refused", Attempt("any"), flood))
             if self._written >= _MOST_PER_SECOND:
                 self._dropped += 1
                 return
             self._written += 1
-            self._append(_entry(now, verdict, request, reason))
+            self._append(_entry(now, verdict, attempt, reason))
 
     def _append(self, entry: NetworkLogEntry) -> None:
         line = json.dumps(entry).encode("ascii") + b"\n"
@@ -65,21 +65,21 @@ class NetworkLog:
         os.write(self._descriptor, kept.partition(b"\n")[2])
 
 
-class Noted:
-    """What a machine wanted: protocol, name as it gave it, address, port."""
+class Attempt:
+    """An attempt of a guest: protocol, name as the guest gave it, address, port."""
 
     def __init__(self, protocol: str, name: str | None = None, address: str | None = None, port: int | None = None):
         self.protocol, self.name, self.address, self.port = protocol, name, address, port
 
 
-def _entry(now: float, verdict: Literal["allowed", "refused"], what: Noted, reason: str) -> NetworkLogEntry:
+def _entry(now: float, verdict: Literal["allowed", "refused"], attempt: Attempt, reason: str) -> NetworkLogEntry:
     return {
         "at": round(now, 3),
         "verdict": verdict,
-        "protocol": what.protocol,
-        "name": None if what.name is None else shown_name(what.name),
-        "address": what.address,
-        "port": what.port,
+        "protocol": attempt.protocol,
+        "name": None if attempt.name is None else shown_name(attempt.name),
+        "address": attempt.address,
+        "port": attempt.port,
         "reason": reason,
     }
 
@@ -94,7 +94,7 @@ def _locked(descriptor: int, kind: int) -> Iterator[None]:
 
 
 def read_network_log(path: Path, limit: int) -> list[NetworkLogEntry]:
-    """The newest `limit` entries of the log at `path`, oldest first; none if there is no log."""
+    """Return the newest `limit` entries of the log at `path`, oldest first; none if there is no log."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -109,7 +109,7 @@ def read_network_log(path: Path, limit: int) -> list[NetworkLogEntry]:
 
 
 def _read(line: bytes) -> NetworkLogEntry | None:
-    """An entry; None for a line that a full disk has cut."""
+    """Return an entry; None for a line that a full disk has truncated."""
     try:
         entry = json.loads(line)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a host lacks for machines with network."""
+"""The host's shortcomings for machines with network."""
 
 from __future__ import annotations
 
@@ -9,31 +9,34 @@ from pyro_mcp.errors import HostToolMissing
 from pyro_mcp.host.programs import require_program
 
 _TUN = Path("/dev/net/tun")
-# Each says in its own way that ordinary users may not make namespaces: Debian, Ubuntu, the kernel.
-_FORBIDDEN_WHEN = {
+# Settings that keep ordinary users from making namespaces: Debian's, Ubuntu's, the kernel's own.
+_FORBIDDING_VALUES = {
     Path("/proc/sys/kernel/unprivileged_userns_clone"): "0",
     Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"): "1",
     Path("/proc/sys/user/max_user_namespaces"): "0",
 }
 
 
-def network_problems() -> list[tuple[str, str]]:
-    """What is missing here, and what mends it, in one sentence each; empty when nothing is."""
+def network_problems(*, needs_tap: bool = True) -> list[tuple[str, str]]:
+    """Return what is missing on this host, each with its remedy, in one sentence each.
+
+    A gateway for a container does not need a tap.
+    """
     found = []
     try:
         require_program("nft")
     except HostToolMissing as error:
         found.append((error.message, error.hint))
-    if not _TUN.exists():
+    if needs_tap and not _TUN.exists():
         found.append((f"there is no {_TUN}", "load it with: sudo modprobe tun"))
-    elif not os.access(_TUN, os.R_OK | os.W_OK):
+    elif needs_tap and not os.access(_TUN, os.R_OK | os.W_OK):
         rule = 'KERNEL=="tun", MODE="0666"'
-        mend = f"allow it with: sudo chmod 0666 {_TUN}, and for good with a udev rule that says {rule}"
-        found.append((f"you may not open {_TUN}", mend))
+        remedy = f"allow it with: sudo chmod 0666 {_TUN}, and permanently with the udev rule {rule}"
+        found.append((f"you may not open {_TUN}", remedy))
     if os.geteuid() != 0:
         found += [
             (f"{path} forbids user namespaces", f"allow them with: echo {_other(path.name, value)} | sudo tee {path}")
-            for path, value in _FORBIDDEN_WHEN.items()
+            for path, value in _FORBIDDING_VALUES.items()
             if _holds(path, value)
         ]
     return found

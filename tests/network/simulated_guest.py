@@ -1,6 +1,7 @@
-"""Stands in for a machine, in a network namespace of its own: its device's frames go to and from the gateway's tap.
+"""A process in place of a guest, in network and mount namespaces of its own.
 
-The tap's descriptor is its argument. Each line of input is a JSON list, a program to run in that network; each answer
+`python -m tests.network.simulated_guest FOLDER [TAP]`, with the tap's descriptor; without one it stands for a
+container, whose interface the gateway makes. Each line of input is a JSON list, a program to run; each line of output
 is a JSON object with its exit code and output.
 """
 
@@ -14,7 +15,8 @@ import threading
 from pathlib import Path
 
 from pyro_mcp.network.addressing.addresses import GUEST_ADDRESS, RESOLVER_ADDRESS
-from pyro_mcp.network.tap import tap_device
+from pyro_mcp.network.devices.interfaces import GUEST_DEVICE
+from pyro_mcp.network.devices.tap import open_tap
 
 _FRAME = 70_000
 
@@ -28,19 +30,24 @@ def copy(source: int, sink: int) -> None:
             continue  # its device is down: the frame is lost
 
 
-def main() -> None:
-    outside = int(sys.argv[1])
-    inside = tap_device.open_tap()
+def connect(gateway_tap: int) -> None:
+    """Copy the frames of a device of our own to and from the gateway's tap."""
+    own_tap = open_tap()
     for words in (
         ["link", "set", "lo", "up"],
-        ["address", "add", f"{GUEST_ADDRESS}/24", "dev", tap_device.TAP],
-        ["link", "set", tap_device.TAP, "up"],
+        ["address", "add", f"{GUEST_ADDRESS}/24", "dev", GUEST_DEVICE],
+        ["link", "set", GUEST_DEVICE, "up"],
         ["route", "add", "default", "via", "10.0.2.2"],
     ):
         subprocess.run(["ip", *words], check=True)
-    for ends in ((outside, inside), (inside, outside)):
+    for ends in ((gateway_tap, own_tap), (own_tap, gateway_tap)):
         threading.Thread(target=copy, args=ends, daemon=True).start()
-    resolver = Path(sys.argv[2], "resolv.conf")
+
+
+def main() -> None:
+    for tap in sys.argv[2:]:
+        connect(int(tap))
+    resolver = Path(sys.argv[1], "resolv.conf")
     resolver.write_text(f"nameserver {RESOLVER_ADDRESS}\noptions timeout:3 attempts:1\n")
     subprocess.run(["mount", "--bind", str(resolver), "/etc/resolv.conf"], check=True)
     print("ready", flush=True)  # noqa: T201

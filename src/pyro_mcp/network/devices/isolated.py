@@ -1,4 +1,4 @@
-"""A tap in a network namespace that holds nothing else: `python -m pyro_mcp.network.tap.isolated`, for its starter."""
+"""A tap alone in a network namespace: `python -m pyro_mcp.network.devices.isolated`, started by `isolated_tap`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from contextlib import suppress
 
 from pyro_mcp.host import privileges
 from pyro_mcp.network.channel.messages import ChannelClosed, send_message
-from pyro_mcp.network.tap import tap_device
+from pyro_mcp.network.devices.tap import open_tap
 
 
 def main() -> None:
-    """Send the tap's descriptor, or what went wrong; the namespace lasts as long as the descriptor."""
+    """Send the tap's descriptor, or the error; the namespace lasts as long as the descriptor."""
     starter = socket.socket(fileno=os.dup(0))
     with suppress(ChannelClosed):
         try:
             privileges.new_namespaces()
             privileges.new_network_namespace()
-            send_message(starter, {}, [tap_device.open_tap()])
+            send_message(starter, {}, [open_tap()])
         except OSError as error:
             send_message(starter, {"error": str(error)})
 

@@ -1,4 +1,4 @@
-"""Stories of a guest behind a gateway."""
+"""Scenarios with a guest behind a gateway."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ import pytest
 from pyro_mcp.errors import Conflict
 from pyro_mcp.host.user_ids import machine_ids
 from pyro_mcp.network.gateway.control import GatewayControl
-from pyro_mcp.network.gateway.starting import starting_gateway
+from pyro_mcp.network.gateway.launch import launch_gateway
 from pyro_mcp.network.policy.rules import Rules
 from tests.network.internet import HOST_SIDE, LAN, OTHER, UDP_PORT, WEB
-from tests.network.story import RESET, UNKNOWN, refusals, story
-from tests.network.world import World
+from tests.network.scenario import RESET, UNKNOWN, refusals, scenario
+from tests.network.testbed import Testbed
 
 
-def greeting(name: str | None) -> str:
-    """What a TLS client says first."""
+def client_hello(name: str | None) -> str:
+    """Return the ClientHello of a TLS client."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -36,22 +36,22 @@ def greeting(name: str | None) -> str:
     raise AssertionError("a handshake needs two")
 
 
-@story
-def a_name_leads_to_its_own_server_at_an_address_that_stands_for_it(world: World) -> None:
-    with world.guest() as guest:
-        stand_in = guest.python("print(socket.gethostbyname('web.test'))")
+@scenario
+def a_name_leads_to_its_own_server_at_an_address_that_stands_for_it(testbed: Testbed) -> None:
+    with testbed.guest() as guest:
+        fake_ip = guest.python("print(socket.gethostbyname('web.test'))")
 
-        assert stand_in.startswith(("198.18.", "198.19."))
+        assert fake_ip.startswith(("198.18.", "198.19."))
         assert guest.reached("web.test", 7000) == f"{WEB} 7000"
-        assert guest.reached(stand_in, 80) == f"{WEB} 80"
+        assert guest.reached(fake_ip, 80) == f"{WEB} 80"
         assert guest.reached(OTHER, 7000) == f"{OTHER} 7000"
-        assert guest.python(f"print(socket.gethostbyaddr('{stand_in}')[0])") == "web.test"
+        assert guest.python(f"print(socket.gethostbyaddr('{fake_ip}')[0])") == "web.test"
         assert next((entry["name"], entry["port"]) for entry in guest.log()) == ("web.test", 7000)
 
 
-@story
-def with_an_allow_list_nothing_else_is_reached_or_asked_for(world: World) -> None:
-    with world.guest("web.test", "*.deep.test", f"{OTHER}:7000", f"{LAN}/32:80") as guest:
+@scenario
+def with_an_allow_list_nothing_else_is_reached_or_asked_for(testbed: Testbed) -> None:
+    with testbed.guest("web.test", "*.deep.test", f"{OTHER}:7000", f"{LAN}/32:80") as guest:
         assert UNKNOWN in guest.reached("other.test", 80)
         assert UNKNOWN in guest.reached("secret-data.evil.test", 80)
         assert UNKNOWN in guest.reached("deep.test", 80)
@@ -64,32 +64,32 @@ def with_an_allow_list_nothing_else_is_reached_or_asked_for(world: World) -> Non
         assert why["other.test:None"] == "not in the allow list"
         assert why[f"{WEB}:80"] == "not in the allow list"
         assert why["web.test:7000"] == "tcp port 7000 is not in the allow list"
-    assert set(world.asked()) == {"web.test"}
+    assert set(testbed.asked()) == {"web.test"}
 
 
-@story
-def with_an_allow_list_a_private_address_behind_an_allowed_name_is_refused_unless_allowed_too(world: World) -> None:
-    with world.guest("lan.test", "meta.test") as guest:
+@scenario
+def with_an_allow_list_a_private_address_behind_an_allowed_name_is_refused_unless_allowed_too(testbed: Testbed) -> None:
+    with testbed.guest("lan.test", "meta.test") as guest:
         assert UNKNOWN in guest.reached("lan.test", 80)
         assert UNKNOWN in guest.reached("meta.test", 80)
-    with world.guest("lan.test:7000", "10.0.0.0/8") as guest:
+    with testbed.guest("lan.test:7000", "10.0.0.0/8") as guest:
         assert guest.reached("lan.test", 7000) == f"{LAN} 7000"
 
 
-@story
-def a_tls_connection_must_be_for_the_name_that_it_goes_to(world: World) -> None:
-    with world.guest("web.test", "other.test") as guest:
-        assert guest.reached("web.test", 443, greeting("web.test")).startswith(f"{WEB} 443")
-        assert guest.reached("web.test", 443, greeting("WEB.test")).startswith(f"{WEB} 443")
-        for wrong in (greeting("other.test"), greeting(None), greeting("web.test.evil"), "SSH-2.0-x\r\n"):
+@scenario
+def a_tls_connection_must_be_for_the_name_that_it_goes_to(testbed: Testbed) -> None:
+    with testbed.guest("web.test", "other.test") as guest:
+        assert guest.reached("web.test", 443, client_hello("web.test")).startswith(f"{WEB} 443")
+        assert guest.reached("web.test", 443, client_hello("WEB.test")).startswith(f"{WEB} 443")
+        for wrong in (client_hello("other.test"), client_hello(None), client_hello("web.test.evil"), "SSH-2.0-x\r\n"):
             assert RESET in guest.reached("web.test", 443, wrong), wrong
         assert set(refusals(guest)) == {"web.test:443"}
 
 
-@story
-def every_request_over_plain_http_must_be_for_the_name_that_it_goes_to(world: World) -> None:
+@scenario
+def every_request_over_plain_http_must_be_for_the_name_that_it_goes_to(testbed: Testbed) -> None:
     proper, other = "GET / HTTP/1.1\r\nHost: web.test\r\n\r\n", "GET / HTTP/1.1\r\nHost: other.test\r\n\r\n"
-    with world.guest("web.test", "other.test") as guest:
+    with testbed.guest("web.test", "other.test") as guest:
         assert guest.reached("web.test", 80, proper).startswith(f"{WEB} 80")
         for wrong in (
             other,
@@ -113,8 +113,8 @@ def every_request_over_plain_http_must_be_for_the_name_that_it_goes_to(world: Wo
         assert refusals(guest)["web.test:80"] == "the HTTP request is for other.test"
 
 
-@story
-def datagrams_go_and_come_and_refused_ones_are_answered(world: World) -> None:
+@scenario
+def datagrams_go_and_come_and_refused_ones_are_answered(testbed: Testbed) -> None:
     program = """
         line = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         line.settimeout(5)
@@ -122,19 +122,19 @@ def datagrams_go_and_come_and_refused_ones_are_answered(world: World) -> None:
         line.send(bytes(range(256)) * {blocks})
         print(line.recv(65535) == bytes(range(256)) * {blocks})
     """
-    with world.guest() as guest:
+    with testbed.guest() as guest:
         for blocks in (0, 1, 5, 6, 40, 200):
             assert guest.python(program.format(host="web.test", port=UDP_PORT, blocks=blocks)) == "True", blocks
         assert "refused" in guest.python(program.format(host=LAN, port=UDP_PORT, blocks=1))
         assert "refused" in guest.python(program.format(host="web.test", port=7999, blocks=1))
-    with world.guest(f"web.test:{UDP_PORT}", "other.test:443") as guest:
+    with testbed.guest(f"web.test:{UDP_PORT}", "other.test:443") as guest:
         assert guest.python(program.format(host="web.test", port=UDP_PORT, blocks=6)) == "True"
         assert "refused" in guest.python(program.format(host="other.test", port=443, blocks=1))
         assert refusals(guest)["other.test:443"] == "QUIC hides the name it is for"
 
 
-@story
-def dns_is_answered_here_whoever_is_asked_and_however(world: World) -> None:
+@scenario
+def dns_is_answered_here_whoever_is_asked_and_however(testbed: Testbed) -> None:
     program = """
         name = b"".join(bytes([len(part)]) + part for part in {name!r}.encode().split(b".")) + b"\\0"
         question = struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + name + struct.pack("!HH", {kind}, 1)
@@ -150,29 +150,29 @@ def dns_is_answered_here_whoever_is_asked_and_however(world: World) -> None:
             assert sender == ("9.9.9.9", 53)
         print(reply[3] & 15, struct.unpack("!H", reply[6:8])[0], b"a txt" in reply)
     """
-    with world.guest() as guest:
+    with testbed.guest() as guest:
         for stream in (True, False):
             assert guest.python(program.format(name="web.test", kind=1, stream=stream)) == "0 1 False"
             assert guest.python(program.format(name="web.test", kind=16, stream=stream)) == "0 1 True"
             assert guest.python(program.format(name="web.test", kind=28, stream=stream)) == "0 0 False"
             assert guest.python(program.format(name="gone.test", kind=1, stream=stream)) == "3 0 False"
-    with world.guest("web.test") as guest:
+    with testbed.guest("web.test") as guest:
         assert guest.python(program.format(name="web.test", kind=16, stream=True)) == "0 0 False"
         assert guest.python(program.format(name="x.web.test", kind=16, stream=False)) == "3 0 False"
-    assert not {"9.9.9.9", "x.web.test", "gone.test.corp.test", "web.test.corp.test"} & set(world.asked())
+    assert not {"9.9.9.9", "x.web.test", "gone.test.corp.test", "web.test.corp.test"} & set(testbed.asked())
 
 
-@story
-def what_a_stand_in_meant_before_is_not_what_it_means_later(world: World) -> None:
-    with world.guest() as guest:
+@scenario
+def a_fake_ip_of_an_earlier_gateway_stands_for_nothing(testbed: Testbed) -> None:
+    with testbed.guest() as guest:
         first = guest.python("print(socket.gethostbyname('web.test'))")
-    with world.guest() as guest:
+    with testbed.guest() as guest:
         assert RESET in guest.reached(first, 80)
 
 
-@story
-def a_large_transfer_arrives_whole_both_ways_and_each_direction_ends_by_itself(world: World) -> None:
-    with world.guest() as guest:
+@scenario
+def a_large_transfer_arrives_whole_both_ways_and_each_direction_ends_by_itself(testbed: Testbed) -> None:
+    with testbed.guest() as guest:
         said = guest.python("""
             import hashlib, os, threading
             line = socket.create_connection(("web.test", 7000))
@@ -188,9 +188,9 @@ def a_large_transfer_arrives_whole_both_ways_and_each_direction_ends_by_itself(w
         assert said == "True"
 
 
-@story
-def a_published_port_is_on_loopback_only_and_closes_when_it_is_unpublished(world: World) -> None:
-    with world.guest(published=True) as guest:
+@scenario
+def a_published_port_is_on_loopback_only_and_closes_when_it_is_unpublished(testbed: Testbed) -> None:
+    with testbed.guest(published=True) as guest:
         guest.start("""
             import socketserver
             class Greet(socketserver.StreamRequestHandler):
@@ -201,7 +201,7 @@ def a_published_port_is_on_loopback_only_and_closes_when_it_is_unpublished(world
         """)
         port = guest.control.publish(None, 8000)
         line = _connected(port)
-        assert guest.control.published() == [(port, 8000)]
+        assert guest.control.info().ports == ((port, 8000),)
         with pytest.raises(Conflict, match="is taken"):
             guest.control.publish(port, 8000)
         with pytest.raises(ConnectionRefusedError):
@@ -211,7 +211,7 @@ def a_published_port_is_on_loopback_only_and_closes_when_it_is_unpublished(world
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), 2)
         assert guest.control.publish(port, 8000) == port
-    with world.guest() as guest, pytest.raises(Conflict, match="does not allow"):
+    with testbed.guest() as guest, pytest.raises(Conflict, match="does not allow"):
         guest.control.publish(None, 8000)
 
 
@@ -227,15 +227,15 @@ def _connected(port: int) -> socket.socket:
     raise AssertionError("the guest's server did not start")
 
 
-@story
-def whichever_process_is_killed_the_guest_has_no_network_and_nothing_is_left(world: World) -> None:
-    for victim in ("outer_pid", "inner_pid"):
-        with world.guest() as guest:
+@scenario
+def whichever_process_is_killed_the_guest_has_no_network_and_nothing_is_left(testbed: Testbed) -> None:
+    for victim in ("policy_pid", "relay_pid"):
+        with testbed.guest() as guest:
             assert guest.reached("web.test", 80) == f"{WEB} 80"
             info = guest.control.info()
-            watched = [os.pidfd_open(info.outer_pid), os.pidfd_open(info.inner_pid)]
+            watched = [os.pidfd_open(info.policy_pid), os.pidfd_open(info.relay_pid)]
             os.kill(getattr(info, victim), signal.SIGKILL)
-            assert guest.control.ended(5)
+            assert guest.control.wait_for_end(5)
             for process in watched:
                 assert _ended(process), victim
             said = guest.python("""
@@ -251,24 +251,24 @@ def whichever_process_is_killed_the_guest_has_no_network_and_nothing_is_left(wor
             assert said.split() == ["none"] * 5
 
 
-@story
-def a_gateway_ends_with_its_machine(world: World) -> None:
-    with world.guest() as guest:
+@scenario
+def a_gateway_ends_with_its_machine(testbed: Testbed) -> None:
+    with testbed.guest() as guest:
         info = guest.control.info()
-        watched = [os.pidfd_open(info.outer_pid), os.pidfd_open(info.inner_pid)]
-        assert not guest.control.ended(0.2)
-        guest.life.close()
-        assert guest.control.ended(5)
+        watched = [os.pidfd_open(info.policy_pid), os.pidfd_open(info.relay_pid)]
+        assert not guest.control.wait_for_end(0.2)
+        guest.close_lifetime()
+        assert guest.control.wait_for_end(5)
         assert all(_ended(process) for process in watched)
 
 
-@story
-def a_gateway_that_was_never_attached_ends_with_its_starter(world: World) -> None:
-    folder = world.folder / "sockets"
-    with starting_gateway(folder, world.folder / "log", Rules()) as gateway:
+@scenario
+def a_gateway_that_was_never_attached_ends_with_its_starter(testbed: Testbed) -> None:
+    folder = testbed.folder / "sockets"
+    with launch_gateway(folder, testbed.folder / "log", Rules()) as gateway:
         gateway.tap()
         info = GatewayControl(folder).info()
-        watched = [os.pidfd_open(info.outer_pid), os.pidfd_open(info.inner_pid)]
+        watched = [os.pidfd_open(info.policy_pid), os.pidfd_open(info.relay_pid)]
     assert all(_ended(process) for process in watched)
 
 
@@ -278,40 +278,43 @@ def _ended(process: int) -> bool:
     return bool(poll.poll(5000))
 
 
-@story
-def both_processes_have_no_rights_and_no_way_back(world: World) -> None:
-    with world.guest() as guest:
+@scenario
+def both_processes_have_no_rights_and_no_way_back(testbed: Testbed) -> None:
+    with testbed.guest() as guest:
         info = guest.control.info()
-        for pid in (pids := (info.outer_pid, info.inner_pid)):
+        for pid in (pids := (info.policy_pid, info.relay_pid)):
             status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
             assert {status[name] for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")} == {"0" * 16}
             assert status["NoNewPrivs"] == "1"
             assert status["Seccomp"] == "2"
         users = [Path(f"/proc/{pid}/status").read_text().split("Uid:")[1].split()[:4] for pid in pids]
-        ids = machine_ids(world.folder)
+        ids = machine_ids(testbed.folder)
         assert users == ([[str(id_)] * 4 for id_ in (ids.policy, ids.relay)] if ids else [["0"] * 4] * 2)
 
 
-@story
-def both_processes_are_alone_in_a_root_that_nobody_can_write(world: World) -> None:
-    with world.guest() as guest:
+@scenario
+def both_processes_are_alone_in_a_root_that_nobody_can_write(testbed: Testbed) -> None:
+    with testbed.guest() as guest:
         info = guest.control.info()
-        outer, inner = (Path("/proc", str(pid)) for pid in (info.outer_pid, info.inner_pid))
+        policy_process, relay_process = (Path("/proc", str(pid)) for pid in (info.policy_pid, info.relay_pid))
         for name in ("mnt", "pid", "ipc", "uts"):
-            assert len({os.readlink(one / "ns" / name) for one in (outer, inner, Path("/proc/self"))}) == 3, name
-        assert os.readlink(outer / "ns/net") == os.readlink("/proc/self/ns/net")
-        assert os.readlink(inner / "ns/net") != os.readlink("/proc/self/ns/net")
-        assert list((inner / "root").iterdir()) == []
-        assert {path.name for path in (outer / "root").iterdir()} <= {"etc", "usr", "lib", "lib64", "run"}
-        for one in (outer, inner):
+            assert (
+                len({os.readlink(one / "ns" / name) for one in (policy_process, relay_process, Path("/proc/self"))})
+                == 3
+            ), name
+        assert os.readlink(policy_process / "ns/net") == os.readlink("/proc/self/ns/net")
+        assert os.readlink(relay_process / "ns/net") != os.readlink("/proc/self/ns/net")
+        assert list((relay_process / "root").iterdir()) == []
+        assert {path.name for path in (policy_process / "root").iterdir()} <= {"etc", "usr", "lib", "lib64", "run"}
+        for one in (policy_process, relay_process):
             mounts = [line.split() for line in (one / "mountinfo").read_text().splitlines()]
             assert [words[4] for words in mounts if "rw" in words[5].split(",") and words[4] in {"/", "/etc"}] == []
             assert "Max processes             4096 " in (one / "limits").read_text()
 
 
-@story
-def connections_beyond_the_limit_are_refused_and_others_go_on(world: World) -> None:
-    with world.guest() as guest:
+@scenario
+def connections_beyond_the_limit_are_refused_and_others_go_on(testbed: Testbed) -> None:
+    with testbed.guest() as guest:
         said = guest.python("""
             import resource
             resource.setrlimit(resource.RLIMIT_NOFILE, (2048, 2048))

@@ -1,5 +1,4 @@
-"""What of an HTTP message passes between a machine and a host with secrets, and where a secret stands for its
-placeholder."""
+"""The parts of HTTP messages that pass between a guest and a site with secrets, and where secrets are inserted."""
 
 from __future__ import annotations
 
@@ -14,16 +13,16 @@ from pyro_mcp.redaction import Mask
 
 Headers = list[tuple[bytes, bytes]]
 
-# About one connection only (RFC 9110, 7.6.1), or about who takes a message apart and how: that is not copied but said
-# anew. A compressed answer could not be looked through.
+# Fields about one connection only (RFC 9110, 7.6.1), or about message framing, which h11 writes itself. Without
+# Accept-Encoding no response is compressed, so that it can be searched for secrets.
 _OWN = {b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"accept-encoding"}
 LARGEST_HEADER = 64 * 1024
-# A host that shows a request would show the secret in pieces, which are not found.
+# With these a site that echoes a request could return a secret in pieces, which are not found.
 _PIECEWISE = {b"range", b"if-range"}
 
 
-class Improper(Exception):
-    """A request that is not passed on; `status` is the answer to it, the message says why."""
+class RejectedRequest(Exception):
+    """A request that is not passed on; `status` is the response's status, the message the reason."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -31,27 +30,28 @@ class Improper(Exception):
 
 
 def check(request: h11.Request, name: str, port: int) -> None:
-    """Raise `Improper` unless the request is for the host `name`, and of a kind that can be passed on."""
+    """Raise `RejectedRequest` unless the request is for the site `name`, and can be passed on."""
     headers = request.headers
     if request.http_version not in (b"1.0", b"1.1"):
-        raise Improper(505, "only HTTP/1.1 is spoken here")
+        raise RejectedRequest(505, "only HTTP/1.1 is supported")
     if sum(len(key) + len(value) for key, value in headers) + len(request.target) > LARGEST_HEADER:
-        raise Improper(431, f"the request's header is larger than {LARGEST_HEADER // 1024} KiB")
+        raise RejectedRequest(431, f"the request's header is larger than {LARGEST_HEADER // 1024} KiB")
     hosts = [value for key, value in headers if key == b"host"]
     accepted = {name.encode("ascii"), f"{name}:{port}".encode("ascii")}
     if len(hosts) != 1 or hosts[0].lower() not in accepted:
-        raise Improper(421, f"this connection is for {name}, and the request's Host is not")
+        raise RejectedRequest(421, f"this connection is for {name}, but the request's Host field is not")
     if request.method == b"CONNECT" or not (request.target.startswith(b"/") or request.target == b"*"):
-        raise Improper(400, "the request is one for a proxy")
+        raise RejectedRequest(400, "a request for a proxy is not supported")
     keys = [key for key, _ in headers]
     if b"transfer-encoding" in keys and b"content-length" in keys:
-        raise Improper(400, "the request has two lengths")
+        raise RejectedRequest(400, "the request has two lengths")
     if any(key == b"upgrade" and b"websocket" in value.lower() for key, value in headers):
-        raise Improper(501, f"no WebSockets go to {name}, because it has secrets")  # another upgrade is only an offer
+        raise RejectedRequest(501, f"WebSockets to {name} are refused, because it has secrets")
+        # Any other upgrade is optional for the server, and is not passed on.
 
 
-def to_host(request: h11.Request, secrets: Sequence[HostSecret]) -> h11.Request:
-    """The request as the host gets it: with the secrets in their header fields, and then with no range."""
+def to_server(request: h11.Request, secrets: Sequence[HostSecret]) -> h11.Request:
+    """Return the request for the site: with the secrets in their header fields, and in that case without a range."""
     passed = _passed(request.headers.raw_items())
     headers = with_secrets(passed, secrets)
     if headers != passed:
@@ -61,43 +61,43 @@ def to_host(request: h11.Request, secrets: Sequence[HostSecret]) -> h11.Request:
     )
 
 
-def to_guest(response: h11.Response | h11.InformationalResponse, mask: Mask, *, unpacked: bool = False) -> Headers:
-    """The header of an answer as the machine gets it; `unpacked` if its content is, contrary to what the host says."""
-    coded = unpacked or any(key == b"transfer-encoding" for key, _ in response.headers)
-    dropped = ({b"content-length"} if coded else set()) | ({b"content-encoding"} if unpacked else set())
+def to_guest(response: h11.Response | h11.InformationalResponse, mask: Mask, *, decompressed: bool = False) -> Headers:
+    """Return the header of a response for the guest; `decompressed` if its content is no longer compressed."""
+    chunked = decompressed or any(key == b"transfer-encoding" for key, _ in response.headers)
+    dropped = ({b"content-length"} if chunked else set()) | ({b"content-encoding"} if decompressed else set())
     headers = masked(_passed(response.headers.raw_items()), mask)
     passed = [(key, value) for key, value in headers if key.lower() not in dropped]
     return [*passed, (b"Connection", b"close")] if _is_last(response) else passed
 
 
 def masked(headers: Iterable[tuple[bytes, bytes]], mask: Mask) -> Headers:
-    """Header fields, or trailers, without secrets; a field whose name holds one is left out."""
+    """Return header or trailer fields without secrets; a field whose name holds one is left out."""
     return [(key, mask.bytes(value)) for key, value in headers if not mask.spans(key)]
 
 
 def _is_last(response: h11.Response | h11.InformationalResponse) -> bool:
-    """Whether the host closes the connection after it."""
-    said = [value.lower() for key, value in response.headers if key == b"connection"]
-    return any(b"close" in [one.strip() for one in value.split(b",")] for value in said)
+    """Return whether the site closes the connection after it."""
+    values = [value.lower() for key, value in response.headers if key == b"connection"]
+    return any(b"close" in [one.strip() for one in value.split(b",")] for value in values)
 
 
-def coding_of(response: h11.Response) -> str:
-    """How the content of an answer is compressed, "" for not at all."""
-    said = [value.strip().lower() for key, value in response.headers if key == b"content-encoding"]
-    codings = [one.strip() for value in said for one in value.split(b",")]
+def content_coding(response: h11.Response) -> str:
+    """Return the content coding of a response, "" for none."""
+    values = [value.strip().lower() for key, value in response.headers if key == b"content-encoding"]
+    codings = [one.strip() for value in values for one in value.split(b",")]
     return ", ".join(one.decode("latin-1") for one in codings if one not in (b"", b"identity"))
 
 
 def with_secrets(headers: Iterable[tuple[bytes, bytes]], secrets: Sequence[HostSecret]) -> Headers:
-    """`headers` with values for placeholders, each only in the field that its secret is for."""
+    """Return `headers` with secrets in place of their placeholders, each only in its own field."""
     return [
-        (key, _swapped(value, [one for one in secrets if one.header.lower().encode("ascii") == key.lower()]))
+        (key, _with_values(value, [one for one in secrets if one.header.lower().encode("ascii") == key.lower()]))
         for key, value in headers
     ]
 
 
 def mask_of(secrets: Sequence[HostSecret]) -> Mask:
-    """What puts placeholders for values into answers, or as much of them as keeps every length as it is."""
+    """Return the mask that replaces values by placeholders in responses, cut or padded to the same length."""
     placeholders = {one.name: one.placeholder.encode("ascii") for one in secrets}
     values = {one.name: one.value.encode("ascii") for one in secrets}
 
@@ -116,16 +116,16 @@ def _passed(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     return [(key, value) for key, value in listed if key.lower() not in dropped]
 
 
-def _swapped(value: bytes, secrets: Sequence[HostSecret]) -> bytes:
+def _with_values(value: bytes, secrets: Sequence[HostSecret]) -> bytes:
     scheme, space, credentials = value.partition(b" ")
     if scheme.lower() == b"basic" and space:
         try:
             plain = base64.b64decode(credentials.strip() + b"=" * (-len(credentials.strip()) % 4), validate=True)
         except binascii.Error:
             plain = b""
-        swapped = _replaced(plain, secrets)
-        if swapped != plain:
-            return scheme + b" " + base64.b64encode(swapped)
+        replaced = _replaced(plain, secrets)
+        if replaced != plain:
+            return scheme + b" " + base64.b64encode(replaced)
     return _replaced(value, secrets)
 
 

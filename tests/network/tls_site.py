@@ -1,4 +1,4 @@
-"""A host with secrets, and a machine that talks to it through the swap, without any network between them."""
+"""A host with secrets, and a machine that talks to it through the TLS proxy, without any network between them."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Web:
-    """The hosts `HOST` and `OTHER`, one at the other end of every `dial`, and a swap in between for `HOST`."""
+    """The hosts `HOST` and `OTHER`, one at the other end of every `dial`, and a TLS proxy in between for `HOST`."""
 
     def __init__(self, folder: Path) -> None:
         self.asked: list[tuple[dict[str, Any], bytes]] = []
@@ -116,7 +116,7 @@ class Web:
         self.identity = world.identities[HOST]
         self.authority = Authority(folder / "authority", [HOST])
         identities = self.authority.identities
-        self.swap = TLSProxy([SECRET, FOREIGN], identities, str(folder / "roots.pem"))
+        self.tls_proxy = TLSProxy([SECRET, FOREIGN], identities, str(folder / "roots.pem"))
         self.trust = ssl.create_default_context(cadata=self.authority.certificate.decode())
         self._folder = folder
 
@@ -138,7 +138,7 @@ class Web:
         try:
             with context.wrap_socket(line, server_side=True) as wrapped:
                 Handler(wrapped, ("", 0), self)  # type: ignore[arg-type]
-                wrapped.unwrap()  # an answer that goes on until the end is complete only with a goodbye
+                wrapped.unwrap()  # an answer that goes on until the end is complete only with a close_notify
         except OSError:
             line.close()  # the other side had enough
 
@@ -167,7 +167,9 @@ class Web:
     def line(self, name: str | None = HOST, dial: Callable[[], socket.socket] | None = None) -> Iterator[ssl.SSLSocket]:
         """A machine's TLS connection to `HOST`, for which it says that it wants `name`."""
         ours, theirs = socket.socketpair()
-        serving = threading.Thread(target=self.swap.serve, args=(theirs, HOST, 443, dial or self.dial), daemon=True)
+        serving = threading.Thread(
+            target=self.tls_proxy.serve, args=(theirs, HOST, 443, dial or self.dial), daemon=True
+        )
         serving.start()
         ours.settimeout(30)
         self.trust.check_hostname = name is not None
@@ -181,10 +183,10 @@ class Web:
 
     @contextmanager
     def listening(self) -> Iterator[int]:
-        """A port of the loopback at which the swap serves whoever comes."""
+        """A port of the loopback at which the TLS proxy serves whoever comes."""
 
         def serve(line: socket.socket, port: int) -> None:
-            self.swap.serve(line, HOST, port, self.dial)
+            self.tls_proxy.serve(line, HOST, port, self.dial)
 
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
@@ -194,7 +196,7 @@ class Web:
                     while True:
                         line, _ = listener.accept()
                         threading.Thread(
-                            target=self.swap.serve, args=(line, HOST, port, self.dial), daemon=True
+                            target=self.tls_proxy.serve, args=(line, HOST, port, self.dial), daemon=True
                         ).start()
 
             accepting = threading.Thread(target=accept, daemon=True)

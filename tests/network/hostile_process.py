@@ -1,8 +1,8 @@
-"""A hostile program in the place of one half of a gateway.
+"""A hostile program in the place of one process of a gateway.
 
-`python -m tests.network.taken_over inner|outer|free USER PID CALL` takes the same steps as that half ("free": none),
-then tries to get more than it was given, and prints a JSON object: what it tried, and "ok" or the name of the error.
-With a CALL it makes that one only.
+`python -m tests.network.hostile_process relay|policy|free USER PID CALL` confines itself as that process does ("free":
+not at all), then tries to get more than it was given, and prints a JSON object: each attempt, and "ok" or the name of
+the error. With a CALL it makes that system call only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pyro_mcp.host import privileges
 from pyro_mcp.host.seccomp import load_filter
 from pyro_mcp.host.syscalls import NUMBER
 from pyro_mcp.network.gateway.program import resolver_folders
-from pyro_mcp.network.gateway.system_calls import inner_filter, outer_filter
+from pyro_mcp.network.gateway.system_calls import policy_filter, relay_filter
 
 DEADLY = ("ptrace", "process_vm_readv", "keyctl", "io_uring_enter", "bpf", "userfaultfd", "setns", "fork", "mount")
 PIECE = 64 << 20
@@ -97,29 +97,29 @@ def attack(neighbour: int) -> dict[str, object]:
     return {**found, "threads": threads(), "memory": memory()}
 
 
-def seal(half: str, user: int | None) -> None:
-    """Become that half, as `gateway` does it, in a child; the parent ends like the child."""
-    if half == "free":
+def seal(role: str, user: int | None) -> None:
+    """Become that process, as `gateway` does it, in a child; the parent ends like the child."""
+    if role == "free":
         return
     privileges.new_namespaces()
     child = os.fork()
     if child:
         os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF)
-    if half == "inner":
+    if role == "relay":
         child = privileges.fork_with_own_pids()
         if child:
             os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF)
         privileges.new_network_namespace()
-    privileges.enter_empty_root(() if half == "inner" else resolver_folders())
+    privileges.enter_empty_root(() if role == "relay" else resolver_folders())
     privileges.limit_memory_and_threads()
     privileges.drop_privileges(user)
-    load_filter(inner_filter() if half == "inner" else outer_filter())
+    load_filter(relay_filter() if role == "relay" else policy_filter())
 
 
 def main() -> None:
-    half, user, neighbour, deadly = sys.argv[1:5]
+    role, user, neighbour, deadly = sys.argv[1:5]
     signal.alarm(60)
-    seal(half, int(user) if user else None)
+    seal(role, int(user) if user else None)
     if deadly:
         called(deadly, 0, 0, 0, 0, 0)
         os._exit(0)

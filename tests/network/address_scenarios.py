@@ -1,4 +1,4 @@
-"""Stories of which addresses and names a guest reaches."""
+"""Scenarios about the addresses and names that a guest reaches."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import time
 
 from pyro_mcp.network.addressing.routes import reach_of
 from tests.network.internet import HOST_SIDE, LAN, NEIGHBOUR, NEIGHBOUR6, RECORDS, THIS_SIDE, WEB, set_up
-from tests.network.story import RESET, UNKNOWN, refusals, story
-from tests.network.world import World
+from tests.network.scenario import RESET, UNKNOWN, refusals, scenario
+from tests.network.testbed import Testbed
 
 
-@story
-def private_and_local_addresses_are_refused_at_once_by_number_and_by_name(world: World) -> None:
+@scenario
+def private_and_local_addresses_are_refused_at_once_by_number_and_by_name(testbed: Testbed) -> None:
     services = [socket.create_server((address, 7000)) for address in ("127.0.0.1", HOST_SIDE)]
-    with world.guest() as guest:
+    with testbed.guest() as guest:
         began = time.monotonic()
         for address in (
             LAN,
@@ -47,15 +47,15 @@ def private_and_local_addresses_are_refused_at_once_by_number_and_by_name(world:
             raise AssertionError("the host's own service was reached")
 
 
-@story
-def the_hosts_own_public_address_is_refused_until_it_alone_is_allowed(world: World) -> None:
-    set_up("way", "8.8.4.3/24", "8.8.4.4/24")  # the second is secondary: what the kernel sends there is from the first
+@scenario
+def the_hosts_own_public_address_is_refused_until_it_alone_is_allowed(testbed: Testbed) -> None:
+    set_up("uplink", "8.8.4.3/24", "8.8.4.4/24")  # the second address is a secondary one
     with socket.create_server(("8.8.4.4", 7000)) as service:
         threading.Thread(target=_greet, args=(service,), daemon=True).start()
-        with world.guest() as guest:
+        with testbed.guest() as guest:
             assert RESET in guest.reached("8.8.4.4", 7000)
             assert refusals(guest) == {"8.8.4.4:7000": "8.8.4.4 is the host's own address"}
-        with world.guest("8.8.4.4:7000") as guest:
+        with testbed.guest("8.8.4.4:7000") as guest:
             assert guest.reached("8.8.4.4", 7000) == "here"
 
 
@@ -65,26 +65,26 @@ def _greet(service: socket.socket) -> None:
             client.sendall(b"here")
 
 
-@story
-def what_is_in_the_hosts_own_network_is_refused_until_it_is_allowed(world: World) -> None:
-    set_up("way", "81.2.69.1/24")
-    subprocess.run(["ip", "address", "add", "2a02:6b8::1/64", "dev", "way", "nodad"], check=True)
+@scenario
+def what_is_in_the_hosts_own_network_is_refused_until_it_is_allowed(testbed: Testbed) -> None:
+    set_up("uplink", "81.2.69.1/24")
+    subprocess.run(["ip", "address", "add", "2a02:6b8::1/64", "dev", "uplink", "nodad"], check=True)
     with socket.create_connection((NEIGHBOUR, 7000), 5) as line:
         assert line.recv(100) == f"{NEIGHBOUR} 7000\n".encode()
     found = {"near.test:None": NEIGHBOUR, f"{NEIGHBOUR}:7000": NEIGHBOUR, "near6.test:None": NEIGHBOUR6}
-    with world.guest() as guest:
+    with testbed.guest() as guest:
         assert RESET in guest.reached(NEIGHBOUR, 7000)
         assert UNKNOWN in guest.reached("near.test", 7000)
         assert UNKNOWN in guest.reached("near6.test", 7000)
         assert refusals(guest) == {asked: f"{address} is in the host's own network" for asked, address in found.items()}
-    with world.guest("near.test:7000", "81.0.0.0/8:7000") as guest:
+    with testbed.guest("near.test:7000", "81.0.0.0/8:7000") as guest:
         assert UNKNOWN in guest.reached("near.test", 7000)
-    with world.guest("near.test:7000", "81.2.69.0/24:7000") as guest:
+    with testbed.guest("near.test:7000", "81.2.69.0/24:7000") as guest:
         assert guest.reached("near.test", 7000) == f"{NEIGHBOUR} 7000"
 
 
-@story
-def what_a_vpn_leads_to_is_not_the_hosts_own_network(_: World) -> None:
+@scenario
+def what_a_vpn_leads_to_is_not_the_hosts_own_network(_: Testbed) -> None:
     subprocess.run(["ip", "tuntap", "add", "dev", "vpn", "mode", "tun"], check=True)
     set_up("vpn", "81.2.69.1/24")
     for network in ("81.3.0.0/16", "0.0.0.0/1"):
@@ -93,8 +93,8 @@ def what_a_vpn_leads_to_is_not_the_hosts_own_network(_: World) -> None:
     assert near == {"81.2.69.7": 24, "81.3.0.1": None, "9.9.9.9": None, WEB: None}
 
 
-@story
-def what_only_the_hosts_resolver_knows_stays_unknown(world: World) -> None:
+@scenario
+def what_only_the_hosts_resolver_knows_stays_unknown(testbed: Testbed) -> None:
     program = """
         name = b"".join(bytes([len(part)]) + part for part in {name!r}.encode().split(b".")) + b"\\0"
         extended = bytes.fromhex("0000290400000000000000")
@@ -105,7 +105,7 @@ def what_only_the_hosts_resolver_knows_stays_unknown(world: World) -> None:
         reply = line.recv(1000)
         print(reply[3] & 15, struct.unpack("!H", reply[6:8])[0], reply[len(name) + 16:].hex())
     """
-    with world.guest() as guest:
+    with testbed.guest() as guest:
         said = {(name, kind): guest.python(program.format(name=name, kind=kind)) for name, kind in RECORDS}
         private, missing = (guest.python(program.format(name=name, kind=1)) for name in ("lan.test", "gone.test"))
     assert private == missing and private.startswith("3 0 ")

@@ -1,4 +1,4 @@
-"""How the inner half asks the outer one."""
+"""The relay process's requests to the policy process."""
 
 from __future__ import annotations
 
@@ -22,52 +22,55 @@ _DEADLINE = 20.0
 
 
 class Denied(Exception):
-    """The outer half said no; the message says why."""
+    """The policy process refused a request; the message gives the reason."""
 
 
-class Broker:
-    """Asks the outer half over `channel`; any thread may."""
+class PolicyClient:
+    """The client of the policy process at the other end of `channel`, for any thread."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
 
     def resolve(self, question: dns_message.Question) -> tuple[int, list[dns_message.ResourceRecord], str]:
-        """The code, records and reason to answer a question with; raises `Denied` when there is no answer at all."""
+        """Return the code, records and reason to answer a question with; raises `Denied` when there is no answer."""
         labels = [base64.b64encode(label).decode("ascii") for label in question.labels]
-        reply, _ = self._ask({"do": "resolve", "labels": labels, "type": question.type})
+        reply, _ = self._request({"do": "resolve", "labels": labels, "type": question.type})
         records = [
             dns_message.ResourceRecord(
                 tuple(base64.b64decode(label) for label in owner), kind, ttl, base64.b64decode(data)
             )
             for owner, kind, ttl, data in reply["records"]
         ]
-        return reply["code"], records, reply["why"]
+        return reply["code"], records, reply["reason"]
 
     def target(self, address: str, port: int, protocol: str) -> tuple[str, str]:
-        """The name that an address stands for ("" for none), and how that must be confirmed ("" for not at all).
+        """Return the name behind a fake IP ("" for another address), and how to inspect the connection ("" for not).
 
         Raises `Denied` when nothing may go there.
         """
-        reply, _ = self._ask({"do": "target", "address": address, "port": port, "protocol": protocol})
+        reply, _ = self._request({"do": "target", "address": address, "port": port, "protocol": protocol})
         return reply["name"], reply["inspect"]
 
-    def dial(self, address: str, port: int, protocol: str, *, claim: str | None = None, why: str = "") -> socket.socket:
-        """A socket connected to there; `claim` is the name that the machine's own bytes are for, `why` there is none.
+    def dial(
+        self, address: str, port: int, protocol: str, *, server_name: str | None = None, reason: str = ""
+    ) -> socket.socket:
+        """Return a socket connected to there; raises `Denied`.
 
-        Raises `Denied`.
+        `server_name` is the name in the guest's first bytes; `reason` says why there is none.
         """
-        wish = {"do": "dial", "address": address, "port": port, "protocol": protocol, "claim": claim, "why": why}
-        _, descriptors = self._ask(wish)
+        request = {"do": "dial", "address": address, "port": port, "protocol": protocol}
+        _, descriptors = self._request({**request, "server_name": server_name, "reason": reason})
         if not descriptors:
-            raise Denied("there was no connection in the answer")
+            raise Denied("the answer holds no connection")
         return socket.socket(fileno=descriptors[0])
 
-    def denounce(self, address: str, port: int, why: str) -> None:
-        """Say that a connection that was allowed has been ended, and why."""
+    def report_refusal(self, address: str, port: int, reason: str) -> None:
+        """Report that an allowed connection has been ended, and the reason, for the log."""
         with suppress(Denied):
-            self._ask({"do": "denounce", "address": address, "port": port, "protocol": "tcp", "why": why})
+            request = {"do": "report_refusal", "address": address, "port": port, "protocol": "tcp", "reason": reason}
+            self._request(request)
 
-    def _ask(self, message: Mapping[str, Any]) -> tuple[Message, Sequence[int]]:
+    def _request(self, message: Mapping[str, Any]) -> tuple[Message, Sequence[int]]:
         ours, theirs = message_pair()
         with ours:
             with theirs:
@@ -79,7 +82,7 @@ class Broker:
             try:
                 reply, descriptors = receive_message(ours)
             except ChannelClosed as error:
-                raise Denied("too much is asked for at once") from error
+                raise Denied("too many requests are open at once") from error
         if "refused" in reply:
             close_all(descriptors)
             raise Denied(str(reply["refused"]))

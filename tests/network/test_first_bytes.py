@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyro_mcp.network.http.client_hello import Unclear, tls_name
-from pyro_mcp.network.http.plain_http import Requests, http_name
+from pyro_mcp.network.http.client_hello import UnidentifiedHost, tls_name
+from pyro_mcp.network.http.plain_http import RequestFilter, http_name
 
 
 def hello(name: str | None, *, latest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> bytes:
@@ -72,7 +72,7 @@ def test_a_greeting_in_many_records_is_put_together() -> None:
     ],
 )
 def test_a_greeting_without_one_plain_name_is_unclear(data: bytes) -> None:
-    with pytest.raises(Unclear):
+    with pytest.raises(UnidentifiedHost):
         tls_name(data)
 
 
@@ -83,7 +83,7 @@ def test_any_bytes_are_a_greeting_or_unclear_or_not_complete(noise: bytes, at: i
     for candidate in (noise, bytes(data)):
         try:
             name = tls_name(candidate)
-        except Unclear:
+        except UnidentifiedHost:
             continue
         assert name is None or name.isascii()
 
@@ -114,7 +114,7 @@ def understood(stream: bytes) -> list[tuple[bytes, bytes]]:
 
 @given(st.lists(st.sampled_from([GET, POST, CHUNKS]), min_size=1, max_size=6), st.data())
 def test_requests_to_one_host_mean_the_same_however_they_are_cut(requests: list[bytes], data: st.DataObject) -> None:
-    stream, passed, filtered = b"".join(requests), b"", Requests("a.test")
+    stream, passed, filtered = b"".join(requests), b"", RequestFilter("a.test")
     while stream:
         size = data.draw(st.integers(1, len(stream)))
         passed += filtered.feed(stream[:size])
@@ -133,7 +133,7 @@ def test_requests_to_one_host_mean_the_same_however_they_are_cut(requests: list[
     ],
 )
 def test_what_could_be_read_in_two_ways_is_said_anew_in_one(said: bytes, passed: bytes) -> None:
-    assert Requests("a.test").feed(said) == passed
+    assert RequestFilter("a.test").feed(said) == passed
 
 
 @pytest.mark.parametrize("first", [b"", GET, POST, CHUNKS])
@@ -160,14 +160,14 @@ def test_what_could_be_read_in_two_ways_is_said_anew_in_one(said: bytes, passed:
     ],
 )
 def test_a_request_that_is_or_may_be_for_another_host_stops_the_stream(first: bytes, bad: bytes) -> None:
-    with pytest.raises(Unclear):
-        Requests("a.test").feed(first + bad)
+    with pytest.raises(UnidentifiedHost):
+        RequestFilter("a.test").feed(first + bad)
 
 
 def test_a_change_of_protocol_is_not_asked_for() -> None:
     request = b"GET / HTTP/1.1\r\nHost: a.test\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\nAccept: *\r\n\r\n"
 
-    assert Requests("a.test").feed(request) == b"GET / HTTP/1.1\r\nHost: a.test\r\nAccept: *\r\n\r\n"
+    assert RequestFilter("a.test").feed(request) == b"GET / HTTP/1.1\r\nHost: a.test\r\nAccept: *\r\n\r\n"
 
 
 @given(st.binary(max_size=200))
@@ -175,10 +175,10 @@ def test_any_bytes_are_a_request_or_unclear_or_not_complete(data: bytes) -> None
     for candidate in (data, GET[:-2] + data + b"\r\n\r\n"):
         try:
             assert http_name(candidate) in (None, "a.test")
-        except Unclear:
+        except UnidentifiedHost:
             continue
 
 
 def test_a_head_without_an_end_is_not_kept_for_ever() -> None:
-    with pytest.raises(Unclear, match="too long"):
-        Requests("a.test").feed(b"GET / HTTP/1.1\r\nX: " + b"y" * 40_000)
+    with pytest.raises(UnidentifiedHost, match="too long"):
+        RequestFilter("a.test").feed(b"GET / HTTP/1.1\r\nX: " + b"y" * 40_000)
