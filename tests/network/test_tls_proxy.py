@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from pyro_mcp.network.channel.policy_client import Denied
 from pyro_mcp.network.http import message_rules
 from pyro_mcp.network.http.authority import SUBJECT_HASH, Authority, host_roots, java_store
+from pyro_mcp.network.http.tls_socket import handshake
 from tests.conftest import ROOT
 from tests.network.tls_site import BODY, FOREIGN, HOST, OTHER, SECRET, VALUE, Web
 
@@ -122,6 +124,26 @@ def test_an_answer_that_was_cut_off_is_not_passed_on_as_complete(web: Web) -> No
         while piece := line.recv(65536):
             answer += piece
     assert not answer.endswith(b"0\r\n\r\n")
+
+
+def test_data_before_an_end_without_close_notify_is_not_lost(web: Web, tmp_path: Path) -> None:
+    def answer_and_close(host: ssl.SSLSocket) -> None:
+        host.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        socket.socket(fileno=host.detach()).close()
+        closed.set()
+
+    closed = threading.Event()
+    context = ssl.create_default_context(cafile=str(tmp_path / "roots.pem"))
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+    plain = web.dial_to(answer_and_close)()
+    wrapped = context.wrap_socket(
+        plain, server_hostname=HOST, do_handshake_on_connect=False, suppress_ragged_eofs=False
+    )
+    sock = handshake(wrapped, 10)
+    sock.write(REQUEST)
+    assert closed.wait(10)
+    assert sock.read().endswith(b"ok") and sock.ended and sock.unclean_eof
+    sock.close()
 
 
 def test_what_a_host_says_unasked_ends_the_connection_and_is_no_answer(web: Web) -> None:

@@ -63,7 +63,12 @@ class TlsSocket:
             pass
         except ssl.SSLWantWriteError:
             self._wants_write = True
-        except (ssl.SSLEOFError, ConnectionResetError):
+        except ConnectionResetError:
+            self.ended = self.unclean_eof = True
+        except ssl.SSLError as error:
+            # Without OP_IGNORE_UNEXPECTED_EOF, Python 3.11.2 does not raise its SSLEOFError.
+            if not isinstance(error, ssl.SSLEOFError) and error.reason != "UNEXPECTED_EOF_WHILE_READING":
+                raise
             self.ended = self.unclean_eof = True
         return b"".join(pieces)
 
