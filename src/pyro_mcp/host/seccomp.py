@@ -75,6 +75,16 @@ def any_of(argument: int, values: Collection[int], error: int = errno.EPERM) -> 
     return When([[Check(argument, value)] for value in sorted(values)], error)
 
 
+THREADS_ONLY = When([[Check(0, 0x00010100, mask=0x00010100)]])
+"""The rule that clone(2) starts a thread, not a process: CLONE_VM and CLONE_THREAD (linux/sched.h) are set."""
+CREATE_FLAGS = 0o100 | 0o20000000
+"""The flags of open(2) that create a file: O_CREAT and O_TMPFILE (asm-generic/fcntl.h)."""
+SET_NAME = 15
+"""prctl(2): PR_SET_NAME (linux/prctl.h)."""
+SET_NON_BLOCKING, COUNT_READABLE = 0x5421, 0x541B
+"""ioctl(2): FIONBIO and FIONREAD (asm-generic/ioctls.h)."""
+
+
 def allow_list(allowed: Collection[str], conditional: Mapping[str, When]) -> bytes:
     """Return the filter that allows these calls (by name), as the bytes of an array of `struct sock_filter`."""
     assert not (set(allowed) | set(conditional)) & NEVER, "a call cannot be allowed and deadly"

@@ -10,7 +10,18 @@ from __future__ import annotations
 import errno
 from functools import cache
 
-from pyro_mcp.host.seccomp import Check, When, allow_list, any_of, null
+from pyro_mcp.host.seccomp import (
+    COUNT_READABLE,
+    CREATE_FLAGS,
+    SET_NAME,
+    SET_NON_BLOCKING,
+    THREADS_ONLY,
+    Check,
+    When,
+    allow_list,
+    any_of,
+    null,
+)
 
 _ALLOWED = """
     accept4 access arch_prctl brk clock_getres clock_gettime clock_nanosleep close dup epoll_create1 epoll_ctl
@@ -23,21 +34,19 @@ _ALLOWED = """
     tgkill timer_create timer_delete timer_gettime timer_settime timerfd_create timerfd_gettime timerfd_settime uname
     write writev
 """
-# A thread, never a process: linux/sched.h.
-_VM, _THREAD = 0x00000100, 0x00010000
-_CREATING = 0o100 | 0o20000000  # O_CREAT, O_TMPFILE: asm-generic/fcntl.h
-_SET_NAME, _SET_TIMER_SLACK, _MCE_KILL, _NO_NEW_PRIVILEGES, _SET_SECCOMP = 15, 29, 33, 38, 22  # linux/prctl.h
-# linux/if_tun.h, less what makes a device or gives it away; asm-generic/ioctls.h: FIONBIO, FIONREAD
+_SET_TIMER_SLACK, _MCE_KILL, _NO_NEW_PRIVILEGES, _SET_SECCOMP = 29, 33, 38, 22  # linux/prctl.h
+# linux/if_tun.h, less what makes a device or gives it away
 _TUN_AND_FILES = (
-    0x800454CF, 0x800454D2, 0x400454D4, 0x400454D0, 0x800454D7, 0x400454D8, 0x400454DC, 0x400454DE, 0x5421, 0x541B,
+    0x800454CF, 0x800454D2, 0x400454D4, 0x400454D0, 0x800454D7, 0x400454D8, 0x400454DC, 0x400454DE, SET_NON_BLOCKING,
+    COUNT_READABLE,
 )  # fmt: skip
 _KVM = Check(1, 0xAE00, mask=0xFF00)  # linux/kvm.h: every request of KVM, and of nobody else, has this type
 
 _CONDITIONAL = {
-    "clone": When([[Check(0, _VM | _THREAD, mask=_VM | _THREAD)]]),
-    "openat": When([[Check(2, 0, mask=_CREATING)]]),
-    "open": When([[Check(1, 0, mask=_CREATING)]]),
-    "prctl": any_of(0, [_SET_NAME, _SET_TIMER_SLACK, _MCE_KILL, _NO_NEW_PRIVILEGES, _SET_SECCOMP], errno.EINVAL),
+    "clone": THREADS_ONLY,
+    "openat": When([[Check(2, 0, mask=CREATE_FLAGS)]]),
+    "open": When([[Check(1, 0, mask=CREATE_FLAGS)]]),
+    "prctl": any_of(0, [SET_NAME, _SET_TIMER_SLACK, _MCE_KILL, _NO_NEW_PRIVILEGES, _SET_SECCOMP], errno.EINVAL),
     "prlimit64": When([null(2)]),
     "ioctl": When([[Check(1, one)] for one in _TUN_AND_FILES], errno.ENOTTY),
 }

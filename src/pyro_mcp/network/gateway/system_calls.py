@@ -6,7 +6,17 @@ import errno
 import socket
 from functools import cache
 
-from pyro_mcp.host.seccomp import Check, When, allow_list, any_of
+from pyro_mcp.host.seccomp import (
+    COUNT_READABLE,
+    CREATE_FLAGS,
+    SET_NAME,
+    SET_NON_BLOCKING,
+    THREADS_ONLY,
+    Check,
+    When,
+    allow_list,
+    any_of,
+)
 
 # For Python, its threads and locks, time, and descriptors that are open already.
 _BOTH = """
@@ -20,19 +30,15 @@ _BOTH = """
 # For the resolver's files, and the log.
 _POLICY = "access bind faccessat faccessat2 flock ftruncate lstat newfstatat readlink readlinkat sendmmsg stat statx"
 _RELAY = "newfstatat"
-_VM, _THREAD = 0x00000100, 0x00010000  # linux/sched.h
-_CREATING = 0o100 | 0o20000000  # O_CREAT, O_TMPFILE: asm-generic/fcntl.h
 _WRITING = 0o3  # O_WRONLY, O_RDWR
-_SET_NAME = 15  # linux/prctl.h
-_NON_BLOCKING, _WAITING = 0x5421, 0x541B  # asm-generic/ioctls.h: FIONBIO, FIONREAD
 
 _CONDITIONAL = {
-    "clone": When([[Check(0, _VM | _THREAD, mask=_VM | _THREAD)]]),
-    "prctl": any_of(0, [_SET_NAME], errno.EINVAL),
-    "ioctl": any_of(1, [_NON_BLOCKING, _WAITING], errno.ENOTTY),
+    "clone": THREADS_ONLY,
+    "prctl": any_of(0, [SET_NAME], errno.EINVAL),
+    "ioctl": any_of(1, [SET_NON_BLOCKING, COUNT_READABLE], errno.ENOTTY),
     "socketpair": any_of(0, [socket.AF_UNIX], errno.EAFNOSUPPORT),
 }
-_READING = When([[Check(2, 0, mask=_CREATING | _WRITING)]])
+_READING = When([[Check(2, 0, mask=CREATE_FLAGS | _WRITING)]])
 _POLICY_SOCKETS = any_of(0, [socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK], errno.EAFNOSUPPORT)
 _RELAY_SOCKETS = When([[Check(0, socket.AF_INET), Check(1, socket.SOCK_STREAM, mask=0xFF)]], errno.EAFNOSUPPORT)
 
