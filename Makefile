@@ -1,4 +1,4 @@
-# Every target can be run again at any time: it does only what is missing.
+# Every target can be run again at any time; it does only what is missing.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -15,40 +15,46 @@ READONLY_RAM := $(ENGINE)/readonly-ram.so
 CONFINE := $(ENGINE)/pyro-confine
 LIFETIME := $(ENGINE)/pyro-lifetime
 
-# Where setup-host unpacks the registry that the tests talk to.
+# setup-host unpacks the registry for the tests here.
 export PATH := $(PATH):$(CURDIR)/build/registry/usr/bin
 
 SCENARIO = $(PYTHON) -m pyro_mcp.workspace_use_case_smokes --environment $(ENVIRONMENT) --scenario
 ENVIRONMENT := debian:12
 
-.PHONY: help demo test check bench test-kvm test-newer-python dist-check clean setup setup-check setup-test
+.PHONY: help demo test check references bench test-kvm test-newer-python dist-check clean setup setup-check setup-test
 .PHONY: smoke-use-cases smoke-cold-start-validation smoke-repro-fix-loop smoke-parallel-workspaces
 .PHONY: smoke-untrusted-inspection smoke-review-eval smoke-daily-loop
 
 help: ## show this list
 	@echo "pyro: disposable microVM workspaces. Usage: make TARGET"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-28s %s\n", $$1, $$2 }' Makefile
-	@echo "What a target needs (Debian packages by apt-get, Python packages into .venv) it installs first, if missing."
+	@echo "A target first installs what it needs and does not find: Debian packages by apt-get, Python packages into .venv."
 
-demo: setup ## run a real project's tests inside a real virtual machine, with timings
+demo: setup ## run a real project's tests in a virtual machine, with timings
 	@$(PYTHON) scripts/demo.py
 
-test: setup-test ## run every test, those on real virtual machines included
+test: setup-test ## run every test, including those on real virtual machines
 	@$(PYTHON) -m pytest
 
 check: setup-check ## lint, strict types, C warnings as errors, layer and size rules; no virtual machine
 	@scripts/check
 
-bench: setup ## measure the speeds that SPEC.md promises: a table and JSON
+references: setup-check ## write the generated documents anew: docs/cli.md, pyro.1, mcp-tools.md, public-contract.md
+	@for pair in cli_reference:cli.md man_page:pyro.1 mcp_reference:mcp-tools.md; do \
+		$(PYTHON) "scripts/$${pair%:*}.py" >build/reference; mv build/reference "docs/$${pair#*:}"; \
+	done
+	@$(PYTHON) -m scripts.public_contract
+
+bench: setup ## measure the speeds that SPEC.md promises, as a table and as JSON
 	@$(PYTHON) -m benchmarks.run
 
-test-kvm: setup-test ## run the engine's tests under KVM, nested inside an emulated machine where there is none
+test-kvm: setup-test ## run the engine's tests under KVM; without KVM, in an emulated machine that has it
 	@scripts/test-kvm
 
 test-newer-python: setup-test ## run the tests that need no virtual machine with the next Debian's Python
 	@scripts/newer-python
 
-dist-check: setup ## build the wheel and let it do its main job in an isolated environment
+dist-check: setup ## build the wheel, install it alone in an empty environment, and use it there
 	@scripts/dist-check
 
 smoke-use-cases: setup ## run the five documented workflows on real guests (docs/use-cases)
@@ -60,7 +66,7 @@ smoke-cold-start-validation: setup ## a fresh repository: validate it, start its
 smoke-repro-fix-loop: setup ## reproduce a failure over MCP, patch, diff, export, reset
 	@$(SCENARIO) repro-fix-loop
 
-smoke-parallel-workspaces: setup ## two workspaces of one seed that do not see each other
+smoke-parallel-workspaces: setup ## two isolated workspaces of one seed
 	@$(SCENARIO) parallel-workspaces
 
 smoke-untrusted-inspection: setup ## read unknown code without running it, and without a network
@@ -69,10 +75,10 @@ smoke-untrusted-inspection: setup ## read unknown code without running it, and w
 smoke-review-eval: setup ## a shell, a snapshot, a review, and back to the snapshot
 	@$(SCENARIO) review-eval
 
-smoke-daily-loop: setup ## prepare, create, fix, reset: every day's loop on a real guest
+smoke-daily-loop: setup ## prepare, create, fix, reset: the daily loop on a real guest
 	@$(PYTHON) scripts/daily_loop.py --environment $(ENVIRONMENT)
 
-clean: ## remove what make made in this folder; environments in the user's cache stay ('pyro env prune')
+clean: ## remove what make created in this folder; the user's cache stays ('pyro env prune')
 	rm -rf .venv build dist $(AGENT){,.new} $(TOOL){,.new} $(SESSION){,.new} $(READONLY_RAM){,.new} $(CONFINE){,.new} $(LIFETIME){,.new} .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
@@ -101,13 +107,13 @@ $(SESSION): guest/session.c guest/build
 	@guest/build session $@.new && mv $@.new $@
 
 $(READONLY_RAM): cage/readonly_ram.c cage/build
-	@echo "== what makes a template's memory read-only: $@"
+	@echo "== the object that makes a template's memory read-only: $@"
 	@cage/build readonly-ram $@.new && mv $@.new $@
 
 $(LIFETIME): cage/lifetime.c cage/build
-	@echo "== what ends a machine when its time is over: $@"
+	@echo "== the program that ends a machine when its time is over: $@"
 	@cage/build lifetime $@.new && mv $@.new $@
 
 $(CONFINE): cage/confine.c cage/build
-	@echo "== what starts programs in the cage: $@"
+	@echo "== the program that confines QEMU: $@"
 	@cage/build confine $@.new && mv $@.new $@
