@@ -27,6 +27,11 @@ def linked_files(text: str) -> set[str]:
     return {link for link in found if not re.match(r"[a-z]+:", link)}
 
 
+def named_sources(text: str) -> set[str]:
+    """Return the source files that a document names as code, with their folder: `host/files.py`."""
+    return set(re.findall(r"`([\w./-]+/[\w.-]+\.(?:py|c|h))`", text))
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=shown)
 def test_a_document_names_only_make_targets_that_exist(document: Path) -> None:
     assert named_targets(document.read_text()) - TARGETS == set()
@@ -37,11 +42,20 @@ def test_a_document_links_only_to_files_that_exist(document: Path) -> None:
     assert [link for link in linked_files(document.read_text()) if not (document.parent / link).exists()] == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=shown)
+def test_a_document_names_only_source_files_that_exist(document: Path) -> None:
+    folders = (ROOT, ROOT / "src/pyro_mcp", document.parent)
+    sources = named_sources(document.read_text())
+
+    assert [name for name in sources if not any((folder / name).exists() for folder in folders)] == []
+
+
 def test_targets_and_links_are_seen_in_a_document() -> None:
     text = "Run `make demo`, make tea,\n```\nmake test\n```\nsee [a](docs/a.md#b) and [c](https://example.org)."
 
     assert named_targets(text) == {"demo", "test"}
     assert linked_files(text) == {"docs/a.md"}
+    assert named_sources("In `host/files.py`, not `files.py` or host/x.py.") == {"host/files.py"}
 
 
 def test_make_help_describes_every_target_that_is_for_people() -> None:
