@@ -35,5 +35,5 @@ class Pyro(core.Pyro):
 
 
 def create_server(profile: str | None = None, **options: Unpack[ServeKeywords]) -> WorkspaceServer:
-    """`Pyro.create_server` over the machines of this user."""
+    """Return an MCP server over the machines of this user; see `Pyro.create_server`."""
     return Pyro().create_server(profile, **options)

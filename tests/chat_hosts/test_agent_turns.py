@@ -41,7 +41,7 @@ def fixing_a_bug(pyro: Pyro, home: Path) -> Story:
     assert "ask the user to allow the network with 'pyro host connect HOST --network-policy egress'" in answer, answer
     answer = yield Call("workspace_exec", {"workspace_id": id_, "command": "seq 1 100000"})
     assert "\n1\n2\n" in answer and "\n99999\n100000\n" in answer, answer
-    assert "bytes left out" in answer and "Something is left out; for the rest, " in answer, answer
+    assert "bytes left out" in answer and "The output was shortened; for the rest, " in answer, answer
     assert len(answer.encode()) <= MOST_THAT_EVERY_HOST_PASSES_ON, answer
     answer = yield Call("workspace_exec", {"workspace_id": id_, "command": "sh check.sh"})
     assert "it says fixed" in answer, answer

@@ -51,7 +51,7 @@ def test_long_output_keeps_its_beginning_and_end_and_says_how_to_read_the_rest(r
     [
         ("workspace_exec", {"comand": "ls"}, "did you mean 'command'?"),
         ("workspace_exec", {"workspace_id": "ws-0"}, "'command' is missing"),
-        ("workspace_exec", {"workspace_id": "ws-0", "command": 5}, "command: 5 is of no type that it takes"),
+        ("workspace_exec", {"workspace_id": "ws-0", "command": 5}, "command: 5 has the wrong type"),
         ("workspace_exec", {"workspace_id": "ws-0", "command": "ls"}, "Hint: workspace_list"),
         ("vm_exec", {"vm_id": "ws-0", "command": "ls"}, "ws-0 is a workspace"),
         ("vm_delete", {"vm_id": "ws-0"}, "ws-0 is a workspace"),

@@ -157,7 +157,7 @@ def test_a_long_result_fits_into_every_host_and_says_how_to_read_on(tool: str, r
 
     assert len(said.encode()) <= LONGEST_TEXT + 100
     *_, rest, following = said.splitlines()
-    assert rest == f"Something is left out; for the rest, {BY_NAME[tool].rest}."
+    assert rest == f"The output was shortened; for the rest, {BY_NAME[tool].rest}."
     assert following == "Next: workspace_exec (run a command)."
 
 

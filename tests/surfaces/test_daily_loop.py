@@ -27,7 +27,7 @@ def test_doctor_leads_to_what_is_missing_first(cli: Cli, monkeypatch: pytest.Mon
     told = cli("doctor")
 
     assert told.returncode == 5
-    assert told.stdout.splitlines()[-1].startswith("next: do what stands beside each MISS")
+    assert told.stdout.splitlines()[-1].startswith("next: fix each MISS as described")
 
 
 def test_doctor_names_the_feature_that_a_missing_program_costs(

@@ -24,15 +24,15 @@ class Host(Protocol):
     install_hint: str
 
     def settings(self) -> Path:
-        """The file that the list is in."""
+        """Return the path of the settings file."""
         ...
 
     def read(self, name: str) -> ServerEntry | None:
-        """The entry of that name; raises a `PyroError` when the list cannot be read."""
+        """Return the entry of that name; raise a `PyroError` if the settings cannot be read."""
         ...
 
     def hidden_by(self, name: str) -> str:
-        """What keeps the entry from being used although it is there, in the working directory; mostly nothing."""
+        """Return what overrides the entry in the working directory; empty for nothing."""
         ...
 
     def write(self, name: str, entry: ServerEntry) -> None:
@@ -44,7 +44,7 @@ class Host(Protocol):
         ...
 
     def allows(self, name: str) -> bool:
-        """Whether the host uses all tools of that server without asking its user."""
+        """Return whether the chat host uses all tools of that server without asking its user."""
         ...
 
     def allow(self, name: str) -> None:
@@ -56,7 +56,7 @@ class Host(Protocol):
         ...
 
     def config(self, name: str, entry: ServerEntry) -> str:
-        """What a person would write into the settings."""
+        """Return the text that a person would add to the settings."""
         ...
 
 
@@ -69,7 +69,7 @@ HOST_NAMES = tuple(_MODULES)
 
 
 def host_named(name: str) -> Host:
-    """The host of that name; raises `InvalidRequest` with the known ones."""
+    """Return the chat host of that name; raise `InvalidRequest` for an unknown one."""
     if name not in _MODULES:
         near = difflib.get_close_matches(name, _MODULES, n=1, cutoff=0.5)
         meant = f"did you mean {near[0]!r}? " if near else ""
@@ -79,7 +79,7 @@ def host_named(name: str) -> Host:
 
 
 def own_command(host: Host, words: Sequence[str], environment: Mapping[str, str]) -> bytes:
-    """The output of the host's own program, run with `words`; raises `HostToolMissing` where it is not installed."""
+    """Run the chat host's program with `words`; return its output. Raise `HostToolMissing` if it is not installed."""
     found = find_program(host.program)
     if found is None:
         raise HostToolMissing(f"the program {host.program} is not installed", hint=host.install_hint)
@@ -88,7 +88,7 @@ def own_command(host: Host, words: Sequence[str], environment: Mapping[str, str]
 
 
 def version_of(host: Host) -> str:
-    """What the host's program calls its version; empty when it does not say."""
+    """Return the version of the chat host's program; empty if it does not print one."""
     try:
         said = own_command(host, ["--version"], {}).decode(errors="replace")
     except HostCommandFailed:

@@ -79,7 +79,7 @@ class ClaudeCode:
             replace_text(path, jsonc.with_member(text_of(path) or "{}", ("permissions", "allow"), rules))
 
     def _permissions(self) -> Path:
-        """The file that the user's permissions are in."""
+        """Return the path of the user's permissions."""
         given = os.environ.get("CLAUDE_CONFIG_DIR")
         return (Path(given) if given else Path.home() / ".claude") / "settings.json"
 

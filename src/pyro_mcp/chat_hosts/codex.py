@@ -119,7 +119,7 @@ def without_server(text: str, name: str) -> str:
 
 
 def _sound(before: str, after: str, name: str) -> str:
-    """`after`, if it differs in this server alone: a table that is put before other keys would swallow them."""
+    """Return `after` if only this server's table differs; a table put before other keys would swallow them."""
     try:
         sound = _others(before, name) == _others(after, name)
     except tomllib.TOMLDecodeError:

@@ -66,7 +66,7 @@ def disconnect(host: str, name: str = "pyro") -> ChatHostChange:
 
 
 def config(host: str, name: str = "pyro", options: ServeOptions | None = None) -> ChatHostConfig:
-    """What a person would write into the host's settings; nothing is changed."""
+    """Return the text that a person would add to the chat host's settings; nothing is changed."""
     chat, entry = host_named(host), own_entry(_for_models(options))
     program = find_program(chat.program)
     return {
@@ -78,14 +78,14 @@ def config(host: str, name: str = "pyro", options: ServeOptions | None = None) -
 
 
 def doctor(name: str = "pyro") -> ChatHostDoctor:
-    """How each host stands with our server, which is really started for every entry there is."""
+    """Report each chat host's connection; every server that has an entry is really started."""
     reports = [_examined(host, _checked(name)) for host in HOST_NAMES]
     troubled = any(report["problems"] for report in reports)
     return {"ready": not troubled and any(report["status"] == "connected" for report in reports), "hosts": reports}
 
 
 def _for_models(options: ServeOptions | None) -> tuple[str, ...]:
-    """The words of `options`, with results as text unless they say otherwise.
+    """Return the options as words, with results as text unless another form was chosen.
 
     Claude Code and Codex show the model the data in place of the text where a result has both.
     """
@@ -163,7 +163,7 @@ def _refuse_strangers(host: str, name: str, entry: ServerEntry) -> None:
 
 
 def _stranger(entry: ServerEntry) -> str:
-    """What a server of somebody else is, without its arguments, which may hold secrets."""
+    """Return the command of another server without its arguments, which may hold secrets."""
     scheme, found, rest = entry.command[0].partition("://")
     return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}" if found else scheme
 
@@ -224,7 +224,7 @@ def _examined(host: str, name: str) -> ChatHostReport:
 
 
 def _drift(host: str, chat: Host, name: str, entry: ServerEntry, *, installed: bool) -> list[ChatHostProblem]:
-    """What differs from the entry that `repair` would write, and what keeps the host from using it."""
+    """Return the differences from the entry that `repair` would write, and what keeps the chat host from using it."""
     problems = []
     if not installed:
         problems.append(_problem("host-missing", f"the program {chat.program} is not installed", chat.install_hint))
@@ -253,7 +253,7 @@ def _drift(host: str, chat: Host, name: str, entry: ServerEntry, *, installed: b
 
 
 def _greeted(host: str, name: str, entry: ServerEntry, problems: list[ChatHostProblem]) -> ChatHostServer | None:
-    """What the entry's server says of itself; a server that does not start or answer is one more problem."""
+    """Start the entry's server and return what it reports; if it fails, add a problem and return None."""
     if entry.program is None:
         return None  # it belongs to somebody else: not ours to start
     mend = _repair(host, name)

@@ -95,7 +95,7 @@ class _Talk:
             raise self._failure("ended at once") from None
 
     def ask(self, number: int, method: str, parameters: Mapping[str, object]) -> dict[str, Any]:
-        """The result of a request; what else the server says meanwhile is passed over."""
+        """Return the result of a request; other messages of the server are skipped."""
         self.say({"jsonrpc": "2.0", "id": number, "method": method, "params": parameters})
         while True:
             try:

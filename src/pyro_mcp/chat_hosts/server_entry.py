@@ -25,18 +25,18 @@ class ServerEntry:
     enabled: bool = True
 
     def with_variables_of(self, other: ServerEntry | None) -> ServerEntry:
-        """This entry and what the user has added to the environment of another."""
+        """Return this entry with the variables that the user added to another entry."""
         added = {key: value for key, value in other.environment.items() if key not in FOLDER_VARIABLES} if other else {}
         return ServerEntry(self.command, {**added, **self.environment}, self.enabled)
 
     @property
     def folders(self) -> dict[str, str]:
-        """The folders that the server shall use; the user's own variables may hold secrets, and are told to nobody."""
+        """Return the folder variables of the server; the user's own variables may hold secrets and are never shown."""
         return {key: value for key, value in self.environment.items() if key in FOLDER_VARIABLES}
 
     @property
     def program(self) -> tuple[str, ...] | None:
-        """What stands before `mcp serve` when that is pyro; None for somebody else's server."""
+        """Return the words before `mcp serve` if that is pyro; None for another server."""
         at = next((at for at in range(1, len(self.command)) if self.command[at : at + 2] == SERVE), None)
         if at is None:
             return None
@@ -45,12 +45,12 @@ class ServerEntry:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """What stands after `mcp serve`."""
+        """Return the words after `mcp serve`."""
         return self.command[len(self.program) + len(SERVE) :] if self.program else ()
 
 
 def own_entry(options: tuple[str, ...] = ()) -> ServerEntry:
-    """How this very installation is started as a server, from any folder.
+    """Return the entry that starts this installation as a server, from any folder.
 
     Raises `HostNotReady` when it lies where it will not last.
     """
@@ -59,7 +59,7 @@ def own_entry(options: tuple[str, ...] = ()) -> ServerEntry:
 
 
 def own_program() -> tuple[str, ...]:
-    """The absolute path of our `pyro`, or the interpreter and our module where no such script was installed."""
+    """Return the absolute path of our `pyro`, or the interpreter and our module if no such script is installed."""
     python = Path(sys.executable)
     if "archive-v0" in python.parts or "builds-v0" in python.parts:
         raise HostNotReady(

@@ -13,7 +13,7 @@ from pyro_mcp.host.files import no_space
 
 
 def project_folders() -> list[Path]:
-    """The working directory and those above it, up to the root of the Git checkout; without one, itself alone."""
+    """Return the working directory and those above it, up to the root of the git checkout; without one, only itself."""
     here = Path.cwd()
     upwards = [here, *here.parents]
     root = next((at for at, folder in enumerate(upwards) if (folder / ".git").exists()), 0)
@@ -21,7 +21,7 @@ def project_folders() -> list[Path]:
 
 
 def text_of(path: Path) -> str | None:
-    """What is in a file, line ends as they are; None where there is no file. Raises `InvalidRequest`."""
+    """Return the text of a file with its line ends; None if there is no file. Raises `InvalidRequest`."""
     try:
         return path.read_bytes().decode()
     except FileNotFoundError:

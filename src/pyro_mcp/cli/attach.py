@@ -32,7 +32,7 @@ def attached(pyro: Pyro, workspace_id: str, shell_id: str) -> ShellInfo:
     Raises `InvalidRequest` where there is no terminal.
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise InvalidRequest("attach needs a terminal", hint="programs use 'shell write' and 'shell read'")
+        raise InvalidRequest("attach needs a terminal", hint="without one, use 'shell write' and 'shell read'")
     pyro.list_shells(workspace_id)
     print("Ctrl-] leaves the shell running", file=sys.stderr)
     with _own_size(pyro, workspace_id, shell_id), _typed() as (keys, left), open(keys, "rb", closefd=False) as source:
@@ -46,7 +46,7 @@ def _show(data: bytes) -> None:
 
 @contextmanager
 def _own_size(pyro: Pyro, workspace_id: str, shell_id: str) -> Iterator[None]:
-    """The shell's terminal has the size of ours, also when that changes."""
+    """Give the shell's terminal the size of ours, also after a change."""
 
     def resize() -> None:
         size = shutil.get_terminal_size()
@@ -69,7 +69,7 @@ def _own_size(pyro: Pyro, workspace_id: str, shell_id: str) -> Iterator[None]:
 
 @contextmanager
 def _typed() -> Iterator[tuple[int, int]]:
-    """Two descriptors: what is typed, key by key, ending when the person leaves; and one readable when that took long.
+    """Yield a descriptor of the typed keys, which ends when the user detaches, and one readable after the escape time.
 
     The second is for a program that reads nothing: what was typed for it does not keep the person here.
     """
@@ -101,7 +101,7 @@ def _pump(terminal: int, target: int, leaving: int, stop: int) -> None:
 
 
 def _pump_keys(terminal: int, target: int, stop: int) -> None:
-    """Until the person leaves, or the far end has ended; reads on when the far end takes nothing, to see that key."""
+    """Pass keys on until the user detaches or the far end has ended; read on while the far end accepts nothing."""
     os.set_blocking(target, False)
     held, leave = b"", b""
     while not leave:

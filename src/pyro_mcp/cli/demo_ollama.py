@@ -40,14 +40,17 @@ def add(verbs: Verbs) -> None:
     parser = verb(
         verbs,
         "ollama",
-        "let a model of Ollama use a virtual machine once",
+        "let an Ollama model use a virtual machine once",
         _demo,
         example="pyro demo ollama --model llama3.2",
     )
     parser.add_argument("--environment", metavar="ENV", default="debian:12", help="default: debian:12")
-    parser.add_argument("--model", default="llama3.2", help="one that can call tools (default llama3.2)")
+    parser.add_argument("--model", default="llama3.2", help="a model that can call tools (default llama3.2)")
     parser.add_argument(
-        "--base-url", metavar="URL", default="http://127.0.0.1:11434", help="where Ollama's API is (default: this host)"
+        "--base-url",
+        metavar="URL",
+        default="http://127.0.0.1:11434",
+        help="the address of Ollama's API (default: this host)",
     )
     parser.add_argument(
         "--timeout-seconds", type=float, default=300, metavar="S", help="for each answer of the model (default 300)"
@@ -79,7 +82,7 @@ def _log(text: str) -> None:
 
 
 def _command_in(message: Mapping[str, Any], model: str) -> str:
-    """The command that the model wants to run."""
+    """Return the command that the model wants to run."""
     calls = message.get("tool_calls")
     called = [call["function"] for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
     arguments = called[0].get("arguments") if called and called[0].get("name") == "vm_run" else None
@@ -113,7 +116,7 @@ class _Chat:
         self._messages: list[Mapping[str, Any]] = []
 
     def say(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The model's answer to one more message."""
+        """Send a message to the model; return its answer."""
         self._messages.append(message)
         body = {"model": self._model, "messages": self._messages, "tools": [_TOOL], "stream": False}
         answer = self._posted(json.dumps(body).encode()).get("message")

@@ -13,13 +13,17 @@ from pyro_mcp.results import DoctorCheck, DoctorReport
 
 def add(verbs: Verbs) -> None:
     parser = verb(
-        verbs, "doctor", "say what this host has and lacks", _doctor, example="pyro doctor --environment debian:12"
+        verbs,
+        "doctor",
+        "check what this host has and what is missing",
+        _doctor,
+        example="pyro doctor --environment debian:12",
     )
     parser.add_argument(
         "--environment",
         default="debian:12",
         metavar="ENV",
-        help="also say how soon a machine of ENV can start (default debian:12)",
+        help="also show how soon a machine of ENV can start (default debian:12)",
     )
 
 
@@ -40,7 +44,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
         found = report["environment"]
         print(paragraph(f"{found['environment']}: {found['readiness']}{'; ' if found['hint'] else ''}{found['hint']}"))
     if report["install_command"]:
-        print(f"\nThis installs what is missing:\n  {report['install_command']}")
+        print(f"\nTo install what is missing:\n  {report['install_command']}")
     print(f"\n{_verdict(report)}")
     print(f"next: {_next_step(report)}")
     return 0 if report["ready"] else HostNotReady.exit_code
@@ -59,9 +63,9 @@ def _costs_a_feature(check: DoctorCheck) -> bool:
 
 
 def _next_step(report: DoctorReport) -> str:
-    """Where the daily loop goes on: doctor, prepare, connect a host, reset."""
+    """Return the next step of the daily loop: doctor, prepare, connect a chat host, reset."""
     if not report["ready"]:
-        return "do what stands beside each MISS, then 'pyro doctor' again"
+        return "fix each MISS as described, then run 'pyro doctor' again"
     found = report["environment"]
     if found and found["readiness"] != "warm":
         return f"'pyro prepare {found['environment']}'"

@@ -16,13 +16,15 @@ def add(verbs: Verbs) -> None:
     inner = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
     verb(inner, "list", "list the environments and which are installed", _list, example="pyro env list")
     pull = verb(inner, "pull", "build or fetch an environment", _pull, example="pyro env pull debian:12")
-    inspect = verb(inner, "inspect", "show all about an environment", _inspect, example="pyro env inspect debian:12")
+    inspect = verb(
+        inner, "inspect", "show the details of an environment", _inspect, example="pyro env inspect debian:12"
+    )
     for parser in (pull, inspect):
         parser.add_argument("environment", help="a name from 'pyro env list', or oci:REGISTRY/NAME:TAG[@DIGEST]")
     save = verb(
         inner,
         "save",
-        "make an environment of a workspace's system: installed packages, not /workspace",
+        "make an environment from a workspace: its installed packages, without /workspace",
         _save,
         example="pyro env save my-project --from ws-0123456789ab",
     )
@@ -71,7 +73,7 @@ def _add_build(inner: Verbs) -> None:
 
 
 def new_name_argument(parser: argparse.ArgumentParser) -> None:
-    """The name of an environment that a verb makes."""
+    """Add the name of the environment that a verb makes."""
     parser.add_argument("name", metavar="NAME", help="small letters, digits, '.', '-', '_', and an optional :TAG")
     parser.add_argument("--replace", action="store_true", help="replace an environment of this name")
 

@@ -14,8 +14,8 @@ from pyro_mcp.errors import HostNotReady
 from pyro_mcp.results import ChatHostChange, ChatHostDoctor, ChatHostProblem
 
 _NETWORK = """\
-May agents install packages: shall workspaces reach public hosts on the internet? They never reach this host or its
-network. Whoever can reach the internet can also send out what is in the workspace. [y/N] """
+Allow workspaces to reach public hosts on the internet, for example to install packages? They never reach this host or
+its network. A workspace with internet access can also send its files out. [y/N] """
 _SAID = {
     "added": "connected",
     "replaced": "connected anew",
@@ -28,9 +28,7 @@ _SAID = {
 def add(verbs: Verbs) -> None:
     group = verbs.add_parser("host", help="connect Claude Code, Codex and OpenCode with 'pyro mcp serve'")
     inner = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    connect = verb(
-        inner, "connect", "have a chat host start our server", _connect, example="pyro host connect claude-code"
-    )
+    connect = verb(inner, "connect", "connect a chat host to pyro", _connect, example="pyro host connect claude-code")
     printed = verb(
         inner,
         "print-config",
@@ -39,21 +37,35 @@ def add(verbs: Verbs) -> None:
         example="pyro host print-config opencode --write",
     )
     doctor = verb(
-        inner, "doctor", "say how each host stands with our server, and try it", _doctor, example="pyro host doctor"
+        inner, "doctor", "check each chat host's connection, and try the server", _doctor, example="pyro host doctor"
     )
-    repair = verb(inner, "repair", "point a host at this pyro again", _repair, example="pyro host repair claude-code")
-    disconnect = verb(inner, "disconnect", "undo connect", _disconnect, example="pyro host disconnect claude-code")
-    printed.add_argument("--write", action="store_true", help="write it there instead, beside what the user has")
+    repair = verb(
+        inner,
+        "repair",
+        "write the current pyro into a host's settings again",
+        _repair,
+        example="pyro host repair claude-code",
+    )
+    disconnect = verb(
+        inner,
+        "disconnect",
+        "remove pyro from a host's settings",
+        _disconnect,
+        example="pyro host disconnect claude-code",
+    )
+    printed.add_argument(
+        "--write", action="store_true", help="write the entry into the host's settings instead of printing it"
+    )
     for parser in (connect, printed, repair, disconnect):
         parser.add_argument("host", metavar="HOST", help="claude-code, codex or opencode")
     for parser in (connect, printed, doctor, repair, disconnect):
-        parser.add_argument("--name", default="pyro", help="what the host calls the server (default pyro)")
+        parser.add_argument("--name", default="pyro", help="the server's name in the host's settings (default pyro)")
     for parser in (connect, printed):
         add_serve_options(parser, results="text")
         parser.add_argument(
             "--allow",
             action="store_true",
-            help="have the host use our tools without asking each time, workspace_export to this host too",
+            help="let the host use all tools without asking each time, workspace_export too",
         )
 
 
@@ -104,15 +116,15 @@ def _tell(arguments: argparse.Namespace, change: ChatHostChange) -> int:
     for variable, value in change["environment"].items():
         print(f"  with    {variable}={shown(value)}")
     if change["tool_count"] is not None:
-        print(f"  which was tried, and offers {change['tool_count']} tools")
+        print(f"  tested: it offers {change['tool_count']} tools")
         print(f"  {_approval(change)}")
     return 0
 
 
 def _approval(change: ChatHostChange) -> str:
     if change["allowed"]:
-        return "which the host uses without asking"
-    return f"which the host may ask about each time; with 'pyro host connect {change['host']} --allow' it does not"
+        return "the host uses them without asking"
+    return f"the host may ask before each use; 'pyro host connect {change['host']} --allow' stops that"
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
@@ -131,6 +143,6 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _problem_lines(problems: list[ChatHostProblem]) -> list[str]:
-    """Each problem, then how to mend it; what mends several stands once, below the last of them."""
+    """Return the lines of each problem and its remedy; a remedy of several problems stands once, below the last one."""
     lines = [line for problem in problems for line in (problem["message"], *problem["hint"].splitlines())]
     return [line for at, line in enumerate(lines) if line not in lines[at + 1 :]]

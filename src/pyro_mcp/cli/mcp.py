@@ -11,8 +11,8 @@ from pyro_mcp.cli.serve_options import add_serve_options, serve_options
 from pyro_mcp.errors import InvalidRequest
 
 _ON_A_TERMINAL = """\
-pyro: waiting for a chat host to speak the Model Context Protocol on standard input; Ctrl-D ends it.
-pyro: 'pyro host connect claude-code' (or codex, opencode) has a chat host start this server by itself."""
+pyro: waiting for a chat host on standard input (Model Context Protocol); Ctrl-D ends the server.
+pyro: after 'pyro host connect claude-code' (or codex, opencode), the chat host starts this server itself."""
 
 
 def add(verbs: Verbs) -> None:
@@ -27,17 +27,17 @@ def add(verbs: Verbs) -> None:
     )
     add_serve_options(parser, results="both")
     parser.add_argument("--http", action="store_true", help="listen on 127.0.0.1 instead of standard input and output")
-    parser.add_argument("--port", type=int, metavar="N", help="of --http (default: one that is free)")
+    parser.add_argument("--port", type=int, metavar="N", help="the port for --http (default: a free one)")
     parser.add_argument(
         "--token-file",
         metavar="PATH",
-        help="the bearer token of --http (default: that of $PYRO_MCP_TOKEN, or a new one, which is printed)",
+        help="file with the bearer token for --http (default: $PYRO_MCP_TOKEN, or a new token, which is printed)",
     )
 
 
 def _serve(arguments: argparse.Namespace) -> int:
     if not arguments.http and (arguments.port is not None or arguments.token_file is not None):
-        raise InvalidRequest("--port and --token-file are about --http", hint="give --http too")
+        raise InvalidRequest("--port and --token-file work only with --http", hint="add --http")
     server = pyro_mcp.Pyro().create_server(**serve_options(arguments))
     if not arguments.http:
         if sys.stdin.isatty():

@@ -15,7 +15,7 @@ Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argp
 def verb(
     verbs: Verbs, name: str, purpose: str, act: Callable[[argparse.Namespace], int], *, example: str
 ) -> argparse.ArgumentParser:
-    """A verb with its help, its example, and the function that does it."""
+    """Add a verb with its help, its example and the function that runs it."""
     parser = verbs.add_parser(
         name,
         help=purpose,
@@ -27,13 +27,13 @@ def verb(
 
 
 def id_argument(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
-    """The workspace that a verb is about, or with `nargs` "+" several."""
+    """Add the argument for the workspace of a verb, or with `nargs` "+" several."""
     text = "its id, or its name if no other has it"
     parser.add_argument("workspace_id", metavar="WORKSPACE_ID", nargs=nargs, help=text)
 
 
 def machine_options(parser: argparse.ArgumentParser, *, ttl_seconds: float, ending: str = "deleted") -> None:
-    """The shape of a machine, how long it may live, and how its life ends."""
+    """Add the size and the lifetime of a machine; `ending` says what happens when its time is over."""
     parser.add_argument("--vcpu-count", type=int, default=1, metavar="N", help="virtual processors (default 1)")
     parser.add_argument("--mem-mib", type=int, default=1024, metavar="N", help="memory in MiB (default 1024)")
     parser.add_argument(
@@ -41,12 +41,12 @@ def machine_options(parser: argparse.ArgumentParser, *, ttl_seconds: float, endi
         type=float,
         default=ttl_seconds,
         metavar="S",
-        help=f"it is {ending} after this time in any case (default {ttl_seconds:g})",
+        help=f"the machine is {ending} after S seconds (default {ttl_seconds:g})",
     )
 
 
 def timeout_option(parser: argparse.ArgumentParser) -> None:
-    """How long a command may take."""
+    """Add the time limit of a command."""
     parser.add_argument(
         "--timeout-seconds",
         type=float,
@@ -56,35 +56,35 @@ def timeout_option(parser: argparse.ArgumentParser) -> None:
 
 
 def host_settings_options(parser: argparse.ArgumentParser) -> None:
-    """What a machine takes along of this host's settings."""
+    """Add the options that give a machine settings of this host."""
     parser.add_argument(
         "--trust-host-ca",
         action="store_true",
-        help="with network: its programs trust the certificate authorities that this host trusts",
+        help="with a network: trust the certificate authorities that this host trusts",
     )
     parser.add_argument(
         "--host-mirrors",
         action="store_true",
-        help="with network: pip, uv and npm use this host's mirrors, without names and passwords",
+        help="with a network: pip, uv and npm use this host's mirrors, without user names and passwords",
     )
 
 
 def host_compat_option(parser: argparse.ArgumentParser) -> None:
-    """What to do where no guest can run."""
+    """Add the option for hosts that can run no guest."""
     parser.add_argument(
         "--allow-host-compat",
         action="store_true",
-        help="where no guest can run, use a sandbox on the host instead: far less isolated",
+        help="if no virtual machine can run here, use a sandbox on the host: far less isolated",
     )
 
 
 def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """The options of these names that the user gave; the others keep the defaults of the call they are for."""
+    """Return the options of these names that the user gave; the others keep the defaults of the SDK."""
     return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
 
 
 def labels(given: list[str], *, option: str = "--label") -> dict[str, str]:
-    """`KEY=VALUE` words as a dictionary; raises `InvalidRequest` for one without `=`."""
+    """Return `KEY=VALUE` words as a dictionary; raise `InvalidRequest` for one without `=`."""
     for word in given:
         if "=" not in word:
             raise InvalidRequest(f"{option} {word!r} has no value", hint=f"write it as {option} KEY=VALUE")

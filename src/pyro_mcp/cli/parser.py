@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
         if message.endswith(f"required: {COMMAND}"):
             self.print_help(sys.stderr)
             self.exit(2)
-        self.exit(2, f"pyro: {message}\n  '{self.prog} --help' shows what there is\n")
+        self.exit(2, f"pyro: {message}\n  '{self.prog} --help' shows the usage\n")
 
     def format_help(self) -> str:
         """Return the help, whose first line names what must be given; the options follow below."""

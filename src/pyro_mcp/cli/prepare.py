@@ -13,7 +13,7 @@ def add(verbs: Verbs) -> None:
     parser = verb(
         verbs,
         "prepare",
-        "make an environment warm, and prove it with a throw-away machine",
+        "prepare an environment for fast starts, and test it with a throw-away machine",
         _prepare,
         example="pyro prepare debian:12",
     )

@@ -20,16 +20,16 @@ from pyro_mcp.errors import InvalidRequest, PyroError, own_error
 _EXAMPLES = """\
 examples:
   pyro doctor                             what this host has and lacks
-  pyro prepare debian:12                  build the environment and make it warm
+  pyro prepare debian:12                  build the environment for fast starts
   pyro run debian:12 -- git --version     one command in a fresh virtual machine
-  tar c . | pyro run debian:12 -- tar tv  a pipe goes in and out as on the host
+  tar c . | pyro run debian:12 -- tar tv  standard input and output are pipes
 
 exit codes:
-  0 done   2 wrong usage   3 no such thing   4 not in that state, or busy
-  5 the host lacks something   6 a host program failed
-  7 an environment could not be made   8 the guest failed   9 out of time
+  0 success   2 wrong usage   3 not found   4 wrong state, or busy
+  5 the host is not ready   6 a host program failed
+  7 an environment failed   8 the guest failed   9 a deadline passed
   10 a disk is full   130 interrupted
-  'pyro run' returns the command's own code, 124 when its time was over,
+  'pyro run' returns the command's own code, 124 when it timed out,
   125 when pyro itself failed
 """
 
@@ -72,14 +72,14 @@ def run_command_line(words: Sequence[str]) -> int:
 def _refuse(unknown: list[str], arguments: argparse.Namespace) -> int:
     """Report words that mean nothing; return the exit code of wrong usage, as the parser itself does."""
     runs = hasattr(arguments, "own_failure")
-    otherwise = "write the command to run after --" if runs else f"'{arguments.parser.prog} --help' shows what there is"
+    otherwise = "write the command to run after --" if runs else f"'{arguments.parser.prog} --help' shows the usage"
     hint = arguments.parser.hint_for(unknown if not runs or unknown[0].startswith("-") else []) or otherwise
     error = InvalidRequest(f"unknown arguments: {' '.join(unknown)}", hint=hint)
     return _report(error, arguments, error.exit_code)
 
 
 def _open_closed_streams() -> None:
-    """A stream that was closed for us (`>&-`) goes nowhere; the next file opened must not get its number."""
+    """Connect a standard stream that was closed for us (`>&-`) to /dev/null, so that no file gets its number."""
     while (fd := os.open(os.devnull, os.O_RDWR)) < 3:
         pass
     os.close(fd)
@@ -89,7 +89,7 @@ def _open_closed_streams() -> None:
 
 
 def _split_at_dashes(words: list[str]) -> tuple[list[str], list[str] | None]:
-    """What stands before the first `--`, and the command after it (None without one)."""
+    """Return the words before the first `--`, and the command after it (None without one)."""
     if "--" not in words:
         return words, None
     at = words.index("--")

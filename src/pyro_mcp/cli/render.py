@@ -28,7 +28,7 @@ def in_command_words(value: Any) -> Any:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows in aligned columns; the first row is the heading, the last column takes what is left of the line."""
+    """Return rows in aligned columns; the first row is the heading, the last column takes the rest of the line."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     left = max(20, shutil.get_terminal_size().columns - sum(widths) - 2 * len(widths))
     lines = []
@@ -46,12 +46,12 @@ def paragraph(text: str, indent: int = 2) -> str:
 
 
 def shown(name: str) -> str:
-    """A name from a guest on one line: in quotes, with escapes, when it holds what a terminal would act on."""
+    """Return a name from a guest on one line, quoted and escaped if a terminal would act on it."""
     return name if name.isprintable() else json.dumps(name)
 
 
 def size(count: int | None) -> str:
-    """Bytes as a person reads them."""
+    """Return a number of bytes with its unit."""
     if count is None:
         return "-"
     amount = float(count)
@@ -63,7 +63,7 @@ def size(count: int | None) -> str:
 
 
 def ago(moment: float) -> str:
-    """How long ago, roughly."""
+    """Return roughly how long ago a moment was."""
     seconds = max(0.0, time.time() - moment)
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= length:
@@ -106,7 +106,7 @@ class ProgressLine:
 
 @contextmanager
 def progress_line() -> Iterator[ProgressLine]:
-    """A progress line that is gone when the block ends."""
+    """Yield a progress line that is removed when the block ends."""
     line = ProgressLine()
     try:
         yield line

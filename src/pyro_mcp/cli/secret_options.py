@@ -15,44 +15,44 @@ _LIKE_A_HOST = re.compile(r"localhost|[\w*:\[\]-]*[.:][\w.*:\[\]-]*", re.IGNOREC
 
 
 def secret_options(parser: argparse.ArgumentParser) -> None:
-    """The secrets of a new workspace."""
+    """Add the options for the secrets of a new workspace."""
     parser.add_argument(
         "--secret",
         action="append",
         default=[],
         metavar="NAME[@HOST][=VALUE]",
-        help="a secret for commands that name it with --secret-env; without =VALUE it is taken from the environment "
-        "variable NAME. With @HOST it never enters the guest: HTTPS requests to that host get it for a placeholder",
+        help="a secret for commands that request it with --secret-env; without =VALUE it is taken from the environment "
+        "variable NAME. With @HOST it never enters the guest: a proxy adds it to HTTPS requests to that host",
     )
     parser.add_argument(
         "--secret-file",
         action="append",
         default=[],
         metavar="NAME[@HOST]=PATH",
-        help="the same from a file, - for stdin",
+        help="the same, read from a file; - for standard input",
     )
     parser.add_argument(
         "--secret-header",
         action="append",
         default=[],
         metavar="NAME=HEADER",
-        help="the header that carries this secret (default Authorization)",
+        help="the header for this secret (default Authorization)",
     )
 
 
 def secret_env_option(parser: argparse.ArgumentParser) -> None:
-    """The secrets that a command gets."""
+    """Add the option for the secrets that a command gets."""
     parser.add_argument(
         "--secret-env",
         action="append",
         default=[],
         metavar="NAME[=VARIABLE]",
-        help="give it this secret of the workspace in an environment variable; may be repeated",
+        help="pass this secret of the workspace as an environment variable; may be repeated",
     )
 
 
 def given_secrets(arguments: argparse.Namespace) -> list[dict[str, str]]:
-    """What `secret_options` were given, as the SDK takes it; raises `InvalidRequest`, which tells no value."""
+    """Return the secrets given by `secret_options`, as the SDK takes them; no value is in an `InvalidRequest`."""
     headers = dict(_pair(word, "--secret-header NAME=HEADER") for word in arguments.secret_header)
     found = [_literal(word) for word in arguments.secret]
     found += [_file(*_pair(word, "--secret-file NAME[@HOST]=PATH")) for word in arguments.secret_file]
@@ -63,7 +63,7 @@ def given_secrets(arguments: argparse.Namespace) -> list[dict[str, str]]:
 
 
 def given_secret_env(arguments: argparse.Namespace) -> dict[str, str]:
-    """What `secret_env_option` was given: name → variable."""
+    """Return what `secret_env_option` was given: name → variable."""
     pairs = [(name, variable or name) for name, _, variable in (word.partition("=") for word in arguments.secret_env)]
     if len(dict(pairs)) < len(pairs):
         raise InvalidRequest("a secret is named twice by --secret-env")
@@ -84,7 +84,7 @@ def _literal(word: str) -> dict[str, str]:
 
 
 def _declared(text: str) -> dict[str, str]:
-    """What stands before the value: NAME, or NAME@HOST."""
+    """Return the name, and the host if one is given: NAME or NAME@HOST."""
     name, bound, host = text.partition("@")
     return {"name": name, "host": host} if bound else {"name": name}
 

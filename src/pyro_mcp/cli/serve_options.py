@@ -14,7 +14,7 @@ def add_serve_options(parser: argparse.ArgumentParser, *, results: str) -> None:
     """Add the options; `results` is the form of results without `--results`."""
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
-        "--profile", metavar="NAME", help=f"how many tools are offered: {_or(PROFILES)} (default {PROFILES[1]})"
+        "--profile", metavar="NAME", help=f"how many tools the server offers: {_or(PROFILES)} (default {PROFILES[1]})"
     )
     which.add_argument("--mode", metavar="NAME", help=f"the tools for one way of working: {_or(MODES)}")
     source = parser.add_mutually_exclusive_group()
@@ -23,8 +23,8 @@ def add_serve_options(parser: argparse.ArgumentParser, *, results: str) -> None:
         metavar="DIR",
         help="folder copied into new workspaces (default: the git checkout that the server is started in)",
     )
-    source.add_argument("--repo-url", metavar="URL", help="a repository that workspaces begin as, cloned afresh")
-    source.add_argument("--no-project-source", action="store_true", help="workspaces begin empty")
+    source.add_argument("--repo-url", metavar="URL", help="a repository to clone into new workspaces")
+    source.add_argument("--no-project-source", action="store_true", help="new workspaces are empty")
     parser.add_argument("--repo-ref", metavar="REF", help="the branch, tag or commit of --repo-url")
     parser.add_argument(
         "--results",

@@ -80,7 +80,7 @@ def _add_create(inner: Verbs) -> None:
     parser.add_argument("--seed-path", metavar="PATH", help="folder, .tar, .tar.gz or .tgz to copy into /workspace")
     parser.add_argument("--no-ignored", action="store_true", help="leave out files that .gitignore ignores")
     _add_names(parser)
-    machine_options(parser, ttl_seconds=24 * 3600, ending="switched off")
+    machine_options(parser, ttl_seconds=24 * 3600, ending="stopped")
     parser.add_argument(
         "--network-policy",
         default="off",
@@ -101,7 +101,7 @@ def _add_create(inner: Verbs) -> None:
 
 
 def _add_names(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--name", metavar="NAME", help="a name for people; need not be unique")
+    parser.add_argument("--name", metavar="NAME", help="a name; need not be unique")
     parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="a label; may be repeated")
 
 
@@ -109,7 +109,7 @@ def _add_delete(inner: Verbs) -> None:
     parser = verb(
         inner,
         "delete",
-        "end workspaces and remove all they owned",
+        "end workspaces and delete all their data",
         _delete,
         example="pyro workspace delete ws-0123456789ab ws-ba9876543210",
     )
@@ -128,7 +128,7 @@ def _add_update(inner: Verbs) -> None:
     _add_names(parser)
     parser.add_argument("--clear-name", action="store_true", help="remove the name")
     parser.add_argument("--clear-label", action="append", default=[], metavar="KEY", help="remove a label")
-    parser.add_argument("--ttl-seconds", type=float, metavar="S", help="let it live for this long from now on")
+    parser.add_argument("--ttl-seconds", type=float, metavar="S", help="stop the workspace S seconds from now")
 
 
 def _add_stop(inner: Verbs) -> None:
@@ -143,7 +143,7 @@ def _add_stop(inner: Verbs) -> None:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="end it although its guest does not answer; what commands wrote in the last seconds may be lost",
+        help="end it without an answer from its guest; what commands wrote in the last seconds may be lost",
     )
 
 
@@ -174,7 +174,7 @@ def _add_fork(inner: Verbs) -> None:
         type=float,
         default=24 * 3600,
         metavar="S",
-        help="it is stopped after this time (default 86400, a day)",
+        help="stop the new workspace after S seconds (default 86400, a day)",
     )
     parser.add_argument("--id-only", action="store_true", help="print only the new workspace's id")
 
@@ -185,7 +185,7 @@ def _add_exec(inner: Verbs) -> None:
     )
     parser.usage = "pyro workspace exec [options] WORKSPACE_ID -- COMMAND [ARG ...]"
     id_argument(parser)
-    parser.add_argument("--cwd", default="/workspace", metavar="PATH", help="where it runs (default /workspace)")
+    parser.add_argument("--cwd", default="/workspace", metavar="PATH", help="working directory (default /workspace)")
     timeout_option(parser)
     secret_env_option(parser)
     parser.set_defaults(own_failure=OWN_FAILURE)

@@ -16,7 +16,7 @@ def add(inner: Verbs) -> None:
     group = inner.add_parser("disk", help="look at a stopped workspace's disk").add_subparsers(
         metavar="COMMAND", required=True
     )
-    listing = verb(group, "list", "list what is at a path", _list, example=f"pyro workspace disk list {_ID} /etc")
+    listing = verb(group, "list", "list a file or folder", _list, example=f"pyro workspace disk list {_ID} /etc")
     read = verb(group, "read", "print a text file", _read, example=f"pyro workspace disk read {_ID} /etc/hosts")
     export = verb(
         group,
@@ -29,7 +29,7 @@ def add(inner: Verbs) -> None:
         id_argument(parser)
     listing_options(listing)
     reading_options(read)
-    export.add_argument("--output", required=True, metavar="HOST_PATH", help="where it goes; must not exist")
+    export.add_argument("--output", required=True, metavar="HOST_PATH", help="destination; must not exist")
 
 
 def _list(arguments: argparse.Namespace) -> int:

@@ -34,17 +34,17 @@ def add(inner: Verbs) -> None:
     )
     id_argument(apply)
     given = apply.add_mutually_exclusive_group(required=True)
-    given.add_argument("--patch", metavar="TEXT", help="the patch itself")
-    given.add_argument("--patch-file", metavar="PATH", help="a file that holds it; - for standard input")
+    given.add_argument("--patch", metavar="TEXT", help="the patch")
+    given.add_argument("--patch-file", metavar="PATH", help="a file with the patch; - for standard input")
     diff = verb(inner, "diff", "show what changed since creation", _diff, example=f"pyro workspace diff {_ID} --stat")
     id_argument(diff)
     diff.add_argument(
         "--include-ignored", action="store_true", help="also show ignored files (default: only count them)"
     )
-    diff.add_argument("--binary", action="store_true", help="files that are not text in full, for 'git apply'")
+    diff.add_argument("--binary", action="store_true", help="include binary files in full, for 'git apply'")
     how = diff.add_mutually_exclusive_group()
-    how.add_argument("--name-only", action="store_true", help="only the paths")
-    how.add_argument("--stat", action="store_true", help="paths with what happened to them, and counts")
+    how.add_argument("--name-only", action="store_true", help="print only the paths")
+    how.add_argument("--stat", action="store_true", help="print paths with their kind of change, and counts")
     export = verb(
         inner,
         "export",
@@ -55,28 +55,31 @@ def add(inner: Verbs) -> None:
     id_argument(export)
     export.description = _EXPORT
     export.add_argument("path", metavar="PATH", help="in the workspace")
-    export.add_argument("--output", required=True, metavar="HOST_PATH", help="where it goes; must not exist")
-    export.add_argument("--overwrite", action="store_true", help="replace what is there")
-    export.add_argument("--max-bytes", type=int, metavar="N", help="copy no more bytes (default 16 GiB)")
-    export.add_argument("--max-entries", type=int, metavar="N", help="copy no more entries (default 1,000,000)")
+    export.add_argument("--output", required=True, metavar="HOST_PATH", help="destination; must not exist")
+    export.add_argument("--overwrite", action="store_true", help="replace an existing destination")
+    export.add_argument("--max-bytes", type=int, metavar="N", help="copy at most N bytes (default 16 GiB)")
+    export.add_argument("--max-entries", type=int, metavar="N", help="copy at most N entries (default 1,000,000)")
     sync = inner.add_parser("sync", help="bring later host content in").add_subparsers(metavar="COMMAND", required=True)
     push = verb(
         sync,
         "push",
-        "copy a host file, folder or archive into the live workspace",
+        "copy a host file, folder or archive into a running workspace",
         _push,
         example=f"pyro workspace sync push {_ID} ./fixtures --dest tests/fixtures",
     )
     id_argument(push)
     push.add_argument("source_path", metavar="SOURCE_PATH", help="file, folder, .tar, .tar.gz or .tgz")
     push.add_argument(
-        "--dest", default="/workspace", metavar="PATH", help="folder for it, or a file's new path (default /workspace)"
+        "--dest",
+        default="/workspace",
+        metavar="PATH",
+        help="destination folder, or a file's new path (default /workspace)",
     )
 
 
 def _add_files(inner: Verbs) -> None:
     files = inner.add_parser("file", help="list, read and write files").add_subparsers(metavar="COMMAND", required=True)
-    listing = verb(files, "list", "list what is at a path", _list, example=f"pyro workspace file list {_ID} src")
+    listing = verb(files, "list", "list a file or folder", _list, example=f"pyro workspace file list {_ID} src")
     id_argument(listing)
     listing_options(listing)
     read = verb(files, "read", "print a text file", _read, example=f"pyro workspace file read {_ID} README.md")
@@ -92,22 +95,24 @@ def _add_files(inner: Verbs) -> None:
     id_argument(write)
     write.add_argument("path", metavar="PATH", help="in the workspace")
     given = write.add_mutually_exclusive_group(required=True)
-    given.add_argument("--text", metavar="TEXT", help="the content itself")
-    given.add_argument("--text-file", metavar="HOST_PATH", help="a host file that holds it; - for standard input")
+    given.add_argument("--text", metavar="TEXT", help="the content")
+    given.add_argument("--text-file", metavar="HOST_PATH", help="a host file with the content; - for standard input")
 
 
 def listing_options(parser: argparse.ArgumentParser) -> None:
-    """What a list is asked for."""
+    """Add the options of a file list."""
     parser.add_argument("path", nargs="?", default="/workspace", metavar="PATH", help="default /workspace")
-    parser.add_argument("--recursive", action="store_true", help="and all that is below")
+    parser.add_argument("--recursive", action="store_true", help="include subfolders")
 
 
 def reading_options(parser: argparse.ArgumentParser) -> None:
-    """What a file is asked for."""
+    """Add the options of reading a file."""
     parser.add_argument("path", metavar="PATH", help="in the workspace")
     parser.add_argument("--offset", type=int, default=0, metavar="N", help="begin at this byte (default 0)")
-    parser.add_argument("--max-bytes", type=int, default=65536, metavar="N", help="read no more (default 65536)")
-    parser.add_argument("--base64", action="store_true", help="print it as base64, also when it is not text")
+    parser.add_argument(
+        "--max-bytes", type=int, default=65536, metavar="N", help="read at most N bytes (default 65536)"
+    )
+    parser.add_argument("--base64", action="store_true", help="print base64; works for binary files too")
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -248,7 +253,7 @@ def _push(arguments: argparse.Namespace) -> int:
 
 
 def _given(text: str | None, path: str | None) -> bytes:
-    """What was given as an option, in a file, or on standard input."""
+    """Return content given as an option, in a file, or on standard input."""
     if text is not None:
         return text.encode(errors="surrogateescape")
     if path == "-":

@@ -14,13 +14,19 @@ _ID = "ws-0123456789ab"
 
 
 def add(inner: Verbs) -> None:
-    group = inner.add_parser("network", help="what a workspace may reach, and what it tried to")
+    group = inner.add_parser("network", help="the network of a workspace and its log")
     verbs = group.add_subparsers(metavar="COMMAND", required=True)
-    info = verb(verbs, "info", "show the network as it is now", _info, example=f"pyro workspace network info {_ID}")
+    info = verb(
+        verbs,
+        "info",
+        "show the current network: policy, allowed hosts, published ports",
+        _info,
+        example=f"pyro workspace network info {_ID}",
+    )
     log = verb(
         verbs,
         "log",
-        "show what it wanted to reach, and what was refused and why",
+        "show what it tried to reach, and why requests were refused",
         _log,
         example=f"pyro workspace network log {_ID}",
     )
@@ -48,7 +54,7 @@ def _log(arguments: argparse.Namespace) -> int:
         print_json(found)
         return 0
     if not found["entries"]:
-        print("nothing was asked of the network yet")
+        print("no network requests yet")
         return 0
     rows = [("AT", "VERDICT", "WHAT", "WHERE", "WHY")]
     rows += [_row(entry) for entry in found["entries"]]

@@ -16,7 +16,7 @@ def add(inner: Verbs) -> None:
     adopt = verb(
         inner,
         "adopt",
-        "take back workspaces that are on the disk and not in the database",
+        "record workspaces that are on the disk but not in the database",
         _adopt,
         example="pyro workspace adopt ws-0123456789ab",
     )

@@ -20,15 +20,21 @@ def add(inner: Verbs) -> None:
     )
     _add_start(group)
     listing = verb(group, "list", "list them", _list, example=f"pyro workspace service list {_ID}")
-    status = verb(group, "status", "show one", _status, example=f"pyro workspace service status {_ID} app")
-    logs = verb(group, "logs", "show what one wrote", _logs, example=f"pyro workspace service logs {_ID} app")
-    stop = verb(group, "stop", "end one and all it started", _stop, example=f"pyro workspace service stop {_ID} app")
+    status = verb(group, "status", "show a service", _status, example=f"pyro workspace service status {_ID} app")
+    logs = verb(group, "logs", "show a service's output", _logs, example=f"pyro workspace service logs {_ID} app")
+    stop = verb(
+        group,
+        "stop",
+        "stop a service and everything it started",
+        _stop,
+        example=f"pyro workspace service stop {_ID} app",
+    )
     for parser in (listing, status, logs, stop):
         id_argument(parser)
     for parser in (status, logs, stop):
         parser.add_argument("service_name", metavar="NAME", help="as it was started")
     logs.add_argument("--tail-lines", type=int, default=200, metavar="N", help="the last N lines (default 200)")
-    logs.add_argument("--all", action="store_true", help="everything that is kept")
+    logs.add_argument("--all", action="store_true", help="everything that is stored")
 
 
 def _add_start(group: Verbs) -> None:
@@ -43,14 +49,18 @@ def _add_start(group: Verbs) -> None:
     parser.usage = "pyro workspace service start [options] WORKSPACE_ID NAME --command LINE"
     id_argument(parser)
     parser.add_argument("service_name", metavar="NAME", help="letters, digits, '-' and '_'")
-    parser.add_argument("--command", required=True, dest="service_command", metavar="LINE", help="for /bin/sh")
-    parser.add_argument("--cwd", default="/workspace", metavar="PATH", help="where it runs (default /workspace)")
+    parser.add_argument(
+        "--command", required=True, dest="service_command", metavar="LINE", help="the command, for /bin/sh"
+    )
+    parser.add_argument("--cwd", default="/workspace", metavar="PATH", help="working directory (default /workspace)")
     ready = parser.add_mutually_exclusive_group()
-    ready.add_argument("--ready-file", metavar="PATH", help="it is ready when this file exists")
-    ready.add_argument("--ready-tcp", type=int, metavar="PORT", help="it is ready when it listens on this port")
-    ready.add_argument("--ready-http", metavar="URL", help="it is ready when this URL of its own machine answers")
-    ready.add_argument("--ready-command", metavar="LINE", help="it is ready when this command succeeds")
-    parser.add_argument("--ready-status", type=int, metavar="CODE", help="with --ready-http: the answer (default 200)")
+    ready.add_argument("--ready-file", metavar="PATH", help="ready when this file exists")
+    ready.add_argument("--ready-tcp", type=int, metavar="PORT", help="ready when something listens on this port")
+    ready.add_argument("--ready-http", metavar="URL", help="ready when this URL in the guest answers")
+    ready.add_argument("--ready-command", metavar="LINE", help="ready when this command succeeds")
+    parser.add_argument(
+        "--ready-status", type=int, metavar="CODE", help="with --ready-http: the expected status (default 200)"
+    )
     parser.add_argument(
         "--ready-timeout-seconds", type=float, default=30, metavar="S", help="give up after S seconds (default 30)"
     )
@@ -62,7 +72,7 @@ def _add_start(group: Verbs) -> None:
         action="append",
         default=[],
         metavar="[HOST:]GUEST",
-        help="show a guest port on 127.0.0.1 of the host, at any port or the one given; may be repeated",
+        help="publish a guest port on 127.0.0.1 of the host, on any free port or on HOST; may be repeated",
     )
     secret_env_option(parser)
 

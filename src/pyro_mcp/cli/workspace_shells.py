@@ -20,7 +20,7 @@ def add(inner: Verbs) -> None:
         metavar="COMMAND", required=True
     )
     _add_open(group)
-    listing = verb(group, "list", "list the open ones", _list, example=f"pyro workspace shell list {_ID}")
+    listing = verb(group, "list", "list the open shells", _list, example=f"pyro workspace shell list {_ID}")
     id_argument(listing)
     _add_read(group)
     _add_write(group)
@@ -34,7 +34,11 @@ def add(inner: Verbs) -> None:
     _shell_arguments(signal)
     signal.add_argument("signal_name", nargs="?", default="INT", metavar="SIGNAL", help="default INT, as Ctrl-C")
     resize = verb(
-        group, "resize", "change its size", _resize, example=f"pyro workspace shell resize {_ID} {_SHELL} 100 40"
+        group,
+        "resize",
+        "resize a shell's terminal",
+        _resize,
+        example=f"pyro workspace shell resize {_ID} {_SHELL} 100 40",
     )
     _shell_arguments(resize)
     resize.add_argument("cols", type=int, metavar="COLS", help="columns")
@@ -42,13 +46,17 @@ def add(inner: Verbs) -> None:
     attach = verb(
         group,
         "attach",
-        "put your own terminal on it; Ctrl-] leaves it running",
+        "attach your terminal to a shell; Ctrl-] detaches",
         _attach,
         example=f"pyro workspace shell attach {_ID} {_SHELL}",
     )
     _shell_arguments(attach)
     close = verb(
-        group, "close", "end it and all it started", _close, example=f"pyro workspace shell close {_ID} {_SHELL}"
+        group,
+        "close",
+        "end a shell and everything started in it",
+        _close,
+        example=f"pyro workspace shell close {_ID} {_SHELL}",
     )
     _shell_arguments(close)
 
@@ -61,7 +69,7 @@ def _shell_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_open(group: Verbs) -> None:
     parser = verb(group, "open", "start a shell", _open, example=f"pyro workspace shell open {_ID}")
     id_argument(parser)
-    parser.add_argument("--cwd", default="/workspace", metavar="PATH", help="where it starts (default /workspace)")
+    parser.add_argument("--cwd", default="/workspace", metavar="PATH", help="working directory (default /workspace)")
     parser.add_argument("--cols", type=int, default=120, metavar="N", help="columns of its terminal (default 120)")
     parser.add_argument("--rows", type=int, default=30, metavar="N", help="rows of its terminal (default 30)")
     secret_env_option(parser)
@@ -72,26 +80,32 @@ def _add_read(group: Verbs) -> None:
     parser = verb(
         group,
         "read",
-        "show what it wrote",
+        "show a shell's output",
         _read,
         example=f"pyro workspace shell read {_ID} {_SHELL} \\\n    --plain --wait-for-idle-ms 300",
     )
     _shell_arguments(parser)
-    parser.add_argument("--cursor", type=int, default=0, metavar="N", help="from this byte on (default 0, the first)")
-    parser.add_argument("--max-chars", type=int, default=65536, metavar="N", help="at most so much (default 65536)")
-    parser.add_argument("--plain", action="store_true", help="what a person would see, without escape sequences")
+    parser.add_argument("--cursor", type=int, default=0, metavar="N", help="first byte to show (default 0)")
     parser.add_argument(
-        "--wait-for-idle-ms", type=int, metavar="MS", help="wait until it has been silent so long, at most 30 s"
+        "--max-chars", type=int, default=65536, metavar="N", help="show at most N characters (default 65536)"
+    )
+    parser.add_argument("--plain", action="store_true", help="render the screen as text, without escape sequences")
+    parser.add_argument(
+        "--wait-for-idle-ms", type=int, metavar="MS", help="first wait until no output came for MS, at most 30 s"
     )
 
 
 def _add_write(group: Verbs) -> None:
     parser = verb(
-        group, "write", "type into it", _write, example=f"pyro workspace shell write {_ID} {_SHELL} --input 'ls -l'"
+        group,
+        "write",
+        "type into a shell",
+        _write,
+        example=f"pyro workspace shell write {_ID} {_SHELL} --input 'ls -l'",
     )
     _shell_arguments(parser)
-    parser.add_argument("--input", required=True, metavar="TEXT", help="what to type; - for what stdin gives")
-    parser.add_argument("--no-newline", action="store_true", help="without Enter at the end")
+    parser.add_argument("--input", required=True, metavar="TEXT", help="the text to type; - reads standard input")
+    parser.add_argument("--no-newline", action="store_true", help="do not press Enter at the end")
 
 
 def _open(arguments: argparse.Namespace) -> int:
@@ -173,7 +187,7 @@ def _attach(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(ended)
     elif ended["state"] == "running":
-        print(f"{ended['shell_id']} goes on; 'pyro workspace shell close' ends it", file=sys.stderr)
+        print(f"{ended['shell_id']} keeps running; 'pyro workspace shell close' ends it", file=sys.stderr)
     else:
         print(f"{ended['shell_id']} ended with {ended['exit_code']}", file=sys.stderr)
     return 0

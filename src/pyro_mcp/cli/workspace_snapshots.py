@@ -14,11 +14,17 @@ _ID = "ws-0123456789ab"
 def add(inner: Verbs) -> None:
     group = inner.add_parser("snapshot", help="points to reset to").add_subparsers(metavar="COMMAND", required=True)
     create = verb(
-        group, "create", "keep the current state", _create, example=f"pyro workspace snapshot create {_ID} green"
+        group,
+        "create",
+        "save the current state as a snapshot",
+        _create,
+        example=f"pyro workspace snapshot create {_ID} green",
     )
     listing = verb(group, "list", "list them", _list, example=f"pyro workspace snapshot list {_ID}")
-    delete = verb(group, "delete", "forget one", _delete, example=f"pyro workspace snapshot delete {_ID} green")
-    create.add_argument("--with-system", action="store_true", help="a reset to it restores what is installed, too")
+    delete = verb(group, "delete", "delete a snapshot", _delete, example=f"pyro workspace snapshot delete {_ID} green")
+    create.add_argument(
+        "--with-system", action="store_true", help="also save installed packages, and restore them on reset"
+    )
     for parser in (create, listing, delete):
         id_argument(parser)
     for parser in (create, delete):

@@ -33,7 +33,7 @@ class WaitingRoom:
         self._waiting[peer] = (transport, timer)
 
     def leave(self, peer: Peer | None) -> None:
-        """Forget a connection that has shown the token, or has ended."""
+        """Remove a connection that has sent the token, or has ended."""
         if peer is not None and (found := self._waiting.pop(peer, None)) is not None:
             found[1].cancel()
 
@@ -44,7 +44,7 @@ class WaitingRoom:
 
 
 def protocol_with(room: WaitingRoom) -> type[H11Protocol]:
-    """The HTTP protocol of uvicorn, whose every connection begins in `room`."""
+    """Return uvicorn's HTTP protocol with connections that start in the waiting room `room`."""
 
     class Admitted(H11Protocol):
         def connection_made(self, transport: Any) -> None:

@@ -23,7 +23,7 @@ _LEAST_TEXT = 256
 
 
 def shortened(text: str, longest: int = LONGEST_PART, *, of: int = 0) -> str:
-    """`text`, or its first third and last two thirds with a remark between: the end of a log tells most.
+    """Return `text`, or its first third and last two thirds around a remark: the end of a log says most.
 
     Counts bytes of UTF-8, of which `of` says how many there were before an earlier cut.
     """
@@ -39,7 +39,7 @@ def shortened(text: str, longest: int = LONGEST_PART, *, of: int = 0) -> str:
 
 
 def beginning(text: str, longest: int = LONGEST_PART) -> tuple[str, int]:
-    """The first whole lines of `text` that fit, at least a part of one line; and the bytes of what follows."""
+    """Return the first whole lines of `text` that fit, at least a part of one line, and the bytes left out."""
     data = text.encode(errors="replace")
     head = _first(data, longest, MOST_LINES)
     end = head.rfind(b"\n") + 1
@@ -50,7 +50,7 @@ def beginning(text: str, longest: int = LONGEST_PART) -> tuple[str, int]:
 
 
 def shared(texts: Sequence[str], longest: int = LONGEST_PART) -> list[int]:
-    """How many bytes each of these texts may have: what a short one leaves is for the others."""
+    """Return how many bytes each text may have; long texts share what short ones leave."""
     sizes = [len(one.encode(errors="replace")) for one in texts]
     rooms, left = [0] * len(texts), longest
     for place, number in enumerate(sorted(range(len(texts)), key=lambda one: sizes[one])):
@@ -70,7 +70,7 @@ def _last(data: bytes, longest: int, lines: int) -> bytes:
 
 
 def bounded(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The structured result with nothing too long in it."""
+    """Return the structured result with every text and list shortened to its limit."""
     text, count = LONGEST_FIELD, LONGEST_LIST
     shown: dict[str, Any] = _cut(dict(result), text, count)
     while len(json.dumps(shown)) > LONGEST_RESULT and text > _LEAST_TEXT:

@@ -29,17 +29,17 @@ class Catalogue:
 
     @cached_property
     def by_name(self) -> dict[str, Tool]:
-        """The tools, always in the same order."""
+        """Return the tools by name, always in the same order."""
         return {tool.name: tool for tool in self.selection.tools}
 
     @cached_property
     def input_schemas(self) -> dict[str, dict[str, Any]]:
-        """The arguments of each tool."""
+        """Return the JSON schema of each tool's arguments."""
         return {tool.name: tool.input_schema(full=self.selection.full) for tool in self.selection.tools}
 
     @cached_property
     def words(self) -> ToolWords:
-        """The words that a hint to the model may use."""
+        """Return the words that a hint to the model may use."""
         arguments = {word for schema in self.input_schemas.values() for word in schema["properties"]}
         if self.reach.policy == "off":
             arguments -= {"network_policy", "allow_hosts", "network"}
@@ -47,16 +47,16 @@ class Catalogue:
 
     @cached_property
     def tools(self) -> list[dict[str, Any]]:
-        """The answer to tools/list."""
+        """Return the answer to tools/list."""
         return [self._described(tool) for tool in self.selection.tools]
 
     @cached_property
     def instructions(self) -> str:
-        """What a model is told of the server as a whole."""
+        """Return the server's instructions for the model."""
         if "workspace_create" not in self.by_name:
-            return "Runs commands in fresh virtual machines, apart from this host."
+            return "Runs commands in fresh virtual machines, isolated from this host."
         said = (
-            f"Disposable virtual machines to work in, apart from this host; here for: {self.selection.purpose}. "
+            f"Disposable virtual machines to work in, isolated from this host. Use: {self.selection.purpose}. "
             f"workspace_create first: /workspace is a copy of {self.source}. Nothing done inside touches the host's "
             f"files; workspace_export copies results out. {self.reach} When something went wrong, start over with a "
             "fresh state; delete the workspace when done."

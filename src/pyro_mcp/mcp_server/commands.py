@@ -13,7 +13,7 @@ _TAIL = LONGEST_FIELD - _HEAD - 100  # what stands between them has room too
 
 
 def run(call: Call, command: Callable[..., Mapping[str, Any]]) -> dict[str, Any]:
-    """The result of an SDK call that runs a command; output that is too long keeps its beginning and its end."""
+    """Return the result of an SDK call that runs a command; output that is too long keeps its beginning and its end."""
     ends = {"stdout": _End(call), "stderr": _End(call)}
     result = dict(command(on_stdout=ends["stdout"].take, on_stderr=ends["stderr"].take, interrupt=call.interrupt))
     for name, end in ends.items():

@@ -15,7 +15,7 @@ from pyro_mcp.serving import ServeKeywords, ServeOptions
 
 
 def create_server(pyro: Pyro, profile: str | None = None, **options: Unpack[ServeKeywords]) -> WorkspaceServer:
-    """A server that offers the tools of a profile or a mode, `workspace-core` without either.
+    """Return a server that offers the tools of a profile or a mode, `workspace-core` without either.
 
     A workspace that is created without a seed begins as the project: `project_path`, or a clean clone of `repo_url` at
     `repo_ref`, or else the git checkout around the current folder. Raises `InvalidRequest` for options that cannot be.

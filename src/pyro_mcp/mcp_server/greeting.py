@@ -28,7 +28,7 @@ class Greeting:
         """Whether the tools were asked for, and listed."""
 
     def answer(self, line: str) -> str | None:
-        """The answer to a message, which may be empty; None when the library's server has to take over."""
+        """Return the answer to a message, which may be empty; None when the library's server has to take over."""
         message = _request(line)
         method, params, id_ = message.get("method"), message.get("params"), message.get("id")
         if method == "initialize" and self.answered is None and id_ is not None and isinstance(params, dict):
@@ -55,7 +55,7 @@ class Greeting:
 
 
 def _request(line: str) -> dict[str, Any]:
-    """A message; empty for what is none."""
+    """Return a message; an empty one for what is not a request."""
     try:
         message = json.loads(line)
     except ValueError:

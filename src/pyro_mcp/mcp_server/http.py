@@ -34,7 +34,7 @@ _SECONDS_TO_LEAVE = 2
 
 
 def find_token(token_file: str | Path | None = None) -> str | None:
-    """The token of a file, or else of the environment; None where neither gives one.
+    """Return the token of a file, or else of the environment; None if neither has one.
 
     Raises `InvalidRequest` for a token that is too short, or whose file others may read.
     """
@@ -45,7 +45,7 @@ def find_token(token_file: str | Path | None = None) -> str | None:
 
 
 def new_token() -> str:
-    """A token that nobody can guess."""
+    """Return a new random token."""
     return secrets.token_urlsafe(32)
 
 
@@ -93,7 +93,7 @@ class BearerAuth:
 
 
 def listen(port: int) -> socket.socket:
-    """A socket that listens on loopback, on a free port when `port` is 0; raises `Conflict` when it is taken."""
+    """Return a socket that listens on loopback, on a free port if `port` is 0; raise `Conflict` if it is taken."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -108,7 +108,7 @@ def listen(port: int) -> socket.socket:
 
 
 def address(listener: socket.socket) -> str:
-    """Where clients find the server."""
+    """Return the URL of the server."""
     return f"http://{_ADDRESS}:{listener.getsockname()[1]}{PATH}"
 
 

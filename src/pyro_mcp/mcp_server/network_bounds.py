@@ -36,7 +36,7 @@ class Reach:
         return f"Workspaces reach {', '.join(self.allow_hosts) or 'public hosts'}."
 
     def of_workspace(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The network options of a new workspace; raises `InvalidRequest` for more than the ceiling."""
+        """Return the network options of a new workspace; raise `InvalidRequest` for more than the limit."""
         if self.policy is None:
             return dict(given)
         policy = given.get("network_policy", self.policy)

@@ -18,7 +18,7 @@ _UNSEEN = re.compile(
 
 
 def readable(value: Any) -> Any:
-    """A JSON value whose texts are all Unicode: a file's name may be any bytes, of which JSON knows nothing."""
+    """Return a JSON value whose texts are valid Unicode; other bytes, for example of file names, are escaped."""
     if isinstance(value, str):
         return value.encode(errors="backslashreplace").decode()
     if isinstance(value, Mapping):
@@ -29,19 +29,19 @@ def readable(value: Any) -> Any:
 
 
 def name(text: str) -> str:
-    """A name on one line: in quotes, with escapes, when it holds what a reader would take for more than a name."""
+    """Return a name on one line, quoted and escaped if it holds more than printable characters."""
     return text if text.isprintable() else json.dumps(text)
 
 
 def content(text: str) -> str:
-    """Content with its lines, and escapes in place of what would act on a terminal or on the reader."""
+    """Return content with its lines, and escapes for characters that act on a terminal or hide from the reader."""
     if _UNSEEN.search(text) is None:
         return text
     return _UNSEEN.sub(_escape, text.replace("\r\n", "\n"))
 
 
 def harmless(value: Any, field: str = "") -> Any:
-    """A result whose texts are as `content` or as `name` gives them: what a guest has named stays a name."""
+    """Return a result with each text as `content` or as `name` returns it."""
     if isinstance(value, str):
         return content(value) if field in _CONTENT else name(value)
     if isinstance(value, Mapping):
@@ -52,7 +52,7 @@ def harmless(value: Any, field: str = "") -> Any:
 
 
 def structured(value: Any, field: str = "") -> Any:
-    """A result for programs without what is null, moments as ISO 8601 in UTC."""
+    """Return a result for programs, without nulls and with moments as ISO 8601 in UTC."""
     if isinstance(value, Mapping):
         return {key: structured(one, str(key)) for key, one in value.items() if one is not None}
     if isinstance(value, list | tuple):

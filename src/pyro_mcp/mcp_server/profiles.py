@@ -95,7 +95,7 @@ class Selection:
 
 
 def select(profile: str | None = None, mode: str | None = None) -> Selection:
-    """The tools of a profile or a mode, `workspace-core` without either.
+    """Return the tools of a profile or a mode, `workspace-core` without either.
 
     Raises `InvalidRequest` for a name that there is not.
     """

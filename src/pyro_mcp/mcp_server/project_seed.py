@@ -37,7 +37,7 @@ class ProjectSource:
 
     @contextmanager
     def seed(self) -> Iterator[dict[str, Any]]:
-        """The arguments of `create_workspace` that seed it with the project, for as long as the block runs.
+        """Yield the arguments of `create_workspace` that seed it with the project.
 
         Raises `HostToolMissing` without git, `HostCommandFailed` when the repository cannot be cloned.
         """
@@ -61,7 +61,7 @@ def project_source(
     *,
     no_project_source: bool = False,
 ) -> ProjectSource:
-    """The source that these options ask for; without any, the git checkout around the current folder, if there is one.
+    """Return the source that these options name; without any, the git checkout around the current folder, if any.
 
     Raises `InvalidRequest` for a folder that is not there, and for what is no address or reference.
     """
@@ -88,7 +88,7 @@ GIT_REPOSITORY_VARIABLES = frozenset(
 
 
 def checkout_around(folder: Path) -> Path | None:
-    """The root of the git checkout that a folder lies in; no program is run to find out."""
+    """Return the root of the git checkout around a folder; no program is run."""
     for candidate in (folder, *folder.parents):
         if (candidate / ".git").exists():
             return candidate
@@ -96,7 +96,7 @@ def checkout_around(folder: Path) -> Path | None:
 
 
 def clone(url: str, ref: str | None, folder: Path) -> str:
-    """Clone one commit of a repository into a new folder, with the credentials that the user's git finds; its id."""
+    """Clone one commit of a repository into a new folder with the user's git credentials; return its id."""
     folder.mkdir()
     git = ["git", "-C", str(folder)]
     _git(["git", "init", "--quiet", str(folder)], url)
@@ -127,7 +127,7 @@ def _git(command: list[str], url: str) -> str:
 
 
 def without_credentials(url: str) -> str:
-    """The address without the user and password that it may hold."""
+    """Return the address without its user name and password."""
     scheme, found, rest = url.partition("://")
     if not found or not scheme.startswith("http"):
         return url  # the user of an ssh address is not secret, and part of it

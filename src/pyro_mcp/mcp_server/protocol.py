@@ -52,7 +52,7 @@ class Protocol:
         )
 
     def list_tools(self) -> list[mcp.Tool]:
-        """The tools, always in the same order."""
+        """Return the tools, always in the same order."""
         return [mcp.Tool.model_validate(tool) for tool in self._catalogue.tools]
 
     async def call_tool(self, name: str, arguments: Mapping[str, Any]) -> mcp.CallToolResult:
@@ -78,9 +78,7 @@ class Protocol:
             return self._failed(error)
         except Exception as error:  # noqa: BLE001
             _log.exception("the tool %r failed unexpectedly", name)
-            return self._failed(
-                PyroError(f"{name} failed: {type(error).__name__}", hint="this is a defect of pyro's own")
-            )
+            return self._failed(PyroError(f"{name} failed: {type(error).__name__}", hint="this is a bug in pyro"))
         return self._told(tool, result)
 
     def _run(self, tool: Tool, given: Mapping[str, Any], work: Work) -> Mapping[str, Any]:
@@ -89,7 +87,7 @@ class Protocol:
         result = tool.call(call)
         if work.ended and tool.undo is not None:
             tool.undo(call, result)
-            raise Interrupted("nobody waits for this any more, so it is undone")
+            raise Interrupted("the call was cancelled, so its result was undone")
         rendered: Mapping[str, Any] = render_hints(result, self._catalogue.words)
         return rendered
 
@@ -106,7 +104,7 @@ class Protocol:
         return mcp.CallToolResult(content=[mcp.TextContent(type="text", text=text)], is_error=True)
 
     def _told(self, tool: Tool, result: Mapping[str, Any]) -> mcp.CallToolResult:
-        """The result as text, whole in itself, and for programs as data."""
+        """Return the result as a complete text, and for programs as data."""
         result = readable(result)
         steps = {name: why for name, why in tool.then.items() if name in self._catalogue.by_name}
         text = mcp.TextContent(type="text", text=told(tool, harmless(result), steps))
@@ -115,7 +113,7 @@ class Protocol:
 
 
 def _checked(arguments: Mapping[str, Any], schema: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The arguments without those that are null; raises `InvalidRequest` for what the schema does not allow."""
+    """Return the arguments without nulls; raise `InvalidRequest` for what the schema does not allow."""
     given = {key: _whole(value) for key, value in arguments.items() if value is not None}
     takes = f"{name} takes: {', '.join(schema['properties']) or 'nothing'}"
     try:
@@ -130,17 +128,17 @@ def _checked(arguments: Mapping[str, Any], schema: Mapping[str, Any], name: str)
     for word in given.keys() - schema["properties"].keys():
         near = difflib.get_close_matches(word, schema["properties"], n=1)
         meant = f"; did you mean {near[0]!r}?" if near else ""
-        raise InvalidRequest(f"{shortened(str(word), 100)!r} is no argument of {name}{meant}", hint=takes)
+        raise InvalidRequest(f"{shortened(str(word), 100)!r} is not an argument of {name}{meant}", hint=takes)
     for word in schema.get("required", ()):
         if word not in given:
             raise InvalidRequest(f"the argument {word!r} is missing", hint=takes)
     for fault in Draft202012Validator(schema).iter_errors(given):
         where = ".".join(str(part) for part in fault.absolute_path) or "the arguments"
-        why = f"{fault.instance!r} is of no type that it takes" if fault.validator == "anyOf" else fault.message
+        why = f"{fault.instance!r} has the wrong type" if fault.validator == "anyOf" else fault.message
         raise InvalidRequest(f"{where}: {shortened(why, 500)}", hint=takes)
     return given
 
 
 def _whole(value: Any) -> Any:
-    """JSON has one kind of number: 10.0 is the integer 10 (JSON Schema, 6.1.1)."""
+    """Return 10.0 as the integer 10: JSON has one kind of number (JSON Schema, 6.1.1)."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

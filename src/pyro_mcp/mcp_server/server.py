@@ -27,11 +27,11 @@ class WorkspaceServer:
 
     @property
     def source(self) -> ProjectSource:
-        """What a workspace holds when no seed is named."""
+        """Return what a workspace holds without a seed."""
         return self.catalogue.source
 
     async def list_tools(self) -> list[mcp.Tool]:
-        """The tools, always in the same order."""
+        """Return the tools, always in the same order."""
         return self._protocol.list_tools()
 
     async def call_tool(self, name: str, arguments: Mapping[str, Any] | None = None) -> mcp.CallToolResult:

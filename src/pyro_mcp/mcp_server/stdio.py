@@ -92,7 +92,7 @@ def _server_and_streams(build: Callable[[], Server[Any]]) -> tuple[Server[Any], 
 
 
 async def _replayed(held: Sequence[str], lines: Lines) -> AsyncIterator[str]:
-    """What was read before, then what comes."""
+    """Yield the messages read before, then those that follow."""
     for line in held:
         yield line
     async for line in lines:
@@ -113,4 +113,4 @@ class _Once:
             await self._writer.write(text)
 
     async def flush(self) -> None:
-        """Everything is written already."""
+        """Do nothing: everything is written already."""

@@ -24,7 +24,7 @@ _SHOWN = 256
 
 @contextmanager
 def claimed(number: int, instead: int) -> Iterator[int]:
-    """A duplicate of a standard stream; whoever uses the stream itself gets `instead` as long as the block runs.
+    """Yield a duplicate of a standard stream; in the block, users of the stream itself get `instead`.
 
     So nothing but the protocol is ever on the wire, and no program that we start reads from it.
     """
@@ -85,7 +85,7 @@ class Lines:
 
 
 def _is_json(line: bytearray) -> bool:
-    """Whether the protocol's library can read it: what it cannot, it would leave without an answer."""
+    """Return whether the protocol's library can parse it; it would leave other messages without an answer."""
     try:
         pydantic_core.from_json(bytes(line))
     except ValueError:
@@ -94,7 +94,7 @@ def _is_json(line: bytearray) -> bool:
 
 
 def _refused(head: bytes, tail: bytearray, why: str) -> bytearray:
-    """A request of the same id that gets an error for an answer, or nothing where the id is not found."""
+    """Return a request with the same id that gets an error as its answer, or nothing if there is no id."""
     found = _ID.search(head) or _ID.search(tail[-_SHOWN:])
     if found is None:
         return bytearray()
@@ -114,7 +114,7 @@ class Writer:
             left = left[os.write(self._fd, left[:_PIECE]) :]
 
     async def flush(self) -> None:
-        """Everything is written already."""
+        """Do nothing: everything is written already."""
 
 
 async def _wait(ready: Callable[[int], Awaitable[None]], fd: int) -> None:

@@ -38,23 +38,23 @@ _MOST_ENTRIES = 500
 
 
 def told(tool: Tool, result: Mapping[str, Any], steps: Mapping[str, str]) -> str:
-    """The whole text of a result: what it says, how to get at what is left out, and what the next steps may be."""
+    """Return the whole text of a result: the result, how to get what is left out, and possible next steps."""
     said = tool.tell(result)
     ends = [f"Next: {', '.join(f'{step} ({why})' for step, why in steps.items())}."] if steps else []
     if result.get("truncated") or OMISSION in said:
-        ends.insert(0, f"Something is left out; for the rest, {tool.rest}.")
+        ends.insert(0, f"The output was shortened; for the rest, {tool.rest}.")
     room = LONGEST_TEXT - sum(len(line.encode()) + 1 for line in ends)
     return "\n".join([shortened(said, room), *ends])
 
 
 def moment(seconds: float) -> str:
-    """A moment, and how far away it is."""
+    """Return a moment, and how far away it is."""
     left = seconds - time.time()
     return f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime(seconds))} UTC, in {duration(left)}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
+    """Return seconds with a fitting unit."""
     for unit, length in (("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
@@ -62,16 +62,16 @@ def duration(seconds: float) -> str:
 
 
 def command_line(command: str | Sequence[str]) -> str:
-    """A command as one writes it."""
+    """Return a command as a shell takes it."""
     return command if isinstance(command, str) else shlex.join(command)
 
 
 def end(result: CommandEnd) -> str:
-    """How a command ended, then its output."""
+    """Return how a command ended, then its output."""
     how = "killed at its time limit" if result["timed_out"] else f"exit code {result['exit_code']}"
     parts = [f"{how} ({duration_of(result['duration_ms'])})"]
     if result["timed_out"]:
-        parts.append("What should go on running belongs in a service or a shell.")
+        parts.append("Run long-lived programs in a service or a shell.")
     if result["hint"]:
         parts.append(f"Hint: {result['hint']}")
     parts += streams(result, stdout=result["stdout_bytes"], stderr=result["stderr_bytes"])
@@ -81,7 +81,7 @@ def end(result: CommandEnd) -> str:
 
 
 def streams(result: Mapping[str, Any], longest: int = LONGEST_PART, **sizes: int) -> list[str]:
-    """What a program wrote to its two streams; `sizes` are the bytes of all it wrote, where that is known."""
+    """Return what a program wrote to its two streams; `sizes` are the bytes of each whole stream, if known."""
     names = [name for name in ("stdout", "stderr") if result[name]]
     rooms = shared([result[name] for name in names], longest)
     return [
@@ -91,7 +91,7 @@ def streams(result: Mapping[str, Any], longest: int = LONGEST_PART, **sizes: int
 
 
 def duration_of(milliseconds: float) -> str:
-    """Milliseconds as a person says them."""
+    """Return milliseconds with a fitting unit."""
     return f"{milliseconds:.0f} ms" if milliseconds < 10_000 else duration(milliseconds / 1000)
 
 
@@ -105,7 +105,7 @@ def executed(result: WorkspaceExecResult) -> str:
 
 
 def workspace(result: WorkspaceInfo) -> str:
-    """One workspace."""
+    """Return the state of a workspace."""
     named = f" {result['name']!r}" if result["name"] else ""
     labels = "".join(f" {key}={value}" for key, value in result["labels"].items())
     reach = " ".join([result["network_policy"], *result["allow_hosts"]])
@@ -123,7 +123,7 @@ def workspace(result: WorkspaceInfo) -> str:
 
 
 def seed(result: WorkspaceInfo) -> str:
-    """What /workspace began as."""
+    """Return what /workspace was created from."""
     found = result["workspace_seed"]
     if found["mode"] == "empty":
         return "/workspace began empty."
@@ -145,7 +145,7 @@ def reset(result: WorkspaceReset) -> str:
 
 
 def workspaces(result: WorkspaceList) -> str:
-    """A line each."""
+    """Return a line for each workspace."""
     if not result["workspaces"]:
         return "\n".join(["There are no workspaces.", *unknown(result.get("unknown", []))])
     lines = []
@@ -159,7 +159,7 @@ def workspaces(result: WorkspaceList) -> str:
 
 
 def unknown(found: Sequence[UnknownWorkspace]) -> list[str]:
-    """A line each for the workspaces that the database does not know."""
+    """Return a line for each workspace that the database does not know."""
     return [
         f"{one['workspace_id']} {one['name'] or '-'} is on the disk, but not in the database"
         f"{': ' + one['problem'] if one['problem'] else '; workspace_adopt takes it back'}"
@@ -173,7 +173,7 @@ def adopted(result: WorkspaceAdopted) -> str:
 
 
 def listed(heading: str, lines: Sequence[str], longest: int = LONGEST_PART) -> str:
-    """A heading, and as many of the lines as fit; the number of the others."""
+    """Return a heading, as many of the lines as fit, and the number of the others."""
     shown, left = [heading], longest
     for line in lines:
         left -= len(line.encode(errors="replace")) + 1
@@ -185,7 +185,7 @@ def listed(heading: str, lines: Sequence[str], longest: int = LONGEST_PART) -> s
 
 
 def logs(result: WorkspaceLogs) -> str:
-    """The history, each command with a part of its output: more of it where there are few commands."""
+    """Return the history, each command with a part of its output: more of it if there are few commands."""
     entries = result["entries"]
     longest = max(400, LONGEST_PART // max(len(entries), 1) - 200)
     lines = []
@@ -198,7 +198,7 @@ def logs(result: WorkspaceLogs) -> str:
 
 
 def entry(one: FileEntry) -> str:
-    """One name of a tree on a line."""
+    """Return a file or folder on a line."""
     if one["artifact_type"] == "symlink":
         return f"{one['path']} -> {one['link_target']}"
     return f"{one['path']}/" if one["artifact_type"] == "directory" else f"{one['path']} ({one['size_bytes']} bytes)"
@@ -209,7 +209,7 @@ def file_list(result: FileList) -> str:
 
 
 def file_read(result: FileRead) -> str:
-    """The content as it is, with a remark before when there is more."""
+    """Return the content as it is, after a remark if there is more."""
     size, after = result["size_bytes"], result["next_offset"]
     if not result["content"]:
         return f"({result['path']} is empty)" if not size else f"({result['path']} ends at byte {size})"
@@ -227,13 +227,13 @@ def written(result: WorkspaceFileWrite) -> str:
 
 
 def counted(summary: Mapping[str, Any]) -> str:
-    """How many of each status."""
+    """Return the number of changes of each kind."""
     kinds = ("added", "modified", "deleted", "renamed", "type_changed")
     return ", ".join(f"{summary[kind]} {kind}" for kind in kinds if summary.get(kind)) or "no changes"
 
 
 def changes(entries: Iterable[Mapping[str, Any]]) -> list[str]:
-    """A line for each changed path."""
+    """Return a line for each changed path."""
     lines = []
     for one in entries:
         before = f"{one['old_path']} -> " if one.get("old_path") else ""
@@ -248,7 +248,7 @@ def patched(result: WorkspacePatch) -> str:
 
 
 def diff(result: WorkspaceDiff) -> str:
-    """Which paths, then the patch, as many whole files of it as fit."""
+    """Return the changed paths, then as many whole files of the patch as fit."""
     if not result["changed"]:
         return f"{result['workspace_id']} is as it was created: no changes."
     parts = [listed(f"{counted(result['summary'])} since creation:", changes(result["entries"]), LONGEST_PART // 4)]
@@ -287,7 +287,7 @@ def pushed(result: WorkspaceSyncPush) -> str:
 
 
 def summary(result: WorkspaceSummarized) -> str:
-    """The session in a few lines."""
+    """Return the session in a few lines."""
     outcome = result["outcome"]
     lines = [
         f"{result['workspace_id']} {result['name'] or ''} ({result['state']}), reset {result['reset_count']} times"
@@ -310,4 +310,4 @@ def snapshots(result: SnapshotList) -> str:
         f"{one['snapshot_name']} ({one['kind']}{', with system' if one['with_system'] else ''})"
         for one in result["snapshots"]
     ]
-    return listed("Points to reset to:", lines)
+    return listed("Snapshots:", lines)

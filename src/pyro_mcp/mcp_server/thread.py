@@ -39,17 +39,17 @@ class Work:
 
     @property
     def ended(self) -> bool:
-        """Whether nobody waits for its result any more."""
+        """Return whether the caller was cancelled."""
         return self._ended
 
     def progress(self, message: str, fraction: float | None = None) -> None:
-        """Note what is being done; raises `Interrupted` when nobody waits for it any more."""
+        """Report progress; raise `Interrupted` if the caller was cancelled."""
         self._message = message if fraction is None else f"{message} ({fraction:.0%})"
         if self._ended:
             raise Interrupted("nobody waits for this any more")
 
     def output(self, data: bytes) -> None:
-        """Count a command's output."""
+        """Count the bytes of a command's output."""
         self._bytes += len(data)
 
     def end(self) -> None:
@@ -59,14 +59,14 @@ class Work:
             os.eventfd_write(self.interrupt, 1)
 
     def stands(self) -> str:
-        """Where the work stands, for a person."""
+        """Return the progress of the work as a text."""
         seconds = time.monotonic() - self._began
         output = f", {self._bytes} bytes of output" if self._bytes else ""
         return f"{self._message or 'working'}: {seconds:.0f} s{output}"
 
 
 async def in_thread(function: Callable[[], Result], work: Work) -> Result:
-    """What `function` returns or raises. When the caller is cancelled, the work is told to end, and waited for.
+    """Return what `function` returns; if the caller is cancelled, end the work and wait for its end.
 
     Nothing of it runs on when this is over, so a server that has ended leaves no command behind.
     """
@@ -116,7 +116,7 @@ async def _report(work: Work, report: Report) -> None:
 
 
 def _limiter() -> anyio.CapacityLimiter:
-    """Not the default one: the streams' own threads take from that, and a cancellation must always get in."""
+    """Return a limiter of our own: the streams' threads use the default one, and a cancellation must always get in."""
     try:
         return _limit.get()
     except LookupError:

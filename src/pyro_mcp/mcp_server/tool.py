@@ -45,7 +45,7 @@ class Call:
     """Is given a command's output as it comes."""
 
     def given(self, *names: str) -> dict[str, Any]:
-        """Those of the arguments that were given; the others keep the defaults of the SDK."""
+        """Return the arguments of these names that were given; the others keep the defaults of the SDK."""
         return {name: self.arguments[name] for name in names if name in self.arguments}
 
 
@@ -76,7 +76,7 @@ class Tool:
     """What to do with a result that nobody waits for any more."""
 
     def input_schema(self, *, full: bool) -> dict[str, Any]:
-        """The arguments; without those of the full profile unless `full`."""
+        """Return the schema of the arguments; without those of the full profile unless `full`."""
         shown = {name: one for name, one in self.parameters.items() if full or name not in self.only_full}
         schema: dict[str, Any] = {"type": "object", "properties": shown}
         if self.required:
@@ -85,18 +85,18 @@ class Tool:
 
 
 def shape(result: type, *names: str) -> Schema:
-    """The JSON schema of a result of which the fields `names` are told; the result holds others too."""
+    """Return the JSON schema of a result with the documented fields `names`; the result may hold others."""
     hints = get_type_hints(result)
     return {"type": "object", "properties": {name: _field(name, hints[name]) for name in names}}
 
 
 def _field(name: str, hint: Any) -> dict[str, Any]:
-    """The schema of a field; moments are told as ISO 8601."""
+    """Return the schema of a field; moments are ISO 8601."""
     return {"type": "string", "format": "date-time"} if name.endswith("_at") else _schema(hint)
 
 
 def _schema(hint: Any) -> dict[str, Any]:
-    """The coarse JSON schema of an annotation: the kind of value, not what is inside; what is null is left out."""
+    """Return the coarse JSON schema of an annotation: its kinds of value without null, not their contents."""
     kinds = sorted(set(_kinds(hint)) - {"null"})
     return {"type": kinds[0]} if len(kinds) == 1 else {"anyOf": [{"type": kind} for kind in kinds]}
 

@@ -35,7 +35,7 @@ def readable_part(call: Call, read: Callable[..., WorkspaceFileRead]) -> Workspa
 
 
 def _diff(call: Call) -> WorkspaceDiff:
-    """The diff with as many whole files of its patch as fit; the others are named."""
+    """Return the diff with as many whole files of its patch as fit; the others are named."""
     found = call.pyro.diff_workspace(call.arguments["workspace_id"], **call.given("include_ignored", "binary"))
     if len(found["patch"]) <= LONGEST_FIELD:
         return found

@@ -32,7 +32,7 @@ def _line(entry: NetworkLogEntry) -> str:
 TOOLS = (
     Tool(
         "workspace_network_info",
-        "The network of a workspace: its policy, the hosts it may reach, its published ports.",
+        "Show the network of a workspace: its policy, the hosts it may reach, its published ports.",
         {"workspace_id": ID},
         ("workspace_id",),
         shape(WorkspaceNetworkInfo, "network_policy", "allow_hosts", "state", "published_ports"),
@@ -43,7 +43,7 @@ TOOLS = (
     ),
     Tool(
         "workspace_network_log",
-        "What a workspace tried to reach, and why requests were refused; oldest first, times in UTC.",
+        "Show what a workspace tried to reach, and why requests were refused; oldest first, times in UTC.",
         {"workspace_id": ID, "limit": {"type": "integer"}},
         ("workspace_id",),
         shape(WorkspaceNetworkLog, "count", "entries"),

@@ -47,7 +47,7 @@ TOOLS = (
     ),
     Tool(
         "shell_list",
-        "The shells of a workspace.",
+        "List the shells of a workspace.",
         {"workspace_id": ID},
         ("workspace_id",),
         shape(ShellList, "count", "shells"),
@@ -96,7 +96,7 @@ TOOLS = (
     ),
     Tool(
         "shell_signal",
-        "Signal what runs in a shell: INT is Ctrl-C.",
+        "Send a signal to the program in a shell: INT is Ctrl-C.",
         {**_SHELL, "signal_name": {"type": "string", "default": "INT"}},
         _REQUIRED,
         shape(ShellSignalled, "shell_id", "signal"),

@@ -17,7 +17,7 @@ from pyro_mcp.results import (
 TOOLS = (
     Tool(
         "snapshot_create",
-        "Keep what /workspace holds under a name, to reset to; with_system keeps what is installed, too.",
+        "Save /workspace as a named snapshot to reset to; with_system also saves installed packages.",
         {"workspace_id": ID, "snapshot_name": TEXT, "with_system": FLAG},
         ("workspace_id", "snapshot_name"),
         shape(SnapshotResult, "workspace_id", "snapshot"),
@@ -29,7 +29,7 @@ TOOLS = (
     ),
     Tool(
         "snapshot_list",
-        "The points that workspace_reset can go back to; baseline is how it was created.",
+        "List the snapshots that workspace_reset can restore; baseline is the state at creation.",
         {"workspace_id": ID},
         ("workspace_id",),
         shape(SnapshotList, "count", "snapshots"),
@@ -40,7 +40,7 @@ TOOLS = (
     ),
     Tool(
         "snapshot_delete",
-        "Forget a named snapshot.",
+        "Delete a snapshot.",
         {"workspace_id": ID, "snapshot_name": TEXT},
         ("workspace_id", "snapshot_name"),
         shape(SnapshotDeleted, "workspace_id", "deleted"),

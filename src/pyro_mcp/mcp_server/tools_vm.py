@@ -61,7 +61,7 @@ def _network(result: VmNetworkInfo) -> str:
 
 
 def _about(name: str, description: str, result: type, fields: tuple[str, ...], method: str, **traits: Any) -> Tool:
-    """A tool that takes a machine's id alone."""
+    """Return a tool that takes only a machine's id."""
     return Tool(
         name,
         description,
@@ -84,8 +84,8 @@ def _reaped(result: ReapReport) -> str:
 TOOLS = (
     Tool(
         "vm_run",
-        "Run one command in a fresh VM that is deleted afterwards: for a question that needs no project files. To work "
-        "on files use workspace_create.",
+        "Run one command in a fresh VM that is deleted afterwards, for a question that needs no project files. To work "
+        "on files, use workspace_create.",
         {"environment": {"type": "string", "default": "debian:12"}, "command": COMMAND, "timeout_seconds": TIME_LIMIT}
         | _MACHINE,
         ("command",),
@@ -98,7 +98,7 @@ TOOLS = (
     ),
     Tool(
         "vm_list_environments",
-        "The environments that machines boot from.",
+        "List the environments that machines boot from.",
         {},
         (),
         shape(EnvironmentList, "count", "environments"),
@@ -109,7 +109,7 @@ TOOLS = (
     ),
     Tool(
         "vm_create",
-        "Register a one-shot machine; vm_start starts it, vm_exec runs its one command. vm_run does all in one call.",
+        "Create a one-shot machine; vm_start starts it, vm_exec runs its one command. vm_run does all in one call.",
         {"environment": TEXT} | _MACHINE,
         ("environment",),
         shape(VmInfo, *_STATE),
@@ -134,7 +134,7 @@ TOOLS = (
     _about("vm_stop", "Power a machine off; its disk stays.", VmInfo, _STATE, "stop_vm"),
     _about(
         "vm_delete",
-        "End a machine and remove all of it.",
+        "Delete a machine and all its data.",
         VmDeleted,
         ("vm_id", "deleted"),
         "delete_vm",
@@ -142,10 +142,10 @@ TOOLS = (
         destructive=True,
         idempotent=False,
     ),
-    _about("vm_status", "One machine as it is now.", VmInfo, _STATE, "status_vm", read_only=True),
+    _about("vm_status", "Show the state of a machine.", VmInfo, _STATE, "status_vm", read_only=True),
     _about(
         "vm_network_info",
-        "What network a machine has.",
+        "Show the network of a machine.",
         VmNetworkInfo,
         ("vm_id", "network"),
         "network_info_vm",
@@ -154,7 +154,7 @@ TOOLS = (
     ),
     Tool(
         "vm_reap_expired",
-        "Delete machines and workspaces whose time is over, and what dead processes left behind.",
+        "Delete expired machines and workspaces, and what dead processes left behind.",
         {},
         (),
         shape(ReapReport, "count", "deleted"),

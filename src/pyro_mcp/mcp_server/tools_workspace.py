@@ -107,7 +107,7 @@ TOOLS = (
     ),
     Tool(
         "workspace_status",
-        "One workspace: state, seed, expiry.",
+        "Show a workspace: state, seed, expiry.",
         {"workspace_id": ID},
         ("workspace_id",),
         shape(WorkspaceInfo, *_INFO),
@@ -205,7 +205,7 @@ TOOLS = (
     ),
     Tool(
         "workspace_delete",
-        "End a workspace and remove all of it. Do this when done.",
+        "Delete a workspace and all its data. Do this when done.",
         {"workspace_id": ID},
         ("workspace_id",),
         shape(WorkspaceDeleted, "workspace_id", "deleted"),
