@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pyro_mcp.guest_protocol.frames import encode_fields
 from pyro_mcp.guest_protocol.tree_stream import Tag, Type
 from pyro_mcp.results import Diff, DiffEntry
-from pyro_mcp.trees.diff import LARGEST_FILE, diff
+from pyro_mcp.trees.diff import MAX_FILE, diff
 from pyro_mcp.trees.guest_tree import GuestTree
 from tests.trees.answers import Recorded, end
 from tests.trees.conftest import MakeTree
@@ -155,10 +155,10 @@ def test_binary_files_are_in_the_patch_but_not_as_text(host: HostTree) -> None:
 
 
 def test_a_large_file_is_named_and_the_rest_of_the_patch_applies(host: HostTree) -> None:
-    plant(host.baseline, {b"shrunk": Leaf("f", b"x" * (LARGEST_FILE + 1))})
+    plant(host.baseline, {b"shrunk": Leaf("f", b"x" * (MAX_FILE + 1))})
     plant(
         host.workspace,
-        {b"huge": Leaf("f", b"x" * (LARGEST_FILE + 1)), b"shrunk": Leaf("f", b"x"), b"s": Leaf("f", b"s")},
+        {b"huge": Leaf("f", b"x" * (MAX_FILE + 1)), b"shrunk": Leaf("f", b"x"), b"s": Leaf("f", b"s")},
     )
 
     found = diff(host.tree, include_ignored=True, binary=True)
@@ -169,8 +169,8 @@ def test_a_large_file_is_named_and_the_rest_of_the_patch_applies(host: HostTree)
 
 
 def test_a_large_file_of_another_mode_is_in_the_patch(host: HostTree) -> None:
-    plant(host.baseline, {b"huge": Leaf("f", b"x" * (LARGEST_FILE + 1))})
-    plant(host.workspace, {b"huge": Leaf("f", b"x" * (LARGEST_FILE + 1), 0o755)})
+    plant(host.baseline, {b"huge": Leaf("f", b"x" * (MAX_FILE + 1))})
+    plant(host.workspace, {b"huge": Leaf("f", b"x" * (MAX_FILE + 1), 0o755)})
 
     found = diff(host.tree, include_ignored=True, binary=True)
 
@@ -277,7 +277,7 @@ def test_a_patch_looks_at_a_bounded_number_of_files_and_names_the_others(
     host: HostTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(host.workspace, {b"%d" % number: Leaf("f", b"text\n") for number in range(9)})
-    monkeypatch.setattr(sys.modules[diff.__module__], "MOST_FILES", 5)
+    monkeypatch.setattr(sys.modules[diff.__module__], "MAX_FILES", 5)
 
     found = diff(host.tree)
 

@@ -144,7 +144,7 @@ def test_a_large_file_is_written_whole(host: HostTree) -> None:
 
 
 @pytest.mark.parametrize(("path", "why"), [
-    (".", "is a folder"), ("d", "there is a folder"), ("f/x", "not a folder"), ("out/x", "leads out of /workspace"),
+    (".", "is a folder"), ("d", "a folder is at"), ("f/x", "not a folder"), ("out/x", "leads out of /workspace"),
     ("out", "leads out of /workspace"), ("n" * 256, "255 bytes"),
 ])  # fmt: skip
 def test_what_cannot_be_written_is_refused_with_its_reason(host: HostTree, tmp_path: Path, path: str, why: str) -> None:
@@ -181,7 +181,7 @@ def test_a_read_that_begins_within_a_character_begins_after_it(host: HostTree) -
     assert (found["content"], found["offset"], found["truncated"]) == ("b", 3, False)
     beyond = read_file(host.tree, "f", max_bytes=9, offset=99)
     assert (beyond["content"], beyond["truncated"]) == ("", False)
-    with pytest.raises(InvalidRequest, match="does not hold the character"):
+    with pytest.raises(InvalidRequest, match="is too small for the character"):
         read_file(host.tree, "f", max_bytes=2)
 
 

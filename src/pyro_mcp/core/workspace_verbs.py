@@ -32,7 +32,7 @@ from pyro_mcp.results import (
     WorkspaceSummarized,
     WorkspaceSyncPush,
 )
-from pyro_mcp.trees import MOST_BYTES, MOST_ENTRIES
+from pyro_mcp.trees import MAX_EXPORT_BYTES, MAX_EXPORT_ENTRIES
 from pyro_mcp.workspaces import BASELINE, SeedOrigin, StoppedDisks, WorkspaceAccess, Workspaces, summarize
 
 DAY = 24 * 3600.0
@@ -255,8 +255,8 @@ class WorkspaceVerbs(Components):
         *,
         output_path: str | Path,
         overwrite: bool = False,
-        max_bytes: int = MOST_BYTES,
-        max_entries: int = MOST_ENTRIES,
+        max_bytes: int = MAX_EXPORT_BYTES,
+        max_entries: int = MAX_EXPORT_ENTRIES,
     ) -> WorkspaceExport:
         """Copy a file or folder to the host.
 

@@ -1,9 +1,9 @@
-"""Work on the tree of a workspace, done on the host: read, written, patched, compared, copied in and out."""
+"""Work on the file tree of a workspace: list, read and write files, diff, patch, export, and copy in from the host."""
 
 from __future__ import annotations
 
 from pyro_mcp.trees.diff import diff
-from pyro_mcp.trees.export import MOST_BYTES, MOST_ENTRIES, export
+from pyro_mcp.trees.export import MAX_EXPORT_BYTES, MAX_EXPORT_ENTRIES, export
 from pyro_mcp.trees.files import list_files, read_file, write_file
 from pyro_mcp.trees.guest_tree import GuestToolRunner, GuestTree
 from pyro_mcp.trees.host_files import host_edits
@@ -12,8 +12,8 @@ from pyro_mcp.trees.seed import Seed, prepare_seed, push
 from pyro_mcp.trees.self_running import program_that_runs
 
 __all__ = [
-    "MOST_BYTES",
-    "MOST_ENTRIES",
+    "MAX_EXPORT_BYTES",
+    "MAX_EXPORT_ENTRIES",
     "GuestToolRunner",
     "GuestTree",
     "Seed",

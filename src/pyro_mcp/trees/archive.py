@@ -1,4 +1,4 @@
-"""Archives, unpacked into a folder of ours as if their makers were hostile."""
+"""Unpack tar archives, whose content is treated as hostile, into a folder of the host."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from pyro_mcp.guest_protocol.tree_stream import is_path
 from pyro_mcp.trees.safe_writer import SafeWriter
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
-MOST_BYTES = 16 * 1024**3
-"""What an archive may hold, unpacked."""
-MOST_MEMBERS = 1_000_000
-_DEEPEST = 256
-_LONGEST_PATH = 3800  # less than PATH_MAX, which counts the folder that it is unpacked in
+MAX_BYTES = 16 * 1024**3
+"""Size of the unpacked content of an archive."""
+MAX_ENTRIES = 1_000_000
+_MAX_DEPTH = 256
+_MAX_PATH = 3800  # less than PATH_MAX, which includes the path of the target folder
 _PIECE = 1024 * 1024
-# What gzip and tarfile raise when they meet nonsense.
+# What gzip and tarfile raise for malformed archives.
 _DAMAGED = (
     tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, ValueError, ArithmeticError, LookupError, RecursionError,
 )  # fmt: skip
-# What tarfile may read to find one member: headers, long names, tables of holes.
-_MOST_HEADERS = 4 * 1024 * 1024
+# Bytes that tarfile may read to find one entry: headers, long names, tables of holes.
+_MAX_HEADERS = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class UnpackedArchive:
-    """What an archive held; `skipped` are its devices and pipes."""
+    """The counts of an unpacked archive; `skipped` are its devices and pipes."""
 
     entry_count: int
     size_bytes: int
@@ -39,25 +39,25 @@ class UnpackedArchive:
 
 
 def unpack(source: Path, target: Path) -> UnpackedArchive:
-    """Unpack a .tar, .tar.gz or .tgz into the empty folder `target`; of a name that comes twice the last one stays.
+    """Unpack a .tar, .tar.gz or .tgz into the empty folder `target`; the last of several entries of one name remains.
 
-    Links are made as they are and never followed. Raises `InvalidRequest` for a member that would lie or lead outside,
-    a name that cannot be made, too much content, and for an archive that is damaged or cut short; `NoSpace`.
+    Symbolic links are created as they are and never followed. Raises `InvalidRequest` for an entry outside the folder,
+    a name that cannot be created, too much content, and a damaged or truncated archive; `NoSpace`.
     """
     name = source.name.lower()
     try:
-        with open(source, "rb") as raw, SafeWriter(target) as landing:
-            unpacker = _Unpacker(source, landing)
+        with open(source, "rb") as raw, SafeWriter(target) as writer:
+            unpacker = _Unpacker(source, writer)
             if name.endswith(".tar"):
                 unpacker.run(raw)
             else:
                 with gzip.open(raw, "rb") as plain:
                     unpacker.run(plain)
-            landing.finish()
+            writer.finish()
     except _DAMAGED as error:
-        raise InvalidRequest(f"{source} is damaged, cut short, or no archive of its kind: {error}") from error
+        raise InvalidRequest(f"{source} is damaged, truncated, or not an archive of this type: {error}") from error
     except OSError as error:
-        raise InvalidRequest(f"{source} cannot be read: {error.strerror}") from error
+        raise InvalidRequest(f"cannot read {source}: {error.strerror}") from error
     size_bytes = sum(size or 0 for size in unpacker.sizes.values())
     return UnpackedArchive(len(unpacker.sizes), size_bytes, unpacker.skipped)
 
@@ -67,81 +67,81 @@ class _Readable(Protocol):
 
 
 class _LimitedStream:
-    """A stream from which only so much can be read before the allowance is renewed."""
+    """A stream that raises when more than `allowance` bytes are read before it is renewed."""
 
     def __init__(self, stream: _Readable, source: Path) -> None:
         self._stream = stream
         self._source = source
-        self.allowance = _MOST_HEADERS
+        self.allowance = _MAX_HEADERS
 
     def read(self, size: int) -> bytes:
         data = self._stream.read(size)
         self.allowance -= len(data)
         if self.allowance < 0:
-            raise InvalidRequest(f"{self._source} has headers of more than {_MOST_HEADERS} bytes")
+            raise InvalidRequest(f"{self._source} has headers of more than {_MAX_HEADERS} bytes")
         return data
 
 
 class _Unpacker:
-    def __init__(self, source: Path, landing: SafeWriter) -> None:
+    def __init__(self, source: Path, writer: SafeWriter) -> None:
         self.skipped: list[str] = []
         self.sizes: dict[bytes, int | None] = {}
-        """Of what has been made; None for a folder."""
+        """Sizes by path of the entries created so far; None for a folder."""
         self._source = source
-        self._landing = landing
+        self._writer = writer
         self._bytes = 0
-        self._members = 0
+        self._entries = 0
 
     def run(self, stream: _Readable) -> None:
         meter = _LimitedStream(stream, self._source)
         with tarfile.open(
             fileobj=cast(IO[bytes], meter), mode="r|", encoding="utf-8", errors="surrogateescape"
         ) as archive:
-            while (member := archive.next()) is not None:
-                vars(archive)["members"] = []  # it would keep them all
-                self._members += 1
-                if self._members > MOST_MEMBERS:
-                    raise InvalidRequest(f"{self._source} has more than {MOST_MEMBERS} members")
-                if path := self._path(member.name):
-                    self._member(archive, member, path, meter)
-                meter.allowance = _MOST_HEADERS
-        # To its very end, where gzip has its checksum.
+            while (entry := archive.next()) is not None:
+                vars(archive)["members"] = []  # it would keep all entries in memory
+                self._entries += 1
+                if self._entries > MAX_ENTRIES:
+                    raise InvalidRequest(f"{self._source} has more than {MAX_ENTRIES} entries")
+                if path := self._path(entry.name):
+                    self._entry(archive, entry, path, meter)
+                meter.allowance = _MAX_HEADERS
+        # Read to the end, where gzip has its checksum.
         while data := stream.read(_PIECE):
             self._count(data)
 
-    def _member(self, archive: tarfile.TarFile, member: tarfile.TarInfo, path: bytes, meter: _LimitedStream) -> None:
-        if member.isdir():
+    def _entry(self, archive: tarfile.TarFile, entry: tarfile.TarInfo, path: bytes, meter: _LimitedStream) -> None:
+        if entry.isdir():
             if self.sizes.get(path) is not None:
-                self._landing.remove(path)
-            self._landing.folder(path, member.mode)
+                self._writer.remove(path)
+            self._writer.make_folder(path, entry.mode)
             self.sizes[path] = None
             return
-        if not (member.isreg() or member.issym() or member.islnk()):
-            self.skipped.append(member.name)
+        if not (entry.isreg() or entry.issym() or entry.islnk()):
+            self.skipped.append(entry.name)
             return
-        to = self._former(member) if member.islnk() else b""
-        if to == path:
+        link_target = self._hard_link_target(entry) if entry.islnk() else b""
+        if link_target == path:
             return
         if path in self.sizes:
-            self._landing.remove(path)
+            self._writer.remove(path)
         self.sizes[path] = 0
-        if member.isreg():
-            self.sizes[path] = self._file(archive, member, path, meter)
-        elif to:
-            self._landing.hard_link(path, to)
+        if entry.isreg():
+            self.sizes[path] = self._file(archive, entry, path, meter)
+        elif link_target:
+            self._writer.make_hard_link(path, link_target)
         else:
-            self._landing.link(path, self._target(member))
+            self._writer.make_symlink(path, self._symlink_target(entry))
 
-    def _file(self, archive: tarfile.TarFile, member: tarfile.TarInfo, path: bytes, meter: _LimitedStream) -> int:
-        content = archive.extractfile(member)
+    def _file(self, archive: tarfile.TarFile, entry: tarfile.TarInfo, path: bytes, meter: _LimitedStream) -> int:
+        content = archive.extractfile(entry)
         assert content is not None  # it is a regular file
         size = 0
-        file = self._landing.file(path, member.mode, int(member.mtime * 1_000_000_000))
+        file = self._writer.create_file(path, entry.mode, int(entry.mtime * 1_000_000_000))
         try:
-            while size < member.size:
-                meter.allowance = _PIECE + _MOST_HEADERS
-                if not (data := content.read(min(_PIECE, member.size - size))):
-                    raise EOFError(f"{member.name} is not whole")
+            while size < entry.size:
+                meter.allowance = _PIECE + _MAX_HEADERS
+                if not (data := content.read(min(_PIECE, entry.size - size))):
+                    raise EOFError(f"{entry.name} is truncated")
                 self._count(data)
                 file.write(data)
                 size += len(data)
@@ -149,39 +149,39 @@ class _Unpacker:
             file.close()
         return size
 
-    def _target(self, member: tarfile.TarInfo) -> bytes:
-        target = os.fsencode(member.linkname)
+    def _symlink_target(self, entry: tarfile.TarInfo) -> bytes:
+        target = os.fsencode(entry.linkname)
         if not target or b"\0" in target:
-            raise InvalidRequest(f"{self._source} holds {member.name!r}, a link to nothing that could be a path")
+            raise InvalidRequest(f"{self._source} holds {entry.name!r}, a link whose target is not a path")
         return target
 
-    def _former(self, member: tarfile.TarInfo) -> bytes:
-        """The member that a hard link is another name of."""
-        path = self._path(member.linkname)
+    def _hard_link_target(self, entry: tarfile.TarInfo) -> bytes:
+        """Return the path of the entry that a hard link refers to."""
+        path = self._path(entry.linkname)
         if self.sizes.get(path) is None:
             raise InvalidRequest(
-                f"{self._source} holds {member.name!r}, a hard link to {member.linkname!r}, which is no file before it"
+                f"{self._source} holds {entry.name!r}, a hard link to {entry.linkname!r}, which is not an earlier file"
             )
         return path
 
     def _path(self, name: str) -> bytes:
-        """The path of a member below the target, "" for the target itself."""
+        """Return the path of an entry below the target folder, "" for the folder itself; raises `InvalidRequest`."""
         given = os.fsencode(name)
         names = [one for one in given.split(b"/") if one not in (b"", b".")]
         path = b"/".join(names)
         if given.startswith(b"/") or b".." in names:
             raise InvalidRequest(
-                f"{self._source} holds {name[:200]!r}, which would lie outside of the folder",
-                hint="pack the folder's content with paths relative to it: tar -C FOLDER -cf ARCHIVE .",
+                f"{self._source} holds {name[:200]!r}, which is outside the folder",
+                hint="pack the folder with relative paths: tar -C FOLDER -cf ARCHIVE .",
             )
-        if not is_path(path) or len(names) > _DEEPEST or len(path) > _LONGEST_PATH:
+        if not is_path(path) or len(names) > _MAX_DEPTH or len(path) > _MAX_PATH:
             raise InvalidRequest(
-                f"{self._source} holds a path that cannot be: {name[:60]!r}…",
-                hint=f"a name holds at most 255 bytes and no NUL, a path {_LONGEST_PATH} bytes and {_DEEPEST} folders",
+                f"{self._source} holds an invalid path: {name[:60]!r}…",
+                hint=f"limits: 255 bytes and no NUL in a name, {_MAX_PATH} bytes and {_MAX_DEPTH} names in a path",
             )
         return path
 
     def _count(self, data: bytes) -> None:
         self._bytes += len(data)
-        if self._bytes > MOST_BYTES:
-            raise InvalidRequest(f"{self._source} holds more than {MOST_BYTES // 1024**3} GiB")
+        if self._bytes > MAX_BYTES:
+            raise InvalidRequest(f"{self._source} holds more than {MAX_BYTES // 1024**3} GiB")

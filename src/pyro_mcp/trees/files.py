@@ -1,4 +1,4 @@
-"""Single files of a tree: listed, read, written."""
+"""List, read and write single files of a tree."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pyro_mcp.hints import Argument, Hint, Verb
 from pyro_mcp.results import ArtifactType, FileEntry, FileList, FileRead, FileWrite
 from pyro_mcp.trees.guest_tree import GuestTree, guest_path
 
-MOST_READ = 64 * 1024 * 1024
-"""Bytes that one read may ask for."""
+MAX_READ = 64 * 1024 * 1024
+"""Bytes that one read may request."""
 ARTIFACT_TYPES: Mapping[Kind, ArtifactType] = {
     "f": "file", "d": "directory", "l": "symlink", "p": "fifo", "s": "socket", "c": "char_device", "b": "block_device",
 }  # fmt: skip
@@ -26,7 +26,7 @@ NOUNS: Mapping[Kind, str] = {
 
 
 def list_files(tree: GuestTree, path: str | bytes, *, recursive: bool) -> FileList:
-    """What is in a folder, or the one thing at `path`; raises `NotFound`, `InvalidRequest`."""
+    """Return the entries of a folder, or the one entry at `path`; raises `NotFound`, `InvalidRequest`."""
     first, *below = tree.entries([tree.inner_path(path)], depth=None if recursive else 1)
     shown = below if first.kind == "d" else [first]
     return {
@@ -39,7 +39,7 @@ def list_files(tree: GuestTree, path: str | bytes, *, recursive: bool) -> FileLi
 
 
 class ContentMask(Protocol):
-    """Hides what nobody may read; `reach` is the number of bytes in which that has ended for sure."""
+    """Masks secrets in a part of a file; `reach` is the number of bytes before and after it that a secret may span."""
 
     @property
     def reach(self) -> int: ...
@@ -55,14 +55,14 @@ def read_file(
     binary: bool = False,
     mask: ContentMask | None = None,
 ) -> FileRead:
-    """Read at most `max_bytes` of a regular file from byte `offset` on, links followed: text, or base64 with `binary`.
+    """Read at most `max_bytes` of a regular file from byte `offset` on: text, or base64 with `binary`. Follow links.
 
-    Text is UTF-8 without NUL. A character or a secret that the end cuts in two is left for the next read, which begins
-    at `next_offset`. Raises `NotFound`, and `InvalidRequest` for what is no regular file or no text.
+    Text is UTF-8 without NUL. A character or a secret that the end would cut is left to the next read, which starts at
+    `next_offset`. Raises `NotFound`, and `InvalidRequest` for anything but a regular file, or for a file without text.
     """
-    if not 1 <= max_bytes <= MOST_READ or not 0 <= offset < 1 << 62:
+    if not 1 <= max_bytes <= MAX_READ or not 0 <= offset < 1 << 62:
         raise InvalidRequest(
-            f"max_bytes {max_bytes} and offset {offset} are not 1 to {MOST_READ} and 0 or more",
+            f"max_bytes {max_bytes} and offset {offset} are not 1 to {MAX_READ} and 0 or more",
             hint=Hint("{} copies files of any size", Verb("workspace export")),
         )
     inner = tree.inner_path(path)
@@ -87,7 +87,7 @@ def read_file(
         after -= rest
     truncated = after < entry.size and bool(data)
     if truncated and not content:
-        raise InvalidRequest(f"max_bytes {max_bytes} does not hold the character at {first}", hint="use 4 or more")
+        raise InvalidRequest(f"max_bytes {max_bytes} is too small for the character at {first}", hint="use 4 or more")
     return {
         "path": name,
         "size_bytes": entry.size,
@@ -101,13 +101,13 @@ def read_file(
 
 
 def write_file(tree: GuestTree, path: str | bytes, data: bytes) -> FileWrite:
-    """Create or replace a regular file; it appears whole, an existing one keeps its mode, missing folders are made.
+    """Create or replace a regular file atomically. An existing file keeps its mode; missing folders are made.
 
-    A link that stays inside is written through. Raises `InvalidRequest` where a folder stands, or a link leads out.
+    A link inside the tree is followed. Raises `InvalidRequest` when the path is a folder, or a link leaves the tree.
     """
     inner = tree.inner_path(path)
     if not inner:
-        raise InvalidRequest(f"{guest_path(inner)} is a folder", hint="give the path of a file in it")
+        raise InvalidRequest(f"{guest_path(inner)} is a folder", hint="give the path of a file in the folder")
     (made,) = tree.apply([Edit(inner, "f", size=len(data), content=[data])])
     return {"path": guest_path(inner), "bytes_written": len(data), "replaced": made.replaced}
 
@@ -124,12 +124,12 @@ def _shown(entry: TreeEntry, path: str) -> FileEntry:
 
 
 def _cut_character(data: bytes) -> int:
-    """How many bytes at the beginning belong to a character that began before."""
-    return next((place for place, byte in enumerate(data[:3]) if byte & 0xC0 != 0x80), min(len(data), 3))
+    """Return how many bytes at the start belong to a character that begins before."""
+    return next((index for index, byte in enumerate(data[:3]) if byte & 0xC0 != 0x80), min(len(data), 3))
 
 
-def _text(name: str, data: bytes, place: int, *, is_last: bool) -> tuple[str, int]:
-    """The text, and how many bytes at the end only begin a character."""
+def _text(name: str, data: bytes, offset: int, *, is_last: bool) -> tuple[str, int]:
+    """Decode `data`; return the text, and how many bytes at the end belong to an incomplete character."""
     hint = Hint.joined(
         Hint("{} returns its bytes", Argument("base64", True)),
         Hint("{} copies it to the host", Verb("workspace export")),
@@ -140,8 +140,8 @@ def _text(name: str, data: bytes, place: int, *, is_last: bool) -> tuple[str, in
     try:
         return decoder.decode(data, final=is_last), len(decoder.getstate()[0])
     except UnicodeDecodeError as error:
-        at = place + error.start
-        raise InvalidRequest(f"{name} is not text in UTF-8: {error.reason} at byte {at}", hint=hint) from error
+        at = offset + error.start
+        raise InvalidRequest(f"{name} is not UTF-8 text: {error.reason} at byte {at}", hint=hint) from error
 
 
 def _instead(tree: GuestTree, entry: TreeEntry) -> str:

@@ -1,7 +1,7 @@
-"""Git on the host as a calculator for diffs and patches: a throw-away bare repository, its programs, nothing else.
+"""Run git on the host to compute diffs and patches, in a temporary bare repository.
 
-No name of a guest ever becomes a name on the host: contents and names go in as a stream, text comes out. No
-configuration of the user or the machine, no attribute, filter, hook or external program has a say.
+No name from a guest becomes a file name on the host: contents and names go in as a stream, and text comes out. Git uses
+no configuration of the user or the host, no attributes, filters, hooks or external programs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pyro_mcp.host.files import temporary_folder
 from pyro_mcp.host.process import Limits, run
 
 _DEADLINE = 120.0
-# Of whatever git is given, a guest or a model may have written each byte: some KB can unfold to gigabytes.
+# The input of git is untrusted: some KB of it can make git use gigabytes.
 _LIMITS = Limits(memory_bytes=1 << 30, cpu_seconds=60, file_bytes=512 << 20)
 _OVER_LIMITS = re.compile(r"out of memory|cannot allocate memory|file too large|SIGXCPU|SIGXFSZ", re.IGNORECASE)
 _HEAD = "ref: refs/heads/none\n"
@@ -40,7 +40,7 @@ _CONFIG = """\
 \tauto = 0
 """
 _LONGEST_PATH = 4096  # PATH_MAX, with its NUL
-_NOBODY = b"pyro <pyro> 0 +0000"
+_COMMITTER = b"pyro <pyro> 0 +0000"
 
 # Git refuses these names at any depth, whatever the letters' case: verify_path() in its read-cache.c.
 _REFUSED = re.compile(rb"(\.git|git~1)[. ]*(:.*)?", re.IGNORECASE | re.DOTALL)
@@ -49,7 +49,7 @@ _REFUSED_LINKS = re.compile(rb"(\.gitmodules[. ]*(:.*)?|gi[t7][a-z0-9]*~[0-9].*)
 
 @dataclass(frozen=True)
 class Blob:
-    """What git knows of a path: a file, an executable file or a link, and its bytes."""
+    """The mode of a path (a file, an executable file or a link) and its content."""
 
     mode: bytes
     data: bytes
@@ -57,7 +57,7 @@ class Blob:
 
 @dataclass(frozen=True)
 class GitChange:
-    """One line of git's raw output. `status` is one of A C D M R T; `old_path` is set for C and R."""
+    """One change in git's raw diff output. `status` is one of A C D M R T; `old_path` is set for C and R."""
 
     status: str
     old_mode: bytes
@@ -75,10 +75,9 @@ class Repository:
     folder: Path
 
     def git(self, *arguments: str, stdin: bytes | None = None, work_tree: Path | None = None) -> bytes:
-        """Return the output of one git command, which may look at the files of `work_tree`.
+        """Run one git command, which may read the files of `work_tree`; return its output.
 
-        Raises `HostCommandFailed` with what it said, `InvalidRequest` when it would need more memory or time than it
-        may have.
+        Raises `HostCommandFailed` with git's message, `InvalidRequest` when git exceeds its memory or time limit.
         """
         environment = {
             "GIT_DIR": str(self.folder),
@@ -108,11 +107,11 @@ class Repository:
         return done.stdout
 
     def import_trees(self, trees: Mapping[str, Mapping[bytes, Blob]]) -> None:
-        """Make a branch of each tree, by its name."""
+        """Make a branch of each tree; the keys are the branch names."""
         self.git("fast-import", "--quiet", stdin=b"".join(_import_stream(trees)))
 
     def blobs(self, ids: Sequence[bytes]) -> Iterator[bytes]:
-        """The contents of blobs, by their ids."""
+        """Yield the contents of the blobs with these ids."""
         output = self.git("cat-file", "--batch", stdin=b"".join(b"%b\n" % id_ for id_ in ids))
         at = 0
         for _ in ids:
@@ -122,13 +121,13 @@ class Repository:
             at = start + size + 1
 
     def exclude(self, rules: Iterable[bytes]) -> None:
-        """Have git ignore what these rules, each as a line of a `.gitignore`, are about."""
+        """Set the ignore rules of the repository; each is a line of a `.gitignore`."""
         info = self.folder / "info"
         info.mkdir(exist_ok=True)
         (info / "exclude").write_bytes(b"".join(b"%b\n" % rule for rule in rules))
 
     def treat_as_binary(self, paths: list[bytes]) -> None:
-        """Have diffs of these paths written in git's binary form."""
+        """Make git write the diffs of these paths in its binary format."""
         info = self.folder / "info"
         info.mkdir(exist_ok=True)
         lines = [b'"/%b" -diff\n' % quoted(re.sub(rb"[\\*?\[]", rb"\\\g<0>", path)) for path in paths]
@@ -137,7 +136,7 @@ class Repository:
 
 @contextmanager
 def bare_repository() -> Iterator[Repository]:
-    """A repository for the length of the block; `git init` would take longer than the work."""
+    """Make a repository that exists during the block. `git init` would take longer than the work itself."""
     with temporary_folder() as folder:
         (folder / "objects").mkdir()
         (folder / "refs").mkdir()
@@ -147,17 +146,17 @@ def bare_repository() -> Iterator[Repository]:
 
 
 def is_git_internal(path: bytes) -> bool:
-    """Whether a path lies in a `.git`, which git takes for its own."""
+    """Return whether a path is in a `.git`, which git reserves for itself."""
     return b".git" in path.split(b"/")
 
 
 def is_refused_name(name: bytes) -> bool:
-    """Whether a name is `.git`, or the same as `.git` on some file system."""
+    """Return whether a name is `.git`, or equal to `.git` on some file system."""
     return bool(_REFUSED.fullmatch(name))
 
 
-def is_carried(path: bytes, kind: Kind) -> bool:
-    """Whether git has a way to say that something of this kind has this path."""
+def is_representable(path: bytes, kind: Kind) -> bool:
+    """Return whether git can represent a path of this kind."""
     names = path.split(b"/")
     if kind not in "fl" or len(path) >= _LONGEST_PATH or any(is_refused_name(name) for name in names):
         return False
@@ -165,20 +164,20 @@ def is_carried(path: bytes, kind: Kind) -> bool:
 
 
 def git_mode(kind: Kind, mode: int) -> bytes:
-    """The mode git keeps: only whether the owner may execute."""
+    """Return git's mode for a file or link; of a file's mode git keeps only whether the owner may execute it."""
     if kind == "l":
         return b"120000"
     return b"100755" if mode & 0o100 else b"100644"
 
 
 def quoted(path: bytes) -> bytes:
-    """A path in the quoting of git, without the quotes."""
+    """Return a path with git's escapes, without the quotes around it."""
     return b"".join(b"\\%03o" % byte if byte < 32 or byte >= 127 or byte in b'"\\' else bytes([byte]) for byte in path)
 
 
 def parse_raw_changes(output: bytes) -> tuple[list[GitChange], bytes]:
-    """The records of `--raw -z` output, and what comes after them."""
-    records = []
+    """Parse `--raw -z` output; return the changes, and the text after them."""
+    changes = []
     at = 0
 
     def word() -> bytes:
@@ -190,15 +189,15 @@ def parse_raw_changes(output: bytes) -> tuple[list[GitChange], bytes]:
     while output[at : at + 1] == b":":
         old_mode, new_mode, old_id, new_id, status = word()[1:].split(b" ")
         old_path = word() if status[:1] in b"CR" else None
-        records.append(GitChange(status[:1].decode(), old_mode, new_mode, old_id, new_id, word(), old_path))
-    return records, output[at:].removeprefix(b"\0")
+        changes.append(GitChange(status[:1].decode(), old_mode, new_mode, old_id, new_id, word(), old_path))
+    return changes, output[at:].removeprefix(b"\0")
 
 
 def _import_stream(trees: Mapping[str, Mapping[bytes, Blob]]) -> Iterator[bytes]:
     marks: dict[bytes, int] = {}
     commits = []
     for name, tree in trees.items():
-        commits.append(b"commit refs/heads/%b\ncommitter %b\ndata 0\n" % (name.encode(), _NOBODY))
+        commits.append(b"commit refs/heads/%b\ncommitter %b\ndata 0\n" % (name.encode(), _COMMITTER))
         for path, blob in tree.items():
             if blob.data not in marks:
                 marks[blob.data] = len(marks) + 1

@@ -1,9 +1,9 @@
-"""What of a guest's git repositories may come to the host: data, never anything that git would run or follow.
+"""Decide which files of a guest's git repositories an export includes: data, never what git would run or follow.
 
 Git takes programs from many places: settings (`core.fsmonitor`, `core.hooksPath`, `alias.*`, filters, diff and merge
 drivers, …), hooks, `include.path`, other repositories that a `.git` file, `commondir` or `alternates` names, the to-do
-list of a rebase, names in the index. So this is a list of what is kept, not of what is dangerous. Not even what is as
-it was in the seed is kept: a hook or a setting of the seed may run a file that the guest has changed.
+list of a rebase, names in the index. So this is an allow list. It has no exception for files that are unchanged since
+the seed: a hook or a setting of the seed may run a file that the guest has changed.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _FILES = re.compile(
     rb"|objects/[0-9a-f]{2}/[0-9a-f]{38,62}|objects/pack/pack-[0-9a-f]{40,64}\.(pack|idx|keep)",
     re.DOTALL,
 )
-# What git makes anew when it is missed, and the samples that it puts into each repository.
-_UNMISSED = re.compile(
+# What git makes again when it is missing, and the samples that it puts into each repository.
+_REPLACEABLE = re.compile(
     rb"index|hooks|hooks/[^/]*\.sample|branches|COMMIT_EDITMSG|FETCH_HEAD|gc\.(log|pid)|.*\.lock|info/refs|objects/info/(packs|commit-graph.*)"
     rb"|objects/pack/(.*\.(rev|bitmap|mtimes)|multi-pack-index.*)",
     re.DOTALL,
@@ -36,7 +36,7 @@ _SETTINGS = re.compile(
     r"|(remote\..+\.(url|pushurl|fetch)|branch\..+\.(remote|merge|rebase))",
     re.DOTALL,
 )
-# Where a value could be the name of a program or of a folder: `ext::…`, `helper::…`, or a path in the tree.
+# For settings whose value could name a program or a folder: `ext::…`, `helper::…`, or a path in the tree.
 _CHECKED = {
     "url": re.compile(r"(https?|ssh|git)://[^\s]+|[\w.-]+@[\w.-]+:(?!:)[^\s]+"),
     "remote": re.compile(r"\.|\w[\w.-]*"),
@@ -46,42 +46,42 @@ _NEW_CONFIG = b"[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare
 
 
 def git_folder(path: bytes) -> tuple[bytes, bytes] | None:
-    """The first component of a path that git takes for a repository, with what leads to it, and what is below."""
+    """Return the path of the first `.git` in a path, and the path below it; None if there is no `.git`."""
     if b"git" not in path.lower():
         return None
     names = path.split(b"/")
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         if is_refused_name(name):
-            return b"/".join(names[: place + 1]), b"/".join(names[place + 1 :])
+            return b"/".join(names[: index + 1]), b"/".join(names[index + 1 :])
     return None
 
 
 def verdict(folder: bytes, below: bytes, kind: str) -> Verdict:
-    """What becomes of a path `below` a `.git` at `folder`; "" is the folder itself."""
+    """Return what an export does with the path `below` the `.git` at `folder`; "" is the folder itself."""
     if not folder.endswith(b".git") or folder[-5:-4] not in (b"", b"/"):
-        return "drop"  # a name that is the same as .git on some file systems only
+        return "drop"  # a name that equals .git only on some file systems
     if kind == "d" and (not below or _FOLDERS.fullmatch(below)):
         return "keep"
     if kind == "f" and _FILES.fullmatch(below):
         return "keep"
     if kind == "f" and below == b"config":
         return "config"
-    return "drop silently" if below and _UNMISSED.fullmatch(below) else "drop"
+    return "drop silently" if below and _REPLACEABLE.fullmatch(below) else "drop"
 
 
 def safe_config(text: bytes) -> tuple[bytes, list[str]]:
-    """The settings of a repository's config that are only data, and the names of those that are left out."""
+    """Return a repository's config with only the settings that are data, and the names of the others."""
     try:
         with bare_repository() as repository:
             listed = repository.git("config", "--file", "-", "--no-includes", "--null", "--list", stdin=text)
     except PyroError:
-        return _NEW_CONFIG, ["everything, as git cannot read it"]
+        return _NEW_CONFIG, ["all, because git cannot read the file"]
     lines: list[str] = []
     left_out: list[str] = []
     for one in listed.decode(errors="surrogateescape").split("\0")[:-1]:
         name, has_value, value = one.partition("\n")
         if has_value and _is_data(name, value):
-            lines += _written(name, value)
+            lines += _config_lines(name, value)
         else:
             left_out.append(name)
     return "".join(lines).encode(errors="surrogateescape"), sorted(set(left_out))
@@ -93,7 +93,7 @@ def _is_data(name: str, value: str) -> bool:
     return printable and bool(_SETTINGS.fullmatch(name)) and (check is None or bool(check.fullmatch(value)))
 
 
-def _written(name: str, value: str) -> Iterator[str]:
+def _config_lines(name: str, value: str) -> Iterator[str]:
     section, _, rest = name.partition(".")
     subsection, _, variable = rest.rpartition(".")
     yield f"[{section} {_quoted(subsection)}]\n" if subsection else f"[{section}]\n"
@@ -105,5 +105,5 @@ def _quoted(text: str) -> str:
 
 
 def looks_like_a_repository(names: set[bytes]) -> bool:
-    """Whether git takes a folder with these names in it for a repository, whatever the folder is called."""
+    """Return whether git recognises a folder with these names in it as a repository, whatever its own name is."""
     return b"HEAD" in names and not names.isdisjoint({b"refs", b"commondir"})

@@ -1,7 +1,7 @@
-"""Which changes git would ignore: those that the `.gitignore` files of the tree are about.
+"""Find the changes that git would ignore, by the `.gitignore` files of the tree.
 
-A path that the seed held is ignored by the seed's rules alone, so that no guest hides a change of it by a new rule. A
-new path is ignored by the rules as they are now: tools put a `.gitignore` into the folders that they make.
+Only the rules of the baseline apply to a path of the baseline, so that a guest cannot hide its change with a new rule.
+The current rules apply to a new path: many programs put a `.gitignore` into the folders that they make.
 """
 
 from __future__ import annotations
@@ -16,43 +16,43 @@ from pyro_mcp.trees.git import bare_repository
 from pyro_mcp.trees.guest_tree import GuestTree, View, folders_above
 
 _NAME = b".gitignore"
-_LARGEST = 256 * 1024
-_MOST_FOLDERS = 20_000
-_MOST_RULES = 20_000
-_LONGEST_PATH = 4096
+_MAX_BYTES = 256 * 1024
+_MAX_FOLDERS = 20_000
+_MAX_RULES = 20_000
+_MAX_PATH = 4096
 
 
 def ignored_changes(tree: GuestTree, changes: Sequence[Change]) -> set[bytes]:
-    """The paths of changes that are ignored; folders only where a rule is about them."""
+    """Return the paths of ignored changes; a folder only if a rule matches the folder itself."""
     old = {change.path: change.old.kind == "d" for change in changes if change.old is not None}
     new = {change.path: change.new.kind == "d" for change in changes if change.old is None and change.new is not None}
     return _ignored(tree, "baseline", old) | _ignored(tree, "merged", new)
 
 
 def topmost(ignored: set[bytes]) -> list[bytes]:
-    """The ignored paths that are in no ignored folder, in order."""
+    """Return the ignored paths that are not in an ignored folder, sorted."""
     return sorted(path for path in ignored if not any(folder in ignored for folder in folders_above(path)))
 
 
 def _ignored(tree: GuestTree, view: View, paths: dict[bytes, bool]) -> set[bytes]:
-    """The ignored ones of paths (true for folders) by the rules of one view."""
-    asked = {path: is_folder for path, is_folder in paths.items() if len(path) < _LONGEST_PATH}
-    if not asked:
+    """Return the paths (with true for folders) that the rules of one view ignore."""
+    queried = {path: is_folder for path, is_folder in paths.items() if len(path) < _MAX_PATH}
+    if not queried:
         return set()
     rules = list(_rules(tree, view, [b".git/info/exclude", _NAME]))
-    found = _matching(rules, asked)
-    # Most of what is ignored is so by the root's rules. Only where something is left other files are read.
-    left = {path: is_folder for path, is_folder in asked.items() if path not in found}
+    found = _matching(rules, queried)
+    # The rules of the root match most paths. Other files are read only for the rest.
+    rest = {path: is_folder for path, is_folder in queried.items() if path not in found}
     folders = sorted(
-        {folder for path in left for folder in folders_above(path)} - found, key=lambda one: one.count(b"/")
+        {folder for path in rest for folder in folders_above(path)} - found, key=lambda one: one.count(b"/")
     )
-    more = list(_rules(tree, view, [b"%b/%b" % (folder, _NAME) for folder in folders[:_MOST_FOLDERS]]))
-    return found | _matching((rules + more)[:_MOST_RULES], left) if more else found
+    more = list(_rules(tree, view, [b"%b/%b" % (folder, _NAME) for folder in folders[:_MAX_FOLDERS]]))
+    return found | _matching((rules + more)[:_MAX_RULES], rest) if more else found
 
 
 def _rules(tree: GuestTree, view: View, files: Sequence[bytes]) -> Iterator[bytes]:
-    """The rules of these files as rules of one file in the root; later ones outdo earlier ones, as git has it."""
-    contents = tree.contents(files, _LARGEST, view=view, skip_missing=True) if files else {}
+    """Yield the rules of these files as rules of one file in the root; later rules override earlier ones, as in git."""
+    contents = tree.contents(files, _MAX_BYTES, view=view, skip_missing=True) if files else {}
     for path in files:
         if path in contents and contents[path][0].kind == "f":
             folder = b"" if path.startswith(b".git/") else path[: -len(_NAME)].rstrip(b"/")
@@ -61,7 +61,7 @@ def _rules(tree: GuestTree, view: View, files: Sequence[bytes]) -> Iterator[byte
 
 
 def _from_root(folder: bytes, line: bytes) -> Iterable[bytes]:
-    """The rule that says in the root's file what `line` says in that of `folder`."""
+    """Return `line` of the file in `folder` as a rule for the file in the root; nothing for an empty line."""
     if not folder or not line.strip() or line.startswith(b"#"):
         return [line] if line.strip() else []
     negated, rule = (b"!", line[1:]) if line.startswith(b"!") else (b"", line)
@@ -72,11 +72,11 @@ def _from_root(folder: bytes, line: bytes) -> Iterable[bytes]:
 
 
 def _matching(rules: Sequence[bytes], paths: dict[bytes, bool]) -> set[bytes]:
-    """The paths that git finds ignored by rules of a root."""
+    """Return the paths that these rules ignore, according to git."""
     if not rules or not paths:
         return set()
-    mark = secrets.token_hex(16).encode()  # git fails when nothing at all is ignored
-    # Without the "./" a path that begins with a colon would be a pattern.
+    mark = secrets.token_hex(16).encode()  # git fails when no path is ignored
+    # Without "./", git would read a path that begins with a colon as a pattern.
     words = [mark, *(b"./%b/" % path if is_folder else b"./" + path for path, is_folder in paths.items())]
     with bare_repository() as repository:
         repository.exclude([*rules, b"/" + mark])
@@ -85,5 +85,5 @@ def _matching(rules: Sequence[bytes], paths: dict[bytes, bool]) -> set[bytes]:
         try:
             output = repository.git(*arguments, stdin=b"\0".join(words) + b"\0", work_tree=repository.folder / "tree")
         except (InvalidRequest, DeadlineExceeded):
-            return set()  # a guest can write rules that take for ever; then everything is shown
+            return set()  # a guest can write rules that take for ever; then no change is ignored
     return {path[2:].removesuffix(b"/") for path in output.split(b"\0")} & paths.keys()

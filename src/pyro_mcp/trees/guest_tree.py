@@ -1,4 +1,4 @@
-"""A workspace's tree, seen from the host: walked, compared and changed by the guest's tool."""
+"""Walk, compare and change the file tree of a workspace from the host, by way of the guest tool."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ WORKSPACE = "/workspace"
 View = Literal["merged", "baseline"]
 _ARGUMENT_BYTES = 256 * 1024
 _EVERYTHING = (1 << 63) - 1
-_MOST_HELD = 256 * 1024 * 1024
+_MAX_HELD = 256 * 1024 * 1024
 
-# How the guest's C library words what a caller can do something about.
-_EXPLAINED = {
-    "Invalid cross-device link": "a link on the way to it leads out of /workspace",
-    "Too many levels of symbolic links": "the links on the way to it never end",
-    "Is a directory": "there is a folder",
-    "Not a directory": "something on the way to it is not a folder",
-    "File exists": "something else has that name",
-    "File name too long": "a name holds at most 255 bytes, a path 4,096",
+# Error texts of the guest's C library that a caller can act on, in plainer words.
+_EXPLANATIONS = {
+    "Invalid cross-device link": "a link in the path leads out of /workspace",
+    "Too many levels of symbolic links": "the links in the path form a loop",
+    "Is a directory": "a folder is at this path",
+    "Not a directory": "a part of the path is not a folder",
+    "File exists": "something else is at this path",
+    "File name too long": "a name has at most 255 bytes, a path 4,096",
 }
 
 
 class GuestToolRunner(Protocol):
-    """Runs the tool in the guest to its end.
+    """Runs the guest tool until it exits.
 
-    Raises `NotFound`, `NoSpace` or `GuestFailed` with what the tool complained of.
+    Raises `NotFound`, `NoSpace` or `GuestFailed` with the error message of the tool.
     """
 
     def __call__(
@@ -47,10 +47,10 @@ class GuestToolRunner(Protocol):
 
 
 class GuestTree:
-    """The tree of one workspace. The folders are those of a guest; tests give their own.
+    """The file tree of one workspace. The default folders are those of a guest; tests pass their own.
 
-    Every method raises what the runner raises, `ProtocolViolation` when the tool misbehaves, and `InvalidRequest`
-    for what the tree does not allow.
+    Every method raises what the runner raises, `ProtocolViolation` when the tool breaks the protocol, and
+    `InvalidRequest` for operations that the tree does not allow.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class GuestTree:
         return Verb(f"workspace {'file' if self._top == WORKSPACE else 'disk'} list")
 
     def inner_path(self, path: str | bytes) -> bytes:
-        """The path within the tree of a guest path; raises `InvalidRequest` where it leaves the tree."""
+        """Return the path within the tree of a guest path; raises `InvalidRequest` for a path outside the tree."""
         return inner_path(path, self._top)
 
     def guest_path(self, inner: bytes) -> str:
-        """The path as the guest knows it."""
+        """Return the guest path of a path within the tree."""
         return guest_path(inner, self._top)
 
     def walk(
@@ -95,30 +95,30 @@ class GuestTree:
         on_hole: Callable[[int], None] | None = None,
         on_unlisted: Callable[[bytes], None] | None = None,
     ) -> None:
-        """Pass each path to `receiver`, and what is below it to `depth` (None: all of it).
+        """Pass the entries at each path, and below it to `depth` (None: without limit), to `receiver`.
 
-        `content` is how many bytes of each file come along (None: all of it), from byte `start` on. With `on_hole` that
-        gets the sizes of holes, of which no data comes. `on_unlisted` gets the folders that lie too deep to be listed;
-        without it they raise `InvalidRequest`. A path that is not there raises `NotFound`
-        unless `skip_missing`. With `owners` entries have their owner, and other file systems are not entered.
+        `content` is how many bytes of each file are sent (None: all), from byte `start` on. `on_hole` is called with
+        the sizes of holes, for which no data is sent. `on_unlisted` is called with the folders that are nested too deep
+        to be listed; without it they raise `InvalidRequest`. A missing path raises `NotFound` unless `skip_missing`.
+        With `owners`, entries have their owner, and other file systems are not entered.
         """
-        most = _EVERYTHING if content is None else content
+        max_content = _EVERYTHING if content is None else content
         options = ["walk"]
         options += ["--depth", str(depth)] if depth is not None else []
-        options += ["--content", str(most)] if most else []
+        options += ["--content", str(max_content)] if max_content else []
         options += ["--follow"] if follow else []
         options += ["--skip-missing"] if skip_missing else []
         options += ["--owners"] if owners else []
         options += ["--from", str(start)] if start else []
         options += ["--holes"] if on_hole is not None else []
         for batch in _batches(paths):
-            asked = _CheckedReceiver(batch, depth, receiver)
-            walk = Walk(asked, most, on_hole=on_hole, on_unlisted=on_unlisted)
+            checked = _CheckedReceiver(batch, depth, receiver)
+            walk = Walk(checked, max_content, on_hole=on_hole, on_unlisted=on_unlisted)
             with self._translated_errors():
                 self._run([*options, self._roots[view], *batch], on_stdout=walk.feed)
             walk.finish()
             if not skip_missing:
-                asked.finish()
+                checked.finish()
 
     def contents(
         self,
@@ -138,13 +138,13 @@ class GuestTree:
         return {path: (entry, bytes(data)) for path, (entry, data) in found.all.items()}
 
     def entries(self, paths: Sequence[bytes], *, depth: int | None, skip_missing: bool = False) -> list[TreeEntry]:
-        """What is at and below the paths, each once."""
+        """Return the entries at and below the paths, each once."""
         found = _CollectingReceiver()
         self.walk(found, paths, depth=depth, skip_missing=skip_missing)
         return [entry for entry, _ in found.all.values()]
 
     def changes(self) -> Changes:
-        """Find what differs from the baseline, in the order of a walk; the cost grows with what has changed."""
+        """Return the changes since the baseline, in the order of a walk. The cost grows with the number of changes."""
         found = Changes()
         with self._translated_errors():
             self._run(["changes", self._upper, self._roots["baseline"], self._roots["merged"]], on_stdout=found.feed)
@@ -152,25 +152,25 @@ class GuestTree:
         return found
 
     def apply(self, edits: Iterable[Edit]) -> list[Changed]:
-        """Make all the edits in their order, or none; what was made, one for each."""
-        made = Applied()
+        """Apply all the edits in order, or none; return one result for each edit."""
+        applied = Applied()
         paths: list[bytes] = []
 
-        def noted() -> Iterator[Edit]:
+        def noting_paths() -> Iterator[Edit]:
             for edit in edits:
                 paths.append(edit.path)
                 yield edit
 
-        with _piped(encode_edits(noted())) as stdin, self._translated_errors():
-            self._run(["apply", self._roots["merged"]], stdin=stdin, on_stdout=made.feed)
-        made.finish()
-        if [one.path for one in made.made] != paths:
-            raise ProtocolViolation("the guest's tool did not answer each edit")
-        return made.made
+        with _piped(encode_edits(noting_paths())) as stdin, self._translated_errors():
+            self._run(["apply", self._roots["merged"]], stdin=stdin, on_stdout=applied.feed)
+        applied.finish()
+        if [one.path for one in applied.made] != paths:
+            raise ProtocolViolation("the guest tool did not answer each edit")
+        return applied.made
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:
-        """Put what the tool complained of into our own errors and words: it says "PATH: reason"."""
+        """Translate the error messages of the tool, which have the form "PATH: reason", into our errors."""
         try:
             yield
         except NotFound as error:
@@ -182,16 +182,16 @@ class GuestTree:
             raise
         except GuestFailed as error:
             path, _, reason = error.message.rpartition(": ")
-            if reason not in _EXPLAINED:
+            if reason not in _EXPLANATIONS:
                 raise
-            raise InvalidRequest(f"{posixpath.join(self._top, path)}: {_EXPLAINED[reason]}") from error
+            raise InvalidRequest(f"{posixpath.join(self._top, path)}: {_EXPLANATIONS[reason]}") from error
 
 
 class _CheckedReceiver:
-    """Passes on only what was asked for, and each thing once unless it was asked for by itself among others."""
+    """Passes on requested entries and raises for others. Only an entry whose own path is requested may come twice."""
 
     def __init__(self, paths: Sequence[bytes], depth: int | None, receiver: Receiver) -> None:
-        self._wanted = set(paths)
+        self._requested = set(paths)
         self._depth = depth
         self._seen: set[bytes] = set()
         self.data = receiver.data
@@ -199,20 +199,20 @@ class _CheckedReceiver:
         self._receiver = receiver
 
     def entry(self, entry: TreeEntry) -> None:
-        again = entry.path in self._seen and (len(self._wanted) == 1 or entry.path not in self._wanted)
-        if again or not self._is_wanted(entry.path):
-            raise ProtocolViolation(f"the guest's tool named {entry.path[:200]!r}, which was not due")
+        again = entry.path in self._seen and (len(self._requested) == 1 or entry.path not in self._requested)
+        if again or not self._is_requested(entry.path):
+            raise ProtocolViolation(f"the guest tool named {entry.path[:200]!r}, which was not requested")
         self._seen.add(entry.path)
         self._receiver.entry(entry)
 
     def finish(self) -> None:
-        """Raise `ProtocolViolation` unless all that was asked for came."""
-        if not self._wanted <= self._seen:
-            raise ProtocolViolation("the guest's tool left out what was asked for")
+        """Raise `ProtocolViolation` unless every requested path was received."""
+        if not self._requested <= self._seen:
+            raise ProtocolViolation("the guest tool left out a requested path")
 
-    def _is_wanted(self, path: bytes) -> bool:
+    def _is_requested(self, path: bytes) -> bool:
         above = 0
-        while path not in self._wanted:
+        while path not in self._requested:
             above += 1
             if not path or (self._depth is not None and above > self._depth):
                 return False
@@ -221,7 +221,7 @@ class _CheckedReceiver:
 
 
 class _CollectingReceiver:
-    """A receiver that keeps everything, within reason."""
+    """Collects entries and contents in memory, up to a limit."""
 
     def __init__(self) -> None:
         self.all: dict[bytes, tuple[TreeEntry, bytearray]] = {}
@@ -235,8 +235,8 @@ class _CollectingReceiver:
     def data(self, piece: bytes) -> None:
         self._last += piece
         self._bytes += len(piece)
-        if self._bytes > _MOST_HELD:
-            raise InvalidRequest(f"that would hold more than {_MOST_HELD} bytes of files in memory")
+        if self._bytes > _MAX_HELD:
+            raise InvalidRequest(f"the files have more than {_MAX_HELD} bytes, the limit for one request")
 
     def file_end(self) -> None:
         pass
@@ -247,9 +247,9 @@ def inner_path(path: str | bytes, top: str = WORKSPACE) -> bytes:
     try:
         given = os.fsencode(path)
     except UnicodeEncodeError as error:
-        raise InvalidRequest(f"{path!r} cannot be a path: {error.reason}") from error
+        raise InvalidRequest(f"{path!r} is not a valid path: {error.reason}") from error
     if b"\0" in given:
-        raise InvalidRequest("a path cannot hold a NUL byte")
+        raise InvalidRequest("the path holds a NUL byte")
     root = top.encode()
     whole = posixpath.normpath(posixpath.join(WORKSPACE.encode(), given)).replace(b"//", b"/", 1)
     if whole != root and not whole.startswith(root.rstrip(b"/") + b"/"):
@@ -260,18 +260,18 @@ def inner_path(path: str | bytes, top: str = WORKSPACE) -> bytes:
 
 
 def guest_path(inner: bytes, top: str = WORKSPACE) -> str:
-    """The path as a person writes it: below `top`."""
+    """Return the path below `top`, for messages and results."""
     return posixpath.join(top, os.fsdecode(inner)) if inner else top
 
 
 def folders_above(path: bytes) -> Iterator[bytes]:
-    """The folders on the way to a path, without the root."""
+    """Yield the folders that contain a path, nearest first, without the root."""
     while path := posixpath.dirname(path):
         yield path
 
 
 def _batches(paths: Sequence[bytes]) -> Iterator[list[bytes]]:
-    """The paths in groups that fit on a command line."""
+    """Yield the paths in groups that fit on a command line."""
     batch: list[bytes] = []
     size = 0
     for path in paths:
@@ -286,9 +286,9 @@ def _batches(paths: Sequence[bytes]) -> Iterator[list[bytes]]:
 
 @contextmanager
 def _piped(pieces: Iterable[bytes]) -> Iterator[IO[bytes]]:
-    """A pipe's end from which the pieces can be read as they are made; what goes wrong in making them is raised here.
+    """Yield the end of a pipe into which a thread writes the pieces; an error in making them is raised here.
 
-    The one that reads may stop early. The stream then ends without its last piece, so nothing is applied by halves.
+    The reader may stop early. The stream then lacks its last piece, so that the tool applies nothing.
     """
     reading, writing = os.pipe()
     failures: list[Exception] = []
@@ -297,21 +297,21 @@ def _piped(pieces: Iterable[bytes]) -> Iterator[IO[bytes]]:
         try:
             with suppress(BrokenPipeError), open(writing, "wb") as sink:
                 sink.writelines(pieces)
-        except Exception as error:  # noqa: BLE001 - it is raised in the thread that waits for this one
+        except Exception as error:  # noqa: BLE001 - raised by the thread that waits for this one
             failures.append(error)
 
     writer = threading.Thread(target=write, daemon=True)
     with open(reading, "rb", buffering=0) as source:
         writer.start()
-        complaint: Exception | None = None
+        reader_error: Exception | None = None
         try:
             yield source
-        except Exception as error:  # noqa: BLE001 - raised below, unless it is only the echo of ours
-            complaint = error
+        except Exception as error:  # noqa: BLE001 - raised below, unless it only follows from an error of the writer
+            reader_error = error
     writer.join()
     for failure in failures:
         if isinstance(failure, ValueError):
             raise Conflict(f"a file changed while it was read: {failure}", hint="try again") from failure
         raise failure
-    if complaint is not None:
-        raise complaint
+    if reader_error is not None:
+        raise reader_error

@@ -1,4 +1,4 @@
-"""Patches on a workspace's tree: git fits the hunks on the host, the guest is given whole files, all or none."""
+"""Apply a patch to a workspace's tree: git applies the hunks on the host, and the guest gets all new files or none."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ from pyro_mcp.trees.git import Blob, GitChange, Repository, bare_repository, git
 from pyro_mcp.trees.guest_tree import GuestTree, folders_above, guest_path
 from pyro_mcp.trees.patch_text import Hunk, Section
 
-LARGEST_PATCH = 64 * 1024 * 1024
-LARGEST_FILE = 32 * 1024 * 1024
-"""Bytes of a file that can be patched."""
+MAX_PATCH = 64 * 1024 * 1024
+MAX_FILE = 32 * 1024 * 1024
+"""Largest file, in bytes, that can be patched."""
 _DIFF = ("diff-index", "--cached", "--raw", "-z", "--no-abbrev", "-M")
 _MODES = {b"000000", b"100644", b"100755", b"120000"}
 _STATUS: Mapping[str, ChangeStatus] = {
     "A": "added", "M": "modified", "D": "deleted", "T": "type_changed", "R": "renamed",
 }  # fmt: skip
-_MISFIT = re.compile(r"error: patch failed: (.*):(\d+)")
-_REFUSED = re.compile(r"error: (.*?)(?: in (?:index|working directory))?$", re.MULTILINE)
+_HUNK_FAILED = re.compile(r"error: patch failed: (.*):(\d+)")
+_GIT_ERROR = re.compile(r"error: (.*?)(?: in (?:index|working directory))?$", re.MULTILINE)
 
 
 def apply_patch(tree: GuestTree, patch: str | bytes) -> Patch:
-    """Apply a unified diff, all of it or nothing: files added, modified, deleted, renamed, their x bit, links.
+    """Apply a unified diff, all of it or nothing: it adds, modifies, deletes and renames files and links.
 
-    Paths may have the prefixes a/ and b/ or none. Folders that are left without content go, as with `git apply`.
-    Raises `InvalidRequest` that names the file and hunk which does not fit, with the nearest lines as they are.
+    It also sets the executable bit. Paths may have the prefixes a/ and b/ or none. Folders that become empty are
+    removed, as with `git apply`. Raises `InvalidRequest` with the file and the hunk that does not apply, and the most
+    similar lines of the file.
     """
     try:
         given = os.fsencode(patch)
@@ -42,8 +43,8 @@ def apply_patch(tree: GuestTree, patch: str | bytes) -> Patch:
         raise InvalidRequest(f"the patch is not text: {error.reason}") from error
     if not given.strip():
         raise InvalidRequest("the patch is empty")
-    if len(given) > LARGEST_PATCH:
-        raise InvalidRequest(f"the patch has {len(given)} bytes, more than {LARGEST_PATCH}")
+    if len(given) > MAX_PATCH:
+        raise InvalidRequest(f"the patch has {len(given)} bytes, more than {MAX_PATCH}")
     sections = patch_text.parse(given)
     if not sections:
         raise InvalidRequest(
@@ -51,15 +52,15 @@ def apply_patch(tree: GuestTree, patch: str | bytes) -> Patch:
         )
     _check_names(sections)
     with bare_repository() as repository:
-        outcome, present = _fitted(tree, repository, sections)
-        edits = [*_deletions(tree, outcome, present), *_puts(repository, outcome, present)]
+        changes, current = _apply_in_git(tree, repository, sections)
+        edits = [*_deletions(tree, changes, current), *_writes(repository, changes, current)]
     if edits:
         tree.apply(edits)
-    counts = Counter(_STATUS[record.status] for record in outcome)
+    counts = Counter(_STATUS[change.status] for change in changes)
     return {
-        "changed": bool(outcome),
+        "changed": bool(changes),
         "summary": {
-            "total": len(outcome),
+            "total": len(changes),
             "added": counts["added"],
             "modified": counts["modified"],
             "deleted": counts["deleted"],
@@ -68,11 +69,11 @@ def apply_patch(tree: GuestTree, patch: str | bytes) -> Patch:
         },
         "entries": [
             {
-                "path": os.fsdecode(record.path),
-                "old_path": os.fsdecode(record.old_path) if record.old_path is not None else None,
-                "status": _STATUS[record.status],
+                "path": os.fsdecode(change.path),
+                "old_path": os.fsdecode(change.old_path) if change.old_path is not None else None,
+                "status": _STATUS[change.status],
             }
-            for record in outcome
+            for change in changes
         ],
     }
 
@@ -81,95 +82,97 @@ CurrentFiles = Mapping[bytes, tuple[TreeEntry, bytes]]
 
 
 def _check_names(sections: Sequence[Section]) -> None:
-    """Refuse paths that leave /workspace or enter a .git, however their prefixes are read."""
+    """Raise `InvalidRequest` for paths that leave /workspace or enter a .git, with their prefixes or without."""
     for path in sorted({path for section in sections for strip in (0, 1) for path in section.paths(strip)}):
         if not path or not is_path(path):
-            raise InvalidRequest(f"the patch names {os.fsdecode(path)!r}, which does not stay in /workspace")
+            raise InvalidRequest(f"the patch names {os.fsdecode(path)!r}, which is outside /workspace")
         if b".git" in path.lower().split(b"/"):
-            raise InvalidRequest(f"the patch names {os.fsdecode(path)}: patches cannot reach into a .git folder")
+            raise InvalidRequest(f"the patch names {os.fsdecode(path)}: patches cannot change a .git folder")
 
 
-def _fitted(
+def _apply_in_git(
     tree: GuestTree, repository: Repository, sections: Sequence[Section]
 ) -> tuple[list[GitChange], CurrentFiles]:
-    """What the patch changes, and what is there now; the new contents are then in the repository."""
-    refusals: list[InvalidRequest] = []
+    """Apply the patch in the repository, which then has the new contents; return the changes and the current files."""
+    errors: list[InvalidRequest] = []
     for strip in patch_text.prefix_depths(sections):
-        present = _present(tree, {path for section in sections for path in section.paths(strip)})
-        # The less likely reading must name something that is there: else it would make new files in odd places.
-        if refusals and not present:
+        current = _current_files(tree, {path for section in sections for path in section.paths(strip)})
+        # The less likely prefix depth must name an existing file; otherwise it would add files at wrong paths.
+        if errors and not current:
             break
         try:
-            return _attempt(repository, sections, present, strip), present
+            return _apply_stripped(repository, sections, current, strip), current
         except HostCommandFailed as error:
-            refusals.append(_refusal(error, sections, present, strip))
-    raise refusals[0]
+            errors.append(_explained(error, sections, current, strip))
+    raise errors[0]
 
 
-def _present(tree: GuestTree, paths: Collection[bytes]) -> CurrentFiles:
-    """What is now at each of the paths; below a path that is named itself, only if that is a folder."""
+def _current_files(tree: GuestTree, paths: Collection[bytes]) -> CurrentFiles:
+    """Return the current content of the paths; a path below another of them only if that one is a folder."""
     found: dict[bytes, tuple[TreeEntry, bytes]] = {}
-    named_above = {path: [folder for folder in folders_above(path) if folder in paths] for path in paths}
-    for count in sorted({len(folders) for folders in named_above.values()}):
-        asked = [
+    parents = {path: [folder for folder in folders_above(path) if folder in paths] for path in paths}
+    for count in sorted({len(folders) for folders in parents.values()}):
+        requested = [
             path
-            for path, folders in named_above.items()
+            for path, folders in parents.items()
             if len(folders) == count and all(one in found and found[one][0].kind == "d" for one in folders)
         ]
-        found |= tree.contents(sorted(asked), LARGEST_FILE, skip_missing=True)
+        found |= tree.contents(sorted(requested), MAX_FILE, skip_missing=True)
     for path, (entry, _) in found.items():
-        if entry.size > LARGEST_FILE:
-            raise InvalidRequest(f"{guest_path(path)} has {entry.size} bytes; patches are for up to {LARGEST_FILE}")
+        if entry.size > MAX_FILE:
+            raise InvalidRequest(f"{guest_path(path)} has {entry.size} bytes; the limit for patches is {MAX_FILE}")
     return {path: (entry, entry.target if entry.kind == "l" else data) for path, (entry, data) in found.items()}
 
 
-def _attempt(repository: Repository, sections: Sequence[Section], present: CurrentFiles, strip: int) -> list[GitChange]:
-    """What git makes of the patch when so many leading folders are prefixes."""
+def _apply_stripped(
+    repository: Repository, sections: Sequence[Section], current: CurrentFiles, strip: int
+) -> list[GitChange]:
+    """Apply the patch with `strip` leading components removed from its names; return the changes."""
 
     def content_of(section: Section) -> bytes | None:
-        return next((present[path][1] for path in sorted(section.paths(strip)) if path in present), None)
+        return next((current[path][1] for path in sorted(section.paths(strip)) if path in current), None)
 
-    now = f"now-{strip}"
+    branch = f"current-{strip}"
     blobs = {
         path: Blob(git_mode(entry.kind, entry.mode), data)
-        for path, (entry, data) in present.items()
+        for path, (entry, data) in current.items()
         if entry.kind in "fl"
     }
     text = patch_text.rebuild(sections, content_of)
-    repository.import_trees({now: blobs})
-    repository.git("read-tree", f"refs/heads/{now}")
+    repository.import_trees({branch: blobs})
+    repository.git("read-tree", f"refs/heads/{branch}")
     repository.git("apply", "--cached", "--whitespace=nowarn", f"-p{strip}", stdin=text)
-    records, _ = parse_raw_changes(repository.git(*_DIFF, f"refs/heads/{now}"))
-    _check(records, text, present)
-    return records
+    changes, _ = parse_raw_changes(repository.git(*_DIFF, f"refs/heads/{branch}"))
+    _check(changes, text, current)
+    return changes
 
 
-def _check(records: Sequence[GitChange], text: bytes, present: CurrentFiles) -> None:
-    """Refuse what git would do without a word but nobody can mean."""
-    for record in records:
-        name = guest_path(record.path)
-        if record.new_mode not in _MODES:
-            raise InvalidRequest(f"the patch makes {name} a submodule, which is no file")
-        if record.status == "M" and record.new_mode == b"120000" and b" 120000" not in text:
-            raise InvalidRequest(f"{name} is a link; the patch is for a file", hint="patch the file that it leads to")
-        if record.path in present and present[record.path][0].kind not in "fld":
-            raise InvalidRequest(f"{name} is {NOUNS[present[record.path][0].kind]}, not a file")
+def _check(changes: Sequence[GitChange], text: bytes, current: CurrentFiles) -> None:
+    """Raise `InvalidRequest` for changes that git accepts but that cannot be intended."""
+    for change in changes:
+        name = guest_path(change.path)
+        if change.new_mode not in _MODES:
+            raise InvalidRequest(f"the patch makes {name} a submodule, not a file")
+        if change.status == "M" and change.new_mode == b"120000" and b" 120000" not in text:
+            raise InvalidRequest(f"{name} is a link; the patch is for a file", hint="patch the target of the link")
+        if change.path in current and current[change.path][0].kind not in "fld":
+            raise InvalidRequest(f"{name} is {NOUNS[current[change.path][0].kind]}, not a file")
 
 
-def _deletions(tree: GuestTree, records: Sequence[GitChange], present: CurrentFiles) -> list[Edit]:
-    """First of all, what goes: files, what changes its type, and folders that nothing else is in."""
-    gone = {record.path for record in records if record.status in "DT"}
-    gone |= {record.old_path for record in records if record.old_path is not None}
-    made = {record.path for record in records if record.status != "D"}
+def _deletions(tree: GuestTree, changes: Sequence[GitChange], current: CurrentFiles) -> list[Edit]:
+    """Return the deletions, which come first: files, paths that change their type, and folders that become empty."""
+    gone = {change.path for change in changes if change.status in "DT"}
+    gone |= {change.old_path for change in changes if change.old_path is not None}
+    made = {change.path for change in changes if change.status != "D"}
     gone |= _emptied(tree, gone, {folder for path in made for folder in folders_above(path)})
     for path in made - gone:
-        if path in present and present[path][0].kind == "d":
+        if path in current and current[path][0].kind == "d":
             raise InvalidRequest(f"{guest_path(path)} is a folder; the patch is for a file")
     return [Edit(path, "x") for path in sorted(gone, reverse=True)]
 
 
 def _emptied(tree: GuestTree, gone: set[bytes], kept: set[bytes]) -> set[bytes]:
-    """The folders that have no content when `gone` is gone."""
+    """Return the folders that are empty once the paths in `gone` are deleted."""
     folders = {folder for path in gone for folder in folders_above(path)} - kept
     entries = tree.entries(sorted(folders), depth=1, skip_missing=True)
     content: dict[bytes, set[bytes]] = {entry.path: set() for entry in entries if entry.kind == "d"}
@@ -182,49 +185,49 @@ def _emptied(tree: GuestTree, gone: set[bytes], kept: set[bytes]) -> set[bytes]:
     return emptied
 
 
-def _puts(repository: Repository, records: Sequence[GitChange], present: CurrentFiles) -> Iterator[Edit]:
-    made = [record for record in records if record.status != "D"]
-    for record, data in zip(made, repository.blobs([record.new_id for record in made]), strict=True):
-        if record.new_mode != b"120000":
-            yield Edit(record.path, "f", mode=_mode(record, present), size=len(data), content=[data])
+def _writes(repository: Repository, changes: Sequence[GitChange], current: CurrentFiles) -> Iterator[Edit]:
+    made = [change for change in changes if change.status != "D"]
+    for change, data in zip(made, repository.blobs([change.new_id for change in made]), strict=True):
+        if change.new_mode != b"120000":
+            yield Edit(change.path, "f", mode=_mode(change, current), size=len(data), content=[data])
         elif not data or b"\0" in data:
-            raise InvalidRequest(f"the patch makes {guest_path(record.path)} a link to nothing that could be a path")
+            raise InvalidRequest(f"the patch makes {guest_path(change.path)} a link whose target is not a path")
         else:
-            yield Edit(record.path, "l", target=data)
+            yield Edit(change.path, "l", target=data)
 
 
-def _mode(record: GitChange, present: CurrentFiles) -> int | None:
-    """The mode for a file that is put: the present one, executable or not as git says."""
-    executable = record.new_mode == b"100755"
-    if record.status == "M" and record.old_mode == record.new_mode:
+def _mode(change: GitChange, current: CurrentFiles) -> int | None:
+    """Return the mode of a written file: its current mode, with the executable bits that the patch sets."""
+    executable = change.new_mode == b"100755"
+    if change.status == "M" and change.old_mode == change.new_mode:
         return None
-    if record.status not in "MR":
+    if change.status not in "MR":
         return 0o755 if executable else 0o644
-    mode = present[record.old_path or record.path][0].mode
+    mode = current[change.old_path or change.path][0].mode
     return mode | (mode & 0o444) >> 2 if executable else mode & ~0o111
 
 
-def _refusal(
-    error: HostCommandFailed, sections: Sequence[Section], present: CurrentFiles, strip: int
+def _explained(
+    error: HostCommandFailed, sections: Sequence[Section], current: CurrentFiles, strip: int
 ) -> InvalidRequest:
-    """Git's complaint in our words, with what a person needs to mend the patch."""
-    if (misfit := _MISFIT.search(error.message)) is None:
-        said = _REFUSED.search(error.message)
-        return InvalidRequest(f"the patch cannot be applied: {said[1] if said else error.message}")
-    name, start = misfit[1], int(misfit[2])
+    """Translate an error of git into one that helps to correct the patch."""
+    if (failed := _HUNK_FAILED.search(error.message)) is None:
+        complaint = _GIT_ERROR.search(error.message)
+        return InvalidRequest(f"the patch cannot be applied: {complaint[1] if complaint else error.message}")
+    name, start = failed[1], int(failed[2])
     for section in sections:
         for path in section.paths(strip):
-            if path.decode(errors="replace") == name and path in present:
+            if path.decode(errors="replace") == name and path in current:
                 for hunk in section.hunks():
                     if hunk.start == start:
-                        return _misfit(path, hunk, present[path][1])
-    return InvalidRequest(f"the patch does not fit {name} at line {start}")
+                        return _hunk_error(path, hunk, current[path][1])
+    return InvalidRequest(f"the patch does not apply to {name} at line {start}")
 
 
-def _misfit(path: bytes, hunk: Hunk, content: bytes) -> InvalidRequest:
+def _hunk_error(path: bytes, hunk: Hunk, content: bytes) -> InvalidRequest:
     head = hunk.head.decode(errors="replace").strip()
     lines = patch_text.nearest(hunk, content)
     return InvalidRequest(
-        f"the patch does not fit {guest_path(path)} at its hunk {head}",
-        hint=f"the nearest lines there are:\n{lines}" if lines else "the file is empty",
+        f"the patch does not apply to {guest_path(path)} at its hunk {head}",
+        hint=f"the most similar lines are:\n{lines}" if lines else "the file is empty",
     )

@@ -1,4 +1,4 @@
-"""A folder on the host that is filled with names and contents from elsewhere, none of which can lead out of it."""
+"""Write files with untrusted names and contents into a folder of the host; no name or link can lead out of it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _NANOSECONDS_KEPT = 1 << 62  # 146 years each way: what every file system here c
 
 
 class SafeWriter:
-    """Names below `root`, a folder that is ours alone; paths are bytes without empty, `.` and `..` components.
+    """Creates files, folders and links below `root`, a folder that no other process uses.
 
-    Every folder on the way is opened by descriptor and never through a link. Set-id bits are never kept. Raises
-    `InvalidRequest` for a name that cannot be made, `NoSpace` when the disk is full.
+    Paths are bytes without empty, `.` and `..` components. Every folder on a path is opened by descriptor and never
+    through a link. Set-id bits are dropped. Raises `InvalidRequest` for a name that cannot be created, `NoSpace` when
+    the disk is full.
     """
 
     def __init__(self, root: Path) -> None:
@@ -32,49 +33,49 @@ class SafeWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._forget_parent()
+        self._close_parent()
         os.close(self._root)
 
-    def folder(self, path: bytes, mode: int) -> None:
-        """Make a folder, or change its mode; its owner can always use it. Modes are set at the end, by `finish`."""
-        with self._at(path) as (parent, name), suppress(FileExistsError):
+    def make_folder(self, path: bytes, mode: int) -> None:
+        """Make a folder, or change its mode, in which the owner always has all rights. `finish` sets the modes."""
+        with self._parent_of(path) as (parent, name), suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=parent)
         self._folders[path] = mode & 0o777 | 0o700
 
-    def file(self, path: bytes, mode: int, mtime_ns: int) -> SafeFile:
-        """A new file to write."""
-        with self._at(path) as (parent, name):
+    def create_file(self, path: bytes, mode: int, mtime_ns: int) -> SafeFile:
+        """Create a file and return it for writing."""
+        with self._parent_of(path) as (parent, name):
             return SafeFile(os.open(name, _FILE, 0o600, dir_fd=parent), path, mode & 0o777, mtime_ns)
 
-    def link(self, path: bytes, target: bytes) -> None:
-        """Make a symbolic link, wherever it leads."""
-        with self._at(path) as (parent, name):
+    def make_symlink(self, path: bytes, target: bytes) -> None:
+        """Make a symbolic link; its target is not checked."""
+        with self._parent_of(path) as (parent, name):
             os.symlink(target, name, dir_fd=parent)
 
-    def hard_link(self, path: bytes, to: bytes) -> None:
-        """Give the file at `to` a second name."""
-        with self._at(to) as (parent, name):
+    def make_hard_link(self, path: bytes, existing: bytes) -> None:
+        """Make `path` a second name of the file at `existing`."""
+        with self._parent_of(existing) as (parent, name):
             source = os.dup(parent)
         try:
-            with self._at(path) as (parent, new):
+            with self._parent_of(path) as (parent, new):
                 os.link(name, new, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
         finally:
             os.close(source)
 
     def remove(self, path: bytes) -> None:
-        """Make the name free, if it is taken: by a file, a link or an empty folder."""
-        with self._at(path) as (parent, name), suppress(FileNotFoundError):
+        """Remove the file, link or empty folder at `path`, if there is one."""
+        with self._parent_of(path) as (parent, name), suppress(FileNotFoundError):
             try:
                 os.unlink(name, dir_fd=parent)
             except IsADirectoryError:
                 os.rmdir(name, dir_fd=parent)
                 self._folders.pop(path, None)
-                self._forget_parent()
+                self._close_parent()
 
     def finish(self) -> None:
         """Set the modes of the folders."""
         for path, mode in sorted(self._folders.items(), reverse=True):
-            with self._at(path) as (parent, name):
+            with self._parent_of(path) as (parent, name):
                 folder = os.open(name, _FOLDER, dir_fd=parent)
                 try:
                     os.fchmod(folder, mode)
@@ -82,8 +83,8 @@ class SafeWriter:
                     os.close(folder)
 
     @contextmanager
-    def _at(self, path: bytes) -> Iterator[tuple[int, bytes]]:
-        """The open folder that a path is in, made if need be, and the name there."""
+    def _parent_of(self, path: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield the descriptor of the folder that a path is in, made if needed, and the name in that folder."""
         folder, _, name = path.rpartition(b"/")
         try:
             yield self._open(folder), name
@@ -93,7 +94,7 @@ class SafeWriter:
     def _open(self, folder: bytes) -> int:
         if folder == self._parent_path:
             return self._parent_fd
-        self._forget_parent()
+        self._close_parent()
         fd = os.dup(self._root)
         try:
             for name in folder.split(b"/") if folder else ():
@@ -105,7 +106,7 @@ class SafeWriter:
         self._parent_path, self._parent_fd = folder, fd
         return fd
 
-    def _forget_parent(self) -> None:
+    def _close_parent(self) -> None:
         if self._parent_path is not None:
             os.close(self._parent_fd)
             self._parent_path = None
@@ -120,7 +121,7 @@ def _open_or_make(name: bytes, parent: int) -> int:
 
 
 class SafeFile:
-    """One file that is being written; `close` gives it its mode and time."""
+    """A file open for writing; `close` sets its mode and time."""
 
     def __init__(self, fd: int, path: bytes, mode: int, mtime_ns: int) -> None:
         self._fd = fd
@@ -159,7 +160,7 @@ class SafeFile:
 def _explained(error: OSError, path: bytes) -> InvalidRequest | NoSpace:
     name = os.fsdecode(path)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoSpace(f"the host's disk is full: {name} does not fit", hint="free some space, or choose another place")
+        return NoSpace(f"the host's disk is full: {name} does not fit", hint="free some space, or use another disk")
     if error.errno in (errno.ELOOP, errno.ENOTDIR):
-        return InvalidRequest(f"{name} would lie below something that is not a folder")
-    return InvalidRequest(f"{name} cannot be made here: {error.strerror}")
+        return InvalidRequest(f"{name} would be below something that is not a folder")
+    return InvalidRequest(f"cannot create {name}: {error.strerror}")

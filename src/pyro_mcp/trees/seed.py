@@ -1,4 +1,4 @@
-"""Host content on its way into a workspace: as the baseline it begins with, or later into its live tree."""
+"""Prepare host content for a workspace: as the seed of its baseline, or pushed into its current tree."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from pyro_mcp.trees.guest_tree import GuestTree, guest_path, inner_path
 from pyro_mcp.trees.host_files import file_pieces, host_edits
 from pyro_mcp.trees.seed_checks import ignored_paths, may_hold_secrets, remarks
 
-_NAMED = 10
-_MOST_SECRETS = 20
-_MOST_EXCLUDED = 1024 * 1024  # bytes of names that fit on a command line
-_LONGEST_NAME = 254  # mkfs.erofs 1.5 fails with 255
+_MAX_NAMED = 10
+_MAX_SECRETS = 20
+_MAX_EXCLUDED = 1024 * 1024  # bytes of names that fit on a command line
+_MAX_NAME = 254  # mkfs.erofs 1.5 fails with 255
 
 
 @dataclass(frozen=True)
 class Seed:
-    """A folder on the host that may become a tree.
+    """A folder of the host whose content becomes a workspace's tree.
 
-    `left_out` are paths in it that must not come along: sockets, pipes and devices; `skipped` tells a person of them,
-    and of what an archive held that was not unpacked. Of what `.gitignore` is about there are so many files that come
-    along; `likely_secrets` are the first 20 names of files that usually hold some.
+    `left_out` are paths in it that are not copied: sockets, pipes and devices, and ignored files where requested.
+    `skipped` names them for the user, and the archive's entries that were not unpacked. `ignored_count` and
+    `ignored_bytes` count the ignored files that are copied; `likely_secrets` are the first 20 files whose names suggest
+    secrets.
     """
 
     tree: Path
@@ -47,17 +48,17 @@ class Seed:
 
 
 def prepare_seed(source: Path, work: Path, *, no_ignored: bool = False) -> Seed:
-    """Prepare the tree that `source` holds: a folder as it lies there, or an archive, unpacked into the empty `work`.
+    """Prepare `source` as a seed: a folder as it is, or an archive, which is unpacked into the empty folder `work`.
 
-    With `no_ignored` what the tree's `.gitignore` files are about is left out, unless git tracks it. Raises `NotFound`,
-    and `InvalidRequest` for what is neither, cannot be read, or is not a sound archive.
+    With `no_ignored`, files that the `.gitignore` files ignore are left out unless git tracks them. Raises `NotFound`,
+    and `InvalidRequest` for a source that is neither, cannot be read, or is a damaged archive.
     """
     try:
         found = source.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFound(f"there is no {source}", hint="give a folder, or an archive: " + ", ".join(ARCHIVES)) from error
     except (OSError, ValueError) as error:
-        raise InvalidRequest(f"{str(source)!r} cannot be used: {error}") from error
+        raise InvalidRequest(f"cannot read {str(source)!r}: {error}") from error
     if stat.S_ISDIR(found.st_mode):
         return _scanned(source, "directory", [], no_ignored=no_ignored)
     if stat.S_ISREG(found.st_mode) and source.name.lower().endswith(ARCHIVES):
@@ -65,20 +66,20 @@ def prepare_seed(source: Path, work: Path, *, no_ignored: bool = False) -> Seed:
         seed = _scanned(work, "archive", unpacked.skipped, no_ignored=no_ignored)
         if no_ignored:
             return seed
-        # A file with two names counts once, as in the archive.
+        # Count a file with two names once, as in the archive.
         return replace(seed, entry_count=unpacked.entry_count, size_bytes=unpacked.size_bytes)
     raise InvalidRequest(f"{source} is neither a folder nor an archive", hint="archives are: " + ", ".join(ARCHIVES))
 
 
 def _scanned(tree: Path, mode: Literal["directory", "archive"], skipped: list[str], *, no_ignored: bool) -> Seed:
-    """Look through a folder that becomes a seed."""
+    """Scan a folder and return it as a seed."""
     ignored = ignored_paths(tree)
     if ignored is None and no_ignored:
         raise InvalidRequest(
             f"git cannot tell which files in {tree} are ignored",
             hint=Hint.joined("repair the repository", Hint("leave out {}", Argument("no_ignored", True))),
         )
-    if no_ignored and sum(map(len, ignored or ())) > _MOST_EXCLUDED:
+    if no_ignored and sum(map(len, ignored or ())) > _MAX_EXCLUDED:
         raise InvalidRequest(
             f"{len(ignored or ())} files of {tree} are ignored one by one, too many to leave out",
             hint="ignore the folders that they are in",
@@ -90,20 +91,20 @@ def _scanned(tree: Path, mode: Literal["directory", "archive"], skipped: list[st
         scan.entry_count,
         scan.size_bytes,
         [*scan.special, *(ignored or () if no_ignored else ())],
-        [*skipped, *scan.told()],
+        [*skipped, *scan.special_names()],
         scan.ignored_count,
         scan.ignored_bytes,
         [os.fsdecode(path) for path in scan.likely_secrets],
-        list(remarks(tree, scan.git_files))[:_NAMED],
+        list(remarks(tree, scan.git_files))[:_MAX_NAMED],
     )
 
 
 def push(tree: GuestTree, source: Path, dest: str | bytes, *, no_ignored: bool = False) -> SyncPush:
-    """Copy a file, or a folder's or an archive's content, into the live tree, below `dest`: all of it or nothing.
+    """Copy a file, or the content of a folder or an archive, into the current tree below `dest`: all of it or nothing.
 
-    Folders that are there stay, with what else is in them. A file that is no archive becomes `dest` itself, or where a
-    folder is, or `dest` ends in a slash, a file in that. Raises as `prepare_seed`, and `InvalidRequest` where a
-    folder would have to become a file, or a file a folder.
+    Existing folders keep their other content. A file that is not an archive is copied to `dest`, or into `dest` if that
+    is a folder or ends in a slash. Raises what `prepare_seed` raises, and `InvalidRequest` if a folder would replace a
+    file, or a file a folder.
     """
     inner = inner_path(dest)
     if _is_plain_file(source):
@@ -111,7 +112,7 @@ def push(tree: GuestTree, source: Path, dest: str | bytes, *, no_ignored: bool =
     with temporary_folder() as work:
         seed = prepare_seed(source, work, no_ignored=no_ignored)
         edits = _SeedEdits(os.path.realpath(os.fsencode(seed.tree)), inner, set(seed.left_out))
-        made = tree.apply(edits)
+        results = tree.apply(edits)
     folders = edits.folders
     return {
         "mode": seed.mode,
@@ -119,7 +120,7 @@ def push(tree: GuestTree, source: Path, dest: str | bytes, *, no_ignored: bool =
         "destination": guest_path(inner),
         "entry_count": seed.entry_count,
         "bytes_written": seed.size_bytes,
-        "overwritten": [guest_path(one.path) for one in made if one.replaced and one.path not in folders],
+        "overwritten": [guest_path(one.path) for one in results if one.replaced and one.path not in folders],
         "skipped": seed.skipped,
     }
 
@@ -128,7 +129,7 @@ def _is_plain_file(source: Path) -> bool:
     try:
         return source.is_file() and not source.name.lower().endswith(ARCHIVES)
     except (OSError, ValueError):
-        return False  # prepare_seed says why
+        return False  # prepare_seed raises the error
 
 
 def _push_file(tree: GuestTree, source: Path, inner: bytes, *, into_folder: bool) -> SyncPush:
@@ -136,12 +137,12 @@ def _push_file(tree: GuestTree, source: Path, inner: bytes, *, into_folder: bool
     if into_folder or not inner or (found and found[0].kind == "d"):
         inner = os.path.join(inner, os.fsencode(source.name))
     try:
-        seen = source.stat()
+        status = source.stat()
         content = file_pieces(os.fsencode(source.resolve()))
         edit = Edit(
-            inner, "f", stat.S_IMODE(seen.st_mode) & 0o777, seen.st_mtime_ns, size=seen.st_size, content=content
+            inner, "f", stat.S_IMODE(status.st_mode) & 0o777, status.st_mtime_ns, size=status.st_size, content=content
         )
-        (made,) = tree.apply([edit])
+        (result,) = tree.apply([edit])
     except OSError as error:
         raise InvalidRequest(f"cannot read {source}: {error.strerror}") from error
     return {
@@ -149,14 +150,14 @@ def _push_file(tree: GuestTree, source: Path, inner: bytes, *, into_folder: bool
         "source_path": str(source.absolute()),
         "destination": guest_path(inner),
         "entry_count": 1,
-        "bytes_written": seen.st_size,
-        "overwritten": [guest_path(inner)] if made.replaced else [],
+        "bytes_written": status.st_size,
+        "overwritten": [guest_path(inner)] if result.replaced else [],
         "skipped": [],
     }
 
 
 class _Scan:
-    """Counts a folder's content, finds what must not come along, and checks that the rest can be read."""
+    """Counts a folder's content, finds special and ignored files, and checks that the others can be read."""
 
     def __init__(self, root: bytes, ignored: set[bytes], *, leave_out: bool) -> None:
         self.entry_count = 0
@@ -169,22 +170,22 @@ class _Scan:
         self._ignored = ignored
         self._leave_out = leave_out
         self._unreadable: list[bytes] = []
-        # Root reads everything; asking would cost as much as the rest of the scan.
-        self._asks = os.geteuid() != 0
-        self._folder(root, b"")
+        # Root can read every file; a check would take as long as the rest of the scan.
+        self._checks_access = os.geteuid() != 0
+        self._scan(root)
         if self._unreadable:
-            names = ", ".join(os.fsdecode(path) or "." for path in self._unreadable[:_NAMED])
-            more = len(self._unreadable) - _NAMED
+            names = ", ".join(os.fsdecode(path) or "." for path in self._unreadable[:_MAX_NAMED])
+            more = len(self._unreadable) - _MAX_NAMED
             raise InvalidRequest(
                 f"cannot read in {os.fsdecode(root)}: {names}{f' and {more} more' if more > 0 else ''}",
-                hint="make it readable for you, or move it elsewhere",
+                hint="make it readable, or move it out of the folder",
             )
 
-    def told(self) -> list[str]:
+    def special_names(self) -> list[str]:
         return [os.fsdecode(path) for path in self.special]
 
-    def _folder(self, root: bytes, top: bytes) -> None:
-        waiting = [(top, False)]
+    def _scan(self, root: bytes) -> None:
+        waiting = [(b"", False)]
         while waiting:
             inner, in_ignored = waiting.pop()
             try:
@@ -198,11 +199,11 @@ class _Scan:
                 self._unreadable.append(inner)
 
     def _entry(self, entry: os.DirEntry[bytes], path: bytes, *, ignored: bool) -> bool:
-        """Count one name; whether it is a folder to look into."""
-        if len(entry.name) > _LONGEST_NAME:
+        """Count one entry; return whether it is a folder to scan."""
+        if len(entry.name) > _MAX_NAME:
             raise InvalidRequest(
                 f"the name {os.fsdecode(entry.name)[:40]}… has {len(entry.name)} bytes",
-                hint=f"names in a seed have at most {_LONGEST_NAME}; shorten it or leave it out",
+                hint=f"the limit in a seed is {_MAX_NAME}; shorten the name or move the file",
             )
         is_link, is_folder = entry.is_symlink(), entry.is_dir(follow_symlinks=False)
         if not is_link and not is_folder and not entry.is_file(follow_symlinks=False):
@@ -216,9 +217,9 @@ class _Scan:
             self.ignored_bytes += size if ignored else 0
             if entry.name == b".git":
                 self.git_files.append(path)
-            if len(self.likely_secrets) < _MOST_SECRETS and may_hold_secrets(path):
+            if len(self.likely_secrets) < _MAX_SECRETS and may_hold_secrets(path):
                 self.likely_secrets.append(path)
-            if self._asks and not os.access(entry.path, os.R_OK, effective_ids=True):
+            if self._checks_access and not os.access(entry.path, os.R_OK, effective_ids=True):
                 self._unreadable.append(path)
         return is_folder
 
@@ -237,7 +238,7 @@ class _SeedEdits:
             if edit.path:
                 placed = replace(edit, path=os.path.join(self._inner, edit.path))
             elif self._inner:
-                placed = Edit(self._inner, "d")  # it keeps its mode
+                placed = Edit(self._inner, "d")  # an existing folder keeps its mode
             else:
                 continue
             if placed.action == "d":

@@ -1,4 +1,4 @@
-"""What a person should know of a folder before it becomes a seed: ignored files, likely secrets, missing git data."""
+"""Check a folder before it becomes a seed: find ignored files, likely secrets and missing git data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from pyro_mcp.errors import PyroError
 from pyro_mcp.trees.git import Repository, bare_repository
 
-_LARGEST = 256 * 1024
+_MAX_BYTES = 256 * 1024
 _LIKELY_SECRETS = (
     b".env", b".env.*", b".netrc", b".npmrc", b".pypirc", b".git-credentials", b".htpasswd", b"id_rsa", b"id_ecdsa",
     b"id_ed25519", b"*.key", b"*.p12", b"*.pfx", b"*.kdbx", b"*.tfvars", b"credentials.json", b"service-account*.json",
@@ -25,7 +25,7 @@ _SUBMODULE = re.compile(rb"^\s*path\s*=\s*(.+?)\s*$", re.MULTILINE)
 
 
 def may_hold_secrets(path: bytes) -> bool:
-    """Whether files of this name usually hold passwords, tokens or keys."""
+    """Return whether files of this name usually hold passwords, tokens or keys."""
     name = posixpath.basename(path)
     if any(fnmatchcase(name, pattern) for pattern in _EXAMPLES):
         return False
@@ -33,10 +33,10 @@ def may_hold_secrets(path: bytes) -> bool:
 
 
 def ignored_paths(source: Path) -> set[bytes] | None:
-    """The paths in a folder that its `.gitignore` files are about and that git does not track; None: git cannot tell.
+    """Return the paths in a folder that git ignores and does not track, or None when git fails.
 
-    Of a folder in which everything is ignored only the folder. The folder may be hostile: git reads its `.gitignore`
-    files and its index, and none of its settings.
+    A folder in which everything is ignored is returned alone. `source` may be hostile: git reads its `.gitignore` files
+    and its index, and none of its settings.
     """
     if not any(os.path.lexists(source / name) for name in (".git", ".gitignore")):
         return set()
@@ -52,12 +52,15 @@ def ignored_paths(source: Path) -> set[bytes] | None:
 
 
 def remarks(source: Path, git_files: list[bytes]) -> Iterator[str]:
-    """Say what of a checkout is elsewhere and so does not come along; `git_files` are the `.git` files in it."""
+    """Yield a remark for each git worktree or submodule whose data is outside `source`.
+
+    `git_files` are the paths of the `.git` files in `source`.
+    """
     for path in git_files:
         data = _git_data(source / os.fsdecode(posixpath.dirname(path)))
         if data is not None and not data.resolve().is_relative_to(source.resolve()):
-            whose = os.fsdecode(posixpath.dirname(path)) or "this git worktree"
-            yield f"the git data of {whose} are in {data}, outside of the seed: git does not work there in /workspace"
+            name = os.fsdecode(posixpath.dirname(path)) or "this git worktree"
+            yield f"the git data of {name} is in {data}, outside the seed: git does not work there in /workspace"
     for found in _SUBMODULE.findall(_first_bytes(source / ".gitmodules")):
         folder = source / os.fsdecode(found)
         if ".." not in folder.parts and (not folder.is_dir() or not any(folder.iterdir())):
@@ -71,11 +74,11 @@ def _listed(repository: Repository, source: Path) -> Iterator[bytes]:
 
 
 def _git_data(folder: Path) -> Path | None:
-    """Where the git data of a checkout are."""
-    place = folder / ".git"
-    if place.is_dir():
-        return place
-    found = _GIT_FILE.fullmatch(_first_bytes(place))
+    """Return the folder that holds the git data of a checkout."""
+    path = folder / ".git"
+    if path.is_dir():
+        return path
+    found = _GIT_FILE.fullmatch(_first_bytes(path))
     return folder / os.fsdecode(found[1]) if found else None
 
 
@@ -84,6 +87,6 @@ def _first_bytes(path: Path) -> bytes:
         if not path.is_file():
             return b""
         with open(path, "rb") as file:
-            return file.read(_LARGEST)
+            return file.read(_MAX_BYTES)
     except OSError:
         return b""

@@ -1,4 +1,4 @@
-"""Files that some tool runs, or takes commands from, as soon as their folder is entered, opened or installed."""
+"""Files that some program runs, or reads commands from, when their folder is entered, opened or installed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import posixpath
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
-# A pattern with a slash is for the end of a path, one without for its last name; `*` in it also stands for slashes.
-_TOOL_BY_PATTERN: Mapping[bytes, str] = {
+# A pattern with a slash matches the end of a path, one without matches the last name; `*` also matches slashes.
+_PROGRAM_BY_PATTERN: Mapping[bytes, str] = {
     b".envrc": "direnv",
     b"mise.toml": "mise",
     b".mise.toml": "mise",
@@ -57,16 +57,16 @@ _TOOL_BY_PATTERN: Mapping[bytes, str] = {
 
 
 def program_that_runs(path: bytes) -> str:
-    """Name the tool that runs what is at this path of a tree by itself; "" when we know none."""
+    """Return the program that runs the file at this path of a tree by itself, or "" for none that is known."""
     name, whole = posixpath.basename(path), b"/" + path
-    for pattern, tool in _TOOL_BY_PATTERN.items():
+    for pattern, program in _PROGRAM_BY_PATTERN.items():
         if fnmatchcase(whole, b"*/" + pattern) if b"/" in pattern else fnmatchcase(name, pattern):
-            return tool
+            return program
     return ""
 
 
 def first_of_each_folder(paths: Iterable[bytes], most: int) -> list[bytes]:
-    """The paths, of each folder's only the first: `node_modules/.bin` may hold hundreds."""
+    """Return the first path of each folder, at most `most` in all: `node_modules/.bin` may hold hundreds."""
     by_folder: dict[bytes, bytes] = {}
     for path in paths:
         by_folder.setdefault(posixpath.dirname(path) or path, path)
