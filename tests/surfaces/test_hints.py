@@ -10,7 +10,7 @@ import pytest
 from pyro_mcp import Pyro
 from pyro_mcp.cli.parser import verbs
 from pyro_mcp.cli.program import command_parser
-from pyro_mcp.errors import NotFound
+from pyro_mcp.errors import InvalidRequest, NotFound
 from pyro_mcp.hints import VERBS, Argument, CommandWords, Hint, Verb, render_hints
 from pyro_mcp.mcp_server.profiles import BY_NAME
 from pyro_mcp.redaction import Mask
@@ -58,3 +58,9 @@ def test_masking_keeps_a_hint_that_holds_no_secret() -> None:
         raise NotFound("no abcdef-123456", hint=Hint("{} helps", Verb("doctor")))
     assert "abcdef" not in caught.value.message
     assert render_hints(caught.value.hint, CommandWords()) == "'pyro doctor' helps"
+
+
+def test_an_unknown_chat_host_gets_a_near_match() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        Pyro().host_config("claude")
+    assert "did you mean 'claude-code'?" in caught.value.hint
