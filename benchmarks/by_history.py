@@ -1,4 +1,4 @@
-"""What snapshot, start, reset and fork cost after 1 to 500 snapshots, all of them kept: docs/cost-by-history.txt.
+"""Measure snapshot, start, reset and fork after 1 to 500 snapshots, all of them kept: docs/cost-by-history.txt.
 
 `python -m benchmarks.by_history`; about three minutes. Each must be level: no cost grows with the history.
 """
@@ -23,7 +23,7 @@ Costs = Mapping[int, Mapping[str, float]]
 
 
 def of_history(environment: str, state: Path, snapshots: int, runs: int) -> list[Figure]:
-    """How many times as much each verb costs after so many snapshots as after the first."""
+    """Return how many times as long each verb takes after so many snapshots as after the first."""
     costs = by_history(environment, state, [1, snapshots], runs)
     return [
         Figure(f"{verb} after {snapshots} snapshots ÷ after 1", "×", [costs[snapshots][verb] / costs[1][verb]], 1.2)
@@ -32,7 +32,7 @@ def of_history(environment: str, state: Path, snapshots: int, runs: int) -> list
 
 
 def by_history(environment: str, state: Path, counts: Sequence[int], runs: int) -> Costs:
-    """The best of some runs of each verb in milliseconds, by the number of snapshots that the workspace has."""
+    """Return the best of some runs of each verb in milliseconds, by the number of snapshots of the workspace."""
     pyro, found = Pyro(state=state), {}
     with workspace(pyro, environment, None) as id_:
         recent: list[float] = []

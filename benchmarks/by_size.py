@@ -1,4 +1,4 @@
-"""What reset, diff and snapshot cost on trees of 100 to 100,000 files: docs/cost-by-size.svg and the figures beside it.
+"""Measure reset, diff and snapshot on trees of 100 to 100,000 files: docs/cost-by-size.svg and the figures beside it.
 
 `python -m benchmarks.by_size`; about two minutes. Each must be a level line: the cost does not grow with the tree.
 """

@@ -1,4 +1,4 @@
-"""The same root file system in Docker, beside ours."""
+"""Docker with the same root file system, measured for comparison."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Docker:
         return done.stdout.decode().strip()
 
     def answers(self) -> bool:
-        """Whether `docker info` succeeds."""
+        """Return whether `docker info` succeeds."""
         try:
             self("info")
         except (OSError, subprocess.SubprocessError):
@@ -62,7 +62,7 @@ class Docker:
             raise RuntimeError(f"docker could not be given {environment}: {done['stderr']}")
 
     def figures(self, environment: str, runs: int) -> list[Figure]:
-        """`docker run --rm` and `docker exec` of `true`; the image is removed afterwards."""
+        """Measure `docker run --rm` and `docker exec` of `true`, and remove the image afterwards."""
         self.load(environment)
         try:
             self("run", "--rm", *_ALONE, _IMAGE, "true")
@@ -80,7 +80,7 @@ class Docker:
 
 @contextmanager
 def docker(*, start: bool) -> Iterator[tuple[Docker | None, str]]:
-    """A daemon that answers, or None and why; with `start`, one is started for this block when none does."""
+    """Yield a daemon that answers, or None and the reason; with `start`, start one for this block when none does."""
     if shutil.which("docker") is None:
         yield None, "there is no docker here"
     elif Docker().answers():
@@ -96,7 +96,7 @@ def docker(*, start: bool) -> Iterator[tuple[Docker | None, str]]:
 
 @contextmanager
 def _daemon() -> Iterator[tuple[Docker | None, str]]:
-    """A daemon without network whose whole state is in a folder that goes with it."""
+    """Start a daemon without network, with its whole state in a folder that is removed with it."""
     with tempfile.TemporaryDirectory(prefix="pyro-docker-", ignore_cleanup_errors=True) as folder:
         address = f"unix://{folder}/socket"
         log = Path(folder, "log")

@@ -34,7 +34,7 @@ class Figure:
         return self.median >= self.target if self.more_is_better else self.median <= self.target
 
     def as_json(self) -> dict[str, object]:
-        """JSON-ready: what the table shows, and every sample."""
+        """Return what the table shows, and every sample, ready for JSON."""
         return {
             "name": self.name,
             "unit": self.unit,
@@ -49,7 +49,7 @@ class Figure:
         }
 
     def as_row(self) -> tuple[str, ...]:
-        """Cells for `HEADING`."""
+        """Return the cells below `HEADING`."""
         bound = "" if self.target is None else f"{'≥' if self.more_is_better else '≤'} {_number(self.target)}"
         verdict = {None: "", True: "met", False: "MISSED"}[self.met]
         numbers = (_number(value) for value in (self.median, min(self.samples), max(self.samples)))
@@ -60,12 +60,12 @@ HEADING = ("WHAT", "MEDIAN", "MIN", "MAX", "UNIT", "RUNS", "TARGET", "")
 
 
 def ratio(name: str, dividend: Figure, divisor: Figure, target: float | None = None) -> Figure:
-    """The quotient of two medians of the same run: what is left when the machine's own speed is taken out."""
+    """Return the quotient of two medians of the same run, which does not depend on the speed of the host."""
     return Figure(name, "×", [dividend.median / divisor.median], target)
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """Aligned columns, numbers to the right."""
+    """Return aligned columns, with numbers to the right."""
     rows = [HEADING, *(figure.as_row() for figure in figures)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADING))]
     return "\n".join(
@@ -78,12 +78,12 @@ def table(figures: Sequence[Figure]) -> str:
 
 
 def installed_environ() -> dict[str, str]:
-    """Our environment, but for a wish not to keep compiled modules: an installation has them compiled."""
+    """Return our environment without PYTHONDONTWRITEBYTECODE: an installed package has its modules compiled."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def milliseconds(step: Callable[..., object], *arguments: object) -> float:
-    """How long `step` takes."""
+    """Return how long `step` takes."""
     started = time.perf_counter()
     step(*arguments)
     return (time.perf_counter() - started) * 1000

@@ -1,4 +1,4 @@
-"""What our own machines cost. Every function returns figures; none decides whether they are good."""
+"""Measure our own machines. Every function returns figures; none decides whether they are good."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Bench:
         self.prepared = self.pyro.prepare(environment)
 
     def create(self) -> str:
-        """A started machine's id."""
+        """Start a machine, and return its id."""
         vm_id = self.pyro.create_vm(self.environment)["vm_id"]
         self.pyro.start_vm(vm_id)
         return vm_id
@@ -45,7 +45,7 @@ class Bench:
 
     @contextmanager
     def machine(self) -> Iterator[str]:
-        """A machine that has run its first command, deleted with the block."""
+        """Yield a machine that has run its first command, and delete it with the block."""
         vm_id = self.create()
         try:
             self.run(vm_id, "true")
@@ -55,7 +55,7 @@ class Bench:
 
 
 def cold_boot(environment: str, runs: int) -> Figure:
-    """The one real boot of the shape, to the agent's greeting, from a cache that holds everything but the template."""
+    """Measure the one real boot of the shape, to the agent's greeting, with a cache that lacks only the template."""
     samples = []
     for _ in range(runs):
         with tempfile.TemporaryDirectory(prefix="pyro-bench-") as folder:
@@ -68,7 +68,7 @@ def cold_boot(environment: str, runs: int) -> Figure:
 
 
 def life(bench: Bench, runs: int) -> list[Figure]:
-    """Create to the first command's result, a reset to the same, and delete."""
+    """Measure create to the first command's result, reset to the first command's result, and delete."""
     first, reset, delete = [], [], []
     for _ in range(runs):
         started = time.perf_counter()
@@ -88,7 +88,7 @@ def life(bench: Bench, runs: int) -> list[Figure]:
 
 
 def exec_round_trip(bench: Bench, runs: int) -> Figure:
-    """`true` in a machine that has run it before."""
+    """Measure `true` in a machine that has run it before."""
     with bench.machine() as vm_id:
         for _ in range(3):
             bench.run(vm_id, "true")
@@ -97,7 +97,7 @@ def exec_round_trip(bench: Bench, runs: int) -> Figure:
 
 
 def at_once(bench: Bench, runs: int) -> Figure:
-    """Many machines created together, until the last has answered its first command."""
+    """Measure how long many machines take that are created together, until the last answers its first command."""
 
     def create() -> str:
         vm_id = bench.create()
@@ -115,7 +115,7 @@ def at_once(bench: Bench, runs: int) -> Figure:
 
 
 def private_memory(bench: Bench, runs: int) -> Figure:
-    """What one more idle machine of 1 GiB takes: the pages of its processes that no other machine shares."""
+    """Measure the memory of one more idle machine of 1 GiB: the pages of its processes that no other machine shares."""
     samples = []
     for _ in range(runs):
         with bench.machine(), bench.machine() as vm_id:
@@ -126,7 +126,7 @@ def private_memory(bench: Bench, runs: int) -> Figure:
 
 
 def throughput(bench: Bench, runs: int) -> list[Figure]:
-    """50 MB through a command's output, and through its input."""
+    """Measure 50 MB through a command's output, and through its input."""
     sent, taken = [], []
     discard = ExecOptions(output_cap=0, on_stdout=lambda _: None)
     give = ExecOptions(stdin=bytes(_STREAM_BYTES))
@@ -144,7 +144,7 @@ def throughput(bench: Bench, runs: int) -> list[Figure]:
 
 
 def whole_process(runs: int) -> Figure:
-    """`pyro --version`, from its start to its end."""
+    """Measure `pyro --version`, from its start to its end."""
     program = Path(sys.executable).with_name("pyro")
 
     def version() -> None:
@@ -155,7 +155,7 @@ def whole_process(runs: int) -> Figure:
 
 
 def _group(leader: int) -> list[int]:
-    """The processes of a machine: those in the process group that its first one leads."""
+    """Return the processes of a machine: those in the process group that its first one leads."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

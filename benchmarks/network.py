@@ -1,4 +1,4 @@
-"""What the way out costs: machines with network against machines without, and a server in a namespace of our own.
+"""Measure the network: machines with it against machines without, and a server in a namespace of our own.
 
 The measuring process has a network namespace for itself, with one cable to a second one that plays the internet at
 a public address. Nothing reaches the machine's real network.
@@ -49,7 +49,7 @@ for _ in range(int(sys.argv[3])):
 
 
 def of_network(environment: str, state: Path, runs: int) -> list[Figure]:
-    """Every figure, measured in a process of its own; needs root, for the namespaces."""
+    """Return every figure, measured in a process of its own; needs root, for the namespaces."""
     words = ["unshare", "--net", "--mount", sys.executable, "-m", "benchmarks.network", environment, str(state)]
     done = subprocess.run([*words, str(runs)], check=True, stdout=subprocess.PIPE, timeout=600)
     return [Figure(**figure) for figure in json.loads(done.stdout)]
@@ -71,7 +71,7 @@ class _Server(BaseHTTPRequestHandler):
 
 @contextmanager
 def _internet() -> Iterator[None]:
-    """A second namespace with a server at `_FAR`, and a cable to it."""
+    """Yield a second namespace with a server at `_FAR`, and a virtual cable to it."""
     _ip("link set lo up")
     with subprocess.Popen(
         ["unshare", "--net", "--kill-child", sys.executable, "-m", "benchmarks.network", "serve"],
@@ -144,7 +144,7 @@ threading.Thread(target=answer, daemon=True).start()
 
 
 def _published(pyro: Pyro, id_: str) -> tuple[list[float], float]:
-    """What requests to a service take by its published port, and what one takes within the guest."""
+    """Measure requests to a service through its published port, and one within the guest."""
     started = pyro.start_service(
         id_,
         "app",

@@ -80,7 +80,7 @@ def _measure(environment: str, *, quick: bool, with_docker: bool) -> dict[str, o
 
 
 def _docker(environment: str, runs: int, *, start: bool, create: Figure, execute: Figure) -> tuple[list[Figure], str]:
-    """Docker's figures and ours divided by them, or none and why."""
+    """Return Docker's figures with ours divided by them, or none and the reason."""
     with docker(start=start) as (daemon, why):
         if daemon is None:
             return [], why

@@ -1,4 +1,4 @@
-"""What shells and services cost."""
+"""Measure shells and services."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ECHOES = 20
 
 
 def of_sessions(environment: str, state: Path, runs: int) -> list[Figure]:
-    """From what is typed to what it echoes, and from a service's start to its being ready."""
+    """Measure from a typed line to its echo, and from a service's start until it is ready."""
     pyro = Pyro(state=state)
     with workspace(pyro, environment, None) as id_:
         shell_id = pyro.open_shell(id_)["shell_id"]

@@ -1,4 +1,4 @@
-"""What workspaces cost: each step on a tree of many files, and the steps that must not depend on its size."""
+"""Measure workspaces: each step on a tree of many files, and the steps that must not depend on its size."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MB = 1_000_000
 
 
 def make_tree(folder: Path, files: int, size: int) -> Path:
-    """A tree of `files` files of text, `size` bytes in all, a hundred to a folder, and one folder to be exported."""
+    """Make a tree of `files` text files, `size` bytes in all, a hundred to a folder, and return its path."""
     line = b"the quick brown fox jumps over the lazy dog, once more and once more again\n"
     each = (line * (size // files // len(line) + 1))[: size // files]
     for number in range(files):
@@ -36,7 +36,7 @@ def make_tree(folder: Path, files: int, size: int) -> Path:
 
 @contextmanager
 def workspace(pyro: Pyro, environment: str, seed: Path | None) -> Iterator[str]:
-    """A workspace, deleted with the block."""
+    """Yield a workspace, and delete it with the block."""
     id_ = pyro.create_workspace(environment, seed_path=seed)["workspace_id"]
     try:
         yield id_
@@ -45,7 +45,7 @@ def workspace(pyro: Pyro, environment: str, seed: Path | None) -> Iterator[str]:
 
 
 def of_a_large_tree(environment: str, state: Path, runs: int) -> list[Figure]:
-    """Every step of the loop on 10,000 files and 250 MB, and reset of an empty workspace beside it."""
+    """Measure every step of the loop on 10,000 files and 250 MB, and the reset of an empty workspace."""
     pyro = Pyro(state=state)
     with tempfile.TemporaryDirectory(prefix="pyro-bench-") as scratch:
         tree = make_tree(Path(scratch, "tree"), _FILES, _BYTES)
@@ -86,7 +86,7 @@ def _forked(pyro: Pyro, id_: str) -> float:
 
 
 def _loop(pyro: Pyro, id_: str, number: int) -> Iterator[tuple[str, float]]:
-    """One turn of the loop: edit, ask what changed, keep, patch, start anew."""
+    """Yield the time of each step of one turn: edit, diff, snapshot, patch, reset."""
     paths = [f"part00{part:02}/file{part * 100:06}.txt" for part in range(5)]
     yield "first file write", milliseconds(_write, pyro, id_, paths[0], f"first {number}\n")
     for turn in range(_WARM):
@@ -107,7 +107,7 @@ def _write(pyro: Pyro, id_: str, path: str, text: str) -> None:
 
 
 def of_streams(environment: str, state: Path, runs: int) -> list[Figure]:
-    """An export of 1,000 files, and a long output."""
+    """Measure an export of 1,000 files, and a long output."""
     pyro = Pyro(state=state)
     with tempfile.TemporaryDirectory(prefix="pyro-bench-") as scratch:
         tree = make_tree(Path(scratch, "tree"), _EXPORTED_FILES, _EXPORTED_BYTES)
@@ -133,7 +133,7 @@ def _stream(pyro: Pyro, id_: str) -> None:
 
 
 def of_many(environment: str, state: Path, runs: int) -> list[Figure]:
-    """The memory of twenty idle workspaces, and the list of two hundred as a whole process."""
+    """Measure the memory of twenty idle workspaces, and the list of two hundred as a whole process."""
     pyro = Pyro(state=state)
     made = [pyro.create_workspace(environment)["workspace_id"] for _ in range(_IDLE)]
     try:
@@ -157,7 +157,7 @@ def of_many(environment: str, state: Path, runs: int) -> list[Figure]:
 
 
 def _register(pyro: Pyro, like: str) -> None:
-    """One more row of the list, a stopped workspace that owns nothing."""
+    """Add one more row to the list: a stopped workspace that owns nothing."""
     from dataclasses import replace  # noqa: PLC0415
 
     from pyro_mcp.machines.phases import Phase  # noqa: PLC0415
@@ -169,7 +169,7 @@ def _register(pyro: Pyro, like: str) -> None:
 
 
 def _private_bytes(home: Path) -> int:
-    """Memory that only this machine's QEMU uses: proc_pid_smaps(5)."""
+    """Return the memory that only this machine's QEMU uses: proc_pid_smaps(5)."""
     found = subprocess.run(["pgrep", "--full", f"^/usr/bin/timeout .*{home}/"], check=True, capture_output=True)
     group = found.stdout.split()[0].decode()
     qemu = subprocess.run(["pgrep", "--pgroup", group, "qemu-system"], check=True, capture_output=True).stdout.split()[
@@ -180,7 +180,7 @@ def _private_bytes(home: Path) -> int:
 
 
 def by_size(environment: str, state: Path, sizes: list[int], runs: int) -> dict[int, dict[str, float]]:
-    """Milliseconds of reset, diff and snapshot (best of `runs`) for trees of as many files as `sizes` say."""
+    """Return the milliseconds of reset, diff and snapshot (best of `runs`) for trees of these sizes in files."""
     pyro = Pyro(state=state)
     found = {}
     for files in sizes:

@@ -1,4 +1,4 @@
-"""Run something in a virtual machine that is gone afterwards, and look at how it went."""
+"""Run a command in a virtual machine that is deleted afterwards, and print its result."""
 
 from __future__ import annotations
 

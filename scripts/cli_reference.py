@@ -17,7 +17,7 @@ Every command also takes `--help`. What stands after the first `--` is the comma
 
 
 def reference() -> str:
-    """The whole document."""
+    """Return the whole document."""
     parser = command_parser()
     parts = [_OPENING, *(_section(verb) for verb in verbs(parser))]
     parts.append(f"## Examples and exit codes\n\n```\n{(parser.epilog or '').strip()}\n```\n")

@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 def main() -> int:
-    """Go through the loop once; the exit code is 0 when every step came out as it should."""
+    """Run the loop once; return 0 when every step came out as it should."""
     parser = argparse.ArgumentParser(description="Prepare, create, fix, reset: the daily loop on a real guest.")
     parser.add_argument("--environment", default="debian:12", metavar="ENV", help="default: debian:12")
     try:
@@ -33,7 +33,7 @@ def main() -> int:
 
 
 def daily_loop(pyro: Pyro, environment: str) -> None:
-    """One round; raises `GuestFailed` when a step does not come out as it should."""
+    """Run one round; raise `GuestFailed` when a step does not come out as it should."""
     prepared = timed("prepare", lambda: pyro.prepare(environment))
     if not prepared["execution_mode"].startswith("guest_"):
         raise GuestFailed(f"the execution mode is {prepared['execution_mode']!r}, not a guest's")
@@ -48,7 +48,7 @@ def daily_loop(pyro: Pyro, environment: str) -> None:
 
 
 def fix_and_reset(pyro: Pyro, id_: str) -> None:
-    """The check fails, passes after a fix, and fails again after a reset."""
+    """Check that the test fails, passes after a fix, and fails again after a reset."""
     expect(pyro, id_, passes=False)
     timed("fix", lambda: pyro.apply_workspace_patch(id_, patch=FIX))
     expect(pyro, id_, passes=True)
@@ -64,7 +64,7 @@ def expect(pyro: Pyro, id_: str, *, passes: bool) -> None:
 
 
 def timed(what: str, step: Callable[[], Result]) -> Result:
-    """What a step returns; tells how long it took."""
+    """Run a step, print how long it took, and return its result."""
     started = time.perf_counter()
     result = step()
     print(f"  {what:12} {(time.perf_counter() - started) * 1000:6.0f} ms", flush=True)

@@ -40,7 +40,7 @@ class DemoFailed(Exception):
 
 
 def main() -> int:
-    """Tell the whole story; the exit code is 0 when every part of it came out as told."""
+    """Run the whole demo; return 0 when every part of it came out as announced."""
     try:
         announce()
         pyro = Pyro(progress=Steps())
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def announce() -> None:
-    """What this does to the machine, before it does it."""
+    """Print what this does to the host, before it does it."""
     print("This demo starts real virtual machines on this computer. What it touches:")
     print(f"  {cache_home()}: Debian 12 for the machines, their kernel, one saved machine; kept for next time")
     print(f"  {state_home()}: the machines themselves; nothing is left of them at the end")
@@ -64,7 +64,7 @@ def announce() -> None:
 
 
 class Steps:
-    """Prints each thing that takes time once, and not for every percent of it."""
+    """A progress function that prints each step once, and not for every percent of it."""
 
     def __init__(self) -> None:
         self._last = ""
@@ -80,7 +80,7 @@ def heading(title: str) -> None:
 
 
 def prepare(pyro: Pyro) -> PrepareReport:
-    """Have the environment, and one machine of it that booted and was saved."""
+    """Prepare the environment and the template of its machines."""
     heading(f"An environment: {ENVIRONMENT}")
     started = time.monotonic()
     done = pyro.prepare(ENVIRONMENT)
@@ -92,7 +92,7 @@ def prepare(pyro: Pyro) -> PrepareReport:
 
 
 def fetch() -> bytes:
-    """The project's source distribution, from PyPI or the mirror that pip is told to use here."""
+    """Return the project's source distribution, from PyPI or the mirror that pip is configured for."""
     heading(f"A real project: {PROJECT}")
     present = find_download()
     if present is None:
@@ -113,7 +113,7 @@ def fetch() -> bytes:
 
 
 def find_download() -> Path | None:
-    """The source distribution whose digest is the expected one."""
+    """Return the source distribution whose digest is the expected one."""
     for path in DOWNLOADS.glob("*.tar.gz"):
         if hashlib.sha256(path.read_bytes()).hexdigest() == SHA256:
             return path
@@ -121,7 +121,7 @@ def find_download() -> Path | None:
 
 
 def tell_the_story(pyro: Pyro, source: bytes) -> None:
-    """The tests pass, fail in a machine where the project is broken on purpose, and pass in the next one."""
+    """Run the tests three times: they pass, fail in a machine where the project is broken, and pass in the next one."""
     heading("Its own tests, in a fresh machine")
     show(in_machine(pyro, source, f"{UNPACK} && {RUN_TESTS}"), passes=True)
     heading("The same, in another machine, after an edit that breaks it")
@@ -137,7 +137,7 @@ def in_machine(pyro: Pyro, source: bytes, script: str) -> VmExecResult:
 
 
 def show(done: VmExecResult, *, passes: bool) -> None:
-    """The end of what the tests said; raises `DemoFailed` when they did not come out as told."""
+    """Print the end of the tests' output; raise `DemoFailed` when they did not end as expected."""
     for line in done["stdout"].rstrip().splitlines()[-(3 if passes else SHOWN_LINES) :]:
         print(f"   | {line}")
     print(f"   exit code {done['exit_code']}, {done['duration_ms'] / 1000:.1f} s, on {done['accelerator']};", end=" ")
@@ -147,7 +147,7 @@ def show(done: VmExecResult, *, passes: bool) -> None:
 
 
 def costs(pyro: Pyro, prepared: PrepareReport) -> None:
-    """A small table; `make bench` has more."""
+    """Print a small table; `make bench` has more."""
     heading("What it costs here (medians; 'make bench' measures more)")
     create, execute, delete = [], [], []
     for _ in range(5):
@@ -177,7 +177,7 @@ def run_true(pyro: Pyro, vm_id: str) -> None:
 
 
 def milliseconds(step: Callable[..., object], *arguments: object) -> float:
-    """How long `step` takes."""
+    """Return how long `step` takes."""
     started = time.perf_counter()
     step(*arguments)
     return (time.perf_counter() - started) * 1000

@@ -26,7 +26,7 @@ returns, without nulls, with moments as ISO 8601, and with texts of more than 24
 
 
 def reference() -> str:
-    """The whole document."""
+    """Return the whole document."""
     return "\n".join([_OPENING, _offers("Profiles", PROFILES), _offers("Modes", MODES), "## Tools\n", *map(_tool, ALL)])
 
 

@@ -27,7 +27,7 @@ _EVERYWHERE = {"--json", "--help"}
 
 
 def commands() -> Iterator[str]:
-    """Every command with its arguments and options, those of every command left out."""
+    """Yield every command with its arguments and options; those that every command has are left out."""
     yield from ("| command | options |", "|---|---|")
     for verb in verbs(command_parser()):
         shown = [action for action in verb._actions if not _EVERYWHERE & {*action.option_strings}]
@@ -40,12 +40,12 @@ def commands() -> Iterator[str]:
 
 
 def _runs(verb: argparse.ArgumentParser) -> bool:
-    """Whether a verb passes a command on: then a failure of our own has an exit code of its own."""
+    """Return whether a verb runs a command in a machine: then a failure of our own has an exit code of its own."""
     return verb.get_default("own_failure") is not None
 
 
 def exit_codes() -> Iterator[str]:
-    """Every exit code of a failure, and the errors of the SDK that lead to it."""
+    """Yield every exit code of a failure, with the error of the SDK that leads to it."""
     yield from ("| exit code | error of the SDK | `code` in JSON and over MCP |", "|---|---|---|")
     found = [one for one in vars(errors).values() if inspect.isclass(one) and issubclass(one, errors.PyroError)]
     for error in sorted(found, key=lambda one: one.exit_code):
@@ -53,7 +53,7 @@ def exit_codes() -> Iterator[str]:
 
 
 def methods() -> Iterator[str]:
-    """Every public method of `Pyro`."""
+    """Yield every public method of `Pyro`."""
     yield from ("| method of `Pyro` | |", "|---|---|")
     for name, method in inspect.getmembers(pyro_mcp.Pyro, inspect.isfunction):
         if not name.startswith("_"):
@@ -61,7 +61,7 @@ def methods() -> Iterator[str]:
 
 
 def package() -> Iterator[str]:
-    """What `pyro_mcp` itself offers."""
+    """Yield every public name of `pyro_mcp` itself."""
     yield from ("| name in `pyro_mcp` | |", "|---|---|")
     for name in [one for one in pyro_mcp.__all__ if not one.startswith("_")]:
         thing = getattr(pyro_mcp, name)
@@ -72,17 +72,17 @@ def package() -> Iterator[str]:
 
 
 def profiles() -> Iterator[str]:
-    """The tools of every profile."""
+    """Yield the tools of every profile."""
     yield from _offers("profile", PROFILES)
 
 
 def modes() -> Iterator[str]:
-    """The tools of every mode."""
+    """Yield the tools of every mode."""
     yield from _offers("mode", MODES)
 
 
 def tools() -> Iterator[str]:
-    """Every tool with its arguments; those of the full profile alone are marked."""
+    """Yield every tool with its arguments; those that only the full profile has are marked."""
     yield from ("| tool | arguments | optional arguments |", "|---|---|---|")
     for tool in ALL:
         yield f"| `{tool.name}` | {_arguments(tool, required=True)} | {_arguments(tool, required=False)} |"
@@ -101,7 +101,7 @@ def _arguments(tool: Tool, *, required: bool) -> str:
 
 
 def _signature(thing: Callable[..., object]) -> str:
-    """The parameters with their defaults, without the object itself and without types."""
+    """Return the parameters with their defaults, without `self` and without types."""
     whole = inspect.signature(thing)
     bare = [
         one.replace(annotation=one.empty, default=_told(one.default))
@@ -113,7 +113,7 @@ def _signature(thing: Callable[..., object]) -> str:
 
 
 def _spread(given: inspect.Parameter) -> list[inspect.Parameter]:
-    """A parameter; the options of the MCP server one by one."""
+    """Return a parameter, or the options of the MCP server one by one."""
     if given.annotation != "Unpack[ServeKeywords]":
         return [given]
     defaults = inspect.signature(ServeOptions).parameters
@@ -121,7 +121,7 @@ def _spread(given: inspect.Parameter) -> list[inspect.Parameter]:
 
 
 class _Nothing:
-    """A default that does nothing: its own name would say less to a reader."""
+    """A default function that does nothing: its own name would say less to a reader."""
 
     def __repr__(self) -> str:
         return "nothing"
@@ -148,7 +148,7 @@ TABLES = {
 
 
 def renewed(document: str) -> str:
-    """The document with every table as the code has it; raises `KeyError` for one that it has no place for."""
+    """Return the document with every table made from the code; raise `KeyError` for a table that has no place in it."""
     for name, table in TABLES.items():
         opening, closing = f"<!-- made from the code: {name} -->", f"<!-- end of {name} -->"
         if document.count(opening) != 1 or document.count(closing) != 1:

@@ -1,4 +1,4 @@
-"""What every test may use."""
+"""Fixtures for all tests, and the check that a run leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -102,14 +102,14 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def real_cache() -> Path:
-    """Where real images are kept from one run to the next: `$PYRO_TEST_CACHE/pyro-mcp`, or else below build/."""
+    """Return the folder that keeps real images between runs: `$PYRO_TEST_CACHE/pyro-mcp`, or else one below build/."""
     given = os.environ.get("PYRO_TEST_CACHE")
     return private_directory(Path(given or ROOT / "build/test-cache").absolute() / "pyro-mcp")
 
 
 @pytest.fixture(scope="session")
 def warm_cache() -> Path:
-    """A cache that holds `debian:12` and the guest kernel: about 20 s where it must be made."""
+    """A cache that holds `debian:12` and the guest kernel; to make it takes about 20 s."""
     cache = real_cache()
     environments = EnvironmentStore(cache)
     environments.pull("debian:12")

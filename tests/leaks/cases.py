@@ -40,7 +40,7 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """Every case, in the order of the file."""
+    """Return every case, in the order of the file."""
     rows = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())["case"]
     return [Case(**row | {"canary": _canary(row["canary"])}) for row in rows]
 

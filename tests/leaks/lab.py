@@ -179,21 +179,21 @@ class Lab:
             subprocess.run(["mount", "--bind", str(self.folder / name), f"/etc/{name}"], check=True)
 
     def arrivals(self) -> list[dict[str, object]]:
-        """What has come to any canary since the last call."""
+        """Return what has come to any canary since the last call."""
         seen: list[dict[str, object]] = self._ask("take")
         return seen + self.host.arrivals.take()
 
     def reachable_from_outside(self, host: str, port: int) -> bool:
-        """Whether the internet can open a TCP connection to the host."""
+        """Return whether the internet can open a TCP connection to the host."""
         return bool(self._ask(f"dial {host} {port}"))
 
     def guest(self, policy: str, allow: Sequence[str] = (), **more: object) -> str:
-        """A workspace on this host."""
+        """Create a workspace on this host, and return its id."""
         made = self.pyro.create_workspace("debian:12", network_policy=policy, allow_hosts=allow, **more)  # type: ignore[arg-type]
         return made["workspace_id"]
 
     def attack(self, id_: str, code: str, token: str) -> str:
-        """What a program printed in a guest."""
+        """Run a program in a guest, and return its output."""
         indented = "\n".join(f"    {line}" for line in code.strip().splitlines())
         program = PRELUDE.format(token=token, code=indented)
         done = self.pyro.exec_workspace(id_, command=["python3", "-c", program], timeout_seconds=40)
@@ -212,14 +212,14 @@ class Lab:
         assert self._line().strip() == wanted
 
     def _line(self) -> str:
-        """What the world says next: one line for each that it is sent, so nothing waits in a buffer."""
+        """Read the world's next line: it sends one for each that it gets, so nothing waits in a buffer."""
         assert self._world.stdout is not None
         assert select.select([self._world.stdout], [], [], _ANSWER_SECONDS)[0], "the world says nothing"
         return self._world.stdout.readline()
 
 
 def make_identity(folder: Path, names: Sequence[str]) -> None:
-    """A certificate for these names that is its own root: web.pem with its key, roots.pem without."""
+    """Make a self-signed certificate for these names: web.pem with its key, roots.pem without."""
     key, certificate = folder / "key.pem", folder / "roots.pem"
     words = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     words += ["-subj", "/CN=the lab", "-addext", "subjectAltName=" + ",".join(f"DNS:{name}" for name in names)]
@@ -228,7 +228,7 @@ def make_identity(folder: Path, names: Sequence[str]) -> None:
 
 
 def knock(kind: str, target: str, port: int | None, token: str) -> None:
-    """What a control sends to a canary from the host: traffic of the attack's kind."""
+    """Send traffic of the attack's kind from the host to a canary, to show that the canary notices it."""
     family = socket.AF_INET6 if ":" in target else socket.AF_INET
     with suppress(OSError):
         if kind == "tcp":
@@ -247,5 +247,5 @@ def knock(kind: str, target: str, port: int | None, token: str) -> None:
 
 
 def settle() -> None:
-    """Packets that are on their way arrive within this."""
+    """Wait until packets that are on their way have arrived: no event tells that none will come."""
     time.sleep(0.15)

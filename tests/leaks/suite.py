@@ -1,4 +1,4 @@
-"""Runs every case in the lab; prints one JSON list. `python -m tests.leaks.suite FOLDER`, in namespaces of its own."""
+"""Run every case in the lab and print one JSON list: `python -m tests.leaks.suite FOLDER`, in namespaces of its own."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1, "ipip": 4, "gre": 47, "sctp": 132}
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a case: whether its canary was alive, and whether anything reached it."""
+    """The result of a case: whether its canary was alive, and whether anything reached it."""
 
     id: str
     group: str
@@ -51,7 +51,7 @@ class Result:
 
 
 def hit(arrivals: list[dict[str, object]], canary: Canary, token: str) -> bool:
-    """Whether any of what arrived is what the canary looks for."""
+    """Return whether any of the arrivals is what the canary looks for."""
     if canary.kind == "token":
         return any(token in str(one["data"]) for one in arrivals)
     return any(
@@ -62,7 +62,7 @@ def hit(arrivals: list[dict[str, object]], canary: Canary, token: str) -> bool:
 
 
 def alive(lab: Lab, canary: Canary, token: str) -> bool:
-    """Whether the canary notices traffic of its kind, sent from the host."""
+    """Return whether the canary notices traffic of its kind, sent from the host."""
     lab.arrivals()
     if canary.kind == "token":
         knock("udp", NAMES, 53, token)
@@ -90,7 +90,7 @@ def run(lab: Lab, id_: str, case: Case) -> Result:
 
 
 def run_table(lab: Lab) -> Iterator[Result]:
-    """The cases that are data: one guest for each policy."""
+    """Run the cases of the table, in one guest for each policy."""
     for policy in ("off", "egress", "list"):
         allow = ALLOWED if policy == "list" else ()
         id_ = lab.guest("egress" if policy == "list" else policy, allow)
@@ -117,7 +117,7 @@ def gateway(id_: str) -> GatewayInfo:
 
 
 def killed(lab: Lab, name: str, pid: Callable[[GatewayInfo], int]) -> Iterator[Result]:
-    """A gateway's process is killed: before anything, and while a connection runs."""
+    """Kill a process of the gateway: between connections, and while one is in use."""
     id_ = lab.guest("egress")
     before = run(lab, id_, _PUBLIC)
     os.kill(pid(gateway(id_)), signal.SIGKILL)
@@ -141,7 +141,7 @@ def killed(lab: Lab, name: str, pid: Callable[[GatewayInfo], int]) -> Iterator[R
 
 
 def killed_within(lab: Lab, name: str, pid: Callable[[GatewayInfo], int]) -> Iterator[Result]:
-    """The same while a connection is in use."""
+    """Kill a process of the gateway while a connection is in use."""
     id_ = lab.guest("egress")
     found, token = gateway(id_), f"t{secrets.token_hex(6)}"
     lab.arrivals()
@@ -189,7 +189,7 @@ def _told(id_: str, what: str, lives: bool, found: Result, *, reaches: bool = Fa
 
 
 def restarted(lab: Lab) -> Iterator[Result]:
-    """An address that stood for a name before a restart stands for none after it."""
+    """Try the address that stood for a name before a restart: it stands for none afterwards."""
     id_ = lab.guest("egress", ALLOWED)
     first = lab.attack(id_, "ask('ssh.test')", "x")
     address = ".".join(re.findall(r"last \[(\d+), (\d+), (\d+), (\d+)\]", first)[0])

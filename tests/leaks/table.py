@@ -1,4 +1,4 @@
-"""Runs the suite and writes its result into docs/leaks.md: `python -m tests.leaks.table`."""
+"""Run the suite and write its result into docs/leaks.md: `python -m tests.leaks.table`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ thinks otherwise.
 
 
 def run_suite(cache: Path, folder: Path) -> list[Result]:
-    """Every result, from namespaces that vanish with the run; `cache` holds the images."""
+    """Run the suite in namespaces that end with it, and return every result; `cache` holds the images."""
     for name in ("state", "files"):
         (folder / name).mkdir(mode=0o700)
     environ = os.environ | {"XDG_CACHE_HOME": str(cache.parent), "XDG_STATE_HOME": str(folder / "state")}
@@ -53,7 +53,7 @@ def run_suite(cache: Path, folder: Path) -> list[Result]:
 
 
 def table(results: Sequence[Result]) -> str:
-    """The document."""
+    """Return the document."""
     blocked = [one for one in results if not one.reaches]
     held = sum(one.alive and not one.arrived for one in blocked)
     parts = [_HEAD, f"**{held} of {len(blocked)} attempts were blocked.**\n"]

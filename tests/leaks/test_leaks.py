@@ -1,4 +1,4 @@
-"""What must not get out of a guest does not; and what was shown of it is in docs/leaks.md."""
+"""No forbidden traffic leaves a guest, and docs/leaks.md holds the results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SOON = 4.0
 
 @pytest.fixture(scope="module")
 def results(warm_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
-    """Every case's result: the suite runs once, in two minutes or three."""
+    """Every case's result; the suite runs once, in two or three minutes."""
     return {result.id: result for result in run_suite(warm_cache, tmp_path_factory.mktemp("leaks"))}
 
 

@@ -216,7 +216,7 @@ def main() -> None:
 
 
 def dialled(host: str, port: int) -> bool:
-    """Whether a TCP connection from here gets through."""
+    """Return whether a TCP connection from here succeeds."""
     with suppress(OSError), socket.create_connection((host, port), 3):
         return True
     return False

@@ -1,4 +1,4 @@
-"""Who imports whom, read from the source without running it."""
+"""The imports between our modules, read from the source without running it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Graph = dict[str, set[str]]
 
 
 def import_graph(source: Path) -> Graph:
-    """For each module below `source`, our modules that it imports, wherever in the file it does so.
+    """Map each module below `source` to our modules that it imports, at any depth in the file.
 
     `from package import name` counts as an import of `package.name` when that is a module, unless the package offers
     something of its own by that name.
@@ -43,7 +43,7 @@ def _targets(path: Path) -> Iterator[str]:
 
 
 def _offered(package: str, path: Path) -> list[str]:
-    """The names that a package's `__init__` takes from its modules."""
+    """Return the names that a package's `__init__` imports from its modules."""
     if path.name != "__init__.py":
         return []
     tree = ast.parse(path.read_text(), path)
@@ -52,12 +52,12 @@ def _offered(package: str, path: Path) -> list[str]:
 
 
 def _nearest_module(target: str, modules: Collection[str]) -> str:
-    """`target` without its last part when that is a name inside a module rather than a module."""
+    """Return `target`, without its last part when that is a name inside a module rather than a module."""
     return target if target in modules or "." not in target else target.rpartition(".")[0]
 
 
 def find_cycle(graph: Graph) -> list[str]:
-    """Modules that import each other in a ring, first one repeated at the end; empty when there is none."""
+    """Return modules that import each other in a ring, the first repeated at the end, or an empty list."""
     finished: set[str] = set()
 
     def search(module: str, trail: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ _MADE_BY_TOOLS = {".git", ".hypothesis", ".venv", "build", "dist", "__pycache__"
 
 
 def files(root: Path = ROOT) -> Iterator[Path]:
-    """Every file that people write, below `root`; what tools make is left out."""
+    """Yield every file below `root` that people write; what tools make is left out."""
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(set(folders) - _MADE_BY_TOOLS - {name for name in folders if name.endswith("_cache")})
         # In a git worktree `.git` is a file.
@@ -19,12 +19,12 @@ def files(root: Path = ROOT) -> Iterator[Path]:
 
 
 def python_files(root: Path = ROOT) -> list[Path]:
-    """Every Python module below `root`."""
+    """Return every Python module below `root`."""
     return [path for path in files(root) if path.suffix == ".py"]
 
 
 def text_of(path: Path) -> str:
-    """The text of a file, or "" when it is not text."""
+    """Return the text of a file, or "" when it is not text."""
     try:
         return path.read_text()
     except UnicodeDecodeError:
@@ -32,5 +32,5 @@ def text_of(path: Path) -> str:
 
 
 def shown(path: Path) -> str:
-    """The path as a failure message names it."""
+    """Return the path as a failure message names it."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -1,4 +1,4 @@
-"""What the documents promise about the project's files is so."""
+"""The make targets, links and gates that documents name exist."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ ADRS = sorted((ROOT / "adrs").glob("[0-9]*.md"))
 
 
 def named_targets(text: str) -> set[str]:
-    """The make targets that a document tells the reader to run: `make X` as code."""
+    """Return the make targets that a document tells the reader to run: `make X` as code."""
     code = re.findall(r"```.*?```|`[^`\n]+`", text, re.DOTALL)
     return {target for part in code for target in re.findall(r"^[`\s]*make ([a-z][a-z-]*)", part, re.MULTILINE)}
 
 
 def linked_files(text: str) -> set[str]:
-    """The files that a document links to, relative to itself."""
+    """Return the files that a document links to, relative to itself."""
     found = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text)
     return {link for link in found if not re.match(r"[a-z]+:", link)}
 

@@ -94,13 +94,13 @@ SHELVES = {
 
 
 def layer_of(module: str) -> str:
-    """The layer of a module; for a module of `pyro_mcp` that no layer names, its own name."""
+    """Return the layer of a module, or the module's own name when it is in `pyro_mcp` and in no layer."""
     found = max((layer for layer in MAY_IMPORT if f"{module}.".startswith(f"{layer}.")), key=len)
     return module if found == "pyro_mcp" and module != found else found
 
 
 def layer_faults(graph: Graph) -> list[str]:
-    """What is wrong with the imports, one sentence each."""
+    """Return what is wrong with the imports, one sentence each."""
     faults = []
     for module, targets in sorted(graph.items()):
         layer = layer_of(module)

@@ -1,4 +1,4 @@
-"""What no file of the project may say, and what none may be called."""
+"""Words that no file of the project may hold, and names that none may have."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PUBLIC_INDEX = {"https://pypi.org", "https://files.pythonhosted.org"}
 
 
 def word_faults(path: Path) -> list[str]:
-    """What a file says that it may not, one sentence each."""
+    """Return the forbidden words of a file, one sentence each."""
     text = text_of(path)
     return [
         f"{shown(path)} holds {what}: {match.group()!r}"

@@ -1,4 +1,4 @@
-"""The public contract tells what the code has, no more and no less, and every command that a document shows exists."""
+"""The public contract lists exactly what the code has, and every command that a document shows exists."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_every_command_takes_json() -> None:
 
 
 def commands_in(text: str) -> Iterator[str]:
-    """The `pyro` command lines that a document shows as code."""
+    """Yield the `pyro` command lines that a document shows as code."""
     for part in re.findall(r"```.*?```|`[^`]+`", text, re.DOTALL):
         for line in part.strip("`").splitlines():
             for found in re.findall(r"(?:^|\$\(|\| |\$ )(pyro [a-z-].*)", line.strip()):
@@ -52,7 +52,7 @@ def commands_in(text: str) -> Iterator[str]:
 
 
 def command_fault(line: str) -> str:
-    """What is wrong with a command line, or ""; placeholders stand for any value."""
+    """Return what is wrong with a command line, or ""; placeholders stand for any value."""
     parser = command_parser()
     try:
         words = shlex.split(line.rstrip(")"))[1:]

@@ -17,7 +17,7 @@ PACKAGES = [
 
 
 def names_bound_by(path: Path) -> set[str]:
-    """The public names that a module binds at its top level."""
+    """Return the public names that a module binds at its top level."""
     found: set[str] = set()
     for node in ast.parse(path.read_text(), path).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -32,7 +32,7 @@ def names_bound_by(path: Path) -> set[str]:
 
 
 def in_order(names: list[str]) -> list[str]:
-    """Each name once: constants, then classes, then the rest; the order that ruff's RUF022 makes."""
+    """Return each name once: constants, then classes, then the rest, as ruff's RUF022 orders them."""
     return sorted(set(names), key=lambda name: (not name.isupper(), not name[0].isupper(), name))
 
 

@@ -1,4 +1,4 @@
-"""What is generated is up to date, what is quoted is what runs, and what SPEC.md names as its proof exists."""
+"""Generated documents are up to date, quoted code is what runs, and the proofs that SPEC.md names exist."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROOFS = re.findall(r"`((?:tests|benchmarks)/[\w/]+\.py)(?:::(\w+))?`", SPEC)
 
 
 def functions_of(path: Path) -> set[str]:
-    """The names of the functions that a Python file defines, at any depth."""
+    """Return the names of the functions that a Python file defines, at any depth."""
     return {node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)}
 
 

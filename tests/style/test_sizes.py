@@ -13,7 +13,7 @@ MAX_C_LINES = 1500
 
 
 def size_faults(path: Path) -> list[str]:
-    """What is too long in a Python file, one sentence each."""
+    """Return what is too long in a Python file, one sentence each."""
     text = path.read_text()
     lines = len(text.splitlines())
     faults = [f"{shown(path)} has {lines} lines of {MAX_FILE_LINES}"] if lines > MAX_FILE_LINES else []

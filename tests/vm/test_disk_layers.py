@@ -19,7 +19,7 @@ SNAPSHOTS = 36
 
 
 def write(pyro: Pyro, id_: str, number: int) -> None:
-    """Change the disk: a new file, one written anew, one removed."""
+    """Change the disk: make one file, rewrite one, remove one."""
     change = f"head -c 200000 /dev/urandom > data{number}; rm -f data{number - 2}; echo {number} > n"
     assert pyro.exec_workspace(id_, command=f"{change}; sha256sum data* > sums")["exit_code"] == 0
 
@@ -32,13 +32,13 @@ def require_content(pyro: Pyro, id_: str, number: int) -> None:
 
 
 def layers_of(home: Path) -> list[str]:
-    """The layers on record of the only machine."""
+    """Return the layers that the record of the only machine names."""
     ((layers,),) = query_database(home, "SELECT layers FROM machines")
     return list(json.loads(str(layers)))
 
 
 def files_of(home: Path, id_: str) -> set[str]:
-    """The layers on the disk."""
+    """Return the layers that are on the disk."""
     machine = home / "state/pyro-mcp/machines" / id_
     return {path.name for folder in ("live", "frozen") for path in (machine / folder).iterdir()}
 

@@ -1,4 +1,4 @@
-"""What a verb has acknowledged is on the disk: QEMU may be killed the moment after."""
+"""The result of a verb is on the disk when the verb returns, even if QEMU is killed the moment after."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def workspace(pyro: Pyro, tmp_path: Path) -> Iterator[str]:
 
 
 def files(pyro: Pyro, id_: str) -> dict[str, str]:
-    """The names and contents of the files in /workspace."""
+    """Return the names and contents of the files in /workspace."""
     found = pyro.exec_workspace(id_, command="grep -r '' . | sort")["stdout"]
     return dict(line.removeprefix("./").split(":", 1) for line in found.splitlines())
 

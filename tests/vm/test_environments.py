@@ -1,4 +1,4 @@
-"""EnvironmentStore that grow from work, on real machines."""
+"""Environments that are saved from workspaces or built from Dockerfiles, on real machines."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def ready(pyro: Pyro) -> Iterator[Pyro]:
 
 
 def cli(*words: str) -> str:
-    """What `pyro` prints, as a user runs it."""
+    """Run `pyro` as a user does, and return its output."""
     command = [sys.executable, "-m", "pyro_mcp.cli", *words]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
 

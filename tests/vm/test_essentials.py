@@ -1,4 +1,4 @@
-"""What a machine is for, in a few tests: `make test-kvm` runs just these, under KVM.
+"""The main functions of a machine, in a few tests: `make test-kvm` runs just these, under KVM.
 
 `PYRO_TEST_ACCELERATOR` says which accelerator they must find; without it, either will do.
 """

@@ -1,4 +1,4 @@
-"""What goes from a real guest to the host as files, when the guest wishes the host ill."""
+"""Exports from a real guest that is hostile to the host."""
 
 from __future__ import annotations
 

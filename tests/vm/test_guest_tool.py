@@ -20,7 +20,7 @@ DISK = "/disk"
 
 
 def tool(vm: Vm, *words: str, stdin: bytes | None = None) -> list[Message]:
-    """The tool's answer."""
+    """Run the tool, and return its messages."""
     done = vm.run(GUEST_TOOL, *words, cwd="/", environ={}, is_guest_program=True, stdin=stdin)
     assert (done.exit_code, done.stderr) == (0, b"")
     return messages(done.stdout)
@@ -65,7 +65,7 @@ def test_a_write_while_the_disk_is_frozen_waits_for_the_thaw(vm: Vm) -> None:
 
 
 class Gone(Exception):
-    """Why a client leaves in the middle of a command."""
+    """The error with which a client leaves in the middle of a command."""
 
 
 def test_a_client_that_is_gone_leaves_nothing_frozen(vm: Vm) -> None:

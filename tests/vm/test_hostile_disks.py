@@ -1,4 +1,4 @@
-"""Disks that a guest, or a QEMU that was taken over, has written with intent: the host reads none of them itself."""
+"""Disks that a hostile guest, or a QEMU under its control, has written: the host itself reads none of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CANARY = "canary-of-the-host"
 
 @pytest.fixture
 def stopped(pyro: Pyro) -> Iterator[Callable[[str], str]]:
-    """Makes a workspace, runs a command in it as root, and stops it."""
+    """A function that makes a workspace, runs a command in it as root, and stops it."""
     made = []
 
     def stop(command: str) -> str:
@@ -48,7 +48,7 @@ def top_layer(home: Path, id_: str) -> Path:
 
 
 def told(step: Callable[..., object], *arguments: object, **options: object) -> str:
-    """What a call gives, or its error."""
+    """Return the result of a call, or its error."""
     try:
         return str(step(*arguments, **options))
     except PyroError as error:

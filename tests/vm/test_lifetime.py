@@ -1,4 +1,4 @@
-"""The time of a workspace."""
+"""The lifetime of a workspace."""
 
 from __future__ import annotations
 

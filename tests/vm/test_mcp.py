@@ -48,7 +48,7 @@ def ready(pyro: Pyro) -> Iterator[Pyro]:
 
 
 def teller(client: Client) -> Tell:
-    """Calls a tool that must not fail; its data."""
+    """Return a function that calls a tool, which must not fail, and returns its data."""
 
     async def tell(name: str, /, **arguments: Any) -> dict[str, Any]:
         result = await client.call_tool(name, arguments)

@@ -1,4 +1,4 @@
-"""Networks of real machines: what `off` has not, what `egress` has, and what becomes of it in the life of a workspace.
+"""Networks of real machines: the policies `off` and `egress`, and stops, resets and forks of workspaces with a network.
 
 What must not get out is shown in tests/leaks.
 """
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def devices(pyro: Pyro, id_: str) -> list[str]:
-    """The network devices of a workspace."""
+    """Return the network devices of a workspace."""
     return sorted(pyro.exec_workspace(id_, command="ls /sys/class/net")["stdout"].split())
 
 
@@ -151,7 +151,7 @@ def is_closed(port: int) -> bool:
 
 
 def fetched(port: int) -> int:
-    """The status of a GET of / at this port of the loopback."""
+    """Return the status of a GET of / at this port of the loopback."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
         connection.request("GET", "/")

@@ -1,4 +1,4 @@
-"""What is on the disk of a workspace that does not run is never lost silently."""
+"""The disk of a workspace that does not run can be read, and missing files are reported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pyro_mcp.host.files import state_home
 
 @contextmanager
 def gone(path: Path) -> Iterator[None]:
-    """The block without the file."""
+    """Run the block without the file."""
     away = path.with_name("away")
     path.rename(away)
     yield

@@ -1,4 +1,4 @@
-"""Secrets on real machines: what a command is given, what is told of it, and where on the host a value is found."""
+"""Secrets on real machines: what a command gets, what is shown of it, and where on the host a value is found."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ PARTS = [VALUE[place : place + 8] for place in range(len(VALUE) - 8)]
 
 
 def cli(*words: str) -> str:
-    """What `pyro` prints, as a user runs it."""
+    """Run `pyro` as a user does, and return its output."""
     command = [sys.executable, "-m", "pyro_mcp.cli", *words]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 def holders(folder: Path, value: str = VALUE) -> list[str]:
-    """The files below a folder that hold the value."""
+    """Return the files below a folder that hold the value."""
     return [
         str(path.relative_to(folder))
         for path in sorted(folder.rglob("*"))
@@ -58,7 +58,7 @@ def holders(folder: Path, value: str = VALUE) -> list[str]:
 
 
 def _holds(path: Path, value: bytes) -> bool:
-    """Whether a file has the value in its data; its holes are not read."""
+    """Return whether a file has the value in its data; its holes are not read."""
     with open(path, "rb", buffering=0) as file:
         place = 0
         while True:

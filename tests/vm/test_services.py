@@ -29,7 +29,7 @@ def workspace(pyro: Pyro) -> Iterator[str]:
 
 
 def programs(pyro: Pyro, id_: str) -> list[str]:
-    """The names of the programs that run in a workspace."""
+    """Return the names of the programs that run in a workspace."""
     return pyro.exec_workspace(id_, command="cat /proc/[0-9]*/comm")["stdout"].splitlines()
 
 

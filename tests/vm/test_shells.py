@@ -30,7 +30,7 @@ def workspace(pyro: Pyro) -> Iterator[str]:
 
 
 def seen(pyro: Pyro, id_: str, shell_id: str, cursor: int = 0) -> str:
-    """What a person sees once the shell is silent."""
+    """Return what a person sees once the shell is silent."""
     return pyro.read_shell(id_, shell_id, cursor=cursor, plain=True, wait_for_idle_ms=300)["output"]
 
 

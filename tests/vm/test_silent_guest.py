@@ -1,4 +1,4 @@
-"""A guest that says nothing: nobody waits long for it, and nothing that it has written is lost for that."""
+"""A guest that does not answer: no caller waits long for it, and nothing that it has written is lost."""
 
 from __future__ import annotations
 

@@ -163,6 +163,6 @@ def test_a_maker_that_is_killed_leaves_nothing_that_looks_complete(cache: Path, 
 
 
 def preparing(cache: Path, die_after: str = "") -> subprocess.Popen[str]:
-    """Another process that prepares the same template and says how it went."""
+    """Start another process that prepares the same template, and prints "made" or "reused"."""
     command = [sys.executable, "-m", "tests.vm.prepare_template", str(cache), str(SMALL.mem_mib), die_after]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""Machines of one root user: each runs as a user of its own, who can do nothing to the others."""
+"""Machines of one root user: each runs as a user of its own, who has no access to the others."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def user_of(pid: int) -> int:
 
 
 def processes(users: range) -> list[int]:
-    """The processes of the users with these numbers."""
+    """Return the processes of the users with these numbers."""
     pids = (int(path.name) for path in Path("/proc").glob("[0-9]*") if (path / "status").exists())
     return [pid for pid in pids if user_of(pid) in users]
 

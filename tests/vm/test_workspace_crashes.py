@@ -1,4 +1,4 @@
-"""A workspace whose client, or whose whole host, dies at random moments: before or after, never between."""
+"""A workspace whose client, or whose whole machine, is killed at random moments: each step is done or not done."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KEPT = "print('kept')\n"
 
 
 class Subject:
-    """One workspace that survives many crashes, and what must be true of it."""
+    """One workspace that survives many crashes, and the checks of it."""
 
     def __init__(self, pyro: Pyro, home: Path) -> None:
         seed = home / "seed"
@@ -30,13 +30,13 @@ class Subject:
         self.id = pyro.create_workspace("debian:12", seed_path=seed)["workspace_id"]
 
     def calls(self, step: str) -> int:
-        """How many moments there are to die at in a step."""
+        """Return how many moments there are to be killed at in a step."""
         done = self._live(step, 0, "client")
         assert done.returncode == 0, done.stderr
         return int(done.stdout)
 
     def crash(self, step: str, moment: int, how: str) -> None:
-        """Do a step and die at one moment of it; then everything must be as before or as after."""
+        """Run a step that is killed at one moment; check that everything is as before or as after the step."""
         before = self.files()
         done = self._live(step, moment, how)
         assert done.returncode in (0, -signal.SIGKILL), done.stderr
@@ -51,7 +51,7 @@ class Subject:
         self._check_nothing_else()
 
     def files(self) -> dict[str, str]:
-        """The names and contents of /workspace."""
+        """Return the names and contents of the files in /workspace."""
         done = self.pyro.exec_workspace(self.id, command="grep -r '' . | sort")
         return dict(line.split(":", 1) for line in done["stdout"].splitlines())
 
@@ -69,7 +69,7 @@ class Subject:
         assert found in allowed
 
     def _check_nothing_else(self) -> None:
-        """Whatever the step made beside the workspace is whole and can be deleted, or is not there at all."""
+        """Check that whatever the step made beside the workspace can be deleted, and delete it."""
         for one in self.pyro.list_workspaces()["workspaces"]:
             if one["workspace_id"] != self.id:
                 self.pyro.delete_workspace(one["workspace_id"])

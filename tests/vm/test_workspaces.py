@@ -28,7 +28,7 @@ def seed(tmp_path: Path) -> Path:
 
 
 def output(pyro: Pyro, id_: str, command: str) -> str:
-    """What a command that must succeed prints."""
+    """Run a command that must succeed, and return its output."""
     done = pyro.exec_workspace(id_, command=command)
     assert done["exit_code"] == 0, done["stderr"]
     return done["stdout"]

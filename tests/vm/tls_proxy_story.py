@@ -1,4 +1,4 @@
-"""A workspace with a secret for one host, and that host, in a network of their own; tells what each of them saw.
+"""Run a workspace with a secret for one host, and that host, in a network of their own; print what each of them saw.
 
 To be run in a network and mount namespace: `python -m tests.vm.tls_proxy_story FOLDER`. The folder holds all state,
 `HOST` is found at `ADDRESS`, and its certificate is signed by an authority that this host trusts here alone.
@@ -86,7 +86,7 @@ def _story(web: Web) -> dict[str, Any]:
 
 
 def _asked(pyro: Pyro, id_: str, web: Web, command: str) -> dict[str, Any]:
-    """What a command printed, and the authorization that the host saw."""
+    """Run a command; return its output, and the authorization that the host saw."""
     web.asked.clear()
     done = pyro.exec_workspace(id_, command=command, secret_env=["API"])
     seen = [asked["headers"].get("Authorization") for asked, _ in web.asked]
@@ -94,7 +94,7 @@ def _asked(pyro: Pyro, id_: str, web: Web, command: str) -> dict[str, Any]:
 
 
 def _asked_plainly(pyro: Pyro, *, trust_host_ca: bool) -> dict[str, Any]:
-    """What became of programs in a workspace without secrets: exit code and output of each."""
+    """Run the programs in a workspace without secrets; return the exit code and the output of each."""
     made = pyro.create_workspace("debian:12", network_policy="egress", allow_hosts=ALLOWED, trust_host_ca=trust_host_ca)
     try:
         told = {}

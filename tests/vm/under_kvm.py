@@ -1,4 +1,4 @@
-"""Runs the essential tests under KVM: `python -m tests.vm.under_kvm`.
+"""Run the essential tests under KVM: `python -m tests.vm.under_kvm`.
 
 Where KVM works they run here. Elsewhere they run inside a machine of our own: QEMU's emulated processor has AMD's
 virtualisation with nested paging, so the kvm-amd module gives that machine a /dev/kvm that works.
@@ -86,7 +86,7 @@ def _try_nested(machines: QemuEngine, system: System, folder: Path, baseline: Pa
 
 
 def _nested_system(cache: Path, kernel: GuestKernel) -> System:
-    """What the outer machine boots from: an environment with all that we need, and the modules of its kernel."""
+    """Return what the outer machine boots from: an environment with all that we need, and the modules of its kernel."""
     packages = (*_PACKAGES, f"linux-image-{kernel.version}")
     source = DebianSource(Recipe(_NESTED, kernel.version, "to test KVM in", packages))
     image = EnvironmentStore(cache, find_source=lambda _: source).pull(_NESTED)
@@ -95,7 +95,7 @@ def _nested_system(cache: Path, kernel: GuestKernel) -> System:
 
 
 def _workspace(folder: Path, shelved: list[Path], cache: Path) -> Path:
-    """An image that holds the source tree, and the `shelved` parts of the cache in their places."""
+    """Make an image that holds the source tree and these parts of the cache, and return its path."""
     tree = folder / "workspace"
     for name in ("src", "tests"):
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
