@@ -120,7 +120,7 @@ def test_a_slot_is_handed_on_at_once(machine: Path, commands: list[ExitStack]) -
 def test_many_short_commands_at_once_all_get_their_turn(machine: Path) -> None:
     def client(_: int) -> None:
         with long_running(machine, 10):
-            time.sleep(0.01)
+            time.sleep(0.01)  # what a short command takes
 
     with ThreadPoolExecutor(50) as pool:
         assert len(list(pool.map(client, range(CLIENTS)))) == CLIENTS

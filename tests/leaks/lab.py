@@ -85,12 +85,12 @@ def frame(kind, payload, target=b"\\xff" * 6):
         line.bind(("eth0", 0))
         for _ in range(3):
             line.send(target + line.getsockname()[4] + struct.pack("!H", kind) + payload)
-    time.sleep(0.3)
+    time.sleep(0.3)  # nothing answers a raw frame
 
 def gateway_mac():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
         line.sendto(b"x", ("10.0.2.2", 9))
-    time.sleep(0.2)
+    time.sleep(0.2)  # for the answer to the ARP request
     for row in open("/proc/net/arp"):
         if row.startswith("10.0.2.2 "):
             return bytes.fromhex(row.split()[3].replace(":", ""))

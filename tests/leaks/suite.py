@@ -150,7 +150,7 @@ def killed_within(lab: Lab, name: str, pid: Callable[[GatewayInfo], int]) -> Ite
         os.kill(pid(found), signal.SIGKILL)
         settle()
         lab.arrivals()
-        time.sleep(1.0)
+        time.sleep(1.0)  # the guest sends every 50 ms; no event tells that nothing comes
         arrived = hit(lab.arrivals(), Canary("token"), token)
         lab.pyro.delete_workspace(id_)
     what = f"an open connection, when the gateway's {name} process is killed"

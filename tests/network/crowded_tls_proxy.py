@@ -67,7 +67,7 @@ def _serve(web: Web, pairs: Sequence[tuple[tuple[socket.socket, socket.socket], 
     while (now := time.monotonic()) < end and (now < since + _SETTLED_SECONDS or most - before < 1000):
         if _memory() > most:
             most, since = _memory(), now
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two samples of a measurement
     os.write(told, str(most - before).encode())
     os._exit(0)
 

@@ -28,7 +28,7 @@ def word_faults(path: Path) -> list[str]:
     ]
 
 
-def test_no_file_says_what_it_may_not() -> None:
+def test_no_file_holds_a_forbidden_word() -> None:
     assert [fault for path in files() if path != Path(__file__) for fault in word_faults(path)] == []
 
 

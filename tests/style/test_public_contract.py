@@ -25,7 +25,7 @@ def test_the_public_contract_is_what_the_code_says() -> None:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_what_a_table_lacks_or_invents_is_seen(table: str) -> None:
+def test_a_missing_or_an_invented_row_is_seen(table: str) -> None:
     rows = list(TABLES[table]())[2:]
 
     assert rows
@@ -34,7 +34,7 @@ def test_what_a_table_lacks_or_invents_is_seen(table: str) -> None:
         assert f"{row}\n{row}" not in renewed(CONTRACT.replace(row, f"{row}\n{row}", 1))
 
 
-def test_a_table_without_its_place_is_seen() -> None:
+def test_a_table_that_has_no_place_in_the_document_is_seen() -> None:
     with pytest.raises(KeyError, match="modes"):
         renewed(CONTRACT.replace("<!-- end of modes -->", ""))
 

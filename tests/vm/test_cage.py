@@ -69,7 +69,7 @@ def test_qemu_has_no_network_but_its_own_loopback(process: Path) -> None:
     assert [line.split(":")[0].strip() for line in lines] == ["lo"]
 
 
-def test_qemu_is_told_nothing_of_our_environment(process: Path) -> None:
+def test_qemu_gets_no_variable_of_our_environment(process: Path) -> None:
     names = {entry.split(b"=")[0] for entry in (process / "environ").read_bytes().split(b"\0") if entry}
 
     assert names <= {b"LD_PRELOAD", b"PWD"}

@@ -25,7 +25,7 @@ cat /proc/sys/kernel/random/uuid /proc/sys/kernel/random/boot_id
 """
 
 
-def test_two_clones_are_not_twins(pyro: Pyro) -> None:
+def test_two_clones_differ_in_random_numbers_ids_and_host_name(pyro: Pyro) -> None:
     ids = [pyro.create_vm("debian:12")["vm_id"] for _ in range(2)]
     for vm_id in ids:
         pyro.start_vm(vm_id)
@@ -36,7 +36,7 @@ def test_two_clones_are_not_twins(pyro: Pyro) -> None:
     assert (one[1], one[2]) == (ids[0], ids[0])
 
 
-def test_a_clone_knows_what_time_it_is(vm: Vm) -> None:
+def test_the_clock_of_a_clone_is_right(vm: Vm) -> None:
     before = time.time()
     told = float(vm.sh("date +%s.%N"))
 

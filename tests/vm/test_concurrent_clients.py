@@ -20,7 +20,7 @@ def test_fifty_short_commands_at_once_all_succeed(pyro: Pyro, workspace: str) ->
         assert [int(line) for line in results] == list(range(50))
 
 
-def test_while_commands_have_all_that_they_may_files_can_be_worked_on(pyro: Pyro, workspace: str) -> None:
+def test_files_can_be_used_while_commands_have_all_their_connections(pyro: Pyro, workspace: str) -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         line = "touch started-$0; while [ ! -e stop ]; do sleep 0.1; done"
         commands = [

@@ -110,7 +110,7 @@ def test_a_full_chain_is_merged_before_another_layer_comes(
     pyro.delete_workspace(forked)
 
 
-def test_a_merge_that_would_fill_the_hosts_disk_is_put_off_and_then_asked_for(
+def test_a_merge_that_would_fill_the_hosts_disk_is_delayed_and_then_required(
     home: Path, pyro: Pyro, workspace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(layer_merge, "MERGE_ABOVE", 1)

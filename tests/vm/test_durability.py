@@ -53,7 +53,7 @@ VERBS: dict[str, tuple[Callable[[Pyro, str, Path], object], dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_what_a_verb_has_acknowledged_outlives_a_killed_qemu(
+def test_the_result_of_a_verb_survives_a_killed_qemu(
     pyro: Pyro, home: Path, tmp_path: Path, workspace: str, verb: str
 ) -> None:
     act, expected = VERBS[verb]
@@ -66,9 +66,7 @@ def test_what_a_verb_has_acknowledged_outlives_a_killed_qemu(
     assert files(pyro, workspace) == {"kept.py": "print('kept')"} | expected
 
 
-def test_a_push_during_which_qemu_is_killed_is_made_wholly_or_not_at_all(
-    pyro: Pyro, home: Path, tmp_path: Path
-) -> None:
+def test_a_push_during_which_qemu_is_killed_is_completed_or_undone(pyro: Pyro, home: Path, tmp_path: Path) -> None:
     seeded, earlier, source = (tmp_path / name for name in ("seed", "earlier", "source"))
     names = [f"{number:03}.txt" for number in range(600)]
     for folder, some, text in (
@@ -95,7 +93,7 @@ def test_a_push_during_which_qemu_is_killed_is_made_wholly_or_not_at_all(
     pyro.delete_workspace(id_)
 
 
-def test_a_snapshot_that_was_acknowledged_outlives_a_killed_qemu(pyro: Pyro, home: Path, workspace: str) -> None:
+def test_a_snapshot_survives_a_killed_qemu(pyro: Pyro, home: Path, workspace: str) -> None:
     pyro.exec_workspace(workspace, command="echo before > state")
     pyro.create_snapshot(workspace, "good")
     kill_machines_below(home)

@@ -26,7 +26,7 @@ def test_a_prepared_environment_is_warm(template: QemuEngine, system: System) ->
     assert template.prepare(system, Shape()).reused
 
 
-def test_prepare_proves_what_it_made(pyro: Pyro, template: QemuEngine) -> None:
+def test_prepare_runs_a_machine_of_the_template_it_made(pyro: Pyro, template: QemuEngine) -> None:
     report = pyro.prepare("debian:12")
 
     assert (report["outcome"], report["execution_mode"]) == ("reused", "guest_virtio")

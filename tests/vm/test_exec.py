@@ -120,7 +120,7 @@ def test_a_background_child_that_keeps_the_output_open_is_not_waited_for(vm: Vm)
     assert (done.exit_code, done.stdout, done.timed_out) == (0, b"done\n", False)
 
 
-def test_of_ten_megabytes_the_first_are_kept_and_all_are_counted(vm: Vm) -> None:
+def test_the_first_megabyte_of_an_output_is_kept_and_all_of_it_is_counted(vm: Vm) -> None:
     passed_on: list[int] = []
 
     done = vm.run("head", "-c", "10000000", "/dev/zero", on_stdout=lambda data: passed_on.append(len(data)))

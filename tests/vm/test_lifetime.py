@@ -31,7 +31,7 @@ def test_a_workspace_is_stopped_when_its_time_is_over_though_nobody_calls_and_th
         pyro.status_workspace(id_)
 
 
-def test_a_life_that_is_extended_goes_on_and_one_that_is_shortened_ends(pyro: Pyro) -> None:
+def test_a_longer_time_to_live_keeps_a_workspace_running_and_a_shorter_one_ends_it(pyro: Pyro) -> None:
     id_ = pyro.create_workspace("debian:12", ttl_seconds=12)["workspace_id"]
     try:
         assert pyro.update_workspace(id_, ttl_seconds=600)["expires_at"] > time.time() + 500
@@ -46,7 +46,7 @@ def test_a_life_that_is_extended_goes_on_and_one_that_is_shortened_ends(pyro: Py
         pyro.delete_workspace(id_)
 
 
-def test_use_moves_the_last_activity_and_a_look_does_not(pyro: Pyro) -> None:
+def test_a_command_or_a_write_updates_the_last_activity_and_a_status_does_not(pyro: Pyro) -> None:
     id_ = pyro.create_workspace("debian:12")["workspace_id"]
     try:
         before = pyro.status_workspace(id_)["last_activity_at"]

@@ -19,7 +19,7 @@ def database() -> list[Path]:
     return sorted(state_home().glob("pyro.db*"))
 
 
-def test_workspaces_outlive_a_damaged_database_and_are_adopted_back(pyro: Pyro, home: Path) -> None:
+def test_workspaces_survive_a_damaged_database_and_can_be_adopted(pyro: Pyro, home: Path) -> None:
     seed = home / "seed"
     seed.mkdir()
     (seed / "file").write_text("seeded\n")
@@ -125,7 +125,7 @@ def restore_database(home: Path) -> None:
         shutil.copy(path, state_home() / path.name)
 
 
-def test_machines_whose_folder_was_removed_are_named_and_ended(pyro: Pyro) -> None:
+def test_machines_whose_folder_was_removed_are_reported_and_ended(pyro: Pyro) -> None:
     ids = [pyro.create_workspace("debian:12")["workspace_id"] for _ in range(2)]
     machines = str(state_home() / "machines")
     shutil.rmtree(state_home())

@@ -169,7 +169,7 @@ def test_a_cancelled_create_leaves_no_workspace(ready: Pyro, project: Path) -> N
     assert ready.list_workspaces()["count"] == 0
 
 
-def test_a_name_that_is_no_unicode_is_told_and_the_server_goes_on(ready: Pyro, project: Path) -> None:
+def test_a_file_name_that_is_not_unicode_is_shown_and_the_server_continues(ready: Pyro, project: Path) -> None:
     async def talk(client: Client) -> list[str]:
         tell = teller(client)
         id_ = (await tell("workspace_create"))["workspace_id"]

@@ -85,7 +85,7 @@ def test_a_published_port_answers_on_the_hosts_loopback_until_its_service_stops(
         fetched(port["host_port"])
 
 
-def test_a_published_port_closes_with_its_service_also_when_nobody_looks(pyro: Pyro, create: Create) -> None:
+def test_a_published_port_closes_with_its_service_without_any_call(pyro: Pyro, create: Create) -> None:
     id_ = create(network_policy="egress+published-ports")
     started = pyro.start_service(
         id_,
@@ -102,7 +102,7 @@ def test_a_published_port_closes_with_its_service_also_when_nobody_looks(pyro: P
     assert pyro.network_info_workspace(id_)["published_ports"] == []
 
 
-def test_a_port_that_died_with_the_gateway_is_not_told_as_open(pyro: Pyro, create: Create) -> None:
+def test_a_port_whose_gateway_was_killed_is_not_listed_as_open(pyro: Pyro, create: Create) -> None:
     id_ = create(network_policy="egress+published-ports")
     started = pyro.start_service(id_, "app", command="sleep 1000", published_ports=[{"guest_port": 8080}])
     [port] = started["published_ports"]
@@ -128,7 +128,7 @@ def test_a_gateway_that_is_stopped_does_not_keep_its_workspace_from_being_delete
         os.close(half)
 
 
-def test_more_services_than_can_be_watched_are_refused_and_leave_nothing(pyro: Pyro, create: Create) -> None:
+def test_a_ninth_service_with_published_ports_is_refused_and_leaves_nothing(pyro: Pyro, create: Create) -> None:
     id_ = create(network_policy="egress+published-ports")
     for number in range(8):
         pyro.start_service(id_, f"app{number}", command="sleep 1000", published_ports=[{"guest_port": 80}])
@@ -169,7 +169,7 @@ def fetched(port: int) -> int:
         ({"network_policy": "egress", "allow_hosts": ["example.com:http"]}, "port"),
     ],
 )
-def test_what_is_no_policy_is_refused_and_nothing_is_made(
+def test_an_invalid_policy_is_refused_and_nothing_is_made(
     pyro: Pyro, create: Create, options: dict[str, object], said: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=said):

@@ -91,7 +91,7 @@ def test_a_secret_is_used_and_seen_nowhere_however_it_is_printed(pyro: Pyro, cre
     assert VALUE not in everything and len(pyro.logs_workspace(id_)["entries"]) == len(DISGUISES) + 2
 
 
-def test_what_the_guest_wrote_down_is_masked_where_it_is_shown(pyro: Pyro, create: Create) -> None:
+def test_a_secret_that_the_guest_wrote_to_a_file_is_masked_where_the_file_is_shown(pyro: Pyro, create: Create) -> None:
     id_ = create(secrets=SECRETS)
     done = pyro.exec_workspace(id_, command="echo key=$T > note; touch $(basename $T)", secret_env={"TOKEN": "T"})
     assert done["exit_code"] == 0
@@ -161,7 +161,7 @@ def test_secrets_stay_through_everything_that_a_workspace_goes_through(pyro: Pyr
     assert done["exit_code"] == 0
 
 
-def test_an_error_of_the_guest_tells_no_value(pyro: Pyro, create: Create) -> None:
+def test_an_error_of_the_guest_holds_no_secret_value(pyro: Pyro, create: Create) -> None:
     id_ = create(secrets=SECRETS)
     with pytest.raises(PyroError) as caught:
         pyro.exec_workspace(id_, command=["true"], cwd=f"/{VALUE}")

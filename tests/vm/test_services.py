@@ -89,7 +89,7 @@ def test_a_service_that_is_not_ready_in_time_does_not_run_any_more(pyro: Pyro, w
     assert "sleep" not in programs(pyro, workspace)
 
 
-def test_a_service_that_ends_later_is_seen_to_have_ended(pyro: Pyro, workspace: str) -> None:
+def test_a_service_that_ends_later_is_reported_as_exited(pyro: Pyro, workspace: str) -> None:
     pyro.start_service(workspace, "app", command="echo up; while [ ! -e stop ]; do sleep 0.05; done; exit 6")
     pyro.exec_workspace(workspace, command="touch stop")
     status = until_state(pyro, workspace, lambda state: state != "running")
@@ -108,7 +108,7 @@ def test_several_services_run_at_once_and_a_name_is_given_once(pyro: Pyro, works
     assert pyro.logs_service(workspace, "two")["stdout"] == "again\n"
 
 
-def test_of_clients_that_start_one_name_at_once_one_wins_and_a_look_disturbs_none(pyro: Pyro, workspace: str) -> None:
+def test_of_clients_that_start_the_same_service_at_once_exactly_one_succeeds(pyro: Pyro, workspace: str) -> None:
     def start(number: int) -> str:
         try:
             return Pyro().start_service(workspace, "app", command=f"echo {number}; {FOREVER}")["state"]
@@ -148,7 +148,7 @@ def test_a_stop_ends_the_whole_group(pyro: Pyro, workspace: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "state"), [("there", "running"), ("never", "failed")])
-def test_a_start_whose_client_was_killed_is_settled_by_the_next_look(
+def test_the_next_status_settles_a_start_whose_client_was_killed(
     pyro: Pyro, workspace: str, path: str, state: str
 ) -> None:
     readiness = {"type": "file", "path": path}
@@ -163,7 +163,7 @@ def test_a_start_whose_client_was_killed_is_settled_by_the_next_look(
     assert until_state(pyro, workspace, lambda state: state != "starting")["state"] == state
 
 
-def test_a_start_that_is_broken_off_leaves_nothing_running(pyro: Pyro, workspace: str) -> None:
+def test_an_interrupted_start_leaves_nothing_running(pyro: Pyro, workspace: str) -> None:
     words = [sys.executable, "-m", "pyro_mcp.cli", "workspace", "service", "start", workspace, "app"]
     with subprocess.Popen([*words, "--command", "sleep 4242", "--ready-command", "sleep 2; false"]) as client:
         until("the service runs", lambda: programs(pyro, workspace), lambda names: "sleep" in names)
@@ -219,7 +219,7 @@ def test_a_stop_of_the_workspace_stops_its_services_and_a_reset_forgets_them(pyr
         ({"published_ports": [{"guest_port": 80}]}, Conflict, "may not publish"),
     ],
 )
-def test_what_cannot_be_started_is_refused(
+def test_a_service_with_invalid_options_is_refused(
     pyro: Pyro, workspace: str, options: dict[str, object], error: type[Exception], said: str
 ) -> None:
     with pytest.raises(error, match=said):

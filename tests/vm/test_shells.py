@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
@@ -111,12 +112,19 @@ def test_a_shell_that_ended_says_so(pyro: Pyro, workspace: str) -> None:
         pyro.write_shell(workspace, shell_id, input="echo")
 
 
-def test_of_too_much_output_the_oldest_is_dropped_and_said_so(pyro: Pyro, workspace: str) -> None:
+def test_the_oldest_of_too_much_output_is_dropped_and_the_result_says_so(pyro: Pyro, workspace: str) -> None:
     shell_id = pyro.open_shell(workspace)["shell_id"]
     pyro.write_shell(workspace, shell_id, input="seq 1 300000; echo the end")
     look = partial(pyro.read_shell, workspace, shell_id, wait_for_idle_ms=1000)
     read = until("output is dropped", look, lambda read: read["dropped_bytes"])
     assert read["truncated"] and read["cursor"] == read["dropped_bytes"] > 500_000
+
+
+def silenced(pyro: Pyro, id_: str, shell_id: str) -> int:
+    """Let a shell print neither a prompt nor what is typed; return the cursor from which on its output begins."""
+    pyro.write_shell(id_, shell_id, input="stty -echo; PS1=; echo SILENT''")
+    look = partial(pyro.read_shell, id_, shell_id, wait_for_idle_ms=300)
+    return until("the shell is silent", look, lambda read: re.search(r"SILENT\r?\n", read["output"]))["next_cursor"]
 
 
 SECRET = "hunter2-and-more"  # noqa: S105 - the one of the fixture
@@ -139,7 +147,7 @@ def test_a_secret_is_not_seen_however_it_is_drawn(pyro: Pyro, workspace: str, li
     assert SECRET not in shown.replace("\n", "")
 
 
-def test_what_is_left_of_a_secret_that_was_dropped_in_part_is_not_shown(pyro: Pyro, workspace: str) -> None:
+def test_the_rest_of_a_secret_whose_beginning_was_dropped_is_not_shown(pyro: Pyro, workspace: str) -> None:
     shell_id = pyro.open_shell(workspace, secret_env={"TOKEN": "KEY"})["shell_id"]
     pyro.write_shell(workspace, shell_id, input="stty -onlcr; for i in $(seq 70000); do echo $KEY; done; echo DO''NE")
     cursor = 0
@@ -151,7 +159,7 @@ def test_what_is_left_of_a_secret_that_was_dropped_in_part_is_not_shown(pyro: Py
         cursor = read["next_cursor"]
         return read["output"][-100:]
 
-    until("the loop has ended", last_output, lambda end: "DONE" in end)
+    until("the loop has ended", last_output, lambda end: "DONE" in end, deadline_seconds=120)
     for cut in range(len(SECRET)):
         pyro.write_shell(workspace, shell_id, input="echo")
         read = pyro.read_shell(workspace, shell_id, max_chars=100, wait_for_idle_ms=100)
@@ -160,13 +168,12 @@ def test_what_is_left_of_a_secret_that_was_dropped_in_part_is_not_shown(pyro: Py
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 17])
-def test_whoever_asks_for_little_comes_to_the_end_too(pyro: Pyro, workspace: str, most: int) -> None:
+def test_small_reads_reach_the_end_of_the_output_too(pyro: Pyro, workspace: str, most: int) -> None:
     shell_id = pyro.open_shell(workspace, secret_env={"TOKEN": "KEY"})["shell_id"]
-    pyro.write_shell(
-        workspace, shell_id, input=r"stty -echo; PS1=; printf '\303\251t\303\251 %s END\n' $KEY; exec sleep 9"
-    )
-    whole = pyro.read_shell(workspace, shell_id, wait_for_idle_ms=1000)
-    parts, cursor = "", 0
+    cursor = silenced(pyro, workspace, shell_id)
+    pyro.write_shell(workspace, shell_id, input=r"printf '\303\251t\303\251 %s END\n' $KEY; exec sleep 9")
+    whole = pyro.read_shell(workspace, shell_id, cursor=cursor, wait_for_idle_ms=1000)
+    parts = ""
     while cursor < whole["next_cursor"]:
         read = pyro.read_shell(workspace, shell_id, cursor=cursor, max_chars=most)
         assert read["next_cursor"] > cursor and read["truncated"] == (read["next_cursor"] < whole["next_cursor"])
@@ -176,10 +183,11 @@ def test_whoever_asks_for_little_comes_to_the_end_too(pyro: Pyro, workspace: str
 
 def test_a_secret_is_masked_also_when_reads_cut_it_in_two(pyro: Pyro, workspace: str) -> None:
     shell_id = pyro.open_shell(workspace, secret_env={"TOKEN": "KEY"})["shell_id"]
-    pyro.write_shell(workspace, shell_id, input="stty -echo; printf 'key=%s.\\n' $KEY")
-    whole = pyro.read_shell(workspace, shell_id, wait_for_idle_ms=500)
+    start = silenced(pyro, workspace, shell_id)
+    pyro.write_shell(workspace, shell_id, input="printf 'this is the key=%s.\\n' $KEY")
+    whole = pyro.read_shell(workspace, shell_id, cursor=start, wait_for_idle_ms=500)
     assert "key=[secret TOKEN]." in whole["output"]
-    for cursor in range(whole["next_cursor"]):
+    for cursor in range(start, whole["next_cursor"]):
         for most in (4, 12):
             part = pyro.read_shell(workspace, shell_id, cursor=cursor, max_chars=most)["output"]
             assert not any(piece in part for piece in ("hunt", "unte", "nter", "ter2", "r2-a", "-and", "more"))
@@ -196,7 +204,7 @@ def test_a_secret_is_masked_also_when_reads_cut_it_in_two(pyro: Pyro, workspace:
         (lambda pyro, _: pyro.read_shell("ws-000000000000", "shell-000000000000"), NotFound),
     ],
 )
-def test_what_cannot_be_is_refused(pyro: Pyro, workspace: str, call: object, error: type[Exception]) -> None:
+def test_invalid_arguments_are_refused(pyro: Pyro, workspace: str, call: object, error: type[Exception]) -> None:
     with pytest.raises(error):
         call(pyro, workspace)  # type: ignore[operator]
 
@@ -241,7 +249,7 @@ def test_a_person_leaves_also_a_program_that_reads_nothing(pyro: Pyro, workspace
     assert pyro.list_shells(workspace)["count"] == 1
 
 
-def test_a_read_that_waits_can_be_broken_off(pyro: Pyro, workspace: str) -> None:
+def test_a_read_that_waits_can_be_interrupted(pyro: Pyro, workspace: str) -> None:
     shell_id = pyro.open_shell(workspace)["shell_id"]
     pyro.write_shell(workspace, shell_id, input="while :; do echo on; sleep 0.1; done")
     interrupt = os.eventfd(1)

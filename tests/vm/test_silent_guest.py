@@ -62,7 +62,7 @@ def test_a_flush_before_a_stop_pauses_every_process_until_its_client_leaves(vm: 
 
 
 @pytest.mark.parametrize("verb", ["stop", "reset", "delete"])
-def test_a_suspended_guest_holds_up_no_end(pyro: Pyro, home: Path, verb: str) -> None:
+def test_a_suspended_guest_delays_no_stop_reset_or_delete(pyro: Pyro, home: Path, verb: str) -> None:
     id_ = pyro.create_workspace("debian:12")["workspace_id"]
     pyro.write_workspace_file(id_, "acknowledged", text="kept")
     os.kill(qemu_below(home), signal.SIGSTOP)
@@ -94,7 +94,7 @@ def test_file_verbs_notice_a_guest_that_has_lost_its_console(pyro: Pyro, workspa
     assert pyro.exec_workspace(workspace, command="echo usable")["stdout"] == "usable\n"
 
 
-def test_a_fork_bomb_holds_up_neither_file_verbs_nor_a_reset(pyro: Pyro, workspace: str) -> None:
+def test_a_fork_bomb_delays_neither_file_verbs_nor_a_reset(pyro: Pyro, workspace: str) -> None:
     pyro.exec_workspace(
         workspace, command="nohup sh -c 'b() { b | b & b; }; b' >/dev/null 2>&1 & sleep 1", timeout_seconds=3
     )
@@ -106,7 +106,9 @@ def test_a_fork_bomb_holds_up_neither_file_verbs_nor_a_reset(pyro: Pyro, workspa
 
 
 @pytest.mark.parametrize("verb", ["stop", "reset"])
-def test_a_command_that_runs_is_ended_and_its_caller_told(pyro: Pyro, workspace: str, verb: str) -> None:
+def test_a_stop_or_reset_ends_a_running_command_with_an_error_for_its_caller(
+    pyro: Pyro, workspace: str, verb: str
+) -> None:
     with ThreadPoolExecutor() as pool:
         ready = "touch /tmp/ready; sleep 600"
         running: Future[WorkspaceExecResult] = pool.submit(

@@ -148,7 +148,7 @@ def test_two_processes_that_want_the_same_template_make_it_once(cache: Path, sav
     assert sorted(one.communicate(timeout=120)[0] for one in both) == ["made\n", "reused\n"]
 
 
-def test_a_maker_that_is_killed_leaves_nothing_that_looks_complete(cache: Path, saved: Path, system: System) -> None:
+def test_a_killed_preparation_leaves_no_template_that_looks_complete(cache: Path, saved: Path, system: System) -> None:
     shutil.rmtree(saved)
     maker = preparing(cache, die_after="pyro_mcp.engine.qemu.templates:_save")
     maker.communicate(timeout=120)

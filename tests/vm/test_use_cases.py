@@ -13,13 +13,13 @@ from tests.style.project import ROOT
 
 
 @pytest.mark.parametrize("scenario", USE_CASE_SCENARIOS)
-def test_a_workflow_holds_on_real_guests(scenario: str, pyro: Pyro) -> None:
+def test_a_workflow_succeeds_on_real_guests(scenario: str, pyro: Pyro) -> None:
     run_workspace_use_case_scenario(scenario)
 
     assert pyro.list_workspaces()["count"] == 0
 
 
-def test_the_daily_loop_goes_round(pyro: Pyro) -> None:
+def test_the_daily_loop_succeeds(pyro: Pyro) -> None:
     script = ROOT / "scripts/daily_loop.py"
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=240, check=False)
 

@@ -190,7 +190,7 @@ def test_later_host_content_is_pushed_in(pyro: Pyro, create: Create, seed: Path)
     assert any(path.endswith("README.md") for path in done["overwritten"])
 
 
-def test_the_summary_tells_the_session(pyro: Pyro, create: Create, seed: Path) -> None:
+def test_the_summary_counts_commands_edits_and_changes(pyro: Pyro, create: Create, seed: Path) -> None:
     id_ = create(seed_path=seed)
     output(pyro, id_, "echo x > x")
     pyro.exec_workspace(id_, command="exit 3")
@@ -257,7 +257,7 @@ def test_as_many_silent_commands_as_there_are_connections_run_at_once(pyro: Pyro
         assert [one.result(60)["exit_code"] for one in ended] == [0] * 16
 
 
-def test_a_stopped_disk_is_looked_at_without_starting_it(
+def test_a_stopped_disk_can_be_listed_read_and_exported_without_a_start(
     pyro: Pyro, create: Create, seed: Path, tmp_path: Path
 ) -> None:
     id_ = create(seed_path=seed)
