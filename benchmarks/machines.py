@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.figures import Figure, installed_environ, milliseconds
 from pyro_mcp import Pyro
 from pyro_mcp.host.files import cache_home
-from pyro_mcp.machines.one_shot import ExecOptions
+from pyro_mcp.machines.commands import ExecOptions
 
 _CLONES = 12
 _STREAM_BYTES = 50_000_000

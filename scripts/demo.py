@@ -14,7 +14,7 @@ from pathlib import Path
 from pyro_mcp import Pyro
 from pyro_mcp.errors import PyroError
 from pyro_mcp.host.files import cache_home, state_home
-from pyro_mcp.machines.one_shot import ExecOptions
+from pyro_mcp.machines.commands import ExecOptions
 from pyro_mcp.results import PrepareReport, VmExecResult
 
 ENVIRONMENT = "debian:12"

@@ -6,7 +6,7 @@ import pytest
 
 from pyro_mcp.hints import CommandWords, Hint, Verb
 from pyro_mcp.machines.command_hints import with_hint
-from pyro_mcp.machines.one_shot import ExecOptions
+from pyro_mcp.machines.commands import ExecOptions
 from pyro_mcp.mcp_server.tool_words import ToolWords
 from pyro_mcp.results import CommandEnd
 

@@ -101,7 +101,7 @@ def test_a_newer_database_is_refused_and_left_as_it_is(path: Path) -> None:
         connection.execute("PRAGMA user_version = 999")
     before = path.read_bytes()
     with pytest.raises(HostNotReady, match="newer pyro") as raised:
-        MachineStore(path)
+        MachineStore(path).check()
     assert "upgrade" in raised.value.hint
     assert path.read_bytes() == before
 
@@ -119,7 +119,7 @@ def test_a_damaged_database_is_refused_and_left_as_it_is(path: Path, keep: int) 
 
 def test_a_database_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
     with pytest.raises(HostNotReady, match="cannot use the database"):
-        MachineStore(tmp_path)
+        MachineStore(tmp_path).check()
 
 
 def test_readers_do_not_wait_for_a_writer(path: Path) -> None:

@@ -19,10 +19,11 @@ from pyro_mcp.errors import (
     PyroError,
 )
 from pyro_mcp.host.progress import Progress, silent
+from pyro_mcp.machines.commands import ExecOptions
 from pyro_mcp.machines.images import Images
 from pyro_mcp.machines.lifecycle import Lifecycle
 from pyro_mcp.machines.machine_store import MachineRecord
-from pyro_mcp.machines.one_shot import ExecOptions, OneShotMachines
+from pyro_mcp.machines.one_shot import OneShotMachines
 from pyro_mcp.results import VmInfo
 from tests.machines.conftest import IMAGE, repair, system_for
 

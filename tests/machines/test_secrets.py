@@ -17,9 +17,9 @@ from pyro_mcp.engine.interface import Command, Outcome, Shape
 from pyro_mcp.errors import GuestFailed, HostNotReady, InvalidRequest, NotFound, PyroError
 from pyro_mcp.host.progress import silent
 from pyro_mcp.machines import guest_ca
+from pyro_mcp.machines.commands import ExecOptions
 from pyro_mcp.machines.lifecycle import Lifecycle
 from pyro_mcp.machines.network_policy import EGRESS, NO_NETWORK, NetworkPolicy
-from pyro_mcp.machines.one_shot import ExecOptions
 from pyro_mcp.machines.secrets import Secrets, check_reach, read_secrets
 from pyro_mcp.workspaces.access import WorkspaceAccess
 from pyro_mcp.workspaces.recovery import Recovery

@@ -9,7 +9,7 @@ import pytest
 
 from pyro_mcp.engine.disks import make_baseline
 from pyro_mcp.errors import InvalidRequest
-from pyro_mcp.trees.seed import prepare_seed, push
+from pyro_mcp.trees.seed import prepare_seed, push, push_seed
 from pyro_mcp.trees.seed_checks import may_hold_secrets
 from tests.trees.host_tree import HostTree
 from tests.trees.models import Leaf, harvest, plant
@@ -53,7 +53,7 @@ def test_ignored_files_stay_behind_when_asked_and_what_git_tracks_does_not(
 ) -> None:
     seed = prepare_seed(checkout, tmp_path, no_ignored=True)
     make_baseline(seed.tree, tmp_path / "image", seed.left_out)
-    push(host.tree, checkout, "/workspace", no_ignored=True)
+    push_seed(host.tree, seed)
 
     files = {path for path in harvest(host.workspace) if not path.startswith(b".git/")}
     assert files == {b".gitignore", b"src/main.py", b"kept.log", b".env.example", b"new.py"}

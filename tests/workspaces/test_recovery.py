@@ -342,7 +342,7 @@ def test_after_a_boot_of_the_host_the_wall_clock_counts(lifecycle: Lifecycle) ->
 def test_the_database_gives_back_what_a_long_history_took(lifecycle: Lifecycle) -> None:
     id_, store = make(lifecycle), WorkspaceStore(lifecycle.store)
     for _ in range(100):
-        store.end_command(store.begin_command(id_, "yes"), {"stdout": "y\n" * 100_000, "stderr": ""})
+        store.end_command(id_, store.begin_command(id_, "yes"), {"stdout": "y\n" * 100_000, "stderr": ""})
     assert store.command_count(id_) == 100
     assert database(lifecycle).stat().st_size > 15_000_000
     lifecycle.force_delete(id_)

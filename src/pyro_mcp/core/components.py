@@ -19,6 +19,7 @@ from pyro_mcp.workspaces import (
     EnvironmentsInUse,
     Recovery,
     RepairReport,
+    WorkspaceAccess,
     WorkspaceStore,
     environments_in_use,
     remove_abandoned_exports,
@@ -81,6 +82,10 @@ class Components:
     @cached_property
     def _workspace_store(self) -> WorkspaceStore:
         return WorkspaceStore(self._lifecycle.store)
+
+    @cached_property
+    def _workspace_access(self) -> WorkspaceAccess:
+        return WorkspaceAccess(self._lifecycle, self._images, self._workspace_store)
 
     def _workspace_named(self, name: str) -> str:
         try:

@@ -106,7 +106,7 @@ def _cage() -> Iterator[DoctorCheck]:
 
 
 def _database() -> DoctorCheck:
-    return _tried("database", "can be used", lambda: MachineStore(state_home() / "pyro.db"))
+    return _tried("database", "can be used", lambda: MachineStore(state_home() / "pyro.db").check())
 
 
 def _unknown(recovery: Callable[[], Recovery]) -> Iterator[DoctorCheck]:

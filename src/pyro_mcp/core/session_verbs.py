@@ -23,7 +23,7 @@ from pyro_mcp.results import (
     ShellWritten,
 )
 from pyro_mcp.sessions import Services, ServiceSpec, Shells
-from pyro_mcp.workspaces import ServiceStore, WorkspaceAccess
+from pyro_mcp.workspaces import ServiceStore
 
 
 class SessionVerbs(Components):
@@ -160,10 +160,6 @@ class SessionVerbs(Components):
     def stop_service(self, workspace_id: str, service_name: str) -> ServiceInfo:
         """End a service and all it started: SIGTERM, and SIGKILL after 5 s. One that has ended already stays so."""
         return self._services.stop(workspace_id, service_name)
-
-    @cached_property
-    def _workspace_access(self) -> WorkspaceAccess:
-        return WorkspaceAccess(self._lifecycle, self._images, self._workspace_store)
 
     @cached_property
     def _shells(self) -> Shells:

@@ -33,7 +33,7 @@ from pyro_mcp.results import (
     WorkspaceSyncPush,
 )
 from pyro_mcp.trees import MAX_EXPORT_BYTES, MAX_EXPORT_ENTRIES
-from pyro_mcp.workspaces import BASELINE, SeedOrigin, StoppedDisks, WorkspaceAccess, Workspaces, summarize
+from pyro_mcp.workspaces import BASELINE, SeedOrigin, StoppedDisks, Workspaces, summarize
 
 DAY = 24 * 3600.0
 
@@ -309,7 +309,3 @@ class WorkspaceVerbs(Components):
     @cached_property
     def _stopped_disks(self) -> StoppedDisks:
         return StoppedDisks(self._lifecycle, self._images, self._workspace_store)
-
-    @cached_property
-    def _workspace_access(self) -> WorkspaceAccess:
-        return WorkspaceAccess(self._lifecycle, self._images, self._workspace_store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyro_mcp.machines.command_hints import NETWORK_ERROR
+from pyro_mcp.machines.commands import ExecOptions, command_end, shell_words
 from pyro_mcp.machines.folders import Folders
 from pyro_mcp.machines.fork import register_fork
 from pyro_mcp.machines.guest_ca import CA_LISTS, GuestCA, is_our_ca_file
@@ -11,19 +12,10 @@ from pyro_mcp.machines.images import Images
 from pyro_mcp.machines.inspector import register_inspector, start_inspector
 from pyro_mcp.machines.lifecycle import Lifecycle, new_layer_name, require_time_left
 from pyro_mcp.machines.lifetimes import seconds_left
-from pyro_mcp.machines.machine_store import MachineRecord, MachineStore
+from pyro_mcp.machines.machine_store import MachineRecord, MachineStore, is_vm
 from pyro_mcp.machines.network_policy import EGRESS, OFF, POLICIES, NetworkPolicy
 from pyro_mcp.machines.networks import Ports, network_environ, network_info, network_log
-from pyro_mcp.machines.one_shot import (
-    NO_GUEST,
-    ExecOptions,
-    OneShotMachines,
-    check_ttl,
-    command_end,
-    image_for,
-    is_vm,
-    shell_words,
-)
+from pyro_mcp.machines.one_shot import NO_GUEST, OneShotMachines, check_ttl, image_for
 from pyro_mcp.machines.phases import GUEST, HOST_COMPAT, Phase, require_phase
 from pyro_mcp.machines.record_files import MachineRows, rows_of
 from pyro_mcp.machines.secrets import SecretEnv, Secrets, SecretsGiven, check_reach, read_secrets

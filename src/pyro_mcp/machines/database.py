@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -27,15 +28,43 @@ _WRITE_LOCK = 120  # the byte of the -shm file that a writer locks: sqlite.org/w
 _JOB_CONTROL = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 
 
+class _Kept(threading.local):
+    """The connection that a thread keeps open; one that was opened to read on a full disk cannot write."""
+
+    db: sqlite3.Connection | None = None
+    writable = False
+
+
 class Database:
-    """The database at `path`."""
+    """The database at `path`. It is opened for each statement or transaction, unless `kept_open` is in effect."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         # Space that is given back when the disk is full, so that machines can still be deleted.
         self._reserve = path.with_name("reserve")
+        self._kept = _Kept()
+
+    def check(self) -> None:
+        """Raise `HostNotReady`, `NoSpace` or `Busy` for a database that cannot be used."""
         with self.reading():
-            pass  # a database that cannot be used is an error now
+            pass
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Open the database once for everything that this thread does with it in the block.
+
+        Keep the block short: a database file that is replaced meanwhile is noticed only after the block.
+        """
+        if self._kept.db is not None:
+            yield
+            return
+        with self._translating():
+            self._kept.db, self._kept.writable = self._connect(writing=False)
+        try:
+            yield
+        finally:
+            db, self._kept.db = self._kept.db, None
+            db.close()
 
     def keep_reserve(self) -> None:
         """Hold back some space and some inodes for `release_reserve`, where there are any."""
@@ -79,13 +108,19 @@ class Database:
 
     @contextmanager
     def _connection(self, *, writing: bool) -> Iterator[sqlite3.Connection]:
-        """Open the database; errors of SQLite become ours."""
-        try:
-            db = self._connect(writing=writing)
-            try:
+        """Use the connection that is kept open, or open one for the block; errors of SQLite become ours."""
+        with self._translating():
+            if self._kept.db is not None and (self._kept.writable or not writing):
+                yield self._kept.db
+                return
+            with closing(self._connect(writing=writing)[0]) as db:
                 yield db
-            finally:
-                db.close()
+
+    @contextmanager
+    def _translating(self) -> Iterator[None]:
+        """Raise our errors for those of SQLite."""
+        try:
+            yield
         except sqlite3.OperationalError as error:
             raise self._translated(error) from error
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
@@ -132,12 +167,15 @@ class Database:
             return busy_error(f"the database {self._path}", self._writers())
         return HostNotReady(f"cannot use the database {self._path}: {error}")
 
-    def _connect(self, *, writing: bool) -> sqlite3.Connection:
-        """Open the database with all its tables; the file may be new, also because somebody has removed the old one."""
-        db = self._open(writing=writing)
+    def _connect(self, *, writing: bool) -> tuple[sqlite3.Connection, bool]:
+        """Open the database with all its tables, and say whether it can be written.
+
+        The file may be new, also because somebody has removed the old one.
+        """
+        db, writable = self._open(writing=writing)
         try:
             if is_current(db, self._path):
-                return db
+                return db, writable
         except BaseException:
             db.close()
             raise
@@ -150,19 +188,19 @@ class Database:
         lock = self._path.with_name(f"{self._path.name}.lock")
         with (
             locked(lock, deadline_seconds=_BUSY_SECONDS),
-            closing(self._open(writing=True)) as db,
+            closing(self._open(writing=True)[0]) as db,
         ):
             migrate(db, self._path)
 
-    def _open(self, *, writing: bool) -> sqlite3.Connection:
+    def _open(self, *, writing: bool) -> tuple[sqlite3.Connection, bool]:
         try:
-            return _opened(str(self._path))
+            return _opened(str(self._path)), True
         except sqlite3.OperationalError:
             # Even reading makes two files beside the database, which a full disk has no room for. When no change waits
             # in the write-ahead log, the database file alone holds everything.
             if writing or not is_full(self._path.parent) or self._has_log():
                 raise
-            return _opened(f"file:{quote(str(self._path))}?immutable=1", uri=True)
+            return _opened(f"file:{quote(str(self._path))}?immutable=1", uri=True), False
 
     def _has_log(self) -> bool:
         try:

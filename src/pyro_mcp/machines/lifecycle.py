@@ -23,6 +23,7 @@ from pyro_mcp.machines.machine_store import NO_PROCESS, MachineRecord
 from pyro_mcp.machines.network_policy import NO_NETWORK, NetworkPolicy
 from pyro_mcp.machines.networks import attach_gateway, network_files, start_gateway, wait_for_gateway_end
 from pyro_mcp.machines.phases import GUEST, HOST_COMPAT, Phase, require_phase
+from pyro_mcp.machines.secrets import Secrets
 
 # So long a machine that is to be killed may flush its disk.
 _BRIEFLY = 1.0
@@ -97,12 +98,14 @@ class Lifecycle(LockedMachines):
         *,
         final_phase: Phase = Phase.RUNNING,
         in_transaction: Callable[[sqlite3.Connection], None] | None = None,
+        baseline: Path | None = None,
         output: Path | None = None,
     ) -> MachineRecord:
         """Start a machine that is locked; on failure nothing runs and its phase says so.
 
         The store takes over the layers and generation of `record` only when the machine runs, in one transaction with
-        what `in_transaction` does. Raises `Conflict` when its disk was made on another image than `image`.
+        what `in_transaction` does. A new machine takes over `baseline`, the EROFS image that its /workspace begins
+        with; it is renamed. Raises `Conflict` when the disk was made on another image than `image`.
         """
         if image is not None and record.root_digest not in (None, image.digest):
             raise Conflict(
@@ -110,15 +113,19 @@ class Lifecycle(LockedMachines):
                 hint=Hint("{} uses the new build; it keeps only snapshots of /workspace", Verb("workspace reset")),
             )
         home = private_directory(self.folders.home(record.id))
+        if baseline is not None:
+            record = replace(record, baseline=True)
+            baseline.rename(self.folders.baseline(record.id))
         engine = self.engine_for(mode)
         self.store.set_phase(record.id, Phase.STARTING, execution_mode=mode, failure=None)
         identity = None
         with self.failing(record.id, lambda: identity):
-            request = self._request(record, image, home, output)
-            with start_gateway(record, self.folders) if mode == GUEST else nullcontext() as gateway:
+            known = Secrets(home)
+            request = self._request(record, image, known, output)
+            with start_gateway(record, self.folders, known) if mode == GUEST else nullcontext() as gateway:
                 identity = engine.start(replace(request, tap=gateway.tap) if gateway else request, progress)
                 if gateway:
-                    attach_gateway(gateway, record, self.folders, engine)
+                    attach_gateway(gateway, record, self.folders, engine, known)
             return self.store.set_phase(
                 record.id,
                 final_phase,
@@ -235,12 +242,14 @@ class Lifecycle(LockedMachines):
         except NoSpace:
             self.store.files.mark_deleting(id_)
 
-    def _request(self, record: MachineRecord, image: RootImage | None, home: Path, output: Path | None) -> StartRequest:
+    def _request(
+        self, record: MachineRecord, image: RootImage | None, known: Secrets, output: Path | None
+    ) -> StartRequest:
         hosts = f"127.0.0.1 localhost\n127.0.1.1 {record.id}\n::1 localhost ip6-localhost\n"
         return StartRequest(
             system=self.system_for(image) if image else None,
             shape=record.shape,
-            home=home,
+            home=self.folders.home(record.id),
             sockets=self.folders.sockets(record.id),
             layers=record.layers,
             generation=record.generation,
@@ -253,7 +262,7 @@ class Lifecycle(LockedMachines):
                 "/etc/hostname": (0o644, f"{record.id}\n".encode()),
                 "/etc/hosts": (0o644, hosts.encode()),
                 "/etc/machine-id": (0o444, f"{_machine_id(record)}\n".encode()),
-                **network_files(record, self.folders),
+                **network_files(record, known),
             },
         )
 

@@ -71,10 +71,10 @@ class LockedMachines:
     @contextmanager
     def lock_exclusive(self, id_: str, *, deadline_seconds: float = _LOCK_DEADLINE) -> Iterator[MachineRecord]:
         """The machine for us alone, settled if a dead process left it half way; raises `NotFound`, `Busy`."""
-        with (
-            self.lock_turnstile(id_, deadline_seconds=deadline_seconds),
-            self.lock_drained(id_, deadline_seconds=deadline_seconds) as record,
-        ):
+        with ExitStack() as stack:
+            with self.store.kept_open():
+                stack.enter_context(self.lock_turnstile(id_, deadline_seconds=deadline_seconds))
+                record = stack.enter_context(self.lock_drained(id_, deadline_seconds=deadline_seconds))
             yield record
 
     @contextmanager
@@ -119,13 +119,14 @@ class LockedMachines:
 
         Raises `NotFound`, `Conflict` when it does not run, `Busy` while it is being changed.
         """
-        self.current_record(id_)
         with ExitStack() as stack:
-            # Whoever waits to have the machine alone keeps the turn, so that users who come later do not overtake.
-            with locked(self.folders.turnstile(id_), deadline_seconds=_LOCK_DEADLINE, what=id_):
-                lock = self.folders.lock(id_)
-                stack.enter_context(locked(lock, deadline_seconds=_LOCK_DEADLINE, shared=True, what=id_))
-            record = self.store.get(id_)
+            with self.store.kept_open():
+                self._current_record(id_)
+                # A process that waits for the exclusive lock holds the turnstile, so that no later user overtakes it.
+                with locked(self.folders.turnstile(id_), deadline_seconds=_LOCK_DEADLINE, what=id_):
+                    lock = self.folders.lock(id_)
+                    stack.enter_context(locked(lock, deadline_seconds=_LOCK_DEADLINE, shared=True, what=id_))
+                record = self.store.get(id_)
             require_phase(id_, record.phase, {Phase.RUNNING}, hint=_start_hint(record))
             with self.explain_guest_gone(record):
                 yield record
@@ -158,7 +159,18 @@ class LockedMachines:
             raise
 
     def current_record(self, id_: str) -> MachineRecord:
-        """The machine as it is now, without waiting for whoever works on it; raises `NotFound`."""
+        """Return the machine as it is now, without waiting for processes that change it; raises `NotFound`.
+
+        Takes a lock only for a machine that a dead process may have left half way.
+        """
+        with self.store.kept_open():
+            return self._current_record(id_)
+
+    def _current_record(self, id_: str) -> MachineRecord:
+        with suppress(NoSpace):
+            record = self.store.refreshed(id_)
+            if not self.needs_reconciling(record):
+                return record
         try:
             with self.lock_exclusive(id_, deadline_seconds=0) as record:
                 return record
@@ -166,7 +178,7 @@ class LockedMachines:
             return self.with_current_phase(self.store.get(id_))
 
     def with_current_phase(self, record: MachineRecord) -> MachineRecord:
-        """`record` with the phase of a machine that has died meanwhile; nothing is written, nobody is waited for."""
+        """Return `record`, with its phase FAILED if the machine has died; writes nothing, takes no lock."""
         death = self._death(record)
         return record if death is None else replace(record, phase=Phase.FAILED, failure=death, **NO_PROCESS)
 
@@ -224,6 +236,10 @@ class LockedMachines:
             return record
         self.clear(record.id, record.identity)
         return self._mark_failed(record.id, death)
+
+    def needs_reconciling(self, record: MachineRecord) -> bool:
+        """Return whether a process may have died while it worked on the machine, or the machine itself has."""
+        return record.phase in UNDER_WAY or self._death(record) is not None
 
     def _death(self, record: MachineRecord) -> str | None:
         """Why a machine that was running does not run any more; None while it does."""

@@ -81,6 +81,11 @@ class MachineRecord:
         return seconds_left(self.expires_at, self.boot_id, self.expires_uptime)
 
 
+def is_vm(id_: str) -> bool:
+    """Return whether an id is that of a one-shot machine."""
+    return id_.startswith("vm-")
+
+
 NO_PROCESS: Mapping[str, Any] = {"pid": None, "process_start_time": None}
 """The columns of a machine that does not run."""
 _COLUMNS = tuple(field.name for field in fields(MachineRecord))

@@ -40,7 +40,7 @@ _POLICY_PROCESS = "network.pid"
 
 
 @contextmanager
-def start_gateway(record: MachineRecord, folders: Folders) -> Iterator[StartingGateway | None]:
+def start_gateway(record: MachineRecord, folders: Folders, secrets: Secrets) -> Iterator[StartingGateway | None]:
     """The gateway of a machine that is about to start, None for one without network.
 
     It ends with the block unless it was attached to the machine.
@@ -49,21 +49,22 @@ def start_gateway(record: MachineRecord, folders: Folders) -> Iterator[StartingG
         yield None
         return
     folder = private_directory(folders.sockets(record.id))
-    known = Secrets(folders.home(record.id))
     log, rules = folders.network_log(record.id), record.network.rules()
-    with launch_gateway(folder, log, rules, known.host_secrets(), known.authority()) as gateway:
+    with launch_gateway(folder, log, rules, secrets.host_secrets(), secrets.authority()) as gateway:
         yield gateway
 
 
-def attach_gateway(gateway: StartingGateway, record: MachineRecord, folders: Folders, engine: Engine) -> None:
+def attach_gateway(
+    gateway: StartingGateway, record: MachineRecord, folders: Folders, engine: Engine, secrets: Secrets
+) -> None:
     """Let the gateway live as long as the machine, which runs now, and add to what that trusts."""
     sockets = folders.sockets(record.id)
     gateway.attach(MachineSockets(sockets).life)
     if policy_process := identify(GatewayControl(sockets).info().policy_pid):
         write_atomic(sockets / _POLICY_PROCESS, f"{policy_process.pid} {policy_process.start_time}\n")
-    if trust := guest_ca(record, folders):
+    if ca := guest_ca(record, secrets):
         with engine.connect(sockets) as connection:
-            trust.add_to_system_store(connection)
+            ca.add_to_system_store(connection)
 
 
 @contextmanager
@@ -94,17 +95,17 @@ def _policy_process(sockets: Path) -> Identity | None:
         return None
 
 
-def network_files(record: MachineRecord, folders: Folders) -> dict[str, tuple[int, bytes]]:
+def network_files(record: MachineRecord, secrets: Secrets) -> dict[str, tuple[int, bytes]]:
     """What a machine's root must hold for its network: guest path → mode, content."""
     if not record.network.on:
         return {}
     resolver = (0o644, f"nameserver {RESOLVER_ADDRESS}\n".encode())
-    return {"/etc/resolv.conf": resolver, **guest_ca(record, folders).files()}
+    return {"/etc/resolv.conf": resolver, **guest_ca(record, secrets).files()}
 
 
-def guest_ca(record: MachineRecord, folders: Folders) -> GuestCA:
+def guest_ca(record: MachineRecord, secrets: Secrets) -> GuestCA:
     """Whom a machine's programs trust."""
-    return GuestCA(Secrets(folders.home(record.id)).authority(), record.network.trust_host_ca)
+    return GuestCA(secrets.authority(), record.network.trust_host_ca)
 
 
 def network_environ(network: NetworkPolicy, authority: Authority | None = None) -> dict[str, str]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import IO
+from collections.abc import Sequence
 
-from pyro_mcp.engine import OUTPUT_CAP, Command, Outcome, OutputSink, Shape
+from pyro_mcp.engine import Outcome, Shape
 from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import EnvironmentFailed, GuestFailed, HostNotReady, InvalidRequest
 from pyro_mcp.hints import Argument, Hint, Verb
 from pyro_mcp.host.progress import Progress
-from pyro_mcp.machines.command_hints import with_hint
+from pyro_mcp.machines.commands import EMULATED_TIMEOUT_SECONDS, ExecOptions, command_end, shell_words
 from pyro_mcp.machines.guest_mirrors import check_mirrors
 from pyro_mcp.machines.images import Images
 from pyro_mcp.machines.lifecycle import Lifecycle, require_time_left
@@ -19,63 +17,13 @@ from pyro_mcp.machines.machine_store import MachineRecord
 from pyro_mcp.machines.network_policy import NO_NETWORK, NetworkPolicy
 from pyro_mcp.machines.networks import network_environ
 from pyro_mcp.machines.phases import GUEST, HOST_COMPAT, Phase, require_phase
-from pyro_mcp.machines.secrets import SecretEnv
-from pyro_mcp.results import CommandEnd, VmDeleted, VmExecResult, VmInfo, VmNetworkInfo
+from pyro_mcp.results import VmDeleted, VmExecResult, VmInfo, VmNetworkInfo
 
 NO_GUEST = (HostNotReady, EnvironmentFailed, GuestFailed)
 """What stops a guest from running here, as opposed to what was asked for wrongly."""
 _LEEWAY_SECONDS = 30.0
 _START_FIRST = "a machine takes commands once start_vm has started it"
 MAX_TTL_SECONDS = 30 * 24 * 3600
-MAX_TIMEOUT_SECONDS = 24 * 3600
-TIMEOUT_SECONDS, EMULATED_TIMEOUT_SECONDS = 30.0, 120.0
-"""How long a command may take unless its caller says so: on a real processor, and on an emulated one."""
-
-
-@dataclass(frozen=True)
-class ExecOptions:
-    """How a command is run: seconds until it is killed (None: `time_limit` decides), its input, how many bytes of its
-    output are kept, who else gets the output as it comes, which secrets of its workspace it gets, and the descriptor
-    that ends it when it becomes readable."""
-
-    timeout_seconds: float | None = None
-    stdin: bytes | IO[bytes] | None = None
-    output_cap: int = OUTPUT_CAP
-    on_stdout: OutputSink | None = None
-    on_stderr: OutputSink | None = None
-    secret_env: SecretEnv | None = None
-    interrupt: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.timeout_seconds is not None and not 0 < self.timeout_seconds <= MAX_TIMEOUT_SECONDS:
-            raise InvalidRequest(f"timeout_seconds is above 0 and at most {MAX_TIMEOUT_SECONDS} (a day)")
-
-    def time_limit(self, accelerator: str | None) -> float:
-        """Seconds that a command may take: unless it was said, four times as long where the processor is emulated."""
-        if self.timeout_seconds is not None:
-            return self.timeout_seconds
-        return EMULATED_TIMEOUT_SECONDS if accelerator == "tcg" else TIMEOUT_SECONDS
-
-    def of(
-        self,
-        command: str | Sequence[str],
-        environ: Mapping[str, str],
-        *,
-        accelerator: str | None,
-        cwd: str = "/workspace",
-    ) -> Command:
-        """The command that is run so; raises `InvalidRequest` for what is no command."""
-        return Command(
-            argv=shell_words(command),
-            cwd=cwd,
-            environ=environ,
-            timeout_seconds=self.time_limit(accelerator),
-            stdin=self.stdin,
-            output_cap=self.output_cap,
-            on_stdout=self.on_stdout,
-            on_stderr=self.on_stderr,
-            interrupt=self.interrupt,
-        )
 
 
 class OneShotMachines:
@@ -196,8 +144,8 @@ class OneShotMachines:
         return result | {"cleanup": {"deleted": True, "reason": "a one-shot machine ends with its command"}}
 
     def _run(self, record: MachineRecord, command: str | Sequence[str], options: ExecOptions) -> VmExecResult:
-        wanted = options.of(
-            command,
+        wanted = options.command(
+            shell_words(command),
             self._images.environ(record.environment) | network_environ(record.network),
             accelerator=record.accelerator,
         )
@@ -237,11 +185,6 @@ def image_for(images: Images, environment: str, progress: Progress, *, allow_hos
         raise type(error)(error.message, hint=Hint.joined(error.hint, remedy, separator="\n")) from error
 
 
-def is_vm(id_: str) -> bool:
-    """Whether a machine is a one-shot one, to judge by its name."""
-    return id_.startswith("vm-")
-
-
 def _require_vm(id_: str) -> None:
     """Raise `InvalidRequest` for a workspace: what ends a one-shot machine must not end one by mistake."""
     if id_.startswith("ws-"):
@@ -252,15 +195,6 @@ def check_ttl(seconds: float) -> None:
     """Raise `InvalidRequest` unless a machine may live so long."""
     if not isinstance(seconds, int | float) or not 1 <= seconds <= MAX_TTL_SECONDS:
         raise InvalidRequest(f"ttl_seconds is from 1 to {MAX_TTL_SECONDS} (30 days), not {seconds}")
-
-
-def shell_words(command: str | Sequence[str]) -> list[str]:
-    """The argv of a command: a string is a line for the guest's shell, a list is the argv itself."""
-    if isinstance(command, str):
-        return ["/bin/sh", "-c", command]
-    if not isinstance(command, Sequence) or not all(isinstance(word, str | bytes) for word in command):
-        raise InvalidRequest("a command is one line for the shell, or a list of words")
-    return list(command)
 
 
 def info(record: MachineRecord) -> VmInfo:
@@ -296,25 +230,3 @@ def exec_result(
         "accelerator": record.accelerator or "",
         "cleanup": {"deleted": False, "reason": ""},
     }
-
-
-def command_end(outcome: Outcome, record: MachineRecord, options: ExecOptions) -> CommandEnd:
-    """How a command ended, as every surface tells it."""
-    end: CommandEnd = {
-        "exit_code": outcome.exit_code,
-        "signal": outcome.signal,
-        "timed_out": outcome.timed_out,
-        "stdout": outcome.stdout.decode(errors="replace"),
-        "stderr": outcome.stderr.decode(errors="replace"),
-        "stdout_bytes": outcome.stdout_bytes,
-        "stderr_bytes": outcome.stderr_bytes,
-        "truncated": outcome.truncated,
-        "duration_ms": round(outcome.duration_ms, 3),
-        "hint": None,
-    }
-    with_network = Verb("run", network=True) if is_vm(record.id) else Verb("workspace create", network_policy="egress")
-    return with_hint(
-        end,
-        with_network=None if record.network.on else with_network,
-        limit_seconds=options.time_limit(record.accelerator),
-    )

@@ -25,6 +25,8 @@ _TABLES = {"machines": "id", "workspaces": "id", "snapshots": "workspace_id", "s
 _RECORD, _DELETING = "record.json", "deleting"
 
 Row = Mapping[str, Any]
+_Version = tuple[int, int, int, int]
+"""What changes with the content of a file: its inode, size, and times of change in nanoseconds."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class RecordFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._parsed: dict[str, tuple[_Version, MachineRows | None]] = {}
 
     def folder(self, id_: str) -> Path:
         """The folder of a machine."""
@@ -68,9 +71,24 @@ class RecordFiles:
             return []
 
     def read(self, id_: str) -> MachineRows | None:
-        """The rows of a machine as its folder has them; None when there is no file, or none that can be read."""
+        """Return the rows of a machine as its folder has them; None when there is no file, or none that can be read.
+
+        A file that has not changed since this process read or wrote it is not parsed again.
+        """
+        path = self.folder(id_) / _RECORD
         try:
-            found = json.loads((self.folder(id_) / _RECORD).read_bytes())
+            version = _version(path)
+        except OSError:
+            self._parsed.pop(id_, None)
+            return None
+        known = self._parsed.get(id_)
+        if known is None or known[0] != version:
+            known = self._parsed[id_] = (version, self._parse(id_, path))
+        return known[1]
+
+    def _parse(self, id_: str, path: Path) -> MachineRows | None:
+        try:
+            found = json.loads(path.read_bytes())
             tables = {name: [dict(row) for row in found[name]] for name in _TABLES}
             rows = MachineRows(int(found["schema"]), tables)
             return rows if rows.machine["id"] == id_ and rows.revision >= 0 else None
@@ -80,7 +98,9 @@ class RecordFiles:
     def write(self, id_: str, rows: MachineRows) -> None:
         """Replace a machine's file, unless its deletion has begun; raises `NoSpace`."""
         if not self.is_deleting(id_):
-            write_atomic(self.folder(id_) / _RECORD, json.dumps({"schema": rows.schema, **rows.tables}))
+            path = self.folder(id_) / _RECORD
+            write_atomic(path, json.dumps({"schema": rows.schema, **rows.tables}))
+            self._parsed[id_] = (_version(path), rows)
 
     def is_deleting(self, id_: str) -> bool:
         """Whether somebody has begun to delete the machine."""
@@ -102,6 +122,11 @@ class RecordFiles:
             elif name != _DELETING:
                 with suppress(OSError):
                     path.unlink()
+
+
+def _version(path: Path) -> _Version:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def rows_of(db: sqlite3.Connection, id_: str) -> MachineRows:

@@ -65,11 +65,13 @@ class Secrets:
     def __init__(self, home: Path) -> None:
         self._folder = home / "secrets"
         self._authority = home / "authority"
+        self._all: Sequence[Secret] | None = None
 
     def keep(self, wanted: Sequence[Secret]) -> None:
         """Keep these secrets; the workspace had none before."""
         if wanted:
             self._write(wanted)
+        self._all = wanted
 
     def adopt(self, other: Secrets) -> None:
         """Keep what another workspace has, placeholders too, so that its files stay of use."""
@@ -78,8 +80,13 @@ class Secrets:
         if ours is not None and theirs is not None:
             ours.adopt(theirs)
 
-    def all(self) -> list[Secret]:
-        """Every secret, in the order it was given; raises `HostNotReady` when they are damaged."""
+    def all(self) -> Sequence[Secret]:
+        """Return every secret, in the order given, reading the files once; raises `HostNotReady` for damaged ones."""
+        if self._all is None:
+            self._all = self._read()
+        return self._all
+
+    def _read(self) -> list[Secret]:
         try:
             listed = (self._folder / _LIST).read_text()
         except FileNotFoundError:

@@ -9,8 +9,9 @@ from typing import TypeVar
 from pyro_mcp.engine import Engine, Shape
 from pyro_mcp.errors import GuestFailed
 from pyro_mcp.host.progress import Progress
+from pyro_mcp.machines.commands import ExecOptions
 from pyro_mcp.machines.images import Images
-from pyro_mcp.machines.one_shot import ExecOptions, OneShotMachines
+from pyro_mcp.machines.one_shot import OneShotMachines
 from pyro_mcp.results import DemoReport, PrepareReport, VmInfo
 
 _Result = TypeVar("_Result")

@@ -24,7 +24,7 @@ from pyro_mcp.machines import Folders, MachineRecord, Ports, SecretEnv, shell_wo
 from pyro_mcp.results import PortWanted, ServiceInfo, ServiceList, ServiceLogs
 from pyro_mcp.sessions.client import Program, SessionClient, SessionStatus
 from pyro_mcp.sessions.readiness import Probe, RunContext, check_port, probe_of
-from pyro_mcp.workspaces import OpenWorkspace, Service, ServiceStore, WorkspaceAccess
+from pyro_mcp.workspaces import OpenWorkspace, Service, ServiceStore, WorkspaceAccess, find_service
 
 _CAPACITY = 4 * 1024 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -84,7 +84,7 @@ class Services:
             with self._published(workspace.record, spec.ports) as ports:
                 service = self._launch(workspace, client, spec, context, ports)
                 service = self._await(service, spec, probe, workspace, client)
-        self._access.note(id_, "service", {"action": "start", "service_name": spec.name, "state": service.state})
+        self._access.note(workspace, "service", {"action": "start", "service_name": spec.name, "state": service.state})
         return _info(service)
 
     def list(self, id_: str) -> ServiceList:
@@ -93,15 +93,14 @@ class Services:
         return {"workspace_id": id_, "count": len(found), "running_count": running, "services": found}
 
     def status(self, id_: str, name: str) -> ServiceInfo:
-        self._access.require(id_)
-        self._store.get(id_, name)
-        return next(one for one in self.list(id_)["services"] if one["service_name"] == name)
+        return next(_info(one) for one in self._observed(id_, name) if one.name == name)
 
     def logs(self, id_: str, name: str, *, tail_lines: int | None) -> ServiceLogs:
         if tail_lines is not None and tail_lines < 1:
             raise InvalidRequest(f"tail_lines is at least 1, not {tail_lines}")
-        self._access.require(id_)
-        self._store.get(id_, name)
+        with self._store.kept_open():
+            self._access.require(id_)
+            self._store.get(id_, name)
         with self._access.open(id_) as workspace:
             texts, lost = _written(workspace, SessionClient(workspace.connection), name)
         status = self.status(id_, name)
@@ -118,8 +117,9 @@ class Services:
         }
 
     def stop(self, id_: str, name: str) -> ServiceInfo:
-        self._access.require(id_)
-        service = self._store.get(id_, name)
+        with self._store.kept_open():
+            self._access.require(id_)
+            service = self._store.get(id_, name)
         with self._access.open(id_) as workspace:
             if service.machine != workspace.record.pid:
                 return self.status(id_, name)
@@ -133,7 +133,7 @@ class Services:
             service = self._store.change(
                 service, state="stopped", exit_code=status.exit_code, ended_at=time.time(), ports=()
             )
-        self._access.note(id_, "service", {"action": "stop", "service_name": name, "exit_code": status.exit_code})
+        self._access.note(workspace, "service", {"action": "stop", "service_name": name, "exit_code": status.exit_code})
         return _info(service)
 
     def _make_way(self, id_: str, name: str, workspace: OpenWorkspace, client: SessionClient) -> None:
@@ -174,7 +174,7 @@ class Services:
     def _watch(self, service: Service, workspace: OpenWorkspace) -> None:
         """Have its ports closed when it ends, whichever of our processes live then."""
         if service.ports:
-            with workspace.connect_lasting() as connection:
+            with workspace.connect(long_running=True) as connection:
                 lives = connection.run_detached(SessionClient.until_end(f"{_PREFIX}{service.name}"))
                 Ports(workspace.record, self._folders).watch([host for host, _ in service.ports], lives)
 
@@ -254,10 +254,16 @@ class Services:
             code = client.stop(f"{_PREFIX}{service.name}", _GRACE_SECONDS).exit_code
         return last, code
 
-    def _observed(self, id_: str) -> Sequence[Service]:
-        """The records, after a look into the machine if it runs and any is thought to run there."""
-        self._access.require(id_)
-        services = self._store.of(id_)
+    def _observed(self, id_: str, name: str | None = None) -> Sequence[Service]:
+        """Return the records, brought up to date if the machine runs and one of them is recorded as running in it.
+
+        Raises `NotFound` for a `name` that none of them has.
+        """
+        with self._store.kept_open():
+            self._access.require(id_)
+            services = self._store.of(id_)
+            if name is not None:
+                find_service(services, id_, name)
         if not any(one.going for one in services):
             return services
         try:

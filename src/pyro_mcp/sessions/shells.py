@@ -65,7 +65,7 @@ class Shells:
                         f"{_PREFIX}{shell_id}", "terminal", Program([path], folder, environ, _CAPACITY, cols, rows)
                     )
                 )
-        self._access.note(id_, "shell", {"action": "open", "shell_id": shell_id})
+        self._access.note(workspace, "shell", {"action": "open", "shell_id": shell_id})
         return {**_info(id_, shell_id, status), "cwd": workspace.mask.text(folder), "secret_env": sorted(given)}
 
     def list(self, id_: str) -> ShellList:
@@ -148,7 +148,7 @@ class Shells:
             client = SessionClient(workspace.connection)
             status = client.stop(_name(shell_id), _GRACE_SECONDS)
             client.forget(_name(shell_id))
-        self._access.note(id_, "shell", {"action": "close", "shell_id": shell_id})
+        self._access.note(workspace, "shell", {"action": "close", "shell_id": shell_id})
         return {**_info(id_, shell_id, status), "closed": True}
 
     def attach(

@@ -8,7 +8,7 @@ from pyro_mcp.trees.files import list_files, read_file, write_file
 from pyro_mcp.trees.guest_tree import GuestToolRunner, GuestTree
 from pyro_mcp.trees.host_files import host_edits
 from pyro_mcp.trees.patch import apply_patch
-from pyro_mcp.trees.seed import Seed, prepare_seed, push
+from pyro_mcp.trees.seed import Seed, prepare_seed, push, push_seed
 from pyro_mcp.trees.self_running import program_that_runs
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "prepare_seed",
     "program_that_runs",
     "push",
+    "push_seed",
     "read_file",
     "write_file",
 ]

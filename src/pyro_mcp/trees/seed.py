@@ -99,7 +99,12 @@ def _scanned(tree: Path, mode: Literal["directory", "archive"], skipped: list[st
     )
 
 
-def push(tree: GuestTree, source: Path, dest: str | bytes, *, no_ignored: bool = False) -> SyncPush:
+def push_seed(tree: GuestTree, seed: Seed) -> None:
+    """Copy a prepared seed into an empty /workspace: all of it or nothing."""
+    tree.apply(_SeedEdits(os.path.realpath(os.fsencode(seed.tree)), b"", set(seed.left_out)))
+
+
+def push(tree: GuestTree, source: Path, dest: str | bytes) -> SyncPush:
     """Copy a file, or the content of a folder or an archive, into the current tree below `dest`: all of it or nothing.
 
     Existing folders keep their other content. A file that is not an archive is copied to `dest`, or into `dest` if that
@@ -110,7 +115,7 @@ def push(tree: GuestTree, source: Path, dest: str | bytes, *, no_ignored: bool =
     if _is_plain_file(source):
         return _push_file(tree, source, inner, into_folder=os.fsencode(dest).endswith(b"/"))
     with temporary_folder() as work:
-        seed = prepare_seed(source, work, no_ignored=no_ignored)
+        seed = prepare_seed(source, work)
         edits = _SeedEdits(os.path.realpath(os.fsencode(seed.tree)), inner, set(seed.left_out))
         results = tree.apply(edits)
     folders = edits.folders

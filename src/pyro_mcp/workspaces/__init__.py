@@ -7,7 +7,7 @@ from pyro_mcp.workspaces.environment_saver import EnvironmentSaver
 from pyro_mcp.workspaces.environments_in_use import EnvironmentsInUse, environments_in_use
 from pyro_mcp.workspaces.recovery import Recovery, RepairReport
 from pyro_mcp.workspaces.seeds import SeedOrigin
-from pyro_mcp.workspaces.service_store import Service, ServiceStore
+from pyro_mcp.workspaces.service_store import Service, ServiceStore, find_service
 from pyro_mcp.workspaces.stopped_disk import StoppedDisks, remove_abandoned_exports
 from pyro_mcp.workspaces.summary import summarize
 from pyro_mcp.workspaces.system_files import system_tree
@@ -31,6 +31,7 @@ __all__ = [
     "WorkspaceStore",
     "Workspaces",
     "environments_in_use",
+    "find_service",
     "remove_abandoned_exports",
     "summarize",
     "system_tree",

@@ -1,12 +1,12 @@
-"""What is done inside a workspace: commands, files, patches, the diff, exports."""
+"""Open a running workspace, and do work in it: commands, files, patches, the diff, exports."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,25 +49,37 @@ _CWD = "/workspace"
 
 @dataclass(frozen=True)
 class OpenWorkspace:
-    """A running workspace, held against resets, and what its programs are given."""
+    """A running workspace, locked against resets, with a connection to it and the secrets of its commands."""
 
     record: MachineRecord
     connection: Connection
-    environ: Mapping[str, str]
     secrets: Secrets
     mask: Mask
-    connect: Callable[[], AbstractContextManager[Connection]]
-    """Makes a further connection to the same machine."""
-    connect_lasting: Callable[[], AbstractContextManager[Connection]]
-    """Makes one that may be held long."""
+    lifecycle: Lifecycle
+    images: Images
+
+    @cached_property
+    def environ(self) -> Mapping[str, str]:
+        """The variables of every command: those of the image, and those that name CA certificates and mirrors."""
+        network = network_environ(self.record.network, self.secrets.authority())
+        return self.images.environ(self.record.environment) | network
+
+    @property
+    def tree(self) -> GuestTree:
+        """The files below /workspace."""
+        return GuestTree(ToolOf(self.connection))
 
     def guest_path(self, path: str) -> str:
-        """A path as a command's folder: given from / or from /workspace."""
+        """Return the absolute guest path of a command's folder, which is given from / or from /workspace."""
         return os.path.join(_CWD, path)
+
+    def connect(self, *, long_running: bool = False) -> AbstractContextManager[Connection]:
+        """Make a further connection to the same machine; a `long_running` one may be held long."""
+        return self.lifecycle.connect(self.record, long_running=long_running)
 
 
 class WorkspaceAccess:
-    """The insides of the workspaces of one state folder. Any number of processes work in one at once."""
+    """Commands and file work in the workspaces of one state folder. Any number of processes work in one at once."""
 
     def __init__(self, lifecycle: Lifecycle, images: Images, workspace_store: WorkspaceStore) -> None:
         self._lifecycle = lifecycle
@@ -75,74 +87,78 @@ class WorkspaceAccess:
         self._workspace_store = workspace_store
 
     def exec(self, id_: str, command: str | Sequence[str], cwd: str, options: ExecOptions) -> WorkspaceExecResult:
-        given = command if isinstance(command, str) else shell_words(command)
-        place = os.path.join(_CWD, cwd)
-        with self._running(id_, long_running=True) as (record, connection):
-            secrets = self._secrets(id_)
-            mask, shown = secrets.mask(), secrets.mask().everything(given)
-            environ = self._environ(record, secrets) | secrets.environ(options.secret_env)
-            wanted = options.of(given, environ, accelerator=record.accelerator, cwd=place)
-            number = self._workspace_store.begin_command(id_, shown)
-            with mask.errors():
-                end = command_end(redact.run(connection, wanted, mask), record, options)
-            self._workspace_store.end_command(number, _for_history(end))
+        argv = shell_words(command)
+        with ExitStack() as stack:
+            with self._lifecycle.store.kept_open():  # and closed before the command runs, which may take long
+                workspace = stack.enter_context(self.open(id_, long_running=True))
+                record, mask, folder = workspace.record, workspace.mask, workspace.guest_path(cwd)
+                environ = {**workspace.environ, **workspace.secrets.environ(options.secret_env)}
+                wanted = options.command(argv, environ, accelerator=record.accelerator, cwd=folder)
+                shown = mask.everything(command if isinstance(command, str) else argv)
+                number = self._workspace_store.begin_command(id_, shown)
+            end = command_end(redact.run(workspace.connection, wanted, mask), record, options)
+            sequence = self._workspace_store.end_command(id_, number, _for_history(end))
         return {
             "workspace_id": id_,
-            "sequence": self._workspace_store.position(id_, number),
+            "sequence": sequence,
             "command": shown,
-            "cwd": mask.text(place),
+            "cwd": mask.text(folder),
             **end,
             "execution_mode": record.execution_mode or "",
             "accelerator": record.accelerator or "",
         }
 
     def logs(self, id_: str) -> WorkspaceLogs:
-        self._workspace_store.get(id_)
-        entries = [_log_entry(place, one) for place, one in enumerate(self._workspace_store.commands(id_), start=1)]
+        with self._lifecycle.store.kept_open():
+            self._workspace_store.get(id_)
+            commands = self._workspace_store.commands(id_)
+        entries = [_log_entry(sequence, one) for sequence, one in enumerate(commands, start=1)]
         return {"workspace_id": id_, "count": len(entries), "entries": entries}
 
     def list_files(self, id_: str, path: str, *, recursive: bool) -> WorkspaceFileList:
-        with self._tree(id_) as tree:
-            found = list_files(tree, path, recursive=recursive)
+        with self.open(id_) as workspace:
+            found = list_files(workspace.tree, path, recursive=recursive)
         self._workspace_store.touch(id_)
-        shown: FileList = self._secrets(id_).mask().everything(found)
+        shown: FileList = workspace.mask.everything(found)
         return {"workspace_id": id_, **shown}
 
     def read_file(self, id_: str, path: str, *, offset: int, max_bytes: int, binary: bool) -> WorkspaceFileRead:
-        mask = self._secrets(id_).mask()
-        with self._tree(id_) as tree:
-            found = read_file(tree, path, offset=offset, max_bytes=max_bytes, binary=binary, mask=mask or None)
+        with self.open(id_) as workspace:
+            mask = workspace.mask
+            found = read_file(
+                workspace.tree, path, offset=offset, max_bytes=max_bytes, binary=binary, mask=mask or None
+            )
         self._workspace_store.touch(id_)
         return {"workspace_id": id_, **found, "path": mask.text(found["path"])}
 
     def write_file(self, id_: str, path: str, content: bytes) -> WorkspaceFileWrite:
-        with self._tree(id_) as tree:
-            done = write_file(tree, path, content)
-        self.note(id_, "edit", {"path": done["path"], "bytes_written": done["bytes_written"]})
+        with self.open(id_) as workspace:
+            done = write_file(workspace.tree, path, content)
+        self.note(workspace, "edit", {"path": done["path"], "bytes_written": done["bytes_written"]})
         return {"workspace_id": id_, **done}
 
     def apply_patch(self, id_: str, patch: str | bytes) -> WorkspacePatch:
-        with self._tree(id_) as tree:
-            done = apply_patch(tree, patch)
-        self.note(id_, "patch", {"summary": done["summary"], "entries": done["entries"][:100]})
+        with self.open(id_) as workspace:
+            done = apply_patch(workspace.tree, patch)
+        self.note(workspace, "patch", {"summary": done["summary"], "entries": done["entries"][:100]})
         return {"workspace_id": id_, **done}
 
     def diff(
         self, id_: str, *, patch: bool = True, include_ignored: bool = False, binary: bool = False
     ) -> WorkspaceDiff:
-        if self._lifecycle.store.get(id_).execution_mode == HOST_COMPAT:
-            raise Conflict("without a guest there is no baseline to compare with", hint="'git diff' in it may do")
-        with self._tree(id_) as tree:
-            found = diff(tree, patch=patch, include_ignored=include_ignored, binary=binary)
+        with self.open(id_) as workspace:
+            if workspace.record.execution_mode == HOST_COMPAT:
+                raise Conflict("without a guest there is no baseline to compare with", hint="'git diff' in it may do")
+            found = diff(workspace.tree, patch=patch, include_ignored=include_ignored, binary=binary)
         self._workspace_store.touch(id_)
-        return {"workspace_id": id_, **redact.changes(found, self._secrets(id_).mask())}
+        return {"workspace_id": id_, **redact.changes(found, workspace.mask)}
 
     def export(
         self, id_: str, path: str, output: Path, *, overwrite: bool, max_bytes: int, max_entries: int
     ) -> WorkspaceExport:
-        with self._tree(id_) as tree:
+        with self.open(id_) as workspace:
             done = export(
-                tree,
+                workspace.tree,
                 path,
                 output,
                 state=self._lifecycle.folders.state,
@@ -150,53 +166,38 @@ class WorkspaceAccess:
                 max_bytes=max_bytes,
                 max_entries=max_entries,
             )
-        self.note(id_, "export", {"path": done["workspace_path"], "output_path": done["output_path"]})
+        self.note(workspace, "export", {"path": done["workspace_path"], "output_path": done["output_path"]})
         return {"workspace_id": id_, **done}
 
     def push(self, id_: str, source: Path, dest: str) -> WorkspaceSyncPush:
-        with self._tree(id_) as tree:
-            done = push(tree, source, dest)
-        self.note(id_, "sync", {"source_path": str(source), "destination": dest})
+        with self.open(id_) as workspace:
+            done = push(workspace.tree, source, dest)
+        self.note(workspace, "sync", {"source_path": str(source), "destination": dest})
         return {"workspace_id": id_, **done}
 
     @contextmanager
     def open(self, id_: str, *, long_running: bool = False) -> Iterator[OpenWorkspace]:
-        """Whatever else is done inside, long or short; errors that leave the block tell no secret."""
-        secrets = self._secrets(id_)
+        """Lock a running workspace and connect to it; errors that leave the block show no secret.
+
+        Everything that is done in a workspace goes through here, once. The connection is for short work unless it is
+        `long_running`. Raises `NotFound`, `Conflict` when the workspace does not run, `Busy` while it is being changed.
+        """
+        secrets = Secrets(self._lifecycle.folders.home(id_))
         mask = secrets.mask()
-        with mask.errors(), self._running(id_, long_running=long_running) as (record, connection):
-            connect = partial(self._lifecycle.connect, record)
-            environ, connect_lasting = self._environ(record, secrets), partial(connect, long_running=True)
-            yield OpenWorkspace(record, connection, environ, secrets, mask, connect, connect_lasting)
+        with mask.errors(), ExitStack() as stack:
+            with self._lifecycle.store.kept_open():
+                self._workspace_store.get(id_)
+                record = stack.enter_context(self._lifecycle.lock_shared(id_))
+            connection = stack.enter_context(self._lifecycle.connect(record, long_running=long_running))
+            yield OpenWorkspace(record, connection, secrets, mask, self._lifecycle, self._images)
 
     def require(self, id_: str) -> None:
         """Raise `NotFound` unless there is such a workspace."""
         self._workspace_store.get(id_)
 
-    def note(self, id_: str, kind: EventKind, detail: Mapping[str, Any]) -> None:
+    def note(self, workspace: OpenWorkspace, kind: EventKind, detail: Mapping[str, Any]) -> None:
         """Keep an event for the summary, without secrets."""
-        self._workspace_store.note(id_, kind, self._secrets(id_).mask().everything(detail))
-
-    @contextmanager
-    def _running(self, id_: str, *, long_running: bool = False) -> Iterator[tuple[MachineRecord, Connection]]:
-        self._workspace_store.get(id_)
-        with (
-            self._lifecycle.lock_shared(id_) as record,
-            self._lifecycle.connect(record, long_running=long_running) as connection,
-        ):
-            yield record, connection
-
-    @contextmanager
-    def _tree(self, id_: str) -> Iterator[GuestTree]:
-        with self._secrets(id_).mask().errors(), self._running(id_) as (_, connection):
-            yield GuestTree(ToolOf(connection))
-
-    def _environ(self, record: MachineRecord, secrets: Secrets) -> dict[str, str]:
-        """What every command starts with: the image's own variables, and those that say whom to trust."""
-        return self._images.environ(record.environment) | network_environ(record.network, secrets.authority())
-
-    def _secrets(self, id_: str) -> Secrets:
-        return Secrets(self._lifecycle.folders.home(id_))
+        self._workspace_store.note(workspace.record.id, kind, workspace.mask.everything(detail))
 
 
 class ToolOf:
@@ -233,10 +234,10 @@ def _for_history(end: CommandEnd) -> CommandEnd:
     return {**end, "stdout": end["stdout"][:_KEPT_IN_HISTORY], "stderr": end["stderr"][:_KEPT_IN_HISTORY]}
 
 
-def _log_entry(place: int, one: CommandRecord) -> WorkspaceLogEntry:
+def _log_entry(sequence: int, one: CommandRecord) -> WorkspaceLogEntry:
     ended = one.result or {}
     return {
-        "sequence": place,
+        "sequence": sequence,
         "command": one.command,
         "started_at": one.started_at,
         "status": "ended" if one.result else "unknown",

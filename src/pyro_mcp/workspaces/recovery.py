@@ -7,7 +7,7 @@ as it is, running or not.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -57,7 +57,11 @@ class Recovery:
         is left alone. What goes wrong with one machine does not keep the others from being repaired.
         """
         done = RepairReport()
-        self._settle_each(self._store.all(), done, reap=reap)
+        with self._store.kept_open():
+            self._store.refresh()
+            finished = self._workspace_store.ids()
+            records = [one for one in self._store.all() if self._needs_repair(one, finished)]
+        self._settle_each(records, done, reap=reap)
         self._remove_litter(done)
         for id_ in self.without_folder() if reap else ():
             try:
@@ -73,7 +77,9 @@ class Recovery:
         What goes wrong with one is left to a repair.
         """
         done = RepairReport()
-        self._settle_each([record for record in self._store.all() if record.one_shot], done, reap=False)
+        with self._store.kept_open():
+            records = [record for record in self._store.all() if record.one_shot]
+        self._settle_each(records, done, reap=False)
         self._remove_litter(done)
 
     def unknown(self) -> list[Unknown]:
@@ -144,6 +150,11 @@ class Recovery:
         elif record.expired and record.phase == Phase.RUNNING:
             self._lifecycle.stop(record)
             done.stopped.append(record.id)
+
+    def _needs_repair(self, record: MachineRecord, finished: Collection[str]) -> bool:
+        """Return whether `_settle` could change this machine; `finished` are the ids of all complete workspaces."""
+        unfinished = record.one_shot or not (is_vm(record.id) or record.id in finished)
+        return unfinished or record.expired or self._lifecycle.needs_reconciling(record)
 
     def _is_abandoned(self, record: MachineRecord) -> bool:
         """Whether nobody can want a machine that no living process works on."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,6 +64,10 @@ class ServiceStore:
     def __init__(self, store: MachineStore) -> None:
         self._store = store
 
+    def kept_open(self) -> AbstractContextManager[None]:
+        """Open the database once for everything that this thread does with it in the block."""
+        return self._store.kept_open()
+
     def begin(self, service: Service) -> Service:
         """Keep this as the service of its name; raises `Conflict` while another client is about to start that."""
         row = _row(service)
@@ -97,15 +103,8 @@ class ServiceStore:
             )
 
     def get(self, workspace_id: str, name: str) -> Service:
-        """One service; raises `NotFound`."""
-        known = self.of(workspace_id)
-        for one in known:
-            if one.name == name:
-                return one
-        names = ", ".join(one.name for one in known)
-        raise NotFound(
-            f"{workspace_id} has no service {name!r}", hint=f"it has: {names}" if names else "none was started in it"
-        )
+        """Return one service; raises `NotFound`."""
+        return find_service(self.of(workspace_id), workspace_id, name)
 
     def of(self, workspace_id: str) -> list[Service]:
         """The services of a workspace, oldest first."""
@@ -124,6 +123,17 @@ class ServiceStore:
                 "GROUP BY workspace_id"
             ).fetchall()
         return {str(row[0]): (int(row[1]), int(row[2])) for row in rows}
+
+
+def find_service(services: Sequence[Service], workspace_id: str, name: str) -> Service:
+    """Return the service of a workspace that has this name; raises `NotFound`."""
+    for one in services:
+        if one.name == name:
+            return one
+    names = ", ".join(one.name for one in services)
+    raise NotFound(
+        f"{workspace_id} has no service {name!r}", hint=f"it has: {names}" if names else "none was started in it"
+    )
 
 
 def _row(service: Service) -> dict[str, Any]:

@@ -113,6 +113,11 @@ class WorkspaceStore:
         with self._store.reading() as db:
             return db.execute("SELECT 1 FROM workspaces WHERE id = ?", (id_,)).fetchone() is not None
 
+    def ids(self) -> set[str]:
+        """Return the ids of all workspaces."""
+        with self._store.reading() as db:
+            return {str(row["id"]) for row in db.execute("SELECT id FROM workspaces")}
+
     def all(self) -> list[WorkspaceRecord]:
         """Every workspace, the most recently active first."""
         self._store.refresh()
@@ -215,14 +220,10 @@ class WorkspaceStore:
             )
             return int(cursor.lastrowid or 0)
 
-    def end_command(self, number: int, result: Mapping[str, Any]) -> None:
-        """Keep how a command ended; nothing happens when a reset has cleared the history meanwhile."""
+    def end_command(self, id_: str, number: int, result: Mapping[str, Any]) -> int:
+        """Keep how a command ended, unless a reset has cleared the history; return its position there, from 1."""
         with self._store.transaction() as db:
             db.execute("UPDATE commands SET result = ? WHERE id = ?", (json.dumps(result), number))
-
-    def position(self, id_: str, number: int) -> int:
-        """The place of a command in the workspace's history, from 1."""
-        with self._store.reading() as db:
             row = db.execute(
                 "SELECT COUNT(*) FROM commands WHERE workspace_id = ? AND id <= ?", (id_, number)
             ).fetchone()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from pyro_mcp.engine import MOST_LAYERS, DiskLayers, Shape, make_baseline
 from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import Conflict, InvalidRequest, NoSpace, NotFound
-from pyro_mcp.host.files import private_directory, temporary_folder
+from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.machines import (
     GUEST,
@@ -47,7 +47,7 @@ from pyro_mcp.results import (
     WorkspaceReset,
     WorkspaceSeed,
 )
-from pyro_mcp.trees import GuestTree, prepare_seed, push
+from pyro_mcp.trees import GuestTree, Seed, prepare_seed, push_seed
 from pyro_mcp.workspaces.access import ToolOf
 from pyro_mcp.workspaces.recovery import Recovery
 from pyro_mcp.workspaces.seeds import NO_SEED, SeedOrigin, Source, described
@@ -100,58 +100,72 @@ class Workspaces:
                 shape,
                 ttl_seconds=ttl_seconds,
                 allow_host_compat=allow_host_compat,
+                baseline=False,
                 network=network,
             )
             source = None if seed_path is None else Source(Path(seed_path), seed_origin, no_ignored)
-            record, seed = self._begin(record, image, source, progress)
+            record, seed = self._start_with_seed(record, image, source, progress)
             self._workspace_store.add(WorkspaceRecord(id_, name, labels, seed))
             return self._info(record)
 
-    def _begin(
-        self,
-        record: MachineRecord,
-        image: RootImage | None,
-        source: Source | None,
-        progress: Progress,
+    def _start_with_seed(
+        self, record: MachineRecord, image: RootImage | None, source: Source | None, progress: Progress
     ) -> tuple[MachineRecord, WorkspaceSeed]:
-        """Start a new workspace with its seed: in a guest or, where none can run and that is allowed, without."""
+        """Prepare the seed and start a new workspace with it; return also what is recorded of the seed."""
+        if source is None:
+            return self._start_new(record, image, None, progress), NO_SEED
+        progress(f"reading {source.path}", None)
+        work = self._lifecycle.folders.home(record.id) / "seed"
+        work.mkdir()
+        try:
+            seed = prepare_seed(source.path, work, no_ignored=source.no_ignored)
+            return self._start_new(record, image, seed, progress), described(seed, source)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _start_new(
+        self, record: MachineRecord, image: RootImage | None, seed: Seed | None, progress: Progress
+    ) -> MachineRecord:
+        """Start a new workspace: in a guest or, where none can run and that is allowed, without."""
         if image is not None:
             try:
-                seed = NO_SEED if source is None else self._seed(record.id, source, progress)
-                begun = replace(record, baseline=source is not None)
-                return self._lifecycle.start(begun, image, GUEST, progress), seed
+                baseline = None if seed is None else self._make_baseline(record.id, seed)
+                return self._lifecycle.start(record, image, GUEST, progress, baseline=baseline)
             except NO_GUEST:
                 if not record.allow_host_compat:
                     raise
                 record = self._lifecycle.store.get(record.id)
-        if record.network.on or Secrets(self._lifecycle.folders.home(record.id)).all():
+        if record.network.on or self._secrets(record.id).all():
             raise Conflict("no guest can run here, and without one there is neither network nor a place for secrets")
         started = self._lifecycle.start(record, None, HOST_COMPAT, progress)
-        return started, NO_SEED if source is None else self._push_seed(started, source)
+        if seed is not None:
+            with self._lifecycle.connect(started) as connection:
+                push_seed(GuestTree(ToolOf(connection)), seed)
+        return started
 
-    def _push_seed(self, record: MachineRecord, source: Source) -> WorkspaceSeed:
-        with temporary_folder() as work:
-            kept = described(prepare_seed(source.path, work, no_ignored=source.no_ignored), source)
-        with self._lifecycle.connect(record) as connection:
-            push(GuestTree(ToolOf(connection)), source.path, "/workspace", no_ignored=source.no_ignored)
-        return kept
+    def _make_baseline(self, id_: str, seed: Seed) -> Path:
+        """Make the image of a seed, in the folder of its machine, which `Lifecycle.start` takes over."""
+        image = self._lifecycle.folders.home(id_) / "seed.erofs"
+        make_baseline(seed.tree, image, seed.left_out)
+        return image
 
     def list(self) -> WorkspaceList:
-        workspaces = self._workspace_store.all()  # first: it refreshes the records
-        records = {record.id: record for record in self._lifecycle.store.all()}
-        counts, services = self._workspace_store.command_counts(), ServiceStore(self._lifecycle.store).counts()
-        rows = [
-            workspace_summary(
-                self._lifecycle.with_current_phase(records[one.id]),
-                one,
-                counts.get(one.id, 0),
-                services.get(one.id, (0, 0)),
-            )
-            for one in workspaces
-            if one.id in records
-        ]
-        found: WorkspaceList = {"count": len(rows), "workspaces": rows}
-        unknown = unknown_workspaces(self._recovery.unknown())
+        with self._lifecycle.store.kept_open():
+            workspaces = self._workspace_store.all()  # first: it refreshes the records
+            records = {record.id: record for record in self._lifecycle.store.all()}
+            counts, services = self._workspace_store.command_counts(), ServiceStore(self._lifecycle.store).counts()
+            rows = [
+                workspace_summary(
+                    self._lifecycle.with_current_phase(records[one.id]),
+                    one,
+                    counts.get(one.id, 0),
+                    services.get(one.id, (0, 0)),
+                )
+                for one in workspaces
+                if one.id in records
+            ]
+            found: WorkspaceList = {"count": len(rows), "workspaces": rows}
+            unknown = unknown_workspaces(self._recovery.unknown())
         return {**found, "unknown": unknown} if unknown else found
 
     def adopt(self, id_: str | None) -> WorkspaceAdopted:
@@ -173,8 +187,9 @@ class Workspaces:
         return {**done, "unknown": unknown_workspaces(left)} if left else done
 
     def status(self, id_: str) -> WorkspaceInfo:
-        self._workspace_store.get(id_)
-        return self._info(self._lifecycle.current_record(id_))
+        with self._lifecycle.store.kept_open():
+            self._workspace_store.get(id_)
+            return self._info(self._lifecycle.current_record(id_))
 
     def update(
         self,
@@ -202,22 +217,21 @@ class Workspaces:
         return self.status(id_)
 
     def delete(self, id_: str) -> WorkspaceDeleted:
-        if self._workspace_store.has(id_):
-            self._lifecycle.force_delete(id_)
-        else:
-            self._recovery.discard(id_)
+        with self._lifecycle.store.kept_open():
+            if self._workspace_store.has(id_):
+                self._lifecycle.force_delete(id_)
+            else:
+                self._recovery.discard(id_)
         return {"workspace_id": id_, "deleted": True}
 
     def stop(self, id_: str, progress: Progress = silent, *, force: bool = False) -> WorkspaceInfo:
-        self._workspace_store.get(id_)
-        with self._lifecycle.lock_turnstile(id_) as record:
+        with self._locked(id_, self._lifecycle.lock_turnstile) as record:
             stopped = self._lifecycle.stop(record, progress, force=force)
         self._workspace_store.touch(id_)
         return self._info(stopped)
 
     def start(self, id_: str, progress: Progress) -> WorkspaceInfo:
-        self._workspace_store.get(id_)
-        with self._lifecycle.lock_exclusive(id_) as record:
+        with self._locked(id_, self._lifecycle.lock_exclusive) as record:
             if record.phase == Phase.RUNNING:
                 return self._info(record)
             require_phase(id_, record.phase, {Phase.STOPPED, Phase.FAILED})
@@ -234,20 +248,21 @@ class Workspaces:
 
     def create_snapshot(self, id_: str, name: str, *, with_system: bool) -> SnapshotResult:
         _check_snapshot_name(name)
-        self._workspace_store.get(id_)
-        with self._lifecycle.lock_for_snapshot(id_) as record:
+        with self._locked(id_, self._lifecycle.lock_for_snapshot) as record:
             if any(one.name == name for one in self._workspace_store.snapshots(id_)):
                 raise Conflict(f"{id_} has a snapshot {name!r} already", hint="delete it, or take another name")
             layers = self._lifecycle.freeze_layers(record)
             snapshot = Snapshot(name, layers, time.time(), record.generation, record.root_digest, with_system)
-            self._workspace_store.add_snapshot(id_, snapshot)
-            self._drop_unused_layers(self._lifecycle.store.get(id_))
+            with self._lifecycle.store.kept_open():
+                self._workspace_store.add_snapshot(id_, snapshot)
+                self._drop_unused_layers(self._lifecycle.store.get(id_))
         self._workspace_store.note(id_, "snapshot", {"action": "create", "snapshot_name": name})
         return {"workspace_id": id_, "snapshot": snapshot_info(snapshot)}
 
     def list_snapshots(self, id_: str) -> SnapshotList:
-        self._workspace_store.get(id_)
-        created_at = self._lifecycle.store.get(id_).created_at
+        with self._lifecycle.store.kept_open():
+            self._workspace_store.get(id_)
+            created_at = self._lifecycle.store.get(id_).created_at
         baseline: SnapshotInfo = {
             "snapshot_name": BASELINE, "kind": "baseline", "created_at": created_at, "deletable": False,
             "with_system": False,
@@ -256,10 +271,9 @@ class Workspaces:
         return {"workspace_id": id_, "count": len(found), "snapshots": found}
 
     def delete_snapshot(self, id_: str, name: str) -> SnapshotDeleted:
-        self._workspace_store.get(id_)
         if name == BASELINE:
             raise InvalidRequest("the baseline is what the workspace was created as; it cannot be deleted")
-        with self._lifecycle.lock_exclusive(id_) as record:
+        with self._locked(id_, self._lifecycle.lock_exclusive) as record:
             self._workspace_store.snapshot(id_, name)
             self._workspace_store.remove_snapshot(id_, name)
             self._drop_unused_layers(record)
@@ -268,8 +282,7 @@ class Workspaces:
 
     def reset(self, id_: str, snapshot: str, progress: Progress) -> WorkspaceReset:
         started = time.monotonic()
-        self._workspace_store.get(id_)
-        with self._lifecycle.lock_turnstile(id_) as record:
+        with self._locked(id_, self._lifecycle.lock_turnstile) as record:
             require_time_left(record)
             wanted = (
                 Snapshot(BASELINE, (), 0.0) if snapshot == BASELINE else self._workspace_store.snapshot(id_, snapshot)
@@ -288,10 +301,12 @@ class Workspaces:
                 generation=wanted.generation if wanted.with_system else self._unused_generation(record),
             )
             self._drop_unused_layers(fresh)
-        self._lifecycle.store.shrink()
-        self._workspace_store.note(id_, "reset", {"snapshot_name": snapshot})
+        with self._lifecycle.store.kept_open():
+            self._lifecycle.store.shrink()
+            self._workspace_store.note(id_, "reset", {"snapshot_name": snapshot})
+            info = self._info(fresh)
         return {
-            **self._info(fresh),
+            **info,
             "snapshot_name": snapshot,
             "with_system": wanted.with_system,
             "duration_ms": _since(started),
@@ -322,16 +337,16 @@ class Workspaces:
             self._workspace_store.add(WorkspaceRecord(new_id, name, labels, seed))
             return {**self._info(made), "forked_from": id_, "duration_ms": _since(started)}
 
-    def _seed(self, id_: str, source: Source, progress: Progress) -> WorkspaceSeed:
-        progress(f"reading {source.path}", None)
-        work = self._lifecycle.folders.home(id_) / "seed"
-        work.mkdir()
-        try:
-            seed = prepare_seed(source.path, work, no_ignored=source.no_ignored)
-            make_baseline(seed.tree, self._lifecycle.folders.baseline(id_), seed.left_out)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-        return described(seed, source)
+    @contextmanager
+    def _locked(
+        self, id_: str, lock: Callable[[str], AbstractContextManager[MachineRecord]]
+    ) -> Iterator[MachineRecord]:
+        """Lock a workspace with one of the methods of `Lifecycle`; raises `NotFound` for an unknown one."""
+        with ExitStack() as stack:
+            with self._lifecycle.store.kept_open():
+                self._workspace_store.get(id_)
+                record = stack.enter_context(lock(id_))
+            yield record
 
     def _secrets(self, id_: str) -> Secrets:
         return Secrets(self._lifecycle.folders.home(id_))
@@ -344,8 +359,9 @@ class Workspaces:
         DiskLayers(self._lifecycle.folders.home(record.id)).keep_only(needed)
 
     def _info(self, record: MachineRecord) -> WorkspaceInfo:
-        services = ServiceStore(self._lifecycle.store).counts().get(record.id, (0, 0))
-        known, count = self._workspace_store.get(record.id), self._workspace_store.command_count(record.id)
+        with self._lifecycle.store.kept_open():
+            services = ServiceStore(self._lifecycle.store).counts().get(record.id, (0, 0))
+            known, count = self._workspace_store.get(record.id), self._workspace_store.command_count(record.id)
         return workspace_info(record, known, self._secrets(record.id), count, services)
 
 
