@@ -21,7 +21,7 @@ class ChatHostVerbs:
         profile: str | None = None,
         **options: Unpack[ServeKeywords],
     ) -> ChatHostChange:
-        """Have a host ("claude-code", "codex", "opencode") start our server; the server is tried first.
+        """Make a host ("claude-code", "codex", "opencode") start our server, after a trial start.
 
         With `allow` the host uses our tools without asking each time, those that write to this host too. The other
         options are those of `create_server`, but results are text alone unless `results` is given. An entry that is
@@ -37,15 +37,15 @@ class ChatHostVerbs:
         profile: str | None = None,
         **options: Unpack[ServeKeywords],
     ) -> ChatHostConfig:
-        """What a person would write into the settings of a host; nothing is changed."""
+        """Return what a person would write into the settings of a host; changes nothing."""
         return chat_hosts.config(host, name, ServeOptions(profile, **options))
 
     def doctor_hosts(self, *, name: str = "pyro") -> ChatHostDoctor:
-        """How each host stands with our server; every server that has an entry is really started."""
+        """Report whether each host has an entry for our server, and start every server that has one."""
         return chat_hosts.doctor(name)
 
     def repair_host(self, host: str, *, name: str = "pyro") -> ChatHostChange:
-        """Have a host's entry start this pyro again, with the options that it had."""
+        """Make a host's entry start this pyro again, with the options that it had."""
         return chat_hosts.repair(host, name)
 
     def disconnect_host(self, host: str, *, name: str = "pyro") -> ChatHostChange:

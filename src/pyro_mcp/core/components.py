@@ -43,7 +43,7 @@ class Components:
         self._progress = progress
 
     def reporting_to(self, progress: Progress) -> Self:
-        """The same machines, with another listener to long work."""
+        """Return a copy for the same machines that reports progress to `progress`."""
         copied = copy.copy(self)
         copied._progress = progress
         return copied
@@ -101,7 +101,7 @@ class Components:
         return Recovery(self._lifecycle, self._workspace_store)
 
     def _needs(self) -> EnvironmentsInUse:
-        """What the machines need of the environments."""
+        """Collect the environments that machines use."""
         return environments_in_use(self._lifecycle.store, self._recovery)
 
     def _repair(self, *, reap: bool = False) -> RepairReport:

@@ -110,7 +110,7 @@ def _database() -> DoctorCheck:
 
 
 def _unknown(recovery: Callable[[], Recovery]) -> Iterator[DoctorCheck]:
-    """The workspaces that are on the disk, or run, and that the database does not know."""
+    """Find workspaces that are on the disk, or run, and are not in the database."""
     with suppress(PyroError):  # which the database's own check tells
         kept, gone = recovery().unknown(), recovery().without_folder()
         found = [f"{one.id} ({one.problem or one.name or 'without a name'})" for one in kept]

@@ -14,7 +14,7 @@ class HostVerbs(Components):
     """What this host has, and what machines boot from."""
 
     def list_environments(self) -> EnvironmentList:
-        """The catalogue, installed or not, and what was pulled from registries."""
+        """List the catalogue, installed or not, and what was pulled from registries."""
         found = self._environments.list()
         return {"count": len(found), "environments": found}
 
@@ -24,7 +24,7 @@ class HostVerbs(Components):
         return self._environments.inspect(environment)
 
     def inspect_environment(self, environment: str) -> EnvironmentDetails:
-        """All that is known about an environment, installed or not."""
+        """Return all that is known about an environment, installed or not."""
         return self._environments.inspect(environment)
 
     def prune_environments(self, keep: Collection[str] = ()) -> PruneReport:
@@ -40,7 +40,7 @@ class HostVerbs(Components):
         return {**pruned, "freed_bytes": pruned["freed_bytes"] + self._engine.prune_templates()}
 
     def doctor(self, environment: str | None = None) -> DoctorReport:
-        """What this host has and lacks; with `environment`, also how soon a machine of it can start."""
+        """Report what this host has and lacks; with `environment`, also how soon a machine of it can start."""
         return report(self._engine, self._images, environment, lambda: self._recovery)
 
     def prepare(self, environment: str = "debian:12") -> PrepareReport:

@@ -12,12 +12,12 @@ class NetworkVerbs(Components):
     """What workspaces may reach, and what they tried to."""
 
     def network_info_workspace(self, workspace_id: str) -> WorkspaceNetworkInfo:
-        """The workspace's network as it is now."""
+        """Return the current state of the workspace's network."""
         self._workspace_store.get(workspace_id)
         return network_info(self._lifecycle.current_record(workspace_id), self._lifecycle.folders)
 
     def network_log_workspace(self, workspace_id: str, *, limit: int = 200) -> WorkspaceNetworkLog:
-        """What the workspace wanted to reach and what was refused, and why: the newest `limit` entries."""
+        """Return the newest `limit` connections that the workspace asked for, with the reason for each refusal."""
         if limit < 1:
             raise InvalidRequest(f"limit is at least 1, not {limit}")
         self._workspace_store.get(workspace_id)

@@ -45,7 +45,7 @@ class SessionVerbs(Components):
         return self._shells.open(workspace_id, cwd, cols, rows, secret_env)
 
     def list_shells(self, workspace_id: str) -> ShellList:
-        """The shells that were opened and not closed, oldest first."""
+        """List the shells that were opened and not closed, oldest first."""
         return self._shells.list(workspace_id)
 
     def read_shell(
@@ -59,7 +59,7 @@ class SessionVerbs(Components):
         wait_for_idle_ms: int | None = None,
         interrupt: int | None = None,
     ) -> ShellRead:
-        """What a shell wrote from `cursor` on; the result's `next_cursor` is where to go on.
+        """Return what a shell wrote from `cursor` on; the result's `next_cursor` is where to go on.
 
         `plain` gives what a person would see, without escape sequences; `wait_for_idle_ms` waits until the shell has
         been silent so long (300 suits most), at most 30 s. Raises `Interrupted` when the descriptor `interrupt` becomes
@@ -144,17 +144,17 @@ class SessionVerbs(Components):
         return self._services.start(workspace_id, spec)
 
     def list_services(self, workspace_id: str) -> ServiceList:
-        """The services that were started since the last reset, oldest first, those that ended too."""
+        """List the services that were started since the last reset, oldest first, ended ones included."""
         return self._services.list(workspace_id)
 
     def status_service(self, workspace_id: str, service_name: str) -> ServiceInfo:
-        """One service as it is now."""
+        """Return the current state of one service."""
         return self._services.status(workspace_id, service_name)
 
     def logs_service(
         self, workspace_id: str, service_name: str, *, tail_lines: int = 200, all: bool = False
     ) -> ServiceLogs:
-        """The last lines of what a service wrote, or with `all` everything that is kept: 4 MiB of each stream."""
+        """Return the last lines that a service wrote, or with `all` everything kept: 4 MiB of each stream."""
         return self._services.logs(workspace_id, service_name, tail_lines=None if all else tail_lines)
 
     def stop_service(self, workspace_id: str, service_name: str) -> ServiceInfo:

@@ -78,11 +78,11 @@ class VmVerbs(Components):
         return self._vms.delete(vm_id)
 
     def status_vm(self, vm_id: str) -> VmInfo:
-        """The machine as it is now."""
+        """Return the current state of a machine."""
         return self._vms.status(vm_id)
 
     def network_info_vm(self, vm_id: str) -> VmNetworkInfo:
-        """The machine's network: none, or every public address."""
+        """Return the machine's network: none, or every public address."""
         return self._vms.network_info(vm_id)
 
     def reap_expired(self) -> ReapReport:

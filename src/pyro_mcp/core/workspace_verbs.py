@@ -97,11 +97,11 @@ class WorkspaceVerbs(Components):
         )
 
     def list_workspaces(self) -> WorkspaceList:
-        """Every workspace, the most recently active first; starts nothing."""
+        """List every workspace, the most recently active first; starts nothing."""
         return self._workspaces.list()
 
     def status_workspace(self, workspace_id: str) -> WorkspaceInfo:
-        """The workspace as it is now."""
+        """Return the current state of a workspace."""
         return self._workspaces.status(workspace_id)
 
     def update_workspace(
@@ -169,7 +169,7 @@ class WorkspaceVerbs(Components):
         labels: Mapping[str, str] | None = None,
         ttl_seconds: float = DAY,
     ) -> WorkspaceFork:
-        """A second workspace with the current /workspace and installed packages, independent from then on.
+        """Create a second workspace with the current /workspace and installed packages, independent from then on.
 
         Processes and memory are not copied. Its baseline is that of the first.
         """
@@ -182,7 +182,7 @@ class WorkspaceVerbs(Components):
         return self._workspaces.create_snapshot(workspace_id, snapshot_name, with_system=with_system)
 
     def list_snapshots(self, workspace_id: str) -> SnapshotList:
-        """The baseline and the named snapshots."""
+        """List the baseline and the named snapshots."""
         return self._workspaces.list_snapshots(workspace_id)
 
     def delete_snapshot(self, workspace_id: str, snapshot_name: str) -> SnapshotDeleted:
@@ -211,13 +211,13 @@ class WorkspaceVerbs(Components):
         return self._workspace_access.exec(workspace_id, command, cwd, options)
 
     def logs_workspace(self, workspace_id: str) -> WorkspaceLogs:
-        """The command history since creation or the last reset; kept until the workspace is deleted."""
+        """Return the command history since creation or the last reset; kept until the workspace is deleted."""
         return self._workspace_access.logs(workspace_id)
 
     def list_workspace_files(
         self, workspace_id: str, path: str = "/workspace", recursive: bool = False
     ) -> WorkspaceFileList:
-        """What is at a path: type, size, link target."""
+        """List what is at a path: type, size, link target."""
         return self._workspace_access.list_files(workspace_id, path, recursive=recursive)
 
     def read_workspace_file(
@@ -241,7 +241,7 @@ class WorkspaceVerbs(Components):
     def diff_workspace(
         self, workspace_id: str, *, include_ignored: bool = False, binary: bool = False
     ) -> WorkspaceDiff:
-        """What differs from the baseline; `patch` applies to the seed with `git apply`.
+        """Return what differs from the baseline; `git apply` applies `patch` to the seed.
 
         What `.gitignore` is about is only counted unless `include_ignored`; files that are not text are a line of the
         patch unless `binary`. With both the patch makes the seed into the whole tree.
@@ -285,7 +285,7 @@ class WorkspaceVerbs(Components):
     def list_workspace_disk(
         self, workspace_id: str, path: str = "/workspace", recursive: bool = False
     ) -> WorkspaceFileList:
-        """What is at a path of a stopped workspace's disk; nothing on it is started."""
+        """List what is at a path of a stopped workspace's disk; starts nothing on it."""
         return self._stopped_disks.list(workspace_id, path, recursive=recursive)
 
     def read_workspace_disk(
@@ -295,11 +295,11 @@ class WorkspaceVerbs(Components):
         return self._stopped_disks.read(workspace_id, path, offset=offset, max_bytes=max_bytes, binary=binary)
 
     def export_workspace_disk(self, workspace_id: str, *, output_path: str | Path) -> WorkspaceDiskExport:
-        """A stopped workspace's whole root, /workspace included, as a sparse raw ext4 image on the host."""
+        """Write a stopped workspace's whole root, /workspace included, to a sparse raw ext4 image on the host."""
         return self._stopped_disks.export(workspace_id, Path(output_path), self._progress)
 
     def summarize_workspace(self, workspace_id: str) -> WorkspaceSummarized:
-        """One concise review of the session."""
+        """Return a summary of the work since the last reset."""
         return summarize(self._workspaces, self._workspace_access, self._workspace_store, workspace_id)
 
     @cached_property

@@ -59,7 +59,7 @@ def _hint(end: CommandEnd, *, with_network: Verb | None, limit_seconds: float) -
 
 
 def _missing(said: str) -> list[str]:
-    """The programs of which the output says that they are not there, the last one first."""
+    """Return the programs that the output reports as not found, the last one first."""
     return _NOT_FOUND.findall(said)[::-1]
 
 

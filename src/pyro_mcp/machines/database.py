@@ -82,7 +82,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A connection whose changes in the block are kept together, or not at all.
+        """Yield a connection; commit its changes together after the block, or none of them.
 
         Keep it short: writers wait for each other. Raises `Busy`, which names the process that holds the database.
         """
@@ -102,7 +102,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection for single statements that change nothing. It never waits for a writer, nor needs space."""
+        """Yield a connection for single statements that change nothing; it needs no space and waits for no writer."""
         with self._connection(writing=False) as db:
             yield db
 

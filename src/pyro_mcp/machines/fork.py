@@ -1,4 +1,4 @@
-"""A second machine on the disk of another."""
+"""Register a machine whose disk begins as the layers of another."""
 
 from __future__ import annotations
 

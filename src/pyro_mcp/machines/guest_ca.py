@@ -1,4 +1,4 @@
-"""What makes the programs of a machine trust its own authority, or the authorities that this host trusts."""
+"""Make the programs of a machine trust its own certificate authority, or those that this host trusts."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ if [ "$3" ]; then mkdir -p "${{3%/*}}" && cp "$2" "$3"; fi
 
 @dataclass(frozen=True)
 class GuestCA:
-    """Whom a machine's programs trust beside the authorities that its image names.
+    """The certificate authorities that a machine's programs trust beside those of its image.
 
     That is `authority`, its own, where the gateway puts secrets in, and with `host_ca` all that this host trusts.
     """
@@ -69,13 +69,13 @@ class GuestCA:
         return self.host_ca or self.authority is not None
 
     def environ(self) -> dict[str, str]:
-        """The variables of every command of such a machine."""
+        """Return the variables by which the programs of the machine find the certificates."""
         if not self:
             return {}
         return _ENVIRON | (dict.fromkeys(_ADDING, BUNDLE) if self.host_ca else {})
 
     def files(self) -> dict[str, tuple[int, bytes]]:
-        """What such a machine's root must hold: guest path → mode, content."""
+        """Return the files for the machine's root: guest path → mode, content."""
         if not self:
             return {}
         certificate = self.authority.certificate if self.authority is not None else b""
@@ -109,5 +109,5 @@ def _add(connection: Connection, known_by: str, file: str, copy: str = "") -> No
 
 
 def is_our_ca_file(path: str) -> bool:
-    """Whether a file of a machine exists only because its programs are to trust more."""
+    """Return whether a file of a machine is one that this module adds."""
     return path in _SYSTEM_FILES or path == _FOLDER or path.startswith(f"{_FOLDER}/")

@@ -14,7 +14,7 @@ from pyro_mcp.machines.network_policy import NetworkPolicy
 
 
 def mirror_environ(network: NetworkPolicy) -> dict[str, str]:
-    """The variables by which pip, uv, npm and yarn find the mirrors; none unless the machine is to use them."""
+    """Return the variables by which pip, uv, npm and yarn find the mirrors; none unless the machine uses them."""
     if not network.host_mirrors:
         return {}
     found = host_mirrors()

@@ -1,4 +1,4 @@
-"""From the name of an environment to the files that a machine boots from."""
+"""Find the files that a machine boots from by the name of its environment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Images:
         self._environments = environments
 
     def pulled(self, name: str, progress: Progress = silent) -> RootImage:
-        """The image, fetched or built when it is not installed, and the kernel with it."""
+        """Return the image; pull or build it, and the kernel, where they are not installed."""
         if not isinstance(name, str):
             raise InvalidRequest("an environment is given by its name", hint="for example: debian:12")
         image = self._environments.installed(name) or self._environments.pull(name, progress)
@@ -28,11 +28,11 @@ class Images:
         return image
 
     def build_of(self, record: MachineRecord) -> RootImage | None:
-        """The build that a machine's disk lies upon, also an old one; None before its first start."""
+        """Return the build that a machine's disk was made on, also an old one; None before its first start."""
         return self._environments.find_build(record.environment, record.root_digest) if record.root_digest else None
 
     def of_disk(self, record: MachineRecord, progress: Progress = silent) -> RootImage:
-        """What a machine's disk is started on: the build that it lies upon; where there is none, the current one."""
+        """Return the build that a machine's disk was made on, or the current one if it has none."""
         build = self.build_of(record)
         if build is None:
             return self.pulled(record.environment, progress)
@@ -55,16 +55,16 @@ class Images:
         return image
 
     def installed(self, name: str) -> RootImage | None:
-        """The image, None when it is not installed."""
+        """Return the image, None when it is not installed."""
         return self._environments.installed(name)
 
     def system(self, image: RootImage) -> System:
-        """What a machine with this image boots from."""
+        """Return what a machine with this image boots from."""
         kernel = self._environments.kernel()
         modules = tuple(load_order(kernel.modules, BOOT_MODULES))
         return System(kernel.vmlinuz, kernel.digest, modules, image.path, image.digest)
 
     def environ(self, name: str) -> dict[str, str]:
-        """The environment that commands start with: the image's own, with what no program can do without."""
+        """Return the variables that commands start with: the image's own, and PATH and HOME."""
         image = self._environments.installed(name)
         return {"PATH": _PATH, "HOME": "/root"} | (image.environ if image else {})

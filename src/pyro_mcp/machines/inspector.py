@@ -19,7 +19,7 @@ _TTL_SECONDS = 3600
 
 @contextmanager
 def register_inspector(lifecycle: Lifecycle, record: MachineRecord, layers: Sequence[str]) -> Iterator[MachineRecord]:
-    """A machine on `layers` of another, which must not be written any more; it is not started, and gone at the end."""
+    """Register a machine on `layers` of another, which must not be written any more; delete it after the block."""
     with lifecycle.reserve_id("in") as inspector_id:
         made = register_fork(lifecycle, inspector_id, record, layers, ttl_seconds=_TTL_SECONDS, one_shot=True)
         yield replace(made, root_digest=record.root_digest)  # started only on the very image that the disk lies upon

@@ -1,4 +1,4 @@
-"""Create, start, stop, reset and delete machines, one step at a time, each of which may be the last."""
+"""Create, start, stop, reset and delete machines; the process may die after each step."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BRIEFLY = 1.0
 
 
 def new_layer_name() -> str:
-    """A name for a layer that no other layer has; QEMU wants a letter first."""
+    """Return a new name for a layer; QEMU needs a letter first."""
     return f"l{secrets.token_hex(6)}"
 
 
@@ -76,15 +76,15 @@ class Lifecycle(LockedMachines):
         return record
 
     def set_lifetime(self, record: MachineRecord, seconds: float) -> None:
-        """Let the processes of a machine live for so many seconds from now."""
+        """Set how many seconds from now the processes of a machine end."""
         self.engine_of(record).set_lifetime(self.folders.home(record.id), seconds)
 
     def connect(
         self, record: MachineRecord, *, deadline_seconds: float = 10.0, long_running: bool = False
     ) -> AbstractContextManager[Connection]:
-        """A connection to a running machine: for short work, or for what may be `lasting`.
+        """Connect to a running machine, for short work unless the connection is `long_running`.
 
-        Raises `Busy` when there is none left for so long.
+        Raises `Busy` when no connection is free until the deadline.
         """
         sockets = self.folders.sockets(record.id)
         return self.engine_of(record).connect(sockets, deadline_seconds=deadline_seconds, long_running=long_running)
@@ -141,7 +141,7 @@ class Lifecycle(LockedMachines):
             )
 
     def stop(self, record: MachineRecord, progress: Progress = silent, *, force: bool = False) -> MachineRecord:
-        """Flush and end a machine whose turn is held, and so what runs in it; one that is stopped already stays so.
+        """Flush and end a machine whose turnstile is locked, and all commands in it; a stopped one stays stopped.
 
         When its disk cannot be flushed it raises, and the machine runs on. With `force` it ends all the same.
         """
@@ -161,7 +161,7 @@ class Lifecycle(LockedMachines):
         return self.store.set_phase(record.id, Phase.STOPPED, **NO_PROCESS)
 
     def _kill(self, record: MachineRecord) -> MachineRecord:
-        """Kill a running machine, and so what runs in it; a guest that answers at once may flush its disk before."""
+        """Kill a running machine and all commands in it; a guest that answers within 1 s flushes its disk first."""
         with suppress(PyroError), self.connect(record, deadline_seconds=_BRIEFLY) as connection:
             connection.flush(deadline_seconds=_BRIEFLY)
         self.store.set_phase(record.id, Phase.STOPPING)
@@ -179,7 +179,7 @@ class Lifecycle(LockedMachines):
         *,
         generation: int | None = None,
     ) -> MachineRecord:
-        """Start a machine whose turn is held anew: /workspace as `layers` hold it, / as the environment has it now.
+        """Restart a machine whose turnstile is locked: /workspace from `layers`, / from the current environment.
 
         With a `generation` / is what the layers hold under that number, or the environment's own when they hold none.
         What runs in it ends. Until it runs anew, its disk is what it was: a reset that fails, or dies, loses nothing.
@@ -200,7 +200,7 @@ class Lifecycle(LockedMachines):
             return self.start(wanted, image, settled.execution_mode or GUEST, progress, in_transaction=in_transaction)
 
     def freeze_layers(self, record: MachineRecord) -> tuple[str, ...]:
-        """Put a new layer on the disk of a machine that is held; the layers that will not change any more."""
+        """Put a new layer on the disk of a locked machine; return the layers that will not change any more."""
         require_phase(record.id, record.phase, {Phase.RUNNING, Phase.STOPPED}, hint="start it first")
         engine, home = self.engine_of(record), self.folders.home(record.id)
         if record.phase == Phase.STOPPED and engine.is_layer_empty(home, record.layers[-1]):
@@ -219,12 +219,12 @@ class Lifecycle(LockedMachines):
         return frozen
 
     def delete(self, record: MachineRecord) -> None:
-        """Remove a machine that is held, and all it owned."""
+        """Remove a locked machine and all it owned."""
         self._begin_deletion(record.id)
         self.remove(record.id, record.identity)
 
     def force_delete(self, id_: str) -> None:
-        """Delete a machine also while others use it: what they run in a guest ends, and they are told."""
+        """Delete a machine even while it is used: commands in the guest end, and their callers get `Conflict`."""
         try:
             record = self.store.refreshed(id_)
         except NoSpace:
@@ -267,7 +267,7 @@ class Lifecycle(LockedMachines):
         )
 
     def baseline(self, record: MachineRecord) -> Path | None:
-        """What its /workspace began with, None for nothing; raises `GuestFailed` when that is lost."""
+        """Return the image that /workspace began with, None for an empty one; raise `GuestFailed` if it is missing."""
         path = self.folders.baseline(record.id)
         if path.exists():
             return path
@@ -280,11 +280,11 @@ class Lifecycle(LockedMachines):
 
 
 def require_time_left(record: MachineRecord) -> None:
-    """Raise `Conflict` for a machine that nobody may start any more."""
+    """Raise `Conflict` for a machine whose time is over."""
     if record.expired:
         raise Conflict(f"the time of {record.id} is over", hint=more_time_hint(record))
 
 
 def _machine_id(record: MachineRecord) -> str:
-    """Its own for each machine, the same after a stop and a start: machine-id(5)."""
+    """Return the machine id, which stays the same after a stop and a start: machine-id(5)."""
     return hashlib.sha256(f"pyro {record.id} {record.created_at}".encode()).hexdigest()[:32]

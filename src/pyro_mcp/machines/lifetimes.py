@@ -1,4 +1,4 @@
-"""When a machine's time is over, also when somebody sets the host's clock.
+"""Tell when a machine's time is over, even if the host's clock is set.
 
 The wall clock says it across boots of the host. Within one boot the time since that boot counts instead: nobody can set
 it, and it goes on while the host sleeps.
@@ -21,12 +21,12 @@ class Expiry(TypedDict):
 
 
 def expiry_in(seconds: float) -> Expiry:
-    """The end of a time that is over `seconds` from now."""
+    """Return the expiry of a machine that lives `seconds` from now."""
     return {"expires_at": time.time() + seconds, "boot_id": _boot_id(), "expires_uptime": _uptime() + seconds}
 
 
 def seconds_left(expires_at: float, boot_id: str | None, expires_uptime: float | None) -> float:
-    """The seconds until a machine's time is over; negative when it is."""
+    """Return the seconds until a machine's time is over; negative when it is."""
     if expires_uptime is not None and boot_id == _boot_id():
         return expires_uptime - _uptime()
     return expires_at - time.time()

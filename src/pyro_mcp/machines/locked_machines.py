@@ -1,4 +1,4 @@
-"""Lock machines for one owner or for several users, and settle what dead processes left.
+"""Lock machines for one owner or for several users, and reconcile what dead processes left.
 
 Every change of phase happens under the machine's lock file, which the kernel drops when the process dies. So a
 record that is under way while its lock is free was left by a dead process, and whoever locks it next settles it.
@@ -57,7 +57,7 @@ class LockedMachines:
 
     @contextmanager
     def reserve_id(self, prefix: str) -> Iterator[str]:
-        """A new name, held for us alone; what was made under it is removed again when the block fails."""
+        """Reserve a new machine id and lock it; what was made under it is removed when the block fails."""
         id_ = f"{prefix}-{secrets.token_hex(6)}"
         # A repair may look at the new lock file for a moment, taking it for a stray.
         with locked(self.folders.lock(id_), deadline_seconds=_LOCK_DEADLINE, what=id_):
@@ -70,7 +70,7 @@ class LockedMachines:
 
     @contextmanager
     def lock_exclusive(self, id_: str, *, deadline_seconds: float = _LOCK_DEADLINE) -> Iterator[MachineRecord]:
-        """The machine for us alone, settled if a dead process left it half way; raises `NotFound`, `Busy`."""
+        """Lock a machine against users and changes, and reconcile it; raises `NotFound`, `Busy`."""
         with ExitStack() as stack:
             with self.store.kept_open():
                 stack.enter_context(self.lock_turnstile(id_, deadline_seconds=deadline_seconds))
@@ -79,9 +79,9 @@ class LockedMachines:
 
     @contextmanager
     def lock_turnstile(self, id_: str, *, deadline_seconds: float = _LOCK_DEADLINE) -> Iterator[MachineRecord]:
-        """The machine closed to further users; those that it has go on. Raises `NotFound`, `Busy`.
+        """Keep further users and changes away; current users go on. Raises `NotFound`, `Busy`.
 
-        Its record need not be settled, unless `is_running` says that it runs.
+        The record may still have the phase that a dead process left, unless `is_running` returns true.
         """
         self.store.get(id_)  # so that an unknown name leaves no lock file behind
         with locked(self.folders.turnstile(id_), deadline_seconds=deadline_seconds, what=id_):
@@ -94,7 +94,7 @@ class LockedMachines:
 
     @contextmanager
     def lock_drained(self, id_: str, *, deadline_seconds: float = _LOCK_DEADLINE) -> Iterator[MachineRecord]:
-        """The machine whose turn is held without any user, settled; raises `NotFound`, `Busy`."""
+        """Wait until a machine whose turnstile is locked has no user, and reconcile it; raises `NotFound`, `Busy`."""
         with locked(self.folders.lock(id_), deadline_seconds=deadline_seconds, what=id_):
             try:
                 record = self.reconcile(self.store.refreshed(id_))
@@ -104,7 +104,7 @@ class LockedMachines:
             yield record
 
     def is_running(self, record: MachineRecord) -> bool:
-        """Whether a machine whose turn is held runs; one that a dead process was stopping does until it has ended."""
+        """Return whether a machine whose turnstile is locked runs, even if a process died while it stopped it."""
         if record.phase not in {Phase.RUNNING, Phase.STOPPING} or record.identity is None:
             return False
         if not self.engine_of(record).alive(record.identity):
@@ -115,7 +115,7 @@ class LockedMachines:
 
     @contextmanager
     def lock_shared(self, id_: str) -> Iterator[MachineRecord]:
-        """The running machine, shared with others who use it; nobody resets or stops it meanwhile.
+        """Lock a running machine for use, together with other users; it is not reset or deleted meanwhile.
 
         Raises `NotFound`, `Conflict` when it does not run, `Busy` while it is being changed.
         """
@@ -133,7 +133,7 @@ class LockedMachines:
 
     @contextmanager
     def lock_for_snapshot(self, id_: str) -> Iterator[MachineRecord]:
-        """The machine for a snapshot: a running one is shared with its users, but not with other snapshots."""
+        """Lock a machine for a snapshot: a running one is shared with its users, but not with other snapshots."""
         if self.current_record(id_).phase != Phase.RUNNING:
             with self.lock_exclusive(id_) as record:
                 yield record
@@ -204,7 +204,7 @@ class LockedMachines:
             return record
 
     def remove(self, id_: str, identity: Identity | None) -> None:
-        """Remove a machine that is held: its processes, its folder, its record and its locks."""
+        """Remove a locked machine: its processes, its folder, its record and its lock files."""
         self.clear(id_, identity)
         release_ids(self.folders.home(id_))
         self.store.files.mark_deleting(id_)
@@ -221,12 +221,12 @@ class LockedMachines:
         self.store.keep_reserve()
 
     def remove_lock_files(self, id_: str) -> None:
-        """Remove the lock files of a machine that is no more."""
+        """Remove the lock files of a machine that does not exist any more."""
         for path in (self.folders.freeze(id_), self.folders.turnstile(id_), self.folders.lock(id_)):
             path.unlink(missing_ok=True)
 
     def reconcile(self, record: MachineRecord) -> MachineRecord:
-        """`record` with a phase that is true: nobody but us works on it, since we hold its lock."""
+        """Correct the phase of a machine that we have locked; end what a dead process left running."""
         death = self._death(record)
         if death is None and self.is_running(record):  # also when the process that was stopping it died
             return self.store.get(record.id)
@@ -242,15 +242,15 @@ class LockedMachines:
         return record.phase in UNDER_WAY or self._death(record) is not None
 
     def _death(self, record: MachineRecord) -> str | None:
-        """Why a machine that was running does not run any more; None while it does."""
+        """Return why a running machine has ended; None while it runs."""
         if record.phase != Phase.RUNNING or not record.identity or self.engine_of(record).alive(record.identity):
             return None
         return "its time was over" if record.expired else "the virtual machine ended by itself"
 
     def clear(self, id_: str, identity: Identity | None) -> None:
-        """End every process of a machine, also those whose number the database does not know.
+        """End every process of a machine, also those whose id the database does not have.
 
-        It knows no number when the process that started them was killed, and an old one when it was restored itself.
+        It has none if the process that started them was killed, and an old one if an older database was restored.
         """
         folder, engine = self.folders.sockets(id_), self.engine_for(GUEST)
         with wait_for_gateway_end(folder):
@@ -261,7 +261,7 @@ class LockedMachines:
         shutil.rmtree(folder, ignore_errors=True)
 
     def engine_of(self, record: MachineRecord) -> Engine:
-        """The engine that runs a machine; raises `Conflict` for one that was never started."""
+        """Return the engine that runs a machine; raise `Conflict` for one that was never started."""
         if record.execution_mode is None:
             raise Conflict(f"{record.id} was never started")
         return self.engine_for(record.execution_mode)

@@ -1,4 +1,4 @@
-"""Which machines exist, in which phase, and what they own on the host."""
+"""The machines in the database, with their phases and what they own on the host."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class MachineStore(Database):
 
     @contextmanager
     def update_machine(self, id_: str) -> Iterator[sqlite3.Connection]:
-        """A transaction after which the file in the machine's folder holds its rows as the database does.
+        """Begin a transaction that also writes the machine's rows to the file in its folder.
 
         It begins with the file's rows where these are newer, as they are when an older database was restored.
         """
@@ -123,9 +123,9 @@ class MachineStore(Database):
                 self.files.write(id_, rows)
 
     def refreshed(self, id_: str) -> MachineRecord:
-        """The record of `id_`, taken from the machine's folder when that knows more; raises `NotFound`.
+        """Return the record of `id_`, taken over from the machine's folder if that is newer; raises `NotFound`.
 
-        It does when an older copy of the database was restored.
+        It is newer when an older copy of the database was restored.
         """
         with self.reading() as db:
             record = _get(db, id_)
@@ -181,7 +181,7 @@ class MachineStore(Database):
             return _get(db, id_)
 
     def _restore_rows(self, db: sqlite3.Connection, rows: MachineRows) -> None:
-        """Have the database hold the rows that a machine's folder has; raises `Conflict` when they cannot be used."""
+        """Copy the rows of a machine's folder into the database; raise `Conflict` when they cannot be used."""
         id_ = str(rows.machine["id"])
         try:
             restore_rows(db, rows)
@@ -202,18 +202,18 @@ class MachineStore(Database):
         self.keep_reserve()
 
     def get(self, id_: str) -> MachineRecord:
-        """The record of `id_`; raises `NotFound`."""
+        """Return the record of `id_`; raises `NotFound`."""
         with self.reading() as db:
             return _get(db, id_)
 
     def all(self) -> list[MachineRecord]:
-        """Every record, newest first."""
+        """Return every record, newest first."""
         with self.reading() as db:
             rows = db.execute("SELECT * FROM machines ORDER BY created_at DESC").fetchall()
         return [_record(row) for row in rows]
 
     def set_expiry(self, id_: str, ttl_seconds: float) -> None:
-        """Let a machine live so long from now."""
+        """Set how many seconds from now a machine's time is over."""
         with self.update_machine(id_) as db:
             db.execute(
                 "UPDATE machines SET expires_at = :expires_at, boot_id = :boot_id, expires_uptime = :expires_uptime "

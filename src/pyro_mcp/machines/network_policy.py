@@ -1,4 +1,4 @@
-"""What a machine may reach, as it is wished for and kept."""
+"""The network policy of a machine, as it is requested and recorded."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class NetworkPolicy:
         return self.policy != OFF
 
     def rules(self) -> Rules:
-        """What the machine's gateway goes by."""
+        """Return the rules for the machine's gateway."""
         return Rules(allow=self.allow_hosts, published=self.policy == PUBLISHED)
 
 

@@ -41,7 +41,7 @@ _POLICY_PROCESS = "network.pid"
 
 @contextmanager
 def start_gateway(record: MachineRecord, folders: Folders, secrets: Secrets) -> Iterator[StartingGateway | None]:
-    """The gateway of a machine that is about to start, None for one without network.
+    """Start the gateway of a machine that is about to start; yield None for one without network.
 
     It ends with the block unless it was attached to the machine.
     """
@@ -57,7 +57,7 @@ def start_gateway(record: MachineRecord, folders: Folders, secrets: Secrets) -> 
 def attach_gateway(
     gateway: StartingGateway, record: MachineRecord, folders: Folders, engine: Engine, secrets: Secrets
 ) -> None:
-    """Let the gateway live as long as the machine, which runs now, and add to what that trusts."""
+    """Tie the gateway's life to the machine, which runs now, and add CA certificates to the guest's lists."""
     sockets = folders.sockets(record.id)
     gateway.attach(MachineSockets(sockets).life)
     if policy_process := identify(GatewayControl(sockets).info().policy_pid):
@@ -87,7 +87,7 @@ def wait_for_gateway_end(sockets: Path) -> Iterator[None]:
 
 
 def _policy_process(sockets: Path) -> Identity | None:
-    """The outer half of a machine's gateway; None for one that was never attached."""
+    """Return the policy process of a machine's gateway; None for a gateway that was never attached."""
     try:
         pid, start_time = (sockets / _POLICY_PROCESS).read_text().split()
         return Identity(int(pid), int(start_time))
@@ -96,7 +96,7 @@ def _policy_process(sockets: Path) -> Identity | None:
 
 
 def network_files(record: MachineRecord, secrets: Secrets) -> dict[str, tuple[int, bytes]]:
-    """What a machine's root must hold for its network: guest path → mode, content."""
+    """Return the files for a machine's root that its network needs: guest path → mode, content."""
     if not record.network.on:
         return {}
     resolver = (0o644, f"nameserver {RESOLVER_ADDRESS}\n".encode())
@@ -104,7 +104,7 @@ def network_files(record: MachineRecord, secrets: Secrets) -> dict[str, tuple[in
 
 
 def guest_ca(record: MachineRecord, secrets: Secrets) -> GuestCA:
-    """Whom a machine's programs trust."""
+    """Return the certificate authorities that are added to a machine."""
     return GuestCA(secrets.authority(), record.network.trust_host_ca)
 
 
@@ -114,7 +114,7 @@ def network_environ(network: NetworkPolicy, authority: Authority | None = None) 
 
 
 def network_info(record: MachineRecord, folders: Folders) -> WorkspaceNetworkInfo:
-    """A workspace's network as it is now."""
+    """Return the current state of a workspace's network."""
     on = record.network.on
     state, ports = _state(record, folders)
     return {
@@ -140,20 +140,20 @@ def _state(record: MachineRecord, folders: Folders) -> tuple[NetworkState, list[
 
 
 def network_log(record: MachineRecord, folders: Folders, limit: int) -> WorkspaceNetworkLog:
-    """What a workspace wanted to reach, and what became of it; the newest `limit` entries, oldest first."""
+    """Return the newest `limit` entries of a workspace's network log, oldest first."""
     entries = read_network_log(folders.network_log(record.id), limit)
     return {"workspace_id": record.id, "count": len(entries), "entries": entries}
 
 
 class Ports:
-    """The ports of one running workspace that the host's 127.0.0.1 shows."""
+    """The ports of one running workspace that are published on the host's 127.0.0.1."""
 
     def __init__(self, record: MachineRecord, folders: Folders) -> None:
         self._record = record
         self._folders = folders
 
     def publish(self, host_port: int | None, guest_port: int) -> int:
-        """Show a guest port on 127.0.0.1, at `host_port` or any; which one. Raises `Conflict` for a taken one."""
+        """Publish a guest port on 127.0.0.1, at `host_port` or any; return it. Raises `Conflict` for a taken one."""
         if self._record.network_policy != PUBLISHED:
             raise Conflict(
                 f"{self._record.id} may not publish ports: its network policy is {self._record.network_policy}",
@@ -162,7 +162,7 @@ class Ports:
         return self._control.publish(host_port, guest_port)
 
     def shown(self) -> Sequence[tuple[int, int]]:
-        """Host and guest port of each that is open; none where the gateway has died."""
+        """Return host and guest port of each published one; none where the gateway has died."""
         return _state(self._record, self._folders)[1]
 
     def unpublish(self, host_port: int) -> None:
@@ -170,7 +170,7 @@ class Ports:
         self._control.unpublish(host_port)
 
     def watch(self, host_ports: Sequence[int], lives: Sequence[int]) -> None:
-        """Have them closed when the first of `lives` is readable, also when no process but the gateway is left."""
+        """Close ports when the first of `lives` is readable, even if none of our other processes is left."""
         self._control.watch(host_ports, lives)
 
     @property

@@ -20,7 +20,7 @@ from pyro_mcp.machines.phases import GUEST, HOST_COMPAT, Phase, require_phase
 from pyro_mcp.results import VmDeleted, VmExecResult, VmInfo, VmNetworkInfo
 
 NO_GUEST = (HostNotReady, EnvironmentFailed, GuestFailed)
-"""What stops a guest from running here, as opposed to what was asked for wrongly."""
+"""The errors of a host that cannot run a guest, as opposed to a wrong request."""
 _LEEWAY_SECONDS = 30.0
 _START_FIRST = "a machine takes commands once start_vm has started it"
 MAX_TTL_SECONDS = 30 * 24 * 3600
@@ -71,7 +71,7 @@ class OneShotMachines:
         network: NetworkPolicy = NO_NETWORK,
         progress: Progress,
     ) -> VmExecResult:
-        """Create, start, run and delete, never letting go of the machine: should we die, a reap removes it."""
+        """Create, start, run and delete under one lock; if this process dies, a repair removes the machine."""
         check_ttl(ttl_seconds)
         check_mirrors(network)
         image = image_for(self._images, environment, progress, allow_host_compat=allow_host_compat)
@@ -172,7 +172,7 @@ class OneShotMachines:
 
 
 def image_for(images: Images, environment: str, progress: Progress, *, allow_host_compat: bool) -> RootImage | None:
-    """The environment's files; None where none can be had and it may go on without a guest."""
+    """Return the environment's image; None where there can be none and `allow_host_compat` is set."""
     try:
         return images.pulled(environment, progress)
     except NO_GUEST as error:
@@ -198,7 +198,7 @@ def check_ttl(seconds: float) -> None:
 
 
 def info(record: MachineRecord) -> VmInfo:
-    """What the surfaces tell of a machine."""
+    """Return the result that describes a machine."""
     return {
         "vm_id": record.id,
         "environment": record.environment,
@@ -219,7 +219,7 @@ def info(record: MachineRecord) -> VmInfo:
 def exec_result(
     record: MachineRecord, command: str | Sequence[str], outcome: Outcome, options: ExecOptions
 ) -> VmExecResult:
-    """What the surfaces tell of a finished command."""
+    """Return the result of a finished command."""
     return {
         "vm_id": record.id,
         "environment": record.environment,

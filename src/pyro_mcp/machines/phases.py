@@ -1,4 +1,4 @@
-"""The life of a machine as data."""
+"""The phases of a machine and the transitions between them."""
 
 from __future__ import annotations
 

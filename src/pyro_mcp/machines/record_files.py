@@ -59,11 +59,11 @@ class RecordFiles:
         self._parsed: dict[str, tuple[_Version, MachineRows | None]] = {}
 
     def folder(self, id_: str) -> Path:
-        """The folder of a machine."""
+        """Return the folder of a machine."""
         return self._folder / id_
 
     def ids(self) -> list[str]:
-        """The names of all folders, of machines that the database knows and of others."""
+        """Return the names of all folders, also of machines that are not in the database."""
         try:
             with os.scandir(self._folder) as entries:
                 return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
@@ -103,11 +103,11 @@ class RecordFiles:
             self._parsed[id_] = (_version(path), rows)
 
     def is_deleting(self, id_: str) -> bool:
-        """Whether somebody has begun to delete the machine."""
+        """Return whether the deletion of the machine has begun."""
         return (self.folder(id_) / _DELETING).exists()
 
     def mark_deleting(self, id_: str) -> None:
-        """Say that the machine is to be deleted, also on a full disk; twice is a no-op."""
+        """Mark the machine as being deleted, also on a full disk; twice is a no-op."""
         folder = self.folder(id_)
         with suppress(OSError):
             (folder / _RECORD).rename(folder / _DELETING)
@@ -130,7 +130,7 @@ def _version(path: Path) -> _Version:
 
 
 def rows_of(db: sqlite3.Connection, id_: str) -> MachineRows:
-    """The rows of a machine as the database has them; those of an unknown machine are empty."""
+    """Return the rows of a machine in the database; those of an unknown machine are empty."""
     tables = {
         table: [dict(row) for row in db.execute(f"SELECT * FROM {table} WHERE {column} = ?", (id_,))]  # noqa: S608
         for table, column in _TABLES.items()
@@ -139,7 +139,7 @@ def rows_of(db: sqlite3.Connection, id_: str) -> MachineRows:
 
 
 def restore_rows(db: sqlite3.Connection, rows: MachineRows) -> None:
-    """Have the database hold these rows of a machine in place of its own."""
+    """Replace a machine's rows in the database."""
     id_ = rows.machine["id"]
     for table in ("snapshots", "services"):
         db.execute(f"DELETE FROM {table} WHERE workspace_id = ?", (id_,))  # noqa: S608

@@ -112,7 +112,7 @@ CURRENT = len(MIGRATIONS)
 
 
 def is_current(db: sqlite3.Connection, path: Path) -> bool:
-    """Whether the schema is the one we know; raises `HostNotReady` for a newer one."""
+    """Return whether the schema is the current one; raise `HostNotReady` for a newer one."""
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > CURRENT:
         raise HostNotReady(

@@ -71,10 +71,10 @@ class Secrets:
         """Keep these secrets; the workspace had none before."""
         if wanted:
             self._write(wanted)
-        self._all = wanted
+        self._all = None
 
     def adopt(self, other: Secrets) -> None:
-        """Keep what another workspace has, placeholders too, so that its files stay of use."""
+        """Copy the secrets of another workspace, with the placeholders that its files may hold."""
         self.keep(other.all())
         ours, theirs = self.authority(), other.authority()
         if ours is not None and theirs is not None:
@@ -102,13 +102,13 @@ class Secrets:
             ) from error
 
     def described(self) -> list[WorkspaceSecret]:
-        """What may be told of them."""
+        """Return the descriptions of the secrets, without values."""
         return [_described(one) for one in self.all()]
 
     def environ(self, secret_env: SecretEnv | None) -> dict[str, str]:
-        """The variables that give a command its secrets: `secret_env` is name → variable, or names alone.
+        """Return the variables that give a command its secrets: `secret_env` is name → variable, or names alone.
 
-        Raises `NotFound` for an unknown secret, `InvalidRequest` for what is no variable.
+        Raises `NotFound` for an unknown secret, `InvalidRequest` for an invalid variable name.
         """
         if not secret_env:
             return {}
@@ -129,11 +129,11 @@ class Secrets:
         return environ
 
     def mask(self) -> Mask:
-        """What hides them in output."""
+        """Return the mask that hides the values in output."""
         return Mask({one.name: one.value for one in self.all()})
 
     def host_secrets(self) -> list[HostSecret]:
-        """Those that only the gateway puts in."""
+        """Return the secrets that only the gateway inserts, each for one host."""
         return [
             HostSecret(one.name, one.placeholder, one.value, one.host, one.header or _DEFAULT_HEADER)
             for one in self.all()
@@ -141,12 +141,12 @@ class Secrets:
         ]
 
     def authority(self) -> Authority | None:
-        """Who signs for the hosts in the machine's eyes; None when no secret has a host."""
+        """Return the authority that signs the certificates of the secrets' hosts; None when no secret has a host."""
         hosts = [one.host for one in self.all() if one.host is not None]
         return Authority(self._authority, hosts) if hosts else None
 
     def _write(self, wanted: Sequence[Secret]) -> None:
-        """The folder appears whole or not at all."""
+        """Write the folder of the secrets; it appears complete or not at all."""
         scratch = self._folder.with_name(f".secrets-{secrets.token_hex(4)}")
         private_directory(scratch)
         try:
@@ -163,7 +163,7 @@ class Secrets:
 
 
 def read_secrets(given: SecretsGiven) -> list[Secret]:
-    """What a caller gave, with the files read; raises `InvalidRequest`, which never tells a value."""
+    """Check the secrets of a request and read their files; raise `InvalidRequest`, which never shows a value."""
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Sequence):
         raise InvalidRequest("secrets are a list", hint='for example: [{"name": "TOKEN", "file_path": "token.txt"}]')
     if len(given) > _MOST:
@@ -179,7 +179,7 @@ def read_secrets(given: SecretsGiven) -> list[Secret]:
 
 
 def check_reach(wanted: Sequence[Secret], network: NetworkPolicy) -> None:
-    """Raise `InvalidRequest` for a secret of a host that a machine with this link reaches in no way."""
+    """Raise `InvalidRequest` for a secret of a host that this network policy denies."""
     for one in wanted:
         if one.host is None:
             continue
@@ -194,7 +194,7 @@ def check_reach(wanted: Sequence[Secret], network: NetworkPolicy) -> None:
 
 
 def check_variable(name: str) -> None:
-    """Raise `InvalidRequest` for what cannot name an environment variable, and so no secret either."""
+    """Raise `InvalidRequest` for a string that is not a valid name of an environment variable or secret."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidRequest(
             f"{name!r} cannot name a secret or its variable" if _short(name) else "that cannot name a secret",
@@ -203,7 +203,7 @@ def check_variable(name: str) -> None:
 
 
 def _short(name: object) -> bool:
-    """Whether a name may be shown: what was given in its place by mistake could be a value."""
+    """Return whether a name may be shown: a long one may be a value given by mistake."""
     return isinstance(name, str) and len(name) <= 20 and name.isprintable()
 
 
@@ -231,7 +231,7 @@ def _secret(given: Mapping[str, str]) -> Secret:
 
 
 def _placeholder(name: str, size: int) -> str:
-    """Random, and as long as the value where that is possible: it comes back whole from a host that shows the value."""
+    """Return a random placeholder, as long as the value where possible, so that a response keeps its length."""
     begin = f"pyro-secret-{name}-"
     digits = max(16, size - len(begin))
     return begin + secrets.token_hex(-(-digits // 2))[:digits]

@@ -1,4 +1,4 @@
-"""Throw-away machines that show that it works: behind `prepare` and `demo`."""
+"""Temporary machines that prove that this host works, for `prepare` and `demo`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def prepare(
 
 
 def demo(vms: OneShotMachines, environment: str, progress: Progress) -> DemoReport:
-    """The life of one machine."""
+    """Create, start, run, and delete one machine; return the times."""
     created, create_ms = _timed(lambda: _created(vms, environment, progress))
     vm_id = created["vm_id"]
     try:
@@ -84,7 +84,7 @@ def _succeed(vms: OneShotMachines, vm_id: str) -> None:
 
 
 def _timed(step: Callable[[], _Result]) -> tuple[_Result, float]:
-    """What `step` returns, and the milliseconds it took."""
+    """Return the result of `step` and the milliseconds it took."""
     started = time.monotonic()
     result = step()
     return result, round((time.monotonic() - started) * 1000, 1)

@@ -1,4 +1,4 @@
-"""What keeps programs alive in a guest between calls: guest/session.c, in the words of guest/SESSIONS.md."""
+"""The client of the guest's session program: guest/session.c, as guest/SESSIONS.md defines it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Kind = Literal["terminal", "pipes"]
 
 @dataclass(frozen=True)
 class SessionStatus:
-    """A session as its keeper sees it; positions count bytes of each stream since it began.
+    """The status of a session; positions count the bytes of each stream since it began.
 
     `exit_code` is None while it runs; `first` is from where bytes are still kept, `end` how many there were in all.
     """
@@ -73,7 +73,7 @@ class SessionClient:
         deadline_ms: int = 0,
         interrupt: int | None = None,
     ) -> tuple[SessionStatus, bytes]:
-        """Output from `cursor` on, when none has come for `idle_ms`, the program has ended, or `deadline_ms` is over.
+        """Return output from `cursor` on once none came for `idle_ms`, the program has ended, or `deadline_ms` is over.
 
         Bytes begin at the `start` of the answer. Raises `Interrupted` when `interrupt` becomes readable before.
         """
@@ -95,7 +95,7 @@ class SessionClient:
         deadline_ms: int = 0,
         interrupt: int | None = None,
     ) -> tuple[SessionStatus, bytes]:
-        """The same for more than one answer holds: as much of it as is kept, in one piece."""
+        """Return output as `read` does, also more than one response can hold, as far as it is kept and contiguous."""
         status, data = self.read(
             name,
             stream=stream,
@@ -131,18 +131,18 @@ class SessionClient:
         return self._ask("resize", name, str(columns), str(rows))[0]
 
     def stop(self, name: str, grace_seconds: float) -> SessionStatus:
-        """End a program and all it started: politely at first, by force after the grace."""
+        """End a program and all it started: SIGTERM first, SIGKILL after the grace period."""
         return self._ask("stop", name, str(round(grace_seconds * 1000)), patience=grace_seconds)[0]
 
     def forget(self, name: str) -> None:
-        """Let go of a session and its output; what still runs of it is killed."""
+        """Remove a session and its output; kill what still runs of it."""
         self._ask("forget", name)
 
     def status(self, name: str) -> SessionStatus:
         return self._ask("status", name)[0]
 
     def list(self) -> dict[str, SessionStatus]:
-        """Every session by its name."""
+        """Return the status of every session by its name."""
         out = self._run(["list"])
         lines = [line.partition(b" ") for line in out.splitlines()[:_MOST_SESSIONS]]
         return {name.decode(errors="replace"): _parse_status(status) for name, _, status in lines}
@@ -163,16 +163,16 @@ class SessionClient:
 
     @staticmethod
     def until_end(name: str) -> Command:
-        """A command that ends when the program of this session does, and writes nothing before."""
+        """Return a command that ends when the program of this session does, and writes nothing before."""
         numbers = (0, 0, 0, _FOR_EVER_MS, _FOR_EVER_MS)
         return Command(_argv("read", name, *map(str, numbers)), cwd="/", is_guest_program=True, timeout_seconds=0)
 
     def listens(self, port: int) -> bool:
-        """Whether a program in the guest listens on this TCP port of its loopback."""
+        """Return whether a program in the guest listens on this TCP port of its loopback."""
         return self._probe("tcp", str(port)).exit_code == 0
 
     def http_status(self, port: int, host: str, path: str) -> int:
-        """The status that a GET of `path` on the guest's loopback is answered with; 0 for no answer."""
+        """Return the HTTP status of a GET of `path` on the guest's loopback; 0 for no response."""
         said = self._probe("http", str(port), host, path).stdout.strip()
         return int(said) if said.isdigit() and len(said) <= 3 else 0
 
@@ -232,12 +232,12 @@ class SessionClient:
 
 
 def _argv(*words: str) -> list[str]:
-    """The words of a request to the keeper of a session."""
+    """Return the command line of the session program for a request."""
     return [_PROGRAM, "--machine", _FOLDER, *words]
 
 
 def _parse_status(line: bytes) -> SessionStatus:
-    """A keeper's status line; raises `ProtocolViolation` for anything else."""
+    """Parse the status line of a supervisor; raise `ProtocolViolation` for anything else."""
     words = line.split()
     try:
         if len(words) != 11 or words[0] not in (b"ended", b"running") or any(len(word) > 20 for word in words):

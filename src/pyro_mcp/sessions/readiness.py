@@ -1,4 +1,4 @@
-"""When a service counts as ready."""
+"""Probes that find out when a service is ready."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KEYS = {"file": {"path"}, "tcp": {"port"}, "http": {"url", "status"}, "command"
 
 @dataclass(frozen=True)
 class RunContext:
-    """Where a service runs, and what it is given: a command that probes gets the same.
+    """The folder and variables of a service; a command that probes it gets the same.
 
     `secret_env` names the variables that hold secrets.
     """
@@ -36,9 +36,9 @@ class RunContext:
 
 
 def probe_of(readiness: Mapping[str, object] | None, context: RunContext) -> Probe | None:
-    """The probe for what a caller gave; None for a service that is ready as soon as it runs.
+    """Return the probe for a requested readiness; None for a service that is ready as soon as it runs.
 
-    Raises `InvalidRequest` for what is no readiness.
+    Raises `InvalidRequest` for an invalid readiness.
     """
     if readiness is None:
         return None
@@ -56,7 +56,7 @@ def probe_of(readiness: Mapping[str, object] | None, context: RunContext) -> Pro
 
 
 def check_port(port: object, what: str) -> int:
-    """A TCP port; raises `InvalidRequest` for anything else."""
+    """Return a valid TCP port; raise `InvalidRequest` for anything else."""
     if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
         raise InvalidRequest(f"{what} is a number from 1 to 65535, not {port!r}")
     return port

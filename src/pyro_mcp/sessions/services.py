@@ -137,7 +137,7 @@ class Services:
         return _info(service)
 
     def _make_way(self, id_: str, name: str, workspace: OpenWorkspace, client: SessionClient) -> None:
-        """Let go of an earlier service of that name; raises `Conflict` while it runs."""
+        """Remove an earlier service of that name; raises `Conflict` while it runs."""
         try:
             status = client.status(f"{_PREFIX}{name}")
         except NotFound:
@@ -172,7 +172,7 @@ class Services:
                 Ports(record, self._folders).unpublish(host)
 
     def _watch(self, service: Service, workspace: OpenWorkspace) -> None:
-        """Have its ports closed when it ends, whichever of our processes live then."""
+        """Make the gateway close the service's ports when it ends, even if no other process of ours is left."""
         if service.ports:
             with workspace.connect(long_running=True) as connection:
                 lives = connection.run_detached(SessionClient.until_end(f"{_PREFIX}{service.name}"))
@@ -218,7 +218,7 @@ class Services:
     def _await(
         self, service: Service, spec: ServiceSpec, probe: Probe | None, workspace: OpenWorkspace, client: SessionClient
     ) -> Service:
-        """The service once it is ready; otherwise nothing of it runs any more, and its record says why."""
+        """Wait until the service is ready; on failure stop it and record why."""
         name = f"{_PREFIX}{service.name}"
         try:
             self._watch(service, workspace)
@@ -244,7 +244,7 @@ class Services:
 
     @staticmethod
     def _broken_off(workspace: OpenWorkspace, service: Service) -> tuple[str, int | None]:
-        """Stop a service whose start did not come to its end; what it wrote last, and its exit code."""
+        """Stop a service whose start failed; return what it wrote last and its exit code."""
         last, code = "", None
         # Over another connection: on the first, answers to what was broken off may still come.
         with suppress(PyroError), workspace.connect() as connection:
@@ -294,7 +294,7 @@ class Services:
         return self._store.change(service, state="exited", exit_code=status.exit_code, ended_at=time.time(), ports=())
 
     def _as_shown(self, workspace: OpenWorkspace, service: Service) -> Service:
-        """A running service with those of its ports that are open: they close with the gateway, should that die."""
+        """Return a running service with the ports that are open; a gateway that died has closed them."""
         if not service.ports:
             return service
         shown = set(Ports(workspace.record, self._folders).shown())
@@ -302,7 +302,7 @@ class Services:
         return service if open_ports == service.ports else self._store.change(service, ports=open_ports)
 
     def _overdue(self, workspace: OpenWorkspace, service: Service) -> Service:
-        """A service in its start: when whoever started it has died, what that one would have found out."""
+        """Return a starting service; if the process that started it has died, probe it in its place."""
         if not service.overdue(time.time()):
             return service
         probe = probe_of(service.readiness, RunContext(service.cwd, workspace.environ))
@@ -344,7 +344,7 @@ def _until_ready(
 
 
 def _written(workspace: OpenWorkspace, client: SessionClient, name: str) -> tuple[list[str], bool]:
-    """All that is kept of both streams, masked; whether something before it is lost."""
+    """Return all that is kept of both streams, masked, and whether earlier output is lost."""
     texts, lost, full = [], False, f"{_PREFIX}{name}"
     try:
         status = client.status(full)

@@ -178,14 +178,14 @@ def _first_that_starts(start: Callable[[str], SessionStatus]) -> SessionStatus:
 
 
 def _safe_start(mask: Mask, status: SessionStatus) -> int:
-    """From where what is kept may be shown: just after what was dropped, it may begin with the rest of a secret."""
+    """Return the first position that may be shown: just after dropped output, the rest of a secret may follow."""
     return min(status.end[0], status.first[0] + mask.reach) if status.first[0] else 0
 
 
 def _window(mask: Mask, status: SessionStatus, data: bytes, cursor: int, most: int, *, idle: bool) -> _Window:
-    """The part from `cursor` on, masked, of some `most` bytes: it ends within no character and no secret.
+    """Return about `most` masked bytes from `cursor` on, which end neither within a character nor within a secret.
 
-    One whose end has not been written waits for the next read.
+    A secret whose end has not been written waits for the next read.
     """
     at, end = max(cursor, _safe_start(mask, status)) - status.start, len(data)
     if status.exit_code is None and status.start + end == status.end[0]:
@@ -201,7 +201,7 @@ def _window(mask: Mask, status: SessionStatus, data: bytes, cursor: int, most: i
 
 
 def _after_character(data: bytes, place: int) -> int:
-    """The first place from `place` on that is not within a character in UTF-8."""
+    """Return the first position from `place` on that is not within a UTF-8 character."""
     end = place
     while end < min(len(data), place + _LONGEST_CHARACTER) and data[end] & 0xC0 == 0x80:
         end += 1
@@ -209,7 +209,7 @@ def _after_character(data: bytes, place: int) -> int:
 
 
 def _unfinished_character(data: bytes) -> int:
-    """How many bytes at the end begin a character in UTF-8 whose rest is missing."""
+    """Count the bytes at the end that begin an incomplete UTF-8 character."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     decoder.decode(data[-4:])
     return len(decoder.getstate()[0])
@@ -229,7 +229,7 @@ def _info(id_: str, shell_id: str, status: SessionStatus) -> ShellInfo:
 
 @contextmanager
 def _named(shell_id: str) -> Iterator[None]:
-    """Errors of the keeper in the caller's words."""
+    """Replace internal session names in errors by the id of the shell."""
     try:
         yield
     except NotFound as error:

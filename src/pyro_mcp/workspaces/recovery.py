@@ -42,7 +42,7 @@ class Unknown:
 
 
 class Recovery:
-    """The machines of one state folder that nobody works on, and those that the database does not know."""
+    """Repair, adoption and removal of machines that no living process works on, or that are not in the database."""
 
     def __init__(self, lifecycle: Lifecycle, workspace_store: WorkspaceStore) -> None:
         self._lifecycle = lifecycle
@@ -51,7 +51,7 @@ class Recovery:
         self._workspace_store = workspace_store
 
     def repair(self, *, reap: bool = False) -> RepairReport:
-        """Settle what dead processes left half way, and end machines whose time is over.
+        """Reconcile machines that dead processes left half way, and end machines whose time is over.
 
         A workspace whose time is over is stopped, and deleted only with `reap`. A machine that somebody is working on
         is left alone. What goes wrong with one machine does not keep the others from being repaired.
@@ -83,19 +83,19 @@ class Recovery:
         self._remove_litter(done)
 
     def unknown(self) -> list[Unknown]:
-        """The workspaces on the disk that the database does not know, running or not."""
+        """Return the workspaces on the disk that are not in the database, running or not."""
         on_disk = self._store.files.ids()
         known = {record.id for record in self._store.all()}  # last: a machine that is made meanwhile is known
         strays = (id_ for id_ in on_disk if id_ not in known and not is_vm(id_))
         return [self._described(id_) for id_ in strays if not self._is_litter(id_)]
 
     def without_folder(self) -> list[str]:
-        """The machines that run although their folder was removed; with it, their files are gone."""
+        """Return the machines that run although their folder was removed."""
         running = self._lifecycle.engine_for(GUEST).running_below(self._folders.machines)
         return [id_ for id_ in running if not self._folders.home(id_).exists()]
 
     def adopt(self, id_: str) -> MachineRecord:
-        """Take a workspace into the database that it does not know; a running one goes on running.
+        """Add a workspace that is on the disk to the database; a running one goes on running.
 
         Raises `NotFound` when there is no such folder, `Conflict` when the workspace is known or has no record.
         """
@@ -110,7 +110,7 @@ class Recovery:
             return adopted
 
     def discard(self, id_: str) -> None:
-        """Delete a machine that the database does not know; raises `NotFound` when there is nothing of it."""
+        """Delete a machine that is not in the database; raises `NotFound` when there is neither folder nor process."""
         if id_ not in {*(one.id for one in self.unknown()), *self.without_folder()}:
             raise NotFound(
                 f"there is no workspace {id_!r}", hint=Hint("{} shows the workspaces", Verb("workspace list"))
@@ -157,11 +157,11 @@ class Recovery:
         return unfinished or record.expired or self._lifecycle.needs_reconciling(record)
 
     def _is_abandoned(self, record: MachineRecord) -> bool:
-        """Whether nobody can want a machine that no living process works on."""
+        """Return whether a machine that no living process works on is incomplete or one-shot, and so of no use."""
         return record.one_shot or not (is_vm(record.id) or self._workspace_store.has(record.id))
 
     def _is_litter(self, id_: str) -> bool:
-        """Whether nobody can want what the database does not know: it was never finished, or its deletion has begun."""
+        """Return whether a folder that is not in the database was never finished, or its deletion has begun."""
         home = self._folders.home(id_)
         if self._store.files.is_deleting(id_) or not home.exists():
             return True
@@ -183,7 +183,7 @@ class Recovery:
         return Unknown(id_, rows.workspace["name"], running)
 
     def _strays(self) -> Iterator[str]:
-        """The names of folders and locks without a machine in the database."""
+        """Return the names of folders and lock files without a machine in the database."""
         names = {path.name.split(".")[0] for path in self._folders.lock("any").parent.iterdir()}
         names |= {*self._store.files.ids()}
         yield from sorted(names - {record.id for record in self._store.all()})
@@ -199,7 +199,7 @@ class Recovery:
 
     @contextmanager
     def _closed_to_users(self, id_: str) -> Iterator[None]:
-        """Keep away those who want to use or change the machine; those that use it go on."""
+        """Keep further users and changes of the machine away; current users go on."""
         with locked(self._folders.turnstile(id_), deadline_seconds=_LOCK_DEADLINE, what=id_):
             yield
 

@@ -1,4 +1,4 @@
-"""What is told of a workspace, without its secrets."""
+"""Mask the secrets of a workspace in what is returned."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def run(connection: Connection, command: Command, mask: Mask) -> Outcome:
 
 
 def changes(found: Diff, mask: Mask) -> Diff:
-    """A masked diff; a patch that has changed by it is not complete any more."""
+    """Return the masked diff; a patch that masking has changed is no longer complete."""
     shown: Diff = mask.everything(found)
     return found if shown == found else {**shown, "patch_complete": False}

@@ -1,4 +1,4 @@
-"""Where the content of a new workspace comes from, and what is kept of that."""
+"""The source of a new workspace's content, and what is recorded of it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Source:
 
 
 def described(seed: Seed, source: Source) -> WorkspaceSeed:
-    """What is kept of a seed for as long as the workspace lives."""
+    """Return what is recorded of a seed for the life of the workspace."""
     path = str(source.path.absolute())
     kind, reference = source.origin or ("manual_seed_path", path)
     return {

@@ -1,4 +1,4 @@
-"""What is known of services on the host; what they do now, their machine knows."""
+"""The services in the database; their current state is in the guest."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ class Service:
         return self.state in _GOING
 
     def overdue(self, now: float) -> bool:
-        """Whether whoever was starting it must have died meanwhile."""
+        """Return whether the process that started it must have died."""
         return self.state == "starting" and now > self.ready_by + _LEEWAY_SECONDS
 
     def about_to_start(self, now: float) -> bool:
-        """Whether it is recorded, and somebody is about to have the machine run it."""
+        """Return whether it is recorded, and another process is about to start it."""
         return self.state == "starting" and self.pid is None and not self.overdue(now)
 
 
@@ -69,7 +69,7 @@ class ServiceStore:
         return self._store.kept_open()
 
     def begin(self, service: Service) -> Service:
-        """Keep this as the service of its name; raises `Conflict` while another client is about to start that."""
+        """Record a service that is about to start; raises `Conflict` while another client starts one of that name."""
         row = _row(service)
         names, marks = ", ".join(row), ", ".join("?" for _ in row)
         with self._store.update_machine(service.workspace_id) as db:
@@ -83,7 +83,7 @@ class ServiceStore:
         return service
 
     def change(self, service: Service, **changes: Any) -> Service:
-        """Keep a service with some fields changed; as it is now, if another client changed its state meanwhile."""
+        """Change some fields of a service; return its current record if another client has changed its state."""
         changed = replace(service, **changes)
         row = _row(changed)
         fields = ", ".join(f"{name} = ?" for name in row)
@@ -107,7 +107,7 @@ class ServiceStore:
         return find_service(self.of(workspace_id), workspace_id, name)
 
     def of(self, workspace_id: str) -> list[Service]:
-        """The services of a workspace, oldest first."""
+        """Return the services of a workspace, oldest first."""
         with self._store.reading() as db:
             rows = db.execute(
                 "SELECT * FROM services WHERE workspace_id = ? ORDER BY started_at", (workspace_id,)
@@ -115,7 +115,7 @@ class ServiceStore:
         return [_service(row) for row in rows]
 
     def counts(self) -> dict[str, tuple[int, int]]:
-        """How many services each workspace has, and how many of them run, as far as is known."""
+        """Count the services of each workspace, and those recorded as running."""
         with self._store.reading() as db:
             rows = db.execute(
                 "SELECT workspace_id, COUNT(*), SUM(state IN ('starting', 'running') AND machines.phase = 'running' "

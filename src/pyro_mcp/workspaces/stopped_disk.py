@@ -1,8 +1,7 @@
-"""Looking at the disk of a workspace that does not run, without ever starting what is on it.
+"""Read the disk of a stopped workspace without starting any program that is on it.
 
-A second machine, of which nobody knows, is started on the same layers, under one of its own that is thrown away. In it
-runs nothing but our agent and our tool: no program of the workspace's, and on the host nobody takes its file systems
-apart.
+A second machine starts on the same layers, with a temporary layer of its own on top. Only our agent and our guest tool
+run in it, no program of the workspace, and the host never parses its file systems.
 """
 
 from __future__ import annotations
@@ -117,7 +116,7 @@ def remove_abandoned_exports(state: Path) -> None:
 
 
 def _move(source: Path, target: Path, state: Path) -> None:
-    """Move a sparse file; it stays sparse and appears whole, also in another file system."""
+    """Move a sparse file; it stays sparse and appears complete, also in another file system."""
     try:
         move_new(source, target)
     except FileExistsError as error:

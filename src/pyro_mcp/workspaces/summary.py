@@ -1,4 +1,4 @@
-"""The review of a session: what a person wants to know before looking at the diff."""
+"""The summary of the work in a workspace, for a person who is about to review the diff."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RECENT = 10
 def summarize(
     workspaces: Workspaces, access: WorkspaceAccess, workspace_store: WorkspaceStore, id_: str
 ) -> WorkspaceSummarized:
-    """The review of one workspace, stopped or running."""
+    """Return the summary of one workspace, stopped or running."""
     status = workspaces.status(id_)
     logs = access.logs(id_)["entries"]
     events = _since_reset(workspace_store.events(id_))
@@ -66,7 +66,7 @@ def summarize(
 
 
 def _since_reset(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The events of this session: a reset begins a new one, of which nothing that was done before is a part."""
+    """Return the events since the last reset."""
     last = max((place for place, event in enumerate(events) if event["kind"] == "reset"), default=-1)
     return events[last + 1 :]
 

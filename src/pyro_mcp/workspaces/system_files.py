@@ -1,4 +1,4 @@
-"""Take the files of a machine's system, entry by entry, without what belongs to this one machine."""
+"""Copy the files of a machine's system into a layer, without what belongs to this machine alone."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pyro_mcp.trees import GuestTree
 from pyro_mcp.workspaces.access import ToolOf
 
 ROOT = "/root"
-"""Where the agent has the merged root of a machine."""
+"""The guest path of a machine's merged root, as the agent mounts it."""
 SHORTEST_SECRET = 6
-"""Characters from which on a secret is looked for in files: shorter ones are in any large file by chance."""
+"""The least length, in characters, of a secret that is searched in files: shorter ones occur by chance."""
 _MOUNTED_OVER = frozenset({b"dev", b"proc", b"run", b"sys", b"tmp", b"workspace"})
 # The agent writes them anew at each start.
 _OF_ONE_MACHINE = frozenset({"/etc/hostname", "/etc/machine-id", "/var/lib/dbus/machine-id"})
@@ -28,7 +28,7 @@ _MOST_NAMED = 10
 
 
 def system_tree(connection: Connection) -> GuestTree:
-    """The whole root of a machine."""
+    """Return the tree of a machine's whole root."""
     return GuestTree(ToolOf(connection), merged=ROOT, top="/")
 
 
@@ -43,7 +43,7 @@ def stream_system(connection: Connection, secrets: Secrets, layer: LayerWriter, 
 
 
 class _System:
-    """Passes a walk on; whole contents are kept only of the few files that are changed on the way."""
+    """The receiver that writes a walk to a layer; it holds in memory only the few files that it changes."""
 
     def __init__(self, secrets: Secrets, layer: LayerWriter, progress: Progress) -> None:
         self._layer = layer

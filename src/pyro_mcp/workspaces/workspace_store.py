@@ -1,4 +1,4 @@
-"""What is known of workspaces beyond their machines: names, snapshots, and what was done in them."""
+"""The workspaces in the database: names, snapshots, and the history of commands and events."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class WorkspaceStore:
             )
 
     def get(self, id_: str) -> WorkspaceRecord:
-        """The workspace; raises `NotFound`."""
+        """Return the workspace; raises `NotFound`."""
         self._store.refresh(id_)
         with self._store.reading() as db:
             row = db.execute("SELECT * FROM workspaces WHERE id = ?", (id_,)).fetchone()
@@ -109,7 +109,7 @@ class WorkspaceStore:
         return Hint.joined(meant, Hint("{} shows the workspaces", Verb("workspace list")), separator=" ")
 
     def has(self, id_: str) -> bool:
-        """Whether there is such a workspace."""
+        """Return whether there is such a workspace."""
         with self._store.reading() as db:
             return db.execute("SELECT 1 FROM workspaces WHERE id = ?", (id_,)).fetchone() is not None
 
@@ -119,25 +119,25 @@ class WorkspaceStore:
             return {str(row["id"]) for row in db.execute("SELECT id FROM workspaces")}
 
     def all(self) -> list[WorkspaceRecord]:
-        """Every workspace, the most recently active first."""
+        """Return every workspace, the most recently active first."""
         self._store.refresh()
         with self._store.reading() as db:
             rows = db.execute("SELECT * FROM workspaces ORDER BY last_activity_at DESC, id").fetchall()
         return [_workspace(row) for row in rows]
 
     def command_counts(self) -> dict[str, int]:
-        """How many commands each workspace's history holds."""
+        """Count the commands in each workspace's history."""
         with self._store.reading() as db:
             rows = db.execute("SELECT workspace_id, COUNT(*) FROM commands GROUP BY workspace_id").fetchall()
         return {str(row[0]): int(row[1]) for row in rows}
 
     def command_count(self, id_: str) -> int:
-        """How many commands a workspace's history holds."""
+        """Count the commands in a workspace's history."""
         with self._store.reading() as db:
             return int(db.execute("SELECT COUNT(*) FROM commands WHERE workspace_id = ?", (id_,)).fetchone()[0])
 
     def describe(self, id_: str, name: str | None, labels: Mapping[str, str]) -> None:
-        """Change what a person finds the workspace by."""
+        """Change the name and labels of a workspace."""
         with self._store.update_machine(id_) as db:
             db.execute(
                 "UPDATE workspaces SET name = ?, labels = ?, last_activity_at = ? WHERE id = ?",
@@ -150,7 +150,7 @@ class WorkspaceStore:
             db.execute("UPDATE workspaces SET last_activity_at = ? WHERE id = ?", (time.time(), id_))
 
     def reset_changes(self, id_: str) -> Callable[[sqlite3.Connection], None]:
-        """What a reset does here, in the transaction that makes it true: no history, no services, one reset more."""
+        """Return the changes of a reset, for its transaction: no history, no services, one more reset."""
 
         def forget(db: sqlite3.Connection) -> None:
             now = time.time()
@@ -189,13 +189,13 @@ class WorkspaceStore:
             )
 
     def snapshots(self, id_: str) -> list[Snapshot]:
-        """The named snapshots, oldest first; the baseline is not among them."""
+        """Return the named snapshots, oldest first, without the baseline."""
         with self._store.reading() as db:
             rows = db.execute("SELECT * FROM snapshots WHERE workspace_id = ? ORDER BY created_at", (id_,)).fetchall()
         return [_snapshot(row) for row in rows]
 
     def snapshot(self, id_: str, name: str) -> Snapshot:
-        """One named snapshot; raises `NotFound`."""
+        """Return one named snapshot; raises `NotFound`."""
         known = self.snapshots(id_)
         for one in known:
             if one.name == name:
@@ -210,7 +210,7 @@ class WorkspaceStore:
     # --- history ---
 
     def begin_command(self, id_: str, command: str | list[str]) -> int:
-        """Put a command into the history before it runs; its number."""
+        """Add a command to the history before it runs; return its number."""
         now = time.time()
         with self._store.transaction() as db:
             db.execute("UPDATE workspaces SET last_activity_at = ? WHERE id = ?", (now, id_))
@@ -230,7 +230,7 @@ class WorkspaceStore:
         return int(row[0])
 
     def commands(self, id_: str) -> list[CommandRecord]:
-        """The history since creation or the last reset, oldest first."""
+        """Return the history since creation or the last reset, oldest first."""
         with self._store.reading() as db:
             rows = db.execute("SELECT * FROM commands WHERE workspace_id = ? ORDER BY id", (id_,)).fetchall()
         return [
@@ -244,7 +244,7 @@ class WorkspaceStore:
         ]
 
     def note(self, id_: str, kind: EventKind, detail: Mapping[str, Any]) -> None:
-        """Keep one event for the review."""
+        """Keep one event for the summary."""
         now = time.time()
         with self._store.transaction() as db:
             db.execute("UPDATE workspaces SET last_activity_at = ? WHERE id = ?", (now, id_))
@@ -254,7 +254,7 @@ class WorkspaceStore:
             )
 
     def events(self, id_: str) -> list[dict[str, Any]]:
-        """The events since creation, oldest first, each with `at` and `kind` beside its own fields."""
+        """Return the events since creation, oldest first, each with `at` and `kind` beside its own fields."""
         with self._store.reading() as db:
             rows = db.execute("SELECT * FROM events WHERE workspace_id = ? ORDER BY id", (id_,)).fetchall()
         return [{"at": row["at"], "kind": row["kind"], **json.loads(row["detail"])} for row in rows]

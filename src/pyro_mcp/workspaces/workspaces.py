@@ -169,7 +169,7 @@ class Workspaces:
         return {**found, "unknown": unknown} if unknown else found
 
     def adopt(self, id_: str | None) -> WorkspaceAdopted:
-        """Take back a workspace that the database does not know, or without an id all of them."""
+        """Add a workspace that is on the disk to the database, or without an id all of them."""
         problems: dict[str, str] = {}
         if id_ is not None:
             adopted = [self._info(self._recovery.adopt(id_))]
@@ -313,7 +313,7 @@ class Workspaces:
         }
 
     def _unused_generation(self, record: MachineRecord) -> int:
-        """A number under which no layer of a workspace holds a system."""
+        """Return a generation that no layer of the workspace uses."""
         return 1 + max([record.generation, *(one.generation for one in self._workspace_store.snapshots(record.id))])
 
     def fork(
