@@ -1,7 +1,9 @@
 /* pyro-confine NAME=VALUE … -- PROGRAM ARGUMENT …: give up rights for good, then become PROGRAM.
  *
  *   uid, gid, group   become this user and group, with at most one further group; needs CAP_SETUID and CAP_SETGID
- *   as, fsize, nofile, nproc, memlock   resource limits, soft and hard: setrlimit(2)
+ *   as, data, fsize, nofile, nproc, memlock   resource limits, soft and hard: setrlimit(2)
+ *   personality       the execution domain: personality(2)
+ *   keep              a comma-separated list: every other descriptor from 3 on is closed; without it, none is
  *   filter            a seccomp filter in hexadecimal digits: an array of struct sock_filter as it is in memory
  *
  * Every failure ends it with exit code 125 and one line on standard error: PROGRAM never starts with a right too many.
@@ -16,6 +18,7 @@
 #include <stdlib.h>
 #include <stdnoreturn.h>
 #include <string.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -41,7 +44,7 @@ static unsigned long long number(const char *text)
 
 static const struct { const char *name; int resource; } LIMITS[] = {
 	{ "as", RLIMIT_AS }, { "fsize", RLIMIT_FSIZE }, { "nofile", RLIMIT_NOFILE }, { "nproc", RLIMIT_NPROC },
-	{ "memlock", RLIMIT_MEMLOCK },
+	{ "memlock", RLIMIT_MEMLOCK }, { "data", RLIMIT_DATA },
 };
 
 static void limit(const char *name, const char *value)
@@ -79,6 +82,23 @@ static struct sock_fprog parse_filter(char *text)
 	return (struct sock_fprog){ (unsigned short)(size / sizeof(struct sock_filter)), (void *)bytes };
 }
 
+/* Close all descriptors from 3 on but those in `list`, which ascend. */
+static void keep_only(const char *list)
+{
+	unsigned first = 3;
+	for (char *end; *list != '\0'; list = *end == ',' ? end + 1 : end) {
+		unsigned long kept = strtoul(list, &end, 10);
+		errno = EINVAL;
+		if (end == list || (*end != ',' && *end != '\0') || kept < first)
+			fail("keep");
+		if (kept > first && syscall(SYS_close_range, first, kept - 1, 0) < 0)
+			fail("keep");
+		first = kept + 1;
+	}
+	if (syscall(SYS_close_range, first, ~0U, 0) < 0)
+		fail("keep");
+}
+
 /* Leaving uid 0 clears all capability sets but the inheritable and the bounding one: capabilities(7). */
 static void become(long uid, long gid, long group)
 {
@@ -113,6 +133,12 @@ int main(int argc, char **argv)
 			group = (long)number(value);
 		else if (strcmp(argv[at], "filter") == 0)
 			filter = parse_filter(value);
+		else if (strcmp(argv[at], "keep") == 0)
+			keep_only(value);
+		else if (strcmp(argv[at], "personality") == 0) {
+			if (personality(number(value)) < 0)
+				fail("personality");
+		}
 		else
 			limit(argv[at], value);
 	}

@@ -79,3 +79,23 @@ def test_nothing_is_started_without_an_end(home: Path, content: str | None) -> N
         deadline_file(home / "state").write_text(content)
     with guarded(home / "state", *ENDLESS) as process:
         assert process.wait(DEADLINE) == 125
+
+
+def test_when_one_of_several_programs_ends_the_others_are_killed(home: Path) -> None:
+    set_lifetime(home / "state", 60)
+    ended = ("/bin/sh", "-c", "read word; exit 7")
+    with guarded(home / "state", *ENDLESS[:2], "echo begun; exec sleep 60", "--and", *ended) as process:
+        begin(process)
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(DEADLINE) == 7
+        assert process.stdout is not None
+        assert process.stdout.read() == b"", "no program has the pipe any more"
+
+
+def test_several_programs_are_killed_when_their_time_is_over(home: Path) -> None:
+    set_lifetime(home / "state", 0.3)
+    with guarded(home / "state", "/bin/sleep", "60", "--and", "/bin/sleep", "60") as process:
+        assert process.wait(DEADLINE) == 137
+        assert process.stdout is not None
+        assert process.stdout.read() == b""
