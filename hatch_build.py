@@ -16,6 +16,7 @@ BUILT = {
     "readonly-ram.so": ["cage/build", "readonly-ram"],
     "pyro-confine": ["cage/build", "confine"],
     "pyro-lifetime": ["cage/build", "lifetime"],
+    "pyro-devices": ["cage/build", "devices"],
 }
 """What is built beside the engine's modules, and the script and its arguments that build it."""
 
