@@ -65,6 +65,7 @@ MAY_IMPORT = {
     "pyro_mcp.trees": {*_GROUND, "pyro_mcp.host", "pyro_mcp.engine", "pyro_mcp.guest_protocol"},
     "pyro_mcp.machines": _MACHINES,
     "pyro_mcp.workspaces": _WORKSPACES,
+    "pyro_mcp.engine.uml": {*_GROUND, "pyro_mcp.engine", "pyro_mcp.engine.qemu", "pyro_mcp.host"},
     "pyro_mcp.builds": {*_WORKSPACES, "pyro_mcp.workspaces"},
     "pyro_mcp.sessions": {*_WORKSPACES, "pyro_mcp.workspaces"},
     "pyro_mcp.core": {
@@ -72,6 +73,7 @@ MAY_IMPORT = {
         "pyro_mcp.builds",
         "pyro_mcp.chat_hosts",
         "pyro_mcp.engine.qemu",
+        "pyro_mcp.engine.uml",
         "pyro_mcp.sessions",
         "pyro_mcp.workspaces",
     },

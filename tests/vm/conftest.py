@@ -13,6 +13,7 @@ import pytest
 from pyro_mcp import Pyro
 from pyro_mcp.engine.interface import Shape, System
 from pyro_mcp.engine.qemu.engine import QemuEngine
+from pyro_mcp.engine.uml import choose_engine
 from pyro_mcp.environments import EnvironmentStore
 from pyro_mcp.machines.images import Images
 from tests.vm.running_vm import Vm, running
@@ -27,8 +28,8 @@ def system(warm_cache: Path) -> System:
 
 @pytest.fixture(scope="session")
 def template(warm_cache: Path, system: System) -> QemuEngine:
-    """An engine whose template is prepared."""
-    engine = QemuEngine(warm_cache)
+    """An engine whose template is prepared; `PYRO_ACCELERATOR=uml` takes the other engine."""
+    engine = choose_engine(warm_cache)
     engine.prepare(system, Shape())
     return engine
 

@@ -31,7 +31,8 @@ def test_prepare_runs_a_machine_of_the_template_it_made(pyro: Pyro, template: Qe
 
     assert (report["outcome"], report["execution_mode"]) == ("reused", "guest_virtio")
     assert report["accelerator"] == template.accelerator().name
-    assert all(report[step] > 0 for step in ("cold_boot_ms", "create_ms", "exec_ms", "reset_ms", "delete_ms"))
+    assert all(report[step] > 0 for step in ("create_ms", "exec_ms", "reset_ms", "delete_ms"))
+    assert report["accelerator"] == "uml" or report["cold_boot_ms"] > 0
 
 
 @pytest.mark.parametrize(

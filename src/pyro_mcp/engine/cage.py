@@ -20,8 +20,8 @@ from pyro_mcp.host.seccomp import require_seccomp
 
 NOBODY = 65534
 """The user id inside the cage when an ordinary user starts the machine."""
-_CONFINE = Path(__file__).with_name("pyro-confine")
-_INSIDE = "/confine"
+CONFINE = Path(__file__).with_name("pyro-confine")
+INSIDE = "/confine"
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,43 @@ def caged(
     that the dynamic linker loads first. `data_folders` are host folders below /usr/share that the program reads; they
     may be missing. Raises `HostNotReady` when the kernel has no seccomp filters, `HostToolMissing` without bubblewrap.
     """
-    require_seccomp()
     if isinstance(limits.lifetime, Path):
         words = [str(GUARD), "--signal=KILL", str(limits.lifetime)]
     else:
         words = [str(require_program("timeout")), "--signal=KILL", f"{limits.lifetime:.3f}"]
-    words += [str(require_program("bwrap")), "--die-with-parent", "--clearenv"]
-    words += _namespaces(root=user is not None)
+    return [
+        *words,
+        *cage(
+            argv, binds, limits, call_filter=call_filter, user=user, kvm=kvm, preload=preload, data_folders=data_folders
+        ),
+    ]
+
+
+def cage(
+    argv: Sequence[str],
+    binds: Sequence[Bind],
+    limits: CageLimits,
+    *,
+    call_filter: bytes,
+    user: int | None,
+    kvm: bool = False,
+    preload: str = "",
+    data_folders: Sequence[str] = (),
+    keep: Sequence[int] | None = None,
+) -> list[str]:
+    """Return the command of `caged` without the part that ends the program when its time is over.
+
+    `keep` lists the open descriptors that the program inherits; None: all.
+    """
+    require_seccomp()
+    words = [str(require_program("bwrap")), "--die-with-parent", "--clearenv"]
+    words += namespaces(root=user is not None)
     words += _file_system(Path(argv[0]), binds, data_folders, kvm=kvm)
     if preload:
         words += ["--setenv", "LD_PRELOAD", preload]
-    words += ["--chdir", "/", "--", _INSIDE, *_bounds(limits)]
+    words += ["--chdir", "/", "--", INSIDE, *_bounds(limits)]
+    if keep is not None:
+        words.append(kept(keep))
     if user is not None:
         words += [f"uid={user}", f"gid={user}"]
         if kvm and (group := os.stat("/dev/kvm").st_gid):
@@ -90,7 +116,13 @@ def _bounds(limits: CageLimits) -> list[str]:
     ]  # fmt: skip
 
 
-def _namespaces(*, root: bool) -> list[str]:
+def kept(fds: Sequence[int]) -> str:
+    """Return the word that makes `pyro-confine` close every other descriptor."""
+    return f"keep={','.join(map(str, sorted(fds)))}"
+
+
+def namespaces(*, root: bool) -> list[str]:
+    """Return the words that make bubblewrap give a program namespaces of its own and take its capabilities."""
     if not root:
         return ["--unshare-all", "--uid", str(NOBODY), "--gid", str(NOBODY), "--cap-drop", "ALL"]
     # Root needs no user namespace to build the cage; it keeps only what `pyro-confine` needs to change the user.
@@ -112,7 +144,7 @@ def _file_system(program: Path, binds: Sequence[Bind], data_folders: Sequence[st
             words += ["--symlink", os.readlink(folder), folder]
         else:
             words += ["--ro-bind-try", folder, folder]
-    words += ["--ro-bind", str(_CONFINE), _INSIDE, "--ro-bind", str(program), str(program)]
+    words += ["--ro-bind", str(CONFINE), INSIDE, "--ro-bind", str(program), str(program)]
     for bind in binds:
         words += ["--bind" if bind.writable else "--ro-bind", str(bind.host), bind.inside]
     for device in ("null", "urandom", *(["kvm"] if kvm else [])):

@@ -28,7 +28,7 @@ OutputSink = Callable[[bytes], None]
 
 @dataclass(frozen=True)
 class Accelerator:
-    """What executes the guest's instructions: `name` is "kvm", "tcg" or "none"; `reason` is one sentence for people."""
+    """What executes the guest's instructions: `name` is "kvm", "uml", "tcg" or "none"; `reason` is one sentence."""
 
     name: str
     reason: str

@@ -18,6 +18,7 @@ PACKAGE_OF = {
     "nft": "nftables",
     "prlimit": "util-linux",
     "qemu-img": "qemu-utils",
+    "qemu-storage-daemon": "qemu-system-common",
     "qemu-system-x86_64": "qemu-system-x86",
     "skopeo": "skopeo",
     "timeout": "coreutils",

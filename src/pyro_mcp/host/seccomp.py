@@ -85,20 +85,24 @@ SET_NON_BLOCKING, COUNT_READABLE = 0x5421, 0x541B
 """ioctl(2): FIONBIO and FIONREAD (asm-generic/ioctls.h)."""
 
 
-def allow_list(allowed: Collection[str], conditional: Mapping[str, When]) -> bytes:
-    """Return the filter that allows these calls (by name), as the bytes of an array of `struct sock_filter`."""
-    assert not (set(allowed) | set(conditional)) & NEVER, "a call cannot be allowed and deadly"
+def allow_list(allowed: Collection[str], conditional: Mapping[str, When], *, deadly: Collection[str] = NEVER) -> bytes:
+    """Return the filter that allows these calls (by name), as the bytes of an array of `struct sock_filter`.
+
+    `deadly` calls kill; where there are none, those of other ABIs are refused too instead of killing.
+    """
+    assert not (set(allowed) | set(conditional)) & set(deadly), "a call cannot be allowed and deadly"
+    foreign = _step(_RETURN, _KILL if deadly else _ERRNO | errno.ENOSYS)
     program = [
-        _step(_LOAD, _ARCHITECTURE), _step(_EQUAL, _X86_64, 1, 0), _step(_RETURN, _KILL),
-        _step(_LOAD, _CALL), _step(_NOT_LESS, _X32, 0, 1), _step(_RETURN, _KILL),
+        _step(_LOAD, _ARCHITECTURE), _step(_EQUAL, _X86_64, 1, 0), foreign,
+        _step(_LOAD, _CALL), _step(_NOT_LESS, _X32, 0, 1), foreign,
     ]  # fmt: skip
     for name in sorted(set(conditional)):
         body = list(_conditional(conditional[name]))
         program += [_step(_EQUAL, NUMBER[name], 0, len(body)), *body]
-    deadly, harmless = (sorted(NUMBER[name] for name in names) for names in (NEVER, set(allowed) - set(conditional)))
+    killed, harmless = (sorted(NUMBER[name] for name in names) for names in (deadly, set(allowed) - set(conditional)))
     # After the comparisons follow three return instructions, in this order.
     answers = [_step(_RETURN, _ERRNO | errno.ENOSYS), _step(_RETURN, _KILL), _step(_RETURN, _ALLOW)]
-    for numbers, answer in ((deadly, 1), (harmless, 2)):
+    for numbers, answer in ((killed, 1), (harmless, 2)):
         rest = len(harmless) if answer == 1 else 0
         for index, number in enumerate(numbers):
             program.append(_step(_EQUAL, number, len(numbers) - index - 1 + rest + answer, 0))

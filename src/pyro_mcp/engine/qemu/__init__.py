@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from pyro_mcp.engine.qemu.command_line import OUTPUT, disk_binds, disk_nodes
 from pyro_mcp.engine.qemu.engine import QemuEngine
+from pyro_mcp.engine.qemu.system_calls import storage_filter
 
 __all__ = [
+    "OUTPUT",
     "QemuEngine",
+    "disk_binds",
+    "disk_nodes",
+    "storage_filter",
 ]

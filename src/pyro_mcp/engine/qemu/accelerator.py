@@ -30,7 +30,7 @@ def accelerator(cache: Path) -> Accelerator:
     forced = os.environ.get("PYRO_ACCELERATOR", "")
     if forced:
         if forced not in ("kvm", "tcg"):
-            raise InvalidRequest(f"PYRO_ACCELERATOR is {forced!r}", hint="set it to kvm or tcg, or unset it")
+            raise InvalidRequest(f"PYRO_ACCELERATOR is {forced!r}", hint="set it to kvm, uml or tcg, or unset it")
         return Accelerator(forced, f"PYRO_ACCELERATOR={forced} is set")
     if not _DEVICE.exists():
         return Accelerator("tcg", "this machine has no /dev/kvm, so QEMU emulates the processor")

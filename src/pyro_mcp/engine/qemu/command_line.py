@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pyro_mcp.engine.disks import DISK_BYTES
+from pyro_mcp.engine.cage import Bind
+from pyro_mcp.engine.disks import DISK_BYTES, BlankDisks, DiskLayers
 from pyro_mcp.engine.interface import Shape
 from pyro_mcp.guest_protocol.frames import SLOTS
 
@@ -101,20 +102,35 @@ def layer_node(layer: str, path: str) -> dict[str, object]:
     return {"driver": "qcow2", "node-name": layer, "file": _file(path, discard="unmap"), **reclaim}
 
 
-def _disks(layers: Sequence[str], *, output: bool) -> list[str]:
+def disk_nodes(layers: Sequence[str], *, output: bool) -> list[dict[str, object]]:
+    """The block nodes of a machine's disks, in their order; `layers` are those of the second one, lowest first."""
     blank: dict[str, object] = {"driver": "raw", "node-name": BLANK_NODE, "file": _file(BLANK), "read-only": True}
     writable = blank
     for layer in layers:
         folder = LIVE if layer == layers[-1] else FROZEN
         writable = {**layer_node(layer, f"{folder}/{layer}"), "backing": writable}
-    nodes = [
+    return [
         {"driver": "raw", "node-name": "root", "file": _file(ROOT), "read-only": True},
         writable,
         {"driver": "raw", "node-name": "baseline", "file": _file(BASELINE), "read-only": True},
         {"driver": "raw", "node-name": "output", "file": _file(OUTPUT)} if output else _NO_OUTPUT,
     ]
+
+
+def disk_binds(root: Path, blank: BlankDisks, layers: DiskLayers, baseline: Path | None) -> list[Bind]:
+    """The files that `disk_nodes` names, as the cage must show them, but for the output."""
+    return [
+        Bind(root, ROOT),
+        Bind(blank.ext4, BLANK),
+        Bind(layers.live, LIVE, writable=True),
+        Bind(layers.frozen, FROZEN),
+        Bind(baseline or blank.baseline, BASELINE),
+    ]
+
+
+def _disks(layers: Sequence[str], *, output: bool) -> list[str]:
     argv = []
-    for name, node in zip(("vda", "vdb", "vdc", "vdd"), nodes, strict=True):
+    for name, node in zip(("vda", "vdb", "vdc", "vdd"), disk_nodes(layers, output=output), strict=True):
         argv += ["-blockdev", json.dumps(node)]
         argv += ["-device", f"virtio-blk-pci,id={name},drive={node['node-name']}"]
     return argv

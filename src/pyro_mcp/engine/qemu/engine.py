@@ -252,7 +252,7 @@ def _clone(template: Template, request: StartRequest) -> Identity:
     source = template.source
     layers = DiskLayers(request.home)
     layers.prepare(request.layers, source.blank, new_disk=request.new_disk)
-    binds = source.binds(layers, request.baseline or source.blank.baseline)
+    binds = source.binds(layers, request.baseline)
     binds += [Bind(template.ram, command_line.RAM), Bind(_READONLY_RAM, command_line.READONLY_RAM)]
     ids = machine_ids(request.home)
     if request.output is not None:
@@ -301,7 +301,10 @@ def _require_space(sockets: MachineSockets) -> bool:
             if shutil.disk_usage(sockets.folder).free >= _ROOM_BYTES:
                 qmp.execute("cont")
                 return True
-    except DeadlineExceeded:  # another client uses the monitor, or QEMU hangs; the caller has its own deadline
+    except (
+        DeadlineExceeded,
+        GuestFailed,
+    ):  # another client uses the monitor, or it cannot say; the caller has a deadline
         return False
     raise NoSpace(
         "the host's disk is full, so the machine was paused in the middle of a write",

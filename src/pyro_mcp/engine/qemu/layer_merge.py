@@ -44,7 +44,7 @@ def finish_merge(qmp: Monitor, layers: Sequence[str], *, wait: bool) -> tuple[st
             with suppress(GuestFailed):  # it has just ended
                 qmp.execute("job-cancel", id=_JOB)
         _await_end(qmp)
-    top = qmp.execute("qom-get", path="/machine/peripheral/vdb", property="drive")
+    top = _top(qmp)
     if top not in layers:
         raise GuestFailed("QEMU uses a writable disk that is not in the machine's record")
     below = tuple(layers[: layers.index(top)])
@@ -55,6 +55,14 @@ def finish_merge(qmp: Monitor, layers: Sequence[str], *, wait: bool) -> tuple[st
             qmp.execute("blockdev-del", node_name=name)
     in_use = _names(qmp.execute("query-named-block-nodes", flat=True), "node-name")
     return (*(name for name in below if name in in_use), top)
+
+
+def _top(qmp: Monitor) -> str:
+    """The layer that the machine writes to: QEMU's own device has it, or what `qemu-storage-daemon` exports."""
+    for export in qmp.execute("query-block-exports"):
+        if export.get("id") == "vdb":
+            return str(export.get("node-name"))
+    return str(qmp.execute("qom-get", path="/machine/peripheral/vdb", property="drive"))
 
 
 def start_merge(qmp: Monitor, layers: Sequence[str], sizes: Sequence[int], *, wait: bool = False) -> None:

@@ -13,6 +13,7 @@ from functools import cache
 from pyro_mcp.host.seccomp import (
     COUNT_READABLE,
     CREATE_FLAGS,
+    NEVER,
     SET_NAME,
     SET_NON_BLOCKING,
     THREADS_ONLY,
@@ -57,3 +58,9 @@ _UNDER_KVM = {"ioctl": When([[_KVM], *_CONDITIONAL["ioctl"].alternatives], errno
 def qemu_filter(*, kvm: bool) -> bytes:
     """Return QEMU's filter: QEMU can start threads but no process, create no file, and open no socket of any family."""
     return allow_list(_ALLOWED.split(), {**_CONDITIONAL, **(_UNDER_KVM if kvm else {})})
+
+
+@cache
+def storage_filter() -> bytes:
+    """The filter for `qemu-storage-daemon`: that of QEMU, but it may ask in vain for `userfaultfd`."""
+    return allow_list(_ALLOWED.split(), _CONDITIONAL, deadly=NEVER - {"userfaultfd"})

@@ -73,16 +73,12 @@ class TemplateSource:
         """Return the root file system and the shape, by which an outdated template is recognised."""
         return [self.system.root_digest, *astuple(self.shape)]
 
-    def binds(self, layers: DiskLayers, baseline: Path) -> list[Bind]:
+    def binds(self, layers: DiskLayers, baseline: Path | None = None) -> list[Bind]:
         """Return the files that such a machine sees in its cage, except its memory."""
         return [
             Bind(self.system.vmlinuz, command_line.KERNEL),
             Bind(self.initramfs, command_line.INITRAMFS),
-            Bind(self.system.root, command_line.ROOT),
-            Bind(self.blank.ext4, command_line.BLANK),
-            Bind(layers.live, command_line.LIVE, writable=True),
-            Bind(layers.frozen, command_line.FROZEN),
-            Bind(baseline, command_line.BASELINE),
+            *command_line.disk_binds(self.system.root, self.blank, layers, baseline),
         ]
 
 
@@ -280,7 +276,7 @@ def _booted(
     sockets = _boot_sockets(folder)
     deadline = _BOOT_DEADLINE[source.accelerator]
     limits = qemu_limits(source.shape.mem_mib, max(DISK_BYTES, ram.stat().st_size), deadline + 30)
-    binds = [*source.binds(layers, source.blank.baseline)]
+    binds = [*source.binds(layers)]
     binds.append(Bind(ram, command_line.RAM, writable=True))
     user = ids.machine if ids else None
 

@@ -1,0 +1,87 @@
+"""A hostile program in the place of a kernel that is a process gets no more than it was given."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pyro_mcp.engine.uml.cage import kernel_cage
+from pyro_mcp.engine.uml.calls import devices_filter, kernel_filter
+from pyro_mcp.engine.uml.programs import KERNEL
+from pyro_mcp.host.syscalls import NUMBER
+from tests.engine.test_cage import DEADLINE, by, compiled, identity, machine_user, pytestmark, user
+from tests.engine.test_call_filter import BAD, DEADLY, LAST, X32, answer, answers, probe
+
+__all__ = ["probe", "pytestmark", "user"]
+
+MEM_MIB = 64
+USELESS = (
+    "bind listen accept accept4 memfd_create memfd_secret shmget shmat msgget semget mq_open io_uring_setup tkill "
+    "clone3 mknod rename link symlink creat chmod chown setuid setgroups capset personality "
+    "inotify_init pidfd_open "
+    "setrlimit sched_setscheduler setpriority pipe pipe2 splice vmsplice openat2 flock getxattr"
+)
+
+
+def test_a_hostile_kernel_gets_no_more_than_it_was_given(user: int, home: Path) -> None:
+    home.chmod(0o755)
+    attack = compiled("uml_attack.c", home / "attack", "-static", "-D_FORTIFY_SOURCE=0")
+    (home / "vhost").mkdir(mode=0o711)
+    argv = [KERNEL, str(os.getpid()), str((MEM_MIB + 4) << 20)]
+    words = by(
+        user, lambda: kernel_cage(argv, attack, home / "vhost", mem_mib=MEM_MIB, user=machine_user(), kernel=attack)
+    )
+    done = subprocess.run(
+        words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE, check=False, **identity(user)
+    )  # type: ignore[call-overload]
+    facts = dict(line.split("=") for line in done.stdout.splitlines())
+    assert done.returncode == 0, done.stderr
+    assert {name for name, how in facts.items() if how == "ok"} == set()
+    assert (facts["sockets"], facts["descriptors"], facts["written"]) == ("0", "0", "bounded")
+    assert facts["signal outside"] == "ESRCH"
+
+
+@pytest.fixture(scope="module")
+def under_the_kernels(probe: Path) -> dict[int, str]:
+    return answers(probe, kernel_filter(), range(LAST))
+
+
+def test_no_call_kills_a_program_of_the_guest(under_the_kernels: dict[int, str], probe: Path) -> None:
+    assert "killed" not in under_the_kernels.values()
+    assert set(answers(probe, kernel_filter(), range(X32, X32 + 20)).values()) == {"ENOSYS"}
+    assert {under_the_kernels[NUMBER[name]] for name in set(DEADLY.split()) - {"kill"}} == {"ENOSYS"}
+
+
+def test_a_call_that_such_a_kernel_does_not_need_does_not_exist(under_the_kernels: dict[int, str]) -> None:
+    assert {name: under_the_kernels[NUMBER[name]] for name in USELESS.split()} == dict.fromkeys(
+        USELESS.split(), "ENOSYS"
+    )
+
+
+def test_few_of_all_calls_reach_the_host_from_such_a_kernel(under_the_kernels: dict[int, str]) -> None:
+    assert len([how for how in under_the_kernels.values() if how != "ENOSYS"]) < 100
+
+
+def test_such_a_kernel_signals_no_group_and_makes_no_process_without_its_memory(probe: Path) -> None:
+    program = kernel_filter()
+    assert answer(probe, program, "kill", 0, 0) == "ESRCH"
+    assert answer(probe, program, "kill", -1, 0) == "ESRCH"
+    assert answer(probe, program, "clone", 17, 0, 0, 0, 0) == "EPERM"
+    assert answer(probe, program, "clone", 0x10000100 | 17, 0, 0, 0, 0) == "EPERM"
+    assert answer(probe, program, "socket", 2, 1, 0) == "EAFNOSUPPORT"
+    assert answer(probe, program, "prctl", 4, 1, 0, 0, 0) == "EINVAL"
+
+
+def test_the_program_of_the_devices_opens_nothing_and_starts_nothing(probe: Path) -> None:
+    reached = {
+        number
+        for number, how in answers(probe, devices_filter(), range(LAST)).items()
+        if how not in {"killed", "ENOSYS"}
+    }
+    assert len(reached) < 45
+    for name in ("openat", "socket", "connect", "clone", "kill", "memfd_create", "bind", "listen"):
+        assert answer(probe, devices_filter(), name, *BAD) in {"killed", "ENOSYS"}
+    assert answer(probe, devices_filter(), "mmap", 0, 4096, 5, 0x22, -1, 0) == "EPERM"

@@ -1,0 +1,116 @@
+/* A program that has taken the place of a kernel in its cage: tries to get more than it was given, and tells how far it
+ * got. Arguments: the number of a process outside, and the memory (bytes) that it may have.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/shm.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static const char *answer(long result)
+{
+	return result >= 0 ? "ok" : strerrorname_np(errno);
+}
+
+static void report(const char *what, long result)
+{
+	printf("%s=%s\n", what, answer(result));
+}
+
+static void reach_out(void)
+{
+	int opened = 0;
+	for (int family = 0; family < 64; family++)
+		for (int type = 1; type < 7; type++)
+			opened += family != AF_UNIX && socket(family, type, 0) >= 0;
+	printf("sockets=%d\n", opened);
+	int unix_socket = socket(AF_UNIX, SOCK_STREAM, 0);
+	struct sockaddr_un address = { AF_UNIX, "\0pyro-test" };
+	report("abstract socket", connect(unix_socket, (void *)&address, 2 + 10));
+	report("listen", listen(unix_socket, 1));
+	report("bind", bind(unix_socket, (void *)&address, 2 + 10));
+}
+
+static void keep_things(size_t allowed)
+{
+	char path[64];
+	const char *folders[] = { "/", "/dev", "/proc", "/vhost" };
+	for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+		snprintf(path, sizeof path, "file in %s", folders[i]);
+		report(path, open(folders[i], O_RDWR | O_TMPFILE, 0600));
+		snprintf(path, sizeof path, "%s/x", folders[i]);
+		report(path, open(path, O_RDWR | O_CREAT, 0600));
+	}
+	report("write the kernel", open("/kernel", O_RDWR));
+	report("device", mknod("/memory/device", S_IFBLK | 0600, 8 << 8));
+	report("memfd", syscall(SYS_memfd_create, "x", 0));
+	report("shared segment", shmget(IPC_PRIVATE, 1 << 20, IPC_CREAT | 0600));
+	size_t written = 0;
+	static char piece[1 << 20];
+	int file = open("/memory/x", O_RDWR | O_CREAT, 0600), other = open("/memory/y", O_RDWR | O_CREAT, 0600);
+	signal(SIGXFSZ, SIG_IGN);
+	for (ssize_t size; (size = write(file, piece, sizeof piece)) > 0 || (size = write(other, piece, sizeof piece)) > 0;)
+		written += size;
+	printf("written=%s\n", written <= allowed ? "bounded" : "too much");
+}
+
+static int nothing(void *unused)
+{
+	(void)unused;
+	return 0;
+}
+
+static void gain_rights(int outside)
+{
+	static char stack[1 << 16] __attribute__((aligned(16)));
+	report("signal outside", kill(outside, 0));
+	report("signal everybody", kill(-1, 0));
+	report("signal the group", kill(0, 0));
+	report("ptrace", ptrace(PTRACE_ATTACH, outside, 0, 0));
+	report("read outside", syscall(SYS_process_vm_readv, outside, 0, 0, 0, 0, 0));
+	report("unshare", unshare(CLONE_NEWUSER));
+	report("namespace", clone(nothing, stack + sizeof stack, CLONE_VM | CLONE_NEWUSER | SIGCHLD, NULL));
+	report("fork", syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
+	report("clone3", syscall(SYS_clone3, 0, 0));
+	report("mount", mount("none", "/memory", "tmpfs", 0, ""));
+	report("pivot", syscall(SYS_pivot_root, "/", "/"));
+	report("chroot", chroot("/memory"));
+	report("bpf", syscall(SYS_bpf, 0, 0, 0));
+	report("io_uring", syscall(SYS_io_uring_setup, 1, stack));
+	report("userfaultfd", syscall(SYS_userfaultfd, 0));
+	report("perf", syscall(SYS_perf_event_open, 0, 0, 0, 0, 0));
+	report("keys", syscall(SYS_add_key, "user", "x", "y", 1, -3));
+	report("terminal", ioctl(0, TIOCSTI, "x"));
+	report("dumps", prctl(PR_SET_DUMPABLE, 1));
+	report("user", setuid(0));
+	report("limit", syscall(SYS_prlimit64, 0, 7, stack, 0));
+	report("priority", syscall(SYS_setpriority, 0, 0, -10));
+	report("personality", syscall(SYS_personality, 0));
+}
+
+int main(int argc, char **argv)
+{
+	int inherited = 0;
+	(void)argc;
+	for (int fd = 3; fd < 1024; fd++)
+		inherited += fcntl(fd, F_GETFD) >= 0;
+	printf("descriptors=%d\n", inherited);
+	reach_out();
+	gain_rights(atoi(argv[1]));
+	keep_things(strtoul(argv[2], NULL, 0));
+	fflush(stdout);
+	return 0;
+}
