@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pyro_mcp import host
 from tests.style.imports import Graph, find_cycle, import_graph
 from tests.style.project import ROOT
 
@@ -31,6 +32,9 @@ PUBLISHED = {
     "pyro_mcp.network",
 }
 """What the packages above this one may use."""
+
+ABOVE = ("claude_bottle", "moot")
+PUBLISHED_OF_HOST = {"pyro_mcp.host", *(f"pyro_mcp.host.{name}" for name in host.__all__)}
 
 # Each layer, and the layers that it may import. A module belongs to the longest name that it starts with.
 MAY_IMPORT = {
@@ -115,6 +119,10 @@ def layer_faults(graph: Graph) -> list[str]:
                 continue
             if its_layer not in MAY_IMPORT[layer]:
                 faults.append(f"{module} imports {target}, which {layer} may not")
+            elif (
+                layer in ("claude_bottle", "moot") and its_layer == "pyro_mcp.host" and target not in PUBLISHED_OF_HOST
+            ):
+                faults.append(f"{module} imports {target}, which is not in pyro_mcp.host.__all__")
             elif target != its_layer and its_layer not in SHELVES and not layer.startswith(f"{its_layer}."):
                 faults.append(f"{module} imports {target} past the public names of {its_layer}")
     return faults
@@ -155,6 +163,7 @@ def test_no_module_imports_itself_in_a_ring() -> None:
         ("../claude_bottle/bottle", "from pyro_mcp.workspaces import WorkspaceAccess"),
         ("../claude_bottle/bottle", "from pyro_mcp.core import Pyro"),
         ("../claude_bottle/bottle", "from pyro_mcp.network.policy import rules"),
+        ("../claude_bottle/bottle", "from pyro_mcp.host import seccomp"),
         ("../claude_bottle/bottle", "import moot"),
     ],
 )
@@ -162,7 +171,7 @@ def test_an_import_against_the_table_is_seen(tmp_path: Path, module: str, line: 
     packages = "host engine engine/qemu environments workspaces core mcp_server network network/dns network/policy"
     tree = {f"pyro_mcp/{name}/__init__.py": "" for name in packages.split()} | {"pyro_mcp/__init__.py": ""}
     tree |= {f"pyro_mcp/{name}.py": "" for name in ("engine/disks", "engine/qemu/command_line", "core/pyro")}
-    tree |= {f"pyro_mcp/{name}.py": "" for name in ("mcp_server/tools", "network/policy/rules")}
+    tree |= {f"pyro_mcp/{name}.py": "" for name in ("host/seccomp", "mcp_server/tools", "network/policy/rules")}
     tree |= {"claude_bottle/__init__.py": ""}
 
     assert len(layer_faults(planted(tmp_path, {**tree, f"pyro_mcp/{module}.py": line}))) == 1
