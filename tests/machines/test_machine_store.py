@@ -227,7 +227,23 @@ def test_ctrl_z_takes_effect_only_after_the_transaction(path: Path) -> None:
         MachineStore(path).remove("vm-1")
 
 
-FILL = """
+def test_a_database_that_is_replaced_while_it_is_kept_open_is_noticed(path: Path, tmp_path: Path) -> None:
+    other = MachineStore(tmp_path / "other" / "pyro.db")
+    (tmp_path / "other").mkdir()
+    other.add(replace(RECORD, id="vm-2"))
+    store = MachineStore(path)
+    store.add(RECORD)
+    with store.kept_open():
+        assert store.all() == [RECORD]
+        for file in path.parent.glob("pyro.db*"):
+            file.unlink()
+        (tmp_path / "other" / "pyro.db").rename(path)
+        assert [record.id for record in store.all()] == ["vm-2"]
+        store.add(replace(RECORD, id="vm-3"))
+    assert {record.id for record in MachineStore(path).all()} == {"vm-2", "vm-3"}
+
+
+FULL = """
 import os, subprocess, sys
 from dataclasses import replace
 from pathlib import Path
@@ -256,6 +272,8 @@ fill()
 assert len(Store(folder / "pyro.db").all()) == 200
 store.release_reserve()
 fill()
+"""
+READ = """
 assert len(Store(folder / "pyro.db").all()) == 200
 try:
     Store(folder / "pyro.db").remove("vm-0")
@@ -265,18 +283,38 @@ assert len(Store(folder / "pyro.db").all()) == 200
 """
 
 
+WRITE_MEANWHILE = """
+with store.kept_open():
+    assert len(store.all()) == 200
+    for name in os.listdir(folder):
+        if name == "filler" or name.isdecimal():
+            (folder / name).unlink()
+    code = (
+        "import sys; from pathlib import Path; from pyro_mcp.machines.machine_store import MachineStore\\n"
+        "for number in range(150): MachineStore(Path(sys.argv[1])).remove(f'vm-{number}')"
+    )
+    subprocess.run([sys.executable, "-c", code, folder / "pyro.db"], check=True)
+    assert len(store.all()) == 50
+    store.remove("vm-150")
+    assert len(store.all()) == 49
+"""
+
+
+def on_a_full_disk(program: str, folder: Path, option: str) -> str:
+    """Run a program that uses a database on a small disk, mounted with `option`, that is full; return its output."""
+    argv: list[str | Path] = ["unshare", "--mount", "--propagation=private", sys.executable, "-c", FULL + program]
+    done = subprocess.run([*argv, folder, option], capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="mounts a small disk: run the tests as root")
 @pytest.mark.parametrize("option", ["size=16M", "nr_inodes=600"])
 def test_a_database_on_a_disk_that_is_full_to_the_last_byte_or_inode_is_still_read(tmp_path: Path, option: str) -> None:
-    argv: list[str | Path] = [
-        "unshare",
-        "--mount",
-        "--propagation=private",
-        sys.executable,
-        "-c",
-        FILL,
-        tmp_path,
-        option,
-    ]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=DEADLINE, check=False)
-    assert (done.returncode, done.stdout[:27]) == (0, "full: the disk that holds /"), done.stderr
+    assert on_a_full_disk(READ, tmp_path, option)[:27] == "full: the disk that holds /"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounts a small disk: run the tests as root")
+@pytest.mark.parametrize("option", ["size=16M", "nr_inodes=600"])
+def test_what_others_write_once_a_full_disk_has_space_again_is_read(tmp_path: Path, option: str) -> None:
+    on_a_full_disk(WRITE_MEANWHILE, tmp_path, option)

@@ -29,10 +29,10 @@ _JOB_CONTROL = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 
 
 class _Kept(threading.local):
-    """The connection that a thread keeps open; one that was opened to read on a full disk cannot write."""
+    """The connection that a thread keeps open, and the inode that the database file had before it was opened."""
 
     db: sqlite3.Connection | None = None
-    writable = False
+    inode = 0
 
 
 class Database:
@@ -53,18 +53,22 @@ class Database:
     def kept_open(self) -> Iterator[None]:
         """Open the database once for everything that this thread does with it in the block.
 
-        Keep the block short: a database file that is replaced meanwhile is noticed only after the block.
+        On a full disk, and after the file was replaced, each statement opens it as if this method were not in effect.
         """
         if self._kept.db is not None:
             yield
             return
-        with self._translating():
-            self._kept.db, self._kept.writable = self._connect(writing=False)
+        inode, db = self._inode(), None
+        # On a full disk: nothing. A connection that only reads would miss what others write once there is space again.
+        with suppress(NoSpace), self._translating():
+            db = self._connect(writing=True)
+        self._kept.db, self._kept.inode = db, inode
         try:
             yield
         finally:
-            db, self._kept.db = self._kept.db, None
-            db.close()
+            self._kept.db = None
+            if db is not None:
+                db.close()
 
     def keep_reserve(self) -> None:
         """Hold back some space and some inodes for `release_reserve`, where there are any."""
@@ -110,11 +114,19 @@ class Database:
     def _connection(self, *, writing: bool) -> Iterator[sqlite3.Connection]:
         """Use the connection that is kept open, or open one for the block; errors of SQLite become ours."""
         with self._translating():
-            if self._kept.db is not None and (self._kept.writable or not writing):
-                yield self._kept.db
+            kept = self._kept
+            if kept.db is not None and kept.inode and kept.inode == self._inode():
+                yield kept.db
                 return
-            with closing(self._connect(writing=writing)[0]) as db:
+            with closing(self._connect(writing=writing)) as db:
                 yield db
+
+    def _inode(self) -> int:
+        """Return the inode of the database file; 0 when there is no file that can be reached."""
+        try:
+            return self._path.stat().st_ino
+        except OSError:
+            return 0
 
     @contextmanager
     def _translating(self) -> Iterator[None]:
@@ -167,15 +179,12 @@ class Database:
             return busy_error(f"the database {self._path}", self._writers())
         return HostNotReady(f"cannot use the database {self._path}: {error}")
 
-    def _connect(self, *, writing: bool) -> tuple[sqlite3.Connection, bool]:
-        """Open the database with all its tables, and say whether it can be written.
-
-        The file may be new, also because somebody has removed the old one.
-        """
-        db, writable = self._open(writing=writing)
+    def _connect(self, *, writing: bool) -> sqlite3.Connection:
+        """Open the database with all its tables. The file may be new, also because somebody has removed the old one."""
+        db = self._open(writing=writing)
         try:
             if is_current(db, self._path):
-                return db, writable
+                return db
         except BaseException:
             db.close()
             raise
@@ -188,19 +197,20 @@ class Database:
         lock = self._path.with_name(f"{self._path.name}.lock")
         with (
             locked(lock, deadline_seconds=_BUSY_SECONDS),
-            closing(self._open(writing=True)[0]) as db,
+            closing(self._open(writing=True)) as db,
         ):
             migrate(db, self._path)
 
-    def _open(self, *, writing: bool) -> tuple[sqlite3.Connection, bool]:
+    def _open(self, *, writing: bool) -> sqlite3.Connection:
         try:
-            return _opened(str(self._path)), True
+            return _opened(str(self._path))
         except sqlite3.OperationalError:
             # Even reading makes two files beside the database, which a full disk has no room for. When no change waits
-            # in the write-ahead log, the database file alone holds everything.
+            # in the write-ahead log, the database file alone holds everything. SQLite assumes that nobody writes to it
+            # while it is open, so such a connection is for one statement only.
             if writing or not is_full(self._path.parent) or self._has_log():
                 raise
-            return _opened(f"file:{quote(str(self._path))}?immutable=1", uri=True), False
+            return _opened(f"file:{quote(str(self._path))}?immutable=1", uri=True)
 
     def _has_log(self) -> bool:
         try:
