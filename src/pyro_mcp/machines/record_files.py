@@ -78,22 +78,16 @@ class RecordFiles:
         path = self.folder(id_) / _RECORD
         try:
             version = _version(path)
-        except OSError:
+            known = self._parsed.get(id_)
+            if known is not None and known[0] == version:
+                return known[1]
+            content = path.read_bytes()
+        except OSError:  # it may pass, as when too many files are open
             self._parsed.pop(id_, None)
             return None
-        known = self._parsed.get(id_)
-        if known is None or known[0] != version:
-            known = self._parsed[id_] = (version, self._parse(id_, path))
-        return known[1]
-
-    def _parse(self, id_: str, path: Path) -> MachineRows | None:
-        try:
-            found = json.loads(path.read_bytes())
-            tables = {name: [dict(row) for row in found[name]] for name in _TABLES}
-            rows = MachineRows(int(found["schema"]), tables)
-            return rows if rows.machine["id"] == id_ and rows.revision >= 0 else None
-        except (OSError, ValueError, LookupError, TypeError):
-            return None
+        rows = _parse(id_, content)
+        self._parsed[id_] = (version, rows)
+        return rows
 
     def write(self, id_: str, rows: MachineRows) -> None:
         """Replace a machine's file, unless its deletion has begun; raises `NoSpace`."""
@@ -109,6 +103,7 @@ class RecordFiles:
     def mark_deleting(self, id_: str) -> None:
         """Mark the machine as being deleted, also on a full disk; twice is a no-op."""
         folder = self.folder(id_)
+        self._parsed.pop(id_, None)
         with suppress(OSError):
             (folder / _RECORD).rename(folder / _DELETING)
 
@@ -122,6 +117,16 @@ class RecordFiles:
             elif name != _DELETING:
                 with suppress(OSError):
                     path.unlink()
+
+
+def _parse(id_: str, content: bytes) -> MachineRows | None:
+    try:
+        found = json.loads(content)
+        tables = {name: [dict(row) for row in found[name]] for name in _TABLES}
+        rows = MachineRows(int(found["schema"]), tables)
+        return rows if rows.machine["id"] == id_ and rows.revision >= 0 else None
+    except (ValueError, LookupError, TypeError):
+        return None
 
 
 def _version(path: Path) -> _Version:
