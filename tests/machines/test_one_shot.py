@@ -136,7 +136,9 @@ def test_a_machine_takes_commands_only_once_it_is_started(vms: OneShotMachines, 
     assert engine.commands == []
 
 
-@pytest.mark.parametrize("error", [HostNotReady("no QEMU"), EnvironmentFailed("no image"), GuestFailed("no boot")])
+@pytest.mark.parametrize(
+    "error", [HostNotReady("no QEMU", hint="install it"), EnvironmentFailed("no image"), GuestFailed("no boot")]
+)
 def test_where_no_guest_can_run_nothing_runs_unless_it_was_allowed(
     vms: OneShotMachines, engine: FakeEngine, error: PyroError
 ) -> None:
@@ -144,7 +146,7 @@ def test_where_no_guest_can_run_nothing_runs_unless_it_was_allowed(
     vm_id = create(vms)["vm_id"]
     with pytest.raises(type(error)):
         vms.start(vm_id, silent)
-    assert (vms.status(vm_id)["state"], vms.status(vm_id)["failure"]) == ("failed", str(error))
+    assert (vms.status(vm_id)["state"], vms.status(vm_id)["failure"]) == ("failed", error.message)
 
     allowed = start(vms, allow_host_compat=True)
     assert (allowed["state"], allowed["execution_mode"], allowed["accelerator"]) == ("running", "host_compat", "none")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from pyro_mcp.engine import Engine, System
 from pyro_mcp.environments import RootImage
-from pyro_mcp.errors import Busy, Conflict, GuestGone, NoSpace, NotFound
+from pyro_mcp.errors import Busy, Conflict, GuestGone, NoSpace, NotFound, PyroError
 from pyro_mcp.hints import Argument, Hint, Verb
 from pyro_mcp.host.files import locked
 from pyro_mcp.host.process_identity import Identity
@@ -189,8 +189,9 @@ class LockedMachines:
             yield
         except BaseException as error:
             self.clear(id_, identity())
+            message = error.message if isinstance(error, PyroError) else str(error)
             with suppress(NoSpace):  # whoever looks next settles it
-                self._mark_failed(id_, str(error) or type(error).__name__)
+                self._mark_failed(id_, message or type(error).__name__)
             raise
 
     def _mark_failed(self, id_: str, failure: str) -> MachineRecord:
