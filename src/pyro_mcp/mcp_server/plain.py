@@ -28,26 +28,26 @@ def readable(value: Any) -> Any:
     return value
 
 
-def name(text: str) -> str:
+def sanitize_name(text: str) -> str:
     """Return a name on one line, quoted and escaped if it holds more than printable characters."""
     return text if text.isprintable() else json.dumps(text)
 
 
-def content(text: str) -> str:
+def sanitize_content(text: str) -> str:
     """Return content with its lines, and escapes for characters that act on a terminal or hide from the reader."""
     if _UNSEEN.search(text) is None:
         return text
     return _UNSEEN.sub(_escape, text.replace("\r\n", "\n"))
 
 
-def harmless(value: Any, field: str = "") -> Any:
-    """Return a result with each text as `content` or as `name` returns it."""
+def sanitize_result(value: Any, field: str = "") -> Any:
+    """Return a result with each text as `sanitize_content` or `sanitize_name` returns it."""
     if isinstance(value, str):
-        return content(value) if field in _CONTENT else name(value)
+        return sanitize_content(value) if field in _CONTENT else sanitize_name(value)
     if isinstance(value, Mapping):
-        return {name(str(key)): harmless(one, str(key)) for key, one in value.items()}
+        return {sanitize_name(str(key)): sanitize_result(one, str(key)) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [harmless(one, field) for one in value]
+        return [sanitize_result(one, field) for one in value]
     return value
 
 

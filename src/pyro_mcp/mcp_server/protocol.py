@@ -19,7 +19,7 @@ from pyro_mcp.errors import Interrupted, InvalidRequest, PyroError
 from pyro_mcp.hints import render_hints
 from pyro_mcp.mcp_server.bounds import bounded, shortened
 from pyro_mcp.mcp_server.catalogue import NAME, TITLE, Catalogue
-from pyro_mcp.mcp_server.plain import content, harmless, name, readable, structured
+from pyro_mcp.mcp_server.plain import readable, sanitize_content, sanitize_name, sanitize_result, structured
 from pyro_mcp.mcp_server.text import told
 from pyro_mcp.mcp_server.thread import Work, in_thread
 from pyro_mcp.mcp_server.tool import Call, Tool
@@ -99,15 +99,15 @@ class Protocol:
 
     def _failed(self, error: PyroError) -> mcp.CallToolResult:
         hint = render_hints(error.hint, self._catalogue.words)
-        text = f"{error.code}: {name(error.message)}" + (f"\nHint: {hint}" if hint else "")
-        text = shortened(content(readable(text)))
+        text = f"{error.code}: {sanitize_name(error.message)}" + (f"\nHint: {hint}" if hint else "")
+        text = shortened(sanitize_content(readable(text)))
         return mcp.CallToolResult(content=[mcp.TextContent(type="text", text=text)], is_error=True)
 
     def _told(self, tool: Tool, result: Mapping[str, Any]) -> mcp.CallToolResult:
         """Return the result as a complete text, and for programs as data."""
         result = readable(result)
         steps = {name: why for name, why in tool.then.items() if name in self._catalogue.by_name}
-        text = mcp.TextContent(type="text", text=told(tool, harmless(result), steps))
+        text = mcp.TextContent(type="text", text=told(tool, sanitize_result(result), steps))
         data = bounded(structured(result)) if self._catalogue.structured else None
         return mcp.CallToolResult(content=[text], structured_content=data)
 

@@ -1,6 +1,6 @@
 """Results as a model reads them: short, complete enough to go on from, nothing that has to be looked up elsewhere.
 
-Every function gets a result that `plain.harmless` has gone over, so no name in it can fill a line of its own.
+Every function gets a result that `plain.sanitize_result` returned, so no name in it can fill a line of its own.
 """
 
 from __future__ import annotations

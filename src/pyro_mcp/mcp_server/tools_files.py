@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pyro_mcp.mcp_server import text
 from pyro_mcp.mcp_server.bounds import LONGEST_FIELD, LONGEST_PART, beginning
-from pyro_mcp.mcp_server.plain import content
+from pyro_mcp.mcp_server.plain import sanitize_content
 from pyro_mcp.mcp_server.tool import FLAG, ID, TEXT, Call, Schema, Tool, shape
 from pyro_mcp.results import (
     WorkspaceDiff,
@@ -28,7 +28,7 @@ def readable_part(call: Call, read: Callable[..., WorkspaceFileRead]) -> Workspa
     most = min(options.get("max_bytes", LONGEST_PART), LONGEST_PART)
     while True:
         found = read(call.arguments["workspace_id"], call.arguments["path"], **(options | {"max_bytes": most}))
-        _, rest = beginning(content(found["content"]))
+        _, rest = beginning(sanitize_content(found["content"]))
         if not rest or most <= _LEAST_BYTES:
             return found
         most //= 2
