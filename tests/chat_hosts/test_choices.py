@@ -114,6 +114,17 @@ def test_on_a_terminal_the_user_is_asked_for_the_network(answer: str, policy: st
     assert command(servers(desk, "opencode")["pyro"])[-1] == f"--network-policy={policy}"
 
 
+def test_on_a_terminal_allowed_hosts_answer_the_question_for_the_network(desk: Desk) -> None:
+    with terminal() as (ours, its):
+        os.write(ours, b"n\n")  # would be the answer to a question
+        argv = desk.net.argv([OWN, "host", "connect", "opencode", "--allow-host", "pypi.org"])
+        subprocess.run(argv, cwd=desk.project, stdin=its, stderr=its, timeout=60, check=True)
+        written = os.read(ours, 65536)
+
+    assert b"[y/N]" not in written
+    assert command(servers(desk, "opencode")["pyro"])[-2:] == ["--network-policy=egress", "--allow-host=pypi.org"]
+
+
 @contextmanager
 def terminal() -> Iterator[tuple[int, int]]:
     """The two ends of a terminal."""

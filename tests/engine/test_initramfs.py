@@ -33,9 +33,9 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A keeper of sessions of our own, likewise."""
+    """A supervisor of sessions of our own, likewise."""
     program = tmp_path / "session"
-    program.write_bytes(b"the keeper")
+    program.write_bytes(b"the supervisor")
     monkeypatch.setattr(module, "session_binary", lambda: program)
     return program
 
@@ -69,7 +69,7 @@ def test_the_archive_unpacks_to_what_went_in(tmp_path: Path) -> None:
     cpio(image, "-i", where=out)
     assert (out / "init").read_bytes() == b"the agent"
     assert (out / "tool").read_bytes() == b"the tool"
-    assert (out / "session").read_bytes() == b"the keeper"
+    assert (out / "session").read_bytes() == b"the supervisor"
     assert {(out / name).stat().st_mode & 0o777 for name in ("init", "tool", "session")} == {0o755}
     assert (out / "modules/a.ko").read_bytes() == b"module a.ko"
     assert (out / "modules.order-pyro").read_text() == "/modules/b.ko\n/modules/a.ko\n"
@@ -98,7 +98,7 @@ def test_another_program_kernel_or_list_of_modules_makes_another(
     made.append(initramfs(system(tmp_path, "a.ko", "b.ko"), cache))
     tool.write_bytes(b"the next tool")
     made.append(initramfs(system(tmp_path, "a.ko", "b.ko"), cache))
-    session.write_bytes(b"the next keeper")
+    session.write_bytes(b"the next supervisor")
     made.append(initramfs(system(tmp_path, "a.ko", "b.ko"), cache))
     assert len({image.parent.name for image in made}) == 6
     assert b"the next agent" in made[3].read_bytes() and b"the next tool" in made[4].read_bytes()

@@ -1,4 +1,4 @@
-"""The keeper of sessions as a black box: compiled, run on this host, read by guest/SESSIONS.md."""
+"""The supervisor of sessions as a black box: compiled, run on this host, read by guest/SESSIONS.md."""
 
 from __future__ import annotations
 
@@ -208,10 +208,10 @@ def test_a_client_that_leaves_before_it_asks_costs_no_time(sessions: Sessions) -
     for _ in range(5):
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(sessions.folder / "a"))
-    keeper = Path("/proc", Path("/proc", str(opened.pid), "stat").read_text().rpartition(")")[2].split()[1], "stat")
-    before = used_ticks(keeper)
+    supervisor = Path("/proc", Path("/proc", str(opened.pid), "stat").read_text().rpartition(")")[2].split()[1], "stat")
+    before = used_ticks(supervisor)
     sessions.ask("read", "a", "0", "0", "10", "800", "800")
-    assert used_ticks(keeper) - before < 20
+    assert used_ticks(supervisor) - before < 20
 
 
 def used_ticks(stat: Path) -> int:
@@ -295,7 +295,7 @@ def test_a_name_is_given_once(sessions: Sessions) -> None:
     assert sessions.run("open", "a", "pipes", "/", "0", "0", "4096", "true").returncode == 3
 
 
-def _keeper_of(opened: Status) -> int:
+def _supervisor_of(opened: Status) -> int:
     return int(Path("/proc", str(opened.pid), "stat").read_text().rpartition(")")[2].split()[1])
 
 
@@ -308,20 +308,20 @@ def _kill(*pids: int) -> None:
         os.close(watch)
 
 
-def test_a_keeper_that_was_killed_is_forgotten_by_the_list(sessions: Sessions) -> None:
+def test_a_supervisor_that_was_killed_is_forgotten_by_the_list(sessions: Sessions) -> None:
     opened = sessions.pipes("a", "sleep", "100")
-    _kill(_keeper_of(opened), opened.pid)
+    _kill(_supervisor_of(opened), opened.pid)
     assert sessions.run("list").stdout == b""
 
 
-def test_the_name_of_a_killed_keeper_can_be_taken_again(sessions: Sessions) -> None:
+def test_the_name_of_a_killed_supervisor_can_be_taken_again(sessions: Sessions) -> None:
     opened = sessions.pipes("a", "sleep", "100")
-    _kill(_keeper_of(opened), opened.pid)
+    _kill(_supervisor_of(opened), opened.pid)
     assert sessions.pipes("a", "sleep", "100").pid != opened.pid
 
 
-def test_a_keeper_that_was_stopped_hides_no_other(sessions: Sessions) -> None:
-    frozen = _keeper_of(sessions.pipes("a", "sleep", "100"))
+def test_a_supervisor_that_was_stopped_hides_no_other(sessions: Sessions) -> None:
+    frozen = _supervisor_of(sessions.pipes("a", "sleep", "100"))
     sessions.pipes("b", "sleep", "100")
     os.kill(frozen, signal.SIGSTOP)
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp import Pyro
+from pyro_mcp.cli.parser import own_actions, verbs
 from pyro_mcp.cli.program import command_parser
 from tests.surfaces.conftest import Cli
 
@@ -85,6 +86,8 @@ def test_every_help_fits_80_columns_and_explains_each_argument(monkeypatch: pyte
     assert [line for one in found for line in one.format_help().splitlines() if len(line) > 80] == []
     inner = [(one, action) for one in found for action in one._actions]
     assert [f"{one.prog} {action.dest}" for one, action in inner if not action.help and action.choices is None] == []
+    listed = [(one, action) for one in verbs(command_parser()) for action in own_actions(one)]
+    assert [f"{one.prog} {action.dest}" for one, action in listed if not action.help] == []
 
 
 @pytest.mark.parametrize("module", ["pyro_mcp.cli.program", "pyro_mcp.cli.workspace", "pyro_mcp.sdk"])

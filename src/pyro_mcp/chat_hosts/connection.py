@@ -35,7 +35,7 @@ _NAME_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0
 def connect(
     host: str, name: str = "pyro", options: ServeOptions | None = None, *, allow: bool = False
 ) -> ChatHostChange:
-    """Have our server in a host's list; it is started once before, so that what is written works.
+    """Add our server to the host's settings, after a trial start.
 
     With `allow` the host uses its tools without asking.
 
@@ -51,7 +51,7 @@ def repair(host: str, name: str = "pyro") -> ChatHostChange:
 
 
 def disconnect(host: str, name: str = "pyro") -> ChatHostChange:
-    """Take our server out of a host's list; one that is not there is no error.
+    """Remove our server from the host's settings; one that is not there is no error.
 
     Raises `Conflict` when the name belongs to another server.
     """

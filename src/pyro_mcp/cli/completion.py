@@ -17,7 +17,7 @@ def add(verbs: Verbs) -> None:
     parser = verb(
         verbs,
         "completion",
-        "print the code that completes pyro's commands in a shell",
+        "print the shell completion script",
         _completion,
         example="pyro completion bash >~/.local/share/bash-completion/completions/pyro",
     )

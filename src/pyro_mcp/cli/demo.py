@@ -15,7 +15,7 @@ def add(verbs: Verbs) -> None:
         verbs, "demo", "create, start, use and delete one machine, with timings", _demo, example="pyro demo --json"
     )
     parser.add_argument("--environment", metavar="ENV", default="debian:12", help="default: debian:12")
-    demo_ollama.add(parser.add_subparsers(title="commands", metavar="COMMAND"))
+    demo_ollama.add(parser.add_subparsers(title="commands", metavar="COMMAND", help="without it, the demo itself runs"))
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, host_settings_options, labels, verb
+from pyro_mcp.cli.options import Verbs, allow_host_option, host_settings_options, labels, verb
 from pyro_mcp.cli.render import paragraph, print_json, progress_line, shown, size, table
 from pyro_mcp.results import EnvironmentDetails
 
@@ -57,18 +57,12 @@ def _add_build(inner: Verbs) -> None:
     build.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE", help="a value for an ARG")
     build.add_argument("--target", metavar="STAGE", help="the stage to build (default: the last)")
     build.add_argument("--network", action="store_true", help="let steps reach public addresses (default: no network)")
-    build.add_argument(
-        "--allow-host",
-        action="append",
-        default=[],
-        metavar="NAME[:PORT]",
-        help="with --network: only this host, or *.SUFFIX; may be repeated",
-    )
+    allow_host_option(build, "with --network: the only hosts that steps may reach")
     host_settings_options(build)
     build.add_argument("--vcpu-count", type=int, default=1, metavar="N", help="virtual processors (default 1)")
     build.add_argument("--mem-mib", type=int, default=1024, metavar="N", help="memory in MiB (default 1024)")
     build.add_argument(
-        "--timeout-seconds", type=float, default=3600, metavar="S", help="end a step after this time (default 3600)"
+        "--timeout-seconds", type=float, default=3600, metavar="S", help="kill a step after S seconds (default 3600)"
     )
 
 

@@ -13,9 +13,11 @@ from pyro_mcp.cli.serve_options import add_serve_options, serve_options
 from pyro_mcp.errors import HostNotReady
 from pyro_mcp.results import ChatHostChange, ChatHostDoctor, ChatHostProblem
 
-_NETWORK = """\
-Allow workspaces to reach public hosts on the internet, for example to install packages? They never reach this host or
-its network. A workspace with internet access can also send its files out. [y/N] """
+_NETWORK = (
+    "Allow workspaces to reach public hosts on the internet, for example to install packages? This host and private "
+    "networks stay denied unless an allow list names them. A workspace with internet access can also send its files "
+    "out. [y/N]"
+)
 _SAID = {
     "added": "connected",
     "replaced": "connected anew",
@@ -42,7 +44,7 @@ def add(verbs: Verbs) -> None:
     repair = verb(
         inner,
         "repair",
-        "write the current pyro into a host's settings again",
+        "make a chat host's entry start this pyro installation",
         _repair,
         example="pyro host repair claude-code",
     )
@@ -78,12 +80,12 @@ def _connect(arguments: argparse.Namespace) -> int:
     on_terminal = sys.stdin.isatty() and sys.stderr.isatty() and not arguments.json
     # Ask only if the host is installed: otherwise `connect_host` refuses, whatever the answer.
     if given["network_policy"] is None and on_terminal and pyro_mcp.Pyro().host_config(arguments.host)["program"]:
-        given["network_policy"] = "egress" if _agrees(_NETWORK) or given["allow_hosts"] else "off"
+        given["network_policy"] = "egress" if _agrees(_NETWORK) else "off"
     return _tell(arguments, pyro_mcp.Pyro().connect_host(arguments.host, allow=arguments.allow, **given))
 
 
 def _agrees(question: str) -> bool:
-    print(question, end="", file=sys.stderr, flush=True)
+    print(paragraph(question, indent=0), end=" ", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

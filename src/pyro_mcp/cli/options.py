@@ -28,7 +28,7 @@ def verb(
 
 def id_argument(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
     """Add the argument for the workspace of a verb, or with `nargs` "+" several."""
-    text = "its id, or its name if no other has it"
+    text = "workspace id, or its name if the name is unique"
     parser.add_argument("workspace_id", metavar="WORKSPACE_ID", nargs=nargs, help=text)
 
 
@@ -51,7 +51,7 @@ def timeout_option(parser: argparse.ArgumentParser) -> None:
         "--timeout-seconds",
         type=float,
         metavar="S",
-        help="end it after S seconds (default 30; 120 without KVM)",
+        help="kill the command after S seconds (default 30; 120 without KVM)",
     )
 
 
@@ -66,6 +66,19 @@ def host_settings_options(parser: argparse.ArgumentParser) -> None:
         "--host-mirrors",
         action="store_true",
         help="with a network: pip, uv and npm use this host's mirrors, without user names and passwords",
+    )
+
+
+def allow_host_option(parser: argparse.ArgumentParser, purpose: str, *, dest: str = "allow_host") -> None:
+    """Add the option of an allow list; `purpose` says who may reach only these hosts, and when."""
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        dest=dest,
+        metavar="NAME[:PORT]",
+        help=f"{purpose}; may be repeated. NAME is a host name, *.example.com for all its subdomains, an address or a "
+        "network. Without a port only 80 and 443 are allowed; :* allows all ports",
     )
 
 

@@ -36,7 +36,7 @@ def secret_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=HEADER",
-        help="the header for this secret (default Authorization)",
+        help="HTTP header that carries a host-bound secret (default Authorization)",
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
+from pyro_mcp.cli.options import allow_host_option
 from pyro_mcp.serving import MODES, NETWORK_POLICIES, PROFILES, RESULTS, ServeOptions
 
 
@@ -36,21 +37,19 @@ def add_serve_options(parser: argparse.ArgumentParser, *, results: str) -> None:
         "--network-policy",
         choices=NETWORK_POLICIES,
         metavar="POLICY",
-        help=f"what workspaces have by default and at most: {_or(NETWORK_POLICIES)}",
+        help=f"network policy of new workspaces: {_or(NETWORK_POLICIES)}; no tool call can exceed it",
     )
-    parser.add_argument(
-        "--allow-host",
-        action="append",
-        default=[],
-        dest="allow_hosts",
-        metavar="NAME[:PORT]",
-        help="the only hosts that workspaces may reach; may be repeated, *.SUFFIX is every name below",
+    allow_host_option(
+        parser, "the only hosts that workspaces may reach (implies --network-policy egress)", dest="allow_hosts"
     )
 
 
 def serve_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return what was given, as keywords of the SDK."""
-    return {field.name: getattr(arguments, field.name) for field in fields(ServeOptions)}
+    """Return what was given, as keywords of the SDK; allowed hosts without a policy imply "egress"."""
+    options = {field.name: getattr(arguments, field.name) for field in fields(ServeOptions)}
+    if options["allow_hosts"] and options["network_policy"] is None:
+        options["network_policy"] = "egress"
+    return options
 
 
 def _or(names: Sequence[str]) -> str:

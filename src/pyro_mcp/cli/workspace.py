@@ -16,6 +16,7 @@ from pyro_mcp.cli import (
 )
 from pyro_mcp.cli.options import (
     Verbs,
+    allow_host_option,
     host_compat_option,
     host_settings_options,
     id_argument,
@@ -87,13 +88,7 @@ def _add_create(inner: Verbs) -> None:
         metavar="POLICY",
         help="off (default), egress (public addresses), or egress+published-ports (services on 127.0.0.1 too)",
     )
-    parser.add_argument(
-        "--allow-host",
-        action="append",
-        default=[],
-        metavar="NAME[:PORT]",
-        help="with egress: only this host, or *.SUFFIX; may be repeated",
-    )
+    allow_host_option(parser, "with egress: the only hosts that the workspace may reach")
     host_settings_options(parser)
     secret_options(parser)
     host_compat_option(parser)
@@ -143,7 +138,7 @@ def _add_stop(inner: Verbs) -> None:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="end it without an answer from its guest; what commands wrote in the last seconds may be lost",
+        help="stop even if the guest does not respond; what commands wrote in the last seconds may be lost",
     )
 
 

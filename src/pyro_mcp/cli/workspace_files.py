@@ -13,13 +13,11 @@ from pyro_mcp.errors import InvalidRequest, NotFound
 from pyro_mcp.results import WorkspaceFileList, WorkspaceFileRead
 
 _ID = "ws-0123456789ab"
-_EXPORT = """\
-Copy a file or folder to the host.
-
-Of a .git folder only data comes along: commits, branches, tags, the log of HEAD, and settings that run nothing. Hooks,
-other settings, submodules' repositories and links to other repositories are left out, the index is made from HEAD. What
-was left out, and files that some tool runs by itself (.envrc, .vscode, …) and that are not as in the seed, are named.\
-"""
+_EXPORT = (
+    "Copy a file or folder to the host.\n\n"
+    "From .git, only commits, refs, the HEAD log and safe settings are copied. The result lists what was left out, "
+    "and changed files that tools run automatically (.envrc, .vscode, …)."
+)
 
 
 def add(inner: Verbs) -> None:
@@ -59,7 +57,9 @@ def add(inner: Verbs) -> None:
     export.add_argument("--overwrite", action="store_true", help="replace an existing destination")
     export.add_argument("--max-bytes", type=int, metavar="N", help="copy at most N bytes (default 16 GiB)")
     export.add_argument("--max-entries", type=int, metavar="N", help="copy at most N entries (default 1,000,000)")
-    sync = inner.add_parser("sync", help="bring later host content in").add_subparsers(metavar="COMMAND", required=True)
+    sync = inner.add_parser("sync", help="copy more files from the host into a running workspace").add_subparsers(
+        metavar="COMMAND", required=True
+    )
     push = verb(
         sync,
         "push",

@@ -26,7 +26,7 @@ def add(inner: Verbs) -> None:
     verb(
         inner,
         "reap-expired",
-        "delete workspaces and machines whose time is over",
+        "delete workspaces and machines whose time is over, and what dead processes left",
         _reap_expired,
         example="pyro workspace reap-expired",
     )

@@ -65,7 +65,7 @@ def _add_start(group: Verbs) -> None:
         "--ready-timeout-seconds", type=float, default=30, metavar="S", help="give up after S seconds (default 30)"
     )
     parser.add_argument(
-        "--ready-interval-ms", type=float, default=500, metavar="MS", help="time between checks (default 500)"
+        "--ready-interval-ms", type=float, default=500, metavar="MS", help="longest pause between checks (default 500)"
     )
     parser.add_argument(
         "--publish",

@@ -16,7 +16,7 @@ _ID, _SHELL = "ws-0123456789ab", "shell-0123456789ab"
 
 
 def add(inner: Verbs) -> None:
-    group = inner.add_parser("shell", help="programs on a terminal, which go on between calls").add_subparsers(
+    group = inner.add_parser("shell", help="interactive shells that keep running between calls").add_subparsers(
         metavar="COMMAND", required=True
     )
     _add_open(group)

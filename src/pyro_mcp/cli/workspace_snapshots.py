@@ -12,11 +12,13 @@ _ID = "ws-0123456789ab"
 
 
 def add(inner: Verbs) -> None:
-    group = inner.add_parser("snapshot", help="points to reset to").add_subparsers(metavar="COMMAND", required=True)
+    group = inner.add_parser("snapshot", help="create, list and delete snapshots").add_subparsers(
+        metavar="COMMAND", required=True
+    )
     create = verb(
         group,
         "create",
-        "save the current state as a snapshot",
+        "save /workspace as a snapshot, and the rest of / only with --with-system",
         _create,
         example=f"pyro workspace snapshot create {_ID} green",
     )

@@ -100,9 +100,9 @@ class SessionVerbs(Components):
         on_output: OutputSink,
         interrupt: int | None = None,
     ) -> ShellInfo:
-        """Type what `stdin` gives, pass on what the shell writes, from its last 64 KiB on, until one of them ends.
+        """Connect `stdin` and `on_output` to the shell until either ends. Replay its last 64 KiB first.
 
-        It ends also when the descriptor `interrupt` becomes readable: at once, whatever is typed and not yet read.
+        It also ends as soon as the descriptor `interrupt` becomes readable, whatever is typed and not yet read.
         """
         return self._shells.attach(workspace_id, shell_id, stdin, on_output, interrupt)
 
@@ -123,7 +123,7 @@ class SessionVerbs(Components):
         """Start a program in the background, and wait until it is ready.
 
         `readiness` is {"type": "file", "path": …}, {"type": "tcp", "port": …}, {"type": "http", "url": …,
-        "status": 200} or {"type": "command", "command": …}; it is looked at often at first, then every
+        "status": 200} or {"type": "command", "command": …}; the pause between checks grows to
         `ready_interval_ms`.
         `published_ports`, each {"guest_port": …, "host_port": …}, are shown on the host's 127.0.0.1 as long as it runs;
         the network policy must be "egress+published-ports", and the program must listen on all addresses. Raises

@@ -65,8 +65,8 @@ class WorkspaceVerbs(Components):
     ) -> WorkspaceInfo:
         """Make and start a workspace whose /workspace begins as `seed_path`: a folder, .tar, .tar.gz or .tgz.
 
-        With `no_ignored` what its `.gitignore` is about stays behind, unless git tracks it; else the result's
-        `workspace_seed` says how much of that came along, and which files of it may hold secrets.
+        With `no_ignored` ignored files are not copied, unless git tracks them; otherwise the result's
+        `workspace_seed` says how many were copied, and which of them may hold secrets.
         It is stopped `ttl_seconds` from now in any case; `reap_expired` deletes it then. Names need not be unique; the
         id counts. `network_policy` is
         "off", "egress" (every public address, or only `allow_hosts`, each `NAME[:PORT]` or `*.SUFFIX[:PORT]`) or
@@ -116,7 +116,8 @@ class WorkspaceVerbs(Components):
     ) -> WorkspaceInfo:
         """Change the name, labels and lifetime; `labels` are added, those named in `clear_labels` removed first.
 
-        With `ttl_seconds` the workspace lives that long from now on; shorter than before takes up to 5 s to count.
+        With `ttl_seconds` the workspace lives that long from now on; a shortened lifetime takes effect within
+        5 s.
         """
         return self._workspaces.update(
             workspace_id,
@@ -243,7 +244,7 @@ class WorkspaceVerbs(Components):
     ) -> WorkspaceDiff:
         """Return what differs from the baseline; `git apply` applies `patch` to the seed.
 
-        What `.gitignore` is about is only counted unless `include_ignored`; files that are not text are a line of the
+        Ignored files are only counted unless `include_ignored`; files that are not text are a line of the
         patch unless `binary`. With both the patch makes the seed into the whole tree.
         """
         return self._workspace_access.diff(workspace_id, include_ignored=include_ignored, binary=binary)
@@ -260,8 +261,8 @@ class WorkspaceVerbs(Components):
     ) -> WorkspaceExport:
         """Copy a file or folder to the host.
 
-        Of a `.git` come data and harmless settings only; `skipped` names what was left out and why, `self_running` the
-        changed files that some tool runs by itself.
+        From `.git`, only commits, refs, the HEAD log and safe settings are copied. `skipped` lists what was left out
+        and why, `self_running` the changed files that tools run automatically.
         """
         return self._workspace_access.export(
             workspace_id,

@@ -31,9 +31,9 @@ def connected(
 ) -> Iterator[GuestConnection]:
     """Take a free slot of the machine whose sockets are in `sockets`, for as long as the block runs.
 
-    Those who wait are served in the order in which they came. What may be `lasting`, a command, leaves some slots to
-    other work. `on_silence` is called when the guest says nothing for a while, at least every two seconds; it returns
-    whether it has helped the guest to go on.
+    Those who wait are served in the order in which they came. A `long_running` connection, one for a command, leaves
+    some slots to other work. `on_silence` is called when the guest says nothing for a while, at least every two
+    seconds; it returns whether it has helped the guest to go on.
 
     Raises `Busy` when all slots stay taken for `deadline_seconds`, `DeadlineExceeded` when the machine takes no
     connection for so long, `GuestGone` when nothing listens.

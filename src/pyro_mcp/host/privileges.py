@@ -66,7 +66,7 @@ def join_network_namespace(namespace: int) -> None:
 
 
 def fork_with_own_pids() -> int:
-    """Fork a child that is the first process of a new pid namespace, in which all processes die with it.
+    """Fork a child that is PID 1 of a new pid namespace; all processes there die with it.
 
     Returns the child's pid as this process sees it, and 0 in the child.
     """

@@ -16,7 +16,7 @@ NETWORK_ERROR = re.compile(
     r"|EAI_AGAIN|ENOTFOUND|dns error|Network is unreachable|Failed to establish a new connection|NameResolutionError",
     re.IGNORECASE,
 )
-"""What programs say that reach nobody."""
+"""Error messages of programs without a network."""
 _PYTHON = "the environments debian:12 and debian:12-build have pip, venv and uv"
 _COMPILERS = "the environment debian:12-build has compilers and make"
 _NODE = "Node.js is the Debian package nodejs, npm the package npm"

@@ -1,4 +1,4 @@
-"""A call's work in a thread of its own: told to end when nobody waits for it, and telling where it stands."""
+"""The work of a call in a thread of its own: cancelled when its caller is; reports progress."""
 
 from __future__ import annotations
 

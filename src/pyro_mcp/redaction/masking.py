@@ -151,7 +151,7 @@ class Mask:
         return Escapes(wanted) if wanted else None
 
     def onward(self, data: _Data, place: int) -> tuple[int, _Data]:
-        """`data` from `place` on, masked, and where that begins: with a secret across `place`, as half would tell."""
+        """Return `place`, moved back to the start of a secret that spans `place`, and `data` from there on, masked."""
         spans = [span for span in self.spans(data) if span.end > place] if self else []
         begin = min([place, *(span.start for span in spans)])
         shifted = [span._replace(start=span.start - begin, end=span.end - begin) for span in spans]

@@ -117,7 +117,7 @@ class Diff(TypedDict):
     git_changes: int
     """Paths in `.git` folders that differ: in neither the entries nor the patch."""
     ignored_count: int
-    """Changed files that `.gitignore` is about: in neither the entries nor the patch, unless they were asked for."""
+    """Changed files that are ignored: in neither the entries nor the patch, unless they were asked for."""
     ignored: list[str]
     """The first 20 of them, or the folders that they are in."""
     patch: str

@@ -18,7 +18,7 @@ class WorkspaceSeed(TypedDict):
     skipped: list[str]
     """What was left out: sockets, pipes and devices."""
     ignored_count: int
-    """Files that came along though `.gitignore` is about them, and that git does not track."""
+    """Ignored files that were copied and that git does not track."""
     ignored_bytes: int
     likely_secrets: list[str]
     """The first 20 files that came along and by their names may hold passwords, tokens or keys."""

@@ -81,7 +81,7 @@ class SessionClient:
         status, data = self._ask("read", name, *map(str, numbers), patience=deadline_ms / 1000, interrupt=interrupt)
         first, end = status.first[stream], status.end[stream]
         if status.start != min(max(cursor, first), end) or len(data) > min(most, end - status.start):
-            raise ProtocolViolation("the keeper of a session said something else than was asked for")
+            raise ProtocolViolation("the supervisor of a session said something else than was asked for")
         return status, data
 
     def read_all(
@@ -109,7 +109,7 @@ class SessionClient:
             place = status.start + len(data)
             now, more = self.read(name, stream=stream, cursor=place, most=min(_LARGEST_READ, most - len(data)))
             if now.end[stream] < status.end[stream] or len(data) > _MOST_KEPT:
-                raise ProtocolViolation("the keeper of a session contradicts itself")
+                raise ProtocolViolation("the supervisor of a session contradicts itself")
             if now.start != place or not more:  # it was dropped meanwhile: what comes after it is another piece
                 break
             data += more
@@ -218,12 +218,12 @@ class SessionClient:
         outcome = self._connection.run(command)
         self._check(outcome.exit_code, outcome.stderr)
         if outcome.truncated:
-            raise ProtocolViolation("the keeper of a session said more than was asked for")
+            raise ProtocolViolation("the supervisor of a session said more than was asked for")
         return outcome.stdout
 
     @staticmethod
     def _check(exit_code: int, stderr: bytes) -> None:
-        said = stderr.decode(errors="replace").strip() or f"the keeper of sessions ended with {exit_code}"
+        said = stderr.decode(errors="replace").strip() or f"the guest's session program ended with {exit_code}"
         if exit_code == 0:
             return
         kinds = {2: NotFound, 3: Conflict, 4: InvalidRequest, 5: Conflict, 6: Conflict, 7: Conflict}
@@ -251,7 +251,7 @@ def _parse_status(line: bytes) -> SessionStatus:
         if not all(0 <= first <= end < 2**62 and end - first <= _MOST_KEPT for first, end in spans):
             raise ValueError
     except ValueError:
-        raise ProtocolViolation("the keeper of a session sent something else than a status") from None
+        raise ProtocolViolation("the supervisor of a session sent something else than a status") from None
     ended = words[0] == b"ended"
     return SessionStatus(
         code if ended else None, pid, started / 1000, columns, rows, start, (first0, first1), (end0, end1)

@@ -283,7 +283,7 @@ class Services:
             return self._ended_with_machine(service)
         if status is None and service.about_to_start(time.time()):
             return service
-        if status is None:  # something in the guest has killed its keeper
+        if status is None:  # something in the guest has killed its supervisor
             self._close(workspace.record, service)
             return self._ended_with_machine(service)
         if status.exit_code is None:

@@ -34,9 +34,9 @@ def export(
     """Copy one file or folder to `output`, which appears complete or not at all.
 
     The copy keeps contents with their holes, times, modes without set-id bits, and links that stay inside the copy; the
-    owner has all rights in each folder. Of a `.git` it has only data and harmless settings, and an index made from
-    HEAD. Everything else, and what exceeds the limits, is listed in `skipped`. Raises `NotFound`, `Conflict` when
-    `output` exists and may not be replaced, `NoSpace`. `state` records what to remove if the export is killed.
+    owner has all rights in each folder. From `.git` it has only commits, refs, the HEAD log, safe settings and an index
+    made from HEAD. Everything else, and what exceeds the limits, is listed in `skipped`. Raises `NotFound`, `Conflict`
+    when `output` exists and may not be replaced, `NoSpace`. `state` records what to remove if the export is killed.
     """
     if max_bytes < 0 or max_entries < 1:
         raise InvalidRequest(f"max_bytes {max_bytes} and max_entries {max_entries} allow no copy")
