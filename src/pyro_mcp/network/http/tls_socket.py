@@ -63,7 +63,7 @@ class TlsSocket:
             pass
         except ssl.SSLWantWriteError:
             self._wants_write = True
-        except ConnectionResetError:
+        except (BrokenPipeError, ConnectionResetError):
             self.ended = self.unclean_eof = True
         except ssl.SSLError as error:
             # Without OP_IGNORE_UNEXPECTED_EOF, Python 3.11.2 does not raise its SSLEOFError.
