@@ -49,6 +49,8 @@ def test_a_workspace_gets_what_is_asked_for_within_the_ceiling(
         (Reach("egress"), {"network_policy": "egress+published-ports"}),
         (Reach("egress", PYPI), {"allow_hosts": ["pypi.org", "evil.example"]}),
         (Reach("egress", PYPI), {"allow_hosts": ["*.org"]}),
+        (Reach("egress"), {"allow_hosts": ["pypi.org", "192.168.1.0/24"]}),
+        (Reach("egress"), {"allow_hosts": ["10.0.0.1:5432"]}),
     ],
 )
 def test_more_than_the_ceiling_is_refused_with_who_can_raise_it(reach: Reach, asked: dict[str, Any]) -> None:

@@ -53,6 +53,12 @@ class NetworkPolicy:
         """Whether there is a network at all."""
         return self.policy != OFF
 
+    @property
+    def allowed_networks(self) -> list[str]:
+        """The entries of `allow_hosts` that are addresses or networks; only such an entry allows a private address."""
+        entries = zip(self.allow_hosts, self.rules().entries, strict=True)
+        return [text for text, entry in entries if entry.network is not None]
+
     def rules(self) -> Rules:
         """Return the rules for the machine's gateway."""
         return Rules(allow=self.allow_hosts, published=self.policy == PUBLISHED)

@@ -43,10 +43,14 @@ class Reach:
         if policy in POLICIES and POLICIES.index(policy) > POLICIES.index(self.policy):
             raise InvalidRequest(f"workspaces of this server may have the network {self.policy!r} at most", hint=_ask())
         hosts = given.get("allow_hosts") or (self.allow_hosts if policy != POLICIES[0] else ())
-        if self.allow_hosts and (beyond := [host for host in hosts if host not in self.allow_hosts]):
+        if self.allow_hosts:
+            beyond = [host for host in hosts if host not in self.allow_hosts]
+        else:  # every public host, and no private address, which only an entry with that address would allow
+            beyond = NetworkPolicy(self.policy, tuple(map(str, hosts))).allowed_networks if hosts else []
+        if beyond:
             raise InvalidRequest(
                 f"workspaces of this server may not reach {', '.join(map(str, beyond))}, "
-                f"only {', '.join(self.allow_hosts)}",
+                f"only {', '.join(self.allow_hosts) or 'public hosts, by their names'}",
                 hint=_ask(allow_hosts=["NAME"]),
             )
         return {"network_policy": policy, "allow_hosts": list(hosts)}
