@@ -47,6 +47,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
 _BY_PLACE = ("workspace_id", "service_name", "environment", "host")
 _OPTIONS = {
     "allow_hosts": "allow-host",
+    "binary": "base64",
     "build_args": "build-arg",
     "published_ports": "publish",
     "secrets": "secret",

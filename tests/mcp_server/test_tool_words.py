@@ -21,7 +21,9 @@ from pyro_mcp.mcp_server.tool_words import ToolWords
         (Hint("add {}", Argument("allow_hosts", ["a.example"])), 'add allow_hosts=["a.example"]'),
         (Hint("{} shows what this host lacks", Verb("doctor")), "'pyro doctor' shows what this host lacks"),
         (
-            Hint.joined(Hint("{} gives bytes", Argument("base64")), Hint("{} copies it", Verb("workspace export"))),
+            Hint.joined(
+                Hint("{} gives bytes", Argument("binary", True)), Hint("{} copies it", Verb("workspace export"))
+            ),
             "workspace_export copies it",
         ),
         (

@@ -1,9 +1,12 @@
-"""Every verb that a hint names exists on each surface, and each surface renders it in its own words."""
+"""Every verb and argument that a hint names exists, and each surface renders it in its own words."""
 
 from __future__ import annotations
 
+import ast
 import copy
+import inspect
 import json
+from collections.abc import Iterator
 
 import pytest
 
@@ -12,8 +15,46 @@ from pyro_mcp.cli.parser import verbs
 from pyro_mcp.cli.program import command_parser
 from pyro_mcp.errors import InvalidRequest, NotFound
 from pyro_mcp.hints import VERBS, Argument, CommandWords, Hint, Verb, render_hints
+from pyro_mcp.mcp_server.http import listen
 from pyro_mcp.mcp_server.profiles import BY_NAME
 from pyro_mcp.redaction import Mask
+from pyro_mcp.serving import ServeKeywords
+from tests.style.project import ROOT, python_files, shown
+
+
+def parameters_of(method: str) -> set[str]:
+    """Return the names of the parameters of a method of the SDK, with the options of the server if it takes them."""
+    parameters = inspect.signature(getattr(Pyro, method)).parameters.values()
+    takes_options = any(one.kind == one.VAR_KEYWORD for one in parameters)
+    return {one.name for one in parameters} | (set(ServeKeywords.__annotations__) if takes_options else set())
+
+
+def calls_of(name: str) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield, of each call of `name` in our code with a literal, where it is, the literal, and the keywords."""
+    for path in python_files(ROOT / "src"):
+        for node in ast.walk(ast.parse(path.read_text(), path)):
+            match node:
+                case ast.Call(func=ast.Name(id=called), args=[ast.Constant(value=str(value)), *_]) if called == name:
+                    keywords = [keyword.arg for keyword in node.keywords if keyword.arg is not None]
+                    yield f"{shown(path)}:{node.lineno}", value, keywords
+
+
+def test_each_argument_of_a_hint_is_a_parameter_of_the_sdk_or_the_server() -> None:
+    methods = [name for name in dir(Pyro) if not name.startswith("_") and callable(getattr(Pyro, name))]
+    known = {*ServeKeywords.__annotations__, *inspect.signature(listen).parameters}.union(*map(parameters_of, methods))
+    found = [(where, argument) for where, argument, _ in calls_of("Argument")]
+    assert len(found) > 20
+    assert [one for one in found if one[1] not in known] == []
+
+
+def test_each_argument_of_a_verb_is_a_parameter_of_its_method() -> None:
+    found = [(where, verb, keyword) for where, verb, keywords in calls_of("Verb") for keyword in keywords]
+    assert len(found) > 10
+    assert [one for one in found if one[2] not in parameters_of(VERBS[one[1]][0])] == []
+
+
+def test_bytes_of_a_file_are_an_option_of_another_name() -> None:
+    assert Hint("{}", Argument("binary", True)).render(CommandWords()) == "--base64"
 
 
 @pytest.mark.parametrize("command", VERBS)

@@ -86,7 +86,7 @@ def test_a_binary_file_is_refused_as_text_and_given_as_base64(host: HostTree, da
         read_file(host.tree, "f", max_bytes=100)
     found = read_file(host.tree, "f", max_bytes=100, binary=True)
 
-    assert "base64=True" in caught.value.hint
+    assert "binary=True" in caught.value.hint
     assert found["encoding"] == "base64" and base64.b64decode(found["content"]) == data
 
 

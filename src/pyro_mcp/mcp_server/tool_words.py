@@ -12,6 +12,8 @@ _ASK_FOR_NETWORK = "ask the user to allow the network with {}"
 _CONNECT = Verb("host connect", host="HOST", network_policy="egress")
 _OF_THE_USER = ("network", "network_policy", "allow_hosts")
 """Arguments that only the user can allow where a server does not offer them."""
+_OF_OTHER_TOOLS = ("binary",)
+"""Arguments that no tool takes with the meaning of the hints: in these, `binary` is of a file that is read."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class ToolWords:
         return f"{verb.tool}({arguments})" if arguments else verb.tool
 
     def argument(self, argument: Argument) -> str:
-        if argument.name in self.arguments:
+        if argument.name in self.arguments and argument.name not in _OF_OTHER_TOOLS:
             value = json.dumps(argument.value, ensure_ascii=False)
             return argument.name if argument.value is None else f"{argument.name}={value}"
         raise NotOffered(

@@ -131,7 +131,7 @@ def _cut_character(data: bytes) -> int:
 def _text(name: str, data: bytes, offset: int, *, is_last: bool) -> tuple[str, int]:
     """Decode `data`; return the text, and how many bytes at the end belong to an incomplete character."""
     hint = Hint.joined(
-        Hint("{} returns its bytes", Argument("base64", True)),
+        Hint("{} returns its bytes", Argument("binary", True)),
         Hint("{} copies it to the host", Verb("workspace export")),
     )
     if b"\0" in data:
