@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 _DEADLINE = 20.0
 _STDERR = "network.stderr"
+_GET_NAMESPACE_TYPE = 0xB703  # NS_GET_NSTYPE: linux/nsfs.h
+_NETWORK_NAMESPACE = 0x40000000  # CLONE_NEWNET: linux/sched.h
 _RETRY = Hint("try again; {} shows what this host lacks", Verb("doctor"))
 
 
@@ -129,7 +132,7 @@ def launch_gateway(
     CAP_SYS_ADMIN and CAP_NET_ADMIN over the namespace. Its resolver is not changed, see `RESOLVER_ADDRESS`; but DNS
     is answered by the gateway whichever address it is sent to.
 
-    Raises `HostNotReady`, and `InvalidRequest` for a path that is no other network namespace.
+    Raises `HostNotReady`, and `InvalidRequest` unless the path is a network namespace other than this process's own.
     """
     require_seccomp()
     ids = machine_ids(log.parent)
@@ -173,14 +176,30 @@ def isolated_tap() -> Iterator[int]:
 
 
 def _open_namespace(path: Path) -> int:
+    """Return a descriptor of the network namespace at `path`; raises `InvalidRequest`."""
     try:
-        if os.path.samefile(path, "/proc/self/ns/net"):
-            raise InvalidRequest(f"{path} is this process's own network namespace", hint="name that of a container")
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a named pipe would block
     except OSError as error:
         raise InvalidRequest(
             f"cannot open the network namespace {path}: {error.strerror}", hint="it is /proc/PID/ns/net"
         ) from error
+    try:
+        _require_other_network_namespace(namespace, path)
+    except InvalidRequest:
+        os.close(namespace)
+        raise
+    return namespace
+
+
+def _require_other_network_namespace(descriptor: int, path: Path) -> None:
+    try:
+        is_network = fcntl.ioctl(descriptor, _GET_NAMESPACE_TYPE) == _NETWORK_NAMESPACE
+    except OSError:  # it is no namespace at all
+        is_network = False
+    if not is_network:
+        raise InvalidRequest(f"{path} is not a network namespace", hint="it is /proc/PID/ns/net")
+    if os.path.samestat(os.fstat(descriptor), os.stat("/proc/self/ns/net")):
+        raise InvalidRequest(f"{path} is this process's own network namespace", hint="name that of a container")
 
 
 def _listen(path: Path) -> socket.socket:
@@ -239,10 +258,17 @@ def _receive_descriptors(channel: socket.socket, stderr: Path = Path(os.devnull)
 
 
 def _failure(message: Message, *, needs_tap: bool) -> HostNotReady:
+    """Return the error with the child's reason and hint; without a hint, with the problems of this host if it has any.
+
+    The reason and the hint belong together.
+    """
     problems = network_problems(needs_tap=needs_tap)
-    hint = str(message.get("hint") or "") or "; ".join(remedy for _, remedy in problems) or _RETRY
-    kind = HostToolMissing if problems and "nft" in problems[0][0] else HostNotReady
-    reason = problems[0][0] if problems else str(message.get("error"))
+    if message.get("hint") or not problems:
+        reason, hint = str(message.get("error")), str(message.get("hint") or "") or _RETRY
+    else:
+        reason, hint = "; ".join(one for one, _ in problems), "; ".join(remedy for _, remedy in problems)
+    is_tool_missing = any("nft" in problem and problem in reason for problem, _ in problems)
+    kind = HostToolMissing if is_tool_missing else HostNotReady
     return kind(f"this host cannot give the guest its network: {reason}", hint=hint)
 
 
