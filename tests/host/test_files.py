@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp.errors import Busy, HostNotReady, NoSpace
-from pyro_mcp.host.files import abandoned_scratch, atomic_folder, cache_home, locked, private_directory, state_home
+from pyro_mcp.host.files import (
+    abandoned_scratch,
+    atomic_folder,
+    cache_home,
+    locked,
+    private_directory,
+    state_home,
+    write_private,
+)
 
 DEADLINE = 20.0
 
@@ -241,6 +249,14 @@ def test_a_link_or_a_file_in_place_of_a_private_folder_is_refused(tmp_path: Path
         with pytest.raises(HostNotReady):
             private_directory(tmp_path / name)
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_private_file_is_new_and_closed_to_others(tmp_path: Path) -> None:
+    write_private(tmp_path / "file", b"secret")
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(FileExistsError):
+        write_private(tmp_path / "file", b"other")
+    assert (tmp_path / "file").read_bytes() == b"secret"
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can make a folder of somebody else")

@@ -67,6 +67,12 @@ def private_directory(path: Path) -> Path:
     return path
 
 
+def write_private(path: Path, content: bytes) -> None:
+    """Write the new file `path` (mode 0600); raises `OSError`, and `FileExistsError` when it is there already."""
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_bytes(content)
+
+
 def write_atomic(path: Path, text: str) -> None:
     """Write `text` to `path`: a reader sees the old content or the new one, never a part. Nothing is flushed to disk.
 

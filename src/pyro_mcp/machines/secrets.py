@@ -13,7 +13,7 @@ from typing import Literal
 
 from pyro_mcp.errors import HostNotReady, InvalidRequest, NotFound
 from pyro_mcp.hints import Argument, Hint, Verb
-from pyro_mcp.host.files import no_space, private_directory
+from pyro_mcp.host.files import no_space, private_directory, write_private
 from pyro_mcp.machines.network_policy import NetworkPolicy
 from pyro_mcp.network import Authority, HostSecret
 from pyro_mcp.redaction import Mask
@@ -151,10 +151,10 @@ class Secrets:
         private_directory(scratch)
         try:
             for one in wanted:
-                _write_private(scratch / one.name, one.value.encode())
+                write_private(scratch / one.name, one.value.encode())
             fields = ("name", "source_kind", "host", "placeholder", "header")
             rows = [{key: getattr(one, key) for key in fields} for one in wanted]
-            _write_private(scratch / _LIST, json.dumps(rows).encode())
+            write_private(scratch / _LIST, json.dumps(rows).encode())
             scratch.rename(self._folder)
         except OSError as error:
             raise no_space(error, self._folder) from error
@@ -300,8 +300,3 @@ def _wanted(secret_env: SecretEnv) -> list[tuple[str, str]]:
 def _described(one: Secret) -> WorkspaceSecret:
     described: WorkspaceSecret = {"name": one.name, "source_kind": one.source_kind}
     return {**described, "host": one.host, "header": one.header or _DEFAULT_HEADER} if one.host else described
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    path.touch(mode=0o600, exist_ok=False)
-    path.write_bytes(content)

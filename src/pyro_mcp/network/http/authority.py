@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyro_mcp.errors import HostNotReady
-from pyro_mcp.host.files import atomic_folder, private_directory
+from pyro_mcp.host.files import atomic_folder, private_directory, write_private
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -69,9 +69,9 @@ class Authority:
         with atomic_folder(self._folder) as scratch:
             private_directory(scratch / _KEYS)
             certificate, issued = _issue(self._hosts)
-            _write_private(scratch / _CERTIFICATE, certificate)
+            write_private(scratch / _CERTIFICATE, certificate)
             for host, identity in issued.items():
-                _write_private(scratch / _KEYS / host, identity)
+                write_private(scratch / _KEYS / host, identity)
 
 
 def host_roots() -> Path:
@@ -95,11 +95,6 @@ def java_store(more: bytes = b"") -> bytes:
         found = x509.load_pem_x509_certificates(host_roots().read_bytes() + b"\n" + more)
     entries = [pkcs12.PKCS12Certificate(one, f"ca-{number}".encode()) for number, one in enumerate(found)]
     return pkcs12.serialize_java_truststore(entries, BestAvailableEncryption(JAVA_PASSWORD.encode()))
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    path.touch(mode=0o600, exist_ok=False)
-    path.write_bytes(content)
 
 
 def _issue(hosts: Sequence[str]) -> tuple[bytes, dict[str, bytes]]:
