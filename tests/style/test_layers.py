@@ -92,7 +92,7 @@ MAY_IMPORT = {
 }
 
 # Packages whose modules are used directly; every other package is used by its own name alone.
-SHELVES = {
+USED_BY_MODULE = {
     "pyro_mcp.host",
     "pyro_mcp.guest_protocol",
     *(layer for layer in MAY_IMPORT if layer.startswith("pyro_mcp.network.")),
@@ -123,7 +123,7 @@ def layer_faults(graph: Graph) -> list[str]:
                 layer in ("claude_bottle", "moot") and its_layer == "pyro_mcp.host" and target not in PUBLISHED_OF_HOST
             ):
                 faults.append(f"{module} imports {target}, which is not in pyro_mcp.host.__all__")
-            elif target != its_layer and its_layer not in SHELVES and not layer.startswith(f"{its_layer}."):
+            elif target != its_layer and its_layer not in USED_BY_MODULE and not layer.startswith(f"{its_layer}."):
                 faults.append(f"{module} imports {target} past the public names of {its_layer}")
     return faults
 

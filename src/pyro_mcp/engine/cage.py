@@ -21,7 +21,7 @@ from pyro_mcp.host.seccomp import require_seccomp
 NOBODY = 65534
 """The user id inside the cage when an ordinary user starts the machine."""
 CONFINE = Path(__file__).with_name("pyro-confine")
-INSIDE = "/confine"
+CONFINE_INSIDE = "/confine"
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def cage(
     words += _file_system(Path(argv[0]), binds, data_folders, kvm=kvm)
     if preload:
         words += ["--setenv", "LD_PRELOAD", preload]
-    words += ["--chdir", "/", "--", INSIDE, *_bounds(limits)]
+    words += ["--chdir", "/", "--", CONFINE_INSIDE, *_bounds(limits)]
     if keep is not None:
         words.append(kept(keep))
     if user is not None:
@@ -144,7 +144,7 @@ def _file_system(program: Path, binds: Sequence[Bind], data_folders: Sequence[st
             words += ["--symlink", os.readlink(folder), folder]
         else:
             words += ["--ro-bind-try", folder, folder]
-    words += ["--ro-bind", str(CONFINE), INSIDE, "--ro-bind", str(program), str(program)]
+    words += ["--ro-bind", str(CONFINE), CONFINE_INSIDE, "--ro-bind", str(program), str(program)]
     for bind in binds:
         words += ["--bind" if bind.writable else "--ro-bind", str(bind.host), bind.inside]
     for device in ("null", "urandom", *(["kvm"] if kvm else [])):

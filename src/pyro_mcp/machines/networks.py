@@ -81,7 +81,7 @@ def wait_for_gateway_end(sockets: Path) -> Iterator[None]:
         watch = select.poll()
         watch.register(witness, 0)  # a hang-up is told unasked
         if policy_process is not None and not watch.poll(_UNTIL_KILLED * 1000):
-            kill(policy_process)  # the other half is in its pid namespace, and ends with it
+            kill(policy_process)  # the relay process is in its pid namespace, and ends with it
         if not watch.poll(_END_DEADLINE * 1000):
             raise DeadlineExceeded(f"the gateway of a machine that ended did not end within {_END_DEADLINE:g} s")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pyro_mcp.engine.cage import CONFINE, INSIDE, Bind, CageLimits, kept, namespaces
+from pyro_mcp.engine.cage import CONFINE, CONFINE_INSIDE, Bind, CageLimits, kept, namespaces
 from pyro_mcp.engine.disks import DISK_BYTES
 from pyro_mcp.engine.uml.calls import devices_filter, kernel_filter
 from pyro_mcp.engine.uml.programs import DEVICES_FILE, INITRAMFS, KERNEL, KERNEL_FILE, MEMORY, VHOST
@@ -85,9 +85,21 @@ def _cage(
     parents = {str(parent) for bind in binds for parent in Path(bind.inside).parents}
     for folder in sorted({*parents, "/dev"}):
         words += ["--dir", folder]
-    for bind in [Bind(CONFINE, INSIDE), *binds]:
+    for bind in [Bind(CONFINE, CONFINE_INSIDE), *binds]:
         words += ["--ro-bind", str(bind.host), bind.inside]
-    words += ["--dev-bind", "/dev/null", "/dev/null", *more, "--remount-ro", "/", "--chdir", "/", "--", INSIDE, *limits]
+    words += [
+        "--dev-bind",
+        "/dev/null",
+        "/dev/null",
+        *more,
+        "--remount-ro",
+        "/",
+        "--chdir",
+        "/",
+        "--",
+        CONFINE_INSIDE,
+        *limits,
+    ]
     words.append(kept(fds))
     if user is not None:
         words += [f"uid={user}", f"gid={user}"]
