@@ -7,25 +7,28 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 _PERMANENT = {"pyro.db", "pyro.db.lock", "pyro.db-wal", "pyro.db-shm", "machines", "locks", "reserve"}
 
 
-def processes_naming(folder: Path, *, anywhere: bool = False) -> list[str]:
+def processes_naming(folder: Path, *, anywhere: bool = False, proc: Path = Path("/proc")) -> list[str]:
     """Name every other process whose command line holds the path `folder`.
 
-    With `anywhere`, its environment and its working folder count too.
+    With `anywhere`, its environment and its working folder count too, as far as this user may read them.
     """
     found = []
-    for path in Path("/proc").glob("[0-9]*"):
+    for path in proc.glob("[0-9]*"):
         try:
             words = text = (path / "cmdline").read_bytes()
-            if anywhere:
-                text += (path / "environ").read_bytes() + os.fsencode((path / "cwd").readlink())
         except OSError:
-            continue  # it has ended, or belongs to another user
+            continue  # it has ended
+        if anywhere:
+            with suppress(OSError):  # it belongs to another user
+                text += (path / "environ").read_bytes()
+            with suppress(OSError):
+                text += os.fsencode((path / "cwd").readlink())
         if os.fsencode(folder) in text and path.name != str(os.getpid()):
             found.append(f"process {path.name}: {words.replace(bytes(1), b' ').decode(errors='replace')}")
     return found
