@@ -57,7 +57,7 @@ def test_a_started_machine_is_recorded_with_its_process(lifecycle: Lifecycle, en
     assert lifecycle.current_record(record.id) == record
 
 
-def test_each_machine_is_told_its_own_name_and_no_two_are_twins(lifecycle: Lifecycle, engine: FakeEngine) -> None:
+def test_each_machine_has_its_own_host_name_and_machine_id(lifecycle: Lifecycle, engine: FakeEngine) -> None:
     names = [start(lifecycle).id, start(lifecycle).id]
     assert [request.hostname for request in engine.started] == names
     assert [request.files["/etc/hostname"] for request in engine.started] == [
@@ -352,10 +352,15 @@ def test_a_disk_is_started_only_on_the_image_it_lies_upon(lifecycle: Lifecycle) 
 def test_who_waits_to_have_a_machine_alone_is_not_overtaken(lifecycle: Lifecycle) -> None:
     id_ = start(lifecycle).id
     order: list[str] = []
+
+    def waits_its_turn() -> bool:
+        assert alone.is_alive(), "the first thread ended before its turn"
+        return not _is_free(lifecycle.folders.turnstile(id_))
+
     with lifecycle.lock_shared(id_):
         alone = threading.Thread(target=lambda: _note(lifecycle.lock_exclusive(id_), order, "alone"))
         alone.start()
-        until("the first thread waits its turn", lambda: not _is_free(lifecycle.folders.turnstile(id_)))
+        until("the first thread waits its turn", waits_its_turn)
         later = threading.Thread(target=lambda: _note(lifecycle.lock_shared(id_), order, "later"))
         later.start()
     alone.join(20)

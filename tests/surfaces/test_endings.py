@@ -65,16 +65,29 @@ def test_a_signal_deletes_a_new_workspace_that_nobody_was_told_of(pyro: Pyro, ho
     words = [sys.executable, "-m", "pyro_mcp.cli", "workspace", "create", "debian:12", "--id-only"]
     process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=writing, stderr=subprocess.DEVNULL)
     os.close(writing)
-    until("the workspace is on record", lambda: pyro.list_workspaces()["workspaces"], deadline_seconds=60)
-    until("the command waits for a reader", lambda: _waits_for_a_reader(process.pid), deadline_seconds=60)
+
+    def listed() -> object:
+        _require_running(process)
+        return pyro.list_workspaces()["workspaces"]
+
+    def waits_for_a_reader() -> bool:
+        _require_running(process)
+        return _waits_for_a_reader(process.pid)
+
+    until("the workspace is on record", listed, deadline_seconds=60)
+    until("the command waits for a reader", waits_for_a_reader, deadline_seconds=60)
     process.send_signal(number)
     assert process.wait(timeout=30) in (130, 128 + number)
     os.close(reading)
     assert machine_leftovers(home) == []
 
 
+def _require_running(process: subprocess.Popen[bytes]) -> None:
+    assert process.poll() is None, f"the command ended with exit code {process.returncode}"
+
+
 def _waits_for_a_reader(pid: int) -> bool:
-    """Whether a process is in a write(2) to its output: proc_pid_syscall(5)."""
+    """Return whether a process is in a write(2) to its output: proc_pid_syscall(5)."""
     return Path(f"/proc/{pid}/syscall").read_text().split()[:2] == ["1", "0x1"]
 
 
