@@ -46,8 +46,13 @@ def qemu_below(folder: Path) -> int:
 
 
 def kill_machines_below(folder: Path) -> None:
-    """Kill every process of the machines whose files are below `folder`, as a power cut would; await their end."""
-    for leader in find_processes(str(folder)):
+    """Kill every process of the machines whose files are below `folder`, as a power cut would; await their end.
+
+    Fail when no machine runs there: the test would prove nothing.
+    """
+    leaders = find_processes(str(folder))
+    assert leaders, f"no machine runs below {folder}"
+    for leader in leaders:
         ended = os.pidfd_open(leader.pid)
         os.killpg(leader.pid, signal.SIGKILL)
         assert select.select([ended], [], [], _DEADLINE_SECONDS)[0], (

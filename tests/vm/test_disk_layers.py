@@ -1,4 +1,4 @@
-"""However many snapshots a workspace has had, its disk stays a short layer_merge of layers."""
+"""However many snapshots a workspace has had, its disk has a bounded number of layers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import pytest
 
 from pyro_mcp import Pyro
 from pyro_mcp.engine.disks import MOST_LAYERS, DiskLayers
+from pyro_mcp.engine.qemu import engine as qemu_engine
 from pyro_mcp.engine.qemu import layer_merge
 from pyro_mcp.errors import NoSpace
 from pyro_mcp.machines import lifecycle
+from pyro_mcp.workspaces import workspaces
 from tests.leftovers import query_database
 from tests.vm.processes import kill_machines_below
 
@@ -44,8 +46,8 @@ def files_of(home: Path, id_: str) -> set[str]:
 
 
 def set_most(monkeypatch: pytest.MonkeyPatch, layers: int) -> None:
-    """Let a layer_merge have no more layers than these."""
-    for module in (layer_merge, lifecycle):
+    """Let a disk have no more than `layers` layers."""
+    for module in (qemu_engine, lifecycle, workspaces):
         monkeypatch.setattr(module, "MOST_LAYERS", layers)
 
 
