@@ -118,7 +118,7 @@ def test_a_merge_that_would_fill_the_hosts_disk_is_delayed_and_then_required(
     monkeypatch.setattr(layer_merge, "MERGE_ABOVE", 1)
     set_most(monkeypatch, 4)
     with monkeypatch.context() as full:
-        full.setattr(DiskLayers, "has_room", lambda *_: False)
+        full.setattr(DiskLayers, "has_space", lambda *_: False)
         for number in range(3):
             write(pyro, workspace, number)
             pyro.create_snapshot(workspace, f"s{number}")
