@@ -352,15 +352,11 @@ def test_a_disk_is_started_only_on_the_image_it_lies_upon(lifecycle: Lifecycle) 
 def test_who_waits_to_have_a_machine_alone_is_not_overtaken(lifecycle: Lifecycle) -> None:
     id_ = start(lifecycle).id
     order: list[str] = []
-
-    def waits_its_turn() -> bool:
-        assert alone.is_alive(), "the first thread ended before its turn"
-        return not _is_free(lifecycle.folders.turnstile(id_))
-
     with lifecycle.lock_shared(id_):
         alone = threading.Thread(target=lambda: _note(lifecycle.lock_exclusive(id_), order, "alone"))
         alone.start()
-        until("the first thread waits its turn", waits_its_turn)
+        until("the first thread waits its turn", lambda: not _is_free(lifecycle.folders.turnstile(id_)))
+        assert alone.is_alive()
         later = threading.Thread(target=lambda: _note(lifecycle.lock_shared(id_), order, "later"))
         later.start()
     alone.join(20)
