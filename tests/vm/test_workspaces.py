@@ -236,7 +236,7 @@ def test_a_delete_ends_the_command_that_runs(pyro: Pyro, create: Create) -> None
     pyro.delete_workspace(id_)
     thread.join(20)
     assert not thread.is_alive() and raised
-    with pytest.raises(NotFound, match="workspace list"):
+    with pytest.raises(NotFound, match="there is no workspace"):
         pyro.status_workspace(id_)
 
 
