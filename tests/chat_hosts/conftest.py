@@ -58,6 +58,9 @@ class Desk:
 def desk(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     missing = [name for name in ("claude", "codex", "opencode") if not (PROGRAMS / name).exists()]
     assert not missing, f"{missing} are not in {PROGRAMS}; run: make setup-test"
+    # The hosts leave files of their own in it.
+    (home / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(home / "tmp"))
     for variable in [name for name in os.environ if name.startswith(("ANTHROPIC_", "CLAUDE", "OPENAI_", "OPENCODE_"))]:
         monkeypatch.delenv(variable)
     for variable, value in QUIET.items():

@@ -178,7 +178,7 @@ def test_doctor_tells_an_entry_that_has_drifted_and_repair_mends_it(host: str, d
     assert told["status"] == "trouble"
     assert codes >= {"other-program", "environment", "program-missing"}
     assert ("disabled" in codes) == (host != "claude-code")
-    assert all(f"repair_host({host!r})" in one["hint"] for one in told["problems"])
+    assert all(f"pyro host repair {host}" in one["hint"] for one in told["problems"]), told["problems"]
 
     assert json.loads(desk.pyro("host", "repair", host, "--json").stdout)["outcome"] == "replaced"
 
