@@ -17,6 +17,7 @@ from tests.network.container_backend import container, container_with_egress
 from tests.network.internet import LAN, OTHER, SITE_KEY, SITE_NAME, WEB
 from tests.network.scenario import RESET, UNKNOWN, refusals, scenario
 from tests.network.testbed import Guest, Testbed
+from tests.waiting import until
 
 PLACEHOLDER = "pyro-secret-SITE-0123456789ab"
 SECRET = HostSecret("SITE", PLACEHOLDER, SITE_KEY, SITE_NAME)
@@ -93,7 +94,8 @@ def a_gateway_ends_with_its_container_and_a_container_without_gateway_has_no_net
             gateway.wait_until_ready()
             assert interfaces(guest) == "eth0 lo"
         assert guest.control.wait_for_end(5)
-        assert interfaces(guest) == "lo"
+        # The kernel removes the pair with the gateway's namespace, a moment after its last process.
+        until("eth0 is gone", lambda: interfaces(guest), lambda found: found == "lo", deadline_seconds=10)
         assert "unreachable" in guest.reached(WEB, 80)
 
 
