@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from pyro_mcp.engine import Outcome, Shape
 from pyro_mcp.environments import RootImage
@@ -44,20 +45,15 @@ class OneShotMachines:
         progress: Progress,
     ) -> VmInfo:
         check_ttl(ttl_seconds)
-        check_mirrors(network)
-        image = image_for(self._images, environment, progress, allow_host_compat=allow_host_compat)
-        version = image.version if image else ""
-        with self._lifecycle.reserve_id("vm") as vm_id:
-            record = self._lifecycle.create(
-                vm_id,
-                environment,
-                version,
-                shape,
-                ttl_seconds=ttl_seconds,
-                allow_host_compat=allow_host_compat,
-                network=network,
-            )
-        return info(record)
+        with self._created(
+            environment,
+            shape,
+            ttl_seconds=ttl_seconds,
+            allow_host_compat=allow_host_compat,
+            network=network,
+            progress=progress,
+        ) as record:
+            return info(record)
 
     def run_once(
         self,
@@ -73,20 +69,15 @@ class OneShotMachines:
     ) -> VmExecResult:
         """Create, start, run and delete under one lock; if this process dies, a repair removes the machine."""
         check_ttl(ttl_seconds)
-        check_mirrors(network)
-        image = image_for(self._images, environment, progress, allow_host_compat=allow_host_compat)
-        version = image.version if image else ""
-        with self._lifecycle.reserve_id("vm") as vm_id:
-            record = self._lifecycle.create(
-                vm_id,
-                environment,
-                version,
-                shape,
-                ttl_seconds=max(ttl_seconds, (options.timeout_seconds or EMULATED_TIMEOUT_SECONDS) + _LEEWAY_SECONDS),
-                allow_host_compat=allow_host_compat,
-                one_shot=True,
-                network=network,
-            )
+        with self._created(
+            environment,
+            shape,
+            ttl_seconds=max(ttl_seconds, (options.timeout_seconds or EMULATED_TIMEOUT_SECONDS) + _LEEWAY_SECONDS),
+            allow_host_compat=allow_host_compat,
+            one_shot=True,
+            network=network,
+            progress=progress,
+        ) as record:
             return self._run_and_delete(self._start(record, progress, final_phase=Phase.EXECUTING), command, options)
 
     def start(self, vm_id: str, progress: Progress) -> VmInfo:
@@ -132,6 +123,33 @@ class OneShotMachines:
         _require_vm(vm_id)
         with self._lifecycle.lock_turnstile(vm_id) as record:
             return info(self._lifecycle.reset(record, self._images.installed(record.environment), (), progress))
+
+    @contextmanager
+    def _created(
+        self,
+        environment: str,
+        shape: Shape,
+        *,
+        ttl_seconds: float,
+        allow_host_compat: bool,
+        one_shot: bool = False,
+        network: NetworkPolicy,
+        progress: Progress,
+    ) -> Iterator[MachineRecord]:
+        """Register a new machine, which stays locked for the block and is removed when the block fails."""
+        check_mirrors(network)
+        image = image_for(self._images, environment, progress, allow_host_compat=allow_host_compat)
+        with self._lifecycle.reserve_id("vm") as vm_id:
+            yield self._lifecycle.create(
+                vm_id,
+                environment,
+                image.version if image else "",
+                shape,
+                ttl_seconds=ttl_seconds,
+                allow_host_compat=allow_host_compat,
+                one_shot=one_shot,
+                network=network,
+            )
 
     def _run_and_delete(
         self, record: MachineRecord, command: str | Sequence[str], options: ExecOptions
