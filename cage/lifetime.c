@@ -5,10 +5,14 @@
  * and exits with 137. When one of them ends, it kills the others and exits as that one did. FILE is read again every 5
  * seconds and when its moment has come, so whoever replaces it moves the end. A FILE that is gone means that the end has
  * come: nobody knows this machine any more. What is no number changes nothing.
+ *
+ * The programs' output goes through a pipe to ours, the first 1 MiB of it; the rest is read and thrown away, so that a
+ * guest cannot fill the host's disk with a log.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,10 +23,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CHECK_MS = 5000, DIGITS = 19, MOST = 4, USAGE = 125, NOT_STARTED = 127, KILLED = 137 };
+enum {
+    CHECK_MS = 5000, DIGITS = 19, MOST = 4, MOST_OUTPUT = 1 << 20, USAGE = 125, NOT_STARTED = 127, KILLED = 137,
+};
 
 static pid_t children[MOST];
 static int count;
+static int output[2];   /* a pipe */
 
 static int64_t now_ms(void) {
     struct timespec now;
@@ -69,25 +76,55 @@ static bool reap(int *status) {
     return ended > 0;
 }
 
-static int guard(const char *path, int64_t end, const sigset_t *waited) {
+/* Copies what the programs have written; false when there is nothing. A full disk loses output and stops nothing. */
+static bool copy_output(void) {
+    static size_t copied;
+    char text[4096];
+    ssize_t size = read(output[0], text, sizeof text);
+    if (size <= 0)
+        return false;
+    size_t part = (size_t)size < MOST_OUTPUT - copied ? (size_t)size : MOST_OUTPUT - copied;
+    for (size_t at = 0; at < part;) {
+        ssize_t written = write(STDOUT_FILENO, text + at, part - at);
+        if (written < 0 && errno != EINTR)
+            break;
+        at += written > 0 ? (size_t)written : 0;
+    }
+    copied += part;
+    return true;
+}
+
+static int guard(const char *path, int64_t end, const sigset_t *before) {
     int status;
+    sigset_t waiting = *before;
+    sigdelset(&waiting, SIGCHLD);
+    int64_t checked = now_ms();
     for (;;) {
-        int64_t left = end - now_ms();
-        if (left > CHECK_MS)
-            left = CHECK_MS;
+        int64_t now = now_ms(), left = (end < checked + CHECK_MS ? end : checked + CHECK_MS) - now;
         if (left > 0) {
             struct timespec pause = { left / 1000, left % 1000 * 1000000 };
-            sigtimedwait(waited, NULL, &pause);
+            struct pollfd written = { .fd = output[0], .events = POLLIN };
+            if (ppoll(&written, 1, &pause, &waiting) > 0 && (!copy_output() && written.revents & POLLHUP))
+                output[0] = -1;     /* nobody holds the other end: poll(2) ignores this number */
         }
         if (reap(&status)) {
             end_all();
+            while (copy_output())
+                ;
             return as_exit_code(status);
         }
+        if (left > 0 && now_ms() < end && now_ms() < checked + CHECK_MS)
+            continue;
+        checked = now_ms();
         if (!read_end(path, &end) || now_ms() >= end)
             break;
     }
     end_all();
     return KILLED;
+}
+
+static void wake(int signal) {
+    (void)signal;   /* it ends ppoll(2) */
 }
 
 static bool start(char **words, const sigset_t *signals) {
@@ -98,6 +135,9 @@ static bool start(char **words, const sigset_t *signals) {
     }
     if (child == 0) {
         sigprocmask(SIG_SETMASK, signals, NULL);
+        signal(SIGCHLD, SIG_DFL);
+        dup2(output[1], STDOUT_FILENO);
+        dup2(output[1], STDERR_FILENO);
         execv(words[0], words);
         fprintf(stderr, "pyro-lifetime: %s: %s\n", words[0], strerror(errno));
         _exit(NOT_STARTED);
@@ -108,7 +148,7 @@ static bool start(char **words, const sigset_t *signals) {
 
 int main(int argc, char **argv) {
     int64_t end = -1;
-    sigset_t waited, before;
+    sigset_t blocked, before;
     if (argc < 4 || strcmp(argv[1], "--signal=KILL") != 0) {
         fputs("usage: pyro-lifetime --signal=KILL FILE PROGRAM [ARGUMENT]... [--and PROGRAM [ARGUMENT]...]...\n", stderr);
         return USAGE;
@@ -117,9 +157,14 @@ int main(int argc, char **argv) {
         fprintf(stderr, "pyro-lifetime: %s does not say until when\n", argv[2]);
         return USAGE;
     }
-    sigemptyset(&waited);
-    sigaddset(&waited, SIGCHLD);
-    sigprocmask(SIG_BLOCK, &waited, &before);
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &blocked, &before);
+    signal(SIGCHLD, wake);
+    if (pipe2(output, O_CLOEXEC) < 0 || fcntl(output[0], F_SETFL, O_NONBLOCK) < 0) {
+        perror("pyro-lifetime: pipe");
+        return USAGE;
+    }
     for (char **first = argv + 3, **word = first;; word++) {
         bool is_last = *word == NULL;
         if (!is_last && strcmp(*word, "--and") != 0)
@@ -129,8 +174,10 @@ int main(int argc, char **argv) {
             end_all();
             return USAGE;
         }
-        if (is_last)
-            return guard(argv[2], end, &waited);
+        if (is_last) {
+            close(output[1]);
+            return guard(argv[2], end, &before);
+        }
         first = word + 1;
     }
 }

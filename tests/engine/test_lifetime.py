@@ -99,3 +99,19 @@ def test_several_programs_are_killed_when_their_time_is_over(home: Path) -> None
         assert process.wait(DEADLINE) == 137
         assert process.stdout is not None
         assert process.stdout.read() == b""
+
+
+def test_output_is_copied_up_to_a_bound_and_the_program_goes_on(home: Path) -> None:
+    set_lifetime(home / "state", 60)
+    words = [str(GUARD), "--signal=KILL", str(deadline_file(home / "state")), "/bin/sh", "-c"]
+    flood = "head -c 3000000 /dev/zero | tr '\\0' x; echo end >&2; exit 7"
+    done = subprocess.run([*words, flood], capture_output=True, timeout=DEADLINE, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (7, b"x" * (1 << 20), b"")
+
+
+def test_the_last_words_of_a_program_are_copied(home: Path) -> None:
+    set_lifetime(home / "state", 60)
+    words = [str(GUARD), "--signal=KILL", str(deadline_file(home / "state")), "/bin/sh", "-c", "echo why >&2; exit 3"]
+    for _ in range(20):
+        done = subprocess.run(words, capture_output=True, timeout=DEADLINE, check=False)
+        assert (done.returncode, done.stdout) == (3, b"why\n")
