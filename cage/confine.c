@@ -1,7 +1,8 @@
 /* pyro-confine NAME=VALUE … -- PROGRAM ARGUMENT …: give up rights for good, then become PROGRAM.
  *
  *   uid, gid, group   become this user and group, with at most one further group; needs CAP_SETUID and CAP_SETGID
- *   as, data, fsize, nofile, nproc, memlock   resource limits, soft and hard: setrlimit(2)
+ *   as, data, fsize, nofile, nproc, memlock, sigpending   resource limits, soft and hard: setrlimit(2)
+ *   inodes            a number and a path, as in 32:/memory: that tmpfs holds at most so many files and folders
  *   personality       the execution domain: personality(2)
  *   keep              a comma-separated list: every other descriptor from 3 on is closed; without it, none is
  *   filter            a seccomp filter in hexadecimal digits: an array of struct sock_filter as it is in memory
@@ -14,10 +15,12 @@
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <stdnoreturn.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -44,7 +47,7 @@ static unsigned long long number(const char *text)
 
 static const struct { const char *name; int resource; } LIMITS[] = {
 	{ "as", RLIMIT_AS }, { "fsize", RLIMIT_FSIZE }, { "nofile", RLIMIT_NOFILE }, { "nproc", RLIMIT_NPROC },
-	{ "memlock", RLIMIT_MEMLOCK }, { "data", RLIMIT_DATA },
+	{ "memlock", RLIMIT_MEMLOCK }, { "data", RLIMIT_DATA }, { "sigpending", RLIMIT_SIGPENDING },
 };
 
 static void limit(const char *name, const char *value)
@@ -99,14 +102,40 @@ static void keep_only(const char *list)
 		fail("keep");
 }
 
-/* Leaving uid 0 clears all capability sets but the inheritable and the bounding one: capabilities(7). */
-static void become(long uid, long gid, long group)
+/* A file costs the host about 1 KiB of memory that the size of its tmpfs does not count; by default a tmpfs holds one
+ * for every second page of the host's memory. AppArmor may take our capabilities: then this default stays.
+ */
+static void limit_inodes(char *value)
 {
-	for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
+	char *path = strchr(value, ':'), options[64];
+	errno = EINVAL;
+	if (path == NULL)
+		fail("inodes");
+	*path++ = '\0';
+	snprintf(options, sizeof options, "nr_inodes=%llu", number(value));
+	if (mount("tmpfs", path, "tmpfs", MS_REMOUNT | MS_NOSUID | MS_NODEV, options) < 0 && errno != EPERM && errno != EACCES)
+		fail(path);
+}
+
+static bool has_capability(int capability)
+{
+	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct held[_LINUX_CAPABILITY_U32S_3] = { 0 };
+	if (syscall(SYS_capget, &head, held) < 0)
+		fail("cannot read the capabilities");
+	return held[CAP_TO_INDEX(capability)].effective & CAP_TO_MASK(capability);
+}
+
+/* Leaving uid 0 clears all capability sets but the inheritable and the bounding one: capabilities(7). */
+static void give_up_capabilities(long uid, long gid, long group)
+{
+	/* Who may not empty the bounding set was given an empty one; PR_SET_NO_NEW_PRIVS makes it useless anyway. */
+	for (int capability = 0; has_capability(CAP_SETPCAP) && prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
 		if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0)
 			fail("cannot drop a capability");
 	gid_t groups[] = { (gid_t)group };
-	if (setgroups(group < 0 ? 0 : 1, groups) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
+	if (uid >= 0 && (setgroups(group < 0 ? 0 : 1, groups) < 0 || setresgid(gid, gid, gid) < 0
+			 || setresuid(uid, uid, uid) < 0))
 		fail("cannot change the user");
 	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
 	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
@@ -135,6 +164,8 @@ int main(int argc, char **argv)
 			filter = parse_filter(value);
 		else if (strcmp(argv[at], "keep") == 0)
 			keep_only(value);
+		else if (strcmp(argv[at], "inodes") == 0)
+			limit_inodes(value);
 		else if (strcmp(argv[at], "personality") == 0) {
 			if (personality(number(value)) < 0)
 				fail("personality");
@@ -145,10 +176,12 @@ int main(int argc, char **argv)
 	errno = EINVAL;
 	if (at + 1 >= argc || filter.filter == NULL || (uid < 0) != (gid < 0))
 		fail("usage: pyro-confine NAME=VALUE … -- PROGRAM ARGUMENT …");
-	if (setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 }) < 0)
+	/* 0 forbids core files, but not a core that a program of the host reads as root (core_pattern with a pipe, as
+	 * systemd and Ubuntu have it); 1 forbids both: fs/coredump.c. No file is as small as 1 byte.
+	 */
+	if (setrlimit(RLIMIT_CORE, &(struct rlimit){ 1, 1 }) < 0 && setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 }) < 0)
 		fail("core");
-	if (uid >= 0)
-		become(uid, gid, group);
+	give_up_capabilities(uid, gid, group);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		fail("cannot forbid new privileges");
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) < 0)

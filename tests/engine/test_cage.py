@@ -176,7 +176,7 @@ def test_memory_files_and_descriptors_are_limited(user: int, probe: list[str]) -
     assert limits == {
         "memory": (64 + 3072) << 20,
         "file": 1_000_000,
-        "core": 0,
+        "core": 1,
         "descriptors": 1024,
         "locked": 65536,
         "threads": 192,

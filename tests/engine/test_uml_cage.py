@@ -42,6 +42,7 @@ def test_a_hostile_kernel_gets_no_more_than_it_was_given(user: int, home: Path) 
     assert {name for name, how in facts.items() if how == "ok"} == set()
     assert (facts["sockets"], facts["descriptors"], facts["written"]) == ("0", "0", "bounded")
     assert facts["signal outside"] == "ESRCH"
+    assert int(facts["files"]) < 40
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,19 @@ static void reach_out(void)
 	report("bind", bind(unix_socket, (void *)&address, 2 + 10));
 }
 
+/* Empty files take memory of the host that the size of the tmpfs does not count. */
+static void make_files(void)
+{
+	char path[64];
+	int count = 0;
+	for (; count < 100000; count++) {
+		snprintf(path, sizeof path, "/memory/%d", count);
+		if (mkdir(path, 0700) < 0)
+			break;
+	}
+	printf("files=%d\n", count);
+}
+
 static void keep_things(size_t allowed)
 {
 	char path[64];
@@ -111,6 +124,7 @@ int main(int argc, char **argv)
 	reach_out();
 	gain_rights(atoi(argv[1]));
 	keep_things(strtoul(argv[2], NULL, 0));
+	make_files();
 	fflush(stdout);
 	return 0;
 }

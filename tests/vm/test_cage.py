@@ -81,7 +81,7 @@ def test_qemu_is_bounded_in_memory_and_file_size(process: Path) -> None:
 
     assert int(limits["Max address space"]) <= 5 * 1024**3
     assert int(limits["Max file size"]) <= 64 * 1024**3
-    assert limits["Max core file size"] == "0"
+    assert limits["Max core file size"] == "1"
     assert int(limits["Max open files"]) <= 1024
 
 

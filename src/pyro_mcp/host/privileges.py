@@ -136,10 +136,13 @@ def drop_privileges(user: int | None) -> None:
 
 
 def limit_files(wanted: int) -> None:
-    """Limit open descriptors to `wanted` (or the hard limit if lower), written files to 4 MiB, core files to none."""
+    """Limit open descriptors to `wanted` (or the hard limit if lower), written files to 4 MiB, cores to none."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if most == resource.RLIM_INFINITY else min(wanted, most), most))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # 1, not 0: so nothing reads a core by a pipe either (`cage/confine.c`).
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    bound = 0 if most == 0 else 1
+    resource.setrlimit(resource.RLIMIT_CORE, (bound, bound))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_FILE_BYTES, _MOST_FILE_BYTES))
 
 

@@ -29,6 +29,10 @@ _PROCESSES, _DESCRIPTORS = 4096, 8192
 _PRIVATE_BYTES = 256 * _MIB
 # What a guest program has mapped, above all pages that it has read and never written.
 _ADDRESS_SPACE = 64 * 1024 * _MIB
+# Files in the folder of the kernel's memory. It makes 6: its memory, its processes' program, what says that it runs.
+_FILES = 32
+# Timers and signals with a value, of all processes together: the kernel has a timer for each of its processors.
+_SIGNALS = 1024
 # linux/personality.h: ADDR_NO_RANDOMIZE. What lies between the kernel's program and its heap is counted as its memory,
 # and at random that is up to 1 GiB.
 _FIXED_ADDRESSES = 0x0040000
@@ -47,8 +51,11 @@ def kernel_cage(
         words += ["--setenv", name, MEMORY]
     limits = [
         f"as={mem_mib * _MIB + _ADDRESS_SPACE}", f"data={_PRIVATE_BYTES}", f"fsize={memory + _PROGRAM}",
-        f"nofile={_DESCRIPTORS}", f"nproc={_PROCESSES}", "memlock=65536", f"personality={_FIXED_ADDRESSES}",
+        f"nofile={_DESCRIPTORS}", f"nproc={_PROCESSES}", "memlock=65536", f"sigpending={_SIGNALS}",
+        f"personality={_FIXED_ADDRESSES}", f"inodes={_FILES}:{MEMORY}",
     ]  # fmt: skip
+    # For `inodes` alone; `pyro-confine` gives them up before it starts the kernel.
+    words += ["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP"]
     return _cage(argv, binds, limits, more=words, fds=[], calls=kernel_filter(), user=user)
 
 
