@@ -11,8 +11,9 @@ Advice without a verb or an argument of ours is a plain `str`.
 
 from __future__ import annotations
 
+import difflib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -152,6 +153,12 @@ class Hint(str):
     def render(self, words: Words) -> str:
         """Return the hint in the words of a surface."""
         return _rendered(self._clauses, words)
+
+
+def near_match(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Return `did you mean …?` for the known word that is most like `word`; "" when none is as alike as `cutoff`."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    return f"did you mean {near[0]!r}?" if near else ""
 
 
 def render_hints(value: Any, words: Words) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Protocol
 
 from pyro_mcp.chat_hosts.server_entry import ServerEntry
 from pyro_mcp.errors import HostCommandFailed, HostToolMissing, InvalidRequest
+from pyro_mcp.hints import Hint, near_match
 from pyro_mcp.host.process import run
 from pyro_mcp.host.programs import find_program
 
@@ -71,9 +71,9 @@ HOST_NAMES = tuple(_MODULES)
 def host_named(name: str) -> Host:
     """Return the chat host of that name; raise `InvalidRequest` for an unknown one."""
     if name not in _MODULES:
-        near = difflib.get_close_matches(name, _MODULES, n=1, cutoff=0.5)
-        meant = f"did you mean {near[0]!r}? " if near else ""
-        raise InvalidRequest(f"unknown chat host {name!r}", hint=f"{meant}known are {', '.join(_MODULES)}")
+        meant = near_match(name, _MODULES, cutoff=0.5)
+        hint = Hint.joined(meant, f"known are {', '.join(_MODULES)}", separator=" ")
+        raise InvalidRequest(f"unknown chat host {name!r}", hint=hint)
     host: Host = import_module(_MODULES[name]).HOST
     return host
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
 from typing import Any, NoReturn
+
+from pyro_mcp.hints import near_match
 
 COMMAND = "COMMAND"
 """What stands for a subcommand in help."""
@@ -85,9 +86,3 @@ def spelled(action: argparse.Action) -> str:
         return f"{', '.join(action.option_strings)}{'' if action.nargs == 0 else f' {value}'}"
     forms = {"?": f"[{value}]", "+": f"{value} [{value} ...]", "A...": f"{value} ..."}
     return forms.get(str(action.nargs), str(value))
-
-
-def near_match(word: str, known: list[str]) -> str:
-    """Return `did you mean …?` for the known word that is most like `word`; "" when none is."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else ""

@@ -16,7 +16,7 @@ from mcp.server.context import ServerRequestContext
 
 from pyro_mcp.core import Pyro
 from pyro_mcp.errors import Interrupted, InvalidRequest, PyroError
-from pyro_mcp.hints import render_hints
+from pyro_mcp.hints import near_match, render_hints
 from pyro_mcp.mcp_server.bounds import bounded, shortened
 from pyro_mcp.mcp_server.catalogue import NAME, TITLE, Catalogue
 from pyro_mcp.mcp_server.plain import readable, sanitize_content, sanitize_name, sanitize_result, structured
@@ -126,9 +126,9 @@ def _checked(arguments: Mapping[str, Any], schema: Mapping[str, Any], name: str)
             hint="put large content into a file on the host, and copy that with workspace_sync_push",
         )
     for word in given.keys() - schema["properties"].keys():
-        near = difflib.get_close_matches(word, schema["properties"], n=1)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
-        raise InvalidRequest(f"{shortened(str(word), 100)!r} is not an argument of {name}{meant}", hint=takes)
+        meant = near_match(word, schema["properties"])
+        why = f"{shortened(str(word), 100)!r} is not an argument of {name}"
+        raise InvalidRequest("; ".join(filter(None, (why, meant))), hint=takes)
     for word in schema.get("required", ()):
         if word not in given:
             raise InvalidRequest(f"the argument {word!r} is missing", hint=takes)

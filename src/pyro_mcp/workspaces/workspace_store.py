@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import sqlite3
 import time
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from pyro_mcp.errors import Conflict, NotFound
-from pyro_mcp.hints import Hint, Verb
+from pyro_mcp.hints import Hint, Verb, near_match
 from pyro_mcp.machines import MachineStore
 from pyro_mcp.results import WorkspaceSeed
 
@@ -104,9 +103,8 @@ class WorkspaceStore:
         """Return a hint with the name of a workspace that is most like `name`."""
         with self._store.reading() as connection:
             names = [row["name"] for row in connection.execute("SELECT name FROM workspaces WHERE name IS NOT NULL")]
-        near = difflib.get_close_matches(name, names, n=1)
-        meant = f"did you mean {near[0]!r}?" if near else ""
-        return Hint.joined(meant, Hint("{} shows the workspaces", Verb("workspace list")), separator=" ")
+        shows = Hint("{} shows the workspaces", Verb("workspace list"))
+        return Hint.joined(near_match(name, names), shows, separator=" ")
 
     def has(self, id_: str) -> bool:
         """Return whether there is such a workspace."""
