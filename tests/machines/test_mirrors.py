@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.hints import render_hints
 from pyro_mcp.host.mirrors import Mirrors, host_mirrors
 from pyro_mcp.machines.guest_mirrors import check_mirrors, mirror_environ
 from pyro_mcp.machines.network_policy import EGRESS, NetworkPolicy
+from pyro_mcp.mcp_server.tool_words import ToolWords
 
 WANTED = NetworkPolicy(EGRESS, host_mirrors=True)
 
@@ -70,7 +72,10 @@ def test_a_mirror_that_the_machine_may_not_reach_is_named_before_anything_starts
 
 
 def test_mirrors_are_refused_where_there_are_none_and_without_network() -> None:
-    with pytest.raises(InvalidRequest, match="uses a mirror"):
+    with pytest.raises(InvalidRequest, match="uses a mirror") as refused:
         check_mirrors(WANTED)
+    assert refused.value.hint.endswith("(index-url in pip.conf, registry in .npmrc), or leave out host_mirrors=True")
+    without_the_argument = ToolWords(arguments=frozenset())
+    assert str(render_hints(refused.value.hint, without_the_argument)).startswith("configure a mirror on the host (")
     with pytest.raises(InvalidRequest, match="without network"):
         NetworkPolicy(host_mirrors=True)

@@ -38,7 +38,11 @@ def check_mirrors(network: NetworkPolicy) -> None:
     if not addresses:
         raise InvalidRequest(
             "neither pip nor npm of this host uses a mirror",
-            hint=Hint("leave out {}, or configure a mirror", Argument("host_mirrors", True)),
+            hint=Hint.joined(
+                "configure a mirror on the host (index-url in pip.conf, registry in .npmrc)",
+                Hint("leave out {}", Argument("host_mirrors", True)),
+                separator=", or ",
+            ),
         )
     for address in addresses:
         parts = urllib.parse.urlsplit(address)
