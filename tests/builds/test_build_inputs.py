@@ -10,7 +10,7 @@ import pytest
 
 from pyro_mcp.builds.build_definition import read_build_definition
 from pyro_mcp.builds.build_plan import read_build_plan
-from pyro_mcp.builds.copied_files import BuildContext
+from pyro_mcp.builds.copied_files import BuildContext, CopySource
 from pyro_mcp.environments import ignored_by, parse_dockerfile
 from pyro_mcp.errors import InvalidRequest, NotFound, PyroError
 
@@ -117,3 +117,19 @@ def test_a_build_takes_what_its_context_holds_and_the_dockerignore_leaves(contex
 def test_nothing_outside_of_the_context_and_nothing_ignored_is_taken(context: BuildContext, pattern: str) -> None:
     with pytest.raises(PyroError):
         context.sources(pattern)
+
+
+@pytest.mark.parametrize("pattern", ["pipe", "p*e"])
+def test_a_pipe_of_the_context_cannot_be_copied_and_the_error_says_so(tmp_path: Path, pattern: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    context = BuildContext(tmp_path, lambda _: False)
+
+    with pytest.raises(InvalidRequest, match="pipe is a pipe, a socket or a device") as caught:
+        context.sources(pattern)
+    assert "name a file or a folder" in caught.value.hint
+    assert [edit.path for source in context.sources(".") for edit in source.edits] == [b""]
+
+
+def test_a_pipe_of_a_stage_cannot_be_copied_either() -> None:
+    with pytest.raises(InvalidRequest, match="pipe is a pipe, a socket or a device"):
+        CopySource(b"pipe", [])

@@ -31,6 +31,13 @@ class CopySource:
     name: bytes
     edits: Sequence[Edit]
 
+    def __post_init__(self) -> None:
+        if not self.edits:
+            raise InvalidRequest(
+                f"{os.fsdecode(self.name)} is a pipe, a socket or a device, which COPY and ADD do not copy",
+                hint="name a file or a folder; pipes, sockets and devices in a folder are left out",
+            )
+
     @property
     def is_folder(self) -> bool:
         return self.edits[0].action == "d"
