@@ -16,7 +16,6 @@ from pyro_mcp.engine.fake import FakeEngine, outcome
 from pyro_mcp.engine.interface import Command, Outcome, Shape
 from pyro_mcp.errors import GuestFailed, HostNotReady, InvalidRequest, NotFound, PyroError
 from pyro_mcp.host.progress import silent
-from pyro_mcp.machines import guest_ca
 from pyro_mcp.machines.commands import ExecOptions
 from pyro_mcp.machines.lifecycle import Lifecycle
 from pyro_mcp.machines.network_policy import EGRESS, NO_NETWORK, NetworkPolicy
@@ -194,15 +193,6 @@ def test_the_command_line_has_a_form_for_each(
     words: list[str], wanted: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert options(words, monkeypatch) == [wanted]
-
-
-def test_programs_are_told_whom_to_trust_in_their_own_words() -> None:
-    """By the documentation of OpenSSL, curl, git, requests, pip, the AWS tools, Cargo, Node, Deno and Java."""
-    wanted = (
-        "SSL_CERT_FILE CURL_CA_BUNDLE GIT_SSL_CAINFO REQUESTS_CA_BUNDLE PIP_CERT AWS_CA_BUNDLE CARGO_HTTP_CAINFO "
-        "NODE_EXTRA_CA_CERTS DENO_CERT JAVA_TOOL_OPTIONS"
-    )
-    assert sorted(guest_ca.GuestCA(host_ca=True).environ()) == sorted(wanted.split())
 
 
 @pytest.mark.parametrize("end", ["example.org", "10.0.0.1", "LOCALHOST", "*.example.com", "a.example:443", "[::1]"])

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pyro_mcp.network import Authority, GatewayControl, HostSecret, Rules, launch_gateway
+from pyro_mcp.network import Authority, GatewayControl, GuestCA, HostSecret, Rules, launch_gateway
 from tests.network.testbed import Guest, receive_line, start_program
 
 
@@ -23,10 +23,13 @@ def container(folder: Path, *before: str) -> Iterator[subprocess.Popen[str]]:
 
 @contextmanager
 def container_with_egress(folder: Path, rules: Rules, secrets: Sequence[HostSecret] = ()) -> Iterator[Guest]:
-    """Start a container whose only network is a gateway; the authority's certificate is the file ca.pem in `folder`."""
+    """Start a container whose only network is a gateway; what its programs trust is below `folder`/root."""
     authority = Authority(folder / "authority", [secret.host for secret in secrets]) if secrets else None
-    if authority is not None:
-        (folder / "ca.pem").write_bytes(authority.certificate)
+    for path, (mode, content) in GuestCA(authority).files().items():
+        placed = Path(f"{folder}/root{path}")
+        placed.parent.mkdir(parents=True, exist_ok=True)
+        placed.write_bytes(content)
+        placed.chmod(mode)
     with container(folder) as process:
         namespace = Path(f"/proc/{process.pid}/ns/net")
         with launch_gateway(folder, folder / "network.log", rules, secrets, authority, namespace=namespace) as gateway:

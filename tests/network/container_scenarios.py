@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp.errors import HostNotReady, InvalidRequest
-from pyro_mcp.network import GatewayControl, HostSecret, Rules, launch_gateway
+from pyro_mcp.network import GatewayControl, GuestCA, HostSecret, Rules, launch_gateway
 from tests.network.container_backend import container, container_with_egress
 from tests.network.internet import LAN, OTHER, SITE_KEY, SITE_NAME, WEB
 from tests.network.scenario import RESET, UNKNOWN, refusals, scenario
@@ -53,8 +53,9 @@ def the_tls_proxy_inserts_the_secret_of_a_container_that_trusts_its_authority(te
         client.request("GET", "/", headers={{{{"Authorization": "Bearer {PLACEHOLDER}"}}}})
         print(client.getresponse().read().decode())
     """
+    variables = GuestCA(testbed.site_authority).environ()
     with container_with_egress(testbed.container_folder(), Rules((SITE_NAME,)), [SECRET]) as guest:
-        said = guest.python(program.format(ca=str(testbed.container_folder() / "ca.pem")))
+        said = guest.python(program.format(ca=f"{testbed.container_folder()}/root{variables['SSL_CERT_FILE']}"))
         assert said.startswith("the key is right;") and said.endswith(f"Bearer {PLACEHOLDER}"), said
         assert SITE_KEY not in json.dumps(guest.log())
         assert "CERTIFICATE_VERIFY_FAILED" in guest.python(program.format(ca=str(roots)))

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.network.addressing.host_names import BadName, canonical_name, name_of_labels, shown_name
-from pyro_mcp.network.policy.rules import HostSecret, Rules, parse_entry
+from pyro_mcp.network.policy.host_secret import HostSecret
+from pyro_mcp.network.policy.rules import Rules, parse_entry
 
 
 @pytest.mark.parametrize(

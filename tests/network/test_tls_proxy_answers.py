@@ -17,7 +17,7 @@ from urllib.parse import quote
 import pytest
 
 from pyro_mcp.network.http import message_rules
-from pyro_mcp.network.policy.rules import HostSecret
+from pyro_mcp.network.policy.host_secret import HostSecret
 from tests.network.tls_site import HOST, SECRET, VALUE, Web
 
 PLACEHOLDER = SECRET.placeholder

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.machines import guest_ca
+from pyro_mcp.network import GuestCA
+from pyro_mcp.network.http.guest_ca import BUNDLE
 from tests.network.tls_site import HOST, SECRET, VALUE, Web
 
 Client = Callable[..., subprocess.CompletedProcess[str]]
@@ -56,8 +57,8 @@ def port(web: Web) -> Iterator[int]:
 def client(web: Web, tmp_path: Path) -> Client:
     """Runs a program as in a machine: what it trusts is in `tmp_path`, and it has the secret's placeholder."""
     (tmp_path / "hosts").write_text(f"127.0.0.1 localhost {HOST}\n")
-    environ = guest_ca.GuestCA(web.authority).environ()
-    for place, (_, content) in guest_ca.GuestCA(web.authority).files().items():
+    environ = GuestCA(web.authority).environ()
+    for place, (_, content) in GuestCA(web.authority).files().items():
         path = tmp_path / place.lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -79,7 +80,7 @@ def programs(tmp_path: Path, address: str) -> dict[str, list[str]]:
     header = f"Authorization: Bearer {SECRET.placeholder}"
     return {
         "curl": ["curl", "-sS", "-H", header, address],
-        "wget": ["wget", "-qO-", f"--ca-certificate={tmp_path}{guest_ca.BUNDLE}", f"--header={header}", address],
+        "wget": ["wget", "-qO-", f"--ca-certificate={tmp_path}{BUNDLE}", f"--header={header}", address],
         "python": ["/usr/bin/python3", "-c", PYTHON, address],
         "node": ["node", "-e", NODE, address],
         "java": ["java", str(tmp_path / "Main.java"), address],

@@ -16,7 +16,7 @@ from typing import Any
 
 from pyro_mcp.network.http.authority import Authority
 from pyro_mcp.network.http.tls_proxy import TLSProxy
-from pyro_mcp.network.policy.rules import HostSecret
+from pyro_mcp.network.policy.host_secret import HostSecret
 
 HOST, OTHER = "api.example.com", "other.example.com"
 VALUE = "sk-live-0123456789abcdefghijklmnopqrstuvwxyz"

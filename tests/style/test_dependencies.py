@@ -42,13 +42,16 @@ def test_each_imported_distribution_is_declared_and_each_declared_one_is_importe
     project = PYPROJECT["project"]
     declared = declared_distributions([project["dependencies"], *project["optional-dependencies"].values()])
 
-    assert distributions_of(imported_packages(ROOT / "src")) == declared
+    imported = distributions_of(imported_packages(ROOT / "src"))
+    assert imported - declared == set(), "add these to dependencies in pyproject.toml, or do without their import"
+    assert declared - imported == set(), "nothing in src imports these: remove them from pyproject.toml"
 
 
 def test_pyro_mcp_itself_imports_nothing_that_only_an_extra_installs() -> None:
     imported = distributions_of(imported_packages(ROOT / "src/pyro_mcp"))
 
-    assert imported - declared_distributions([PYPROJECT["project"]["dependencies"]]) == set()
+    of_extras = imported - declared_distributions([PYPROJECT["project"]["dependencies"]])
+    assert of_extras == set(), "move these from the extras to dependencies, or their imports out of pyro_mcp"
 
 
 def test_imports_are_seen_wherever_they_stand(tmp_path: Path) -> None:

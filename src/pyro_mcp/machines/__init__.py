@@ -6,7 +6,6 @@ from pyro_mcp.machines.command_hints import NETWORK_ERROR
 from pyro_mcp.machines.commands import ExecOptions, command_end, shell_words
 from pyro_mcp.machines.folders import Folders
 from pyro_mcp.machines.fork import register_fork
-from pyro_mcp.machines.guest_ca import CA_LISTS, GuestCA, is_our_ca_file
 from pyro_mcp.machines.guest_mirrors import check_mirrors
 from pyro_mcp.machines.images import Images
 from pyro_mcp.machines.inspector import register_inspector, start_inspector
@@ -22,7 +21,6 @@ from pyro_mcp.machines.secrets import SecretEnv, Secrets, SecretsGiven, check_re
 from pyro_mcp.machines.smoke import demo, prepare
 
 __all__ = [
-    "CA_LISTS",
     "EGRESS",
     "GUEST",
     "HOST_COMPAT",
@@ -32,7 +30,6 @@ __all__ = [
     "POLICIES",
     "ExecOptions",
     "Folders",
-    "GuestCA",
     "Images",
     "Lifecycle",
     "MachineRecord",
@@ -51,7 +48,6 @@ __all__ = [
     "command_end",
     "demo",
     "image_for",
-    "is_our_ca_file",
     "is_vm",
     "network_environ",
     "network_info",

@@ -8,14 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pyro_mcp.engine import Engine, MachineSockets
+from pyro_mcp.engine import Command, Engine, MachineSockets
 from pyro_mcp.errors import Conflict, DeadlineExceeded, PyroError
 from pyro_mcp.hints import Argument, Hint
 from pyro_mcp.host.files import private_directory, write_atomic
 from pyro_mcp.host.process_identity import Identity, identify, kill
 from pyro_mcp.host.sockets import connect as connect_to
 from pyro_mcp.machines.folders import Folders
-from pyro_mcp.machines.guest_ca import GuestCA
 from pyro_mcp.machines.guest_mirrors import mirror_environ
 from pyro_mcp.machines.machine_store import MachineRecord
 from pyro_mcp.machines.network_policy import PUBLISHED, NetworkPolicy
@@ -27,6 +26,7 @@ from pyro_mcp.network import (
     RESOLVER_ADDRESS,
     Authority,
     GatewayControl,
+    GuestCA,
     StartingGateway,
     launch_gateway,
     read_network_log,
@@ -37,6 +37,7 @@ _END_DEADLINE = 10.0
 # A gateway ends by itself with its machine; one that has not after so long is stopped, or hangs.
 _UNTIL_KILLED = 1.0
 _POLICY_PROCESS = "network.pid"
+_CA_DEADLINE = 10.0
 
 
 @contextmanager
@@ -64,7 +65,9 @@ def attach_gateway(
         write_atomic(sockets / _POLICY_PROCESS, f"{policy_process.pid} {policy_process.start_time}\n")
     if ca := guest_ca(record, secrets):
         with engine.connect(sockets) as connection:
-            ca.add_to_system_store(connection)
+            for argv in ca.system_store_commands():
+                environ = {"PATH": "/usr/bin:/bin"}
+                connection.run(Command(argv, cwd="/", environ=environ, timeout_seconds=_CA_DEADLINE))
 
 
 @contextmanager

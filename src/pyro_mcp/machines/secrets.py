@@ -21,19 +21,9 @@ from pyro_mcp.results import WorkspaceSecret
 
 LARGEST = 64 * 1024
 """Bytes that a value may have."""
-_LARGEST_IN_HEADER = 8 * 1024
 _MOST_IN_HEADERS = 24 * 1024
 _MOST = 100
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?"
-_HOST = re.compile(rf"(?=.{{1,253}}\Z)({_LABEL}\.)+(?=[a-z]){_LABEL}")
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")  # a token of RFC 9110
-# About the connection or the message itself; or shown by every second host.
-_NO_PLACE_FOR_SECRETS = frozenset({
-    "accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host",
-    "if-range", "keep-alive", "origin", "proxy-authorization", "proxy-connection", "range", "referer", "te", "trailer",
-    "transfer-encoding", "upgrade", "user-agent", "via",
-})  # fmt: skip
 _DEFAULT_HEADER = "Authorization"
 _LIST = "secrets.json"
 
@@ -220,14 +210,15 @@ def _secret(given: Mapping[str, str]) -> Secret:
     value = given["value"] if "value" in given else _from_file(name, given["file_path"])
     if not isinstance(value, str):
         raise InvalidRequest(f"the value of the secret {name} is text")
+    kind: Literal["literal", "file"] = "literal" if "value" in given else "file"
     if host is not None:
-        host, value = _checked_host(name, host), value.rstrip("\r\n")
-        header = _checked_header(name, header or _DEFAULT_HEADER)
-    elif header is not None:
+        value, host = value.rstrip("\r\n"), host.lower().rstrip(".") if isinstance(host, str) else host
+        checked = HostSecret(name, _placeholder(name, len(value)), value, host, header or _DEFAULT_HEADER)
+        return Secret(name, value, kind, host, checked.placeholder, checked.header)
+    if header is not None:
         raise InvalidRequest(f"the secret {name} has a header and no host", hint="say which host gets it there")
-    _check_value(name, value, in_header=host is not None)
-    placeholder = _placeholder(name, len(value)) if host is not None else None
-    return Secret(name, value, "literal" if "value" in given else "file", host, placeholder, header)
+    _check_value(name, value)
+    return Secret(name, value, kind)
 
 
 def _placeholder(name: str, size: int) -> str:
@@ -249,7 +240,7 @@ def _from_file(name: str, path: str) -> str:
         raise InvalidRequest(f"the secret {name}: cannot read {path}: {why}") from error
 
 
-def _check_value(name: str, value: str, *, in_header: bool) -> None:
+def _check_value(name: str, value: str) -> None:
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
@@ -258,33 +249,8 @@ def _check_value(name: str, value: str, *, in_header: bool) -> None:
         raise InvalidRequest(f"the value of the secret {name} is empty")
     if "\0" in value:
         raise InvalidRequest(f"the value of the secret {name} holds a NUL byte, which no variable can")
-    most = _LARGEST_IN_HEADER if in_header else LARGEST
-    if size > most:
-        raise InvalidRequest(f"the value of the secret {name} is larger than {most // 1024} KiB")
-    if in_header and not (value.isascii() and value.isprintable() and value == value.strip()):
-        raise InvalidRequest(
-            f"the value of the secret {name} cannot stand in an HTTP header: it is one line of printable ASCII there",
-            hint="leave out its host, or encode it",
-        )
-
-
-def _checked_host(name: str, host: str) -> str:
-    wanted = host.lower().rstrip(".") if isinstance(host, str) else ""
-    if not _HOST.fullmatch(wanted):
-        raise InvalidRequest(
-            f"the secret {name} is for one host, given by its full name",
-            hint="for example api.example.com; no address, port or wildcard; international names in their xn-- form",
-        )
-    return wanted
-
-
-def _checked_header(name: str, header: str) -> str:
-    if not isinstance(header, str) or not _HEADER.fullmatch(header) or header.lower() in _NO_PLACE_FOR_SECRETS:
-        raise InvalidRequest(
-            f"the secret {name} cannot be for the header field it names",
-            hint="for example Authorization, which it is without one, X-Api-Key or Private-Token",
-        )
-    return header
+    if size > LARGEST:
+        raise InvalidRequest(f"the value of the secret {name} is larger than {LARGEST // 1024} KiB")
 
 
 def _wanted(secret_env: SecretEnv) -> list[tuple[str, str]]:

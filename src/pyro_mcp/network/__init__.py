@@ -22,9 +22,18 @@ container with its address and default route:
     for entry in read_network_log(folder / "network.log", limit=20):
         print(entry["verdict"], entry["name"] or entry["address"], entry["port"], entry["reason"])
 
-The container's programs must trust `authority.certificate` (PEM) to use the secret: add it to the container's list of
-authorities, or name it in variables such as SSL_CERT_FILE. Give the container the variable API with the placeholder;
-the TLS proxy inserts the value. Its `/etc/resolv.conf` names `RESOLVER_ADDRESS` (`docker run --dns`).
+The container's programs must trust the authority to use the secret. `GuestCA` has what makes them trust it: files for
+the container, commands that add them to the lists of its image, and variables such as SSL_CERT_FILE for its programs:
+
+    ca = GuestCA(authority)
+    for path, (mode, content) in ca.files().items():
+        copy_into_container(path, mode, content)  # docker cp
+    for argv in ca.system_store_commands():
+        run_in_container(argv)  # docker exec, as root
+    environ = {"API": secret.placeholder, **ca.environ()}  # of each command
+
+The TLS proxy replaces the placeholder by the value. The container's `/etc/resolv.conf` names `RESOLVER_ADDRESS`
+(`docker run --dns`).
 
 A backend for virtual machines leaves `namespace` out, passes the descriptor `starting.tap()` to its hypervisor, and
 calls `starting.attach` with a socket that the machine's processes hold open.
@@ -36,25 +45,26 @@ from pyro_mcp.network.addressing.addresses import GUEST_ADDRESS, RESOLVER_ADDRES
 from pyro_mcp.network.devices.problems import network_problems
 from pyro_mcp.network.gateway.control import CONTROL, GatewayControl, GatewayInfo
 from pyro_mcp.network.gateway.launch import StartingGateway, isolated_tap, launch_gateway
-from pyro_mcp.network.http.authority import JAVA_PASSWORD, SUBJECT_HASH, Authority, host_roots, java_store
+from pyro_mcp.network.http.authority import Authority
+from pyro_mcp.network.http.guest_ca import CA_LISTS, GuestCA, is_our_ca_file
+from pyro_mcp.network.policy.host_secret import HostSecret
 from pyro_mcp.network.policy.log import read_network_log
-from pyro_mcp.network.policy.rules import HostSecret, Rules
+from pyro_mcp.network.policy.rules import Rules
 
 __all__ = [
+    "CA_LISTS",
     "CONTROL",
     "GUEST_ADDRESS",
-    "JAVA_PASSWORD",
     "RESOLVER_ADDRESS",
-    "SUBJECT_HASH",
     "Authority",
     "GatewayControl",
     "GatewayInfo",
+    "GuestCA",
     "HostSecret",
     "Rules",
     "StartingGateway",
-    "host_roots",
+    "is_our_ca_file",
     "isolated_tap",
-    "java_store",
     "launch_gateway",
     "network_problems",
     "read_network_log",

@@ -9,7 +9,8 @@ from pyro_mcp.environments import LayerEntry, LayerWriter
 from pyro_mcp.errors import Conflict, EnvironmentFailed
 from pyro_mcp.guest_protocol.tree_stream import TreeEntry
 from pyro_mcp.host.progress import Progress
-from pyro_mcp.machines import CA_LISTS, GuestCA, Secrets, is_our_ca_file
+from pyro_mcp.machines import Secrets
+from pyro_mcp.network import CA_LISTS, GuestCA, is_our_ca_file
 from pyro_mcp.redaction import Mask
 from pyro_mcp.trees import GuestTree
 from pyro_mcp.workspaces.access import ToolOf

@@ -33,8 +33,9 @@ from pyro_mcp.network.channel.messages import (
 from pyro_mcp.network.devices.problems import network_problems
 from pyro_mcp.network.dns.upstream import RESOLVER_ENVIRONMENT
 from pyro_mcp.network.gateway.control import CONTROL
+from pyro_mcp.network.policy.host_secret import HostSecret
 from pyro_mcp.network.policy.log import open_log
-from pyro_mcp.network.policy.rules import HostSecret, Rules
+from pyro_mcp.network.policy.rules import Rules
 
 if TYPE_CHECKING:
     from pyro_mcp.network.http.authority import Authority

@@ -1,17 +1,15 @@
-"""Make the programs of a machine trust its own certificate authority, or those that this host trusts."""
+"""The certificate authorities that the programs of a guest trust beside those of its image."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-from pyro_mcp.engine import Command, Connection
-from pyro_mcp.network import JAVA_PASSWORD, SUBJECT_HASH, Authority, host_roots, java_store
+from pyro_mcp.network.http.authority import JAVA_PASSWORD, SUBJECT_HASH, Authority, host_roots, java_store
 
 _FOLDER = "/etc/pyro-mcp"
 _CERTIFICATE, BUNDLE, _JAVA = f"{_FOLDER}/ca.pem", f"{_FOLDER}/bundle.pem", f"{_FOLDER}/java.p12"
-_ROOM = 900_000  # of the 1 MiB that a machine is told at its start
-_DEADLINE = 10.0
+_ROOM = 900_000  # of the 1 MiB that the agent of a machine takes in one message
 
 _ENVIRON = {
     **dict.fromkeys(
@@ -57,9 +55,11 @@ if [ "$3" ]; then mkdir -p "${{3%/*}}" && cp "$2" "$3"; fi
 
 @dataclass(frozen=True)
 class GuestCA:
-    """The certificate authorities that a machine's programs trust beside those of its image.
+    """The certificate authorities that a guest's programs trust beside those of its image.
 
-    That is `authority`, its own, where the gateway puts secrets in, and with `host_ca` all that this host trusts.
+    They are `authority`, the guest's own, if the gateway inserts secrets, and with `host_ca` all that this host trusts.
+    A backend gives the guest the `files`, runs `system_store_commands` in it once, and starts each command with
+    `environ`.
     """
 
     authority: Authority | None = None
@@ -69,13 +69,13 @@ class GuestCA:
         return self.host_ca or self.authority is not None
 
     def environ(self) -> dict[str, str]:
-        """Return the variables by which the programs of the machine find the certificates."""
+        """Return the variables by which the programs of the guest find the certificates."""
         if not self:
             return {}
         return _ENVIRON | (dict.fromkeys(_ADDING, BUNDLE) if self.host_ca else {})
 
     def files(self) -> dict[str, tuple[int, bytes]]:
-        """Return the files for the machine's root: guest path → mode, content."""
+        """Return the files for the guest's root: guest path → mode, content."""
         if not self:
             return {}
         certificate = self.authority.certificate if self.authority is not None else b""
@@ -88,12 +88,17 @@ class GuestCA:
             found[_JAVA] = java
         return {path: (0o644, content) for path, content in found.items()}
 
-    def add_to_system_store(self, connection: Connection) -> None:
-        """Add the certificates to the lists that the machine's image has; one without a shell does without."""
+    def system_store_commands(self) -> list[list[str]]:
+        """Return the commands that add the `files` to the lists of the guest's image, for its root to run.
+
+        They need a shell: an image without one has no programs that read these lists.
+        """
+        shell = ["/bin/sh", "-c", _ADD, "sh"]
         if self.host_ca:
-            _add(connection, _BEGIN.decode().strip(), BUNDLE, _SYSTEM_FILES[3])
-        elif self.authority is not None:
-            _add(connection, self.authority.certificate.decode().splitlines()[2], _CERTIFICATE)
+            return [[*shell, _BEGIN.decode().strip(), BUNDLE, _SYSTEM_FILES[3]]]
+        if self.authority is not None:
+            return [[*shell, self.authority.certificate.decode().splitlines()[2], _CERTIFICATE, ""]]
+        return []
 
     def without(self, listed: bytes) -> bytes:
         """Return a list of trusted certificates without those that were added."""
@@ -103,11 +108,6 @@ class GuestCA:
         return listed.replace(b"\n" + self.authority.certificate, b"").replace(self.authority.certificate, b"")
 
 
-def _add(connection: Connection, known_by: str, file: str, copy: str = "") -> None:
-    argv = ["/bin/sh", "-c", _ADD, "sh", known_by, file, copy]
-    connection.run(Command(argv, cwd="/", environ={"PATH": "/usr/bin:/bin"}, timeout_seconds=_DEADLINE))
-
-
 def is_our_ca_file(path: str) -> bool:
-    """Return whether a file of a machine is one that this module adds."""
+    """Return whether a file of a guest is one of `GuestCA`."""
     return path in _SYSTEM_FILES or path == _FOLDER or path.startswith(f"{_FOLDER}/")

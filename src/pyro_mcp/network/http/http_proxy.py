@@ -13,7 +13,7 @@ from pyro_mcp.network.http import message_rules
 from pyro_mcp.network.http.gzip_content import GzipContent
 from pyro_mcp.network.http.message_rules import RejectedRequest
 from pyro_mcp.network.http.tls_socket import TlsSocket
-from pyro_mcp.network.policy.rules import HostSecret
+from pyro_mcp.network.policy.host_secret import HostSecret
 from pyro_mcp.redaction import Mask
 
 _IDLE_SECONDS = 75.0

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import h11
 
-from pyro_mcp.network.policy.rules import HostSecret
+from pyro_mcp.network.policy.host_secret import HostSecret
 from pyro_mcp.redaction import Mask
 
 Headers = list[tuple[bytes, bytes]]

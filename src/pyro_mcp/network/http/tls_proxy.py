@@ -20,7 +20,7 @@ from pyro_mcp.network.http.http_proxy import HttpProxy
 from pyro_mcp.network.http.message_rules import RejectedRequest
 from pyro_mcp.network.http.relay import reset
 from pyro_mcp.network.http.tls_socket import TlsSocket, handshake
-from pyro_mcp.network.policy.rules import HostSecret
+from pyro_mcp.network.policy.host_secret import HostSecret
 
 Dial = Callable[[], socket.socket]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -174,15 +174,3 @@ def _check_network(text: str, network: Network) -> None:
     scope, description = scope_of(network.network_address)
     if scope is AddressScope.FORBIDDEN and network.prefixlen >= 8:
         raise InvalidRequest(f"{text!r} cannot be allowed: it {description}", hint=_HINT)
-
-
-@dataclass(frozen=True)
-class HostSecret:
-    """A secret for one site: the guest gets `placeholder`, and the TLS proxy replaces it by `value` in the field
-    `header` of HTTPS requests to `host`. `value` is one line of printable ASCII."""
-
-    name: str
-    placeholder: str
-    value: str = field(repr=False)
-    host: str
-    header: str = "Authorization"
