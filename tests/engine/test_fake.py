@@ -25,7 +25,7 @@ def test_it_is_an_engine() -> None:
 
 def test_no_process_of_the_host_has_the_identity_of_a_fake_machine() -> None:
     engine = FakeEngine()
-    one, two = engine.start(request("one")), engine.start(request("two"))
+    one, two = engine.start(request("one")).identity, engine.start(request("two")).identity
     assert one != two
     assert engine.alive(one)
     assert not alive(one)
@@ -52,7 +52,7 @@ def test_it_refuses_what_a_guest_refuses() -> None:
 
 def test_a_machine_that_was_ended_is_gone_and_ending_it_twice_is_a_no_op() -> None:
     engine = FakeEngine()
-    identity = engine.start(request("one"))
+    identity = engine.start(request("one")).identity
     engine.power_off(identity, Path("/sockets-of/one"), lambda: None)
     engine.kill(identity, Path("/sockets-of/one"))
     assert (engine.alive(identity), engine.ended, engine.running) == (False, [Path("/sockets-of/one")], {})

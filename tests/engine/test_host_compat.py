@@ -26,7 +26,7 @@ class Machine:
         (home / "machine").mkdir(mode=0o700)
         self.workspace = home / "machine" / "workspace"
         request = StartRequest(None, Shape(), home / "machine", self.sockets, "name", 60.0)
-        self.identity = self.engine.start(request)
+        self.identity = self.engine.start(request).identity
 
     def run(self, *argv: str | bytes, **more: object) -> Outcome:
         with self.engine.connect(self.sockets) as session:

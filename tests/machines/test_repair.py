@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pyro_mcp.engine.guest import GuestEngine
 from pyro_mcp.engine.processes import find_processes
-from pyro_mcp.engine.qemu.engine import QemuEngine
 from pyro_mcp.host.files import cache_home
 from pyro_mcp.machines.lifecycle import Lifecycle
 from pyro_mcp.machines.phases import Phase
@@ -24,7 +24,7 @@ DEADLINE = 20.0
 
 @pytest.fixture
 def lifecycle(home: Path) -> Iterator[Lifecycle]:
-    lifecycle = lifecycle_with(QemuEngine(cache_home()))
+    lifecycle = lifecycle_with(GuestEngine(cache_home()))
     yield lifecycle
     for record in lifecycle.store.all():
         with lifecycle.lock_exclusive(record.id) as held:
@@ -130,7 +130,7 @@ def test_a_machine_that_was_killed_from_outside_is_seen(lifecycle: Lifecycle) ->
         (before,) = lifecycle.store.all()
     assert before.identity is not None
     os.killpg(before.identity.pid, 9)
-    QemuEngine(cache_home()).kill(before.identity, lifecycle.folders.sockets(before.id))
+    GuestEngine(cache_home()).kill(before.identity, lifecycle.folders.sockets(before.id))
     assert lifecycle.current_record(before.id).failure == "the virtual machine ended by itself"
 
 

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pyro_mcp.engine.interface import Accelerator, StartRequest
+from pyro_mcp.engine.guest import GuestEngine
+from pyro_mcp.engine.interface import Started, StartRequest
 from pyro_mcp.engine.processes import launch
-from pyro_mcp.engine.qemu.engine import QemuEngine
 from pyro_mcp.engine.sockets import MachineSockets
 from pyro_mcp.host.files import cache_home
 from pyro_mcp.host.process_identity import Identity
@@ -21,22 +21,19 @@ from pyro_mcp.machines.phases import GUEST
 from tests.machines.conftest import IMAGE, create, lifecycle_with
 
 
-class Sleepers(QemuEngine):
+class Sleepers(GuestEngine):
     """Machines that sleep; whoever makes one stops at `step`."""
 
     def __init__(self, step: str) -> None:
         super().__init__(cache_home())
         self.step = step
 
-    def accelerator(self) -> Accelerator:
-        return Accelerator("tcg", "nothing is emulated")
-
-    def start(self, request: StartRequest, progress: Progress = silent) -> Identity:
+    def start(self, request: StartRequest, progress: Progress = silent) -> Started:
         words = ["/usr/bin/timeout", "--signal=KILL", "60"]
         words += ["/bin/sh", "-c", "sleep 60; true", "sh", f"{request.home}/disk"]
         identity = launch(lambda _: words, MachineSockets(request.sockets), request.home / "log")
         self.reach("start")
-        return identity
+        return Started(identity, "tcg")
 
     def power_off(
         self, identity: Identity, sockets: Path, when_flushed: Callable[[], object], progress: Progress = silent

@@ -59,6 +59,13 @@ MAY_IMPORT = {
         *(f"pyro_mcp.network.{room}" for room in ("channel", "dns", "devices", "http", "policy")),
     },
     "pyro_mcp.engine": {*_GROUND, "pyro_mcp.host", "pyro_mcp.guest_protocol"},
+    "pyro_mcp.engine.guest": {
+        *_GROUND,
+        "pyro_mcp.engine",
+        "pyro_mcp.engine.qemu",
+        "pyro_mcp.engine.uml",
+        "pyro_mcp.host",
+    },
     "pyro_mcp.engine.qemu": {
         *_GROUND,
         "pyro_mcp.engine",
@@ -76,8 +83,7 @@ MAY_IMPORT = {
         *_WORKSPACES,
         "pyro_mcp.builds",
         "pyro_mcp.chat_hosts",
-        "pyro_mcp.engine.qemu",
-        "pyro_mcp.engine.uml",
+        "pyro_mcp.engine.guest",
         "pyro_mcp.sessions",
         "pyro_mcp.workspaces",
     },
@@ -151,10 +157,10 @@ def test_no_module_imports_itself_in_a_ring() -> None:
         ("host/files", "from pyro_mcp.engine import Machine"),
         ("engine/disks", "from pyro_mcp.environments import RootImage"),
         ("engine/disks", "def late():\n    import pyro_mcp.workspaces"),
-        ("engine/disks", "from pyro_mcp.engine.qemu import QemuEngine"),
-        ("workspaces/access", "from pyro_mcp.engine.qemu import QemuEngine"),
+        ("engine/disks", "from pyro_mcp.engine.qemu import QemuStarter"),
+        ("workspaces/access", "from pyro_mcp.engine.guest import GuestEngine"),
         ("workspaces/access", "from pyro_mcp.engine.disks import Layers"),
-        ("core/pyro", "from pyro_mcp.engine.qemu.command_line import Sockets"),
+        ("core/pyro", "from pyro_mcp.engine.guest.choice import Choice"),
         ("cli/run", "from pyro_mcp.mcp_server import tools"),
         ("cli/run", "from pyro_mcp.engine import Machine"),
         ("mcp_server/tools", "from pyro_mcp.core.pyro import Pyro"),
@@ -168,9 +174,10 @@ def test_no_module_imports_itself_in_a_ring() -> None:
     ],
 )
 def test_an_import_against_the_table_is_seen(tmp_path: Path, module: str, line: str) -> None:
-    packages = "host engine engine/qemu environments workspaces core mcp_server network network/dns network/policy"
-    tree = {f"pyro_mcp/{name}/__init__.py": "" for name in packages.split()} | {"pyro_mcp/__init__.py": ""}
-    tree |= {f"pyro_mcp/{name}.py": "" for name in ("engine/disks", "engine/qemu/command_line", "core/pyro")}
+    packages = ["host", "engine", "engine/guest", "engine/qemu", "environments", "workspaces", "core", "mcp_server"]
+    packages += ["network", "network/dns", "network/policy"]
+    tree = {f"pyro_mcp/{name}/__init__.py": "" for name in packages} | {"pyro_mcp/__init__.py": ""}
+    tree |= {f"pyro_mcp/{name}.py": "" for name in ("engine/disks", "engine/guest/choice", "core/pyro")}
     tree |= {f"pyro_mcp/{name}.py": "" for name in ("host/seccomp", "mcp_server/tools", "network/policy/rules")}
     tree |= {"claude_bottle/__init__.py": ""}
 
@@ -187,8 +194,8 @@ def test_imports_along_the_table_are_left_alone(tmp_path: Path) -> None:
             "pyro_mcp/host/files.py": "from pyro_mcp.errors import Busy",
             "pyro_mcp/engine/__init__.py": "from pyro_mcp.engine.interface import Engine",
             "pyro_mcp/engine/interface.py": "import os\nfrom pyro_mcp.host import files",
-            "pyro_mcp/engine/qemu/__init__.py": "from pyro_mcp.engine.interface import Engine",
-            "pyro_mcp/core/__init__.py": "from pyro_mcp.engine import Engine\nfrom pyro_mcp.engine.qemu import Engine",
+            "pyro_mcp/engine/guest/__init__.py": "from pyro_mcp.engine.interface import Engine",
+            "pyro_mcp/core/__init__.py": "from pyro_mcp.engine import Engine\nfrom pyro_mcp.engine.guest import Guests",
             "pyro_mcp/cli/__init__.py": "from pyro_mcp import Pyro\nfrom pyro_mcp.cli import run",
             "pyro_mcp/cli/run.py": "from pyro_mcp.errors import PyroError",
             "claude_bottle/docker.py": "from pyro_mcp.network import Rules\nfrom pyro_mcp.host.files import locked",

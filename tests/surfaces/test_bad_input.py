@@ -129,7 +129,7 @@ def test_an_accelerator_that_does_not_exist_is_refused(warm_cli: Cli, monkeypatc
     told = warm_cli("run", "debian:12", "--", "true")
 
     assert told.returncode == 125
-    assert "kvm, uml or tcg" in told.stderr
+    assert "auto, kvm, uml, tcg" in told.stderr
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def test_a_shell_completes_what_exists(home: Path) -> None:
 def test_a_command_does_not_load_what_only_few_need(home: Path) -> None:
     program = (
         "import sys; from pyro_mcp.cli import main; main(['workspace', 'list'])\n"
-        "print({'ssl', 'urllib.request', 'zipfile', 'configparser', 'mcp'} & set(sys.modules))"
+        "print({'ssl', 'urllib.request', 'zipfile', 'configparser', 'mcp', 'pyro_mcp.engine.uml'} & set(sys.modules))"
     )
     told = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60, cwd=home

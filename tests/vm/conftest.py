@@ -11,9 +11,8 @@ from typing import Any, Protocol
 import pytest
 
 from pyro_mcp import Pyro
+from pyro_mcp.engine.guest import GuestEngine
 from pyro_mcp.engine.interface import Shape, System
-from pyro_mcp.engine.qemu.engine import QemuEngine
-from pyro_mcp.engine.uml import choose_engine
 from pyro_mcp.environments import EnvironmentStore
 from pyro_mcp.machines.images import Images
 from tests.vm.running_vm import Vm, running
@@ -27,15 +26,15 @@ def system(warm_cache: Path) -> System:
 
 
 @pytest.fixture(scope="session")
-def template(warm_cache: Path, system: System) -> QemuEngine:
-    """An engine whose template is prepared; `PYRO_ACCELERATOR=uml` takes the other engine."""
-    engine = choose_engine(warm_cache)
+def template(warm_cache: Path, system: System) -> GuestEngine:
+    """An engine whose template is prepared, for the accelerator of `PYRO_ACCELERATOR`."""
+    engine = GuestEngine(warm_cache)
     engine.prepare(system, Shape())
     return engine
 
 
 @pytest.fixture
-def start(template: QemuEngine, system: System) -> Iterator[Callable[..., Vm]]:
+def start(template: GuestEngine, system: System) -> Iterator[Callable[..., Vm]]:
     """A function that starts a machine, with the options of `running`; the machines are ended afterwards."""
     with ExitStack() as stack:
 

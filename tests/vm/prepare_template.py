@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from pyro_mcp.engine.guest import GuestEngine
 from pyro_mcp.engine.interface import Shape
-from pyro_mcp.engine.qemu.engine import QemuEngine
 from pyro_mcp.environments import EnvironmentStore
 from pyro_mcp.machines.images import Images
 from tests.vm.kill_point import die_at
@@ -19,5 +19,5 @@ if kill_after:
     die_at(kill_after, after=True)
 images = Images(EnvironmentStore(Path(cache)))
 system = images.system(images.pulled("debian:12"))
-preparation = QemuEngine(Path(cache)).prepare(system, Shape(mem_mib=int(mem_mib)))
+preparation = GuestEngine(Path(cache)).prepare(system, Shape(mem_mib=int(mem_mib)))
 sys.stdout.write("reused\n" if preparation.reused else "made\n")

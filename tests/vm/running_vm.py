@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyro_mcp.engine.guest import GuestEngine
 from pyro_mcp.engine.interface import Command, Outcome, Shape, StartRequest, System
-from pyro_mcp.engine.qemu.engine import QemuEngine
 from pyro_mcp.host.process_identity import Identity
 from tests.vm.processes import qemu_in_group
 
@@ -20,7 +20,7 @@ ENVIRON = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 class Vm:
     """One machine and the engine that runs it."""
 
-    engine: QemuEngine
+    engine: GuestEngine
     identity: Identity
     sockets: Path
 
@@ -43,7 +43,7 @@ class Vm:
 
 @contextmanager
 def running(
-    engine: QemuEngine,
+    engine: GuestEngine,
     system: System,
     folder: Path,
     *,
@@ -62,7 +62,7 @@ def running(
         baseline=baseline,
     )
     request.home.mkdir()
-    identity = engine.start(request)
+    identity = engine.start(request).identity
     try:
         yield Vm(engine, identity, request.sockets)
     finally:

@@ -36,7 +36,7 @@ MOMENTS = {
 # The same for create_vm, start_vm, stop_vm, start_vm, delete_vm.
 LONG_LIFE = {
     "stop: the record says stopping": ("pyro_mcp.machines.machine_store:MachineStore.set_phase", "after", 3),
-    "stop: the machine has powered off": ("pyro_mcp.engine.qemu.engine:QemuEngine.power_off", "after", 1),
+    "stop: the machine has powered off": ("pyro_mcp.engine.guest.engine:GuestEngine.power_off", "after", 1),
     "start again: the processes run": ("pyro_mcp.engine.processes:launch", "after", 2),
 }
 

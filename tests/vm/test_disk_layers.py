@@ -9,8 +9,7 @@ import pytest
 
 from pyro_mcp import Pyro
 from pyro_mcp.engine.disks import MOST_LAYERS, DiskLayers
-from pyro_mcp.engine.qemu import engine as qemu_engine
-from pyro_mcp.engine.qemu import layer_merge
+from pyro_mcp.engine.qemu import layer_merge, running_disk
 from pyro_mcp.errors import NoSpace
 from pyro_mcp.machines import lifecycle
 from pyro_mcp.workspaces import workspaces
@@ -47,7 +46,7 @@ def files_of(home: Path, id_: str) -> set[str]:
 
 def set_most(monkeypatch: pytest.MonkeyPatch, layers: int) -> None:
     """Let a disk have no more than `layers` layers."""
-    for module in (qemu_engine, lifecycle, workspaces):
+    for module in (running_disk, lifecycle, workspaces):
         monkeypatch.setattr(module, "MOST_LAYERS", layers)
 
 

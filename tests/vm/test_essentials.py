@@ -10,8 +10,8 @@ import os
 import pytest
 
 from pyro_mcp import Pyro
+from pyro_mcp.engine.guest import GuestEngine
 from pyro_mcp.engine.interface import Shape, System
-from pyro_mcp.engine.qemu.engine import QemuEngine
 
 
 def test_the_accelerator_is_the_one_that_works_here(pyro: Pyro) -> None:
@@ -21,12 +21,12 @@ def test_the_accelerator_is_the_one_that_works_here(pyro: Pyro) -> None:
     assert report["accelerator_reason"] != ""
 
 
-def test_a_prepared_environment_is_warm(template: QemuEngine, system: System) -> None:
+def test_a_prepared_environment_is_warm(template: GuestEngine, system: System) -> None:
     assert template.template_state(system, Shape()) == "warm"
     assert template.prepare(system, Shape()).reused
 
 
-def test_prepare_runs_a_machine_of_the_template_it_made(pyro: Pyro, template: QemuEngine) -> None:
+def test_prepare_runs_a_machine_of_the_template_it_made(pyro: Pyro, template: GuestEngine) -> None:
     report = pyro.prepare("debian:12")
 
     assert (report["outcome"], report["execution_mode"]) == ("reused", "guest_virtio")

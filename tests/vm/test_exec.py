@@ -150,8 +150,8 @@ def client(vm: Vm, *argv: str) -> subprocess.Popen[str]:
     program = (
         "import sys; from pathlib import Path\n"
         "from pyro_mcp.engine.interface import Command\n"
-        "from pyro_mcp.engine.qemu import QemuEngine\n"
-        "with QemuEngine(Path()).connect(Path(sys.argv[1])) as guest:\n"
+        "from pyro_mcp.engine.guest import GuestEngine\n"
+        "with GuestEngine(Path()).connect(Path(sys.argv[1])) as guest:\n"
         "    print(guest.run(Command(sys.argv[2:])).stdout.decode(), end='')\n"
     )
     return subprocess.Popen([sys.executable, "-c", program, vm.sockets, *argv], stdout=subprocess.PIPE, text=True)

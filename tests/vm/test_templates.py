@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from pyro_mcp.engine.guest import GuestEngine
 from pyro_mcp.engine.interface import Shape, System
 from pyro_mcp.engine.processes import find_processes
-from pyro_mcp.engine.qemu.engine import QemuEngine
 from pyro_mcp.host.seals import seal
 from tests.vm.running_vm import running
 
@@ -37,7 +37,7 @@ def cache(warm_cache: Path) -> Iterator[Path]:
 @pytest.fixture
 def saved(cache: Path, system: System) -> Path:
     """The folder of a good template."""
-    QemuEngine(cache).prepare(system, SMALL)
+    GuestEngine(cache).prepare(system, SMALL)
     (folder,) = (cache / "templates").glob("[!.]*/")
     return folder
 
@@ -70,7 +70,7 @@ def garble_description(folder: Path) -> None:
 def test_a_damaged_template_is_noticed_and_made_anew(
     cache: Path, saved: Path, system: System, home: Path, damage: Callable[[Path], None]
 ) -> None:
-    machines = QemuEngine(cache)
+    machines = GuestEngine(cache)
     assert machines.template_state(system, SMALL) == "warm"
     for path in saved.iterdir():
         path.chmod(0o600)
@@ -90,7 +90,7 @@ def test_damage_that_only_a_resume_can_show_costs_one_more_boot(
     state.chmod(0o600)
     state.write_bytes(os.urandom(5000))
     seal(saved)
-    machines = QemuEngine(cache)
+    machines = GuestEngine(cache)
     assert machines.template_state(system, SMALL) == "warm"
 
     with running(machines, system, home, shape=SMALL) as vm:
@@ -110,12 +110,12 @@ def test_a_client_that_cannot_start_qemu_leaves_the_template_to_others(
         shutil.rmtree(home / "other")
         assert done.returncode != 0, limit
         assert (saved / "ram").stat().st_ino == before
-    with running(QemuEngine(cache), system, home, shape=SMALL) as vm:
+    with running(GuestEngine(cache), system, home, shape=SMALL) as vm:
         assert vm.sh("echo good") == "good\n"
 
 
 def test_a_prune_takes_templates_that_no_machine_runs_on(cache: Path, saved: Path, system: System, home: Path) -> None:
-    machines = QemuEngine(cache)
+    machines = GuestEngine(cache)
     with running(machines, system, home, shape=SMALL) as vm:
         assert machines.prune_templates() == 0
         assert vm.sh("echo good") == "good\n"
@@ -153,7 +153,7 @@ def test_a_killed_preparation_leaves_no_template_that_looks_complete(cache: Path
     maker = preparing(cache, die_after="pyro_mcp.engine.qemu.templates:_save")
     maker.communicate(timeout=120)
     assert maker.returncode == -9
-    machines = QemuEngine(cache)
+    machines = GuestEngine(cache)
     assert machines.template_state(system, SMALL) == "cold"
 
     assert machines.prepare(system, SMALL).reused is False

@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pyro_mcp.engine.disks import make_baseline
+from pyro_mcp.engine.guest import GuestEngine
 from pyro_mcp.engine.initramfs import BOOT_MODULES
 from pyro_mcp.engine.interface import Shape, System
-from pyro_mcp.engine.qemu.engine import QemuEngine
 from pyro_mcp.environments import EnvironmentStore, RootImage, load_order
 from pyro_mcp.environments.catalog import Recipe
 from pyro_mcp.environments.debian import DebianSource
@@ -49,7 +49,7 @@ def main() -> int:
     with step("debian:12 and the guest kernel"):
         image = images.pulled("debian:12")
     with step("a template for this machine"):
-        accelerator = QemuEngine(cache).prepare(images.system(image), Shape()).accelerator
+        accelerator = GuestEngine(cache).prepare(images.system(image), Shape()).accelerator
     if accelerator == "kvm":
         environ = {**os.environ, "PYRO_TEST_ACCELERATOR": "kvm"}
         return subprocess.run([sys.executable, "-m", "pytest", TESTS], cwd=ROOT, env=environ, check=False).returncode
@@ -64,7 +64,7 @@ def _run_nested(cache: Path, image: RootImage, kernel: GuestKernel) -> int:
             system = _nested_system(cache, kernel)
         with step("our source and images as its /workspace"):
             baseline = _workspace(folder, [image.path.parent, kernel.vmlinuz.parent], cache)
-        machines = QemuEngine(cache)
+        machines = GuestEngine(cache)
         with step("a template of the outer machine"):
             machines.prepare(system, _SHAPE)
         if (status := _try_nested(machines, system, folder / "first", baseline)) == 0:
@@ -74,7 +74,7 @@ def _run_nested(cache: Path, image: RootImage, kernel: GuestKernel) -> int:
         return _try_nested(machines, system, folder / "second", baseline)
 
 
-def _try_nested(machines: QemuEngine, system: System, folder: Path, baseline: Path) -> int:
+def _try_nested(machines: GuestEngine, system: System, folder: Path, baseline: Path) -> int:
     """Run the tests in an outer machine of their own; return their exit code."""
     folder.mkdir()
     lifetime = 2 * _DEADLINE_SECONDS

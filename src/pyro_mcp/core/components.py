@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from pyro_mcp.engine import Engine, HostCompat
-from pyro_mcp.engine.uml import choose_engine
+from pyro_mcp.engine.guest import GuestEngine
 from pyro_mcp.environments import EnvironmentStore
 from pyro_mcp.errors import NotFound
 from pyro_mcp.host.files import cache_home, private_directory, state_home
@@ -58,7 +58,7 @@ class Components:
 
     @cached_property
     def _engine(self) -> Engine:
-        return self._given_engine or choose_engine(self._cache)
+        return self._given_engine or GuestEngine(self._cache)
 
     @cached_property
     def _environments(self) -> EnvironmentStore:

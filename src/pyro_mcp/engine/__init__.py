@@ -1,11 +1,12 @@
 """Engines: start, reach and end single machines.
 
 `interface` defines the values and the protocol of an engine. This package's public names are those and what all engines
-share. Each engine with a guest is a package of its own, like `qemu`; `pyro_mcp.core` chooses one.
+share. `guest` is the engine of machines with a guest; `qemu` and `uml` start them.
 """
 
 from __future__ import annotations
 
+from pyro_mcp.engine.accelerators import AUTO, REQUESTABLE, requested
 from pyro_mcp.engine.disks import MOST_LAYERS, DiskLayers, make_baseline, make_ext4
 from pyro_mcp.engine.freeze import GUEST_TOOL
 from pyro_mcp.engine.guest_connection import Capture
@@ -25,10 +26,12 @@ from pyro_mcp.engine.interface import (
 from pyro_mcp.engine.sockets import MachineSockets
 
 __all__ = [
+    "AUTO",
     "BOOT_MODULES",
     "GUEST_TOOL",
     "MOST_LAYERS",
     "OUTPUT_CAP",
+    "REQUESTABLE",
     "Capture",
     "Command",
     "Connection",
@@ -43,4 +46,5 @@ __all__ = [
     "System",
     "make_baseline",
     "make_ext4",
+    "requested",
 ]

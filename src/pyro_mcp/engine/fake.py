@@ -14,6 +14,7 @@ from pyro_mcp.engine.interface import (
     Outcome,
     Preparation,
     Shape,
+    Started,
     StartRequest,
     System,
     TemplateState,
@@ -58,15 +59,15 @@ class FakeEngine:
         self.lifetimes: dict[Path, float] = {}
         self._warm: set[tuple[System, Shape]] = set()
 
-    def accelerator(self) -> Accelerator:
+    def accelerator(self, wish: str = "") -> Accelerator:
         self.fail("accelerator")
         return Accelerator("tcg", "nothing runs: this engine is a fake")
 
-    def template_state(self, system: System, shape: Shape) -> TemplateState:
+    def template_state(self, system: System, shape: Shape, accelerator: str = "") -> TemplateState:
         self.fail("template_state")
         return "warm" if (system, shape) in self._warm else "cold"
 
-    def prepare(self, system: System, shape: Shape, progress: Progress = silent) -> Preparation:
+    def prepare(self, system: System, shape: Shape, progress: Progress = silent, accelerator: str = "") -> Preparation:
         self.fail("prepare")
         reused = (system, shape) in self._warm
         self._warm.add((system, shape))
@@ -81,14 +82,14 @@ class FakeEngine:
     def template_bytes(self) -> int:
         return 0
 
-    def start(self, request: StartRequest, progress: Progress = silent) -> Identity:
+    def start(self, request: StartRequest, progress: Progress = silent) -> Started:
         self.fail("start")
         if request.system is not None:
             self._warm.add((request.system, request.shape))
         identity = Identity(_FIRST_PID + len(self.started), start_time=1)
         self.started.append(request)
         self.running[request.sockets] = identity
-        return identity
+        return Started(identity, "tcg")
 
     @contextmanager
     def connect(

@@ -30,6 +30,7 @@ from pyro_mcp.engine.interface import (
     Outcome,
     Preparation,
     Shape,
+    Started,
     StartRequest,
     System,
     TemplateState,
@@ -53,13 +54,13 @@ class HostCompat:
 
     execution_mode = "host_compat"
 
-    def accelerator(self) -> Accelerator:
+    def accelerator(self, wish: str = "") -> Accelerator:
         return Accelerator("none", "no guest runs: commands run in a sandbox on the host")
 
-    def template_state(self, system: System, shape: Shape) -> TemplateState:
+    def template_state(self, system: System, shape: Shape, accelerator: str = "") -> TemplateState:
         return "cold"
 
-    def prepare(self, system: System, shape: Shape, progress: Progress = silent) -> Preparation:
+    def prepare(self, system: System, shape: Shape, progress: Progress = silent, accelerator: str = "") -> Preparation:
         return Preparation("none", 0.0, reused=True)
 
     def remove_leftovers(self) -> None:
@@ -71,7 +72,7 @@ class HostCompat:
     def template_bytes(self) -> int:
         return 0
 
-    def start(self, request: StartRequest, progress: Progress = silent) -> Identity:
+    def start(self, request: StartRequest, progress: Progress = silent) -> Started:
         """Make the folder of /workspace. Raises `HostToolMissing` without bubblewrap."""
         require_program("bwrap")
         private_directory(request.home / "workspace")
@@ -80,7 +81,7 @@ class HostCompat:
         link = request.sockets / "workspace"
         link.unlink(missing_ok=True)
         link.symlink_to(request.home / "workspace")
-        return _NO_PROCESS
+        return Started(_NO_PROCESS, "none")
 
     @contextmanager
     def connect(

@@ -1,6 +1,6 @@
 """The interface of an engine: the values that it takes and returns, and what each method must do.
 
-An engine starts, reaches and ends single machines. It does not know their names or their history. `qemu` runs virtual
+An engine starts, reaches and ends single machines. It does not know their names or their history. `guest` runs virtual
 machines, `host_compat` runs commands in a sandbox on the host, `fake` runs nothing and is for tests.
 """
 
@@ -84,6 +84,7 @@ class StartRequest:
     `baseline`: an EROFS image with the first content of /workspace; None for an empty one.
     `output`: a host file of `disks.DISK_BYTES` bytes that the machine may write as its fourth disk.
     `tap`: returns the descriptor of the tap device of a shape with network, else -1; called late, as it may block.
+    `accelerator`: the requested one (`accelerators.REQUESTABLE`); "" means the default of `accelerators.requested`.
     """
 
     system: System | None
@@ -99,6 +100,15 @@ class StartRequest:
     baseline: Path | None = None
     output: Path | None = None
     tap: Callable[[], int] = lambda: -1
+    accelerator: str = ""
+
+
+@dataclass(frozen=True)
+class Started:
+    """A machine that accepts commands: its first process, and the name of the accelerator that runs it."""
+
+    identity: Identity
+    accelerator: str
 
 
 TemplateState = Literal["warm", "cold", "stale"]
@@ -205,18 +215,19 @@ class Engine(Protocol):
     def execution_mode(self) -> str:
         """Return what results call this engine: `guest_virtio` for a real guest, `host_compat` for none."""
 
-    def accelerator(self) -> Accelerator:
-        """Return what executes the guest's instructions on this host, and why. May probe once per boot (20 s at most).
+    def accelerator(self, wish: str = "") -> Accelerator:
+        """Return what would execute the instructions of a guest started with this wish, and why.
 
-        Raises `HostNotReady` or `HostToolMissing` when no machine can run.
+        May probe once per boot of the host (20 s at most). Raises `InvalidRequest` for an unknown accelerator,
+        `HostNotReady` for a requested one that does not work here, or when no machine can run.
         """
 
-    def template_state(self, system: System, shape: Shape) -> TemplateState:
-        """Return whether a start would find a template; starts nothing. An engine without templates
-        returns "cold".
+    def template_state(self, system: System, shape: Shape, accelerator: str = "") -> TemplateState:
+        """Return whether a start would find a template, "warm" if it needs none; starts no machine of this shape. An
+        engine that cannot prepare returns "cold".
         """
 
-    def prepare(self, system: System, shape: Shape, progress: Progress) -> Preparation:
+    def prepare(self, system: System, shape: Shape, progress: Progress, accelerator: str = "") -> Preparation:
         """Make what starts of this shape need, so that the next `start` is fast. A second call is cheap.
 
         Raises `InvalidRequest` for more memory than the host has, `GuestFailed`, `GuestGone` or `DeadlineExceeded`
@@ -234,8 +245,8 @@ class Engine(Protocol):
     def template_bytes(self) -> int:
         """Return how many bytes all templates occupy on the disk."""
 
-    def start(self, request: StartRequest, progress: Progress) -> Identity:
-        """Start a machine; return its first process when the machine accepts commands.
+    def start(self, request: StartRequest, progress: Progress) -> Started:
+        """Start a machine; return when it accepts commands.
 
         The machine then has its own clock, random numbers, host name and files, and ends by itself at its lifetime.
         Calls `request.tap` at most once. Raises `InvalidRequest`, `HostNotReady`, `HostToolMissing`, `NoSpace`,

@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from pyro_mcp.engine.sockets import MachineSockets
-from pyro_mcp.errors import DeadlineExceeded, HostNotReady
+from pyro_mcp.errors import DeadlineExceeded, HostNotReady, PyroError
 from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.process import child_environment
 from pyro_mcp.host.process_identity import Identity, alive, identify, process_state
@@ -26,6 +26,7 @@ from pyro_mcp.host.sockets import bind, connect
 
 _END_DEADLINE = 10.0
 _UNTIL_EXEC = 0.01
+_LOG_KEPT = 2000
 
 
 def find_processes(argument: str) -> list[Identity]:
@@ -72,6 +73,25 @@ def launch(make_argv: Callable[[list[int]], list[str]], sockets: MachineSockets,
     identity = identify(process.pid)
     # If it has ended already, the first request reports why.
     return identity or Identity(process.pid, 0)
+
+
+@contextmanager
+def launched(
+    make_argv: Callable[[list[int]], list[str]], sockets: MachineSockets, log: Path, tap: int = -1
+) -> Iterator[Identity]:
+    """Start a machine's processes as `launch` does; if the block fails, kill them.
+
+    An error of ours then also says what they have written to `log`.
+    """
+    identity = launch(make_argv, sockets, log, tap)
+    try:
+        yield identity
+    except BaseException as error:
+        kill(identity, sockets)
+        if isinstance(error, PyroError) and (said := log.read_text(errors="replace").strip()):
+            message = f"{error.message}\nIts processes printed: {said[-_LOG_KEPT:]}"
+            raise type(error)(message, hint=error.hint) from error
+        raise
 
 
 @contextmanager

@@ -118,21 +118,21 @@ class Lifecycle(LockedMachines):
             baseline.rename(self.folders.baseline(record.id))
         engine = self.engine_for(mode)
         self.store.set_phase(record.id, Phase.STARTING, execution_mode=mode, failure=None)
-        identity = None
-        with self.failing(record.id, lambda: identity):
+        started = None
+        with self.failing(record.id, lambda: started.identity if started else None):
             known = Secrets(home)
             request = self._request(record, image, known, output)
             with start_gateway(record, self.folders, known) if mode == GUEST else nullcontext() as gateway:
-                identity = engine.start(replace(request, tap=gateway.tap) if gateway else request, progress)
+                started = engine.start(replace(request, tap=gateway.tap) if gateway else request, progress)
                 if gateway:
                     attach_gateway(gateway, record, self.folders, engine, known)
             return self.store.set_phase(
                 record.id,
                 final_phase,
                 in_transaction,
-                accelerator=engine.accelerator().name,
-                pid=identity.pid,
-                process_start_time=identity.start_time,
+                accelerator=started.accelerator,
+                pid=started.identity.pid,
+                process_start_time=started.identity.start_time,
                 layers=record.layers,
                 generation=record.generation,
                 baseline=record.baseline,

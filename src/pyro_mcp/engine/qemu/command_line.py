@@ -6,8 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pyro_mcp.engine.cage import Bind
-from pyro_mcp.engine.disks import DISK_BYTES, BlankDisks, DiskLayers
+from pyro_mcp.engine.disks import DISK_BYTES
 from pyro_mcp.engine.interface import Shape
 from pyro_mcp.guest_protocol.frames import SLOTS
 
@@ -114,17 +113,6 @@ def disk_nodes(layers: Sequence[str], *, output: bool) -> list[dict[str, object]
         writable,
         {"driver": "raw", "node-name": "baseline", "file": _file(BASELINE), "read-only": True},
         {"driver": "raw", "node-name": "output", "file": _file(OUTPUT)} if output else _NO_OUTPUT,
-    ]
-
-
-def disk_binds(root: Path, blank: BlankDisks, layers: DiskLayers, baseline: Path | None) -> list[Bind]:
-    """The files that `disk_nodes` names, as the cage must show them, but for the output."""
-    return [
-        Bind(root, ROOT),
-        Bind(blank.ext4, BLANK),
-        Bind(layers.live, LIVE, writable=True),
-        Bind(layers.frozen, FROZEN),
-        Bind(baseline or blank.baseline, BASELINE),
     ]
 
 

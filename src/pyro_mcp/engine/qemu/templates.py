@@ -22,6 +22,7 @@ from pyro_mcp.engine.disks import DISK_BYTES, BlankDisks, DiskLayers, give_to_ma
 from pyro_mcp.engine.interface import Command, Shape, System
 from pyro_mcp.engine.qemu import command_line
 from pyro_mcp.engine.qemu.command_line import qemu_argv
+from pyro_mcp.engine.qemu.disk_files import disk_binds
 from pyro_mcp.engine.qemu.qemu_cage import caged_qemu, qemu_limits
 from pyro_mcp.engine.qemu.qmp import monitor
 from pyro_mcp.engine.slots import connected
@@ -73,13 +74,10 @@ class TemplateSource:
         """Return the root file system and the shape, by which an outdated template is recognised."""
         return [self.system.root_digest, *astuple(self.shape)]
 
-    def binds(self, layers: DiskLayers, baseline: Path | None = None) -> list[Bind]:
-        """Return the files that such a machine sees in its cage, except its memory."""
-        return [
-            Bind(self.system.vmlinuz, command_line.KERNEL),
-            Bind(self.initramfs, command_line.INITRAMFS),
-            *command_line.disk_binds(self.system.root, self.blank, layers, baseline),
-        ]
+    @property
+    def boot_files(self) -> list[Bind]:
+        """Return the kernel and the initramfs, as such a machine sees them in its cage."""
+        return [Bind(self.system.vmlinuz, command_line.KERNEL), Bind(self.initramfs, command_line.INITRAMFS)]
 
 
 @dataclass(frozen=True)
@@ -276,8 +274,11 @@ def _booted(
     sockets = _boot_sockets(folder)
     deadline = _BOOT_DEADLINE[source.accelerator]
     limits = qemu_limits(source.shape.mem_mib, max(DISK_BYTES, ram.stat().st_size), deadline + 30)
-    binds = [*source.binds(layers)]
-    binds.append(Bind(ram, command_line.RAM, writable=True))
+    binds = [
+        *source.boot_files,
+        *disk_binds(source.system.root, source.blank, layers),
+        Bind(ram, command_line.RAM, writable=True),
+    ]
     user = ids.machine if ids else None
 
     def argv(fds: list[int]) -> list[str]:

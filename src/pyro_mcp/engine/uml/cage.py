@@ -94,19 +94,8 @@ def _cage(
         words += ["--dir", folder]
     for bind in [Bind(CONFINE, CONFINE_INSIDE), *binds]:
         words += ["--ro-bind", str(bind.host), bind.inside]
-    words += [
-        "--dev-bind",
-        "/dev/null",
-        "/dev/null",
-        *more,
-        "--remount-ro",
-        "/",
-        "--chdir",
-        "/",
-        "--",
-        CONFINE_INSIDE,
-        *limits,
-    ]
+    words += ["--dev-bind", "/dev/null", "/dev/null", *more, "--remount-ro", "/", "--chdir", "/"]
+    words += ["--", CONFINE_INSIDE, *limits]
     words.append(kept(fds))
     if user is not None:
         words += [f"uid={user}", f"gid={user}"]
