@@ -17,7 +17,7 @@ from pyro_mcp.engine.interface import Shape, System
 def test_the_accelerator_is_the_one_that_works_here(pyro: Pyro) -> None:
     report = pyro.doctor()
 
-    assert report["accelerator"] in os.environ.get("PYRO_TEST_ACCELERATOR", "kvm tcg").split()
+    assert report["accelerator"] in os.environ.get("PYRO_TEST_ACCELERATOR", "kvm uml tcg").split()
     assert report["accelerator_reason"] != ""
 
 
