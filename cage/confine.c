@@ -1,7 +1,8 @@
 /* pyro-confine NAME=VALUE … -- PROGRAM ARGUMENT …: give up rights for good, then become PROGRAM.
  *
  *   uid, gid, group   become this user and group, with at most one further group; needs CAP_SETUID and CAP_SETGID
- *   as, data, fsize, nofile, nproc, memlock, sigpending   resource limits, soft and hard: setrlimit(2)
+ *   as, data, fsize, nofile, nproc, memlock, sigpending   resource limits, soft and hard, never above
+ *                     those that there are: setrlimit(2)
  *   inodes            a number and a path, as in 32:/memory: that tmpfs holds at most so many files and folders
  *   personality       the execution domain: personality(2)
  *   keep              a comma-separated list: every other descriptor from 3 on is closed; without it, none is
@@ -56,6 +57,9 @@ static void limit(const char *name, const char *value)
 		if (strcmp(LIMITS[i].name, name) != 0)
 			continue;
 		rlim_t bound = number(value);
+		struct rlimit before;
+		if (getrlimit(LIMITS[i].resource, &before) == 0 && before.rlim_max < bound)
+			bound = before.rlim_max;    /* we may only lower it */
 		if (setrlimit(LIMITS[i].resource, &(struct rlimit){ bound, bound }) < 0)
 			fail(name);
 		return;

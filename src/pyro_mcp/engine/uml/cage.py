@@ -31,8 +31,8 @@ _PRIVATE_BYTES = 256 * _MIB
 _ADDRESS_SPACE = 64 * 1024 * _MIB
 # Files in the folder of the kernel's memory. It makes 6: its memory, its processes' program, what says that it runs.
 _FILES = 32
-# Timers and signals with a value, of all processes together: the kernel has a timer for each of its processors.
-_SIGNALS = 1024
+# Timers and queued signals, of all processes together: the kernel's processors have a timer each, and signal each other.
+_SIGNALS = 16384
 # linux/personality.h: ADDR_NO_RANDOMIZE. What lies between the kernel's program and its heap is counted as its memory,
 # and at random that is up to 1 GiB.
 _FIXED_ADDRESSES = 0x0040000
