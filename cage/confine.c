@@ -1,7 +1,7 @@
 /* pyro-confine NAME=VALUE … -- PROGRAM ARGUMENT …: give up rights for good, then become PROGRAM.
  *
  *   uid, gid, group   become this user and group, with at most one further group; needs CAP_SETUID and CAP_SETGID
- *   as, data, fsize, nofile, nproc, memlock, sigpending   resource limits, soft and hard, never above
+ *   as, data, stack, fsize, nofile, nproc, memlock, sigpending   resource limits, soft and hard, never above
  *                     those that there are: setrlimit(2)
  *   inodes            a number and a path, as in 32:/memory: that tmpfs holds at most so many files and folders
  *   personality       the execution domain: personality(2)
@@ -49,6 +49,7 @@ static unsigned long long number(const char *text)
 static const struct { const char *name; int resource; } LIMITS[] = {
 	{ "as", RLIMIT_AS }, { "fsize", RLIMIT_FSIZE }, { "nofile", RLIMIT_NOFILE }, { "nproc", RLIMIT_NPROC },
 	{ "memlock", RLIMIT_MEMLOCK }, { "data", RLIMIT_DATA }, { "sigpending", RLIMIT_SIGPENDING },
+	{ "stack", RLIMIT_STACK },
 };
 
 static void limit(const char *name, const char *value)

@@ -25,13 +25,14 @@ _MEMORY_SLACK = 2 * _MIB
 _PROGRAM = 64 * _MIB
 # Every process of the guest is one of the host, and a descriptor of the kernel. All cages of a machine have one user.
 _PROCESSES, _DESCRIPTORS = 4096, 8192
-# Of one process, of what is its own: the kernel's heap and stacks.
-_PRIVATE_BYTES = 256 * _MIB
-# What a guest program has mapped, above all pages that it has read and never written.
-_ADDRESS_SPACE = 64 * 1024 * _MIB
+# Of one process, of what is its own: the kernel's heap, 4 MiB, and the stacks of the threads that are its processors.
+_PRIVATE_BYTES, _STACK_BYTES = 96 * _MIB, _MIB
+# What a guest program has mapped, above all pages that it has read and never written. Each 2 MiB of it cost the host up
+# to 4 KiB for their page table.
+_ADDRESS_SPACE = 16 * 1024 * _MIB
 # Files in the folder of the kernel's memory. It makes 6: its memory, its processes' program, what says that it runs.
 _FILES = 32
-# Timers and queued signals, of all processes together: the kernel's processors have a timer each, and signal each other.
+# Timers and queued signals, of all processes together: each processor has a timer and gets signals from the others.
 _SIGNALS = 16384
 # linux/personality.h: ADDR_NO_RANDOMIZE. What lies between the kernel's program and its heap is counted as its memory,
 # and at random that is up to 1 GiB.
@@ -50,7 +51,8 @@ def kernel_cage(
     for name in ("HOME", "TMPDIR"):
         words += ["--setenv", name, MEMORY]
     limits = [
-        f"as={mem_mib * _MIB + _ADDRESS_SPACE}", f"data={_PRIVATE_BYTES}", f"fsize={memory + _PROGRAM}",
+        f"as={mem_mib * _MIB + _ADDRESS_SPACE}", f"data={_PRIVATE_BYTES}", f"stack={_STACK_BYTES}",
+        f"fsize={memory + _PROGRAM}",
         f"nofile={_DESCRIPTORS}", f"nproc={_PROCESSES}", "memlock=65536", f"sigpending={_SIGNALS}",
         f"personality={_FIXED_ADDRESSES}", f"inodes={_FILES}:{MEMORY}",
     ]  # fmt: skip
