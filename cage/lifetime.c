@@ -1,10 +1,12 @@
 /*
- * pyro-lifetime --signal=KILL FILE PROGRAM [ARGUMENT]... [--and PROGRAM [ARGUMENT]...]...
+ * pyro-lifetime --signal=KILL FILE [group=GROUP] PROGRAM [ARGUMENT]... [--and [group=GROUP] PROGRAM [ARGUMENT]...]...
  *
  * Runs programs side by side until the moment in FILE: milliseconds of CLOCK_BOOTTIME, in decimal. Then it kills them
  * and exits with 137. When one of them ends, it kills the others and exits as that one did. FILE is read again every 5
  * seconds and when its moment has come, so whoever replaces it moves the end. A FILE that is gone means that the end has
  * come: nobody knows this machine any more. What is no number changes nothing.
+ *
+ * GROUP is the folder of a control group, which the program joins before it starts.
  *
  * The programs' output goes through a pipe to ours, the first 1 MiB of it; the rest is read and thrown away, so that a
  * guest cannot fill the host's disk with a log.
@@ -12,6 +14,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -127,6 +130,17 @@ static void wake(int signal) {
     (void)signal;   /* it ends ppoll(2) */
 }
 
+static bool join(const char *group) {
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/cgroup.procs", group);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    bool joined = fd >= 0 && write(fd, "0", 1) == 1;
+    if (!joined)
+        fprintf(stderr, "pyro-lifetime: %s: %s\n", path, strerror(errno));
+    close(fd);
+    return joined;
+}
+
 static bool start(char **words, const sigset_t *signals) {
     pid_t child = fork();
     if (child < 0) {
@@ -138,6 +152,8 @@ static bool start(char **words, const sigset_t *signals) {
         signal(SIGCHLD, SIG_DFL);
         dup2(output[1], STDOUT_FILENO);
         dup2(output[1], STDERR_FILENO);
+        if (strncmp(words[0], "group=", 6) == 0 && (!join(*words++ + 6) || *words == NULL))
+            _exit(NOT_STARTED);
         execv(words[0], words);
         fprintf(stderr, "pyro-lifetime: %s: %s\n", words[0], strerror(errno));
         _exit(NOT_STARTED);
@@ -150,7 +166,7 @@ int main(int argc, char **argv) {
     int64_t end = -1;
     sigset_t blocked, before;
     if (argc < 4 || strcmp(argv[1], "--signal=KILL") != 0) {
-        fputs("usage: pyro-lifetime --signal=KILL FILE PROGRAM [ARGUMENT]... [--and PROGRAM [ARGUMENT]...]...\n", stderr);
+        fputs("usage: pyro-lifetime --signal=KILL FILE [group=GROUP] PROGRAM [ARGUMENT]... [--and ...]...\n", stderr);
         return USAGE;
     }
     if (!read_end(argv[2], &end) || end < 0) {

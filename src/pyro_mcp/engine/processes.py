@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pyro_mcp.engine.sockets import MachineSockets
 from pyro_mcp.errors import DeadlineExceeded, HostNotReady, PyroError
+from pyro_mcp.host.control_groups import remove_group
 from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.process import child_environment
 from pyro_mcp.host.process_identity import Identity, alive, identify, process_state
@@ -125,6 +126,8 @@ def kill(identity: Identity, sockets: MachineSockets) -> None:
     if found is not None and found[1] == identity.start_time:  # its zombie, not another child of ours
         with suppress(ChildProcessError):
             os.waitpid(identity.pid, os.WNOHANG)
+    with suppress(OSError):
+        remove_group(Path(sockets.group.read_text()))
     shutil.rmtree(sockets.folder, ignore_errors=True)
 
 

@@ -29,6 +29,11 @@ class MachineSockets:
         return self.folder / "life"
 
     @property
+    def group(self) -> Path:
+        """Return the file that holds the folder of the machine's control group; missing when it has none."""
+        return self.folder / "group"
+
+    @property
     def all(self) -> list[Path]:
         return [self.life, self.monitor, *(self.folder / str(slot) for slot in range(SLOTS))]
 

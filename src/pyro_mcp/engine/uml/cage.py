@@ -25,6 +25,8 @@ _MEMORY_SLACK = 2 * _MIB
 _PROGRAM = 64 * _MIB
 # Every process of the guest is one of the host, and a descriptor of the kernel. All cages of a machine have one user.
 _PROCESSES, _DESCRIPTORS = 4096, 8192
+# What all processes of the kernel may have over its memory: page tables, stacks of the host's kernel, sockets.
+_GROUP_SLACK = 512 * _MIB
 # Of one process, of what is its own: the kernel's heap, 4 MiB, and the stacks of the threads that are its processors.
 _PRIVATE_BYTES, _STACK_BYTES = 96 * _MIB, _MIB
 # What a guest program has mapped, above all pages that it has read and never written. Each 2 MiB of it cost the host up
@@ -59,6 +61,11 @@ def kernel_cage(
     # For `inodes` alone; `pyro-confine` gives them up before it starts the kernel.
     words += ["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP"]
     return _cage(argv, binds, limits, more=words, fds=[], calls=kernel_filter(), user=user)
+
+
+def group_bounds(mem_mib: int) -> tuple[int, int]:
+    """Return the bounds of all processes of a kernel together: memory (bytes), and their number."""
+    return mem_mib * _MIB * 3 // 2 + _GROUP_SLACK, _PROCESSES
 
 
 def storage_limits(disks: int, mem_mib: int, deadline: Path) -> CageLimits:

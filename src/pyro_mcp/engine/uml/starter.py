@@ -15,9 +15,10 @@ from pyro_mcp.engine.lifetime import GUARD, deadline_file, set_lifetime
 from pyro_mcp.engine.qemu import prepare_disks, storage_filter
 from pyro_mcp.engine.slots import connected
 from pyro_mcp.engine.starter import NotBooted
-from pyro_mcp.engine.uml.cage import devices_cage, kernel_cage, storage_limits
+from pyro_mcp.engine.uml.cage import devices_cage, group_bounds, kernel_cage, storage_limits
 from pyro_mcp.engine.uml.programs import KERNEL_FILE, Descriptors, UmlSockets, devices_argv, disks_argv, kernel_argv
 from pyro_mcp.errors import DeadlineExceeded, GuestFailed, HostNotReady
+from pyro_mcp.host.control_groups import make_group
 from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.process_identity import Identity
 from pyro_mcp.host.programs import require_program
@@ -73,6 +74,7 @@ def _start(request: StartRequest, disks: list[Bind], first_files: Path) -> Ident
     set_lifetime(request.home, request.lifetime_seconds)
     tap = request.tap()
     _make_folder(sockets, ids)
+    group = _join_group(sockets, request.shape.mem_mib)
 
     def argv(numbers: list[int]) -> list[str]:
         _let_connect(sockets, ids)
@@ -83,6 +85,7 @@ def _start(request: StartRequest, disks: list[Bind], first_files: Path) -> Ident
             str(GUARD), "--signal=KILL", str(deadline),
             *cage(storage, disks, limits, call_filter=storage_filter(), user=user, keep=fds.of_disks), "--and",
             *devices_cage(devices_argv(fds), mem_mib, fds.of_devices, user), "--and",
+            *group,
             *kernel_cage(
                 kernel_argv(request.shape, sockets), first_files, sockets.vhost, mem_mib=mem_mib, user=user
             ),
@@ -103,6 +106,15 @@ def _make_folder(sockets: UmlSockets, ids: UserIds | None) -> None:
     sockets.vhost.mkdir(exist_ok=True)
     # The folder above is ours alone; within the cage the machine's own user must pass.
     sockets.vhost.chmod(0o711 if ids else 0o700)
+
+
+def _join_group(sockets: UmlSockets, mem_mib: int) -> list[str]:
+    """Make the kernel's control group and return the words that let it join; none where there is no group."""
+    group = make_group(*group_bounds(mem_mib))
+    if group is None:
+        return []
+    sockets.group.write_text(str(group))
+    return [f"group={group}"]
 
 
 def _let_connect(sockets: UmlSockets, ids: UserIds | None) -> None:
