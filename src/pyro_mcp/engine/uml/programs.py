@@ -29,7 +29,7 @@ _WRITABLE_DISKS = ("vdb", "vdd")
 # As for QEMU: every failure of the guest's kernel ends the machine. `lpj` spares it measuring a loop for 50 ms.
 _KERNEL_LINE = (
     "seccomp=on", "con=null", "con0=fd:0,fd:1", "quiet", "loglevel=4", "panic=-1", "noreboot", "lpj=10000000",
-    "audit=0", "lsm=landlock",
+    "lsm=landlock",
 )  # fmt: skip
 
 
