@@ -27,7 +27,8 @@ class Pyro(core.Pyro):
         A workspace that is created without a seed begins as the project: `project_path`, or a clean clone of
         `repo_url` at `repo_ref`, or else the git checkout around the current folder. With `results` "text" a result
         is its text alone, for models; with "both", the default, also data for programs. `network_policy` and
-        `allow_hosts` are what its workspaces have by default and at most. Raises `InvalidRequest`.
+        `allow_hosts` are what its workspaces have by default and at most; `accelerator` is that of its machines, unless
+        it is "auto". Raises `InvalidRequest`.
         """
         from pyro_mcp import mcp_server  # noqa: PLC0415 - it takes longer to import than all the rest
 

@@ -14,6 +14,7 @@ RESULTS = ("text", "both")
 NETWORK_POLICIES = ("off", "egress", "egress+published-ports")
 HOSTS = ("claude-code", "codex", "opencode")
 """The chat hosts that can start our server."""
+ACCELERATORS = ("auto", "kvm", "uml", "tcg")
 PROFILES = ("vm-run", "workspace-core", "workspace-full")
 MODES = ("repro-fix", "inspect", "cold-start", "review-eval")
 
@@ -29,6 +30,7 @@ class ServeKeywords(TypedDict, total=False):
     results: str | None
     network_policy: str | None
     allow_hosts: Sequence[str]
+    accelerator: str | None
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class ServeOptions:
     """Which tools a server offers, what its workspaces begin as and may reach, and in which form results come.
 
     `results` is "text" for models, or "both": with the data for programs. `network_policy` and `allow_hosts` are what a
-    workspace has by default, and may have at most. Raises `InvalidRequest` for options that exclude each other.
+    workspace has by default, and may have at most. `accelerator` is that of every machine, unless it is "auto": then a
+    call may choose another one. Raises `InvalidRequest` for options that exclude each other.
     """
 
     profile: str | None = None
@@ -48,6 +51,7 @@ class ServeOptions:
     network_policy: str | None = None
     allow_hosts: Sequence[str] = ()
     no_project_source: bool = False
+    accelerator: str | None = None
 
     def __post_init__(self) -> None:
         if self.profile is not None and self.mode is not None:
@@ -68,6 +72,10 @@ class ServeOptions:
             )
         if self.results not in (None, *RESULTS):
             raise InvalidRequest(f"there is no form of results {self.results!r}", hint=f"it is {' or '.join(RESULTS)}")
+        if self.accelerator not in (None, *ACCELERATORS):
+            raise InvalidRequest(
+                f"there is no accelerator {self.accelerator!r}", hint=f"choose one of {', '.join(ACCELERATORS)}"
+            )
         if self.allow_hosts and self.network_policy in (None, "off"):
             raise InvalidRequest(
                 "hosts are allowed for workspaces without network",

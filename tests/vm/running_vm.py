@@ -23,6 +23,7 @@ class Vm:
     engine: GuestEngine
     identity: Identity
     sockets: Path
+    accelerator: str
 
     def run(self, *argv: str | bytes, **options: Any) -> Outcome:
         """Run one command; the options are those of `Command`."""
@@ -50,6 +51,7 @@ def running(
     shape: Shape | None = None,
     lifetime_seconds: float = 120,
     baseline: Path | None = None,
+    accelerator: str = "",
 ) -> Iterator[Vm]:
     """Start a machine whose files are below `folder`, and end it with the block."""
     request = StartRequest(
@@ -60,10 +62,11 @@ def running(
         hostname="tester",
         lifetime_seconds=lifetime_seconds,
         baseline=baseline,
+        accelerator=accelerator,
     )
     request.home.mkdir()
-    identity = engine.start(request).identity
+    started = engine.start(request)
     try:
-        yield Vm(engine, identity, request.sockets)
+        yield Vm(engine, started.identity, request.sockets, started.accelerator)
     finally:
-        engine.kill(identity, request.sockets)
+        engine.kill(started.identity, request.sockets)

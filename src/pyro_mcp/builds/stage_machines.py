@@ -27,13 +27,14 @@ _PLATFORMS = ("linux/amd64", "$BUILDPLATFORM", "$TARGETPLATFORM", "${BUILDPLATFO
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """The options of a build: shape and network of its machines, the time limit of one step, `--build-arg`, target."""
+    """The options of a build: shape and network of its machines, the time limit of one step, and so on."""
 
     shape: Shape
     network_policy: NetworkPolicy
     step_seconds: float
     build_args: Mapping[str, str]
     target: str | None = None
+    accelerator: str | None = None
 
 
 class BuildMachines:
@@ -88,6 +89,7 @@ class BuildMachines:
                 allow_host_compat=False,
                 one_shot=True,
                 network=self._options.network_policy,
+                accelerator=self._options.accelerator,
             )
 
         with self._running(register) as record:

@@ -6,7 +6,7 @@ import argparse
 
 import pyro_mcp
 from pyro_mcp.cli import demo_ollama
-from pyro_mcp.cli.options import Verbs, verb
+from pyro_mcp.cli.options import Verbs, accelerator_option, verb
 from pyro_mcp.cli.render import print_json, progress_line, table
 
 
@@ -15,12 +15,13 @@ def add(verbs: Verbs) -> None:
         verbs, "demo", "create, start, use and delete one machine, with timings", _demo, example="pyro demo --json"
     )
     parser.add_argument("--environment", metavar="ENV", default="debian:12", help="default: debian:12")
+    accelerator_option(parser)
     demo_ollama.add(parser.add_subparsers(title="commands", metavar="COMMAND", help="without it, the demo itself runs"))
 
 
 def _demo(arguments: argparse.Namespace) -> int:
     with progress_line() as line:
-        report = pyro_mcp.Pyro(progress=line).demo(arguments.environment)
+        report = pyro_mcp.Pyro(progress=line).demo(arguments.environment, accelerator=arguments.accelerator)
     if arguments.json:
         print_json(report)
         return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, verb
+from pyro_mcp.cli.options import Verbs, accelerator_option, verb
 from pyro_mcp.cli.render import in_command_words, paragraph, print_json
 from pyro_mcp.errors import HostNotReady
 from pyro_mcp.results import DoctorCheck, DoctorReport
@@ -25,10 +25,13 @@ def add(verbs: Verbs) -> None:
         metavar="ENV",
         help="also show how soon a machine of ENV can start (default debian:12)",
     )
+    accelerator_option(parser, "what shall run machines")
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    report: DoctorReport = in_command_words(pyro_mcp.Pyro().doctor(arguments.environment))
+    report: DoctorReport = in_command_words(
+        pyro_mcp.Pyro().doctor(arguments.environment, accelerator=arguments.accelerator)
+    )
     if arguments.json:
         print_json(report)
         return 0 if report["ready"] else HostNotReady.exit_code

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, allow_host_option, host_settings_options, labels, verb
+from pyro_mcp.cli.options import Verbs, accelerator_option, allow_host_option, host_settings_options, labels, verb
 from pyro_mcp.cli.render import paragraph, print_json, progress_line, shown, size, table
 from pyro_mcp.results import EnvironmentDetails
 
@@ -64,6 +64,7 @@ def _add_build(inner: Verbs) -> None:
     build.add_argument(
         "--timeout-seconds", type=float, default=3600, metavar="S", help="kill a step after S seconds (default 3600)"
     )
+    accelerator_option(build, "what runs the machines")
 
 
 def new_name_argument(parser: argparse.ArgumentParser) -> None:
@@ -115,6 +116,7 @@ def _build(arguments: argparse.Namespace) -> int:
             mem_mib=arguments.mem_mib,
             timeout_seconds=arguments.timeout_seconds,
             replace=arguments.replace,
+            accelerator=arguments.accelerator,
         )
     for ignored in details["origin"].get("ignored", []):
         print(f"pyro: without effect: {shown(ignored)}", file=sys.stderr)

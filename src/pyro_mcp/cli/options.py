@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.serving import ACCELERATORS
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argparse has no public name for it
 
@@ -88,6 +89,14 @@ def host_compat_option(parser: argparse.ArgumentParser) -> None:
         "--allow-host-compat",
         action="store_true",
         help="if no virtual machine can run here, use a sandbox on the host: far less isolated",
+    )
+
+
+def accelerator_option(parser: argparse.ArgumentParser, purpose: str = "what runs the machine") -> None:
+    """Add the option for the accelerator; without it that of PYRO_ACCELERATOR counts."""
+    known = f"{', '.join(ACCELERATORS[:-1])} or {ACCELERATORS[-1]}"
+    parser.add_argument(
+        "--accelerator", metavar="NAME", help=f"{purpose}: {known} (default: $PYRO_ACCELERATOR, or auto, the fastest)"
     )
 
 

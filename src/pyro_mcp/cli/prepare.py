@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, verb
+from pyro_mcp.cli.options import Verbs, accelerator_option, verb
 from pyro_mcp.cli.render import print_json, progress_line, table
 
 
@@ -18,11 +18,12 @@ def add(verbs: Verbs) -> None:
         example="pyro prepare debian:12",
     )
     parser.add_argument("environment", nargs="?", default="debian:12", help="default: debian:12")
+    accelerator_option(parser, "what the environment is prepared for")
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
     with progress_line() as line:
-        report = pyro_mcp.Pyro(progress=line).prepare(arguments.environment)
+        report = pyro_mcp.Pyro(progress=line).prepare(arguments.environment, accelerator=arguments.accelerator)
     if arguments.json:
         print_json(report)
         return 0

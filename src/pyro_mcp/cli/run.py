@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, host_compat_option, host_settings_options, machine_options, timeout_option, verb
+from pyro_mcp.cli.options import (
+    Verbs,
+    accelerator_option,
+    host_compat_option,
+    host_settings_options,
+    machine_options,
+    timeout_option,
+    verb,
+)
 from pyro_mcp.cli.stream import OWN_FAILURE, finish, streams
 
 
@@ -24,6 +32,7 @@ def add(verbs: Verbs) -> None:
     parser.add_argument("--network", action="store_true", help="let it reach public addresses (default: no network)")
     host_settings_options(parser)
     host_compat_option(parser)
+    accelerator_option(parser)
     parser.set_defaults(own_failure=OWN_FAILURE)
 
 
@@ -40,6 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
             trust_host_ca=arguments.trust_host_ca,
             host_mirrors=arguments.host_mirrors,
             allow_host_compat=arguments.allow_host_compat,
+            accelerator=arguments.accelerator,
             stdin=ends.stdin,
             on_stdout=ends.on_stdout,
             on_stderr=ends.on_stderr,

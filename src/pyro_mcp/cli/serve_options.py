@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from pyro_mcp.cli.options import allow_host_option
+from pyro_mcp.cli.options import accelerator_option, allow_host_option
 from pyro_mcp.serving import MODES, NETWORK_POLICIES, PROFILES, RESULTS, ServeOptions
 
 
@@ -39,6 +39,7 @@ def add_serve_options(parser: argparse.ArgumentParser, *, results: str) -> None:
         metavar="POLICY",
         help=f"network policy of new workspaces: {_or(NETWORK_POLICIES)}; no tool call can exceed it",
     )
+    accelerator_option(parser, "what runs new machines; unless it is auto, no tool call can choose another one")
     allow_host_option(
         parser, "the only hosts that workspaces may reach (implies --network-policy egress)", dest="allow_hosts"
     )

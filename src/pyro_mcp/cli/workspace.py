@@ -16,6 +16,7 @@ from pyro_mcp.cli import (
 )
 from pyro_mcp.cli.options import (
     Verbs,
+    accelerator_option,
     allow_host_option,
     host_compat_option,
     host_settings_options,
@@ -92,6 +93,7 @@ def _add_create(inner: Verbs) -> None:
     host_settings_options(parser)
     secret_options(parser)
     host_compat_option(parser)
+    accelerator_option(parser, "what runs the machine, at later starts and in forks too")
     parser.add_argument("--id-only", action="store_true", help="print only the new workspace's id")
 
 
@@ -203,6 +205,7 @@ def _create(arguments: argparse.Namespace) -> int:
             trust_host_ca=arguments.trust_host_ca,
             host_mirrors=arguments.host_mirrors,
             allow_host_compat=arguments.allow_host_compat,
+            accelerator=arguments.accelerator,
             secrets=given_secrets(arguments),
         )
     return show_new(arguments, pyro, made)

@@ -33,8 +33,10 @@ _NEEDED_FOR = {
 }
 
 
-def report(engine: Engine, images: Images, environment: str | None, recovery: Callable[[], Recovery]) -> DoctorReport:
-    """Look at the host; starts nothing but, once per host boot, QEMU to see whether KVM works."""
+def report(
+    engine: Engine, images: Images, environment: str | None, recovery: Callable[[], Recovery], wish: str
+) -> DoctorReport:
+    """Look at the host; starts nothing but the probes of the accelerators, once per host boot if they work."""
     checks = [
         *_tools(),
         *_folders(),
@@ -48,7 +50,7 @@ def report(engine: Engine, images: Images, environment: str | None, recovery: Ca
     ]
     missing = sorted({PACKAGE_OF[check["name"]] for check in checks if not check["ok"] and check["name"] in PACKAGE_OF})
     ready = all(check["ok"] or check["needed_for"] for check in checks)
-    name, reason = _accelerator(engine)
+    name, reason = _accelerator(engine, wish)
     return {
         "ready": ready and name != "none",
         "accelerator": name,
@@ -56,7 +58,7 @@ def report(engine: Engine, images: Images, environment: str | None, recovery: Ca
         "checks": checks,
         "missing_packages": missing,
         "install_command": f"sudo apt-get install --no-install-recommends {' '.join(missing)}" if missing else "",
-        "environment": _readiness(engine, images, environment) if environment is not None else None,
+        "environment": _readiness(engine, images, environment, wish) if environment is not None else None,
     }
 
 
@@ -138,21 +140,21 @@ def _check(name: str, ok: bool, detail: str, hint: str = "") -> DoctorCheck:
     return {"name": name, "ok": ok, "detail": detail, "hint": hint, "needed_for": _NEEDED_FOR.get(name, "")}
 
 
-def _accelerator(engine: Engine) -> tuple[str, str]:
+def _accelerator(engine: Engine, wish: str) -> tuple[str, str]:
     try:
-        found = engine.accelerator()
+        found = engine.accelerator(wish)
     except PyroError as error:
         return "none", f"{error.message}; {error.hint}" if error.hint else error.message
     return found.name, found.reason
 
 
-def _readiness(engine: Engine, images: Images, environment: str) -> EnvironmentReadiness:
+def _readiness(engine: Engine, images: Images, environment: str, wish: str) -> EnvironmentReadiness:
     image = images.installed(environment)
     if image is None:
         hint: str = Hint("{} builds it and makes it warm", Verb("prepare", environment=environment))
         return {"environment": environment, "readiness": "absent", "hint": hint}
     try:
-        readiness = engine.template_state(images.system(image), Shape())
+        readiness = engine.template_state(images.system(image), Shape(), wish)
     except PyroError as error:
         return {"environment": environment, "readiness": "cold", "hint": error.message}
     hint = "" if readiness == "warm" else Hint("{} makes it warm", Verb("prepare", environment=environment))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pyro_mcp.builds import BuildOptions, EnvironmentBuilder, read_build_definition
 from pyro_mcp.core.components import Components
-from pyro_mcp.engine import Shape
+from pyro_mcp.engine import Shape, requested
 from pyro_mcp.machines import EGRESS, OFF, NetworkPolicy, check_mirrors
 from pyro_mcp.results import EnvironmentDeleted, EnvironmentDetails
 from pyro_mcp.workspaces import EnvironmentSaver
@@ -41,12 +41,13 @@ class EnvironmentVerbs(Components):
         mem_mib: int = 1024,
         timeout_seconds: float = 3600,
         replace: bool = False,
+        accelerator: str | None = None,
     ) -> EnvironmentDetails:
         """Build an environment from a Dockerfile, the Dockerfile in a folder, or a devcontainer.json.
 
         `context` is the folder that COPY takes files from, by default the file's own. Steps run in machines without
         network unless `network` is given (every public address, or only `allow_hosts`; `trust_host_ca` and
-        `host_mirrors` are those of `create_workspace`), each for at most
+        `host_mirrors` are those of `create_workspace`, and so is `accelerator`), each for at most
         `timeout_seconds`. A step that fails leaves nothing and raises `EnvironmentFailed` with the line and the end of
         its output. What had no effect is in the result's `origin["ignored"]`.
         """
@@ -60,6 +61,7 @@ class EnvironmentVerbs(Components):
             timeout_seconds,
             {**definition.build_args, **(build_args or {})},
             target if target is not None else definition.target,
+            requested(accelerator),
         )
         return self._builder.build(name, definition, options, replace=replace, progress=self._progress)
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from pyro_mcp.core.components import Components
 from pyro_mcp.core.doctor import report
+from pyro_mcp.engine import requested
 from pyro_mcp.machines import demo, prepare
 from pyro_mcp.results import DemoReport, DoctorReport, EnvironmentDetails, EnvironmentList, PrepareReport, PruneReport
 
@@ -39,14 +40,22 @@ class HostVerbs(Components):
         # Saved machines come back by themselves, as quickly as they were made.
         return {**pruned, "freed_bytes": pruned["freed_bytes"] + self._engine.prune_templates()}
 
-    def doctor(self, environment: str | None = None) -> DoctorReport:
-        """Report what this host has and lacks; with `environment`, also how soon a machine of it can start."""
-        return report(self._engine, self._images, environment, lambda: self._recovery)
+    def doctor(self, environment: str | None = None, *, accelerator: str | None = None) -> DoctorReport:
+        """Report what this host has and lacks; with `environment`, also how soon a machine of it can start.
 
-    def prepare(self, environment: str = "debian:12") -> PrepareReport:
-        """Make an environment warm, and prove it with a throw-away create, exec, reset and delete."""
-        return prepare(self._vms, self._engine, self._images, environment, self._progress)
+        `accelerator` is the one that shall run machines; without it that of `PYRO_ACCELERATOR`, else "auto".
+        """
+        return report(self._engine, self._images, environment, lambda: self._recovery, requested(accelerator))
 
-    def demo(self, environment: str = "debian:12") -> DemoReport:
+    def prepare(self, environment: str = "debian:12", *, accelerator: str | None = None) -> PrepareReport:
+        """Make an environment warm, and prove it with a throw-away create, exec, reset and delete.
+
+        A template is that of one accelerator: `accelerator`, else that of `PYRO_ACCELERATOR`, else "auto".
+        """
+        return prepare(
+            self._vms, self._engine, self._images, environment, accelerator=accelerator, progress=self._progress
+        )
+
+    def demo(self, environment: str = "debian:12", *, accelerator: str | None = None) -> DemoReport:
         """Create, start, exec and delete one machine, with timings."""
-        return demo(self._vms, environment, self._progress)
+        return demo(self._vms, environment, accelerator=accelerator, progress=self._progress)

@@ -25,12 +25,15 @@ class VmVerbs(Components):
         trust_host_ca: bool = False,
         host_mirrors: bool = False,
         allow_host_compat: bool = False,
+        accelerator: str | None = None,
     ) -> VmInfo:
         """Register a machine; nothing runs yet. It is gone `ttl_seconds` from now in any case.
 
         With `network` it reaches every public address, as a workspace with the network policy "egress" does; with
         `trust_host_ca`, too, its programs trust the certificate authorities that this host trusts; with `host_mirrors`
-        pip, uv and npm use the mirrors that this host's pip and npm use, without names and passwords.
+        pip, uv and npm use the mirrors that this host's pip and npm use, without names and passwords. `accelerator` is
+        "kvm", "uml", "tcg", or "auto" for the fastest that works here; without it that of `PYRO_ACCELERATOR`, else
+        "auto". Results name the one that ran.
         """
         self._repair()
         return self._vms.create(
@@ -38,6 +41,7 @@ class VmVerbs(Components):
             Shape(vcpu_count, mem_mib),
             ttl_seconds=ttl_seconds,
             allow_host_compat=allow_host_compat,
+            accelerator=accelerator,
             network=NetworkPolicy(EGRESS if network else OFF, trust_host_ca=trust_host_ca, host_mirrors=host_mirrors),
             progress=self._progress,
         )
@@ -108,6 +112,7 @@ class VmVerbs(Components):
         trust_host_ca: bool = False,
         host_mirrors: bool = False,
         allow_host_compat: bool = False,
+        accelerator: str | None = None,
         stdin: bytes | IO[bytes] | None = None,
         output_cap: int = OUTPUT_CAP,
         on_stdout: OutputSink | None = None,
@@ -127,6 +132,7 @@ class VmVerbs(Components):
             options,
             ttl_seconds=ttl_seconds,
             allow_host_compat=allow_host_compat,
+            accelerator=accelerator,
             network=NetworkPolicy(EGRESS if network else OFF, trust_host_ca=trust_host_ca, host_mirrors=host_mirrors),
             progress=self._progress,
         )

@@ -62,6 +62,7 @@ class WorkspaceVerbs(Components):
         host_mirrors: bool = False,
         secrets: SecretsGiven | None = None,
         allow_host_compat: bool = False,
+        accelerator: str | None = None,
     ) -> WorkspaceInfo:
         """Make and start a workspace whose /workspace begins as `seed_path`: a folder, .tar, .tar.gz or .tgz.
 
@@ -78,7 +79,8 @@ class WorkspaceVerbs(Components):
         gets a placeholder, which becomes the value in the Authorization field, or the one that `"header"` names, of
         HTTPS requests to that host only. `seed_origin` (kind, reference) says where the seed came from, when that is
         more than its path. With `allow_host_compat`, where no guest can run, commands and file work happen in a
-        sandbox on the host's own kernel, and `execution_mode` says so.
+        sandbox on the host's own kernel, and `execution_mode` says so. `accelerator` is that of `create_vm`; later
+        starts, resets and forks request the same.
         """
         self._repair()
         return self._workspaces.create(
@@ -93,6 +95,7 @@ class WorkspaceVerbs(Components):
             network=NetworkPolicy(network_policy, tuple(allow_hosts or ()), trust_host_ca, host_mirrors),
             secrets=secrets or (),
             allow_host_compat=allow_host_compat,
+            accelerator=accelerator,
             progress=self._progress,
         )
 

@@ -40,6 +40,7 @@ def register_fork(
         baseline=record.baseline,
         one_shot=one_shot,
         network=network,
+        accelerator=record.requested_accelerator,
     )
     home, others = lifecycle.folders.home(new_id), lifecycle.folders.home(record.id)
     DiskLayers(home).adopt(DiskLayers(others), layers)

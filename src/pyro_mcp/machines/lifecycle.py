@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from pyro_mcp.engine import MOST_LAYERS, Connection, Shape, StartRequest
+from pyro_mcp.engine import MOST_LAYERS, Connection, Shape, StartRequest, requested
 from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import Conflict, GuestFailed, NoSpace, NotFound, PyroError
 from pyro_mcp.hints import Hint, Verb
@@ -51,8 +51,9 @@ class Lifecycle(LockedMachines):
         baseline: bool | None = None,
         one_shot: bool = False,
         network: NetworkPolicy = NO_NETWORK,
+        accelerator: str | None = None,
     ) -> MachineRecord:
-        """Register a new machine; nothing runs yet."""
+        """Register a new machine; nothing runs yet. All its starts request the same accelerator."""
         record = MachineRecord(
             id=id_,
             environment=environment,
@@ -71,6 +72,7 @@ class Lifecycle(LockedMachines):
             allow_hosts=network.allow_hosts,
             trust_host_ca=network.trust_host_ca,
             host_mirrors=network.host_mirrors,
+            requested_accelerator=requested(accelerator),
         )
         self.store.add(record)
         return record
@@ -258,6 +260,7 @@ class Lifecycle(LockedMachines):
             baseline=self.baseline(record),
             hostname=record.id,
             lifetime_seconds=max(1.0, record.seconds_left),
+            accelerator=record.requested_accelerator or "",
             files={
                 "/etc/hostname": (0o644, f"{record.id}\n".encode()),
                 "/etc/hosts": (0o644, hosts.encode()),

@@ -56,6 +56,8 @@ class MachineRecord:
     boot_id: str | None = None
     expires_uptime: float | None = None
     """The end of its time in seconds since that boot of the host, which counts until the next one."""
+    requested_accelerator: str | None = None
+    """The accelerator of every start, or "auto"; None when that was not recorded yet."""
 
     @property
     def identity(self) -> Identity | None:

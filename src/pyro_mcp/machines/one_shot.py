@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from pyro_mcp.engine import Outcome, Shape
+from pyro_mcp.engine import Outcome, Shape, requested
 from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import EnvironmentFailed, GuestFailed, HostNotReady, InvalidRequest
 from pyro_mcp.hints import Argument, Hint, Verb
@@ -42,6 +42,7 @@ class OneShotMachines:
         ttl_seconds: float,
         allow_host_compat: bool,
         network: NetworkPolicy = NO_NETWORK,
+        accelerator: str | None = None,
         progress: Progress,
     ) -> VmInfo:
         check_ttl(ttl_seconds)
@@ -51,6 +52,7 @@ class OneShotMachines:
             ttl_seconds=ttl_seconds,
             allow_host_compat=allow_host_compat,
             network=network,
+            accelerator=accelerator,
             progress=progress,
         ) as record:
             return info(record)
@@ -65,6 +67,7 @@ class OneShotMachines:
         ttl_seconds: float,
         allow_host_compat: bool,
         network: NetworkPolicy = NO_NETWORK,
+        accelerator: str | None = None,
         progress: Progress,
     ) -> VmExecResult:
         """Create, start, run and delete under one lock; if this process dies, a repair removes the machine."""
@@ -76,6 +79,7 @@ class OneShotMachines:
             allow_host_compat=allow_host_compat,
             one_shot=True,
             network=network,
+            accelerator=accelerator,
             progress=progress,
         ) as record:
             return self._run_and_delete(self._start(record, progress, final_phase=Phase.EXECUTING), command, options)
@@ -134,10 +138,12 @@ class OneShotMachines:
         allow_host_compat: bool,
         one_shot: bool = False,
         network: NetworkPolicy,
+        accelerator: str | None,
         progress: Progress,
     ) -> Iterator[MachineRecord]:
         """Register a new machine, which stays locked for the block and is removed when the block fails."""
         check_mirrors(network)
+        requested(accelerator)
         image = image_for(self._images, environment, progress, allow_host_compat=allow_host_compat)
         with self._lifecycle.reserve_id("vm") as vm_id:
             yield self._lifecycle.create(
@@ -149,6 +155,7 @@ class OneShotMachines:
                 allow_host_compat=allow_host_compat,
                 one_shot=one_shot,
                 network=network,
+                accelerator=accelerator,
             )
 
     def _run_and_delete(

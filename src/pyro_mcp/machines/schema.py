@@ -105,6 +105,7 @@ MIGRATIONS = (
     "ALTER TABLE machines ADD COLUMN baseline INTEGER",
     "ALTER TABLE machines ADD COLUMN boot_id TEXT",
     "ALTER TABLE machines ADD COLUMN expires_uptime REAL",
+    "ALTER TABLE machines ADD COLUMN requested_accelerator TEXT",
 )
 _INCREMENTAL = 2  # of the pragma auto_vacuum
 CURRENT = len(MIGRATIONS)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from pyro_mcp.engine import Engine, Shape
+from pyro_mcp.engine import Engine, Shape, requested
 from pyro_mcp.errors import GuestFailed
 from pyro_mcp.host.progress import Progress
 from pyro_mcp.machines.commands import ExecOptions
@@ -20,14 +20,21 @@ _DEMO_COMMAND = ["sh", "-c", 'echo "Linux $(uname -r) as $(id -un) in $PWD, $(np
 
 
 def prepare(
-    vms: OneShotMachines, engine: Engine, images: Images, environment: str, progress: Progress
+    vms: OneShotMachines,
+    engine: Engine,
+    images: Images,
+    environment: str,
+    *,
+    accelerator: str | None,
+    progress: Progress,
 ) -> PrepareReport:
     """Make `environment` warm, then create, exec, reset and delete a machine of it."""
+    requested(accelerator)
     image = images.pulled(environment, progress)
-    made = engine.prepare(images.system(image), Shape(), progress)
+    made = engine.prepare(images.system(image), Shape(), progress, requested(accelerator))
     progress("proving it with a throw-away machine", None)
     started = time.monotonic()
-    vm_id = _created(vms, environment, progress)["vm_id"]
+    vm_id = _created(vms, environment, accelerator, progress)["vm_id"]
     try:
         vms.start(vm_id, progress)
         create_ms = round((time.monotonic() - started) * 1000, 1)
@@ -50,9 +57,9 @@ def prepare(
     }
 
 
-def demo(vms: OneShotMachines, environment: str, progress: Progress) -> DemoReport:
+def demo(vms: OneShotMachines, environment: str, *, accelerator: str | None, progress: Progress) -> DemoReport:
     """Create, start, run, and delete one machine; return the times."""
-    created, create_ms = _timed(lambda: _created(vms, environment, progress))
+    created, create_ms = _timed(lambda: _created(vms, environment, accelerator, progress))
     vm_id = created["vm_id"]
     try:
         _, start_ms = _timed(lambda: vms.start(vm_id, progress))
@@ -73,8 +80,15 @@ def demo(vms: OneShotMachines, environment: str, progress: Progress) -> DemoRepo
     }
 
 
-def _created(vms: OneShotMachines, environment: str, progress: Progress) -> VmInfo:
-    return vms.create(environment, Shape(), ttl_seconds=_TTL_SECONDS, allow_host_compat=False, progress=progress)
+def _created(vms: OneShotMachines, environment: str, accelerator: str | None, progress: Progress) -> VmInfo:
+    return vms.create(
+        environment,
+        Shape(),
+        ttl_seconds=_TTL_SECONDS,
+        allow_host_compat=False,
+        accelerator=accelerator,
+        progress=progress,
+    )
 
 
 def _succeed(vms: OneShotMachines, vm_id: str) -> None:

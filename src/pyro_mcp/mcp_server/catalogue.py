@@ -19,13 +19,17 @@ TITLE = "pyro workspaces"
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The tools of one server and what they work on; `structured` results hold data beside the text."""
+    """The tools of one server and what they work on; `structured` results hold data beside the text.
+
+    `accelerator` is that of its machines; with None or "auto" a call may choose one.
+    """
 
     selection: Selection
     source: ProjectSource
     reach: Reach
     version: str
     structured: bool
+    accelerator: str | None = None
 
     @cached_property
     def by_name(self) -> dict[str, Tool]:

@@ -30,5 +30,6 @@ def create_server(pyro: Pyro, profile: str | None = None, **options: Unpack[Serv
         Reach(given.network_policy, tuple(given.allow_hosts)),
         __version__,
         structured=given.results != "text",
+        accelerator=given.accelerator,
     )
     return WorkspaceServer(pyro, catalogue)

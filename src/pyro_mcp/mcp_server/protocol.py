@@ -83,7 +83,8 @@ class Protocol:
 
     def _run(self, tool: Tool, given: Mapping[str, Any], work: Work) -> Mapping[str, Any]:
         _current.set(work)
-        call = Call(self._pyro, self._catalogue.source, self._catalogue.reach, given, work.interrupt, work.output)
+        offered = self._catalogue
+        call = Call(self._pyro, offered.source, offered.reach, given, work.interrupt, work.output, offered.accelerator)
         result = tool.call(call)
         if work.ended and tool.undo is not None:
             tool.undo(call, result)

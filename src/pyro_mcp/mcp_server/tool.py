@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from pyro_mcp.core import OutputSink, Pyro
+from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.hints import Argument, Hint
 from pyro_mcp.mcp_server.network_bounds import Reach
 from pyro_mcp.mcp_server.project_seed import ProjectSource
+from pyro_mcp.serving import ACCELERATORS
 
 Schema = Mapping[str, Any]
 
@@ -17,6 +20,7 @@ ID: Schema = {"type": "string"}
 TEXT: Schema = {"type": "string"}
 FLAG: Schema = {"type": "boolean"}
 COMMAND: Schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+ACCELERATOR: Schema = {"enum": list(ACCELERATORS), "description": "what runs the VM; default: the fastest here"}
 SECONDS: Schema = {"type": "number"}
 LABELS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
 
@@ -43,10 +47,24 @@ class Call:
     """A descriptor that becomes readable when nobody wants the result any more."""
     on_output: OutputSink | None = None
     """Is given a command's output as it comes."""
+    accelerator: str | None = None
+    """That of the server's machines; with None or "auto" a call may choose one."""
 
     def given(self, *names: str) -> dict[str, Any]:
         """Return the arguments of these names that were given; the others keep the defaults of the SDK."""
         return {name: self.arguments[name] for name in names if name in self.arguments}
+
+    def chosen_accelerator(self) -> dict[str, Any]:
+        """Return a new machine's accelerator as an option; raise `InvalidRequest` for another than the server's."""
+        given, own = self.arguments.get("accelerator"), self.accelerator
+        if own in (None, "auto"):
+            return {"accelerator": given or own}
+        if given not in (None, "auto", own):
+            raise InvalidRequest(
+                f"machines of this server run on the accelerator {own}",
+                hint=Hint("leave {} out", Argument("accelerator")),
+            )
+        return {"accelerator": own}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyro_mcp.mcp_server.tool import FLAG, ID, LABELS, SECONDS, TEXT, Call, Tool, shape
+from pyro_mcp.mcp_server.tool import ACCELERATOR, FLAG, ID, LABELS, SECONDS, TEXT, Call, Tool, shape
 from pyro_mcp.results import EnvironmentDeleted, EnvironmentDetails
 
 
@@ -30,7 +30,7 @@ def _build(call: Call) -> EnvironmentDetails:
         "timeout_seconds",
         "replace",
     )
-    options = call.given(*names)
+    options = call.given(*names) | call.chosen_accelerator()
     if options.get("network"):
         wanted = {"network_policy": "egress", "allow_hosts": options.get("allow_hosts", [])}
         options["allow_hosts"] = call.reach.of_workspace(wanted)["allow_hosts"]
@@ -69,6 +69,7 @@ TOOLS = (
             "mem_mib": {"type": "integer"},
             "timeout_seconds": SECONDS,
             "replace": FLAG,
+            "accelerator": ACCELERATOR,
         },
         ("name", "path"),
         shape(EnvironmentDetails, "name", "digest", "size_bytes"),

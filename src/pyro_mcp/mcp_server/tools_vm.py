@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from pyro_mcp.mcp_server import commands, text
-from pyro_mcp.mcp_server.tool import COMMAND, FLAG, ID, SECONDS, TEXT, Call, Schema, Tool, shape
+from pyro_mcp.mcp_server.tool import ACCELERATOR, COMMAND, FLAG, ID, SECONDS, TEXT, Call, Schema, Tool, shape
 from pyro_mcp.results import EnvironmentList, ReapReport, VmDeleted, VmExecResult, VmInfo, VmNetworkInfo
 
 _SHAPE = ("vcpu_count", "mem_mib", "ttl_seconds", "network", "trust_host_ca", "host_mirrors", "allow_host_compat")
@@ -19,6 +19,7 @@ _MACHINE: dict[str, Schema] = {
     "trust_host_ca": FLAG,
     "host_mirrors": FLAG,
     "allow_host_compat": {"type": "boolean", "description": "without KVM or QEMU, use a far weaker sandbox"},
+    "accelerator": ACCELERATOR,
 }
 TIME_LIMIT: Schema = {"type": "number", "description": "default 30, or 120 where the processor is emulated"}
 _ENDED = ("exit_code", "timed_out", "stdout", "stderr", "truncated")
@@ -28,13 +29,14 @@ _REST = "let the command print less: grep, head, tail"
 def _run(call: Call) -> Mapping[str, Any]:
     options = call.given("command", "timeout_seconds", *_SHAPE)
     call.reach.check_machine(call.arguments)
+    options |= call.chosen_accelerator()
     environment = call.arguments.get("environment", "debian:12")
     return commands.run(call, partial(call.pyro.run_in_vm, environment, **options))
 
 
 def _create(call: Call) -> Mapping[str, Any]:
     call.reach.check_machine(call.arguments)
-    return call.pyro.create_vm(call.arguments["environment"], **call.given(*_SHAPE))
+    return call.pyro.create_vm(call.arguments["environment"], **call.given(*_SHAPE), **call.chosen_accelerator())
 
 
 def _exec(call: Call) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from pyro_mcp.mcp_server import commands, text
-from pyro_mcp.mcp_server.tool import COMMAND, FLAG, ID, LABELS, SECONDS, TEXT, Call, Schema, Tool, shape
+from pyro_mcp.mcp_server.tool import ACCELERATOR, COMMAND, FLAG, ID, LABELS, SECONDS, TEXT, Call, Schema, Tool, shape
 from pyro_mcp.results import (
     WorkspaceAdopted,
     WorkspaceDeleted,
@@ -22,6 +22,9 @@ from pyro_mcp.results import (
 
 SECRET_ENV: Schema = {"type": "object", "additionalProperties": TEXT, "description": "secret name → variable"}
 _INFO = ("workspace_id", "state", "expires_at")
+_ONLY_FULL = frozenset(
+    ("network_policy", "allow_hosts", "trust_host_ca", "host_mirrors", "secrets", "allow_host_compat", "accelerator")
+)
 _PARTS = "send it to a file and look at parts of that: cmd > /tmp/out 2>&1; sed -n 1,200p /tmp/out"
 
 
@@ -40,6 +43,7 @@ def _create(call: Call) -> Mapping[str, Any]:
         "allow_host_compat",
     )
     environment = call.arguments.get("environment", "debian:12")
+    options |= call.chosen_accelerator()
     options |= call.reach.of_workspace(call.given("network_policy", "allow_hosts"))
     if "seed_path" in options:
         return call.pyro.create_workspace(environment, **options)
@@ -72,6 +76,7 @@ TOOLS = (
             "trust_host_ca": {"type": "boolean", "description": "trust the CAs that the host trusts"},
             "host_mirrors": {"type": "boolean", "description": "pip, uv, npm: use the host's mirrors"},
             "allow_host_compat": {"type": "boolean", "description": "where no VM can run: a sandbox on the host"},
+            "accelerator": ACCELERATOR,
             "secrets": {
                 "type": "array",
                 "items": {"type": "object"},
@@ -84,7 +89,15 @@ TOOLS = (
         text.workspace,
         undo=lambda call, made: call.pyro.delete_workspace(made["workspace_id"]),
         only_full=frozenset(
-            {"network_policy", "allow_hosts", "trust_host_ca", "host_mirrors", "secrets", "allow_host_compat"}
+            {
+                "network_policy",
+                "allow_hosts",
+                "trust_host_ca",
+                "host_mirrors",
+                "secrets",
+                "allow_host_compat",
+                "accelerator",
+            }
         ),
         then={
             "workspace_file_list": "look around",

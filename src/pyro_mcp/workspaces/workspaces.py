@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import replace
 from pathlib import Path
 
-from pyro_mcp.engine import MOST_LAYERS, DiskLayers, Shape, make_baseline
+from pyro_mcp.engine import MOST_LAYERS, DiskLayers, Shape, make_baseline, requested
 from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import Conflict, InvalidRequest, NoSpace, NotFound
 from pyro_mcp.host.files import private_directory
@@ -83,9 +83,11 @@ class Workspaces:
         network: NetworkPolicy,
         secrets: SecretsGiven = (),
         allow_host_compat: bool = False,
+        accelerator: str | None = None,
         progress: Progress,
     ) -> WorkspaceInfo:
         check_ttl(ttl_seconds)
+        requested(accelerator)
         check_labels(name, labels)
         kept = read_secrets(secrets)
         check_reach(kept, network)
@@ -102,6 +104,7 @@ class Workspaces:
                 allow_host_compat=allow_host_compat,
                 baseline=False,
                 network=network,
+                accelerator=accelerator,
             )
             source = None if seed_path is None else Source(Path(seed_path), seed_origin, no_ignored)
             record, seed = self._start_with_seed(record, image, source, progress)

@@ -7,9 +7,9 @@ A look at a device or a file is no proof: under some paravirtual hosts QEMU abor
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pyro_mcp.engine.accelerators import AUTO, requested
@@ -17,13 +17,14 @@ from pyro_mcp.engine.interface import Accelerator
 from pyro_mcp.engine.qemu import kvm_circumstances, kvm_fault
 from pyro_mcp.errors import HostNotReady, PyroError
 from pyro_mcp.hints import Hint, Verb
-from pyro_mcp.host.files import write_atomic
+from pyro_mcp.host.files import locked, write_atomic
 
+TRIED_BY_AUTO = ("kvm",)
+"""What "auto" tries, in this order, before it takes "tcg"."""
+_PROBE_DEADLINE = 120.0
 _NAMES = {"kvm": "KVM", "uml": "User-Mode Linux"}
-_REASONS = {
-    "kvm": "KVM works here",
-    "tcg": "QEMU emulates the processor",
-}
+_WORKS = {"kvm": "KVM works here", "uml": "a kernel that is a process of the host works here"}
+_EMULATED = "QEMU emulates the processor"
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,27 @@ class Probe:
     """Returns why the accelerator does not work here, as a clause; "" if it does."""
 
 
+@dataclass(frozen=True)
+class Result:
+    """Why an accelerator does not work, as a clause, "" if it does; and whether a probe showed it, or a machine."""
+
+    fault: str
+    by_probe: bool = True
+
+
 class Choice:
     """The choice for one cache folder, where the results of the probes are stored."""
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(
+        self, cache: Path, *, tried: Sequence[str] = TRIED_BY_AUTO, probes: Mapping[str, Probe] | None = None
+    ) -> None:
+        """`tried` is what "auto" tries, in this order, before it takes "tcg"; `probes` replaces the real ones."""
         self._cache = cache
-        self._probes = {"kvm": Probe(kvm_circumstances, kvm_fault)}
+        self._tried = tried
+        self._probes = probes or {
+            "kvm": Probe(kvm_circumstances, kvm_fault),
+            "uml": Probe(_uml_circumstances, self._uml_fault),
+        }
 
     def choose(self, wish: str = "") -> Accelerator:
         """Return the accelerator for `wish`; "" means that of `PYRO_ACCELERATOR`, else "auto".
@@ -50,53 +66,73 @@ class Choice:
         name = requested(wish)
         if name == AUTO:
             return self._fastest()
-        if fault := self._fault_of_requested(name):
+        if name in self._probes and (fault := self._try_again(name)):
             raise HostNotReady(
                 f"the accelerator {name} was requested, but {fault}",
-                hint=Hint("{} shows what is missing; the accelerator auto takes one that works", Verb("doctor")),
+                hint=Hint("{} says what to change; the accelerator auto takes one that works", Verb("doctor")),
             )
-        return Accelerator(name, f"{name} was requested")
+        return Accelerator(name, f"the accelerator {name} was requested")
 
     def remember_no_boot(self, name: str, error: PyroError) -> None:
         """Store that a machine did not boot on an accelerator: "auto" does not choose it until the host changes."""
-        self._store(name, f"{_NAMES[name]} did not boot a machine ({error.message.splitlines()[0]})")
+        why = error.message.splitlines()[0]
+        self._store(name, Result(f"{_NAMES[name]} did not boot a machine ({why})", by_probe=False))
 
     def forget(self, name: str) -> None:
         """Remove what is stored of an accelerator."""
         self._file(name).unlink(missing_ok=True)
 
-    def _store(self, name: str, fault: str) -> None:
-        circumstances = self._probes[name].circumstances()
-        write_atomic(self._file(name), json.dumps({"circumstances": circumstances, "fault": fault}))
-
     def _fastest(self) -> Accelerator:
-        faults = []
-        for name in self._probes:
-            fault = self._stored(name)
-            if fault is None:
-                fault = self._probes[name].fault()
-                self._store(name, fault)
+        faults: list[str] = []
+        for name in self._tried:
+            fault = self._tried_once(name)
             if not fault:
-                return Accelerator(name, _REASONS[name])
+                return Accelerator(name, ", but ".join([*faults, _WORKS[name]]))
             faults.append(fault)
-        return Accelerator("tcg", f"{', and '.join(faults)}, so {_REASONS['tcg']}")
+        return Accelerator("tcg", f"{', and '.join(faults)}, so {_EMULATED}")
 
-    def _fault_of_requested(self, name: str) -> str:
-        """Try it again if it failed before: what was wrong may have been changed since."""
-        if name not in self._probes:
-            return ""
+    def _tried_once(self, name: str) -> str:
+        """Return what is stored of an accelerator; if nothing is, one process tries it and the others wait."""
         stored = self._stored(name)
-        fault = self._probes[name].fault() if stored != "" else ""
         if stored is None:
-            self._store(name, fault)
+            with locked(self._file(name).with_suffix(".lock"), deadline_seconds=_PROBE_DEADLINE, what="the probe"):
+                stored = self._stored(name)
+                if stored is None:
+                    stored = Result(self._probes[name].fault())
+                    self._store(name, stored)
+        return stored.fault
+
+    def _try_again(self, name: str) -> str:
+        """Return why a requested accelerator does not work; one that failed before may have been repaired since."""
+        stored = self._stored(name)
+        if stored is not None and not stored.fault:
+            return ""
+        fault = self._probes[name].fault()
+        if stored is None or stored.by_probe:
+            self._store(name, Result(fault))
         return fault
 
-    def _stored(self, name: str) -> str | None:
+    def _uml_fault(self) -> str:
+        from pyro_mcp.engine.uml import uml_fault  # noqa: PLC0415
+
+        return uml_fault(self._cache)
+
+    def _stored(self, name: str) -> Result | None:
         with suppress(OSError, ValueError, KeyError, TypeError):
             kept = json.loads(self._file(name).read_text())
             if kept["circumstances"] == self._probes[name].circumstances():
-                return str(kept["fault"])
+                return Result(str(kept["fault"]), bool(kept["by_probe"]))
         return None
+
+    def _store(self, name: str, result: Result) -> None:
+        circumstances = self._probes[name].circumstances()
+        write_atomic(self._file(name), json.dumps({"circumstances": circumstances, **asdict(result)}))
 
     def _file(self, name: str) -> Path:
         return self._cache / f"accelerator-{name}.json"
+
+
+def _uml_circumstances() -> list[str]:
+    from pyro_mcp.engine.uml import uml_circumstances  # noqa: PLC0415 - few processes start a machine
+
+    return uml_circumstances()

@@ -55,9 +55,9 @@ class GuestEngine:
 
     execution_mode = "guest_virtio"
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, choice: Choice | None = None) -> None:
         self._cache = cache
-        self._choice = Choice(cache)
+        self._choice = choice or Choice(cache)
 
     def accelerator(self, wish: str = "") -> Accelerator:
         """Return the accelerator on which a start with this wish would run here, and why."""

@@ -1,0 +1,88 @@
+"""The three surfaces choose an accelerator with the same words."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from typing import Any
+
+import pytest
+from mcp.client import Client
+
+from pyro_mcp import Pyro
+from pyro_mcp.errors import InvalidRequest
+from tests.mcp_server.conftest import conversation
+from tests.surfaces.conftest import Cli
+
+BOTH = ("uml", "tcg")
+
+
+@pytest.fixture(autouse=True)
+def no_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYRO_ACCELERATOR", raising=False)
+
+
+async def call(client: Client, tool: str, **arguments: Any) -> Any:
+    return await client.call_tool(tool, arguments)
+
+
+async def ran_on(client: Client, accelerator: str) -> str:
+    done = await call(client, "vm_run", command="true", accelerator=accelerator)
+    return str(done.structured_content["accelerator"])
+
+
+def serve(*options: str) -> list[str]:
+    profile = ["--profile", "workspace-full", "--no-project-source"]
+    return [sys.executable, "-m", "pyro_mcp.cli", "mcp", "serve", *profile, *options]
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_one_command_runs_on_the_requested_accelerator(cli: Cli, pyro: Pyro, name: str) -> None:
+    told = cli("run", "debian:12", "--accelerator", name, "--json", "--", "true")
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout)["accelerator"] == name
+    assert pyro.run_in_vm("debian:12", command="true", accelerator=name)["accelerator"] == name
+    assert conversation(partial(ran_on, accelerator=name), serve()) == name
+
+
+def test_prepare_and_doctor_are_about_the_requested_accelerator(cli: Cli, pyro: Pyro) -> None:
+    for name in BOTH:
+        prepared = json.loads(cli("prepare", "debian:12", "--accelerator", name, "--json").stdout)
+        assert prepared["accelerator"] == name
+        told = json.loads(cli("doctor", "--accelerator", name, "--json").stdout)
+        assert (told["accelerator"], told["environment"]["readiness"]) == (name, "warm")
+        assert pyro.doctor("debian:12", accelerator=name) == told
+    assert "accelerator: uml" in cli("doctor", "--accelerator", "uml").stdout
+
+
+def test_an_unknown_accelerator_is_refused_with_the_known_ones(cli: Cli, pyro: Pyro) -> None:
+    for words in (
+        ["run", "debian:12"],
+        ["workspace", "create", "debian:12"],
+        ["doctor"],
+        ["prepare"],
+        ["mcp", "serve"],
+    ):
+        command = ["--", "true"] if words[0] == "run" else []
+        told = cli(*words, "--accelerator", "warp", *command)
+        assert told.returncode in (2, 125), words
+        assert "'warp'" in told.stderr and "auto, kvm, uml, tcg" in told.stderr
+    for call_it in (pyro.create_vm, pyro.create_workspace):
+        with pytest.raises(InvalidRequest, match="'warp'"):
+            call_it("debian:12", accelerator="warp")
+
+
+async def bounded(client: Client) -> list[str]:
+    own = await call(client, "vm_run", command="true")
+    other = await call(client, "vm_run", command="true", accelerator="kvm")
+    made = await call(client, "workspace_create", accelerator="auto")
+    await call(client, "workspace_delete", workspace_id=made.structured_content["workspace_id"])
+    return [own.structured_content["accelerator"], made.structured_content["accelerator"], other.content[0].text]
+
+
+def test_a_server_for_one_accelerator_lets_no_call_choose_another(cli: Cli) -> None:
+    assert cli("doctor").returncode == 0
+    own, made, refused = conversation(bounded, serve("--accelerator", "tcg"))
+    assert (own, made) == ("tcg", "tcg")
+    assert "machines of this server run on the accelerator tcg" in refused
