@@ -96,7 +96,12 @@ _DEVICES_CONDITIONAL = {
 @cache
 def kernel_filter() -> bytes:
     """The filter for the kernel and for the processes of its programs."""
-    return allow_list(" ".join(_KERNEL.values()).split(), _KERNEL_CONDITIONAL, deadly=frozenset())
+    return allow_list(kernel_calls() - set(_KERNEL_CONDITIONAL), _KERNEL_CONDITIONAL, deadly=frozenset())
+
+
+def kernel_calls() -> set[str]:
+    """Return the names of the calls that the kernel may make, some of them with certain arguments only."""
+    return {*" ".join(_KERNEL.values()).split(), *_KERNEL_CONDITIONAL}
 
 
 @cache
