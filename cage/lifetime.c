@@ -3,8 +3,8 @@
  *
  * Runs programs side by side until the moment in FILE: milliseconds of CLOCK_BOOTTIME, in decimal. Then it kills them
  * and exits with 137. When one of them ends, it kills the others and exits as that one did. FILE is read again every 5
- * seconds and when its moment has come, so whoever replaces it moves the end. A FILE that is gone means that the end has
- * come: nobody knows this machine any more. What is no number changes nothing.
+ * seconds and when its moment has come, so whoever replaces it moves the end. A FILE that is gone means that the end
+ * has come: nobody knows this machine any more. What is no number changes nothing.
  *
  * GROUP is the folder of a control group, which the program joins before it starts.
  *
@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -62,21 +63,43 @@ static int as_exit_code(int status) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-static void end_all(void) {
+/* Kills our children, among which are those that lost their parent: bubblewrap's inner process does not yet end with
+ * the outer one in the moment after it was made.
+ */
+static void kill_children(void) {
+    char path[64];
+    long child;
     for (int i = 0; i < count; i++)
         if (children[i] > 0)
             kill(children[i], SIGKILL);
-    while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
-        ;
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", getpid());
+    FILE *list = fopen(path, "re");
+    while (list && fscanf(list, "%ld", &child) == 1)
+        kill((pid_t)child, SIGKILL);
+    if (list)
+        fclose(list);
 }
 
-/* The status of a child that has ended; false when all go on. */
+static void end_all(void) {
+    pid_t ended;
+    do {
+        kill_children();
+        ended = waitpid(-1, NULL, 0);
+        for (int i = 0; i < count; i++)
+            if (ended > 0 && children[i] == ended)
+                children[i] = 0;
+    } while (ended > 0 || errno == EINTR);
+}
+
+/* The status of a program that has ended; false when all go on. A process that lost its parent is not one. */
 static bool reap(int *status) {
-    pid_t ended = waitpid(-1, status, WNOHANG);
-    for (int i = 0; i < count; i++)
-        if (ended > 0 && children[i] == ended)
-            children[i] = 0;    /* its number may be another process's by now */
-    return ended > 0;
+    for (pid_t ended; (ended = waitpid(-1, status, WNOHANG)) > 0;)
+        for (int i = 0; i < count; i++)
+            if (children[i] == ended) {
+                children[i] = 0;    /* its number may be another process's by now */
+                return true;
+            }
+    return false;
 }
 
 /* Copies what the programs have written; false when there is nothing. A full disk loses output and stops nothing. */
@@ -142,12 +165,14 @@ static bool join(const char *group) {
 }
 
 static bool start(char **words, const sigset_t *signals) {
-    pid_t child = fork();
+    pid_t guard_pid = getpid(), child = fork();
     if (child < 0) {
         perror("pyro-lifetime: fork");
         return false;
     }
     if (child == 0) {
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != guard_pid)
+            _exit(NOT_STARTED);
         sigprocmask(SIG_SETMASK, signals, NULL);
         signal(SIGCHLD, SIG_DFL);
         dup2(output[1], STDOUT_FILENO);
@@ -177,6 +202,7 @@ int main(int argc, char **argv) {
     sigaddset(&blocked, SIGCHLD);
     sigprocmask(SIG_BLOCK, &blocked, &before);
     signal(SIGCHLD, wake);
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     if (pipe2(output, O_CLOEXEC) < 0 || fcntl(output[0], F_SETFL, O_NONBLOCK) < 0) {
         perror("pyro-lifetime: pipe");
         return USAGE;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import subprocess
 import time
 from collections.abc import Iterator
@@ -99,6 +101,19 @@ def test_several_programs_are_killed_when_their_time_is_over(home: Path) -> None
         assert process.wait(DEADLINE) == 137
         assert process.stdout is not None
         assert process.stdout.read() == b""
+
+
+def test_a_process_that_lost_its_parent_is_killed_with_the_others(home: Path) -> None:
+    set_lifetime(home / "state", 60)
+    parent = ("/bin/sh", "-c", f"setsid sleep 1000 & echo $! >{home}/orphan; echo begun; exec cat >/dev/null")
+    with guarded(home / "state", *parent) as process:
+        begin(process)
+        orphan = os.pidfd_open(int((home / "orphan").read_text()))
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(DEADLINE) == 0
+        assert select.select([orphan], [], [], 0)[0], "it has ended before its guard"
+        os.close(orphan)
 
 
 def test_output_is_copied_up_to_a_bound_and_the_program_goes_on(home: Path) -> None:
