@@ -45,6 +45,14 @@ def cases() -> list[Case]:
     return [Case(**row | {"canary": _canary(row["canary"])}) for row in rows]
 
 
+def firsts() -> list[Case]:
+    """Return the first case of each group under each policy."""
+    found: dict[tuple[str, str], Case] = {}
+    for case in cases():
+        found.setdefault((case.group, case.policy), case)
+    return list(found.values())
+
+
 def _canary(text: str) -> Canary:
     kind, *where = text.split()
     return Canary(kind, where[0] if where else "", int(where[1]) if len(where) > 1 else None)
