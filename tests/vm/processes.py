@@ -7,6 +7,7 @@ import re
 import select
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from pyro_mcp.engine.processes import find_processes
@@ -32,6 +33,21 @@ def qemu_in_group(group: int) -> int:
     """Return the number of the QEMU process in a machine's process group."""
     (pid,) = (pid for pid, name in processes_in_group(group) if name.startswith("qemu"))
     return pid
+
+
+def processes_of(leader: int) -> dict[str, int]:
+    """Return the numbers of a machine's processes, its leader's descendants, by their names; of equal names, one."""
+    parents, names = {}, {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            before, _, after = path.read_text().rpartition(")")
+            state, parent, *_ = after.split()
+            if state not in "ZX":
+                parents[int(path.parent.name)], names[int(path.parent.name)] = int(parent), before.partition("(")[2]
+    found = {leader}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return {names[pid]: pid for pid in found if pid in names}
 
 
 def home_of(id_: str) -> Path:

@@ -17,7 +17,7 @@ from pyro_mcp.engine.sockets import MachineSockets
 KERNEL_FILE = Path(__file__).parent.with_name("pyro-kernel")
 DEVICES_FILE = Path(__file__).parent.with_name("pyro-devices")
 
-KERNEL, INITRAMFS = "/kernel", "/initramfs"
+KERNEL, INITRAMFS, DEVICES = "/kernel", "/initramfs", "/pyro-devices"
 VHOST = "/vhost"
 """The folder of the vhost-user sockets, inside the kernel's cage."""
 MEMORY = "/memory"
@@ -95,5 +95,5 @@ def disks_argv(program: Path, layers: Sequence[str], sockets: UmlSockets, fds: D
 
 def devices_argv(fds: Descriptors) -> list[str]:
     """The command line of the program that serves the agent's ports and the network."""
-    argv = [str(DEVICES_FILE), f"ports={','.join(map(str, [fds.vhost[_PORTS], *fds.slots]))}"]
+    argv = [DEVICES, f"ports={','.join(map(str, [fds.vhost[_PORTS], *fds.slots]))}"]
     return [*argv, f"network={fds.vhost[_NETWORK]},{fds.tap}"] if _NETWORK in fds.vhost else argv
