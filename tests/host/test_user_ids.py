@@ -11,7 +11,7 @@ import pytest
 
 from pyro_mcp.errors import HostNotReady
 from pyro_mcp.host import user_ids as module
-from pyro_mcp.host.user_ids import machine_ids, release_ids, usable_range
+from pyro_mcp.host.user_ids import machine_ids, move_ids, release_ids, usable_range
 
 # Few of them, in the range of systemd's services that come and go.
 FEW = range(65508, 65520)
@@ -111,3 +111,28 @@ def test_where_the_configured_ids_do_not_exist_the_error_says_so(few: Path) -> N
     (few / "subuid").write_text(f"pyro-mcp:{2**32 - 3}:8\n")
     with pytest.raises(HostNotReady, match="ids 4294967293"):
         usable_range()
+
+
+def test_ids_move_to_another_home_which_gives_up_its_own(few: Path) -> None:
+    spare, home = made(few / "spare"), made(few / "home")
+    moved, own = claimed(spare), claimed(home)
+    move_ids(spare, home)
+    assert claimed(home) == moved
+    assert not (spare / ".ids").exists()
+    assert own in {claimed(made(few / "second")), claimed(made(few / "third"))}
+
+
+def test_ids_that_have_moved_are_not_released_with_their_former_home(few: Path) -> None:
+    spare, home = made(few / "spare"), made(few / "home")
+    moved = claimed(spare)
+    move_ids(spare, home)
+    release_ids(spare)
+    shutil.rmtree(spare)
+    assert moved not in {claimed(made(few / "second")), claimed(made(few / "third"))}
+
+
+def test_a_home_without_ids_gives_none_away(few: Path) -> None:
+    spare, home = made(few / "spare"), made(few / "home")
+    own = claimed(home)
+    move_ids(spare, home)
+    assert claimed(home) == own

@@ -67,6 +67,12 @@ def private_directory(path: Path) -> Path:
     return path
 
 
+def file_version(path: Path) -> tuple[int, int, int]:
+    """Return what changes when the file `path` is replaced or written: inode, size, ns of its last change."""
+    found = os.stat(path)
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Write the new file `path` (mode 0600); raises `OSError`, and `FileExistsError` when it is there already."""
     path.touch(mode=0o600, exist_ok=False)

@@ -59,15 +59,27 @@ def machine_ids(home: Path) -> UserIds | None:
     with locked(registry / ".lock", deadline_seconds=30, what="the list of user ids"):
         for first in _candidates(usable_range()):
             if _free(registry / str(first), first):
-                scratch = registry / ".claim"
-                scratch.unlink(missing_ok=True)
-                scratch.symlink_to(owner)
-                scratch.replace(registry / str(first))
+                _claim(registry / str(first), owner)
                 Path(owner, _ID_FILE).write_text(str(first))
                 return UserIds(first)
     raise HostNotReady(
         "every user id for machines is in use", hint=f"enlarge the range of {_NAME} in {SUBORDINATE_IDS}"
     )
+
+
+def move_ids(former: Path, home: Path) -> None:
+    """Let `home` own the ids that the home `former` has claimed, in the place of its own; nothing unless we are root.
+
+    Processes may run under them. Whenever this process dies, the ids belong to one of both homes.
+    """
+    claimed = _claimed_id(os.path.realpath(former))
+    if claimed is None or machine_ids(former) is None:
+        return
+    with locked(REGISTRY / ".lock", deadline_seconds=30, what="the list of user ids"):
+        release_ids(home)
+        Path(home, _ID_FILE).write_text(str(claimed))
+        _claim(REGISTRY / str(claimed), os.path.realpath(home))
+    Path(former, _ID_FILE).unlink(missing_ok=True)
 
 
 def release_ids(home: Path) -> None:
@@ -85,6 +97,14 @@ def _claimed_id(home: str) -> int | None:
         return int(Path(home, _ID_FILE).read_text())
     except (OSError, ValueError):
         return None
+
+
+def _claim(claim: Path, owner: str) -> None:
+    """Let the block of ids `claim` belong to a home. The lock of the registry is held."""
+    scratch = claim.with_name(".claim")
+    scratch.unlink(missing_ok=True)
+    scratch.symlink_to(owner)
+    scratch.replace(claim)
 
 
 def _owner(claim: Path) -> str:
