@@ -145,6 +145,33 @@ def test_an_adopted_layer_outlives_the_machine_it_came_from(blank: BlankDisks, t
     assert (two.frozen / "base").read_bytes() == blank.qcow2.read_bytes()
 
 
+def test_a_disk_takes_the_folders_that_a_spare_sees_and_keeps_its_layers(blank: BlankDisks, tmp_path: Path) -> None:
+    (tmp_path / "spare").mkdir()
+    (tmp_path / "home").mkdir()
+    spare, home = DiskLayers(tmp_path / "spare"), DiskLayers(tmp_path / "home")
+    spare.prepare([], blank)
+    home.prepare(["one"], blank)
+    home.add("two", blank)
+    home.prepare(["one", "two"], blank)
+    seen = [folder.stat().st_ino for folder in (spare.live, spare.frozen)]
+    before = {path.name: path.stat().st_ino for path in (home.live / "two", home.frozen / "one")}
+    home.take_folders(spare)
+    assert [folder.stat().st_ino for folder in (home.live, home.frozen)] == seen
+    assert {path.name: path.stat().st_ino for path in (home.live / "two", home.frozen / "one")} == before
+
+
+def test_a_new_disk_takes_the_folders_that_a_spare_sees(blank: BlankDisks, tmp_path: Path) -> None:
+    (tmp_path / "spare").mkdir()
+    (tmp_path / "home").mkdir()
+    spare, home = DiskLayers(tmp_path / "spare"), DiskLayers(tmp_path / "home")
+    spare.prepare([], blank)
+    seen = [folder.stat().st_ino for folder in (spare.live, spare.frozen)]
+    home.take_folders(spare)
+    home.prepare(["top"], blank)
+    assert [folder.stat().st_ino for folder in (home.live, home.frozen)] == seen
+    assert (home.live / "top").exists()
+
+
 def test_a_baseline_holds_the_tree_as_roots_at_its_fixed_size(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "folder").mkdir(parents=True)

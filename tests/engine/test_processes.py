@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,7 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.engine.processes import find_processes, kill, kill_found, launch, listening, wait_for_end
+from pyro_mcp.engine.lifetime import GUARD, MOVING_DEADLINE, set_lifetime
+from pyro_mcp.engine.processes import (
+    find_processes,
+    kill,
+    kill_found,
+    launch,
+    listening,
+    machines_below,
+    wait_for_end,
+)
 from pyro_mcp.engine.sockets import MachineSockets, dial
 from pyro_mcp.host.process_identity import Identity, alive, identify
 from tests.waiting import until
@@ -163,6 +173,46 @@ def test_processes_are_found_by_a_path_below_a_folder(sockets: MachineSockets, h
     finally:
         kill(identity, sockets)
     assert find_processes(f"{home}/machines/vm-1") == []
+
+
+def test_a_machine_that_began_as_a_spare_is_found_where_its_sockets_are(home: Path) -> None:
+    spare, machine = home / "spares/sp-1", home / "machines/vm-1"
+    spare.mkdir(parents=True)
+    machine.mkdir(parents=True)
+    set_lifetime(spare, 60)
+    guard = [str(GUARD), "--signal=KILL", str(MOVING_DEADLINE), "/bin/sh", "-c", "sleep 50; true", f"{spare}/live"]
+    identity = launch(lambda _: guard, MachineSockets(spare / "sockets"), home / "log")
+    moved = MachineSockets(machine / "sockets")
+    try:
+        until("it is found", lambda: machines_below(f"{home}/spares"), {"sp-1": identity}.__eq__)
+        set_lifetime(machine, 60)
+        (spare / "sockets").rename(moved.folder)
+        assert machines_below(f"{home}/spares") == {}
+        assert machines_below(f"{home}/machines") == {"vm-1": identity}
+        kill_found(str(spare), MachineSockets(spare / "sockets"))
+        assert alive(identity)
+        kill_found(str(machine), moved)
+        assert not alive(identity)
+    finally:
+        kill(identity, moved)
+
+
+def test_a_spare_whose_folder_is_gone_ends(home: Path) -> None:
+    spare = home / "sp-1"
+    spare.mkdir()
+    set_lifetime(spare, 60)
+    sockets = MachineSockets(spare / "sockets")
+    guard = [str(GUARD), "--signal=KILL", str(MOVING_DEADLINE), "/bin/sleep", "50"]
+    identity = launch(lambda _: guard, sockets, home / "log")
+    try:
+        until("its processes work", lambda: machines_below(str(home)), bool)
+        with socket.socket(socket.AF_UNIX) as witness:
+            witness.connect(str(sockets.life))
+            shutil.rmtree(spare)
+            assert select.select([witness], [], [], DEADLINE)[0], "it runs on"
+        until("it has ended", lambda: alive(identity), lambda found: not found)
+    finally:
+        kill(identity, sockets)
 
 
 def test_a_machine_that_is_only_about_to_be_one_is_found_and_ended_too(sockets: MachineSockets, home: Path) -> None:

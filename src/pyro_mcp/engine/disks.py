@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyro_mcp.errors import GuestFailed
+from pyro_mcp.host.exchange import exchange
 from pyro_mcp.host.files import atomic_folder, locked, no_space
 from pyro_mcp.host.process import run
 from pyro_mcp.host.seals import intact, seal
@@ -124,8 +125,11 @@ class DiskLayers:
         """Move the layers `names`, lowest first, to the folders in which a start expects them.
 
         With `new_disk` the last one is made empty if it is missing. Raises `GuestFailed` when any other is missing.
+        Without names only the folders are made.
         """
         self._make_folders()
+        if not names:
+            return
         *lower, top = names
         for name in lower:
             if (self.live / name).exists():
@@ -161,6 +165,21 @@ class DiskLayers:
                 raise _missing((other.live if name == names[-1] else other.frozen) / name)
             os.link(other._path(name), self.frozen / name)
             make_read_only(self.frozen / name)
+
+    def take_folders(self, other: DiskLayers) -> None:
+        """Take the empty folders of `other`, which a running machine sees, in the place of these; all layers stay.
+
+        Whenever this process dies, `home` holds every layer. Raises `OSError`, where folders cannot be exchanged.
+        """
+        self._make_folders()
+        for mine, its in ((self.live, other.live), (self.frozen, other.frozen)):
+            layers = list(mine.iterdir())
+            if not layers:
+                its.rename(mine)
+                continue
+            for layer in layers:
+                os.link(layer, its / layer.name)
+            exchange(mine, its)
 
     def is_empty(self, name: str, blank: BlankDisks) -> bool:
         """Return whether nothing was ever written to a layer."""

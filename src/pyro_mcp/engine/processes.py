@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from pyro_mcp.engine.lifetime import MOVING_DEADLINE
 from pyro_mcp.engine.sockets import MachineSockets
 from pyro_mcp.errors import DeadlineExceeded, HostNotReady, PyroError
 from pyro_mcp.host.control_groups import remove_group
@@ -37,27 +38,44 @@ def find_processes(argument: str) -> list[Identity]:
 
 def machines_below(folder: str) -> dict[str, Identity]:
     """Return the machines that run from a folder in `folder`, by that folder's name, even if it was removed."""
-    return {name: identity for identity, name in _first_processes(folder)}
+    return {name: identity for identity, name in _first_processes(folder, homes_only=True)}
 
 
-def _first_processes(folder: str) -> Iterator[tuple[Identity, str]]:
+def _first_processes(folder: str, *, homes_only: bool = False) -> Iterator[tuple[Identity, str]]:
     """Yield the first process of each machine with a path below `folder`, and the path's next component."""
-    prefix = os.fsencode(folder) + b"/"
+    prefixes = {os.fsencode(one) + b"/" for one in (folder, os.path.realpath(folder))}
     for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
         with suppress(OSError):
             words = Path("/proc", str(pid), "cmdline").read_bytes().split(b"\0")
             # Before its child calls exec, the child has the same command line.
-            leads = words[1:2] == [b"--signal=KILL"] and os.getpgid(pid) == pid
-            below = next((word for word in words if word.startswith(prefix)), None) if leads else None
+            if words[1:2] != [b"--signal=KILL"] or os.getpgid(pid) != pid:
+                continue
+            paths = _paths(pid, words, homes_only=homes_only)
+            below = next(
+                (path[len(prefix) :] for path in paths for prefix in prefixes if path.startswith(prefix)), None
+            )
             if below is not None and (identity := identify(pid)) is not None:
-                yield identity, os.fsdecode(below[len(prefix) :].split(b"/")[0])
+                yield identity, os.fsdecode(below.split(b"/")[0])
+
+
+def _paths(pid: int, words: list[bytes], *, homes_only: bool) -> Iterator[bytes]:
+    """Yield the paths that a machine's first process uses, the one in its home first.
+
+    One that began as a spare is in another home than its command line says: in that of the folder it works in.
+    """
+    if words[2:3] == [os.fsencode(MOVING_DEADLINE)]:
+        yield os.readlink(os.fsencode(f"/proc/{pid}/cwd"))
+        if homes_only:
+            return
+    yield from words
 
 
 def launch(make_argv: Callable[[list[int]], list[str]], sockets: MachineSockets, log: Path, tap: int = -1) -> Identity:
     """Start a machine's processes; `make_argv` gets the descriptors of its listening sockets and returns the command.
 
-    They also inherit `tap` unless it is -1. Their output goes to `log`. The first process leads a process group that
-    holds them all. Returns that process, which may already have ended. Raises `HostNotReady`.
+    They also inherit `tap` unless it is -1, and work in the folder of the sockets. Their output goes to `log`. The
+    first process leads a process group that holds them all. Returns that process, which may already have ended. Raises
+    `HostNotReady`.
     """
     with listening(sockets) as fds, open(log, "wb") as output:
         process = subprocess.Popen(
@@ -68,7 +86,7 @@ def launch(make_argv: Callable[[list[int]], list[str]], sockets: MachineSockets,
             env=child_environment(),
             start_new_session=True,
             pass_fds=[*fds, tap] if tap >= 0 else fds,
-            cwd="/",
+            cwd=sockets.folder,
         )
     process.returncode = 0  # it outlives us by design; Popen would warn of it when collected
     identity = identify(process.pid)
@@ -139,7 +157,7 @@ def kill_found(argument: str, sockets: MachineSockets) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as witness:
         watching, deadline = _watch(witness, sockets), time.monotonic() + _END_DEADLINE
         while True:
-            for identity in find_processes(argument):
+            for identity, _ in _first_processes(argument, homes_only=True):
                 kill(identity, sockets)
             if not watching or _closed(witness, _UNTIL_EXEC):
                 return
