@@ -39,6 +39,9 @@ class Recorder:
     def template_state(self, system: System, shape: Shape, accelerator: str) -> TemplateState:
         return "cold"
 
+    def spare_key(self, system: System, shape: Shape, accelerator: str) -> str:
+        return accelerator
+
     def remove_leftovers(self) -> None:
         pass
 

@@ -20,6 +20,7 @@ from pyro_mcp.engine.interface import (
     Outcome,
     OutputSink,
     Shape,
+    Started,
     StartRequest,
     System,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "OutputSink",
     "Shape",
     "StartRequest",
+    "Started",
     "System",
     "make_baseline",
     "make_ext4",

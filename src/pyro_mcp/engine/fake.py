@@ -43,8 +43,8 @@ class FakeEngine:
     """Implements `Engine` in memory: `answer` decides how each command ends.
 
     An error in `failures`, under the name of a method of `Engine` or `Session`, is raised by that method before it
-    does anything. `started`, `commands` and `ended` (sockets' folders) remember what was asked; `running` says what a
-    real engine would have running now.
+    does anything. `started`, `claimed`, `commands` and `ended` (sockets' folders) remember what was asked; `running`
+    says what a real engine would have running now.
     """
 
     execution_mode = "guest_virtio"
@@ -53,6 +53,7 @@ class FakeEngine:
         self.answer = answer
         self.failures: dict[str, Exception] = {}
         self.started: list[StartRequest] = []
+        self.claimed: list[StartRequest] = []
         self.commands: list[Command] = []
         self.ended: list[Path] = []
         self.running: dict[Path, Identity] = {}
@@ -73,6 +74,18 @@ class FakeEngine:
         self._warm.add((system, shape))
         return Preparation("tcg", 0.0, reused=reused)
 
+    def spare_key(self, request: StartRequest) -> str | None:
+        self.fail("spare_key")
+        return f"{request.system.root_digest} {request.shape}" if request.system and not request.shape.network else None
+
+    def claim(self, spare: Path, identity: Identity, request: StartRequest) -> Started:
+        del self.running[spare / "sockets"]
+        self.fail("claim")
+        (spare / "sockets").rename(request.sockets)
+        self.claimed.append(request)
+        self.running[request.sockets] = identity
+        return Started(identity, "tcg")
+
     def remove_leftovers(self) -> None:
         pass
 
@@ -89,6 +102,8 @@ class FakeEngine:
         identity = Identity(_FIRST_PID + len(self.started), start_time=1)
         self.started.append(request)
         self.running[request.sockets] = identity
+        if request.is_spare:
+            request.sockets.mkdir()
         return Started(identity, "tcg")
 
     @contextmanager

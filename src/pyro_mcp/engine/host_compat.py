@@ -63,6 +63,12 @@ class HostCompat:
     def prepare(self, system: System, shape: Shape, progress: Progress = silent, accelerator: str = "") -> Preparation:
         return Preparation("none", 0.0, reused=True)
 
+    def spare_key(self, request: StartRequest) -> str | None:
+        return None
+
+    def claim(self, spare: Path, identity: Identity, request: StartRequest) -> Started:
+        raise Conflict("a host_compat machine has no processes that could wait for it")
+
     def remove_leftovers(self) -> None:
         pass
 

@@ -78,7 +78,8 @@ class StartRequest:
     `hostname`: the guest's host name.
     `lifetime_seconds`: the machine is killed this long after its start, unless `set_lifetime` moves the moment.
     `layers`: the files of its disk, lowest first; all but the last are frozen. With `new_disk` the last one is made
-    empty if it is missing; otherwise every one must exist.
+    empty if it is missing; otherwise every one must exist. Without layers the machine is a spare: it waits, with no
+    disk and no identity, to become another machine (`Engine.claim`); `sockets` is then a folder in `home`.
     `generation`: a number not used before on this disk gives / as the environment has it; /workspace stays.
     `files`: guest path → (mode, content), written before the first command.
     `baseline`: an EROFS image with the first content of /workspace; None for an empty one.
@@ -101,6 +102,11 @@ class StartRequest:
     output: Path | None = None
     tap: Callable[[], int] = lambda: -1
     accelerator: str = ""
+
+    @property
+    def is_spare(self) -> bool:
+        """Return whether this is for a spare."""
+        return not self.layers
 
 
 @dataclass(frozen=True)
@@ -252,6 +258,20 @@ class Engine(Protocol):
         Calls `request.tap` at most once. Raises `InvalidRequest`, `HostNotReady`, `HostToolMissing`, `NoSpace`,
         `GuestFailed`, `GuestGone` or `DeadlineExceeded`; then no process of it runs and `home` holds at most the files
         named above, with every layer of the request unchanged.
+        """
+
+    def spare_key(self, request: StartRequest) -> str | None:
+        """Return a digest of all that a spare must have been started with to become the machine of `request`.
+
+        Returns None when no spare can become it. Raises what `start` raises.
+        """
+
+    def claim(self, spare: Path, identity: Identity, request: StartRequest) -> Started:
+        """Let the spare in the home `spare` become the machine of `request`; return when it accepts commands.
+
+        From its first step on, the spare's processes belong to the machine: `kill_all` of its home ends them. When this
+        raises, no process of either runs, and the home holds what it holds after a `start` that raised. It raises
+        `PyroError` or `OSError`; the spare may be at fault, so the caller can still start the machine.
         """
 
     def connect(

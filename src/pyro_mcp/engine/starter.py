@@ -29,6 +29,9 @@ class Starter(Protocol):
     def start(self, request: StartRequest, system: System, progress: Progress) -> Identity:
         """Start a machine of `system`, which is that of the request; see `Engine.start`. Raises `NotBooted`."""
 
+    def spare_key(self, system: System, shape: Shape, accelerator: str) -> str:
+        """Return a digest of all that shapes a spare of this shape."""
+
     def remove_leftovers(self) -> None:
         """End the machines and remove the scratch folders of processes that were killed while they prepared."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +15,13 @@ from typing import TypeVar
 
 from pyro_mcp.engine import processes
 from pyro_mcp.engine.accelerators import AUTO, requested
+from pyro_mcp.engine.cage import CONFINE
 from pyro_mcp.engine.disks import DiskLayers, blank_disks
 from pyro_mcp.engine.guest.choice import Choice
+from pyro_mcp.engine.guest.spare import become_machine
 from pyro_mcp.engine.guest_connection import GuestConnection
 from pyro_mcp.engine.interface import Accelerator, Preparation, Shape, Started, StartRequest, System, TemplateState
-from pyro_mcp.engine.lifetime import set_lifetime
+from pyro_mcp.engine.lifetime import GUARD, set_lifetime
 from pyro_mcp.engine.qemu import QemuStarter, merge_layers, resume_if_full, switch_layer
 from pyro_mcp.engine.slots import connected
 from pyro_mcp.engine.sockets import MachineSockets
@@ -32,11 +36,13 @@ from pyro_mcp.errors import (
     PyroError,
 )
 from pyro_mcp.hints import Hint, Verb
-from pyro_mcp.host.files import abandoned_scratch
+from pyro_mcp.host.files import abandoned_scratch, file_version
 from pyro_mcp.host.process_identity import Identity, alive
 from pyro_mcp.host.progress import Progress, silent
 
 _Result = TypeVar("_Result")
+# The version of how a spare is started and becomes a machine: one of another version is not used.
+_SPARE_FORMAT = 1
 _POWER_OFF_SILENCE = 2.0
 _POWER_OFF_DEADLINE = 5.0
 _FLUSH_DEADLINE = 600.0
@@ -87,6 +93,20 @@ class GuestEngine:
             return Started(starter.start(replace(request, accelerator=name, tap=tap), system, progress), name)
 
         return self._on_chosen(request.accelerator, start)
+
+    def spare_key(self, request: StartRequest) -> str | None:
+        """Return a digest of all that shapes a spare; None for a machine with a network or an output."""
+        if request.system is None or request.shape.network or request.output is not None:
+            return None
+        chosen = self.accelerator(request.accelerator).name
+        key = self._starter(chosen).spare_key(request.system, request.shape, chosen)
+        ingredients = [_SPARE_FORMAT, chosen, key, file_version(CONFINE), file_version(GUARD)]
+        return hashlib.sha256(json.dumps(ingredients).encode()).hexdigest()[:32]
+
+    def claim(self, spare: Path, identity: Identity, request: StartRequest) -> Started:
+        """Let a spare become the machine of `request`; return when it accepts commands."""
+        become_machine(spare, identity, request, blank_disks(self._cache))
+        return Started(identity, self.accelerator(request.accelerator).name)
 
     def remove_leftovers(self) -> None:
         """End booting machines and remove scratch folders of processes that were killed while they made something."""

@@ -15,6 +15,8 @@ ROOT, BLANK, BASELINE = "/disks/root", "/disks/blank", "/disks/baseline"
 OUTPUT = "/disks/output"
 BLANK_NODE = "blank"
 """The block node of the empty disk below every layer."""
+LATE_NODE, BASELINE_NODE = "late", "baseline"
+"""The block nodes of a spare's second and third disk, below which its own are attached later."""
 LIVE, FROZEN = "/live", "/frozen"
 """The folders of the machine's layers: the written one, and the frozen ones."""
 RAM, READONLY_RAM = "/ram", "/readonly-ram.so"
@@ -32,7 +34,8 @@ _KERNEL_LINE = (
 _EMULATED_KERNEL_LINE = f"{_KERNEL_LINE} norandmaps"
 
 
-_NO_OUTPUT: dict[str, object] = {"driver": "null-co", "node-name": "output", "size": DISK_BYTES, "read-zeroes": True}
+_NO_DISK: dict[str, object] = {"driver": "null-co", "size": DISK_BYTES, "read-zeroes": True}
+_RECLAIM = {"discard": "unmap", "detect-zeroes": "unmap"}
 
 
 def qemu_argv(
@@ -97,22 +100,35 @@ def _machine(shape: Shape, accelerator: str, *, shared: bool) -> list[str]:
 
 def layer_node(layer: str, path: str) -> dict[str, object]:
     """Return the block node of one layer, without its backing node."""
-    reclaim = {"discard": "unmap", "detect-zeroes": "unmap"}
-    return {"driver": "qcow2", "node-name": layer, "file": _file(path, discard="unmap"), **reclaim}
+    return {"driver": "qcow2", "node-name": layer, "file": _file(path, discard="unmap"), **_RECLAIM}
+
+
+def raw_node(name: str, file: object, *, writable: bool = False) -> dict[str, object]:
+    """Return a block node that shows another one, `file`, as it is."""
+    return {"driver": "raw", "node-name": name, "file": file, **(_RECLAIM if writable else {"read-only": True})}
+
+
+def layer_chain(layers: Sequence[str]) -> dict[str, object]:
+    """Return the block node of the uppermost of `layers`, with those below it; the lowest comes first."""
+    chain = raw_node(BLANK_NODE, _file(BLANK))
+    for layer in layers:
+        folder = LIVE if layer == layers[-1] else FROZEN
+        chain = {**layer_node(layer, f"{folder}/{layer}"), "backing": chain}
+    return chain
 
 
 def disk_nodes(layers: Sequence[str], *, output: bool) -> list[dict[str, object]]:
-    """The block nodes of a machine's disks, in their order; `layers` are those of the second one, lowest first."""
-    blank: dict[str, object] = {"driver": "raw", "node-name": BLANK_NODE, "file": _file(BLANK), "read-only": True}
-    writable = blank
-    for layer in layers:
-        folder = LIVE if layer == layers[-1] else FROZEN
-        writable = {**layer_node(layer, f"{folder}/{layer}"), "backing": writable}
+    """Return the block nodes of a machine's disks, in their order.
+
+    `layers` are those of the second one, lowest first. A spare has none: an empty disk is in their place.
+    """
     return [
-        {"driver": "raw", "node-name": "root", "file": _file(ROOT), "read-only": True},
-        writable,
-        {"driver": "raw", "node-name": "baseline", "file": _file(BASELINE), "read-only": True},
-        {"driver": "raw", "node-name": "output", "file": _file(OUTPUT)} if output else _NO_OUTPUT,
+        raw_node("root", _file(ROOT)),
+        layer_chain(layers) if layers else raw_node(LATE_NODE, _NO_DISK, writable=True),
+        raw_node(BASELINE_NODE, _file(BASELINE)),
+        {"driver": "raw", "node-name": "output", "file": _file(OUTPUT)}
+        if output
+        else {**_NO_DISK, "node-name": "output"},
     ]
 
 

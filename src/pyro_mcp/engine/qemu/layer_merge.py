@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from pyro_mcp.engine.qemu.command_line import BLANK_NODE
+from pyro_mcp.engine.qemu.command_line import BLANK_NODE, LATE_NODE
 from pyro_mcp.engine.qemu.qmp import Monitor
 from pyro_mcp.errors import GuestFailed
 
@@ -44,8 +44,8 @@ def finish_merge(qmp: Monitor, layers: Sequence[str], *, wait: bool) -> tuple[st
             with suppress(GuestFailed):  # it has just ended
                 qmp.execute("job-cancel", id=_JOB)
         _await_end(qmp)
-    top = _top(qmp)
-    if top not in layers:
+    top = _top(qmp, layers)
+    if top is None or top not in layers:
         raise GuestFailed("QEMU uses a writable disk that is not in the machine's record")
     below = tuple(layers[: layers.index(top)])
     if len(below) <= MERGE_ABOVE:
@@ -57,8 +57,23 @@ def finish_merge(qmp: Monitor, layers: Sequence[str], *, wait: bool) -> tuple[st
     return (*(name for name in below if name in in_use), top)
 
 
-def _top(qmp: Monitor) -> str:
-    """The layer that the machine writes to: QEMU's own device has it, or what `qemu-storage-daemon` exports."""
+def _top(qmp: Monitor, layers: Sequence[str]) -> str | None:
+    """Return the layer of `layers` that the machine writes to, None when it writes to another."""
+    node = _disk_node(qmp)
+    if node != LATE_NODE:
+        return node
+    # The machine began as a spare: a node of the spare's is above the layers. What QEMU can remove was never in use.
+    present = _names(qmp.execute("query-named-block-nodes", flat=True), "node-name")
+    for name in reversed([layer for layer in layers if layer in present]):
+        try:
+            qmp.execute("blockdev-del", node_name=name)
+        except GuestFailed:
+            return name
+    return None
+
+
+def _disk_node(qmp: Monitor) -> str:
+    """Return the node below the guest's second disk: QEMU's own device has it, or `qemu-storage-daemon` exports it."""
     for export in qmp.execute("query-block-exports"):
         if export.get("id") == "vdb":
             return str(export.get("node-name"))

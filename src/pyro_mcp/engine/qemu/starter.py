@@ -9,7 +9,7 @@ from pyro_mcp.engine.cage import Bind
 from pyro_mcp.engine.disks import DISK_BYTES, blank_disks
 from pyro_mcp.engine.initramfs import initramfs
 from pyro_mcp.engine.interface import Preparation, Shape, StartRequest, System, TemplateState
-from pyro_mcp.engine.lifetime import deadline_file, set_lifetime
+from pyro_mcp.engine.lifetime import guarded_file, set_lifetime
 from pyro_mcp.engine.qemu import command_line
 from pyro_mcp.engine.qemu.command_line import qemu_argv
 from pyro_mcp.engine.qemu.disk_files import prepare_disks
@@ -71,6 +71,9 @@ class QemuStarter:
         except (PyroError, OSError):
             raise error from None
 
+    def spare_key(self, system: System, shape: Shape, accelerator: str) -> str:
+        return self._source(system, shape, accelerator).key()
+
     def remove_leftovers(self) -> None:
         self._templates.remove_leftovers()
 
@@ -101,7 +104,7 @@ def _clone(template: Template, request: StartRequest) -> Identity:
     ]
     ids = machine_ids(request.home)
     set_lifetime(request.home, request.lifetime_seconds)
-    limits = qemu_limits(request.shape.mem_mib, 2 * DISK_BYTES, deadline_file(request.home))
+    limits = qemu_limits(request.shape.mem_mib, 2 * DISK_BYTES, guarded_file(request.home, is_spare=request.is_spare))
 
     def argv(fds: list[int]) -> list[str]:
         program = require_program("qemu-system-x86_64")
@@ -118,8 +121,9 @@ def _clone(template: Template, request: StartRequest) -> Identity:
     tap = request.tap()
     with processes.launched(argv, sockets, log, tap) as identity:
         _resume(template, sockets)
-        with connected(sockets.folder) as guest:
-            guest.setup(hostname=request.hostname, files=request.files, generation=request.generation)
+        if not request.is_spare:
+            with connected(sockets.folder) as guest:
+                guest.setup(hostname=request.hostname, files=request.files, generation=request.generation)
     return identity
 
 

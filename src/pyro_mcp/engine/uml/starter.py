@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +13,23 @@ from pyro_mcp.engine.cage import Bind, cage
 from pyro_mcp.engine.disks import blank_disks
 from pyro_mcp.engine.initramfs import initramfs
 from pyro_mcp.engine.interface import Preparation, Shape, StartRequest, System, TemplateState
-from pyro_mcp.engine.lifetime import GUARD, deadline_file, set_lifetime
-from pyro_mcp.engine.qemu import prepare_disks, storage_filter
+from pyro_mcp.engine.lifetime import GUARD, guarded_file, set_lifetime
+from pyro_mcp.engine.qemu import disk_nodes, prepare_disks, storage_filter
 from pyro_mcp.engine.slots import connected
 from pyro_mcp.engine.starter import NotBooted
 from pyro_mcp.engine.uml.cage import devices_cage, group_bounds, kernel_cage, storage_limits
-from pyro_mcp.engine.uml.programs import KERNEL_FILE, Descriptors, UmlSockets, devices_argv, disks_argv, kernel_argv
+from pyro_mcp.engine.uml.programs import (
+    DEVICES_FILE,
+    KERNEL_FILE,
+    Descriptors,
+    UmlSockets,
+    devices_argv,
+    disks_argv,
+    kernel_argv,
+)
 from pyro_mcp.errors import DeadlineExceeded, GuestFailed, HostNotReady
 from pyro_mcp.host.control_groups import make_group
-from pyro_mcp.host.files import private_directory
+from pyro_mcp.host.files import file_version, private_directory
 from pyro_mcp.host.process_identity import Identity
 from pyro_mcp.host.programs import require_program
 from pyro_mcp.host.progress import Progress
@@ -48,6 +58,16 @@ class UmlStarter:
         disks = prepare_disks(request, system.root, blank_disks(self._cache))
         return _start(request, disks, first_files)
 
+    def spare_key(self, system: System, shape: Shape, accelerator: str) -> str:
+        sockets = UmlSockets(Path(), network=shape.network)
+        programs = (KERNEL_FILE, DEVICES_FILE, require_program("qemu-storage-daemon"))
+        ingredients = [
+            kernel_argv(shape, sockets), disk_nodes((), output=False), system.root_digest,
+            self._first_files(system).parent.name, str(blank_disks(self._cache).ext4),
+            [file_version(program) for program in programs],
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(ingredients).encode()).hexdigest()[:32]
+
     def remove_leftovers(self) -> None:
         pass  # there are no templates
 
@@ -70,7 +90,7 @@ class UmlStarter:
 def _start(request: StartRequest, disks: list[Bind], first_files: Path) -> Identity:
     ids = machine_ids(request.home)
     sockets = UmlSockets(request.sockets, output=request.output is not None, network=request.shape.network)
-    deadline = deadline_file(request.home)
+    deadline = guarded_file(request.home, is_spare=request.is_spare)
     set_lifetime(request.home, request.lifetime_seconds)
     tap = request.tap()
     _make_folder(sockets, ids)
@@ -97,7 +117,8 @@ def _start(request: StartRequest, disks: list[Bind], first_files: Path) -> Ident
             guest.hello(deadline_seconds=_BOOT_DEADLINE)
         except (GuestFailed, DeadlineExceeded) as error:
             raise NotBooted(f"the machine did not boot: {error.message}", hint=error.hint) from error
-        guest.setup(hostname=request.hostname, files=request.files, generation=request.generation)
+        if not request.is_spare:
+            guest.setup(hostname=request.hostname, files=request.files, generation=request.generation)
     return identity
 
 
