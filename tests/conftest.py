@@ -22,6 +22,7 @@ from pyro_mcp.host.files import private_directory
 from tests.leftovers import mounts_naming, processes_naming
 from tests.waiting import until
 
+SPARES = "PYRO_SPARES"
 ROOT = Path(__file__).parents[1]
 
 PYTEST_FOLDER = "pytest"
@@ -44,7 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Give this run one temporary folder, below which everything is that its tests and their programs make.
 
     It is directly below /tmp, because the path of a Unix socket has at most 108 bytes. Other users may pass through it.
+    Spare machines would be there after a test that left nothing: only their own tests turn them on.
     """
+    os.environ[SPARES] = "0"
     if config.option.basetemp is None:
         folder = Path(tempfile.mkdtemp(prefix="pyro-", dir="/tmp"))
         folder.chmod(0o711)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import sys
+from concurrent.futures import Executor
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -14,7 +16,17 @@ from pyro_mcp.errors import NotFound
 from pyro_mcp.host.files import cache_home, private_directory, state_home
 from pyro_mcp.host.progress import Progress, silent
 from pyro_mcp.host.staging import remove_abandoned_staging
-from pyro_mcp.machines import GUEST, HOST_COMPAT, Folders, Images, Lifecycle, MachineStore, OneShotMachines
+from pyro_mcp.machines import (
+    GUEST,
+    HOST_COMPAT,
+    Folders,
+    Images,
+    Lifecycle,
+    MachineStore,
+    OneShotMachines,
+    Order,
+    Spares,
+)
 from pyro_mcp.workspaces import (
     EnvironmentsInUse,
     Recovery,
@@ -24,6 +36,8 @@ from pyro_mcp.workspaces import (
     environments_in_use,
     remove_abandoned_exports,
 )
+
+_SPARE_MAKER = Path(__file__).with_name("spare_maker.py")
 
 
 class Components:
@@ -73,7 +87,18 @@ class Components:
         engines: dict[str, Engine] = {GUEST: self._engine, HOST_COMPAT: HostCompat()}
         folders = Folders(self._state)
         store = MachineStore(self._state / "pyro.db")
-        return Lifecycle(store, folders, engines.__getitem__, self._images.system)
+        return Lifecycle(store, folders, engines.__getitem__, self._images.system, self._spares)
+
+    @cached_property
+    def _spares(self) -> Spares:
+        maker = (sys.executable, "-P", str(_SPARE_MAKER), str(self._cache), str(self._state))
+        return Spares(self._state / "spares", () if self._given_engine else maker)
+
+    def _make_spare(self, order: Order, starter: Executor) -> None:
+        """Make a spare machine; see `Spares.make`."""
+        image = self._environments.find_build(order.environment, order.root_digest)
+        if image is not None:  # else it was removed meanwhile
+            self._spares.make(self._engine, self._images.system(image), order, starter)
 
     @cached_property
     def _vms(self) -> OneShotMachines:
@@ -107,6 +132,7 @@ class Components:
     def _repair(self, *, reap: bool = False) -> RepairReport:
         """Settle what dead processes left, and end what is over. Costs a look at each machine."""
         self._engine.remove_leftovers()
+        self._spares.remove_leftovers(self._engine, everything=reap)
         remove_abandoned_staging(self._state)
         remove_abandoned_exports(self._state)
         return self._recovery.repair(reap=reap)

@@ -15,7 +15,7 @@ from pyro_mcp.host.files import cache_home, state_home
 from pyro_mcp.host.programs import PACKAGE_OF, find_program
 from pyro_mcp.host.seccomp import require_seccomp
 from pyro_mcp.host.user_ids import usable_range
-from pyro_mcp.machines import Images, MachineStore
+from pyro_mcp.machines import Images, MachineStore, Spares, spare_lifetime_seconds
 from pyro_mcp.network import network_problems
 from pyro_mcp.results import DoctorCheck, DoctorReport, EnvironmentReadiness
 from pyro_mcp.workspaces import Recovery
@@ -28,13 +28,20 @@ _NEEDED_FOR = {
     "umoci": "oci: environments",
     "user ids": "building environments",
     _UNKNOWN: _UNKNOWN,
+    "spare machines": "fast starts",
     "nft": "network",
     "network": "network",
 }
 
 
 def report(
-    engine: Engine, images: Images, environment: str | None, recovery: Callable[[], Recovery], wish: str
+    engine: Engine,
+    images: Images,
+    environment: str | None,
+    recovery: Callable[[], Recovery],
+    *,
+    spares: Callable[[], Spares],
+    wish: str,
 ) -> DoctorReport:
     """Look at the host; starts nothing but the probes of the accelerators, once per host boot if they work."""
     checks = [
@@ -42,6 +49,7 @@ def report(
         *_folders(),
         *_space(),
         _templates(engine),
+        *_spares(engine, spares),
         _ids(),
         *_cage(),
         _database(),
@@ -95,6 +103,15 @@ def _templates(engine: Engine) -> DoctorCheck:
     held = engine.template_bytes()
     hint = Hint("{} removes those that no machine runs on", Verb("env prune")) if held > _CACHE_BYTES // 2 else ""
     return _check("templates", True, f"{held / 1024**2:.0f} MiB of warm machines", hint)
+
+
+def _spares(engine: Engine, spares: Callable[[], Spares]) -> Iterator[DoctorCheck]:
+    with suppress(PyroError):  # which the folder's own check tells
+        found = [f"{one.order}, for {one.seconds_left:.0f} s" for one in spares().listed(engine)]
+        failure = spares().failure()
+        off = spare_lifetime_seconds() <= 0
+        detail = "; ".join(found) or ("none: PYRO_SPARES=0 is set" if off else "none: the next machine makes one ready")
+        yield _check("spare machines", not failure, failure or detail)
 
 
 def _ids() -> DoctorCheck:

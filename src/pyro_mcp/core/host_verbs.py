@@ -35,6 +35,7 @@ class HostVerbs(Components):
         `Conflict` for one whose builds cannot be known. Warm templates go unless a machine runs on them; the next start
         of their shape boots once more (2-6 s under emulation).
         """
+        self._spares.remove_leftovers(self._engine, everything=True)
         needs = self._needs()
         pruned = self._environments.prune({*keep, *needs.users}, needs.digests)
         # Saved machines come back by themselves, as quickly as they were made.
@@ -45,7 +46,14 @@ class HostVerbs(Components):
 
         `accelerator` is the one that shall run machines; without it that of `PYRO_ACCELERATOR`, else "auto".
         """
-        return report(self._engine, self._images, environment, lambda: self._recovery, requested(accelerator))
+        return report(
+            self._engine,
+            self._images,
+            environment,
+            lambda: self._recovery,
+            spares=lambda: self._spares,
+            wish=requested(accelerator),
+        )
 
     def prepare(self, environment: str = "debian:12", *, accelerator: str | None = None) -> PrepareReport:
         """Make an environment warm, and prove it with a throw-away create, exec, reset and delete.

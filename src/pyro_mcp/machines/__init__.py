@@ -19,6 +19,7 @@ from pyro_mcp.machines.phases import GUEST, HOST_COMPAT, Phase, require_phase
 from pyro_mcp.machines.record_files import MachineRows, rows_of
 from pyro_mcp.machines.secrets import SecretEnv, Secrets, SecretsGiven, check_reach, read_secrets
 from pyro_mcp.machines.smoke import demo, prepare
+from pyro_mcp.machines.spares import Order, Spares, spare_lifetime_seconds
 
 __all__ = [
     "EGRESS",
@@ -37,11 +38,13 @@ __all__ = [
     "MachineStore",
     "NetworkPolicy",
     "OneShotMachines",
+    "Order",
     "Phase",
     "Ports",
     "SecretEnv",
     "Secrets",
     "SecretsGiven",
+    "Spares",
     "check_mirrors",
     "check_reach",
     "check_ttl",
@@ -62,5 +65,6 @@ __all__ = [
     "rows_of",
     "seconds_left",
     "shell_words",
+    "spare_lifetime_seconds",
     "start_inspector",
 ]

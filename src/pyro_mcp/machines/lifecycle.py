@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from pyro_mcp.engine import MOST_LAYERS, Connection, Shape, StartRequest, requested
+from pyro_mcp.engine import MOST_LAYERS, Connection, Engine, Shape, Started, StartRequest, requested
 from pyro_mcp.environments import RootImage
 from pyro_mcp.errors import Conflict, GuestFailed, NoSpace, NotFound, PyroError
 from pyro_mcp.hints import Hint, Verb
@@ -24,6 +24,7 @@ from pyro_mcp.machines.network_policy import NO_NETWORK, NetworkPolicy
 from pyro_mcp.machines.networks import attach_gateway, network_files, start_gateway, wait_for_gateway_end
 from pyro_mcp.machines.phases import GUEST, HOST_COMPAT, Phase, require_phase
 from pyro_mcp.machines.secrets import Secrets
+from pyro_mcp.machines.spares import Order
 
 # So long a machine that is to be killed may flush its disk.
 _BRIEFLY = 1.0
@@ -125,7 +126,9 @@ class Lifecycle(LockedMachines):
             known = Secrets(home)
             request = self._request(record, image, known, output)
             with start_gateway(record, self.folders, known) if mode == GUEST else nullcontext() as gateway:
-                started = engine.start(replace(request, tap=gateway.tap) if gateway else request, progress)
+                if gateway:
+                    request = replace(request, tap=gateway.tap)
+                started = self._start(engine, request, record, image, progress)
                 if gateway:
                     attach_gateway(gateway, record, self.folders, engine, known)
             return self.store.set_phase(
@@ -243,6 +246,15 @@ class Lifecycle(LockedMachines):
             self.store.set_phase(id_, Phase.DELETING)
         except NoSpace:
             self.store.files.mark_deleting(id_)
+
+    def _start(
+        self, engine: Engine, request: StartRequest, record: MachineRecord, image: RootImage | None, progress: Progress
+    ) -> Started:
+        """Start a machine, from a spare where there is one."""
+        if self.spares is None or image is None:
+            return engine.start(request, progress)
+        order = Order(record.environment, image.digest, record.vcpu_count, record.mem_mib, request.accelerator)
+        return self.spares.start(engine, request, order, progress)
 
     def _request(
         self, record: MachineRecord, image: RootImage | None, known: Secrets, output: Path | None

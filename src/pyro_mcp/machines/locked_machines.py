@@ -23,6 +23,7 @@ from pyro_mcp.machines.folders import Folders
 from pyro_mcp.machines.machine_store import NO_PROCESS, MachineRecord, MachineStore
 from pyro_mcp.machines.networks import wait_for_gateway_end
 from pyro_mcp.machines.phases import GUEST, UNDER_WAY, Phase, require_phase
+from pyro_mcp.machines.spares import Spares
 
 _LOCK_DEADLINE = 30.0
 
@@ -47,13 +48,15 @@ def more_time_hint(record: MachineRecord) -> str:
 class LockedMachines:
     """The machines of one state folder, each locked while it is used or changed.
 
-    `engine_for` gives the engine of an execution mode; `system_for` the files that an image boots from.
+    `engine_for` gives the engine of an execution mode; `system_for` the files that an image boots from. Without
+    `spares` every machine is started from the beginning.
     """
 
     store: MachineStore
     folders: Folders
     engine_for: Callable[[str], Engine]
     system_for: Callable[[RootImage], System]
+    spares: Spares | None = None
 
     @contextmanager
     def reserve_id(self, prefix: str) -> Iterator[str]:
