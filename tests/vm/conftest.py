@@ -1,7 +1,12 @@
-"""Fixtures that build on each other: the files of a system → its prepared template → a running machine."""
+"""Fixtures that build on each other: the files of a system → its prepared template → a running machine.
+
+Each test here runs on the accelerator `uml`, or on those that `pytest.mark.accelerators` names: "uml", and "qemu",
+which is KVM where it works and emulation elsewhere. `PYRO_TEST_ACCELERATOR` or `PYRO_ACCELERATOR` names one for all.
+"""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,6 +19,7 @@ from pyro_mcp import Pyro
 from pyro_mcp.engine.guest import GuestEngine
 from pyro_mcp.engine.interface import Shape, System
 from pyro_mcp.environments import EnvironmentStore
+from pyro_mcp.errors import HostNotReady
 from pyro_mcp.machines.images import Images
 from tests.vm.running_vm import Vm, running
 
@@ -25,11 +31,41 @@ def system(warm_cache: Path) -> System:
     return images.system(images.pulled("debian:12"))
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test once for each of its accelerators."""
+    itself = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "accelerator" not in metafunc.fixturenames or "accelerator" in itself:
+        return
+    mark = metafunc.definition.get_closest_marker("accelerators")
+    names = list(mark.args if mark else ("uml",))
+    if given := os.environ.get("PYRO_TEST_ACCELERATOR") or os.environ.get("PYRO_ACCELERATOR"):
+        # What is tested on QEMU alone needs templates, or looks at QEMU.
+        names = [given] if given != "uml" or "uml" in names else []
+    metafunc.parametrize("accelerator", names, indirect=True)
+
+
 @pytest.fixture(scope="session")
-def template(warm_cache: Path, system: System) -> GuestEngine:
-    """An engine whose template is prepared, for the accelerator of `PYRO_ACCELERATOR`."""
+def qemu_accelerator(warm_cache: Path) -> str:
+    """KVM where it works, else emulation."""
+    try:
+        return GuestEngine(warm_cache).accelerator("kvm").name
+    except HostNotReady:
+        return "tcg"
+
+
+@pytest.fixture(autouse=True)
+def accelerator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The accelerator of the machines that the test and its programs start."""
+    name: str = request.getfixturevalue("qemu_accelerator") if request.param == "qemu" else request.param
+    monkeypatch.setenv("PYRO_ACCELERATOR", name)
+    return name
+
+
+@pytest.fixture
+def template(warm_cache: Path, system: System, accelerator: str) -> GuestEngine:
+    """An engine that has prepared what this accelerator needs."""
     engine = GuestEngine(warm_cache)
-    engine.prepare(system, Shape())
+    engine.prepare(system, Shape(), accelerator=accelerator)
     return engine
 
 

@@ -29,12 +29,6 @@ def processes_in_group(group: int) -> Iterator[tuple[int, str]]:
             yield int(path.parent.name), before.partition("(")[2]
 
 
-def qemu_in_group(group: int) -> int:
-    """Return the number of the QEMU process in a machine's process group."""
-    (pid,) = (pid for pid, name in processes_in_group(group) if name.startswith("qemu"))
-    return pid
-
-
 def processes_of(leader: int) -> dict[str, int]:
     """Return the numbers of a machine's processes, its leader's descendants, by their names; of equal names, one."""
     parents, names = {}, {}
@@ -50,15 +44,21 @@ def processes_of(leader: int) -> dict[str, int]:
     return {names[pid]: pid for pid in found if pid in names}
 
 
+def kernel_process(leader: int) -> int:
+    """Return the process that executes the guest's kernel: QEMU, or on `uml` the kernel itself."""
+    (pid,) = (pid for name, pid in processes_of(leader).items() if name == "kernel" or name.startswith("qemu-system"))
+    return pid
+
+
 def home_of(id_: str) -> Path:
     """Return the folder that holds the files of a machine or workspace in the default state folder."""
     return state_home() / "machines" / id_
 
 
-def qemu_below(folder: Path) -> int:
-    """Return the number of the QEMU process of the only machine whose files are below `folder`."""
+def kernel_below(folder: Path) -> int:
+    """Return the process that executes the guest's kernel, of the only machine whose files are below `folder`."""
     (leader,) = find_processes(str(folder))
-    return qemu_in_group(leader.pid)
+    return kernel_process(leader.pid)
 
 
 def kill_machines_below(folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from pyro_mcp.engine.guest import GuestEngine
 from pyro_mcp.engine.interface import Command, Outcome, Shape, StartRequest, System
 from pyro_mcp.host.process_identity import Identity
-from tests.vm.processes import qemu_in_group
+from tests.vm.processes import kernel_process
 
 ENVIRON = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 
@@ -37,9 +37,9 @@ class Vm:
         return done.stdout.decode()
 
     @property
-    def qemu(self) -> int:
-        """The number of the QEMU process itself."""
-        return qemu_in_group(self.identity.pid)
+    def kernel(self) -> int:
+        """The process that executes the guest's kernel."""
+        return kernel_process(self.identity.pid)
 
 
 @contextmanager

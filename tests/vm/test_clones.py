@@ -17,6 +17,8 @@ from pyro_mcp.engine.sockets import MachineSockets
 from pyro_mcp.errors import GuestGone
 from tests.vm.running_vm import Vm
 
+pytestmark = pytest.mark.accelerators("uml", "qemu")
+
 _SELF_PORTRAIT = """
 cat /etc/machine-id /etc/hostname
 hostname
@@ -67,11 +69,11 @@ def test_twelve_clones_at_once_all_answer(start: Callable[..., Vm]) -> None:
 
 
 def test_a_guest_that_is_killed_while_a_command_runs_is_noticed_at_once(vm: Vm) -> None:
-    qemu = vm.qemu
+    kernel = vm.kernel
     killed: list[float] = []
 
     def on_stdout(_: bytes) -> None:
-        os.kill(qemu, signal.SIGKILL)
+        os.kill(kernel, signal.SIGKILL)
         killed.append(time.monotonic())
 
     with pytest.raises(GuestGone):

@@ -12,6 +12,8 @@ from pyro_mcp import Pyro
 from pyro_mcp.engine.processes import find_processes
 from tests.leftovers import expire_machines, machine_leftovers
 
+pytestmark = pytest.mark.accelerators("uml", "qemu")
+
 # Moments of `pyro run`: a function, whether the client is killed before or after it, and at which call of it.
 MOMENTS = {
     "create: the record is written": ("pyro_mcp.machines.machine_store:MachineStore.add", "after", 1),

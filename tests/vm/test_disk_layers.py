@@ -16,6 +16,8 @@ from pyro_mcp.workspaces import workspaces
 from tests.leftovers import query_database
 from tests.vm.processes import kill_machines_below
 
+pytestmark = pytest.mark.accelerators("uml", "qemu")
+
 SNAPSHOTS = 36
 
 

@@ -12,6 +12,8 @@ import pytest
 from pyro_mcp import Pyro
 from tests.vm.processes import kill_machines_below
 
+pytestmark = pytest.mark.accelerators("uml", "qemu")
+
 PATCH = "--- a/kept.py\n+++ b/kept.py\n@@ -1 +1 @@\n-print('kept')\n+print('patched')\n"
 
 

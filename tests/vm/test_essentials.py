@@ -13,8 +13,11 @@ from pyro_mcp import Pyro
 from pyro_mcp.engine.guest import GuestEngine
 from pyro_mcp.engine.interface import Shape, System
 
+pytestmark = pytest.mark.accelerators("uml", "qemu")
 
-def test_the_accelerator_is_the_one_that_works_here(pyro: Pyro) -> None:
+
+def test_the_accelerator_is_the_one_that_works_here(pyro: Pyro, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYRO_ACCELERATOR")
     report = pyro.doctor()
 
     assert report["accelerator"] in os.environ.get("PYRO_TEST_ACCELERATOR", "kvm uml tcg").split()

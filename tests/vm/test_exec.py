@@ -13,6 +13,8 @@ from pyro_mcp.engine.interface import OUTPUT_CAP
 from pyro_mcp.errors import InvalidRequest
 from tests.vm.running_vm import Vm
 
+pytestmark = pytest.mark.accelerators("uml", "qemu")
+
 
 def test_arguments_arrive_as_they_were_given(vm: Vm) -> None:
     words = ["", "a b", "'", "$HOME", "*", "ü", "-n", "\n"]

@@ -14,6 +14,8 @@ import pytest
 from pyro_mcp import Pyro
 from pyro_mcp.errors import NoSpace
 
+pytestmark = pytest.mark.accelerators("uml", "qemu")
+
 
 def on_a_small_disk(program: str, home: Path, warm_cache: Path, option: str) -> dict[str, Any]:
     """Run a program of tests.vm.full_disk on a small disk that is mounted with `option`; return what it found."""

@@ -18,7 +18,7 @@ from tests.network.tls_site import HOST
 from tests.network.tls_site import VALUE as HOST_VALUE
 from tests.vm import tls_proxy_story
 from tests.vm.conftest import Create
-from tests.vm.processes import home_of, memory_holds, qemu_below
+from tests.vm.processes import home_of, kernel_below, memory_holds
 
 VALUE = "ghp_w6q3XoT1rB/9=sN0zKd7+uYvE"
 SECRETS = [{"name": "TOKEN", "value": VALUE}]
@@ -119,14 +119,14 @@ def test_a_value_is_on_the_host_in_one_file_alone(pyro: Pyro, create: Create, ho
     assert pyro.exec_workspace(id_, command="while [ ! -e ready ]; do sleep 0.1; done")["exit_code"] == 0
     words_of_all = b"".join(_read(Path(entry.path, "cmdline")) for entry in os.scandir("/proc") if entry.name.isdigit())
     assert VALUE.encode() not in words_of_all
-    assert not memory_holds(qemu_below(home_of(other)), VALUE.encode())
-    assert memory_holds(qemu_below(home_of(id_)), VALUE.encode())  # so it would be seen there too
+    assert not memory_holds(kernel_below(home_of(other)), VALUE.encode())
+    assert memory_holds(kernel_below(home_of(id_)), VALUE.encode())  # so it would be seen there too
     pyro.write_workspace_file(id_, "go", text="")
     using.join(30)
     assert seen == ["[secret TOKEN]\n"]
     pyro.create_snapshot(id_, "one")
     twin = pyro.fork_workspace(id_)["workspace_id"]
-    assert not memory_holds(qemu_below(home_of(twin)), VALUE.encode())
+    assert not memory_holds(kernel_below(home_of(twin)), VALUE.encode())
     assert pyro.exec_workspace(twin, command=["sh", "-c", "echo $T"], secret_env={"TOKEN": "T"})["stdout"] == seen[0]
     pyro.export_workspace(id_, ".", output_path=home / "exported")
     pyro.stop_workspace(id_)

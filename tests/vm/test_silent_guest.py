@@ -15,8 +15,10 @@ import pytest
 from pyro_mcp import Pyro
 from pyro_mcp.errors import Conflict, DeadlineExceeded, PyroError
 from pyro_mcp.results import WorkspaceExecResult
-from tests.vm.processes import qemu_below
+from tests.vm.processes import kernel_below
 from tests.vm.running_vm import Vm
+
+pytestmark = pytest.mark.accelerators("uml", "qemu")
 
 # What a busy host may add to a limit.
 LEEWAY = 4.0
@@ -41,7 +43,7 @@ def within(seconds: float) -> Iterator[None]:
 
 def test_a_stop_that_cannot_flush_fails_soon_and_the_workspace_runs_on(pyro: Pyro, home: Path, workspace: str) -> None:
     pyro.exec_workspace(workspace, command="echo written > file")
-    with suspended(qemu_below(home)):
+    with suspended(kernel_below(home)):
         with within(2), pytest.raises(DeadlineExceeded, match="still runs") as raised:
             pyro.stop_workspace(workspace)
         assert "force=True" in raised.value.hint
@@ -65,7 +67,7 @@ def test_a_flush_before_a_stop_pauses_every_process_until_its_client_leaves(vm: 
 def test_a_suspended_guest_delays_no_stop_reset_or_delete(pyro: Pyro, home: Path, verb: str) -> None:
     id_ = pyro.create_workspace("debian:12")["workspace_id"]
     pyro.write_workspace_file(id_, "acknowledged", text="kept")
-    os.kill(qemu_below(home), signal.SIGSTOP)
+    os.kill(kernel_below(home), signal.SIGSTOP)
     if verb == "stop":
         with within(2):
             assert pyro.stop_workspace(id_, force=True)["state"] == "stopped"
@@ -95,9 +97,10 @@ def test_file_verbs_notice_a_guest_that_has_lost_its_console(pyro: Pyro, workspa
 
 
 def test_a_fork_bomb_delays_neither_file_verbs_nor_a_reset(pyro: Pyro, workspace: str) -> None:
-    pyro.exec_workspace(
-        workspace, command="nohup sh -c 'b() { b | b & b; }; b' >/dev/null 2>&1 & sleep 1", timeout_seconds=3
-    )
+    with suppress(DeadlineExceeded):  # it may keep the guest from ending its own command in time
+        pyro.exec_workspace(
+            workspace, command="nohup sh -c 'b() { b | b & b; }; b' >/dev/null 2>&1 & sleep 1", timeout_seconds=3
+        )
     with within(15), suppress(PyroError):  # it may leave enough room
         pyro.write_workspace_file(workspace, "file", text="x")
     with within(2 + 2):

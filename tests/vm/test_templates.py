@@ -21,7 +21,7 @@ from tests.vm.running_vm import running
 SMALL = Shape(mem_mib=192)
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.usefixtures("home")
+pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.accelerators("qemu")]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,11 @@ from pyro_mcp import Pyro
 from pyro_mcp.engine.processes import find_processes
 from tests.vm.killed_workspace_client import STEPS
 
-_CRASHES = int(os.environ.get("PYRO_TEST_CRASHES", "200"))
+pytestmark = pytest.mark.accelerators("uml", "qemu")
+
+_CRASHES = os.environ.get("PYRO_TEST_CRASHES", "200")
+# An emulated machine takes several times as long, and nine of ten moments are the same code.
+_CRASHES_OF_QEMU = os.environ.get("PYRO_TEST_CRASHES", "24")
 _KEPT = "print('kept')\n"
 
 
@@ -87,13 +91,14 @@ class Subject:
 
 
 @pytest.mark.timeout(1800)
-def test_two_hundred_crashes_leave_a_workspace_as_before_or_as_after(pyro: Pyro, home: Path) -> None:
+def test_crashes_leave_a_workspace_as_before_or_as_after(pyro: Pyro, home: Path, accelerator: str) -> None:
+    crashes = int(_CRASHES if accelerator == "uml" else _CRASHES_OF_QEMU)
     subject = Subject(pyro, home)
     chance = random.Random(20261121)  # noqa: S311 - the same moments in every run
     moments = {step: subject.calls(step) for step in STEPS}
     pyro.start_workspace(subject.id)
     try:
-        for number in range(_CRASHES):
+        for number in range(crashes):
             step = chance.choice(list(STEPS))
             moment, how = chance.randint(1, moments[step]), chance.choice(["client", "power"])
             sys.stdout.write(f"{number}: {step} at {moment} of {moments[step]}, {how}\n")

@@ -17,7 +17,7 @@ from typing import Any
 from pyro_mcp import Pyro
 from pyro_mcp.network.http.authority import Authority
 from tests.network.tls_site import HOST, VALUE, Web
-from tests.vm.processes import home_of, memory_holds, qemu_below
+from tests.vm.processes import home_of, kernel_below, memory_holds
 
 ADDRESS = "10.77.0.1"
 SECRETS = [{"name": "API", "value": VALUE, "host": HOST}]
@@ -61,7 +61,9 @@ def _story(web: Web) -> dict[str, Any]:
         told["programs"] = {name: _asked(pyro, ids[0], web, command) for name, command in COMMANDS.items()}
         placeholder = pyro.exec_workspace(ids[0], command=["printenv", "API"], secret_env=["API"])["stdout"].strip()
         told["placeholder"] = placeholder
-        told["guest_holds"] = [memory_holds(qemu_below(home_of(ids[0])), one.encode()) for one in (placeholder, VALUE)]
+        told["guest_holds"] = [
+            memory_holds(kernel_below(home_of(ids[0])), one.encode()) for one in (placeholder, VALUE)
+        ]
         told["command_lines_hold_it"] = _in_command_lines(VALUE.encode())
         pyro.reset_workspace(ids[0])
         told["after_reset"] = _asked(pyro, ids[0], web, COMMANDS["python"])
