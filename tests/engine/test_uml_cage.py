@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from pyro_mcp.engine.uml.cage import kernel_cage
+from pyro_mcp.engine.lifetime import GUARD, deadline_file, set_lifetime
+from pyro_mcp.engine.uml.cage import group_bounds, kernel_cage
 from pyro_mcp.engine.uml.calls import devices_filter, kernel_filter
 from pyro_mcp.engine.uml.programs import KERNEL
+from pyro_mcp.host.control_groups import make_group, remove_group
 from pyro_mcp.host.syscalls import NUMBER
 from tests.engine.test_cage import DEADLINE, by, compiled, identity, machine_user, pytestmark, user
 from tests.engine.test_call_filter import BAD, DEADLY, LAST, X32, answer, answers, probe
@@ -18,6 +21,7 @@ from tests.engine.test_call_filter import BAD, DEADLY, LAST, X32, answer, answer
 __all__ = ["probe", "pytestmark", "user"]
 
 MEM_MIB = 64
+EATERS, EATEN_MIB = 12, 80  # those of uml_attack.c
 USELESS = (
     "bind listen accept accept4 memfd_create memfd_secret shmget shmat msgget semget mq_open io_uring_setup tkill "
     "clone3 mknod rename link symlink creat chmod chown setuid setgroups capset personality "
@@ -43,6 +47,42 @@ def test_a_hostile_kernel_gets_no_more_than_it_was_given(user: int, home: Path) 
     assert (facts["sockets"], facts["descriptors"], facts["written"]) == ("0", "0", "bounded")
     assert facts["signal outside"] == "ESRCH"
     assert int(facts["files"]) < 40
+
+
+def resident_mib(pid: str) -> int:
+    """Return how much memory a process has; 0 when it has ended."""
+    try:
+        return int(Path("/proc", pid, "statm").read_text().split()[1]) * 4 // 1024
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_the_processes_of_a_hostile_kernel_get_no_more_memory_together(home: Path, grouped: bool) -> None:
+    home.chmod(0o755)
+    attack = compiled("uml_attack.c", home / "attack", "-static", "-D_FORTIFY_SOURCE=0")
+    (home / "vhost").mkdir(mode=0o711)
+    set_lifetime(home / "state", DEADLINE)
+    group = make_group(*group_bounds(MEM_MIB))
+    if group is None:
+        pytest.skip("no control group for memory can be made here")
+    words = [str(GUARD), "--signal=KILL", str(deadline_file(home / "state")), *([f"group={group}"] if grouped else [])]
+    argv = [KERNEL, "feed"]
+    words += kernel_cage(argv, attack, home / "vhost", mem_mib=MEM_MIB, user=machine_user(), kernel=attack)
+    said: list[str] = []
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while len(said) < EATERS and select.select([process.stdout], [], [], 5)[0]:
+            said.append(process.stdout.readline())
+        taken = sum(map(resident_mib, (group / "cgroup.procs").read_text().split()))
+        process.kill()
+    remove_group(group)
+    assert group_bounds(MEM_MIB)[0] >> 20 < EATERS * EATEN_MIB
+    if grouped:
+        assert taken < group_bounds(MEM_MIB)[0] >> 20
+        assert said.count("ate\n") > 0, "they ran, and some were killed"
+    else:
+        assert said.count("ate\n") == EATERS
 
 
 @pytest.fixture(scope="module")

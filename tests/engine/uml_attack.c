@@ -1,9 +1,11 @@
 /* A program that has taken the place of a kernel in its cage: tries to get more than it was given, and tells how far it
- * got. Arguments: the number of a process outside, and the memory (bytes) that it may have.
+ * got. Arguments: the number of a process outside, and the memory (bytes) that it may have. With the only argument
+ * "feed" it starts EATERS processes instead, each of which takes EATEN bytes of memory of its own and keeps them.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -114,8 +116,37 @@ static void gain_rights(int outside)
 	report("personality", syscall(SYS_personality, 0));
 }
 
+enum { EATERS = 12, EATEN = 80 << 20 };
+
+static int eat(void *unused)
+{
+	(void)unused;
+	char *words[] = { "/kernel", "eat", NULL }, *nothing_at_all[] = { NULL };
+	execve(words[0], words, nothing_at_all);
+	_exit(1);
+}
+
+static void take_together(const char *what)
+{
+	static char stack[1 << 16] __attribute__((aligned(16)));
+	if (strcmp(what, "feed") == 0) {
+		for (int i = 0; i < EATERS; i++)
+			if (clone(eat, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL) < 0)
+				report("eater", -1);
+	} else {
+		char *taken = malloc(EATEN);
+		if (taken != NULL)
+			memset(taken, 1, EATEN);
+		if (write(1, taken != NULL ? "ate\n" : "no!\n", 4) < 0)
+			_exit(1);
+	}
+	poll(NULL, 0, -1);
+}
+
 int main(int argc, char **argv)
 {
+	if (argc == 2)
+		take_together(argv[1]);
 	int inherited = 0;
 	(void)argc;
 	for (int fd = 3; fd < 1024; fd++)
