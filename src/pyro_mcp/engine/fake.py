@@ -59,6 +59,7 @@ class FakeEngine:
         self.running: dict[Path, Identity] = {}
         self.lifetimes: dict[Path, float] = {}
         self._warm: set[tuple[System, Shape]] = set()
+        self.panics: dict[Path, str] = {}
 
     def accelerator(self, wish: str = "") -> Accelerator:
         self.fail("accelerator")
@@ -105,6 +106,9 @@ class FakeEngine:
         if request.is_spare:
             request.sockets.mkdir()
         return Started(identity, "tcg")
+
+    def panic(self, home: Path) -> str:
+        return self.panics.get(home, "")
 
     @contextmanager
     def connect(

@@ -89,6 +89,9 @@ class HostCompat:
         link.symlink_to(request.home / "workspace")
         return Started(_NO_PROCESS, "none")
 
+    def panic(self, home: Path) -> str:
+        return ""
+
     @contextmanager
     def connect(
         self, sockets: Path, *, deadline_seconds: float = 10.0, long_running: bool = False

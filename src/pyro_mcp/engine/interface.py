@@ -274,6 +274,9 @@ class Engine(Protocol):
         `PyroError` or `OSError`; the spare may be at fault, so the caller can still start the machine.
         """
 
+    def panic(self, home: Path) -> str:
+        """Return why the kernel of a machine's guest ended it, in the kernel's words; "" when that is not known."""
+
     def connect(
         self, sockets: Path, *, deadline_seconds: float = 10.0, long_running: bool = False
     ) -> AbstractContextManager[Connection]:

@@ -6,14 +6,14 @@ import hashlib
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from pyro_mcp.engine import MOST_LAYERS, Connection, Engine, Shape, Started, StartRequest, requested
 from pyro_mcp.environments import RootImage
-from pyro_mcp.errors import Conflict, GuestFailed, NoSpace, NotFound, PyroError
+from pyro_mcp.errors import Conflict, GuestFailed, GuestGone, NoSpace, NotFound, PyroError
 from pyro_mcp.hints import Hint, Verb
 from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.progress import Progress, silent
@@ -89,8 +89,24 @@ class Lifecycle(LockedMachines):
 
         Raises `Busy` when no connection is free until the deadline.
         """
-        sockets = self.folders.sockets(record.id)
-        return self.engine_of(record).connect(sockets, deadline_seconds=deadline_seconds, long_running=long_running)
+        engine, sockets = self.engine_of(record), self.folders.sockets(record.id)
+        return self._with_panic(
+            engine, record, engine.connect(sockets, deadline_seconds=deadline_seconds, long_running=long_running)
+        )
+
+    @contextmanager
+    def _with_panic(
+        self, engine: Engine, record: MachineRecord, connecting: AbstractContextManager[Connection]
+    ) -> Iterator[Connection]:
+        """Connect; if the machine ends meanwhile because its kernel panicked, add the reason to the error."""
+        try:
+            with connecting as connection:
+                yield connection
+        except GuestGone as error:
+            panic = engine.panic(self.folders.home(record.id))
+            if not panic:
+                raise
+            raise GuestGone(f"{error.message}: its kernel panicked: {panic}", hint=error.hint) from error
 
     def start(
         self,

@@ -249,7 +249,10 @@ class LockedMachines:
         """Return why a running machine has ended; None while it runs."""
         if record.phase != Phase.RUNNING or not record.identity or self.engine_of(record).alive(record.identity):
             return None
-        return "its time was over" if record.expired else "the virtual machine ended by itself"
+        if record.expired:
+            return "its time was over"
+        panic = self.engine_of(record).panic(self.folders.home(record.id))
+        return f"its kernel panicked: {panic}" if panic else "the virtual machine ended by itself"
 
     def clear(self, id_: str, identity: Identity | None) -> None:
         """End every process of a machine, also those whose id the database does not have.

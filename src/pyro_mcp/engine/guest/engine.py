@@ -22,6 +22,7 @@ from pyro_mcp.engine.guest.spare import become_machine
 from pyro_mcp.engine.guest_connection import GuestConnection
 from pyro_mcp.engine.interface import Accelerator, Preparation, Shape, Started, StartRequest, System, TemplateState
 from pyro_mcp.engine.lifetime import GUARD, set_lifetime
+from pyro_mcp.engine.panic import panic_in
 from pyro_mcp.engine.qemu import QemuStarter, merge_layers, resume_if_full, switch_layer
 from pyro_mcp.engine.slots import connected
 from pyro_mcp.engine.sockets import MachineSockets
@@ -122,6 +123,10 @@ class GuestEngine:
     def template_bytes(self) -> int:
         """Return how many bytes the templates occupy on the disk."""
         return self._qemu.template_bytes()
+
+    def panic(self, home: Path) -> str:
+        """Return why the guest's kernel ended the machine; "" when its console was not kept, as under QEMU."""
+        return panic_in(home)
 
     @contextmanager
     def connect(

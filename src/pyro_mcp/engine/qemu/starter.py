@@ -10,6 +10,7 @@ from pyro_mcp.engine.disks import DISK_BYTES, blank_disks
 from pyro_mcp.engine.initramfs import initramfs
 from pyro_mcp.engine.interface import Preparation, Shape, StartRequest, System, TemplateState
 from pyro_mcp.engine.lifetime import guarded_file, set_lifetime
+from pyro_mcp.engine.panic import MACHINE_LOG
 from pyro_mcp.engine.qemu import command_line
 from pyro_mcp.engine.qemu.command_line import qemu_argv
 from pyro_mcp.engine.qemu.disk_files import prepare_disks
@@ -117,7 +118,7 @@ def _clone(template: Template, request: StartRequest) -> Identity:
         return caged_qemu(words, binds, limits, user=user, kvm=kvm, preload=command_line.READONLY_RAM)
 
     sockets = MachineSockets(request.sockets)
-    log = request.home / "machine.log"
+    log = request.home / MACHINE_LOG
     tap = request.tap()
     with processes.launched(argv, sockets, log, tap) as identity:
         _resume(template, sockets)

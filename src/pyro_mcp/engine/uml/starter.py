@@ -14,6 +14,7 @@ from pyro_mcp.engine.disks import blank_disks
 from pyro_mcp.engine.initramfs import initramfs
 from pyro_mcp.engine.interface import Preparation, Shape, StartRequest, System, TemplateState
 from pyro_mcp.engine.lifetime import GUARD, guarded_file, set_lifetime
+from pyro_mcp.engine.panic import MACHINE_LOG
 from pyro_mcp.engine.qemu import disk_nodes, prepare_disks, storage_filter
 from pyro_mcp.engine.slots import connected
 from pyro_mcp.engine.starter import NotBooted
@@ -111,7 +112,7 @@ def _start(request: StartRequest, disks: list[Bind], first_files: Path) -> Ident
             ),
         ]  # fmt: skip
 
-    log = request.home / "machine.log"
+    log = request.home / MACHINE_LOG
     with processes.launched(argv, sockets, log, tap) as identity, connected(sockets.folder) as guest:
         try:
             guest.hello(deadline_seconds=_BOOT_DEADLINE)
