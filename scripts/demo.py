@@ -56,7 +56,6 @@ def main() -> int:
         emulated = tell_the_story(pyro, source)
         if build is not None and kernel_is_there(build):
             os.environ["PYRO_ACCELERATOR"] = "uml"
-            pyro = Pyro(progress=Steps())
             prepared = pyro.prepare(ENVIRONMENT)
             native(pyro, source, emulated)
         costs(pyro, prepared)

@@ -20,7 +20,7 @@ class KernelBuild:
         with log.open("wb") as output:
             # A session of its own, so that `stop` ends the compilers too, and Ctrl-C here reaches them only by `stop`.
             self._process = subprocess.Popen(
-                [_SCRIPT, str(kernel)],
+                ["nice", "--adjustment=19", _SCRIPT, str(kernel)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
