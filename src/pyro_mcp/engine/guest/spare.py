@@ -15,6 +15,7 @@ from pyro_mcp.engine import processes
 from pyro_mcp.engine.disks import BlankDisks, DiskLayers
 from pyro_mcp.engine.interface import StartRequest
 from pyro_mcp.engine.lifetime import set_lifetime
+from pyro_mcp.engine.panic import MACHINE_LOG
 from pyro_mcp.engine.qemu import attach_disks
 from pyro_mcp.engine.slots import connected
 from pyro_mcp.engine.sockets import MachineSockets
@@ -23,7 +24,6 @@ from pyro_mcp.host.user_ids import move_ids
 
 # A spare that answers nothing for so long is given up; a start from the beginning takes less than this.
 _ANSWER_SECONDS = 2.0
-_LOG = "machine.log"
 
 
 def become_machine(spare: Path, identity: Identity, request: StartRequest, blank: BlankDisks) -> None:
@@ -36,7 +36,7 @@ def become_machine(spare: Path, identity: Identity, request: StartRequest, blank
         its_sockets.folder.rename(request.sockets)
         its_sockets = MachineSockets(request.sockets)
         with suppress(FileNotFoundError):
-            (spare / _LOG).rename(request.home / _LOG)
+            (spare / MACHINE_LOG).rename(request.home / MACHINE_LOG)
         layers = DiskLayers(request.home)
         layers.take_folders(DiskLayers(spare))
         layers.prepare(request.layers, blank, new_disk=request.new_disk)
