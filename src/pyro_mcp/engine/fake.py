@@ -107,7 +107,7 @@ class FakeEngine:
             request.sockets.mkdir()
         return Started(identity, "tcg")
 
-    def panic(self, home: Path) -> str:
+    def panic(self, home: Path, sockets: Path, identity: Identity) -> str:
         return self.panics.get(home, "")
 
     @contextmanager

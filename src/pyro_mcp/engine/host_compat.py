@@ -89,7 +89,7 @@ class HostCompat:
         link.symlink_to(request.home / "workspace")
         return Started(_NO_PROCESS, "none")
 
-    def panic(self, home: Path) -> str:
+    def panic(self, home: Path, sockets: Path, identity: Identity) -> str:
         return ""
 
     @contextmanager

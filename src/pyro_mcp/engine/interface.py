@@ -274,8 +274,11 @@ class Engine(Protocol):
         `PyroError` or `OSError`; the spare may be at fault, so the caller can still start the machine.
         """
 
-    def panic(self, home: Path) -> str:
-        """Return why the kernel of a machine's guest ended it, in the kernel's words; "" when that is not known."""
+    def panic(self, home: Path, sockets: Path, identity: Identity) -> str:
+        """Return why the kernel of a machine's guest ended it, in the kernel's words; "" when that is not known.
+
+        Waits for a short time until the machine has ended.
+        """
 
     def connect(
         self, sockets: Path, *, deadline_seconds: float = 10.0, long_running: bool = False

@@ -89,21 +89,22 @@ class Lifecycle(LockedMachines):
 
         Raises `Busy` when no connection is free until the deadline.
         """
-        engine, sockets = self.engine_of(record), self.folders.sockets(record.id)
+        sockets = self.folders.sockets(record.id)
+        engine = self.engine_of(record)
         return self._with_panic(
-            engine, record, engine.connect(sockets, deadline_seconds=deadline_seconds, long_running=long_running)
+            record, engine.connect(sockets, deadline_seconds=deadline_seconds, long_running=long_running)
         )
 
     @contextmanager
     def _with_panic(
-        self, engine: Engine, record: MachineRecord, connecting: AbstractContextManager[Connection]
+        self, record: MachineRecord, connecting: AbstractContextManager[Connection]
     ) -> Iterator[Connection]:
         """Connect; if the machine ends meanwhile because its kernel panicked, add the reason to the error."""
         try:
             with connecting as connection:
                 yield connection
         except GuestGone as error:
-            panic = engine.panic(self.folders.home(record.id))
+            panic = self.panic(record, record.identity) if record.identity else ""
             if not panic:
                 raise
             raise GuestGone(f"{error.message}: its kernel panicked: {panic}", hint=error.hint) from error

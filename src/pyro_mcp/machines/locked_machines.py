@@ -251,8 +251,13 @@ class LockedMachines:
             return None
         if record.expired:
             return "its time was over"
-        panic = self.engine_of(record).panic(self.folders.home(record.id))
+        panic = self.panic(record, record.identity)
         return f"its kernel panicked: {panic}" if panic else "the virtual machine ended by itself"
+
+    def panic(self, record: MachineRecord, identity: Identity) -> str:
+        """Return why the kernel of a machine's guest ended it; "" when that is not known."""
+        folders = self.folders
+        return self.engine_of(record).panic(folders.home(record.id), folders.sockets(record.id), identity)
 
     def clear(self, id_: str, identity: Identity | None) -> None:
         """End every process of a machine, also those whose id the database does not have.

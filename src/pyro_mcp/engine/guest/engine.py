@@ -46,6 +46,7 @@ _Result = TypeVar("_Result")
 _SPARE_FORMAT = 1
 _POWER_OFF_SILENCE = 2.0
 _POWER_OFF_DEADLINE = 5.0
+_LAST_WORDS_DEADLINE = 1.0
 _FLUSH_DEADLINE = 600.0
 _FORCE = Hint(
     "try again; {} ends it without a flush: file writes, patches, pushes and snapshots stay, but what commands wrote "
@@ -124,9 +125,11 @@ class GuestEngine:
         """Return how many bytes the templates occupy on the disk."""
         return self._qemu.template_bytes()
 
-    def panic(self, home: Path) -> str:
+    def panic(self, home: Path, sockets: Path, identity: Identity) -> str:
         """Return why the guest's kernel ended the machine; "" when its console was not kept, as under QEMU."""
-        return panic_in(home)
+        # The guest's connections break a moment before the last of its log is written.
+        ended = processes.wait_for_end(identity, MachineSockets(sockets), deadline_seconds=_LAST_WORDS_DEADLINE)
+        return panic_in(home) if ended else ""
 
     @contextmanager
     def connect(
