@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -32,6 +33,9 @@ static const char *try(const char *path, int flags)
 int main(int argc, char **argv)
 {
 	int outside = atoi(argv[1]);
+	struct utsname host;
+	uname(&host);
+	printf("host=%s\n", host.nodename);
 	printf("ids=%d %d %d\n", getuid(), geteuid(), getgid());
 	printf("signal=%s\n", tgkill(outside, outside, 0) == 0 ? "ok" : strerrorname_np(errno));
 	for (char **variable = environ; *variable != NULL; variable++)

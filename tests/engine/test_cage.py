@@ -132,6 +132,7 @@ def test_the_program_shares_no_namespace_with_us(user: int, probe: list[str]) ->
         cards = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
     assert shared == []
     assert facts["signal"] == "ESRCH"
+    assert facts["host"] == "cage", "it does not learn the host's name"
     assert [line.split(":")[0].strip() for line in cards] == ["lo"]
 
 

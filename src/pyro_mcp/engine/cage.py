@@ -123,12 +123,13 @@ def kept(fds: Sequence[int]) -> str:
 
 def namespaces(*, root: bool) -> list[str]:
     """Return the words that make bubblewrap give a program namespaces of its own and take its capabilities."""
+    name = ["--hostname", "cage"]  # else it would be the host's
     if not root:
-        return ["--unshare-all", "--uid", str(NOBODY), "--gid", str(NOBODY), "--cap-drop", "ALL"]
+        return ["--unshare-all", *name, "--uid", str(NOBODY), "--gid", str(NOBODY), "--cap-drop", "ALL"]
     # Root needs no user namespace to build the cage; it keeps only what `pyro-confine` needs to change the user.
     spaces = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
     keep = [word for name in ("SETUID", "SETGID", "SETPCAP") for word in ("--cap-add", f"CAP_{name}")]
-    return [*spaces, "--cap-drop", "ALL", *keep]
+    return [*spaces, *name, "--cap-drop", "ALL", *keep]
 
 
 def _file_system(program: Path, binds: Sequence[Bind], data_folders: Sequence[str], *, kvm: bool) -> list[str]:
