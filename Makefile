@@ -12,6 +12,7 @@ AGENT := $(ENGINE)/pyro-agent
 TOOL := $(ENGINE)/pyro-tool
 SESSION := $(ENGINE)/pyro-session
 READONLY_RAM := $(ENGINE)/readonly-ram.so
+WAIT_FOR_SPACE := $(ENGINE)/wait-for-space.so
 CONFINE := $(ENGINE)/pyro-confine
 LIFETIME := $(ENGINE)/pyro-lifetime
 DEVICES := $(ENGINE)/pyro-devices
@@ -86,7 +87,7 @@ uml-kernel: ## build the kernel that runs as a process of the host, from Debian'
 	@scripts/uml-kernel $(UML_KERNEL)
 
 clean: ## remove what make created in this folder; the user's cache stays ('pyro env prune')
-	rm -rf .venv build dist $(AGENT){,.new} $(TOOL){,.new} $(SESSION){,.new} $(READONLY_RAM){,.new} $(CONFINE){,.new} $(LIFETIME){,.new} $(DEVICES){,.new} $(UML_KERNEL){,.new,.origin} .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist $(AGENT){,.new} $(TOOL){,.new} $(SESSION){,.new} $(READONLY_RAM){,.new} $(WAIT_FOR_SPACE){,.new} $(CONFINE){,.new} $(LIFETIME){,.new} $(DEVICES){,.new} $(UML_KERNEL){,.new,.origin} .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # Without this kernel machines run with KVM or emulated, so everything goes on when it cannot be built.
@@ -103,7 +104,7 @@ setup-test: setup
 setup-check:
 	@scripts/setup-host build
 	@scripts/setup-python
-	@$(MAKE) --silent $(AGENT) $(TOOL) $(SESSION) $(READONLY_RAM) $(CONFINE) $(LIFETIME) $(DEVICES)
+	@$(MAKE) --silent $(AGENT) $(TOOL) $(SESSION) $(READONLY_RAM) $(WAIT_FOR_SPACE) $(CONFINE) $(LIFETIME) $(DEVICES)
 
 $(AGENT): guest/agent.c guest/agent_machine.h guest/agent_protocol.h guest/frames.h guest/build
 	@echo "== the guest agent: $@"
@@ -120,6 +121,10 @@ $(SESSION): guest/session.c guest/build
 $(READONLY_RAM): cage/readonly_ram.c cage/build
 	@echo "== the object that makes a template's memory read-only: $@"
 	@cage/build readonly-ram $@.new && mv $@.new $@
+
+$(WAIT_FOR_SPACE): cage/wait_for_space.c cage/build
+	@echo "== the object that lets writes wait for space: $@"
+	@cage/build wait-for-space $@.new && mv $@.new $@
 
 $(LIFETIME): cage/lifetime.c cage/build
 	@echo "== the program that ends a machine when its time is over: $@"

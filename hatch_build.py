@@ -14,6 +14,7 @@ BUILT = {
     "pyro-tool": ["guest/build", "tool"],
     "pyro-session": ["guest/build", "session"],
     "readonly-ram.so": ["cage/build", "readonly-ram"],
+    "wait-for-space.so": ["cage/build", "wait-for-space"],
     "pyro-confine": ["cage/build", "confine"],
     "pyro-lifetime": ["cage/build", "lifetime"],
     "pyro-devices": ["cage/build", "devices"],

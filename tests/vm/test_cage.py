@@ -47,7 +47,8 @@ PROGRAMS = [
         frozenset({"/live", "/dev/null", "/dev/urandom"}), 5 * GIB, 64 * GIB, 1024, filters=2,  # QEMU's own on top
     ),
     Caged(
-        "uml", "qemu-storage-da", frozenset({*DISKS, "/usr/bin/qemu-storage-daemon"}), frozenset(LIBRARIES),
+        "uml", "qemu-storage-da",
+        frozenset({*DISKS, "/usr/bin/qemu-storage-daemon", "/wait-for-space.so", "/waiting"}), frozenset(LIBRARIES),
         frozenset({"/live", "/dev/null", "/dev/urandom"}), 10 * GIB, 64 * GIB, 1024,
     ),
     Caged(

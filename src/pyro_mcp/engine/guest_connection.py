@@ -76,7 +76,7 @@ class GuestConnection:
         self._outgoing += frames.SYNC
         self._outgoing += frames.encode_fields(Type.HELLO, [(Tag.NONCE, nonce), (Tag.VERSION, frames.VERSION)])
         self._welcomed = False
-        self._heard_at = time.monotonic()
+        self._heard_at = self._told_at = time.monotonic()
         self._patience = math.inf
         self.is_detached = False
         """Whether a detached command holds this connection, so that it does not end between two frames."""
@@ -188,7 +188,8 @@ class GuestConnection:
     @contextmanager
     def _impatient(self, seconds: float) -> Iterator[None]:
         """Within the block, raise `DeadlineExceeded` when the guest sends nothing for `seconds`."""
-        self._heard_at, self._patience = time.monotonic(), seconds
+        self._heard_at = self._told_at = time.monotonic()
+        self._patience = seconds
         try:
             yield
         finally:
@@ -208,6 +209,8 @@ class GuestConnection:
         while not self._arrived:
             self._turn(end, source, interrupt)
         frame = self._arrived.popleft()
+        if frame.type != Type.ALIVE:
+            self._told_at = time.monotonic()
         if frame.type == Type.WELCOME:
             self._welcomed = True
         return frame
@@ -232,8 +235,7 @@ class GuestConnection:
             raise DeadlineExceeded(f"the guest has said nothing for {self._patience:g} s", hint=UNRESPONSIVE)
         # Half of the silence limit, so that `on_silence` can find the reason before it ends.
         ready = poll.poll(min(left, quiet, max(self._patience / 2, 0.1), _SILENCE) * 1000)
-        if not ready and self._on_silence():
-            self._heard_at = time.monotonic()
+        self._notice_silence(is_quiet=not ready)
         for fd, events in ready:
             if fd == interrupt:
                 raise Interrupted("the command was interrupted, and killed")
@@ -244,6 +246,14 @@ class GuestConnection:
                 self._send()
             if events & (select.POLLIN | select.POLLHUP | select.POLLERR):
                 self._receive()
+
+    def _notice_silence(self, *, is_quiet: bool) -> None:
+        """Call `on_silence` for a guest that is quiet, or only says that it is alive: it may wait for the host."""
+        now = time.monotonic()
+        if is_quiet or now - self._told_at > _SILENCE:
+            self._told_at = now
+            if self._on_silence():
+                self._heard_at = time.monotonic()
 
     def _send(self) -> None:
         try:

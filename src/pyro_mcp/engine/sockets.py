@@ -34,6 +34,11 @@ class MachineSockets:
         return self.folder / "group"
 
     @property
+    def waiting(self) -> Path:
+        """Return the file on which `cage/wait_for_space.c` holds a lock while a write waits for space on the host."""
+        return self.folder / "waiting"
+
+    @property
     def all(self) -> list[Path]:
         return [self.life, self.monitor, *(self.folder / str(slot) for slot in range(SLOTS))]
 

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+import struct
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -22,6 +25,7 @@ from pyro_mcp.hints import Hint, Verb
 _ROOM_BYTES = 8 * 1024**2
 _MERGE_DEADLINE = 300.0
 _QUESTION_DEADLINE = 1.0
+_LOCK = struct.Struct("hhqqi4x")  # struct flock of fcntl(2)
 
 
 def merge_layers(files: DiskLayers, sockets: MachineSockets, layers: Sequence[str]) -> None:
@@ -54,22 +58,45 @@ def switch_layer(
 
 
 def resume_if_full(sockets: MachineSockets) -> bool:
-    """Resume a machine that QEMU paused because it could not write its disk; return whether it was paused.
+    """Resume a machine that cannot write its disk because the host's is full; return whether it was paused.
 
     Raises `NoSpace` while the disk is full. With little space the machine stays paused: it would use up the space
-    that is needed to inspect and delete machines.
+    that is needed to inspect and delete machines. QEMU pauses a machine; the writes of `qemu-storage-daemon` wait, and
+    continue by themselves.
     """
+    # The layers of its disk are on the same file system as the sockets.
+    has_room = shutil.disk_usage(sockets.folder).free >= _ROOM_BYTES
+    if _waits_for_space(sockets):
+        if has_room:
+            return True
+        raise _full()
     try:
         with monitor(sockets.monitor, deadline_seconds=_QUESTION_DEADLINE) as qmp:
             if qmp.execute("query-status")["status"] != "io-error":
                 return False
-            # The layers of its disk are on the same file system as the sockets.
-            if shutil.disk_usage(sockets.folder).free >= _ROOM_BYTES:
+            if has_room:
                 qmp.execute("cont")
                 return True
     except (DeadlineExceeded, GuestFailed):
         return False  # another client uses the monitor, or it has no such request; the caller has a deadline
-    raise NoSpace(
+    raise _full()
+
+
+def _waits_for_space(sockets: MachineSockets) -> bool:
+    """Return whether a write of `qemu-storage-daemon` waits for space: then it holds a lock."""
+    try:
+        waiting = os.open(sockets.waiting, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:  # QEMU has none
+        return False
+    try:
+        found = fcntl.fcntl(waiting, fcntl.F_OFD_GETLK, _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    finally:
+        os.close(waiting)
+    return bool(_LOCK.unpack(found)[0] != fcntl.F_UNLCK)
+
+
+def _full() -> NoSpace:
+    return NoSpace(
         "the host's disk is full, so the machine was paused in the middle of a write",
         hint=Hint(
             "free some space where the state folder is ({} shows it); the next command resumes it", Verb("doctor")

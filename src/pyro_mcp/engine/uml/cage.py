@@ -43,9 +43,16 @@ _DEVICES_BYTES, _STORAGE_BYTES = 64 * _MIB, 3072 * _MIB
 
 
 def kernel_cage(
-    argv: Sequence[str], initramfs: Path, vhost: Path, *, mem_mib: int, user: int | None, kernel: Path = KERNEL_FILE
+    argv: Sequence[str],
+    initramfs: Path,
+    vhost: Path,
+    *,
+    mem_mib: int,
+    user: int | None,
+    fds: Sequence[int] = (),
+    kernel: Path = KERNEL_FILE,
 ) -> list[str]:
-    """The kernel's command line in its cage; `vhost` is the folder of its devices' sockets."""
+    """The kernel's command line in its cage; `vhost` is the folder of its devices' sockets, it gets `fds`."""
     memory = mem_mib * _MIB + _MEMORY_SLACK
     binds = [Bind(kernel, KERNEL), Bind(initramfs, INITRAMFS), Bind(vhost, VHOST)]
     words = ["--dir", "/proc", "--ro-bind", "/proc/cpuinfo", "/proc/cpuinfo"]
@@ -60,7 +67,7 @@ def kernel_cage(
     ]  # fmt: skip
     # For `inodes` alone; `pyro-confine` gives them up before it starts the kernel.
     words += ["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP"]
-    return _cage(argv, binds, limits, more=words, fds=[], calls=kernel_filter(), user=user)
+    return _cage(argv, binds, limits, more=words, fds=fds, calls=kernel_filter(), user=user)
 
 
 def group_bounds(mem_mib: int) -> tuple[int, int]:

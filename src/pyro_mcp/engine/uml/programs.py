@@ -14,10 +14,13 @@ from pyro_mcp.engine.interface import Shape
 from pyro_mcp.engine.qemu import disk_nodes
 from pyro_mcp.engine.sockets import MachineSockets
 
+WAIT_FOR_SPACE_FILE = Path(__file__).parent.with_name("wait-for-space.so")
 KERNEL_FILE = Path(__file__).parent.with_name("pyro-kernel")
 DEVICES_FILE = Path(__file__).parent.with_name("pyro-devices")
 
 KERNEL, INITRAMFS, DEVICES = "/kernel", "/initramfs", "/pyro-devices"
+WAIT_FOR_SPACE, WAITING = "/wait-for-space.so", "/waiting"
+"""The object that the daemon of the disks loads, and the file that it locks, inside the daemon's cage."""
 VHOST = "/vhost"
 """The folder of the vhost-user sockets, inside the kernel's cage."""
 MEMORY = "/memory"
@@ -64,13 +67,19 @@ class Descriptors:
     """The numbers of a machine's open sockets, and of its tap device, by the name of what they serve."""
 
     def __init__(self, sockets: UmlSockets, fds: Sequence[int], tap: int) -> None:
-        _, self.monitor, *rest = fds
+        # Each program keeps `life`: whoever kills the machine waits until the last of them has closed it.
+        self.life, self.monitor, *rest = fds
         vhost = len(sockets.devices)
         self.slots = rest[:-vhost]
         self.vhost: Mapping[str, int] = dict(zip(sockets.devices, rest[-vhost:], strict=True))
         self.tap = tap
-        self.of_disks = [self.monitor, *(self.vhost[name] for name in sockets.disks)]
-        self.of_devices = [*self.slots, self.vhost[_PORTS], *([self.vhost[_NETWORK], tap] if sockets.network else [])]
+        self.of_disks = [self.life, self.monitor, *(self.vhost[name] for name in sockets.disks)]
+        self.of_devices = [
+            self.life,
+            *self.slots,
+            self.vhost[_PORTS],
+            *([self.vhost[_NETWORK], tap] if sockets.network else []),
+        ]
 
 
 def kernel_argv(shape: Shape, sockets: UmlSockets) -> list[str]:

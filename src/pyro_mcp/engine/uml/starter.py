@@ -22,6 +22,9 @@ from pyro_mcp.engine.uml.cage import devices_cage, group_bounds, kernel_cage, st
 from pyro_mcp.engine.uml.programs import (
     DEVICES_FILE,
     KERNEL_FILE,
+    WAIT_FOR_SPACE,
+    WAIT_FOR_SPACE_FILE,
+    WAITING,
     Descriptors,
     UmlSockets,
     devices_argv,
@@ -61,7 +64,7 @@ class UmlStarter:
 
     def spare_key(self, system: System, shape: Shape, accelerator: str) -> str:
         sockets = UmlSockets(Path(), network=shape.network)
-        programs = (KERNEL_FILE, DEVICES_FILE, require_program("qemu-storage-daemon"))
+        programs = (KERNEL_FILE, DEVICES_FILE, WAIT_FOR_SPACE_FILE, require_program("qemu-storage-daemon"))
         ingredients = [
             kernel_argv(shape, sockets), disk_nodes((), output=False), system.root_digest,
             self._first_files(system).parent.name, str(blank_disks(self._cache).ext4),
@@ -96,6 +99,7 @@ def _start(request: StartRequest, disks: list[Bind], first_files: Path) -> Ident
     tap = request.tap()
     _make_folder(sockets, ids)
     group = _join_group(sockets, request.shape.mem_mib)
+    disks = [*disks, Bind(WAIT_FOR_SPACE_FILE, WAIT_FOR_SPACE), Bind(sockets.waiting, WAITING)]
 
     def argv(numbers: list[int]) -> list[str]:
         _let_connect(sockets, ids)
@@ -104,11 +108,15 @@ def _start(request: StartRequest, disks: list[Bind], first_files: Path) -> Ident
         limits = storage_limits(len(sockets.disks), mem_mib, deadline)
         return [
             str(GUARD), "--signal=KILL", str(deadline),
-            *cage(storage, disks, limits, call_filter=storage_filter(), user=user, keep=fds.of_disks), "--and",
+            *cage(
+                storage, disks, limits, call_filter=storage_filter(), user=user, preload=WAIT_FOR_SPACE,
+                keep=fds.of_disks,
+            ), "--and",
             *devices_cage(devices_argv(fds), mem_mib, fds.of_devices, user), "--and",
             *group,
             *kernel_cage(
-                kernel_argv(request.shape, sockets), first_files, sockets.vhost, mem_mib=mem_mib, user=user
+                kernel_argv(request.shape, sockets), first_files, sockets.vhost, mem_mib=mem_mib, user=user,
+                fds=[fds.life],
             ),
         ]  # fmt: skip
 
@@ -128,6 +136,8 @@ def _make_folder(sockets: UmlSockets, ids: UserIds | None) -> None:
     sockets.vhost.mkdir(exist_ok=True)
     # The folder above is ours alone; within the cage the machine's own user must pass.
     sockets.vhost.chmod(0o711 if ids else 0o700)
+    sockets.waiting.touch()
+    sockets.waiting.chmod(0o444)  # a lock for reading is enough
 
 
 def _join_group(sockets: UmlSockets, mem_mib: int) -> list[str]:
