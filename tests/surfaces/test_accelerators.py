@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,3 +88,20 @@ def test_a_server_for_one_accelerator_lets_no_call_choose_another(cli: Cli) -> N
     own, made, refused = conversation(bounded, serve("--accelerator", "tcg"))
     assert (own, made) == ("tcg", "tcg")
     assert "machines of this server run on the accelerator tcg" in refused
+
+
+def test_doctor_says_of_each_accelerator_whether_it_works_and_what_to_do(cli: Cli, pyro: Pyro) -> None:
+    checks = {check["name"]: check for check in pyro.doctor()["checks"]}
+    told = cli("doctor").stdout
+    assert checks["uml"]["ok"] and checks["namespaces"]["ok"]
+    assert checks["kvm"]["ok"] or checks["kvm"]["hint"] != ""
+    assert f"note  kvm                 {checks['kvm']['detail']}" in told or checks["kvm"]["ok"]
+
+
+def test_doctor_names_a_host_that_refuses_namespaces(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'bwrap: No permissions to create a new namespace' >&2\nexit 1\n")
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    told = cli("doctor")
+    assert told.returncode == 5
+    assert "MISS  namespaces          bubblewrap cannot build a cage (bwrap: No permissions" in told.stdout

@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from pyro_mcp.engine import Engine, Shape
+from pyro_mcp.core.host_obstacles import kvm_advice, namespace_advice, uml_advice
+from pyro_mcp.engine import Engine, Shape, require_namespaces
 from pyro_mcp.environments import user_namespace_command
 from pyro_mcp.errors import PyroError
 from pyro_mcp.hints import Hint, Verb
@@ -24,6 +25,8 @@ _CACHE_BYTES, _STATE_BYTES = 2 * 1024**3, 1024**3 // 2
 _UNKNOWN = "lost workspaces"
 # Machines of an installed environment run without these: check → the feature that needs it.
 _NEEDED_FOR = {
+    "kvm": "kvm",
+    "uml": "uml",
     "skopeo": "oci: environments",
     "umoci": "oci: environments",
     "user ids": "building environments",
@@ -52,6 +55,7 @@ def report(
         *_spares(engine, spares),
         _ids(),
         *_cage(),
+        *_accelerators(engine),
         _database(),
         *_unknown(recovery),
         _network(),
@@ -120,8 +124,16 @@ def _ids() -> DoctorCheck:
 
 def _cage() -> Iterator[DoctorCheck]:
     yield _tried("seccomp filters", "the kernel has them", require_seccomp)
+    yield _tried("namespaces", "bubblewrap can build cages", require_namespaces, advice=namespace_advice)
     if os.getuid() == 0:
         yield _tried("machine ids", "every machine gets a user of its own", usable_range)
+
+
+def _accelerators(engine: Engine) -> Iterator[DoctorCheck]:
+    for name, advice in (("kvm", kvm_advice), ("uml", uml_advice)):
+        with suppress(PyroError):  # a missing tool, which its own check names
+            fault = engine.accelerator_fault(name)
+            yield _check(name, not fault, fault or "works here", advice() if fault and "bwrap:" not in fault else "")
 
 
 def _database() -> DoctorCheck:
@@ -145,11 +157,13 @@ def _network() -> DoctorCheck:
     return _check("network", not problems, detail, Hint.joined(*(mend for _, mend in problems)))
 
 
-def _tried(name: str, detail: str, step: Callable[[], object]) -> DoctorCheck:
+def _tried(
+    name: str, detail: str, step: Callable[[], object], *, advice: Callable[[], str] = lambda: ""
+) -> DoctorCheck:
     try:
         step()
     except PyroError as error:
-        return _check(name, False, error.message, error.hint)
+        return _check(name, False, error.message, error.hint or advice())
     return _check(name, True, detail)
 
 

@@ -7,6 +7,7 @@ share. `guest` is the engine of machines with a guest; `qemu` and `uml` start th
 from __future__ import annotations
 
 from pyro_mcp.engine.accelerators import AUTO, REQUESTABLE, requested
+from pyro_mcp.engine.cage import require_namespaces
 from pyro_mcp.engine.disks import MOST_LAYERS, DiskLayers, make_baseline, make_ext4
 from pyro_mcp.engine.freeze import GUEST_TOOL
 from pyro_mcp.engine.guest_connection import Capture
@@ -49,4 +50,5 @@ __all__ = [
     "make_baseline",
     "make_ext4",
     "requested",
+    "require_namespaces",
 ]

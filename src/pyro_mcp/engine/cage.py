@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyro_mcp.engine.lifetime import GUARD
+from pyro_mcp.errors import HostCommandFailed, HostNotReady
+from pyro_mcp.host.process import run
 from pyro_mcp.host.programs import require_program
 from pyro_mcp.host.seccomp import require_seccomp
 
@@ -151,3 +153,13 @@ def _file_system(program: Path, binds: Sequence[Bind], data_folders: Sequence[st
     for device in ("null", "urandom", *(["kvm"] if kvm else [])):
         words += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
     return [*words, "--remount-ro", "/"]
+
+
+def require_namespaces() -> None:
+    """Build the namespaces of a cage around a program that does nothing; raise `HostNotReady` when that fails."""
+    words = [str(require_program("bwrap")), "--die-with-parent", *namespaces(root=os.geteuid() == 0)]
+    try:
+        run([*words, "--ro-bind", "/", "/", "--", "true"], deadline_seconds=20)
+    except HostCommandFailed as error:
+        lines = [line for line in error.message.splitlines() if line.startswith("bwrap:")]
+        raise HostNotReady(f"bubblewrap cannot build a cage ({(lines or [error.message])[-1]})") from error

@@ -65,6 +65,9 @@ class FakeEngine:
         self.fail("accelerator")
         return Accelerator("tcg", "nothing runs: this engine is a fake")
 
+    def accelerator_fault(self, name: str) -> str:
+        return "" if name == "tcg" else "nothing runs: this engine is a fake"
+
     def template_state(self, system: System, shape: Shape, accelerator: str = "") -> TemplateState:
         self.fail("template_state")
         return "warm" if (system, shape) in self._warm else "cold"

@@ -57,6 +57,9 @@ class HostCompat:
     def accelerator(self, wish: str = "") -> Accelerator:
         return Accelerator("none", "no guest runs: commands run in a sandbox on the host")
 
+    def accelerator_fault(self, name: str) -> str:
+        return "no guest runs"
+
     def template_state(self, system: System, shape: Shape, accelerator: str = "") -> TemplateState:
         return "cold"
 

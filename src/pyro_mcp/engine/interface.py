@@ -228,6 +228,12 @@ class Engine(Protocol):
         `HostNotReady` for a requested one that does not work here, or when no machine can run.
         """
 
+    def accelerator_fault(self, name: str) -> str:
+        """Return why an accelerator does not work on this host, as a clause; "" if it does.
+
+        What failed before is tried again, because it may have been repaired.
+        """
+
     def template_state(self, system: System, shape: Shape, accelerator: str = "") -> TemplateState:
         """Return whether a start would find a template, "warm" if it needs none; starts no machine of this shape. An
         engine that cannot prepare returns "cold".

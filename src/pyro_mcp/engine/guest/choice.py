@@ -66,12 +66,29 @@ class Choice:
         name = requested(wish)
         if name == AUTO:
             return self._fastest()
-        if name in self._probes and (fault := self._try_again(name)):
+        if fault := self.fault(name):
             raise HostNotReady(
                 f"the accelerator {name} was requested, but {fault}",
                 hint=Hint("{} says what to change; the accelerator auto takes one that works", Verb("doctor")),
             )
         return Accelerator(name, f"the accelerator {name} was requested")
+
+    def fault(self, name: str) -> str:
+        """Return why an accelerator does not work, as a clause, "" if it does; try again what failed before."""
+        if name not in self._probes:
+            return ""
+        stored = self._stored(name)
+        if stored is not None and not stored.fault:
+            return ""
+        fault = self._probes[name].fault()
+        if stored is None or stored.by_probe:
+            self._store(name, Result(fault))
+        return fault
+
+    def _uml_fault(self) -> str:
+        from pyro_mcp.engine.uml import uml_fault  # noqa: PLC0415
+
+        return uml_fault(self._cache)
 
     def remember_no_boot(self, name: str, error: PyroError) -> None:
         """Store that a machine did not boot on an accelerator: "auto" does not choose it until the host changes."""
@@ -101,21 +118,6 @@ class Choice:
                     stored = Result(self._probes[name].fault())
                     self._store(name, stored)
         return stored.fault
-
-    def _try_again(self, name: str) -> str:
-        """Return why a requested accelerator does not work; one that failed before may have been repaired since."""
-        stored = self._stored(name)
-        if stored is not None and not stored.fault:
-            return ""
-        fault = self._probes[name].fault()
-        if stored is None or stored.by_probe:
-            self._store(name, Result(fault))
-        return fault
-
-    def _uml_fault(self) -> str:
-        from pyro_mcp.engine.uml import uml_fault  # noqa: PLC0415
-
-        return uml_fault(self._cache)
 
     def _stored(self, name: str) -> Result | None:
         with suppress(OSError, ValueError, KeyError, TypeError):

@@ -71,6 +71,10 @@ class GuestEngine:
         """Return the accelerator on which a start with this wish would run here, and why."""
         return self._choice.choose(wish)
 
+    def accelerator_fault(self, name: str) -> str:
+        """Return why an accelerator does not work on this host, as a clause; "" if it does."""
+        return self._choice.fault(name)
+
     def template_state(self, system: System, shape: Shape, accelerator: str = "") -> TemplateState:
         """Return whether a start would find a template."""
         chosen = self.accelerator(accelerator).name

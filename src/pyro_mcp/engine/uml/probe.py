@@ -43,7 +43,7 @@ def uml_circumstances() -> list[str]:
 def uml_fault(cache: Path) -> str:
     """Return why no machine boots here, as a clause; "" if one does."""
     if not KERNEL_FILE.exists():
-        return f"the kernel for User-Mode Linux is not there ({KERNEL_FILE})"
+        return "the kernel for User-Mode Linux is missing (in a source checkout, make uml-kernel builds it)"
     try:
         with temporary_folder() as folder:
             _boot(cache, folder)
