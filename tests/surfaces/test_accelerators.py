@@ -84,7 +84,7 @@ async def bounded(client: Client) -> list[str]:
 
 
 def test_a_server_for_one_accelerator_lets_no_call_choose_another(cli: Cli) -> None:
-    assert cli("doctor").returncode == 0
+    assert cli("prepare", "debian:12", "--accelerator", "tcg").returncode == 0
     own, made, refused = conversation(bounded, serve("--accelerator", "tcg"))
     assert (own, made) == ("tcg", "tcg")
     assert "machines of this server run on the accelerator tcg" in refused
