@@ -1,12 +1,13 @@
 /*
- * pyro-lifetime --signal=KILL FILE [group=GROUP] PROGRAM [ARGUMENT]... [--and [group=GROUP] PROGRAM [ARGUMENT]...]...
+ * pyro-lifetime --signal=KILL FILE [group=GROUP] [expendable] PROGRAM [ARGUMENT]... [--and ...]...
  *
  * Runs programs side by side until the moment in FILE: milliseconds of CLOCK_BOOTTIME, in decimal. Then it kills them
  * and exits with 137. When one of them ends, it kills the others and exits as that one did. FILE is read again every 5
  * seconds and when its moment has come, so whoever replaces it moves the end. A FILE that is gone means that the end
  * has come: nobody knows this machine any more. What is no number changes nothing.
  *
- * GROUP is the folder of a control group, which the program joins before it starts.
+ * GROUP is the folder of a control group, which the program joins before it starts. The processes of an expendable one
+ * are those that the host's kernel kills first when it has no memory left: proc_pid_oom_score_adj(5).
  *
  * The programs' output goes through a pipe to ours, the first 1 MiB of it; the rest is read and thrown away, so that a
  * guest cannot fill the host's disk with a log.
@@ -153,15 +154,31 @@ static void wake(int signal) {
     (void)signal;   /* it ends ppoll(2) */
 }
 
-static bool join(const char *group) {
-    char path[PATH_MAX];
-    snprintf(path, sizeof path, "%s/cgroup.procs", group);
+static bool put(const char *path, const char *text) {
     int fd = open(path, O_WRONLY | O_CLOEXEC);
-    bool joined = fd >= 0 && write(fd, "0", 1) == 1;
-    if (!joined)
+    bool written = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    if (!written)
         fprintf(stderr, "pyro-lifetime: %s: %s\n", path, strerror(errno));
     close(fd);
-    return joined;
+    return written;
+}
+
+/* Does what the words before the program ask for, and returns the program; NULL when that failed. */
+static char **prepare(char **words) {
+    char path[PATH_MAX];
+    for (; *words; words++) {
+        if (strncmp(*words, "group=", 6) == 0) {
+            snprintf(path, sizeof path, "%s/cgroup.procs", *words + 6);
+            if (!put(path, "0"))
+                return NULL;
+        } else if (strcmp(*words, "expendable") == 0) {
+            if (!put("/proc/self/oom_score_adj", "1000"))
+                return NULL;
+        } else {
+            return words;
+        }
+    }
+    return NULL;
 }
 
 static bool start(char **words, const sigset_t *signals) {
@@ -177,7 +194,8 @@ static bool start(char **words, const sigset_t *signals) {
         signal(SIGCHLD, SIG_DFL);
         dup2(output[1], STDOUT_FILENO);
         dup2(output[1], STDERR_FILENO);
-        if (strncmp(words[0], "group=", 6) == 0 && (!join(*words++ + 6) || *words == NULL))
+        words = prepare(words);
+        if (words == NULL)
             _exit(NOT_STARTED);
         execv(words[0], words);
         fprintf(stderr, "pyro-lifetime: %s: %s\n", words[0], strerror(errno));
@@ -191,7 +209,8 @@ int main(int argc, char **argv) {
     int64_t end = -1;
     sigset_t blocked, before;
     if (argc < 4 || strcmp(argv[1], "--signal=KILL") != 0) {
-        fputs("usage: pyro-lifetime --signal=KILL FILE [group=GROUP] PROGRAM [ARGUMENT]... [--and ...]...\n", stderr);
+        fputs("usage: pyro-lifetime --signal=KILL FILE [group=GROUP] [expendable] PROGRAM [ARGUMENT]... [--and ...]...\n",
+              stderr);
         return USAGE;
     }
     if (!read_end(argv[2], &end) || end < 0) {

@@ -42,6 +42,21 @@ def test_processes_that_take_more_together_are_killed(group: Path, home: Path) -
         process.kill()
 
 
+def test_without_memory_an_expendable_program_is_killed_and_its_neighbour_is_not(group: Path, home: Path) -> None:
+    set_lifetime(home / "state", DEADLINE)
+    guard = [str(GUARD), "--signal=KILL", str(deadline_file(home / "state")), f"group={group}"]
+    keep = "kept = bytearray(100 << 20); print('here', flush=True); input()"
+    take = "print('here', flush=True); kept = [bytearray(4 << 20) for _ in range(100)]"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([*guard, sys.executable, "-c", keep], **pipes) as neighbour:  # type: ignore[call-overload]
+        assert neighbour.stdout.readline() == b"here\n"
+        taker = subprocess.run([*guard, "expendable", sys.executable, "-c", take], timeout=DEADLINE, check=False)
+        assert taker.returncode == 128 + signal.SIGKILL
+        assert neighbour.poll() is None, "it is by far the larger"
+        neighbour.communicate(b"\n", timeout=DEADLINE)
+        assert neighbour.returncode == 0
+
+
 def test_the_same_processes_without_a_group_go_on() -> None:
     done = subprocess.run(
         [sys.executable, "-c", TAKE + "print(all(os.wait()[1] == 0 for _ in range(8)))"],

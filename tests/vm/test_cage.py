@@ -159,6 +159,7 @@ def test_processes_of_guest_programs_have_no_right_and_two_filters(start: Callab
     process = Path("/proc", str(processes_of(vm.identity.pid)["uml-userspace"]))
     check_unprivileged(process, ids.machine)
     assert int(status_of(process)["Seccomp_filters"]) >= 2
+    assert (process / "oom_score_adj").read_text() == "1000\n", "the first to go when the host has no memory left"
 
 
 def test_a_kernel_that_is_a_process_is_bounded_with_all_that_it_starts(start: Callable[..., Vm]) -> None:

@@ -113,7 +113,7 @@ def _start(request: StartRequest, disks: list[Bind], first_files: Path) -> Ident
                 keep=fds.of_disks,
             ), "--and",
             *devices_cage(devices_argv(fds), mem_mib, fds.of_devices, user), "--and",
-            *group,
+            *group, "expendable",
             *kernel_cage(
                 kernel_argv(request.shape, sockets), first_files, sockets.vhost, mem_mib=mem_mib, user=user,
                 fds=[fds.life],
