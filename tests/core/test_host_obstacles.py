@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.core.host_obstacles import kvm_advice, namespace_advice, uml_advice
+from pyro_mcp.core.host_obstacles import kvm_advice, memory_advice, namespace_advice, uml_advice
 
 USER = 12345
 APPARMOR = "proc/sys/kernel/apparmor_restrict_unprivileged_userns"
@@ -118,3 +118,8 @@ def test_a_host_without_obstacles_gets_no_advice(tmp_path: Path) -> None:
     files = {"proc/sys/vm/max_map_count": "65530\n", "proc/sys/kernel/seccomp/actions_avail": "trap errno allow\n"}
     host(tmp_path, {**files, "proc/sys/user/max_user_namespaces": "96365\n", APPARMOR: "0\n"})
     assert namespace_advice(tmp_path, user=USER) == uml_advice(tmp_path) == ""
+
+
+def test_a_container_can_be_given_control_groups(tmp_path: Path) -> None:
+    assert "delegated" in memory_advice(tmp_path)
+    assert "writable /sys/fs/cgroup" in memory_advice(host(tmp_path, {".dockerenv": ""}))

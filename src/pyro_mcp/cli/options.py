@@ -52,7 +52,7 @@ def timeout_option(parser: argparse.ArgumentParser) -> None:
         "--timeout-seconds",
         type=float,
         metavar="S",
-        help="kill the command after S seconds (default 30; 120 without KVM)",
+        help="kill the command after S seconds (default 30; 120 where the processor is emulated)",
     )
 
 

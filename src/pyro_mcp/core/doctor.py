@@ -7,11 +7,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from pyro_mcp.core.host_obstacles import kvm_advice, namespace_advice, uml_advice
+from pyro_mcp.core.host_obstacles import kvm_advice, memory_advice, namespace_advice, uml_advice
 from pyro_mcp.engine import Engine, Shape, require_namespaces
 from pyro_mcp.environments import user_namespace_command
 from pyro_mcp.errors import PyroError
 from pyro_mcp.hints import Hint, Verb
+from pyro_mcp.host.control_groups import make_group, remove_group
 from pyro_mcp.host.files import cache_home, state_home
 from pyro_mcp.host.programs import PACKAGE_OF, find_program
 from pyro_mcp.host.seccomp import require_seccomp
@@ -23,10 +24,12 @@ from pyro_mcp.workspaces import Recovery
 
 _CACHE_BYTES, _STATE_BYTES = 2 * 1024**3, 1024**3 // 2
 _UNKNOWN = "lost workspaces"
+_UML_MEMORY = "uml memory"
 # Machines of an installed environment run without these: check → the feature that needs it.
 _NEEDED_FOR = {
     "kvm": "kvm",
     "uml": "uml",
+    _UML_MEMORY: _UML_MEMORY,
     "skopeo": "oci: environments",
     "umoci": "oci: environments",
     "user ids": "building environments",
@@ -134,6 +137,17 @@ def _accelerators(engine: Engine) -> Iterator[DoctorCheck]:
         with suppress(PyroError):  # a missing tool, which its own check names
             fault = engine.accelerator_fault(name)
             yield _check(name, not fault, fault or "works here", advice() if fault and "bwrap:" not in fault else "")
+            if name == "uml" and not fault:
+                yield _uml_memory()
+
+
+def _uml_memory() -> DoctorCheck:
+    """Say whether the memory of such a machine has a bound as a whole, by making such a bound."""
+    group = make_group(1024**2, 1)
+    if group is None:
+        return _check(_UML_MEMORY, False, "only each process of a machine has a bound", memory_advice())
+    remove_group(group)
+    return _check(_UML_MEMORY, True, "all processes of a machine have one bound")
 
 
 def _database() -> DoctorCheck:

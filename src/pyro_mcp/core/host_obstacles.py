@@ -96,6 +96,13 @@ def uml_advice(root: Path = _ROOT) -> str:
     return ""
 
 
+def memory_advice(root: Path = _ROOT) -> str:
+    """Return how processes of ours could get a bound of their own for all their memory."""
+    if any((root / mark).exists() for mark in _CONTAINER_MARKS):
+        return "this is a container; start it with a writable /sys/fs/cgroup to let it bound them together"
+    return "only root, or a process in a tree of control groups that was delegated to its user, can bound them together"
+
+
 def _content(path: Path) -> str:
     with suppress(OSError):
         return path.read_text().strip()
