@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from pyro_mcp import Pyro
+from pyro_mcp.engine.cage import CONFINE
+from pyro_mcp.engine.guest import GuestEngine
+from pyro_mcp.engine.guest_programs import agent_binary
+from pyro_mcp.engine.interface import Shape, StartRequest, System
+from pyro_mcp.engine.lifetime import GUARD
 from pyro_mcp.engine.processes import find_processes, machines_below
 from pyro_mcp.environments import EnvironmentStore
 from pyro_mcp.machines import Order
@@ -148,13 +154,34 @@ def test_a_spare_that_was_killed_or_stopped_costs_only_time(
     assert left(home) == []
 
 
-def test_a_spare_with_another_kernel_or_agent_is_not_used(
-    quiet: Pyro, folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_spare_with_another_agent_is_not_used(
+    quiet: Pyro, home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pid = leader(folder)
-    monkeypatch.setattr("pyro_mcp.engine.guest.engine._SPARE_FORMAT", 0)
+    newer = Path(shutil.copy2(agent_binary(), home))
+    newer.write_bytes(newer.read_bytes() + b"newer")  # after the end of the program: it runs as before
+    monkeypatch.setattr("pyro_mcp.engine.initramfs.agent_binary", lambda: newer)
     assert quiet.run_in_vm("debian:12", command="echo done")["stdout"] == "done\n"
     assert leader(folder) == pid
+
+
+@pytest.mark.parametrize("part", ["root_digest", "vcpu_count", "mem_mib", "kernel", "cage"])
+def test_a_spare_of_other_parts_has_another_key(
+    system: System, template: GuestEngine, home: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    asked = StartRequest(system, Shape(), home, home / "sockets", "name", 60)
+    before = template.spare_key(asked)
+    assert template.spare_key(replace(asked, hostname="other", layers=("l0", "l1"))) == before
+    if part == "root_digest":
+        asked = replace(asked, system=replace(system, root_digest="sha256:other"))
+    elif part == "kernel":
+        asked = replace(asked, system=replace(system, kernel_digest="sha256:other"))
+        monkeypatch.setattr("pyro_mcp.engine.uml.starter.KERNEL_FILE", Path(shutil.copy(GUARD, home)))
+    elif part == "cage":
+        monkeypatch.setattr("pyro_mcp.engine.guest.engine.CONFINE", Path(shutil.copy(CONFINE, home)))
+    else:
+        asked = replace(asked, shape=Shape(mem_mib=512) if part == "mem_mib" else Shape(2))
+    assert template.spare_key(asked) not in (None, before)
 
 
 def test_of_eight_clients_at_once_all_get_a_machine(quiet: Pyro, home: Path, folder: Path) -> None:

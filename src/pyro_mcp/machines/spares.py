@@ -29,7 +29,7 @@ from pyro_mcp.host.user_ids import release_ids
 
 VARIABLE = "PYRO_SPARES"
 """The environment variable with the seconds that a spare lives; 0 for none."""
-_LIFETIME_SECONDS = 0.0
+_LIFETIME_SECONDS = 600.0
 _MOST_SPARES = 4
 _RECORD = "record.json"
 # One that is about to end is not taken.
