@@ -80,9 +80,9 @@ class Services:
             context = RunContext(workspace.guest_path(spec.cwd), {**workspace.environ, **given}, tuple(sorted(given)))
             probe = probe_of(spec.readiness, context)
             client = SessionClient(workspace.connection)
-            self._make_way(id_, spec.name, workspace, client)
+            former = self._make_way(id_, spec.name, workspace, client)
             with self._published(workspace.record, spec.ports) as ports:
-                service = self._launch(workspace, client, spec, context, ports)
+                service = self._launch(workspace, client, spec, context, ports, former=former)
                 service = self._await(service, spec, probe, workspace, client)
         self._access.note(workspace, "service", {"action": "start", "service_name": spec.name, "state": service.state})
         return _info(service)
@@ -136,17 +136,19 @@ class Services:
         self._access.note(workspace, "service", {"action": "stop", "service_name": name, "exit_code": status.exit_code})
         return _info(service)
 
-    def _make_way(self, id_: str, name: str, workspace: OpenWorkspace, client: SessionClient) -> None:
-        """Remove an earlier service of that name; raises `Conflict` while it runs."""
+    def _make_way(self, id_: str, name: str, workspace: OpenWorkspace, client: SessionClient) -> Service | None:
+        """Remove an earlier service of that name, and return its record; raises `Conflict` while it runs."""
+        former = next((one for one in self._store.of(id_) if one.name == name), None)
         try:
             status = client.status(f"{_PREFIX}{name}")
         except NotFound:
-            return
+            return former
         if status.exit_code is None:
             raise Conflict(f"the service {name} of {id_} runs already", hint="stop it first, or take another name")
         client.forget(f"{_PREFIX}{name}")
-        with suppress(NotFound):
-            self._close(workspace.record, self._store.get(id_, name))
+        if former is not None:
+            self._close(workspace.record, former)
+        return former
 
     @contextmanager
     def _published(self, record: MachineRecord, wanted: Sequence[PortWanted]) -> Iterator[Sequence[tuple[int, int]]]:
@@ -185,6 +187,8 @@ class Services:
         spec: ServiceSpec,
         context: RunContext,
         ports: Sequence[tuple[int, int]],
+        *,
+        former: Service | None,
     ) -> Service:
         program = Program(shell_words(spec.command), context.cwd, context.environ, _CAPACITY)
         command = spec.command if isinstance(spec.command, str) else list(spec.command)
@@ -202,7 +206,8 @@ class Services:
                 state="starting",
                 started_at=time.time(),
                 ready_by=time.time() + spec.timeout_seconds,
-            )
+            ),
+            former,
         )
         try:
             status = client.open(f"{_PREFIX}{spec.name}", "pipes", program)

@@ -68,8 +68,11 @@ class ServiceStore:
         """Open the database once for everything that this thread does with it in the block."""
         return self._store.kept_open()
 
-    def begin(self, service: Service) -> Service:
-        """Record a service that is about to start; raises `Conflict` while another client starts one of that name."""
+    def begin(self, service: Service, seen: Service | None) -> Service:
+        """Record a service that is about to start in place of `seen`, the former record of that name.
+
+        Raises `Conflict` when another client starts one of that name, or has started it since `seen` was read.
+        """
         row = _row(service)
         names, marks = ", ".join(row), ", ".join("?" for _ in row)
         with self._store.update_machine(service.workspace_id) as db:
@@ -77,7 +80,8 @@ class ServiceStore:
                 "SELECT * FROM services WHERE workspace_id = ? AND name = ? AND machine = ?",
                 (service.workspace_id, service.name, service.machine),
             ).fetchone()
-            if known and _service(known).about_to_start(service.started_at):
+            found = _service(known) if known else None
+            if found and found.going and (found != seen or found.about_to_start(service.started_at)):
                 raise Conflict(f"another client is just starting the service {service.name}", hint="look at its status")
             db.execute(f"INSERT OR REPLACE INTO services ({names}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
         return service
