@@ -236,6 +236,9 @@ def knock(kind: str, target: str, port: int | None, token: str) -> None:
                 line.settimeout(3)
                 line.connect((target, port))
                 line.sendall(token.encode())
+                line.shutdown(socket.SHUT_WR)
+                while line.recv(4096):  # until its end, or packets of ours would follow later and count as the guest's
+                    pass
         elif kind == "udp":
             with socket.socket(family, socket.SOCK_DGRAM) as line:
                 line.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
