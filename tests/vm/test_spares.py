@@ -18,6 +18,7 @@ import pytest
 
 from pyro_mcp import Pyro
 from pyro_mcp.engine.cage import CONFINE
+from pyro_mcp.engine.disks import MOST_LAYERS
 from pyro_mcp.engine.guest import GuestEngine
 from pyro_mcp.engine.guest_programs import agent_binary
 from pyro_mcp.engine.interface import Shape, StartRequest, System
@@ -26,7 +27,7 @@ from pyro_mcp.engine.processes import find_processes, machines_below
 from pyro_mcp.environments import EnvironmentStore
 from pyro_mcp.machines import Order
 from pyro_mcp.machines.spares import VARIABLE
-from tests.leftovers import machine_leftovers
+from tests.leftovers import machine_leftovers, query_database
 from tests.vm.processes import home_of
 from tests.waiting import until
 
@@ -133,6 +134,21 @@ def test_a_workspace_from_a_spare_has_its_seed_and_lives_like_any_other(
     for one in (id_, fork):
         quiet.delete_workspace(one)
     assert left(home) == []
+
+
+def test_the_layers_of_a_workspace_from_a_spare_are_merged(quiet: Pyro, home: Path, folder: Path) -> None:
+    id_ = quiet.create_workspace("debian:12")["workspace_id"]
+    assert not folder.exists()
+    numbers = range(MOST_LAYERS + 8)
+    for number in numbers:
+        quiet.exec_workspace(id_, command=f"echo {number} > {number}")
+        quiet.create_snapshot(id_, f"s{number}")
+    (layers,) = query_database(home, "SELECT layers FROM machines")
+    assert len(json.loads(str(layers[0]))) <= MOST_LAYERS
+    assert quiet.exec_workspace(id_, command="cat $(ls | sort -n)")["stdout"].split() == [str(one) for one in numbers]
+    quiet.reset_workspace(id_, snapshot="s20")
+    assert len(quiet.exec_workspace(id_, command="ls")["stdout"].split()) == 21
+    quiet.delete_workspace(id_)
 
 
 def test_two_machines_from_spares_share_no_entropy_and_no_machine_id(quiet: Pyro, order: Order, folder: Path) -> None:

@@ -1,8 +1,8 @@
 """Let a spare become the machine that somebody asks for: give it that machine's folders, disks and identity.
 
-The folder of its sockets moves first, in one step. The spare's processes work in that folder, and so belong to the
-machine from then on: whenever this process dies, either the spare's home or the machine's leads to them. Before that
-step the spare has nothing of the machine's; after it the machine's home always holds all of its layers.
+The folder of its sockets moves in one step. The spare's processes work in that folder, and so belong to the machine
+from then on: whenever this process dies, either the spare's home or the machine's leads to them. Before that step the
+spare sees nothing of the machine's; at every moment the machine's home holds all of its layers.
 """
 
 from __future__ import annotations
