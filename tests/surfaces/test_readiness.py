@@ -33,7 +33,18 @@ def test_an_environment_that_is_not_installed_is_absent(cli: Cli) -> None:
     assert told(cli) == ("absent", "absent")
 
 
-def test_an_environment_is_cold_until_it_is_prepared_and_stale_when_its_parts_change(fresh: Path, cli: Cli) -> None:
+def test_a_kernel_that_is_a_process_needs_nothing_prepared(
+    fresh: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYRO_ACCELERATOR", "uml")
+    assert told(cli) == ("warm", "warm")
+    assert not (fresh / "templates").exists()
+
+
+def test_an_environment_is_cold_until_it_is_prepared_and_stale_when_its_parts_change(
+    fresh: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYRO_ACCELERATOR", "tcg")  # only QEMU's machines have templates
     assert told(cli) == ("cold", "cold")
 
     prepared = cli("prepare", "debian:12")

@@ -19,7 +19,7 @@ from pyro_mcp.errors import HostNotReady, PyroError
 from pyro_mcp.hints import Hint, Verb
 from pyro_mcp.host.files import locked, write_atomic
 
-TRIED_BY_AUTO = ("kvm",)
+TRIED_BY_AUTO = ("kvm", "uml")
 """What "auto" tries, in this order, before it takes "tcg"."""
 _PROBE_DEADLINE = 120.0
 _NAMES = {"kvm": "KVM", "uml": "User-Mode Linux"}

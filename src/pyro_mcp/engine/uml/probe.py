@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -11,11 +10,12 @@ from pyro_mcp.engine import processes
 from pyro_mcp.engine.cage import CONFINE
 from pyro_mcp.engine.disks import make_baseline
 from pyro_mcp.engine.interface import MIN_MEM_MIB, Shape, StartRequest, System
+from pyro_mcp.engine.lifetime import GUARD
 from pyro_mcp.engine.sockets import MachineSockets
-from pyro_mcp.engine.uml.programs import DEVICES_FILE, KERNEL_FILE
+from pyro_mcp.engine.uml.programs import DEVICES_FILE, KERNEL_FILE, WAIT_FOR_SPACE_FILE
 from pyro_mcp.engine.uml.starter import UmlStarter
 from pyro_mcp.errors import PyroError
-from pyro_mcp.host.files import temporary_folder
+from pyro_mcp.host.files import file_version, temporary_folder
 from pyro_mcp.host.programs import find_program
 from pyro_mcp.host.progress import silent
 
@@ -34,7 +34,10 @@ _PARAMETERS = (
 
 def uml_circumstances() -> list[str]:
     """Return what may change whether it works: the host's boot, our rights, kernel parameters, the programs."""
-    programs = [KERNEL_FILE, DEVICES_FILE, CONFINE, find_program("bwrap"), find_program("qemu-storage-daemon")]
+    programs = [
+        KERNEL_FILE, DEVICES_FILE, WAIT_FOR_SPACE_FILE, CONFINE, GUARD,
+        find_program("bwrap"), find_program("qemu-storage-daemon"),
+    ]  # fmt: skip
     rights = [line for line in _STATUS.read_text().splitlines() if line.startswith(_RIGHTS)]
     parameters = [_content(Path("/proc/sys", name)) for name in _PARAMETERS]
     return [_content(_BOOT_ID), *rights, *parameters, *map(_version, programs)]
@@ -86,6 +89,5 @@ def _content(path: Path) -> str:
 def _version(program: Path | None) -> str:
     with suppress(OSError):
         if program is not None:
-            found = os.stat(program)
-            return f"{found.st_size} {found.st_mtime_ns}"
+            return str(file_version(program))
     return ""
