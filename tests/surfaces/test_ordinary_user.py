@@ -24,6 +24,8 @@ PACKAGES = f".local/lib/{subprocess.check_output([PYTHON[0], '-c', _VERSION], te
 # As another user than root the whole suite shows it.
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="becomes an ordinary user: run the tests as root")
 
+ACCELERATORS = pytest.mark.parametrize("accelerator", ["uml", "tcg"])
+
 
 @pytest.fixture(scope="module")
 def their_home(warm_cache: Path) -> Iterator[Path]:
@@ -63,11 +65,12 @@ def test_an_ordinary_user_is_told_that_all_is_there(their_home: Path) -> None:
     assert "ready to run machines" in told.stdout
 
 
-def test_an_ordinary_user_prepares_and_runs_machines(their_home: Path) -> None:
-    prepared = as_somebody(their_home, "prepare", "debian:12")
+@ACCELERATORS
+def test_an_ordinary_user_prepares_and_runs_machines(their_home: Path, accelerator: str) -> None:
+    prepared = as_somebody(their_home, "prepare", "--accelerator", accelerator, "debian:12")
     assert prepared.returncode == 0, prepared.stderr
 
-    ran = as_somebody(their_home, "run", "debian:12", "--", "sh", "-c", "id -u; exit 3")
+    ran = as_somebody(their_home, "run", "--accelerator", accelerator, "debian:12", "--", "sh", "-c", "id -u; exit 3")
 
     assert (ran.returncode, ran.stdout, ran.stderr) == (3, "0\n", "")
     assert machine_leftovers(their_home) == []
@@ -81,7 +84,8 @@ def test_an_ordinary_user_who_owns_no_ids_is_told_how_to_build_environments(thei
     assert "usermod --add-subuids" in told.stderr
 
 
-def test_an_ordinary_user_gives_a_machine_network_without_root(their_home: Path) -> None:
+@ACCELERATORS
+def test_an_ordinary_user_gives_a_machine_network_without_root(their_home: Path, accelerator: str) -> None:
     # As on Debian, where everybody may open the device; only this process's view of /dev/net has it so.
     device = "mount -t tmpfs tmpfs /dev/net && mknod -m 666 /dev/net/tun c 10 200"
     become = f"setpriv --reuid {SOMEBODY} --regid {SOMEBODY} --clear-groups"
@@ -91,7 +95,7 @@ def test_an_ordinary_user_gives_a_machine_network_without_root(their_home: Path)
         "try: s.connect(('10.9.8.7', 80)); s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n'); print(not s.recv(1))\n"
         "except ConnectionError: print(True)"
     )
-    words = ["run", "--network", "debian:12", "--", "python3", "-c", fetch]
+    words = ["run", "--accelerator", accelerator, "--network", "debian:12", "--", "python3", "-c", fetch]
     ran = subprocess.run(
         ["unshare", "--mount", "sh", "-c", f'{device} && exec {become} "$@"', "sh", *PYTHON, *words],
         cwd="/", env=environ_of(their_home),
