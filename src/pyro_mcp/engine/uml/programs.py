@@ -30,9 +30,10 @@ _PORTS, _NETWORK = "ports", "network"
 _NET_ID, _BLOCK_ID, _CONSOLE_ID = 1, 2, 3
 _WRITABLE_DISKS = ("vdb", "vdd")
 # As for QEMU: every failure of the guest's kernel ends the machine. `lpj` spares it measuring a loop for 50 ms.
+# The last three: hash tables for 100,000s of files and connections would be 2 MB that each machine writes at boot.
 _KERNEL_LINE = (
     "seccomp=on", "con=null", "con0=fd:0,fd:1", "quiet", "loglevel=4", "panic=-1", "noreboot", "lpj=10000000",
-    "lsm=landlock",
+    "lsm=landlock", "dhash_entries=16384", "ihash_entries=8192", "thash_entries=1024",
 )  # fmt: skip
 
 
