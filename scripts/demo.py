@@ -73,7 +73,7 @@ def announce() -> None:
     """Print what this does to the host, before it does it."""
     print("This demo starts real virtual machines on this computer. What it touches:")
     print(f"  {cache_home()}: Debian 12 for the machines, their kernel, one saved machine; kept for next time")
-    print(f"  {state_home()}: the machines themselves; nothing is left of them at the end")
+    print(f"  {state_home()}: the machines themselves; a spare one ends 10 minutes after the demo")
     print(f"  {DOWNLOADS}: the source of {PROJECT} from PyPI; kept for next time")
     print(f"  {LOG.parent}: without KVM, a kernel that runs as a process is built here, and kept in the cache")
     print("From here on nothing is installed; 'make' has named and installed what was missing.")
