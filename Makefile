@@ -49,8 +49,9 @@ references: setup-check ## write the generated documents anew: docs/cli.md, pyro
 	done
 	@$(PYTHON) -m scripts.public_contract
 
-bench: setup ## measure the speeds that SPEC.md promises, as a table and as JSON
+bench: setup ## measure the speeds that SPEC.md promises, and write docs/speed.md: beside this host and Docker, as root
 	@$(PYTHON) -m benchmarks.run
+	@$(PYTHON) -m benchmarks.speed
 
 test-kvm: setup-test ## run the engine's tests under KVM; without KVM, in an emulated machine that has it
 	@scripts/test-kvm

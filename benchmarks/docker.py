@@ -7,19 +7,21 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from benchmarks.figures import Figure, milliseconds
 from pyro_mcp import Pyro
 
-_IMAGE = "pyro-bench"
+IMAGE = "pyro-bench"
+"""The image with the root files of the machines; `Docker.image` makes and removes it."""
 _START_SECONDS = 60
+_SECONDS = 900
 # Docker sees the very files that our machines see, as a tar that one of them writes.
 _PACK = ["tar", "--create", "--one-file-system", "--exclude=./workspace", "--directory=/", "."]
-_ALONE = ["--network=none", "--pull=never"]
+_PACKAGES = ("docker.io", "containerd", "runc")
+_UNPACKED = Path("build/docker")
 
 
 class Docker:
@@ -27,23 +29,47 @@ class Docker:
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self._environ = {**os.environ, **(environ or {})}
+        self.version = ""
 
     def __call__(self, *words: str) -> str:
         """Run `docker`; its output. Raises `CalledProcessError`."""
+        return self._run(words, None, subprocess.PIPE).decode().strip()
+
+    def discard(self, *words: str) -> None:
+        """Run `docker`, and read its output piece by piece without keeping it."""
+        with subprocess.Popen(["docker", *words], stdout=subprocess.PIPE, env=self._environ) as process:
+            assert process.stdout is not None
+            while process.stdout.read(1 << 20):
+                pass
+        if process.returncode != 0:
+            raise subprocess.CalledProcessError(process.returncode, words)
+
+    def give(self, data: bytes, *words: str) -> None:
+        """Run `docker` with this input."""
+        self._run(words, data, subprocess.DEVNULL)
+
+    def _run(self, words: Sequence[str], data: bytes | None, output: int) -> bytes:
+        given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if data is None else {"input": data}
         done = subprocess.run(
             ["docker", *words],
-            check=True,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
+            check=False,
+            stdout=output,
+            stderr=subprocess.PIPE,
             env=self._environ,
-            timeout=300,
+            timeout=_SECONDS,
+            **given,
         )
-        return done.stdout.decode().strip()
+        if done.returncode != 0:
+            said = (done.stdout or b"")[-1000:] + done.stderr[-1000:]
+            error = subprocess.CalledProcessError(done.returncode, done.args)
+            error.add_note(said.decode(errors="replace"))
+            raise error
+        return done.stdout or b""
 
     def answers(self) -> bool:
-        """Return whether `docker info` succeeds."""
+        """Return whether the daemon tells its version."""
         try:
-            self("info")
+            self.version = self("version", "--format", "{{.Server.Version}}")
         except (OSError, subprocess.SubprocessError):
             return False
         return True
@@ -51,7 +77,7 @@ class Docker:
     def load(self, environment: str) -> None:
         """Make the image from `environment`."""
         loader = subprocess.Popen(
-            ["docker", "import", "-", _IMAGE], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=self._environ
+            ["docker", "import", "-", IMAGE], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=self._environ
         )
         assert loader.stdin is not None
         with loader.stdin as pipe:
@@ -61,37 +87,49 @@ class Docker:
         if done["exit_code"] != 0 or loader.wait(timeout=300) != 0:
             raise RuntimeError(f"docker could not be given {environment}: {done['stderr']}")
 
-    def figures(self, environment: str, runs: int) -> list[Figure]:
-        """Measure `docker run --rm` and `docker exec` of `true`, and remove the image afterwards."""
+    @contextmanager
+    def image(self, environment: str) -> Iterator[None]:
+        """Make the image for this block."""
         self.load(environment)
         try:
-            self("run", "--rm", *_ALONE, _IMAGE, "true")
-            run = [milliseconds(self, "run", "--rm", *_ALONE, _IMAGE, "true") for _ in range(runs)]
-            container = self("run", "--detach", "--rm", *_ALONE, _IMAGE, "sleep", "600")
-            try:
-                self("exec", container, "true")
-                execute = [milliseconds(self, "exec", container, "true") for _ in range(runs)]
-            finally:
-                self("kill", container)
+            yield
         finally:
-            self("rmi", "--force", _IMAGE)
-        return [Figure("docker run --rm, 'true'", "ms", run), Figure("docker exec, 'true'", "ms", execute)]
+            self("rmi", "--force", IMAGE)
 
 
 @contextmanager
-def docker(*, start: bool) -> Iterator[tuple[Docker | None, str]]:
-    """Yield a daemon that answers, or None and the reason; with `start`, start one for this block when none does."""
-    if shutil.which("docker") is None:
-        yield None, "there is no docker here"
-    elif Docker().answers():
+def docker() -> Iterator[tuple[Docker | None, str]]:
+    """Yield a daemon that answers, or None and the reason; as root, start one for this block when none does.
+
+    Where there is no `dockerd`, that of Debian is unpacked below `build`, and not installed.
+    """
+    if shutil.which("docker") is not None and Docker().answers():
         yield Docker(), ""
-    elif not start:
-        yield None, "no docker daemon answers; --with-docker starts one for the time being, as root"
-    elif os.geteuid() != 0 or shutil.which("dockerd") is None:
-        yield None, "a docker daemon needs root and the program dockerd (Debian package docker.io)"
+    elif os.geteuid() != 0:
+        yield None, "no docker daemon answers; as root, one is started for the time of the run"
     else:
+        if shutil.which("dockerd") is None:
+            _unpack()
         with _daemon() as found:
             yield found
+
+
+def _unpack() -> None:
+    """Unpack Debian's Docker, and put it first in the PATH of this process."""
+    if not (_UNPACKED / "usr/sbin/dockerd").exists():
+        scratch = _UNPACKED.with_name("docker.new")
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        # Root's apt-get would otherwise warn that its own sandbox user cannot write here.
+        fetch = ["apt-get", "--quiet", "-o", "APT::Sandbox::User=root", "download", *_PACKAGES]
+        subprocess.run(fetch, check=True, cwd=scratch, stdout=subprocess.DEVNULL, timeout=_SECONDS)
+        for package in scratch.glob("*.deb"):
+            subprocess.run(["dpkg-deb", "--extract", package, scratch], check=True, timeout=_SECONDS)
+            package.unlink()
+        shutil.rmtree(_UNPACKED, ignore_errors=True)
+        scratch.rename(_UNPACKED)
+    folders = [str(_UNPACKED.absolute() / name) for name in ("usr/sbin", "usr/bin")]
+    os.environ["PATH"] = os.pathsep.join([*folders, os.environ["PATH"]])
 
 
 @contextmanager

