@@ -68,7 +68,8 @@ def _measure(environment: str, *, quick: bool) -> page.Report:
                 _require(name)
                 places.append(Machines(name, environment, state / name))
             except PyroError as error:
-                absent[name] = f"{error.message}"
+                absent[name] = error.message
+                _say(f"{name} is left out: {error.message}")
         run = Run(places, projects, quick=quick, say=_say)
         run.lives()
         run.programs_and_projects()

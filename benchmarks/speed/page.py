@@ -27,7 +27,7 @@ _HEAD = """\
 One run on one host: the same work on the host itself, in Docker, and in a machine of each accelerator, in turns, so
 that other load hits all of them. `make bench` writes this page anew; `build/speed.json` has every sample.
 
-A cell has the median, and in brackets the smallest sample and how many there are; behind it stands the quotient of the
+A cell has the median, and in brackets the best sample and how many there are; behind it stands the quotient of the
 medians by the column that is marked ¹. Targets are promises of [SPEC.md](../SPEC.md).
 """
 _LIVES = """\
@@ -49,8 +49,9 @@ _PROJECTS = """\
 
 The projects of PyPI and npm ([projects.py](../benchmarks/speed/projects.py) has the versions), fetched beforehand: pip
 installs from a folder of wheels and one sdist, npm from its cache, both offline, so no figure depends on a network.
-Of httpx these are the tests of its client and models, without trio and proxies. Each run starts in the same place as the one before, with a warm page cache except for the first. The outcome (tests that passed, packages that
-were installed) is compared with the host's.
+Of httpx these are the tests of its client and models, without trio and proxies. Each run starts in the same place as
+the one before, with a warm page cache except for the first. The outcome (tests that passed, packages that were
+installed) is compared with the host's.
 """
 
 
