@@ -32,6 +32,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="few runs: to see that it works")
     parser.add_argument("--environment", default="debian:12", help="default: debian:12")
     arguments = parser.parse_args()
+    os.environ["PYRO_SPARES"] = "0"  # benchmarks/speed measures with spare machines; here they would only disturb
     try:
         report = _measure(arguments.environment, quick=arguments.quick)
     except PyroError as error:
