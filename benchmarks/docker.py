@@ -141,7 +141,10 @@ def _daemon() -> Iterator[tuple[Docker | None, str]]:
         argv = ["dockerd", "--bridge=none", "--iptables=false", f"--host={address}", f"--pidfile={folder}/pid"]
         argv += [f"--data-root={folder}/data", f"--exec-root={folder}/exec"]
         with open(log, "wb") as output:
-            daemon = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            # In a session of its own: a Ctrl-C, which ends the run, would end it before its containers are removed.
+            daemon = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
         try:
             client = Docker({"DOCKER_HOST": address})
             if _answers_in_time(client, daemon):

@@ -1,7 +1,8 @@
 """Measure the same work on the host, in Docker and on each accelerator, in one run: docs/speed.md.
 
 `python -m benchmarks.speed`; about a quarter of an hour, as root for a Docker daemon of its own. The places take turns,
-so that what else the host does hits all of them. Nothing fails for being slow; a missed target is shown as such.
+so that what else the host does hits all of them. Nothing fails for being slow; a missed target is shown as such. Ctrl-C
+ends the run early; the page is then written from what was measured.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from benchmarks.speed import page
 from benchmarks.speed.measure import Run
 from benchmarks.speed.places import Containers, Host, Machines, Place
 from benchmarks.speed.projects import fetch_projects
+from benchmarks.speed.rows import ROWS
 from pyro_mcp import Pyro
 from pyro_mcp.errors import PyroError
 
@@ -73,8 +75,12 @@ def _measure(environment: str, *, quick: bool) -> page.Report:
                 absent[name] = error.message
                 _say(f"{name} is left out: {error.message}")
         run = Run(places, projects, quick=quick, say=_say)
-        run.lives()
-        run.programs_and_projects()
+        try:
+            run.lives()
+            run.programs_and_projects()
+        except KeyboardInterrupt:
+            _say("stopped; what was measured is kept")
+            run.left_out |= {row.title: "the run was stopped before it" for row in ROWS if row.title not in run.samples}
     return {
         "host": page.host_facts(environment, _version(daemon), load, (time.monotonic() - started) / 60),
         "columns": [place.name for place in places],
