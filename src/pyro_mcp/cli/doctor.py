@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 
 import pyro_mcp
 from pyro_mcp.cli.options import Verbs, accelerator_option, verb
 from pyro_mcp.cli.render import in_command_words, paragraph, print_json
 from pyro_mcp.errors import HostNotReady
 from pyro_mcp.results import DoctorCheck, DoctorReport
+
+_INDENT = 26 * " "
 
 
 def add(verbs: Verbs) -> None:
@@ -38,9 +41,9 @@ def _doctor(arguments: argparse.Namespace) -> int:
     for check in report["checks"]:
         mark = "ok" if check["ok"] else "note" if check["needed_for"] else "MISS"
         only = f" (needed for {check['needed_for']} only)" if _costs_a_feature(check) else ""
-        print(f"{mark:4}  {check['name']:19} {check['detail']}{only}")
+        print(_wrapped(f"{mark:4}  {check['name']:19} ", f"{check['detail']}{only}"))
         if check["hint"]:
-            print(f"      {'':19} {check['hint']}")
+            print(_wrapped(_INDENT, check["hint"]))
     print()
     print(paragraph(f"accelerator: {report['accelerator']} ({report['accelerator_reason']})"))
     if report["environment"]:
@@ -51,6 +54,20 @@ def _doctor(arguments: argparse.Namespace) -> int:
     print(f"\n{_verdict(report)}")
     print(f"next: {_next_step(report)}")
     return 0 if report["ready"] else HostNotReady.exit_code
+
+
+def _wrapped(begin: str, text: str) -> str:
+    """Return `begin` and `text` on lines of 80 columns, but a command to copy on one line."""
+    if "sudo " in text:
+        return begin + text
+    return textwrap.fill(
+        text,
+        width=80,
+        initial_indent=begin,
+        subsequent_indent=_INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _verdict(report: DoctorReport) -> str:

@@ -156,10 +156,11 @@ def _file_system(program: Path, binds: Sequence[Bind], data_folders: Sequence[st
 
 
 def require_namespaces() -> None:
-    """Build the namespaces of a cage around a program that does nothing; raise `HostNotReady` when that fails."""
-    words = [str(require_program("bwrap")), "--die-with-parent", *namespaces(root=os.geteuid() == 0)]
+    """Build the namespaces of a cage around a program that only prints; raise `HostNotReady` when that fails."""
+    bwrap = str(require_program("bwrap"))
+    words = [bwrap, "--die-with-parent", *namespaces(root=os.geteuid() == 0)]
     try:
-        run([*words, "--ro-bind", "/", "/", "--", "true"], deadline_seconds=20)
+        run([*words, "--ro-bind", "/", "/", "--", bwrap, "--version"], deadline_seconds=20)
     except HostCommandFailed as error:
         lines = [line for line in error.message.splitlines() if line.startswith("bwrap:")]
         raise HostNotReady(f"bubblewrap cannot build a cage ({(lines or [error.message])[-1]})") from error
