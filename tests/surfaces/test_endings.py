@@ -20,6 +20,14 @@ from tests.waiting import until
 Running = Callable[[str], "subprocess.Popen[bytes]"]
 
 
+@pytest.fixture(autouse=True)
+def hangup_by_default() -> Iterator[None]:
+    """Let processes that a test starts end by SIGHUP; under nohup they would inherit that it is ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def running(pyro: Pyro) -> Iterator[Running]:
     """Starts `pyro run` on a shell script and returns when its first line has come."""
