@@ -317,6 +317,13 @@ static void search_and_execute(const struct launch *launch, volatile struct star
     errno = denied ? EACCES : ENOENT;
 }
 
+/* Lets one of our own programs run before those of the user, however many they are: a fork bomb must not delay file
+ * work. Its children are scheduled as any other process: sched(7). musl's own function only returns ENOSYS. */
+static int run_before_commands(void) {
+    struct sched_param lowest = { .sched_priority = 1 };
+    return (int)syscall(SYS_sched_setscheduler, 0, SCHED_RR | SCHED_RESET_ON_FORK, &lowest);
+}
+
 /* Runs in a child of vfork(), which has its own descriptors and signals but shares the agent's memory. */
 static noreturn void exec_command(const struct launch *launch, volatile struct start_failure *start_failure) {
     sigset_t none;
@@ -327,6 +334,8 @@ static noreturn void exec_command(const struct launch *launch, volatile struct s
         if (dup2(launch->files[fd], fd) < 0)
             goto failed;
     if (!launch->is_guest_program && agent.command_namespace >= 0 && setns(agent.command_namespace, CLONE_NEWNS) < 0)
+        goto failed;
+    if (launch->is_guest_program && agent.is_machine && run_before_commands() < 0)
         goto failed;
     start_failure->step = ENTERING_FOLDER;
     if (chdir(launch->folder) < 0)

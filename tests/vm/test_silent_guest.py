@@ -96,12 +96,13 @@ def test_file_verbs_notice_a_guest_that_has_lost_its_console(pyro: Pyro, workspa
     assert pyro.exec_workspace(workspace, command="echo usable")["stdout"] == "usable\n"
 
 
-def test_a_fork_bomb_delays_neither_file_verbs_nor_a_reset(pyro: Pyro, workspace: str) -> None:
+def test_a_fork_bomb_delays_neither_file_verbs_nor_a_reset(pyro: Pyro, workspace: str, accelerator: str) -> None:
     with suppress(DeadlineExceeded):  # it may keep the guest from ending its own command in time
         pyro.exec_workspace(
             workspace, command="nohup sh -c 'b() { b | b & b; }; b' >/dev/null 2>&1 & sleep 1", timeout_seconds=3
         )
-    with within(15), suppress(PyroError):  # it may leave enough room
+    # On uml each of its processes is a process of the host, and the guest takes long to end one when memory is short.
+    with within(60 if accelerator == "uml" else 15), suppress(PyroError):  # it may leave enough room
         pyro.write_workspace_file(workspace, "file", text="x")
     with within(2 + 2):
         pyro.reset_workspace(workspace)
