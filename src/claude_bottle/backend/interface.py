@@ -21,7 +21,7 @@ Say = Callable[[str], None]
 """Takes one line about the progress of a launch."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class BottleSpec:
     """What was asked for: one agent of a manifest, and whether the folder `user_cwd` is copied in as its tree."""
 

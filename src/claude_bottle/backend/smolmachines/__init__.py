@@ -1,0 +1,1 @@
+"""Bottles in machines of smolvm, started by its command line."""

@@ -1,0 +1,1 @@
+"""Provisioning of a machine of smolvm: the steps of `claude_bottle.provision`, by `machine cp` and `machine exec`."""

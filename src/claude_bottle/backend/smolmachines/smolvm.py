@@ -1,0 +1,121 @@
+"""The command line of smolvm: `smolvm machine create | start | exec | cp | stop | rm`.
+
+Options and behaviour were read in the sources of smol-machines/smolvm (`src/cli/machine.rs`, AGENTS.md); no real smolvm
+has run this module yet. Facts that shape it:
+
+- `machine cp` copies one file, of less than 4 GiB, so a folder is copied as a tar file that the machine unpacks.
+- `machine cp` splits its first argument at the first colon, so a host path with a colon is copied by a link to it.
+- `machine exec` passes the exit code of its command on, and its own failures have the exit code 1.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pyro_mcp.errors import HostToolMissing, InvalidRequest, PyroError
+from pyro_mcp.host.process import run
+from pyro_mcp.host.programs import find_program
+
+_GUEST_SIDE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*:/")
+_START_SECONDS = 180.0
+_EXEC_SECONDS = 300.0
+_COPY_SECONDS = 900.0  # 4 GiB at the 35 MB/s that smolvm's documents name take two minutes
+
+
+def program() -> str:
+    """Return the path of `smolvm`; raises `HostToolMissing`."""
+    found = find_program("smolvm")
+    if found is None:
+        raise HostToolMissing(
+            "the program smolvm is not installed",
+            hint="install it as https://github.com/smol-machines/smolvm describes, or choose another backend",
+        )
+    return str(found)
+
+
+def machine_cp(src: str, dst: str) -> None:
+    """Copy a file or folder between the host and a machine; `NAME:/path` is the machine's side.
+
+    `dst` is the new name of what is copied. A folder can only be copied into a machine, to which it adds its files.
+    """
+    into = _names_machine(dst)
+    if into == _names_machine(src):
+        raise InvalidRequest(f"cannot copy {src!r} to {dst!r}", hint="exactly one of them names a machine: NAME:/path")
+    if into and os.path.isdir(src):
+        _copy_folder_in(src, dst)
+        return
+    with _without_colon(src) if into else _unchanged(src) as source:
+        _machine(["cp", source, dst], _COPY_SECONDS)
+
+
+def machine_exec(name: str, argv: Sequence[str], *, stdin: bytes | None = None) -> bytes:
+    """Run a program in a machine to its end and return its standard output."""
+    return _machine([*exec_words(name, argv, interactive=stdin is not None)], _EXEC_SECONDS, stdin)
+
+
+def exec_words(
+    name: str,
+    argv: Sequence[str],
+    *,
+    environ: Mapping[str, str] | None = None,
+    workdir: str = "",
+    interactive: bool = False,
+    terminal: bool = False,
+) -> list[str]:
+    """Return the words after `smolvm machine` that run a program in a machine."""
+    words = ["exec", "--name", name]
+    words += ["--interactive"] if interactive else []
+    words += ["--tty"] if terminal else []
+    words += ["--workdir", workdir] if workdir else []
+    for variable, value in sorted((environ or {}).items()):
+        words += ["--env", f"{variable}={value}"]
+    return [*words, "--", *argv]
+
+
+def _machine(words: Sequence[str], deadline_seconds: float, stdin: bytes | None = None) -> bytes:
+    return run([program(), "machine", *words], deadline_seconds=deadline_seconds, stdin=stdin).stdout
+
+
+def _names_machine(side: str) -> bool:
+    return _GUEST_SIDE.match(side) is not None
+
+
+@contextmanager
+def _unchanged(path: str) -> Iterator[str]:
+    yield path
+
+
+@contextmanager
+def _without_colon(path: str) -> Iterator[str]:
+    """Give a path of the same file that has no colon."""
+    if ":" not in path:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="smolvm-cp-") as folder:
+        link = Path(folder, "file")
+        link.symlink_to(os.path.abspath(path))
+        yield str(link)
+
+
+def _copy_folder_in(source: str, target: str) -> None:
+    """Copy what is in the folder `source` into the folder `NAME:/path`, which is made."""
+    name, _, path = target.partition(":")
+    archive = f"{path}.{secrets.token_hex(6)}.tar"
+    with tempfile.TemporaryDirectory(prefix="smolvm-cp-") as folder:
+        packed = Path(folder, "folder.tar")
+        with tarfile.open(packed, "w") as tar:
+            tar.add(os.path.realpath(source), arcname=".")
+        machine_exec(name, ["mkdir", "-p", path])
+        try:
+            _machine(["cp", str(packed), f"{name}:{archive}"], _COPY_SECONDS)
+            machine_exec(name, ["tar", "-x", "-o", "-f", archive, "-C", path])
+        finally:
+            with suppress(PyroError):  # the failure before it is the one to report
+                machine_exec(name, ["rm", "-f", archive])
