@@ -23,20 +23,26 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class BottleSpec:
-    """What was asked for: one agent of a manifest, and whether the folder `user_cwd` is copied in as its tree."""
+    """What was asked for: one agent of a manifest, and whether the folder `user_cwd` is copied in as its tree.
+
+    `args` are further words for the command line of the agent.
+    """
 
     manifest: Manifest
     agent_name: str
     copy_cwd: bool
     user_cwd: str
+    args: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class BottlePlan:
     """Everything that a launch will do; making one has no side effects, and the folders need not exist.
 
-    `slug` names the bottle on this host. `prompt_file` is the host's file with the agent's prompt; `stage_dir` the
-    host's folder for what the launch prepares. `guest_env` has the variables of the agent, secrets as placeholders.
+    `slug` names the bottle on this host. `stage_dir` is the host's private folder for what the launch prepares and for
+    what `Backend.find` needs later: `claude_bottle.state` makes it before the launch and removes it after the stop.
+    `prompt_file` in it has the agent's prompt; it is written between `Backend.plan` and `Backend.launch`. `guest_env`
+    has the variables of the agent, secrets as placeholders.
     """
 
     spec: BottleSpec
@@ -85,7 +91,8 @@ class Bottle(Protocol):
     ) -> int | None:
         """Connect `stdin` and `on_output` to the agent's terminal until either ends; return `exit_code()`.
 
-        It ends too as soon as the descriptor `interrupt` is readable. The agent goes on when it is left.
+        It ends too as soon as the descriptor `interrupt` is readable. The agent goes on when it is left, also by an
+        exception. The last output, at most 64 KiB, comes first, so that a screen can be drawn again.
         """
 
     def resize(self, columns: int, rows: int) -> None:
@@ -111,7 +118,7 @@ class Bottle(Protocol):
 
 
 class Backend(Protocol):
-    """One place where bottles run."""
+    """One place where bottles run; its package has a function `backend()` that returns it."""
 
     name: str
 
@@ -121,11 +128,20 @@ class Backend(Protocol):
     def plan(self, spec: BottleSpec, *, slug: str, stage_dir: Path) -> BottlePlan:
         """Return the plan of a launch; cheap, and without side effects."""
 
+    def steps(self, plan: BottlePlan) -> Sequence[str]:
+        """Return what the launch will do on this host, one line each: image, machine, mounts, copies, networks, ports.
+
+        Nothing is made. What the manifest says for every backend is left out.
+        """
+
     def launch(self, plan: BottlePlan, say: Say) -> Bottle:
         """Make the bottle, provision it and start its agent; a launch that fails or is interrupted leaves nothing."""
 
     def find(self, slug: str) -> Bottle:
         """Return the bottle of that name; raises `NotFound`."""
+
+    def remove(self, slug: str) -> None:
+        """Remove all that a launch of that name made, also one whose client was killed in the middle; twice is once."""
 
     def slugs(self) -> list[str]:
         """Return the bottles of this user that were launched and not stopped."""

@@ -31,20 +31,21 @@ def cache_home() -> Path:
     return _base("XDG_CACHE_HOME", ".cache")
 
 
-def state_home() -> Path:
+def state_home(program: str = _NAME) -> Path:
     """Return `$XDG_STATE_HOME/pyro-mcp`, made if missing: the database and the machines' disks.
 
-    Raises `HostNotReady` when another user could write there.
+    A program above pyro gives its own name for a folder of its own. Raises `HostNotReady` when another user could write
+    there.
     """
-    return _base("XDG_STATE_HOME", ".local/state")
+    return _base("XDG_STATE_HOME", ".local/state", program)
 
 
-def _base(variable: str, below_home: str) -> Path:
+def _base(variable: str, below_home: str, program: str = _NAME) -> Path:
     given, home = os.environ.get(variable, ""), os.environ.get("HOME", "")
     if not os.path.isabs(home):
         home = pwd.getpwuid(os.getuid()).pw_dir
     root = Path(given) if os.path.isabs(given) else Path(home, below_home)  # XDG: ignore a relative path
-    return private_directory(root / _NAME)
+    return private_directory(root / program)
 
 
 def private_directory(path: Path) -> Path:

@@ -1,0 +1,190 @@
+"""Records of launched bottles: one private folder each, below `$XDG_STATE_HOME/claude-bottle/bottles`.
+
+    SLUG/record.json   the `Record`
+    SLUG/owner         locked while a client launches or removes the bottle
+    SLUG/stage/        what the backend keeps; prompt.txt in it has the agent's prompt
+
+A record says "launching" or "removing" while a client has the owner lock, which the kernel drops when that client dies.
+So a record in one of these phases whose lock is free was left by a killed client; `abandoned` finds it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pyro_mcp.errors import Busy, HostNotReady, InvalidRequest, NotFound
+from pyro_mcp.hints import near_match
+from pyro_mcp.host.files import locked, private_directory, state_home, write_atomic, write_private
+from pyro_mcp.host.process import run
+
+_PROGRAM = "claude-bottle"
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+_LONGEST_NAME = 33  # of an agent, in a slug; "-" and six hexadecimal digits follow
+_LOCK_SECONDS = 30.0
+_REMOVAL_SECONDS = 600.0
+
+LAUNCHING, LAUNCHED, REMOVING = "launching", "launched", "removing"
+"""The phases of a record."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What was launched; `folder` is where, `copied` whether the folder was copied in as the tree."""
+
+    slug: str
+    agent: str
+    bottle: str
+    backend: str
+    folder: str
+    copied: bool
+    harness: str | list[str]
+    created_at: float
+    phase: str = LAUNCHING
+    args: list[str] = field(default_factory=list)
+    manifest_files: list[str] = field(default_factory=list)
+
+
+def bottles_home() -> Path:
+    """Return the folder of all bottles, made if missing. Raises `HostNotReady` when another user could write there."""
+    return private_directory(state_home(_PROGRAM) / "bottles")
+
+
+def new_slug(agent_name: str) -> str:
+    """Return an unused name for a bottle of this agent: 2 to 40 characters of a-z, 0-9 and "-"."""
+    word = re.sub(r"[^a-z0-9]+", "-", agent_name.lower())[:_LONGEST_NAME].strip("-") or "agent"
+    while (bottles_home() / (slug := f"{word}-{secrets.token_hex(3)}")).exists():
+        pass
+    return slug
+
+
+def bottle_dir(slug: str) -> Path:
+    """Return the folder of one bottle; it need not exist. Raises `NotFound` for a word that names no bottle."""
+    if not _SLUG.fullmatch(slug):
+        raise NotFound(f"there is no bottle {slug!r}", hint="'claude-bottle list' shows the bottles")
+    return bottles_home() / slug
+
+
+def stage_dir(slug: str) -> Path:
+    """Return the private folder of a bottle in which its backend keeps what it needs; it need not exist."""
+    return bottle_dir(slug) / "stage"
+
+
+def prompt_file(stage: Path) -> Path:
+    """Return the file in a stage folder that has the agent's prompt."""
+    return stage / "prompt.txt"
+
+
+def write_prompt(path: Path, prompt: str) -> None:
+    """Write the prompt of an agent to a new file that only this user can read."""
+    try:
+        content = prompt.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest("the agent's prompt has half of a surrogate pair, which no UTF-8 text can have") from error
+    write_private(path, content)
+
+
+@contextmanager
+def launching(record: Record) -> Iterator[None]:
+    """Keep the record of a launch, and own the bottle, for the time of the block.
+
+    The record is left as "launching": `launched` says that the bottle stays when its client ends.
+    """
+    with ExitStack() as owned:
+        with _all_locked():
+            folder = private_directory(bottle_dir(record.slug))
+            owned.enter_context(locked(folder / "owner", deadline_seconds=0, what=f"bottle {record.slug}"))
+            private_directory(folder / "stage")
+            _write(record)
+        yield
+
+
+def launched(record: Record) -> Record:
+    """Record that the bottle stays when its client ends."""
+    changed = dataclasses.replace(record, phase=LAUNCHED)
+    _write(changed)
+    return changed
+
+
+@contextmanager
+def removing(slug: str) -> Iterator[Record | None]:
+    """Own a bottle while the block removes it, then remove its folder; an error in the block leaves the record.
+
+    Yields None when the record is damaged, as after a loss of power. Raises `Busy` while another client launches or
+    removes the bottle, `NotFound` when there is none.
+    """
+    with ExitStack() as owned:
+        with _all_locked():
+            try:
+                record = read(slug)
+            except HostNotReady:
+                record = None
+            owner = bottle_dir(slug) / "owner"
+            owned.enter_context(locked(owner, deadline_seconds=0, what=f"bottle {slug}"))
+            if record is not None:
+                _write(dataclasses.replace(record, phase=REMOVING))
+        yield record
+        forget(slug)
+
+
+def forget(slug: str) -> None:
+    """Remove the folder of a bottle; the caller owns it."""
+    run(["rm", "-rf", "--", bottle_dir(slug)], deadline_seconds=_REMOVAL_SECONDS)
+
+
+def read(slug: str) -> Record:
+    """Return the record of a bottle. Raises `NotFound`, with the near match of those that exist."""
+    path = bottle_dir(slug) / "record.json"
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+        return Record(**found)
+    except FileNotFoundError as error:
+        near = near_match(slug, slugs())
+        hint = f"{near} " if near else ""
+        raise NotFound(f"there is no bottle {slug!r}", hint=f"{hint}'claude-bottle list' shows the bottles") from error
+    except (ValueError, TypeError) as error:
+        raise HostNotReady(f"{path} is damaged: {error}", hint=f"'claude-bottle stop {slug}' removes it") from error
+
+
+def slugs() -> list[str]:
+    """Return the names of all bottles with a record."""
+    return sorted(path.parent.name for path in bottles_home().glob("*/record.json"))
+
+
+def abandoned() -> list[str]:
+    """Return the bottles that a killed client was launching or removing, and remove folders without a record."""
+    found = []
+    for name in sorted(entry.name for entry in os.scandir(bottles_home()) if _SLUG.fullmatch(entry.name)):
+        with suppress(Busy), _all_locked():
+            if not (bottle_dir(name) / "record.json").exists():
+                forget(name)
+            elif _phase(name) != LAUNCHED:
+                with locked(bottle_dir(name) / "owner", deadline_seconds=0):
+                    found.append(name)
+    return found
+
+
+def _phase(slug: str) -> str:
+    """Return the phase of a bottle; "" when its record is damaged."""
+    with suppress(HostNotReady):
+        return read(slug).phase
+    return ""
+
+
+def _write(record: Record) -> None:
+    write_atomic(bottle_dir(record.slug) / "record.json", json.dumps(dataclasses.asdict(record), indent=2))
+
+
+@contextmanager
+def _all_locked() -> Iterator[None]:
+    """Let no other client take or look at an owner lock; held for milliseconds."""
+    with locked(bottles_home().parent / "lock", deadline_seconds=_LOCK_SECONDS, what="the list of bottles"):
+        yield

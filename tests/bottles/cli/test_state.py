@@ -1,0 +1,126 @@
+"""Records of bottles: what a client leaves, also when it is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from claude_bottle import state
+from claude_bottle.state import LAUNCHED, Record
+from pyro_mcp.errors import Busy, InvalidRequest, NotFound
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+def record(slug: str) -> Record:
+    return Record(
+        slug=slug,
+        agent="web",
+        bottle="small",
+        backend="fake",
+        folder="/srv",
+        copied=False,
+        harness="claude",
+        created_at=1.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("agent", "begin"), [("web", "web-"), ("Web Größe/../x", "web-gr-e-x-"), ("../..", "agent-"), ("a" * 99, "a" * 33)]
+)
+def test_a_slug_is_safe_in_every_name(home: Path, agent: str, begin: str) -> None:
+    slug = state.new_slug(agent)
+
+    assert slug.startswith(begin) and len(slug) <= 40
+    assert state.bottle_dir(slug).parent == home / "state/claude-bottle/bottles"
+
+
+@pytest.mark.parametrize("word", ["..", "../x", "", "a/b", "-x", "x" * 41, "X"])
+def test_a_word_that_is_no_slug_names_no_folder(word: str) -> None:
+    with pytest.raises(NotFound):
+        state.bottle_dir(word)
+
+
+def test_everything_of_a_bottle_is_private() -> None:
+    with state.launching(record("web-1")):
+        state.write_prompt(state.prompt_file(state.stage_dir("web-1")), "grüße 🍾\n")
+        folders = [state.bottle_dir("web-1"), state.stage_dir("web-1"), state.bottles_home()]
+
+        assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700] * 3
+        assert state.prompt_file(state.stage_dir("web-1")).stat().st_mode & 0o777 == 0o600
+        assert state.prompt_file(state.stage_dir("web-1")).read_text() == "grüße 🍾\n"
+
+
+def test_half_a_surrogate_pair_is_no_prompt(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest):
+        state.write_prompt(tmp_path / "prompt", "\ud800")
+    assert not (tmp_path / "prompt").exists()
+
+
+def test_a_bottle_belongs_to_its_launching_client() -> None:
+    with state.launching(record("web-1")):
+        assert state.abandoned() == []
+        with pytest.raises(Busy, match="web-1"), state.removing("web-1"):
+            pass
+    assert state.abandoned() == ["web-1"]
+
+
+def test_a_launched_bottle_stays_without_a_client() -> None:
+    with state.launching(record("web-1")):
+        state.launched(record("web-1"))
+
+    assert state.abandoned() == []
+    assert state.read("web-1").phase == LAUNCHED
+
+
+def test_an_error_while_a_bottle_is_removed_keeps_its_record() -> None:
+    with state.launching(record("web-1")):
+        state.launched(record("web-1"))
+    with pytest.raises(RuntimeError), state.removing("web-1"):
+        raise RuntimeError
+
+    assert state.abandoned() == ["web-1"]
+    with state.removing("web-1") as found:
+        assert found is not None and found.agent == "web"
+    assert state.slugs() == [] and not state.bottle_dir("web-1").exists()
+
+
+def test_what_a_killed_client_was_launching_is_found() -> None:
+    program = (
+        "from claude_bottle import state\n"
+        "from tests.bottles.cli.test_state import record\n"
+        "with state.launching(record('web-1')):\n"
+        "    print('ready', flush=True)\n"
+        "    input()\n"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None and client.stdout.readline() == "ready\n"
+        assert state.abandoned() == []
+        os.kill(client.pid, signal.SIGKILL)
+        client.wait(30)
+
+    assert state.abandoned() == ["web-1"]
+
+
+def test_a_damaged_record_can_be_removed() -> None:
+    with state.launching(record("web-1")):
+        state.launched(record("web-1"))
+    (state.bottle_dir("web-1") / "record.json").write_text("")
+
+    assert state.abandoned() == ["web-1"]
+    with state.removing("web-1") as found:
+        assert found is None
+    assert state.slugs() == []
+
+
+def test_an_unknown_bottle_brings_its_near_match() -> None:
+    with state.launching(record("web-12ab")), pytest.raises(NotFound) as raised:
+        state.read("web-12ac")
+
+    assert "did you mean 'web-12ab'?" in raised.value.hint
