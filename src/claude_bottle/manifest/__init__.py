@@ -1,5 +1,36 @@
-"""The manifest: bottles and the agents that run in them, from JSON or TOML."""
+"""The manifest: which bottles and agents there are, and all that each may touch.
 
+loaded = load(Path.cwd())
+bottle = loaded.manifest.bottle_of("reviewer")
+"""
 
-class Manifest:
-    """All bottles and agents of a user and a project."""
+from __future__ import annotations
+
+from claude_bottle.errors import ExtraMissing
+
+try:
+    import pydantic as _  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ExtraMissing("pydantic") from error
+
+from claude_bottle.manifest.egress import EgressRule
+from claude_bottle.manifest.models import (
+    AgentConfig,
+    BottleConfig,
+    BudgetConfig,
+    GitConfig,
+    Manifest,
+    ResourcesConfig,
+)
+from claude_bottle.manifest.secret import SecretConfig
+
+__all__ = [
+    "AgentConfig",
+    "BottleConfig",
+    "BudgetConfig",
+    "EgressRule",
+    "GitConfig",
+    "Manifest",
+    "ResourcesConfig",
+    "SecretConfig",
+]

@@ -1,0 +1,67 @@
+"""Every error that only bottles raise; all are errors of `pyro_mcp.errors`.
+
+PyroError
+├── InvalidRequest
+│   └── ManifestError      a manifest that cannot be used; its problems name their path in the file
+├── NotFound
+│   └── NotInManifest      no such agent or bottle
+├── HostNotReady
+│   └── ExtraMissing       the packages of an extra are not installed
+└── GuestFailed
+    └── BottleFailed       a step of a launch, or a command in a bottle, failed
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyro_mcp.errors import GuestFailed, HostNotReady, InvalidRequest, NotFound
+
+_MOST_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong in a manifest.
+
+    `path` leads to it: `bottles.dev.egress[2].host`, "" for the whole. `file` is the file it is in, "" when there is
+    none. `message` says what is wrong and, where something known is near, what may be meant.
+    """
+
+    path: str
+    message: str
+    file: str = ""
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.file, self.path, self.message) if part)
+
+
+class ManifestError(InvalidRequest):
+    """A manifest that cannot be used, with all its problems."""
+
+    code = "manifest_error"
+
+    def __init__(self, problems: tuple[Problem, ...], *, hint: str = "") -> None:
+        self.problems = problems
+        lines = [str(one) for one in problems[:_MOST_SHOWN]]
+        if len(problems) > _MOST_SHOWN:
+            lines.append(f"and {len(problems) - _MOST_SHOWN} more")
+        super().__init__("\n".join(lines), hint=hint)
+
+
+class NotInManifest(NotFound):
+    code = "not_in_manifest"
+
+
+class ExtraMissing(HostNotReady):
+    code = "extra_missing"
+
+    def __init__(self, module: str) -> None:
+        super().__init__(
+            f"bottles need the Python package {module}, which is not installed",
+            hint="pip install 'pyro-mcp[bottles]'",
+        )
+
+
+class BottleFailed(GuestFailed):
+    code = "bottle_failed"

@@ -1,0 +1,160 @@
+"""The models of a manifest, with the names that the file has."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, PlainValidator, ValidationError, model_validator
+
+from claude_bottle.errors import ManifestError, NotInManifest, Problem
+from claude_bottle.manifest.egress import EgressRule
+from claude_bottle.manifest.fields import (
+    Line,
+    Model,
+    Name,
+    Names,
+    Packages,
+    Prose,
+    Text,
+    Texts,
+    Variable,
+    without_nul,
+)
+from claude_bottle.manifest.problems import Fault, problems_of, shortened, shown_path
+from claude_bottle.manifest.secret import SecretConfig
+from pyro_mcp.hints import near_match
+
+HARNESSES = ("claude", "codex", "opencode")
+"""The agents that a name stands for; any other is a command, written as a list."""
+_MONTH = 30 * 24 * 3600
+_Config = TypeVar("_Config")
+
+
+def harness_of_manifest(value: Any) -> str | tuple[str, ...]:
+    """Return the name or the command of a harness; raise `ValueError`."""
+    if isinstance(value, str):
+        if value not in HARNESSES:
+            near = near_match(value, HARNESSES) or f"choose from {', '.join(HARNESSES)}"
+            raise ValueError(f"there is no harness {shortened(value)!r}; {near}, or write a command as a list")
+        return value
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(one, str) and one for one in value):
+        raise ValueError(f"is one of {', '.join(HARNESSES)}, or a command as a list of texts")
+    return tuple(without_nul(one) for one in value)
+
+
+class GitConfig(Model):
+    """Who the commits of the agent are by."""
+
+    user_name: Line | None = None
+    user_email: Line | None = None
+
+
+class BudgetConfig(Model):
+    """What the agent may use up before it is stopped."""
+
+    requests: Annotated[int, Field(ge=1)] | None = None
+    tokens: Annotated[int, Field(ge=1)] | None = None
+    usd: Annotated[float, Field(gt=0)] | None = None
+
+
+class ResourcesConfig(Model):
+    """The size of the machine or container, and how long it may live."""
+
+    vcpu_count: Annotated[int, Field(ge=1, le=256)] = 2
+    mem_mib: Annotated[int, Field(ge=128, le=1024 * 1024)] = 2048
+    ttl_seconds: Annotated[float, Field(ge=60, le=_MONTH)] = 24 * 3600
+
+
+class BottleConfig(Model):
+    """All that an agent may touch; without `egress` it reaches nothing but its model's API host."""
+
+    environment: Line = "debian:12-agent"
+    packages: Packages = ()
+    egress: Annotated[tuple[EgressRule, ...], Field(strict=False, max_length=256)] = ()
+    secrets: dict[Variable, SecretConfig] = Field(default_factory=dict)
+    git: GitConfig = GitConfig()
+    supervise: bool = False
+    budget: BudgetConfig | None = None
+    env: dict[Variable, Text] = Field(default_factory=dict)
+    resources: ResourcesConfig = ResourcesConfig()
+    accelerator: Literal["auto", "kvm", "uml", "tcg"] = "auto"
+
+    @model_validator(mode="after")
+    def _one_value_each(self) -> BottleConfig:
+        for name in self.env:
+            if name in self.secrets:
+                raise Fault(("env", name), "is the name of a secret too; a variable has one value")
+        return self
+
+
+class AgentConfig(Model):
+    """A coding agent: the bottle it runs in, its program, and what it is given."""
+
+    bottle: Name
+    prompt: Prose = ""
+    skills: Names = ()
+    harness: Annotated[str | tuple[str, ...], PlainValidator(harness_of_manifest)] = "claude"
+    model: Line | None = None
+    args: Texts = ()
+
+
+class Manifest(Model):
+    """Bottles and agents by name."""
+
+    bottles: dict[Name, BottleConfig] = Field(default_factory=dict)
+    agents: dict[Name, AgentConfig] = Field(default_factory=dict)
+
+    @classmethod
+    def from_json_obj(cls, obj: object) -> Manifest:
+        """Return the manifest that an object of JSON describes; raises `ManifestError` with all its problems."""
+        manifest, problems = checked(obj)
+        if manifest is None or (problems := reference_problems(manifest)):
+            raise ManifestError(problems)
+        return manifest
+
+    def agent(self, name: str) -> AgentConfig:
+        """Return the agent of that name; raises `NotInManifest` with the near match."""
+        return _found("agent", name, self.agents)
+
+    def bottle(self, name: str) -> BottleConfig:
+        """Return the bottle of that name; raises `NotInManifest` with the near match."""
+        return _found("bottle", name, self.bottles)
+
+    def bottle_of(self, agent_name: str) -> BottleConfig:
+        """Return the bottle that an agent runs in; raises `NotInManifest` with the near match."""
+        return self.bottle(self.agent(agent_name).bottle)
+
+
+def checked(obj: object) -> tuple[Manifest | None, tuple[Problem, ...]]:
+    """Return the manifest that an object of JSON describes, or None and what is wrong in it.
+
+    Whether the bottles of its agents are there is not checked: another file may have them.
+    """
+    if isinstance(obj, Mapping):  # an editor finds the schema of the file by this key
+        obj = {key: value for key, value in obj.items() if key != "$schema"}
+    try:
+        return Manifest.model_validate(obj), ()
+    except ValidationError as error:
+        return None, problems_of(error, Manifest)
+
+
+def reference_problems(manifest: Manifest) -> tuple[Problem, ...]:
+    """Return a problem for each agent whose bottle is not there."""
+    return tuple(
+        Problem(shown_path(("agents", name, "bottle")), missing("bottle", agent.bottle, manifest.bottles))
+        for name, agent in manifest.agents.items()
+        if agent.bottle not in manifest.bottles
+    )
+
+
+def missing(kind: str, name: str, known: Collection[str]) -> str:
+    """Return that there is no agent or bottle of this name, and which one may be meant."""
+    others = f"choose from {shortened(', '.join(sorted(known)))}" if known else f"the manifest has no {kind}"
+    return f"there is no {kind} {shortened(name)!r}; {near_match(name, known) or others}"
+
+
+def _found(kind: str, name: str, known: Mapping[str, _Config]) -> _Config:
+    if name not in known:
+        raise NotInManifest(missing(kind, name, known))
+    return known[name]

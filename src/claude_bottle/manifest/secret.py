@@ -1,0 +1,78 @@
+"""Where a secret comes from, to which hosts it goes, and in which part of a request."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from claude_bottle.manifest.fields import Line, Model, Variable, matching, some
+
+_PARAMETER = re.compile(r"[A-Za-z0-9._~-]{1,128}", re.ASCII)  # unreserved characters of RFC 3986
+_USER = re.compile(r"[!-9;-~]{1,128}", re.ASCII)  # RFC 7617: no colon
+
+
+class SecretConfig(Model):
+    """A secret, without its value: the guest's variable of its name holds a placeholder.
+
+    The value is that of this host's variable `env`, or the content of its file `file`. The proxy puts it into HTTPS
+    requests to `hosts`: into the header field `header`, as the password of the user `basic`, or into the parameter
+    `query`.
+    """
+
+    env: Variable | None = None
+    file: Line | None = None
+    hosts: Annotated[tuple[str, ...], Field(strict=False, json_schema_extra={"minItems": 1}), AfterValidator(some)]
+    header: str | None = None
+    basic: Annotated[str, AfterValidator(matching(_USER, "is a user's name without spaces and colons"))] | None = None
+    query: Annotated[str, AfterValidator(matching(_PARAMETER, "is the name of a parameter of a URL"))] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _authorization(cls, value: Any) -> Any:
+        if isinstance(value, dict) and not value.keys() & {"header", "basic", "query"}:
+            return {**value, "header": "Authorization"}
+        return value
+
+    @field_validator("file")
+    @classmethod
+    def _same_from_everywhere(cls, path: str | None) -> str | None:
+        if path is not None and not path.startswith(("/", "~/")):
+            raise ValueError("is a path that begins with / or ~/")
+        return path
+
+    @field_validator("hosts")
+    @classmethod
+    def _full_names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not _fits(host=host):
+                raise ValueError(f"{host!r} is not the full name of one host, such as api.example.com, in lower case")
+        return hosts
+
+    @field_validator("header")
+    @classmethod
+    def _field_for_secrets(cls, header: str | None) -> str | None:
+        if header is not None and not _fits(header=header):
+            raise ValueError("is not a header field for secrets, such as Authorization or X-Api-Key")
+        return header
+
+    @model_validator(mode="after")
+    def _one_source_and_one_place(self) -> SecretConfig:
+        if (self.env is None) == (self.file is None):
+            raise ValueError("needs one of env (a variable of this host) and file (a path), and not both")
+        if sum(one is not None for one in (self.header, self.basic, self.query)) != 1:
+            raise ValueError("goes into one of header, basic and query")
+        return self
+
+
+def _fits(*, host: str = "api.example.com", header: str = "Authorization") -> bool:
+    """Return whether the gateway takes a secret for this host and this header field."""
+    from pyro_mcp.errors import InvalidRequest  # noqa: PLC0415
+    from pyro_mcp.network import HostSecret  # noqa: PLC0415 - slow to import, and many commands need no secret
+
+    try:
+        HostSecret("NAME", placeholder="placeholder", value="value", host=host, header=header)
+    except InvalidRequest:
+        return False
+    return True
