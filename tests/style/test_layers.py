@@ -30,6 +30,7 @@ PUBLISHED = {
     "pyro_mcp.host",
     "pyro_mcp.redaction",
     "pyro_mcp.network",
+    "pyro_mcp.terminal",
 }
 """What the packages above this one may use."""
 
@@ -47,6 +48,7 @@ MAY_IMPORT = {
     "pyro_mcp.guest_protocol": {"pyro_mcp.errors"},
     "pyro_mcp.environments": {*_GROUND, "pyro_mcp.host"},
     "pyro_mcp.redaction": {"pyro_mcp.errors"},
+    "pyro_mcp.terminal": {"pyro_mcp.errors"},
     "pyro_mcp.network": {*_NETWORK, *(f"pyro_mcp.network.{room}" for room in ("gateway", "devices", "http", "policy"))},
     "pyro_mcp.network.addressing": _GROUND,
     "pyro_mcp.network.dns": _NETWORK,
@@ -78,7 +80,7 @@ MAY_IMPORT = {
     "pyro_mcp.workspaces": _WORKSPACES,
     "pyro_mcp.engine.uml": {*_GROUND, "pyro_mcp.engine", "pyro_mcp.engine.qemu", "pyro_mcp.host"},
     "pyro_mcp.builds": {*_WORKSPACES, "pyro_mcp.workspaces"},
-    "pyro_mcp.sessions": {*_WORKSPACES, "pyro_mcp.workspaces"},
+    "pyro_mcp.sessions": {*_WORKSPACES, "pyro_mcp.terminal", "pyro_mcp.workspaces"},
     "pyro_mcp.core": {
         *_WORKSPACES,
         "pyro_mcp.builds",
@@ -90,7 +92,7 @@ MAY_IMPORT = {
     "pyro_mcp.mcp_server": {*_GROUND, "pyro_mcp._version", "pyro_mcp.core", "pyro_mcp.host"},
     "pyro_mcp.sdk": {"pyro_mcp.core", "pyro_mcp.mcp_server", "pyro_mcp.serving"},
     "pyro_mcp": {"pyro_mcp._version", "pyro_mcp.sdk", "pyro_mcp.core"},
-    "pyro_mcp.cli": _FACE,
+    "pyro_mcp.cli": {*_FACE, "pyro_mcp.terminal"},
     "pyro_mcp.chat_hosts": {*_GROUND, "pyro_mcp.host"},
     "pyro_mcp.workspace_use_case_smokes": _FACE,
     "claude_bottle": PUBLISHED,

@@ -6,11 +6,11 @@ import argparse
 import sys
 
 import pyro_mcp
-from pyro_mcp.cli.attach import attached
 from pyro_mcp.cli.options import Verbs, id_argument, verb
 from pyro_mcp.cli.render import ago, print_json, table
 from pyro_mcp.cli.secret_options import given_secret_env, secret_env_option
 from pyro_mcp.results import ShellInfo
+from pyro_mcp.terminal import DETACH_KEY, own_terminal
 
 _ID, _SHELL = "ws-0123456789ab", "shell-0123456789ab"
 
@@ -183,7 +183,14 @@ def _resize(arguments: argparse.Namespace) -> int:
 
 
 def _attach(arguments: argparse.Namespace) -> int:
-    ended = attached(pyro_mcp.Pyro(), arguments.workspace_id, arguments.shell_id)
+    pyro, workspace_id, shell_id = pyro_mcp.Pyro(), arguments.workspace_id, arguments.shell_id
+
+    def resize(columns: int, rows: int) -> None:
+        pyro.resize_shell(workspace_id, shell_id, cols=columns, rows=rows)
+
+    notice, instead = f"{DETACH_KEY} leaves the shell running", "without one, use 'shell write' and 'shell read'"
+    with own_terminal(resize, notice=notice, instead=instead) as own:
+        ended = pyro.attach_shell(workspace_id, shell_id, stdin=own.keys, on_output=own.show, interrupt=own.left)
     if arguments.json:
         print_json(ended)
     elif ended["state"] == "running":

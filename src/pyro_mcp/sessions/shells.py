@@ -17,7 +17,7 @@ from pyro_mcp.machines import SecretEnv
 from pyro_mcp.redaction import Mask
 from pyro_mcp.results import ShellClosed, ShellInfo, ShellList, ShellOpened, ShellRead, ShellSignalled, ShellWritten
 from pyro_mcp.sessions.client import Program, SessionClient, SessionStatus
-from pyro_mcp.sessions.terminal import plain
+from pyro_mcp.terminal import plain
 from pyro_mcp.workspaces import WorkspaceAccess
 
 _CAPACITY = 1024 * 1024

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from pyro_mcp.sessions.screen import Screen
+from pyro_mcp.terminal.screen import Screen
 
 # A full-screen program says so by switching to the alternate screen, and back when it ends.
 _SWITCH: Final = re.compile(rb"\x1b\[\?(?:1049|1047|47)([hl])")

@@ -1,4 +1,4 @@
-"""A person's own terminal on a shell of a workspace."""
+"""The terminal of this process, connected to a program that runs elsewhere."""
 
 from __future__ import annotations
 
@@ -10,56 +10,71 @@ import sys
 import termios
 import threading
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import BinaryIO
 
 from pyro_mcp.errors import InvalidRequest, PyroError
-from pyro_mcp.results import ShellInfo
 
-if TYPE_CHECKING:
-    from pyro_mcp import Pyro
-
-_LEAVE = b"\x1d"  # Ctrl-], as telnet and virsh have it
+DETACH_KEY = "Ctrl-]"
+"""Leaves the program running, as in telnet and virsh."""
+_LEAVE = b"\x1d"
 _DRAINED = 0.5
 # So much typed ahead of a program that reads nothing is kept; the rest is lost, as in any terminal.
 _MOST_HELD = 64 * 1024
 
 
-def attached(pyro: Pyro, workspace_id: str, shell_id: str) -> ShellInfo:
-    """Connect the terminal to the shell until Ctrl-] or the shell's end; the terminal is as before afterwards.
+@dataclass(frozen=True)
+class OwnTerminal:
+    """The person's terminal in raw mode.
 
-    Raises `InvalidRequest` where there is no terminal.
+    `keys` has what is typed, and ends when the person detaches. `left` is a descriptor that is readable a moment later:
+    a program that reads nothing does not keep the person here.
     """
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise InvalidRequest("attach needs a terminal", hint="without one, use 'shell write' and 'shell read'")
-    pyro.list_shells(workspace_id)
-    print("Ctrl-] leaves the shell running", file=sys.stderr)
-    with _own_size(pyro, workspace_id, shell_id), _typed() as (keys, left), open(keys, "rb", closefd=False) as source:
-        return pyro.attach_shell(workspace_id, shell_id, stdin=source, on_output=_show, interrupt=left)
 
+    keys: BinaryIO
+    left: int
 
-def _show(data: bytes) -> None:
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    def show(self, data: bytes) -> None:
+        """Write output of the program to the terminal."""
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
 
 
 @contextmanager
-def _own_size(pyro: Pyro, workspace_id: str, shell_id: str) -> Iterator[None]:
-    """Give the shell's terminal the size of ours, also after a change."""
+def own_terminal(resize: Callable[[int, int], object], *, notice: str = "", instead: str = "") -> Iterator[OwnTerminal]:
+    """Put the terminal into raw mode for the time of the block; it is as before afterwards.
 
-    def resize() -> None:
+    `resize` gets the columns and rows at once and after each change; what it raises later is ignored, because the
+    program may have just ended. `notice` is printed before. Raises `InvalidRequest` where there is no terminal; its
+    hint is `instead`.
+    """
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise InvalidRequest("attach needs a terminal", hint=instead)
+    with _own_size(resize):
+        if notice:
+            print(notice, file=sys.stderr, flush=True)
+        with _typed() as (keys, left), open(keys, "rb", closefd=False) as source:
+            yield OwnTerminal(source, left)
+
+
+@contextmanager
+def _own_size(resize: Callable[[int, int], object]) -> Iterator[None]:
+    """Give the program's terminal the size of ours, also after a change."""
+
+    def resize_now() -> None:
         size = shutil.get_terminal_size()
-        pyro.resize_shell(workspace_id, shell_id, cols=size.columns, rows=size.lines)
+        resize(size.columns, size.lines)
 
     def resize_later(*_: object) -> None:
         def attempt() -> None:
-            with suppress(PyroError):  # the shell has just ended
-                resize()
+            with suppress(PyroError):  # the program has just ended
+                resize_now()
 
         threading.Thread(target=attempt, daemon=True).start()
 
-    resize()
+    resize_now()
     before = signal.signal(signal.SIGWINCH, resize_later)
     try:
         yield
@@ -84,7 +99,8 @@ def _typed() -> Iterator[tuple[int, int]]:
         pump.start()
         yield keys, left
     finally:
-        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+        with suppress(termios.error):  # the connection to the terminal is lost
+            termios.tcsetattr(terminal, termios.TCSADRAIN, before)
         os.close(stopping)
         pump.join(_DRAINED)
         for fd in (keys, left, stop):
@@ -109,7 +125,9 @@ def _pump_keys(terminal: int, target: int, stop: int) -> None:
         if stop in ready:
             return
         if terminal in ready:
-            typed = os.read(terminal, 4096)
+            typed = b""
+            with suppress(OSError):  # EIO: the connection to the terminal is lost
+                typed = os.read(terminal, 4096)
             if not typed:
                 return
             before, leave, _ = typed.partition(_LEAVE)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyro_mcp.sessions.terminal import plain
+from pyro_mcp.terminal import plain
 
 WINDOW = 64 * 1024
 CPU_SECONDS = 0.6
