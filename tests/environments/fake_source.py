@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from pyro_mcp.environments.catalog import CATALOG
 from pyro_mcp.environments.source import RootFilesystem, SourceKind
@@ -16,6 +18,7 @@ class FakeSource:
     version: str | None = "1"
     description = "a fake"
     packages: tuple[str, ...] = ()
+    programs: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, name: str, journal: Path, *, size: int = 10, rendezvous: Path | None = None) -> None:
         self.name = name

@@ -32,7 +32,12 @@ def faked(cache: Path, journal: Path) -> EnvironmentStore:
 
 
 def test_the_catalogue_is_listed_before_anything_is_installed(environments: EnvironmentStore) -> None:
-    assert [entry["name"] for entry in environments.list()] == ["debian:12", "debian:12-base", "debian:12-build"]
+    assert [entry["name"] for entry in environments.list()] == [
+        "debian:12",
+        "debian:12-agent",
+        "debian:12-base",
+        "debian:12-build",
+    ]
     assert not any(entry["installed"] for entry in environments.list())
 
 

@@ -140,7 +140,12 @@ def test_a_shell_completes_the_commands(shell: str, home: Path) -> None:
 
 
 def test_a_shell_completes_what_exists(home: Path) -> None:
-    assert completed("bash", "pyro run ", home).split() == ["debian:12", "debian:12-base", "debian:12-build"]
+    assert completed("bash", "pyro run ", home).split() == [
+        "debian:12",
+        "debian:12-agent",
+        "debian:12-base",
+        "debian:12-build",
+    ]
 
 
 def test_a_command_does_not_load_what_only_few_need(home: Path) -> None:

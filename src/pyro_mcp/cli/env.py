@@ -158,6 +158,8 @@ def _inspect(arguments: argparse.Namespace) -> int:
         print(f"  parent     {parent} {details['origin'].get('parent_version', '')}".rstrip())
     if details["packages"]:
         print(paragraph(f"  packages   {' '.join(details['packages'])}", indent=13))
+    for name, version in details["programs"].items():
+        print(f"  program    {name} {version}")
     for name, value in details["environ"].items():
         print(f"  {name}={value}")
     return 0

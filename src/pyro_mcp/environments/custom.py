@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from pyro_mcp.environments.layer import LayerWriter, write_image_layout
@@ -24,6 +25,7 @@ class CustomSource:
 
     version: str | None = None
     packages: tuple[str, ...] = ()
+    programs: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, name: str, kind: CustomKind, description: str) -> None:
         self.name = name

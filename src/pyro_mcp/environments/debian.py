@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pyro_mcp.environments.catalog import SUITE, Recipe
@@ -38,6 +38,7 @@ _REMOVE_HOST_SETTINGS = (
     'rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/machine-id" "$1/var/lib/dbus/machine-id"',
     'sed -i "s#://[^/ ]*@#://#" "$1/etc/apt/sources.list"',
 )
+_ADD_ACCOUNT = 'chroot "$1" useradd --create-home --user-group --shell=/bin/bash --uid={0.uid} {0.name}'
 # Let pip and uv install system-wide: in a disposable machine Debian's packages need no protection from them.
 _PYTHON_SETTINGS = {
     "etc/xdg/pip/pip.conf": "[global]\nbreak-system-packages = true\nroot-user-action = ignore\n",
@@ -65,6 +66,7 @@ class DebianSource:
         self.version = recipe.version
         self.description = recipe.description
         self.packages = recipe.packages
+        self.programs: Mapping[str, str] = recipe.programs
 
     def build(self, work: Path, progress: Progress) -> RootFilesystem:
         root = work / "root"
@@ -74,6 +76,7 @@ class DebianSource:
                 f"--include={','.join(self.packages)}",
                 *(f"--dpkgopt={option}" for option in _EXCLUDED_FILES),
                 *(f"--customize-hook={script}" for script in _REMOVE_HOST_SETTINGS),
+                *([f"--customize-hook={_ADD_ACCOUNT.format(account)}"] if (account := self._recipe.account) else []),
             ],
             root,
             progress,
@@ -82,12 +85,13 @@ class DebianSource:
         (root / "etc/resolv.conf").write_text("")
         (root / "etc/hostname").unlink(missing_ok=True)
         (root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
-        missing = self._add_programs(root, work, progress)
+        missing = self._add_wheels(root, work, progress)
+        self._add_npm_packages(root, work, progress)
         metadata = {"origin": {"lacks": missing}} if missing else {}
         return RootFilesystem(root, self._recipe.version, dict(_ENVIRON), metadata)
 
-    def _add_programs(self, root: Path, work: Path, progress: Progress) -> list[str]:
-        """Add the programs that are not Debian packages; return those that could not be downloaded, with the reason.
+    def _add_wheels(self, root: Path, work: Path, progress: Progress) -> list[str]:
+        """Add the programs from Python wheels; return those that could not be downloaded, with the reason.
 
         The environment works without them.
         """
@@ -109,6 +113,16 @@ class DebianSource:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(content)
         return missing
+
+    def _add_npm_packages(self, root: Path, work: Path, progress: Progress) -> None:
+        """Add the packages of npm's registry; raises `EnvironmentFailed` when one cannot be downloaded."""
+        if not self._recipe.npm_packages:
+            return
+        from pyro_mcp.environments.npm_packages import install_package  # noqa: PLC0415 - needed only here
+
+        for package in self._recipe.npm_packages:
+            progress(f"adding {package.program or package.name} {package.version}", 0.88)
+            install_package(package, root, work)
 
 
 def mmdebstrap(options: Sequence[str], root: Path, progress: Progress) -> None:

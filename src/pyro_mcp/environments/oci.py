@@ -9,9 +9,10 @@ import json
 import re
 import shutil
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pyro_mcp.environments.names import ImageReference
@@ -73,6 +74,7 @@ class OciSource:
 
     kind: SourceKind = "oci"
     packages: tuple[str, ...] = ()
+    programs: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, name: str, reference: ImageReference) -> None:
         self.name = name

@@ -34,6 +34,8 @@ class Source(Protocol):
     """The current version if it is known without a request to a registry, else None."""
     description: str
     packages: tuple[str, ...]
+    programs: Mapping[str, str]
+    """Versions of the programs that a recipe adds to the packages."""
 
     def build(self, work: Path, progress: Progress) -> RootFilesystem:
         """Make the root filesystem below `work`, an empty folder. Raises `EnvironmentFailed` or `NoSpace`."""

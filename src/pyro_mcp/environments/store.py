@@ -65,6 +65,7 @@ class EnvironmentStore:
         return {
             **self._summary(source),
             "packages": [*source.packages],
+            "programs": dict(source.programs),
             "path": str(image.path) if image else None,
             "digest": image.digest if image else None,
             "environ": image.environ if image else {},

@@ -5,21 +5,18 @@ The protocol is the simple repository API: https://packaging.python.org/en/lates
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
-import urllib.error
 import urllib.parse
-import urllib.request
 import zipfile
 from http.client import HTTPException
 from pathlib import Path
 
 from pyro_mcp.environments.catalog import Wheel
+from pyro_mcp.environments.download import opened
 from pyro_mcp.errors import EnvironmentFailed
 from pyro_mcp.host.mirrors import pip_index, without_credentials
 
-_DEADLINE_SECONDS = 60.0
 _MAX_PAGE = 32 << 20
 _MAX_WHEEL = 256 << 20
 _MAX_PROGRAM = 512 << 20
@@ -67,15 +64,7 @@ def _fetch(wheel: Wheel, path: Path) -> None:
 
 def _get(url: str, max_bytes: int) -> tuple[str, bytes]:
     """Return the final URL after redirects, and the content there; raises `ValueError` for more than `max_bytes`."""
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in ("https", "http", "file"):
-        raise ValueError(f"{parts.scheme!r} is not a scheme of a package index")
-    headers = {"Accept": "text/html, application/vnd.pypi.simple.v1+html"}
-    if parts.username is not None:
-        pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
-        headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-    request = urllib.request.Request(without_credentials(url), headers=headers)  # noqa: S310 - checked above
-    with urllib.request.urlopen(request, timeout=_DEADLINE_SECONDS) as answer:  # noqa: S310
+    with opened(url, {"Accept": "text/html, application/vnd.pypi.simple.v1+html"}) as answer:
         content = answer.read(max_bytes + 1)
         if len(content) > max_bytes:
             raise ValueError("the answer is too large")

@@ -26,7 +26,7 @@ def host_mirrors() -> Mirrors:
     """Return the mirrors of pip and npm; addresses that are not http(s) are left out."""
     pip = _public((_pip_setting("index-url") or "").split())
     extra = _public((_pip_setting("extra-index-url") or "").split())
-    npm = _public([_npm_registry() or ""])
+    npm = _public([npm_registry() or ""])
     return Mirrors(pip[0] if pip else "", tuple(extra), npm[0] if npm else "")
 
 
@@ -69,19 +69,30 @@ def _pip_files() -> list[Path]:
     return [*files, Path(given)] if given else files
 
 
-def _npm_registry() -> str | None:
-    """Return npm's registry from its environment variable, else from the user's or the host's npmrc."""
+def npm_registry() -> str | None:
+    """Return the registry that npm is configured to use, None for none; it may hold a user name and password."""
     for name in ("npm_config_registry", "NPM_CONFIG_REGISTRY"):
         if os.environ.get(name):
             return os.environ[name]
+    return _npmrc_setting("registry")
+
+
+def npm_token(registry: str) -> str | None:
+    """Return the token that npm is configured to send to a registry, None for none."""
+    parts = urllib.parse.urlsplit(registry)
+    return _npmrc_setting(f"//{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}/:_authToken")
+
+
+def _npmrc_setting(name: str) -> str | None:
+    """Return a setting from the user's or the host's npmrc; ${NAME} in it stands for an environment variable."""
     for path in (Path.home() / ".npmrc", Path("/etc/npmrc"), Path("/usr/etc/npmrc"), Path("/usr/local/etc/npmrc")):
         try:
             lines = path.read_text().splitlines()
         except (OSError, UnicodeDecodeError):
             continue
         for line in reversed(lines):
-            if found := re.fullmatch(r"\s*registry\s*=\s*(\S+)\s*", line):
-                return found[1].strip("\"'")
+            if found := re.fullmatch(rf"\s*{re.escape(name)}\s*=\s*(\S+)\s*", line):
+                return os.path.expandvars(found[1].strip("\"'"))
     return None
 
 

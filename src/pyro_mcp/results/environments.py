@@ -24,6 +24,8 @@ class EnvironmentDetails(EnvironmentSummary):
 
     packages: list[str]
     """The Debian packages that the recipe asks for; empty for `oci:` names."""
+    programs: dict[str, str]
+    """The programs that the recipe adds to them, with their versions."""
     path: str | None
     """The image file: EROFS, read-only."""
     digest: str | None
