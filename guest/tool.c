@@ -693,9 +693,10 @@ static void compare_folder(const struct folders *in) {
 }
 
 static void run_changes(char **words) {
-    int upper = open_root(words[0]);
-    baseline = open_root(words[1]);
-    compare_folder(&(struct folders){ upper, baseline, baseline, open_root(words[2]) });
+    bool is_overlay = words[2] != NULL;
+    int upper = is_overlay ? open_root(words[0]) : -1;
+    baseline = open_root(words[is_overlay]);
+    compare_folder(&(struct folders){ upper, is_overlay ? baseline : -1, baseline, open_root(words[is_overlay + 1]) });
     put_end(changes);
 }
 
@@ -1245,7 +1246,7 @@ static void run_freeze(char **words) {
 static noreturn void print_usage(void) {
     fputs("usage: tool walk [--depth N] [--content MAX] [--from N] [--holes] [--follow] [--skip-missing] [--owners]\n"
           "                 ROOT PATH...\n"
-          "       tool changes UPPER BASELINE MERGED\n"
+          "       tool changes [UPPER] BASELINE MERGED\n"
           "       tool apply [--replace] ROOT\n"
           "       tool recover ROOT\n"
           "       tool freeze MOUNT\n"
@@ -1299,7 +1300,7 @@ int main(int argc, char **argv) {
         int words, more;       /* fewest operands, and how many more are allowed */
     } commands[] = {
         { "walk", run_walk, 2, INT_MAX },
-        { "changes", run_changes, 3, 0 },
+        { "changes", run_changes, 2, 1 },
         { "apply", run_apply, 1, 0 },
         { "recover", run_recover, 1, 0 },
         { "freeze", run_freeze, 1, 0 },

@@ -50,6 +50,15 @@ def changes(tool: Tool, area: Path, steps: str, seed: str = SEED) -> list[Messag
     return in_mounts(tool, area, script, SEED=seed, STEPS=steps).of("CHANGE")
 
 
+def whole_changes(tool: Tool, area: Path, steps: str) -> list[Message]:
+    """What the tool says has changed after the steps were done in a plain copy of the seed."""
+    script = """
+        cd "$AREA"; mkdir before; (cd before; eval "$SEED"); cp -a --no-preserve=links before after; (cd after; eval "$STEPS")
+        "$TOOL" changes before after
+    """
+    return in_mounts(tool, area, script, SEED=SEED, STEPS=steps).of("CHANGE")
+
+
 def told(found: list[Message]) -> list[str]:
     """Each change as a line: sign, path, kinds or modes."""
     lines = []
@@ -106,6 +115,7 @@ def told(found: list[Message]) -> list[str]:
 )  # fmt: skip
 def test_a_change_is_seen_as_what_it_is(tool: Tool, tmp_path: Path, steps: str, expected: list[str]) -> None:
     assert told(changes(tool, tmp_path, steps)) == expected
+    assert told(whole_changes(tool, tmp_path, steps)) == [line.removesuffix(" moved") for line in expected]
 
 
 def test_a_change_tells_both_sides_and_the_inode_a_moved_file_came_from(tool: Tool, tmp_path: Path) -> None:

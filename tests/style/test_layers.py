@@ -31,6 +31,7 @@ PUBLISHED = {
     "pyro_mcp.redaction",
     "pyro_mcp.network",
     "pyro_mcp.terminal",
+    "pyro_mcp.trees",
 }
 """What the packages above this one may use."""
 

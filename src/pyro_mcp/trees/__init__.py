@@ -1,7 +1,18 @@
-"""Work on the file tree of a workspace: list, read and write files, diff, patch, export, and copy in from the host."""
+"""Work on the file tree of a workspace: list, read and write files, diff, patch, export, and copy in from the host.
+
+The tree is that of a machine, or any folder that a backend can start a program on, such as a container's volume. The
+program is the guest tool, `tool_binary()`: one static file without dependencies. What it answers is hostile input, and
+is checked here. A backend runs it through a function of its own, a `GuestToolRunner`:
+
+    tree = GuestTree(run_tool, merged="/tree", baseline="/baseline", upper=None)
+    push_seed(tree, prepare_seed(Path("project"), work))  # before the agent starts; then copy /tree to /baseline
+    print(diff(tree)["patch"])
+    export(tree, "src", Path("copy"), state=folder, overwrite=False)
+"""
 
 from __future__ import annotations
 
+from pyro_mcp.engine import tool_binary
 from pyro_mcp.trees.diff import diff
 from pyro_mcp.trees.export import MAX_EXPORT_BYTES, MAX_EXPORT_ENTRIES, export
 from pyro_mcp.trees.files import list_files, read_file, write_file
@@ -27,5 +38,6 @@ __all__ = [
     "push",
     "push_seed",
     "read_file",
+    "tool_binary",
     "write_file",
 ]

@@ -47,7 +47,10 @@ class GuestToolRunner(Protocol):
 
 
 class GuestTree:
-    """The file tree of one workspace. The default folders are those of a guest; tests pass their own.
+    """The file tree of one workspace. The default folders are those of a machine; other backends pass their own.
+
+    `merged` is the tree, `baseline` what it was at first, `upper` the files written since if `merged` is an overlay of
+    them on `baseline`; without it (None) `changes` compares both folders whole.
 
     Every method raises what the runner raises, `ProtocolViolation` when the tool breaks the protocol, and
     `InvalidRequest` for operations that the tree does not allow.
@@ -59,7 +62,7 @@ class GuestTree:
         *,
         merged: str = "/root/workspace",
         baseline: str = "/baseline",
-        upper: str = "/disk/workspace/upper",
+        upper: str | None = "/disk/workspace/upper",
         top: str = WORKSPACE,
     ) -> None:
         self._run = run
@@ -144,10 +147,14 @@ class GuestTree:
         return [entry for entry, _ in found.all.values()]
 
     def changes(self) -> Changes:
-        """Return the changes since the baseline, in the order of a walk. The cost grows with the number of changes."""
+        """Return the changes since the baseline, in the order of a walk.
+
+        The cost grows with the number of changes in an overlay, and with the size of both folders without one.
+        """
         found = Changes()
+        upper = [] if self._upper is None else [self._upper]
         with self._translated_errors():
-            self._run(["changes", self._upper, self._roots["baseline"], self._roots["merged"]], on_stdout=found.feed)
+            self._run(["changes", *upper, self._roots["baseline"], self._roots["merged"]], on_stdout=found.feed)
         found.finish()
         return found
 
