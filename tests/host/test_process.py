@@ -35,6 +35,32 @@ def test_input_is_what_was_given_or_nothing() -> None:
     assert shell("true", stdin=b"x" * 1_000_000) == b""
 
 
+def test_a_program_reads_a_file_itself(tmp_path: Path) -> None:
+    (tmp_path / "input").write_bytes(b"from a file")
+    with open(tmp_path / "input", "rb") as file:
+        assert shell("cat", stdin=file) == b"from a file"
+
+
+def test_output_is_passed_on_in_pieces_and_an_error_of_the_receiver_ends_the_program(tmp_path: Path) -> None:
+    pieces: list[bytes] = []
+    assert shell("head -c 300000 /dev/zero", on_stdout=pieces.append) == b""
+    assert b"".join(pieces) == bytes(300_000)
+
+    def refuse(_: bytes) -> None:
+        raise ValueError("refused")
+
+    started = time.monotonic()
+    with pytest.raises(ValueError, match="refused"):
+        shell(f"echo $$ > {tmp_path}/pid; echo now; exec sleep 60", on_stdout=refuse)
+    assert time.monotonic() - started < 50
+    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
+
+
+def test_an_exit_code_is_returned_where_it_is_no_failure() -> None:
+    ended = run([SH, "-c", "echo out; echo err >&2; exit 3"], deadline_seconds=DEADLINE, check=False)
+    assert (ended.exit_code, ended.stdout, ended.stderr) == (3, b"out\n", b"err\n")
+
+
 def test_lines_of_stderr_are_passed_on_as_they_come() -> None:
     seen: list[str] = []
     assert shell("echo one >&2; cat; printf 'tw\\303' >&2", stdin=b"through", on_stderr_line=seen.append) == b"through"

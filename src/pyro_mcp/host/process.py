@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from pyro_mcp.errors import DeadlineExceeded, HostCommandFailed, HostToolMissing, NoSpace
 from pyro_mcp.host.programs import require_program
@@ -32,10 +33,11 @@ _CHUNK = 64 * 1024
 
 @dataclass(frozen=True)
 class Completed:
-    """The output of a program that ended with exit code 0; of `stderr` the last 64 KiB."""
+    """The output of a program that ended; of `stderr` the last 64 KiB. `exit_code` is -n when signal n ended it."""
 
     stdout: bytes
     stderr: bytes
+    exit_code: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,18 +80,23 @@ def run(
     argv: Sequence[str | Path],
     *,
     deadline_seconds: float,
-    stdin: bytes | None = None,
+    stdin: bytes | IO[bytes] | None = None,
     extra_environment: Mapping[str, str] | None = None,
+    on_stdout: Callable[[bytes], object] | None = None,
     on_stderr_line: Callable[[str], None] | None = None,
     pass_fds: Sequence[int] = (),
     limits: Limits | None = None,
+    check: bool = True,
 ) -> Completed:
     """Run a host program until it ends and return its output.
 
-    `argv[0]` is a name from `programs.PACKAGE_OF` or an absolute path. `on_stderr_line` gets each line of stderr as
-    it appears. A program that exceeds its `limits` fails. Raises `HostToolMissing`; `DeadlineExceeded` after
-    `deadline_seconds`, when its whole process group has been killed; `NoSpace` when it reports a full disk; and
-    `HostCommandFailed` for any other exit code than 0, with the last 12 lines of stderr.
+    `argv[0]` is a name from `programs.PACKAGE_OF` or an absolute path. `stdin` is the input, or a file that the program
+    reads itself. `on_stdout` gets the output in pieces, which are then not kept; an error that it raises kills the
+    program. `on_stderr_line` gets each line of stderr as it appears. A program that exceeds its `limits` fails.
+
+    Raises `HostToolMissing`; `DeadlineExceeded` after `deadline_seconds`, when its whole process group has been killed;
+    and, unless `check` is false, `NoSpace` when it reports a full disk, and `HostCommandFailed` for any other exit code
+    than 0, with the last 12 lines of stderr.
     """
     words = [str(word) for word in argv]
     if not os.path.isabs(words[0]):
@@ -97,7 +104,7 @@ def run(
     try:
         child = subprocess.Popen(
             [*(limits.argv() if limits else ()), *words],
-            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE if isinstance(stdin, bytes) else stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=child_environment(extra_environment),
@@ -106,43 +113,48 @@ def run(
         )
     except FileNotFoundError as error:
         raise HostToolMissing(f"cannot run {words[0]}: {error.strerror}") from error
-    stdout, stderr, in_time = _communicate(child, stdin, deadline_seconds, on_stderr_line)
-    if not in_time:
+    stdout, errors = bytearray(), _StderrReader(on_stderr_line)
+    given = stdin if isinstance(stdin, bytes) else None
+    if not _communicate(child, given, deadline_seconds, on_stdout or stdout.extend, errors):
         raise DeadlineExceeded(f"{Path(words[0]).name} did not end within {deadline_seconds:g} s: {replay_line(words)}")
-    if child.returncode != 0:
-        raise _failure(words, child.returncode, stderr)
-    return Completed(stdout, stderr)
+    if check and child.returncode != 0:
+        raise _failure(words, child.returncode, errors.kept)
+    return Completed(bytes(stdout), errors.kept, child.returncode)
 
 
 def _communicate(
     child: subprocess.Popen[bytes],
     stdin: bytes | None,
     deadline_seconds: float,
-    on_stderr_line: Callable[[str], None] | None,
-) -> tuple[bytes, bytes, bool]:
-    """Write stdin and read the output; return stdout, the last part of stderr, and whether the child ended in time."""
+    on_stdout: Callable[[bytes], object],
+    stderr: _StderrReader,
+) -> bool:
+    """Write stdin and read the output; return whether the child ended in time."""
     end = time.monotonic() + deadline_seconds
-    stdout, stderr = bytearray(), _StderrReader(on_stderr_line)
     # Leaving the block closes our ends of the pipes, so a descendant outside the group that holds theirs delays nobody.
     with child:
         in_time = False
         try:
-            in_time = _pump(child, stdin, stdout, stderr, end)
+            in_time = _pump(child, stdin, on_stdout, stderr, end)
         finally:
             if not in_time:
                 with suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGKILL)
-    return bytes(stdout), stderr.kept, in_time
+    return in_time
 
 
 def _pump(
-    child: subprocess.Popen[bytes], stdin: bytes | None, stdout: bytearray, stderr: _StderrReader, end: float
+    child: subprocess.Popen[bytes],
+    stdin: bytes | None,
+    on_stdout: Callable[[bytes], object],
+    stderr: _StderrReader,
+    end: float,
 ) -> bool:
     """Move bytes until the child has ended and all its streams are closed; return False when `end` came first."""
     assert child.stdout is not None and child.stderr is not None
     waiting = memoryview(stdin or b"")
     with selectors.DefaultSelector() as selector:
-        selector.register(child.stdout, selectors.EVENT_READ, stdout.extend)
+        selector.register(child.stdout, selectors.EVENT_READ, on_stdout)
         selector.register(child.stderr, selectors.EVENT_READ, stderr.take)
         if child.stdin is not None:
             os.set_blocking(child.stdin.fileno(), False)
