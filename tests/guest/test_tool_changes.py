@@ -53,7 +53,10 @@ def changes(tool: Tool, area: Path, steps: str, seed: str = SEED) -> list[Messag
 def whole_changes(tool: Tool, area: Path, steps: str) -> list[Message]:
     """What the tool says has changed after the steps were done in a plain copy of the seed."""
     script = """
-        cd "$AREA"; mkdir before; (cd before; eval "$SEED"); cp -a --no-preserve=links before after; (cd after; eval "$STEPS")
+        cd "$AREA"; mkdir before
+        (cd before; eval "$SEED")
+        cp -a --no-preserve=links before after
+        (cd after; eval "$STEPS")
         "$TOOL" changes before after
     """
     return in_mounts(tool, area, script, SEED=SEED, STEPS=steps).of("CHANGE")
