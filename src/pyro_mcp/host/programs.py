@@ -16,6 +16,7 @@ PACKAGE_OF = {
     "mmdebstrap": "mmdebstrap",
     "newuidmap": "uidmap",
     "nft": "nftables",
+    "nsenter": "util-linux",
     "prlimit": "util-linux",
     "qemu-img": "qemu-utils",
     "qemu-storage-daemon": "qemu-system-common",

@@ -10,6 +10,7 @@ has run this module yet. Facts that shape it:
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -19,11 +20,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pyro_mcp.errors import HostToolMissing, InvalidRequest, PyroError
+from pyro_mcp.errors import HostCommandFailed, HostToolMissing, InvalidRequest, PyroError
 from pyro_mcp.host.process import run
-from pyro_mcp.host.programs import find_program
+from pyro_mcp.host.programs import find_program, require_program
 
 _GUEST_SIDE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*:/")
+_CREATE_SECONDS = 900.0  # an image is pulled, or a packed machine of some GiB unpacked
 _START_SECONDS = 180.0
 _EXEC_SECONDS = 300.0
 _COPY_SECONDS = 900.0  # 4 GiB at the 35 MB/s that smolvm's documents name take two minutes
@@ -38,6 +40,55 @@ def program() -> str:
             hint="install it as https://github.com/smol-machines/smolvm describes, or choose another backend",
         )
     return str(found)
+
+
+def machine_create(
+    name: str,
+    *,
+    from_path: Path | None = None,
+    image: str = "",
+    cpus: int | None = None,
+    mem_mib: int | None = None,
+    environ: Mapping[str, str] | None = None,
+    resolver: str = "",
+) -> None:
+    """Create a machine from a packed one or an image; it has a network only with the address of a `resolver`."""
+    words = ["create", "--name", name]
+    words += ["--from", str(from_path)] if from_path is not None else ["--image", image] if image else []
+    words += ["--cpus", str(cpus)] if cpus else []
+    words += ["--mem", str(mem_mib)] if mem_mib else []
+    words += ["--net", "--dns", resolver] if resolver else []
+    for variable, value in sorted((environ or {}).items()):
+        words += ["--env", f"{variable}={value}"]
+    _machine(words, _CREATE_SECONDS)
+
+
+def machine_start(name: str, *, network_namespace: Path | None = None) -> None:
+    """Start a machine; with `network_namespace` all its connections are made there."""
+    enter: list[str | Path] = (
+        [] if network_namespace is None else [require_program("nsenter"), f"--net={network_namespace}"]
+    )
+    _machine(["start", "--name", name], _START_SECONDS, before=enter)
+
+
+def machine_stop(name: str) -> None:
+    """Stop a machine; its disk stays."""
+    _machine(["stop", "--name", name], _START_SECONDS)
+
+
+def machine_rm(name: str) -> None:
+    """Remove a machine, also a running one, with its disk."""
+    _machine(["rm", "--name", name, "--force"], _START_SECONDS)
+
+
+def machines() -> dict[str, int | None]:
+    """Return the process id of each machine's virtual machine by the machine's name; None when it does not run."""
+    output = _machine(["ls", "--json"], _EXEC_SECONDS)
+    try:
+        rows = json.loads(output)
+        return {str(row["name"]): row["pid"] if row["state"] == "running" else None for row in rows}
+    except (ValueError, TypeError, KeyError) as error:
+        raise HostCommandFailed(f"smolvm printed no list of machines: {output[:200]!r}") from error
 
 
 def machine_cp(src: str, dst: str) -> None:
@@ -79,8 +130,21 @@ def exec_words(
     return [*words, "--", *argv]
 
 
-def _machine(words: Sequence[str], deadline_seconds: float, stdin: bytes | None = None) -> bytes:
-    return run([program(), "machine", *words], deadline_seconds=deadline_seconds, stdin=stdin).stdout
+def extra_environment() -> dict[str, str]:
+    """Return the host's variables that smolvm reads, which other programs do not get."""
+    return {name: value for name, value in os.environ.items() if name.startswith(("SMOLVM_", "XDG_"))}
+
+
+def _machine(
+    words: Sequence[str], deadline_seconds: float, stdin: bytes | None = None, before: Sequence[str | Path] = ()
+) -> bytes:
+    done = run(
+        [*before, program(), "machine", *words],
+        deadline_seconds=deadline_seconds,
+        stdin=stdin,
+        extra_environment=extra_environment(),
+    )
+    return done.stdout
 
 
 def _names_machine(side: str) -> bool:
