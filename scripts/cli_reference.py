@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from pyro_mcp.cli.parser import own_actions, spelled, verbs
 from pyro_mcp.cli.program import command_parser
+from pyro_mcp.command_line import own_actions, spelled, verbs
 
 _OPENING = """\
 # The command line

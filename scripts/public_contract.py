@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pyro_mcp
 from pyro_mcp import errors
-from pyro_mcp.cli.parser import spelled, verbs
 from pyro_mcp.cli.program import command_parser
+from pyro_mcp.command_line import spelled, verbs
 from pyro_mcp.host.progress import silent
 from pyro_mcp.mcp_server.profiles import ALL, MODES, PROFILES, Offer
 from pyro_mcp.mcp_server.tool import Tool

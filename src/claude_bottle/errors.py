@@ -13,7 +13,7 @@ PyroError
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from pyro_mcp.errors import GuestFailed, HostNotReady, InvalidRequest, NotFound
 
@@ -47,6 +47,7 @@ class ManifestError(InvalidRequest):
         if len(problems) > _MOST_SHOWN:
             lines.append(f"and {len(problems) - _MOST_SHOWN} more")
         super().__init__("\n".join(lines), hint=hint)
+        self.details = {"problems": [asdict(one) for one in problems]}
 
 
 class NotInManifest(NotFound):

@@ -34,7 +34,8 @@ from pyro_mcp.hints import Hint, Verb
 class PyroError(Exception):
     """Root of all errors that pyro raises on purpose.
 
-    `message` is one sentence for a person; `hint`, when not empty, says what to do about it.
+    `message` is one sentence for a person; `hint`, when not empty, says what to do about it. `details` has what beside
+    them a program may want to know, as JSON values.
     """
 
     exit_code: ClassVar[int] = 1
@@ -44,6 +45,7 @@ class PyroError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.details: dict[str, object] = {}
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message

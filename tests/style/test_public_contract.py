@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.cli.parser import verbs
 from pyro_mcp.cli.program import command_parser
+from pyro_mcp.command_line import verbs
 from scripts.public_contract import DOCUMENT, TABLES, renewed
 from tests.style.project import files, shown
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from pyro_mcp import Pyro
-from pyro_mcp.cli.parser import verbs
 from pyro_mcp.cli.program import command_parser
+from pyro_mcp.command_line import verbs
 from pyro_mcp.errors import InvalidRequest, NotFound
 from pyro_mcp.hints import VERBS, Argument, CommandWords, Hint, Verb, render_hints
 from pyro_mcp.mcp_server.http import listen

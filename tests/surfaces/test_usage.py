@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp import Pyro
-from pyro_mcp.cli.parser import own_actions, verbs
 from pyro_mcp.cli.program import command_parser
+from pyro_mcp.command_line import own_actions, verbs
 from tests.surfaces.conftest import Cli
 
 MISTAKES = {

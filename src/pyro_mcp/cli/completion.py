@@ -6,7 +6,7 @@ import argparse
 import os
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, verb
+from pyro_mcp.command_line import Verbs, verb
 from pyro_mcp.errors import PyroError
 from pyro_mcp.serving import HOSTS, MODES, PROFILES
 

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, verb
-from pyro_mcp.cli.render import print_json, progress_line, shown
+from pyro_mcp.command_line import Verbs, print_json, progress_line, shown, verb
 from pyro_mcp.errors import DeadlineExceeded, HostNotReady, InvalidRequest
 from pyro_mcp.results import VmExecResult
 

@@ -6,8 +6,8 @@ import argparse
 import textwrap
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, accelerator_option, verb
-from pyro_mcp.cli.render import in_command_words, paragraph, print_json
+from pyro_mcp.cli.options import accelerator_option
+from pyro_mcp.command_line import Verbs, in_command_words, paragraph, print_json, verb
 from pyro_mcp.errors import HostNotReady
 from pyro_mcp.results import DoctorCheck, DoctorReport
 

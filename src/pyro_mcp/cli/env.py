@@ -6,8 +6,8 @@ import argparse
 import sys
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, accelerator_option, allow_host_option, host_settings_options, labels, verb
-from pyro_mcp.cli.render import paragraph, print_json, progress_line, shown, size, table
+from pyro_mcp.cli.options import accelerator_option, allow_host_option, host_settings_options, labels
+from pyro_mcp.command_line import Verbs, paragraph, print_json, progress_line, shown, size, table, verb
 from pyro_mcp.results import EnvironmentDetails
 
 

@@ -7,9 +7,8 @@ import sys
 from typing import Any
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, verb
-from pyro_mcp.cli.render import in_command_words, paragraph, print_json, shown
 from pyro_mcp.cli.serve_options import add_serve_options, serve_options
+from pyro_mcp.command_line import Verbs, in_command_words, paragraph, print_json, shown, verb
 from pyro_mcp.errors import HostNotReady
 from pyro_mcp.results import ChatHostChange, ChatHostDoctor, ChatHostProblem
 

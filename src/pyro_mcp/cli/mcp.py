@@ -6,8 +6,8 @@ import argparse
 import sys
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, verb
 from pyro_mcp.cli.serve_options import add_serve_options, serve_options
+from pyro_mcp.command_line import Verbs, verb
 from pyro_mcp.errors import InvalidRequest
 
 _ON_A_TERMINAL = """\

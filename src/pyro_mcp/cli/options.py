@@ -3,28 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import textwrap
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.serving import ACCELERATORS
-
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argparse has no public name for it
-
-
-def verb(
-    verbs: Verbs, name: str, purpose: str, act: Callable[[argparse.Namespace], int], *, example: str
-) -> argparse.ArgumentParser:
-    """Add a verb with its help, its example and the function that runs it."""
-    parser = verbs.add_parser(
-        name,
-        help=purpose,
-        description=f"{purpose[0].upper()}{purpose[1:]}.",
-        epilog="example:\n" + textwrap.indent(example, "  "),
-    )
-    parser.set_defaults(act=act, example=example)
-    return parser
 
 
 def id_argument(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, accelerator_option, verb
-from pyro_mcp.cli.render import print_json, progress_line, table
+from pyro_mcp.cli.options import accelerator_option
+from pyro_mcp.command_line import Verbs, print_json, progress_line, table, verb
 
 
 def add(verbs: Verbs) -> None:

@@ -6,15 +6,14 @@ import argparse
 
 import pyro_mcp
 from pyro_mcp.cli.options import (
-    Verbs,
     accelerator_option,
     host_compat_option,
     host_settings_options,
     machine_options,
     timeout_option,
-    verb,
 )
 from pyro_mcp.cli.stream import OWN_FAILURE, finish, streams
+from pyro_mcp.command_line import Verbs, verb
 
 
 def add(verbs: Verbs) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import IO
 
 import pyro_mcp
-from pyro_mcp.cli.render import ProgressLine, in_command_words, print_json
+from pyro_mcp.command_line import ProgressLine, in_command_words, print_json
 from pyro_mcp.results import VmExecResult, WorkspaceExecResult
 
 OWN_FAILURE = 125

@@ -15,7 +15,6 @@ from pyro_mcp.cli import (
     workspace_snapshots,
 )
 from pyro_mcp.cli.options import (
-    Verbs,
     accelerator_option,
     allow_host_option,
     host_compat_option,
@@ -24,12 +23,11 @@ from pyro_mcp.cli.options import (
     labels,
     machine_options,
     timeout_option,
-    verb,
 )
-from pyro_mcp.cli.render import ago, print_json, progress_line, shown, table
 from pyro_mcp.cli.secret_options import given_secret_env, given_secrets, secret_env_option, secret_options
 from pyro_mcp.cli.stream import OWN_FAILURE, finish, streams
 from pyro_mcp.cli.workspace_shown import show_new, show_workspace
+from pyro_mcp.command_line import Verbs, ago, print_json, progress_line, shown, table, verb
 from pyro_mcp.errors import PyroError
 
 _STORY = """\

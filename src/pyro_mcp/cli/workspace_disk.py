@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, id_argument, verb
-from pyro_mcp.cli.render import print_json, progress_line, size
+from pyro_mcp.cli.options import id_argument
 from pyro_mcp.cli.workspace_files import listing_options, reading_options, show_content, show_listing
+from pyro_mcp.command_line import Verbs, print_json, progress_line, size, verb
 
 _ID = "ws-0123456789ab"
 

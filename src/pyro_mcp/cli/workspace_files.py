@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, given, id_argument, verb
-from pyro_mcp.cli.render import print_json, progress_line, shown, size, table
+from pyro_mcp.cli.options import given, id_argument
+from pyro_mcp.command_line import Verbs, print_json, progress_line, shown, size, table, verb
 from pyro_mcp.errors import InvalidRequest, NotFound
 from pyro_mcp.results import WorkspaceFileList, WorkspaceFileRead
 

@@ -6,8 +6,8 @@ import argparse
 import time
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, id_argument, verb
-from pyro_mcp.cli.render import print_json, shown, table
+from pyro_mcp.cli.options import id_argument
+from pyro_mcp.command_line import Verbs, print_json, shown, table, verb
 from pyro_mcp.results import NetworkLogEntry
 
 _ID = "ws-0123456789ab"

@@ -7,8 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, verb
-from pyro_mcp.cli.render import print_json
+from pyro_mcp.command_line import Verbs, print_json, verb
 from pyro_mcp.results import UnknownWorkspace
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, id_argument, verb
-from pyro_mcp.cli.render import ago, print_json, progress_line, shown, table
+from pyro_mcp.cli.options import id_argument
 from pyro_mcp.cli.secret_options import given_secret_env, secret_env_option
+from pyro_mcp.command_line import Verbs, ago, print_json, progress_line, shown, table, verb
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.results import PortWanted, ServiceInfo
 

@@ -6,9 +6,9 @@ import argparse
 import sys
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, id_argument, verb
-from pyro_mcp.cli.render import ago, print_json, table
+from pyro_mcp.cli.options import id_argument
 from pyro_mcp.cli.secret_options import given_secret_env, secret_env_option
+from pyro_mcp.command_line import Verbs, ago, print_json, table, verb
 from pyro_mcp.results import ShellInfo
 from pyro_mcp.terminal import DETACH_KEY, own_terminal
 

@@ -7,7 +7,7 @@ import os
 import sys
 
 import pyro_mcp
-from pyro_mcp.cli.render import print_json, shown, size, until
+from pyro_mcp.command_line import print_json, shown, size, until
 from pyro_mcp.results import WorkspaceInfo, WorkspaceSecret
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 import pyro_mcp
-from pyro_mcp.cli.options import Verbs, id_argument, verb
-from pyro_mcp.cli.render import ago, print_json, table
+from pyro_mcp.cli.options import id_argument
+from pyro_mcp.command_line import Verbs, ago, print_json, table, verb
 
 _ID = "ws-0123456789ab"
 

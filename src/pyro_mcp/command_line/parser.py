@@ -6,13 +6,14 @@ import argparse
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn, TypeAlias
 
 from pyro_mcp.hints import near_match
 
 COMMAND = "COMMAND"
 """What stands for a subcommand in help."""
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argparse has no public name for it
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,7 +38,7 @@ class Parser(argparse.ArgumentParser):
         if message.endswith(f"required: {COMMAND}"):
             self.print_help(sys.stderr)
             self.exit(2)
-        self.exit(2, f"pyro: {message}\n  '{self.prog} --help' shows the usage\n")
+        self.exit(2, f"{program_of(self)}: {message}\n  '{self.prog} --help' shows the usage\n")
 
     def format_help(self) -> str:
         """Return the help, whose first line names what must be given; the options follow below."""
@@ -62,6 +63,32 @@ class Parser(argparse.ArgumentParser):
         options = [option for option in self._option_string_actions if option.startswith("--")]
         found = (near_match(word.split("=")[0], options) for word in unknown if word.startswith("-"))
         return next(filter(None, found), "")
+
+
+def program_of(parser: argparse.ArgumentParser) -> str:
+    """Return the name of the program that a command belongs to."""
+    return parser.prog.partition(" ")[0]
+
+
+def add_verbs(parser: argparse.ArgumentParser, *, version: str) -> Verbs:
+    """Add `--version` to the parser of a program, and return what its verbs are added to."""
+    parser.set_defaults(json=False)
+    parser.add_argument("--version", action="version", version=f"{parser.prog} {version}")
+    return parser.add_subparsers(title="commands", metavar=COMMAND, required=True)
+
+
+def verb(
+    verbs: Verbs, name: str, purpose: str, act: Callable[[argparse.Namespace], int], *, example: str
+) -> argparse.ArgumentParser:
+    """Add a verb with its help, its example and the function that runs it."""
+    parser = verbs.add_parser(
+        name,
+        help=purpose,
+        description=f"{purpose[0].upper()}{purpose[1:]}.",
+        epilog="example:\n" + textwrap.indent(example, "  "),
+    )
+    parser.set_defaults(act=act, example=example)
+    return parser
 
 
 def verbs(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
