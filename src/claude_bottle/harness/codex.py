@@ -1,0 +1,74 @@
+"""Codex, as its release 0.169 behaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from claude_bottle.backend.interface import Bottle
+from claude_bottle.harness.agent_state import STATE_NAME, read_state
+from claude_bottle.harness.interface import GuestHome, HarnessKey
+
+if TYPE_CHECKING:
+    from claude_bottle.manifest import AgentConfig
+
+_API_HOST = "api.openai.com"
+_KEY = "OPENAI_API_KEY"
+_PERMISSION_OPTIONS = (
+    "--dangerously-bypass-approvals-and-sandbox",
+    "--yolo",
+    "--full-auto",
+    "-a",
+    "--ask-for-approval",
+    "-s",
+    "--sandbox",
+)
+
+
+class Codex:
+    """Codex, without its own sandbox and approvals unless the agent's words choose them."""
+
+    name = "codex"
+    api_hosts: tuple[str, ...] = (_API_HOST,)
+    key: HarnessKey | None = HarnessKey(_KEY, (_API_HOST,))
+
+    def argv(self, agent: AgentConfig, args: Sequence[str], *, prompt_path: str | None) -> list[str]:
+        words = [*agent.args, *args]
+        argv = ["codex"]
+        if not any(word.partition("=")[0] in _PERMISSION_OPTIONS for word in words):
+            argv.append("--dangerously-bypass-approvals-and-sandbox")
+        if agent.model is not None:
+            argv += ["--model", agent.model]
+        return argv + words
+
+    def variables(self, agent: AgentConfig) -> Mapping[str, str]:
+        return {}
+
+    def files(self, agent: AgentConfig, guest: GuestHome) -> Mapping[str, str]:
+        """Return its settings: it takes the key from the variable, and reports the end of a turn."""
+        # Its own provider would want a login in a file, and speak WebSockets.
+        provider = {"name": "OpenAI", "base_url": f"https://{_API_HOST}/v1", "env_key": _KEY, "wire_api": "responses"}
+        state = f"{guest.home}/{STATE_NAME}"
+        lines = [
+            'model_provider = "bottle"',
+            "check_for_update_on_startup = false",
+            f"notify = {json.dumps(['sh', '-c', f'printf %s idle > {state}'])}",
+            "[analytics]",
+            "enabled = false",
+            f"[projects.{json.dumps(guest.tree)}]",
+            'trust_level = "trusted"',
+            "[model_providers.bottle]",
+            *(f"{key} = {json.dumps(value)}" for key, value in provider.items()),
+        ]
+        return {f"{guest.home}/.codex/config.toml": "\n".join(lines) + "\n"}
+
+    def links(self, guest: GuestHome) -> Mapping[str, str]:
+        """Return where it looks for instructions and skills of its user."""
+        found = {f"{guest.home}/.agents/skills": f"{guest.home}/.claude/skills"}
+        if guest.prompt_path is not None:
+            found[f"{guest.home}/.codex/AGENTS.md"] = guest.prompt_path
+        return found
+
+    def state(self, bottle: Bottle) -> str:
+        return read_state(bottle)

@@ -1,0 +1,55 @@
+"""What a bottle knows of a harness: its command line, its files, its model's API, and how it reports its state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from claude_bottle.backend.interface import Bottle
+
+if TYPE_CHECKING:
+    from claude_bottle.manifest import AgentConfig
+
+
+@dataclass(frozen=True)
+class HarnessKey:
+    """The API key that a harness takes from `variable` and sends to `hosts` in the header field `header`."""
+
+    variable: str
+    hosts: tuple[str, ...]
+    header: str = "Authorization"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuestHome:
+    """What a harness's files depend on: paths of the guest, and the agent's variables, secrets as placeholders."""
+
+    home: str
+    tree: str
+    prompt_path: str | None
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+class Harness(Protocol):
+    """One agent program."""
+
+    name: str
+    api_hosts: tuple[str, ...]
+    """The hosts of its model's API, which every bottle of it may reach at port 443."""
+    key: HarnessKey | None
+
+    def argv(self, agent: AgentConfig, args: Sequence[str], *, prompt_path: str | None) -> list[str]:
+        """Return the command line; `args` are the words that were added to those of the manifest."""
+
+    def variables(self, agent: AgentConfig) -> Mapping[str, str]:
+        """Return the variables that it is started with."""
+
+    def files(self, agent: AgentConfig, guest: GuestHome) -> Mapping[str, str]:
+        """Return the settings that it needs in the guest: path → text."""
+
+    def links(self, guest: GuestHome) -> Mapping[str, str]:
+        """Return the symbolic links that it needs in the guest: path → what it leads to."""
+
+    def state(self, bottle: Bottle) -> str:
+        """Return what the agent does: "running", "idle" or "waiting for permission"; "running" when unknown."""

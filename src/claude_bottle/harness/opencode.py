@@ -1,0 +1,83 @@
+"""OpenCode, as its release 1.18 behaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from claude_bottle.backend.interface import Bottle
+from claude_bottle.harness.agent_state import STATE_NAME, read_state
+from claude_bottle.harness.interface import GuestHome, HarnessKey
+
+if TYPE_CHECKING:
+    from claude_bottle.manifest import AgentConfig
+
+_KEYS = {
+    "anthropic": HarnessKey("ANTHROPIC_API_KEY", ("api.anthropic.com",), "x-api-key"),
+    "openai": HarnessKey("OPENAI_API_KEY", ("api.openai.com",)),
+}
+_DEFAULT_PROVIDER = "anthropic"
+_PLUGIN = """\
+// Reports what the agent does, for `claude-bottle status`.
+import { renameSync, writeFileSync } from "node:fs"
+
+const words = {
+  "session.status": (event) => (event.properties.status?.type === "idle" ? "idle" : "running"),
+  "session.idle": () => "idle",
+  "permission.asked": () => "waiting_for_permission",
+  "permission.updated": () => "waiting_for_permission",
+  "permission.replied": () => "running",
+}
+
+export const ClaudeBottle = async () => ({
+  event: async ({ event }) => {
+    const word = words[event.type]?.(event)
+    if (word) {
+      writeFileSync(STATE + ".new", word)
+      renameSync(STATE + ".new", STATE)
+    }
+  },
+})
+"""
+
+
+class OpenCode:
+    """OpenCode; the provider of its model, which the model's name begins with, decides whose API it uses."""
+
+    name = "opencode"
+
+    def __init__(self, model: str | None = None) -> None:
+        provider = (model or "").partition("/")[0] or _DEFAULT_PROVIDER
+        self.key = _KEYS.get(provider)
+        self.api_hosts: tuple[str, ...] = self.key.hosts if self.key is not None else ()
+
+    def argv(self, agent: AgentConfig, args: Sequence[str], *, prompt_path: str | None) -> list[str]:
+        return ["opencode", *agent.args, *args]
+
+    def variables(self, agent: AgentConfig) -> Mapping[str, str]:
+        return {
+            "OPENCODE_DISABLE_AUTOUPDATE": "1",
+            "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
+            "OPENCODE_DISABLE_MODELS_FETCH": "1",
+        }
+
+    def files(self, agent: AgentConfig, guest: GuestHome) -> Mapping[str, str]:
+        """Return its settings, and a plugin that reports its state. The bottle is the boundary, so it asks nothing."""
+        settings: dict[str, Any] = {"permission": {"*": "allow"}, "share": "disabled", "autoupdate": False}
+        if guest.prompt_path is not None:
+            settings["instructions"] = [guest.prompt_path]
+        if agent.model is not None:
+            settings["model"] = settings["small_model"] = agent.model
+        state = f"const STATE = {json.dumps(f'{guest.home}/{STATE_NAME}')}\n"
+        folder = f"{guest.home}/.config/opencode"
+        return {
+            f"{folder}/opencode.json": json.dumps(settings, indent=2) + "\n",
+            f"{folder}/plugin/claude-bottle.js": state + _PLUGIN,
+        }
+
+    def links(self, guest: GuestHome) -> Mapping[str, str]:
+        return {}
+
+    def state(self, bottle: Bottle) -> str:
+        return read_state(bottle)

@@ -1,0 +1,27 @@
+"""The secrets of an agent: those of its bottle, and the API key of its harness where the bottle declares none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from claude_bottle.harness import harness_of
+
+if TYPE_CHECKING:
+    from claude_bottle.manifest import Manifest, SecretConfig
+
+
+def all_secrets(manifest: Manifest, agent_name: str) -> Mapping[str, SecretConfig]:
+    """Return the secrets of an agent by name, without values.
+
+    The key of its harness is one of them if the bottle declares it, or else if this host has a variable of its name.
+    """
+    from claude_bottle.manifest import SecretConfig  # noqa: PLC0415 - slow to import
+
+    bottle = manifest.bottle_of(agent_name)
+    key = harness_of(manifest.agent(agent_name)).key
+    found = dict(bottle.secrets)
+    if key is not None and key.variable not in (*found, *bottle.env) and os.environ.get(key.variable):
+        found[key.variable] = SecretConfig(env=key.variable, hosts=key.hosts, header=key.header)
+    return found

@@ -1,0 +1,34 @@
+"""All steps of provisioning in their order, for the backends whose guest has an agent's user and a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from claude_bottle.backend.interface import BottlePlan, Guest
+from claude_bottle.harness import GuestHome, harness_of
+from claude_bottle.provision.git import provision_git
+from claude_bottle.provision.prompt import provision_prompt
+from claude_bottle.provision.skills import provision_skills
+from claude_bottle.provision.supervise import provision_supervise
+
+
+def provision_agent(plan: BottlePlan, guest: Guest, *, tree: str, environ: Mapping[str, str]) -> list[str]:
+    """Bring all that the agent of a plan needs into the guest; return the agent's command line.
+
+    `tree` is its working folder in the guest; `environ` has its variables, secrets as placeholders. What is made
+    belongs to the guest's root: the backend gives the home to the agent's user afterwards.
+    """
+    spec = plan.spec
+    agent, bottle = spec.manifest.agent(spec.agent_name), spec.manifest.bottle_of(spec.agent_name)
+    harness = harness_of(agent)
+    prompt_path = provision_prompt(guest, plan.prompt_file, agent.prompt)
+    provision_skills(guest, agent.skills)
+    provision_git(
+        guest,
+        user_name=bottle.git.user_name or spec.agent_name,
+        user_email=bottle.git.user_email or f"{spec.agent_name}@claude-bottle.invalid",
+        tree=tree,
+    )
+    home = GuestHome(home=guest.home, tree=tree, prompt_path=prompt_path, environ=environ)
+    provision_supervise(guest, harness.files(agent, home), harness.links(home))
+    return harness.argv(agent, spec.args, prompt_path=prompt_path)

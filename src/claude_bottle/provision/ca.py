@@ -1,0 +1,34 @@
+"""The certificates of the bottle's own authority, for the programs of a guest that this project's machine does not run.
+
+The machine of the backend `pyro` has them from its start: it writes the same files itself.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+
+from claude_bottle.backend.interface import Guest
+from pyro_mcp.host.files import temporary_folder
+from pyro_mcp.network import GuestCA
+
+
+def provision_ca(guest: Guest, ca: GuestCA) -> Mapping[str, str]:
+    """Give the guest the certificates; return the variables by which its programs find them.
+
+    They are in the lists of its image (curl, git, Python), in a bundle that the variables name (OpenSSL, Go, Node,
+    Deno, requests, pip), and in a store for Java.
+    """
+    files = ca.files()
+    if files:
+        guest.run(["mkdir", "-p", *sorted({posixpath.dirname(path) for path in files})])
+    with temporary_folder() as scratch:
+        for path, (mode, content) in files.items():
+            copied = scratch / posixpath.basename(path)
+            copied.write_bytes(content)
+            copied.chmod(mode)
+            guest.copy_in(str(copied), path)
+            guest.run(["chmod", f"{mode:o}", path])
+    for argv in ca.system_store_commands():
+        guest.run(argv)
+    return ca.environ()
