@@ -31,6 +31,7 @@ PUBLISHED = {
     "pyro_mcp.host",
     "pyro_mcp.redaction",
     "pyro_mcp.network",
+    "pyro_mcp.sessions",
     "pyro_mcp.terminal",
     "pyro_mcp.trees",
 }

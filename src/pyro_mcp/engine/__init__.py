@@ -11,7 +11,7 @@ from pyro_mcp.engine.cage import require_namespaces
 from pyro_mcp.engine.disks import MOST_LAYERS, DiskLayers, make_baseline, make_ext4
 from pyro_mcp.engine.freeze import GUEST_TOOL
 from pyro_mcp.engine.guest_connection import Capture
-from pyro_mcp.engine.guest_programs import tool_binary
+from pyro_mcp.engine.guest_programs import session_binary, tool_binary
 from pyro_mcp.engine.host_compat import HostCompat
 from pyro_mcp.engine.initramfs import BOOT_MODULES
 from pyro_mcp.engine.interface import (
@@ -52,5 +52,6 @@ __all__ = [
     "make_ext4",
     "requested",
     "require_namespaces",
+    "session_binary",
     "tool_binary",
 ]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Literal
+from typing import IO, Literal, Protocol
 
-from pyro_mcp.engine import Command, Connection, Outcome, OutputSink
+from pyro_mcp.engine import Command, Outcome, OutputSink
 from pyro_mcp.errors import Conflict, GuestFailed, InvalidRequest, NotFound, ProtocolViolation
 
-_PROGRAM, _FOLDER = "/session", "/sessions"
+MACHINE_PROGRAM = ("/session", "--machine", "/sessions")
+"""The session program of a machine, and the folder of its sessions."""
 _DEADLINE, _PROBE_DEADLINE = 30.0, 5.0
 _FOR_EVER_MS = 2**40
 _LARGEST_READ = 1024 * 1024
@@ -48,14 +49,23 @@ class Program:
     rows: int = 24
 
 
-class SessionClient:
-    """The sessions of one machine, over one connection to it.
+class CommandRunner(Protocol):
+    """Runs a command in a guest; raises `Interrupted` when its `interrupt` becomes readable."""
 
-    Methods raise `NotFound` for a session that is not there, and `Conflict` when its state forbids what is asked.
+    def run(self, command: Command) -> Outcome: ...
+
+
+class SessionClient:
+    """The sessions of one guest, over one connection to it.
+
+    `program` is the command line of the session program up to its verb: a backend that copies `session_binary()` into
+    its guest names that copy and a private folder. Methods raise `NotFound` for a session that is not there, and
+    `Conflict` when its state forbids what is asked.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: CommandRunner, *, program: Sequence[str] = MACHINE_PROGRAM) -> None:
         self._connection = connection
+        self._program = program
 
     def open(self, name: str, kind: Kind, program: Program) -> SessionStatus:
         """Start a program; raises `Conflict` for a name that is taken, `InvalidRequest` for what cannot be started."""
@@ -155,7 +165,7 @@ class SessionClient:
         Raises `Interrupted` when `interrupt` becomes readable; the connection is of no further use then.
         """
         command = Command(
-            _argv("attach", name, str(cursor)),
+            [*self._program, "attach", name, str(cursor)],
             cwd="/", is_guest_program=True, timeout_seconds=0, output_cap=0,
             stdin=stdin, on_stdout=on_stdout, interrupt=interrupt,
         )  # fmt: skip
@@ -165,7 +175,8 @@ class SessionClient:
     def until_end(name: str) -> Command:
         """Return a command that ends when the program of this session does, and writes nothing before."""
         numbers = (0, 0, 0, _FOR_EVER_MS, _FOR_EVER_MS)
-        return Command(_argv("read", name, *map(str, numbers)), cwd="/", is_guest_program=True, timeout_seconds=0)
+        words = [*MACHINE_PROGRAM, "read", name, *map(str, numbers)]
+        return Command(words, cwd="/", is_guest_program=True, timeout_seconds=0)
 
     def listens(self, port: int) -> bool:
         """Return whether a program in the guest listens on this TCP port of its loopback."""
@@ -177,7 +188,9 @@ class SessionClient:
         return int(said) if said.isdigit() and len(said) <= 3 else 0
 
     def _probe(self, *words: str) -> Outcome:
-        command = Command([_PROGRAM, "probe", *words], cwd="/", is_guest_program=True, timeout_seconds=_PROBE_DEADLINE)
+        command = Command(
+            [self._program[0], "probe", *words], cwd="/", is_guest_program=True, timeout_seconds=_PROBE_DEADLINE
+        )
         return self._connection.run(command)
 
     def _ask(
@@ -206,7 +219,7 @@ class SessionClient:
         interrupt: int | None = None,
     ) -> bytes:
         command = Command(
-            _argv(*words),
+            [*self._program, *words],
             cwd="/",
             is_guest_program=True,
             environ=environ or {},
@@ -229,11 +242,6 @@ class SessionClient:
         kinds = {2: NotFound, 3: Conflict, 4: InvalidRequest, 5: Conflict, 6: Conflict, 7: Conflict}
         kinds |= {126: InvalidRequest, 127: InvalidRequest}
         raise kinds.get(exit_code, GuestFailed)(said)
-
-
-def _argv(*words: str) -> list[str]:
-    """Return the command line of the session program for a request."""
-    return [_PROGRAM, "--machine", _FOLDER, *words]
 
 
 def _parse_status(line: bytes) -> SessionStatus:
