@@ -112,6 +112,38 @@ def test_a_shell_that_ended_says_so(pyro: Pyro, workspace: str) -> None:
         pyro.write_shell(workspace, shell_id, input="echo")
 
 
+def test_a_command_runs_on_the_terminal_instead_of_a_shell(pyro: Pyro, workspace: str) -> None:
+    program = "import os, shutil; print(os.ttyname(0), shutil.get_terminal_size().columns, input('name? ')); exit(7)"
+    shell_id = pyro.open_shell(workspace, command=["python3", "-c", program], cols=90, cwd="/tmp")["shell_id"]
+    until_seen(pyro, workspace, shell_id, "name?")
+    pyro.write_shell(workspace, shell_id, input="agent")
+    read = pyro.read_shell(workspace, shell_id, plain=True, wait_for_idle_ms=20_000)
+    assert read["output"].splitlines()[1:] == ["/dev/pts/0 90 agent"]
+    ended = pyro.list_shells(workspace)["shells"][0]
+    assert (read["exit_code"], ended["state"], ended["exit_code"]) == (7, "exited", 7)
+
+
+def test_a_line_is_run_by_a_shell_of_its_own_and_a_signal_ends_it(pyro: Pyro, workspace: str) -> None:
+    shell_id = pyro.open_shell(workspace, command="echo ready | cat; exec sleep 1000")["shell_id"]
+    until_seen(pyro, workspace, shell_id, "ready")
+    pyro.signal_shell(workspace, shell_id)
+    assert pyro.read_shell(workspace, shell_id, wait_for_idle_ms=20_000)["exit_code"] == 128 + 2
+
+
+def test_the_command_line_opens_a_program_too(pyro: Pyro, workspace: str) -> None:
+    words = ["workspace", "shell", "open", workspace, "--id-only", "--", "sh", "-c", "exit 3"]
+    command = [sys.executable, "-m", "pyro_mcp.cli", *words]
+    shell_id = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+    assert pyro.read_shell(workspace, shell_id, wait_for_idle_ms=20_000)["exit_code"] == 3
+
+
+@pytest.mark.parametrize("command", [[], ["no-such-program"], ["/etc/passwd"]])
+def test_a_command_that_cannot_be_started_is_an_error(pyro: Pyro, workspace: str, command: list[str]) -> None:
+    with pytest.raises(InvalidRequest):
+        pyro.open_shell(workspace, command=command)
+    assert pyro.list_shells(workspace)["count"] == 0
+
+
 def test_the_oldest_of_too_much_output_is_dropped_and_the_result_says_so(pyro: Pyro, workspace: str) -> None:
     shell_id = pyro.open_shell(workspace)["shell_id"]
     pyro.write_shell(workspace, shell_id, input="seq 1 300000; echo the end")

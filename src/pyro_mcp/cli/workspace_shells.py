@@ -67,7 +67,14 @@ def _shell_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_open(group: Verbs) -> None:
-    parser = verb(group, "open", "start a shell", _open, example=f"pyro workspace shell open {_ID}")
+    parser = verb(
+        group,
+        "open",
+        "start a shell, or another program on a terminal",
+        _open,
+        example=f"pyro workspace shell open {_ID}",
+    )
+    parser.usage = "pyro workspace shell open [options] WORKSPACE_ID [-- COMMAND [ARG ...]]"
     id_argument(parser)
     parser.add_argument("--cwd", default="/workspace", metavar="PATH", help="working directory (default /workspace)")
     parser.add_argument("--cols", type=int, default=120, metavar="N", help="columns of its terminal (default 120)")
@@ -111,6 +118,7 @@ def _add_write(group: Verbs) -> None:
 def _open(arguments: argparse.Namespace) -> int:
     opened = pyro_mcp.Pyro().open_shell(
         arguments.workspace_id,
+        command=arguments.command,
         cwd=arguments.cwd,
         cols=arguments.cols,
         rows=arguments.rows,

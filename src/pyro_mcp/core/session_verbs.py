@@ -36,13 +36,18 @@ class SessionVerbs(Components):
         self,
         workspace_id: str,
         *,
+        command: str | Sequence[str] | None = None,
         cwd: str = "/workspace",
         cols: int = 120,
         rows: int = 30,
         secret_env: SecretEnv | None = None,
     ) -> ShellOpened:
-        """Start bash, or sh, on a terminal of `cols` × `rows` characters. The last MiB it writes is kept."""
-        return self._shells.open(workspace_id, cwd, cols, rows, secret_env)
+        """Start bash, or sh, on a terminal of `cols` × `rows` characters. The last MiB it writes is kept.
+
+        With a `command`, a line for the shell or a list of words, that runs on the terminal instead. What it wrote and
+        its exit code are kept after its end, until `close_shell`.
+        """
+        return self._shells.open(workspace_id, command=command, cwd=cwd, cols=cols, rows=rows, secret_env=secret_env)
 
     def list_shells(self, workspace_id: str) -> ShellList:
         """List the shells that were opened and not closed, oldest first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyro_mcp.mcp_server import text
 from pyro_mcp.mcp_server.bounds import shortened
-from pyro_mcp.mcp_server.tool import FLAG, ID, TEXT, Schema, Tool, shape
+from pyro_mcp.mcp_server.tool import COMMAND, FLAG, ID, TEXT, Schema, Tool, shape
 from pyro_mcp.mcp_server.tools_workspace import SECRET_ENV
 from pyro_mcp.results import ShellClosed, ShellList, ShellOpened, ShellRead, ShellSignalled, ShellWritten
 
@@ -35,14 +35,14 @@ TOOLS = (
     Tool(
         "shell_open",
         "Open a shell on a terminal in a workspace: for prompts, REPLs, state kept between commands.",
-        {"workspace_id": ID, "cwd": TEXT, "cols": _COUNT, "rows": _COUNT, "secret_env": SECRET_ENV},
+        {"workspace_id": ID, "command": COMMAND, "cwd": TEXT, "cols": _COUNT, "rows": _COUNT, "secret_env": SECRET_ENV},
         ("workspace_id",),
         shape(ShellOpened, "shell_id", "state"),
         lambda call: call.pyro.open_shell(
-            call.arguments["workspace_id"], **call.given("cwd", "cols", "rows", "secret_env")
+            call.arguments["workspace_id"], **call.given("command", "cwd", "cols", "rows", "secret_env")
         ),
         lambda result: f"Shell {result['shell_id']} is open in {result['cwd']}.",
-        only_full=frozenset({"secret_env"}),
+        only_full=frozenset({"command", "secret_env"}),
         then={"shell_write": "type a command", "shell_read": "see the output", "shell_close": "end it"},
     ),
     Tool(

@@ -6,14 +6,14 @@ import codecs
 import re
 import secrets
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
 
 from pyro_mcp.engine import OutputSink
 from pyro_mcp.errors import Conflict, Interrupted, InvalidRequest, NotFound
-from pyro_mcp.machines import SecretEnv
+from pyro_mcp.machines import SecretEnv, shell_words
 from pyro_mcp.redaction import Mask
 from pyro_mcp.results import ShellClosed, ShellInfo, ShellList, ShellOpened, ShellRead, ShellSignalled, ShellWritten
 from pyro_mcp.sessions.client import Program, SessionClient, SessionStatus
@@ -29,7 +29,7 @@ _SHOWN_AT_FIRST = 64 * 1024
 _GRACE_SECONDS = 1.0
 # So much of what may be the beginning of a secret is shown while the terminal is idle: a prompt must not be held back.
 _SHOWN_OF_A_SECRET = 3
-_PROGRAMS = ("/bin/bash", "/bin/sh")
+_SHELLS = ("/bin/bash", "/bin/sh")
 _PREFIX = "shell."
 _ID = re.compile(r"shell-[0-9a-f]{12}")
 
@@ -51,8 +51,18 @@ class Shells:
     def __init__(self, access: WorkspaceAccess) -> None:
         self._access = access
 
-    def open(self, id_: str, cwd: str, cols: int, rows: int, secret_env: SecretEnv | None) -> ShellOpened:
+    def open(
+        self,
+        id_: str,
+        *,
+        command: str | Sequence[str] | None,
+        cwd: str,
+        cols: int,
+        rows: int,
+        secret_env: SecretEnv | None,
+    ) -> ShellOpened:
         _check_size(cols, rows)
+        programs = [[path] for path in _SHELLS] if command is None else [_words(command)]
         shell_id = f"shell-{secrets.token_hex(6)}"
         with self._access.open(id_) as workspace:
             folder = workspace.guest_path(cwd)
@@ -61,9 +71,10 @@ class Shells:
             client = SessionClient(workspace.connection)
             with workspace.mask.errors():
                 status = _first_that_starts(
-                    lambda path: client.open(
-                        f"{_PREFIX}{shell_id}", "terminal", Program([path], folder, environ, _CAPACITY, cols, rows)
-                    )
+                    programs,
+                    lambda words: client.open(
+                        f"{_PREFIX}{shell_id}", "terminal", Program(words, folder, environ, _CAPACITY, cols, rows)
+                    ),
                 )
         self._access.note(workspace, "shell", {"action": "open", "shell_id": shell_id})
         return {**_info(id_, shell_id, status), "cwd": workspace.mask.text(folder), "secret_env": sorted(given)}
@@ -167,14 +178,21 @@ class Shells:
             return _info(id_, shell_id, SessionClient(workspace.connection).status(name))
 
 
-def _first_that_starts(start: Callable[[str], SessionStatus]) -> SessionStatus:
-    for path in _PROGRAMS[:-1]:
+def _words(command: str | Sequence[str]) -> list[str]:
+    words = shell_words(command)
+    if not words:
+        raise InvalidRequest("there is no command to run", hint="leave it out for a shell")
+    return words
+
+
+def _first_that_starts(programs: Sequence[list[str]], start: Callable[[list[str]], SessionStatus]) -> SessionStatus:
+    for words in programs[:-1]:
         try:
-            return start(path)
+            return start(words)
         except InvalidRequest as error:
-            if path not in error.message:
+            if words[0] not in error.message:
                 raise  # the folder, not the program
-    return start(_PROGRAMS[-1])
+    return start(programs[-1])
 
 
 def _safe_start(mask: Mask, status: SessionStatus) -> int:
