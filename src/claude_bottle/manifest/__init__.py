@@ -14,6 +14,7 @@ except ModuleNotFoundError as error:
     raise ExtraMissing("pydantic") from error
 
 from claude_bottle.manifest.egress import EgressRule
+from claude_bottle.manifest.levels import Loaded, load
 from claude_bottle.manifest.models import (
     AgentConfig,
     BottleConfig,
@@ -30,7 +31,9 @@ __all__ = [
     "BudgetConfig",
     "EgressRule",
     "GitConfig",
+    "Loaded",
     "Manifest",
     "ResourcesConfig",
     "SecretConfig",
+    "load",
 ]

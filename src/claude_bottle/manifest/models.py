@@ -126,17 +126,18 @@ class Manifest(Model):
         return self.bottle(self.agent(agent_name).bottle)
 
 
-def checked(obj: object) -> tuple[Manifest | None, tuple[Problem, ...]]:
+def checked(obj: object, *, partly: bool = False) -> tuple[Manifest | None, tuple[Problem, ...]]:
     """Return the manifest that an object of JSON describes, or None and what is wrong in it.
 
-    Whether the bottles of its agents are there is not checked: another file may have them.
+    Whether the bottles of its agents are there is not checked. With `partly` keys may be missing, which another file
+    has.
     """
     if isinstance(obj, Mapping):  # an editor finds the schema of the file by this key
         obj = {key: value for key, value in obj.items() if key != "$schema"}
     try:
         return Manifest.model_validate(obj), ()
     except ValidationError as error:
-        return None, problems_of(error, Manifest)
+        return None, problems_of(error, Manifest, partly=partly)
 
 
 def reference_problems(manifest: Manifest) -> tuple[Problem, ...]:

@@ -46,10 +46,14 @@ class Fault(ValueError):
         self.below = below
 
 
-def problems_of(error: ValidationError, model: type[BaseModel]) -> tuple[Problem, ...]:
-    """Return the first 100 problems that a validation of `model` has found, in the order of the fields."""
-    found = [_located(one, model) for one in error.errors(include_url=False)[:_MOST]]
-    return tuple(Problem(shown_path(where), message) for where, message in found)
+def problems_of(error: ValidationError, model: type[BaseModel], *, partly: bool = False) -> tuple[Problem, ...]:
+    """Return the first 100 problems that a validation of `model` has found, in the order of the fields.
+
+    With `partly` a key that is missing is none.
+    """
+    found = [one for one in error.errors(include_url=False) if not (partly and one["type"] == "missing")]
+    located = (_located(one, model) for one in found[:_MOST])
+    return tuple(Problem(shown_path(where), message) for where, message in located)
 
 
 def _located(one: Mapping[str, Any], model: type[BaseModel]) -> tuple[tuple[str | int, ...], str]:

@@ -1,0 +1,93 @@
+"""claude-bottle init"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from pyro_mcp.command_line import Verbs, print_json, shown, verb
+from pyro_mcp.errors import Conflict
+
+STARTER = """\
+# What coding agents may touch. 'claude-bottle check' checks this file, 'claude-bottle plan AGENT' shows all that a
+# launch would do, 'claude-bottle run AGENT' launches one. Keys that are missing have their defaults.
+#
+# An editor completes this file when it knows the schema: run 'claude-bottle schema >bottles.schema.json', and write
+# into the first line: #:schema bottles.schema.json
+
+# A bottle: a machine, or a container, and what can be reached from it. Without any key it is a fresh machine that
+# reaches only the API of its agent's model.
+[bottles.dev]
+#environment = "debian:12-agent"
+#packages = ["ripgrep"]                      # Debian packages, installed at the launch
+
+# Hosts that may be reached, at ports 80 and 443 or at the one that is named; all others are refused.
+#egress = [
+#    "pypi.org",
+#    "*.pythonhosted.org:443",
+#    { host = "api.github.com", methods = ["GET"], paths = ["/repos/*"] },
+#    { host = "model.internal", upstream = "http://127.0.0.1:8080" },    # a port of this host
+#]
+
+#[bottles.dev.resources]
+#vcpu_count = 2
+#mem_mib = 2048
+#ttl_seconds = 86400                         # the bottle is stopped then
+
+# Variables of the agent.
+#[bottles.dev.env]
+#PIP_DISABLE_PIP_VERSION_CHECK = "1"
+
+# A secret never enters the bottle: the variable GITHUB_TOKEN has a placeholder there, and a proxy puts the value, taken
+# from the variable GITHUB_TOKEN of this host, into requests to these hosts.
+#[bottles.dev.secrets.GITHUB_TOKEN]
+#env = "GITHUB_TOKEN"                        # or: file = "~/.secrets/github"
+#hosts = ["api.github.com"]
+#header = "Authorization"                    # or: basic = "USER", or: query = "PARAMETER"
+
+#[bottles.dev.git]
+#user_name = "Agent"
+#user_email = "agent@example.com"
+
+# An agent: the program that works in a bottle, and what it is told.
+[agents.claude]
+bottle = "dev"
+harness = "claude"                            # or "codex", "opencode", or a command: ["my-agent", "--verbose"]
+prompt = ""                                   # added to the system prompt
+skills = []                                   # folders of ~/.claude/skills
+#model = "sonnet"
+#args = []
+"""
+
+
+def add(verbs: Verbs) -> None:
+    parser = verb(
+        verbs,
+        "init",
+        "write a manifest with comments, bottles.toml, at the root of this project",
+        _init,
+        example="claude-bottle init",
+    )
+    parser.add_argument("--user", action="store_true", help="write your own manifest, which counts in every project")
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from claude_bottle.manifest import levels  # noqa: PLC0415 - pydantic is slow to import
+
+    folder = levels.user_folder() if arguments.user else levels.project_root(Path.cwd())
+    if (there := levels.manifest_in(folder)) is not None:
+        raise Conflict(
+            f"{there} is there already", hint="'claude-bottle check' shows what it says; edit it, or move it"
+        )
+    if arguments.user:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / "bottles.toml"
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), "w") as file:
+        file.write(STARTER)
+    if arguments.json:
+        print_json({"path": str(path)})
+        return 0
+    print(f"wrote {shown(str(path))}")
+    print("next: edit it, then 'claude-bottle check'")
+    return 0

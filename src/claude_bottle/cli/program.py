@@ -1,0 +1,37 @@
+"""The parser of every verb. A new verb is a module with a function `add`, and its name in `_VERBS`."""
+
+from __future__ import annotations
+
+import argparse
+
+from claude_bottle.cli import check, completion, init, schema
+from pyro_mcp import __version__
+from pyro_mcp.command_line import Parser, add_verbs
+
+# In the order of the help: the manifest, its agents, what runs, the host.
+_VERBS = (init, check, schema, completion)
+
+_EXAMPLES = """\
+examples:
+  claude-bottle init     write a manifest with comments, bottles.toml
+  claude-bottle check    what it says, and which file says it
+
+exit codes:
+  0 success   2 wrong usage, or a wrong manifest   3 not found
+  4 wrong state, or busy   5 the host is not ready   6 a host program failed
+  7 an environment failed   8 the bottle failed   9 a deadline passed
+  10 a disk is full   130 interrupted
+"""
+
+
+def command_parser() -> argparse.ArgumentParser:
+    """Return the parser of every verb."""
+    parser = Parser(
+        prog="claude-bottle",
+        description="A whole coding agent in a virtual machine or a container, with all that it may touch in one file.",
+        epilog=_EXAMPLES,
+    )
+    verbs = add_verbs(parser, version=__version__)
+    for module in _VERBS:
+        module.add(verbs)
+    return parser
