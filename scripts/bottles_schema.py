@@ -1,11 +1,98 @@
-"""Write the JSON schema of a manifest: `.venv/bin/python scripts/bottles_schema.py >FILE`."""
+"""Write the JSON schema of a manifest: `.venv/bin/python scripts/bottles_schema.py >FILE`.
+
+With `--keys` write the table of all keys instead, which docs/bottles.md has. Both are made from the models; what a key
+means is the text below it there.
+"""
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import sys
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any
 
-from claude_bottle.manifest.schema import json_schema
+from pydantic import BaseModel
+
+from claude_bottle.manifest import (
+    AgentConfig,
+    BottleConfig,
+    BudgetConfig,
+    EgressRule,
+    GitConfig,
+    Manifest,
+    ResourcesConfig,
+    SecretConfig,
+)
+
+# The parts of a manifest in the order of the table, each with the path of its keys.
+PARTS: Mapping[str, type[BaseModel]] = {
+    "bottles.NAME": BottleConfig,
+    "bottles.NAME.egress[]": EgressRule,
+    "bottles.NAME.secrets.VARIABLE": SecretConfig,
+    "bottles.NAME.git": GitConfig,
+    "bottles.NAME.budget": BudgetConfig,
+    "bottles.NAME.resources": ResourcesConfig,
+    "agents.NAME": AgentConfig,
+}
+
+
+def schema() -> dict[str, Any]:
+    """Return the schema of `bottles.json` and `bottles.toml`."""
+    found = Manifest.model_json_schema(mode="validation")
+    for model in PARTS.values():
+        _describe(found["$defs"][model.__name__], model)
+    _describe(found, Manifest)
+    alone = {"type": "string", "description": meanings(EgressRule)["host"]}
+    found["$defs"]["EgressRule"] = {"anyOf": [alone, found["$defs"]["EgressRule"]]}
+    found["properties"]["$schema"] = {"type": "string", "description": "Where an editor finds this schema."}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Bottles", **_without_titles(found)}
+
+
+def meanings(model: type[BaseModel]) -> dict[str, str]:
+    """Return what each key of a model means: the text that stands below it in the source."""
+    body = ast.parse(inspect.getsource(model)).body[0].body  # type: ignore[attr-defined]
+    found = {}
+    for line, below in pairwise(body):
+        match line, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = " ".join(text.split())
+    return found
+
+
+def keys() -> Iterator[str]:
+    """Yield the lines of the table of all keys."""
+    yield from ("| key | default | |", "|---|---|---|")
+    for path, model in PARTS.items():
+        for name, meaning in meanings(model).items():
+            yield f"| `{path}.{name}` | {_default(model, name)} | {meaning} |"
+
+
+def _default(model: type[BaseModel], name: str) -> str:
+    field = model.model_fields[name]
+    value = None if field.is_required() else field.get_default(call_default_factory=True)
+    if field.is_required():
+        return "required"
+    return "" if value is None or isinstance(value, BaseModel) else f"`{json.dumps(value)}`"
+
+
+def _describe(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    schema["description"] = (model.__doc__ or "").partition("\n")[0]
+    for name, meaning in meanings(model).items():
+        schema["properties"][name]["description"] = meaning
+
+
+def _without_titles(value: Any) -> Any:
+    """Return a schema without the titles, which only repeat the names of keys."""
+    if isinstance(value, list):
+        return [_without_titles(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: _without_titles(one) for key, one in value.items() if key != "title"}
+
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
+    lines = keys() if "--keys" in sys.argv[1:] else [json.dumps(schema(), indent=2)]
+    sys.stdout.writelines(f"{line}\n" for line in lines)

@@ -24,17 +24,16 @@ _Path = Annotated[
 
 
 class EgressRule(Model):
-    """A host that the bottle may reach; also written as the host alone, `"NAME[:PORT]"`.
-
-    `host` is a name, `*.SUFFIX`, an address or a network; without a port it is for 80 and 443. `methods` and `paths`
-    (with * for any characters) limit what HTTPS requests may do; None allows all. With `upstream` the name leads to
-    that port of this host, and nowhere else.
-    """
+    """A host that the bottle may reach; also written as the host alone, `"NAME[:PORT]"`."""
 
     host: str
+    """A name, `*.SUFFIX`, an address or a network, with `:PORT` or `:*`; without a port it is for 80 and 443."""
     methods: Annotated[tuple[_Method, ...], _LIST, AfterValidator(some)] | None = None
+    """The methods that HTTPS requests may have, in capitals; without the key all."""
     paths: Annotated[tuple[_Path, ...], _LIST, AfterValidator(some)] | None = None
+    """The paths that HTTPS requests may be for, `*` for any characters: `/v1/*`; without the key all."""
     upstream: str | None = None
+    """`http://127.0.0.1:PORT`: the name leads to this port of the host that we run on, and nowhere else."""
 
     @model_validator(mode="before")
     @classmethod

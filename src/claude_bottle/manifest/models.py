@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, PlainValidator, ValidationError, model_validator
+from pydantic import Field, PlainValidator, ValidationError, WithJsonSchema, model_validator
 
 from claude_bottle.errors import ManifestError, NotInManifest, Problem
 from claude_bottle.manifest.egress import EgressRule
@@ -27,6 +27,9 @@ from pyro_mcp.hints import near_match
 
 HARNESSES = ("claude", "codex", "opencode")
 """The agents that a name stands for; any other is a command, written as a list."""
+_HARNESS = {
+    "anyOf": [{"enum": list(HARNESSES)}, {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}}]
+}
 _MONTH = 30 * 24 * 3600
 _Config = TypeVar("_Config")
 
@@ -47,38 +50,56 @@ class GitConfig(Model):
     """Who the commits of the agent are by."""
 
     user_name: Line | None = None
+    """The name of their author."""
     user_email: Line | None = None
+    """The address of their author."""
 
 
 class BudgetConfig(Model):
     """What the agent may use up before it is stopped."""
 
     requests: Annotated[int, Field(ge=1)] | None = None
+    """Requests to its model."""
     tokens: Annotated[int, Field(ge=1)] | None = None
+    """Tokens, of requests and answers together."""
     usd: Annotated[float, Field(gt=0)] | None = None
+    """US dollars."""
 
 
 class ResourcesConfig(Model):
     """The size of the machine or container, and how long it may live."""
 
     vcpu_count: Annotated[int, Field(ge=1, le=256)] = 2
+    """Virtual processors."""
     mem_mib: Annotated[int, Field(ge=128, le=1024 * 1024)] = 2048
+    """Memory in MiB."""
     ttl_seconds: Annotated[float, Field(ge=60, le=_MONTH)] = 24 * 3600
+    """The bottle is stopped after this time."""
 
 
 class BottleConfig(Model):
-    """All that an agent may touch; without `egress` it reaches nothing but its model's API host."""
+    """All that an agent may touch; without any key a fresh machine that reaches its model's API host alone."""
 
     environment: Line = "debian:12-agent"
+    """What the machine or container starts as."""
     packages: Packages = ()
+    """Debian packages to install at the launch: `NAME` or `NAME=VERSION`."""
     egress: Annotated[tuple[EgressRule, ...], Field(strict=False, max_length=256)] = ()
+    """The hosts that may be reached beside the model's API host; all others are refused."""
     secrets: dict[Variable, SecretConfig] = Field(default_factory=dict)
+    """Secrets by the variable that has their placeholder in the bottle."""
     git: GitConfig = GitConfig()
+    """Who the commits of the agent are by."""
     supervise: bool = False
+    """Whether the agent may ask a person for what is refused."""
     budget: BudgetConfig | None = None
+    """What the agent may use up before it is stopped."""
     env: dict[Variable, Text] = Field(default_factory=dict)
+    """Variables of the agent."""
     resources: ResourcesConfig = ResourcesConfig()
+    """The size of the machine or container, and how long it may live."""
     accelerator: Literal["auto", "kvm", "uml", "tcg"] = "auto"
+    """What runs a machine."""
 
     @model_validator(mode="after")
     def _one_value_each(self) -> BottleConfig:
@@ -92,18 +113,26 @@ class AgentConfig(Model):
     """A coding agent: the bottle it runs in, its program, and what it is given."""
 
     bottle: Name
+    """The bottle it runs in."""
     prompt: Prose = ""
+    """What is added to the system prompt."""
     skills: Names = ()
-    harness: Annotated[str | tuple[str, ...], PlainValidator(harness_of_manifest)] = "claude"
+    """Skills that it has: folders of `~/.claude/skills`."""
+    harness: Annotated[str | tuple[str, ...], PlainValidator(harness_of_manifest), WithJsonSchema(_HARNESS)] = "claude"
+    """The program: `claude`, `codex`, `opencode`, or a command as a list."""
     model: Line | None = None
+    """The model, by the name that the program knows; without the key its default."""
     args: Texts = ()
+    """More arguments of the program."""
 
 
 class Manifest(Model):
     """Bottles and agents by name."""
 
     bottles: dict[Name, BottleConfig] = Field(default_factory=dict)
+    """Bottles by name: what an agent may touch."""
     agents: dict[Name, AgentConfig] = Field(default_factory=dict)
+    """Agents by name."""
 
     @classmethod
     def from_json_obj(cls, obj: object) -> Manifest:

@@ -16,17 +16,21 @@ _USER = re.compile(r"[!-9;-~]{1,128}", re.ASCII)  # RFC 7617: no colon
 class SecretConfig(Model):
     """A secret, without its value: the guest's variable of its name holds a placeholder.
 
-    The value is that of this host's variable `env`, or the content of its file `file`. The proxy puts it into HTTPS
-    requests to `hosts`: into the header field `header`, as the password of the user `basic`, or into the parameter
-    `query`.
+    The proxy puts the value into HTTPS requests to its hosts, into one of `header`, `basic` and `query`.
     """
 
     env: Variable | None = None
+    """The variable of this host that has the value."""
     file: Line | None = None
+    """The file of this host that has the value, in place of `env`: a path that begins with `/` or `~/`."""
     hosts: Annotated[tuple[str, ...], Field(strict=False, json_schema_extra={"minItems": 1}), AfterValidator(some)]
+    """The full names of the hosts that get the value."""
     header: str | None = None
+    """The header field that has the value; `Authorization` if none of the three is given."""
     basic: Annotated[str, AfterValidator(matching(_USER, "is a user's name without spaces and colons"))] | None = None
+    """The user whose password it is, in Basic authentication."""
     query: Annotated[str, AfterValidator(matching(_PARAMETER, "is the name of a parameter of a URL"))] | None = None
+    """The parameter of the URL that has the value."""
 
     @model_validator(mode="before")
     @classmethod
