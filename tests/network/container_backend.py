@@ -24,7 +24,8 @@ def container(folder: Path, *before: str) -> Iterator[subprocess.Popen[str]]:
 @contextmanager
 def container_with_egress(folder: Path, rules: Rules, secrets: Sequence[HostSecret] = ()) -> Iterator[Guest]:
     """Start a container whose only network is a gateway; what its programs trust is below `folder`/root."""
-    authority = Authority(folder / "authority", [secret.host for secret in secrets]) if secrets else None
+    hosts = [*rules.terminated_hosts, *(secret.host for secret in secrets)]
+    authority = Authority(folder / "authority", hosts) if hosts else None
     for path, (mode, content) in GuestCA(authority).files().items():
         placed = Path(f"{folder}/root{path}")
         placed.parent.mkdir(parents=True, exist_ok=True)

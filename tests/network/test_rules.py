@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.network.addressing.host_names import BadName, canonical_name, name_of_labels, shown_name
+from pyro_mcp.network.policy.allow_list import parse_entry
 from pyro_mcp.network.policy.host_secret import HostSecret
-from pyro_mcp.network.policy.rules import Rules, parse_entry
+from pyro_mcp.network.policy.rules import Rules
 
 
 @pytest.mark.parametrize(

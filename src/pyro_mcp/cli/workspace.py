@@ -17,11 +17,13 @@ from pyro_mcp.cli import (
 from pyro_mcp.cli.options import (
     accelerator_option,
     allow_host_option,
+    allow_list,
     host_compat_option,
     host_settings_options,
     id_argument,
     labels,
     machine_options,
+    request_options,
     timeout_option,
 )
 from pyro_mcp.cli.secret_options import given_secret_env, given_secrets, secret_env_option, secret_options
@@ -88,6 +90,7 @@ def _add_create(inner: Verbs) -> None:
         help="off (default), egress (public addresses), or egress+published-ports (services on 127.0.0.1 too)",
     )
     allow_host_option(parser, "with egress: the only hosts that the workspace may reach")
+    request_options(parser)
     host_settings_options(parser)
     secret_options(parser)
     host_compat_option(parser)
@@ -199,7 +202,7 @@ def _create(arguments: argparse.Namespace) -> int:
             mem_mib=arguments.mem_mib,
             ttl_seconds=arguments.ttl_seconds,
             network_policy=arguments.network_policy,
-            allow_hosts=arguments.allow_host,
+            allow_hosts=allow_list(arguments),
             trust_host_ca=arguments.trust_host_ca,
             host_mirrors=arguments.host_mirrors,
             allow_host_compat=arguments.allow_host_compat,

@@ -8,7 +8,7 @@ import time
 import pyro_mcp
 from pyro_mcp.cli.options import id_argument
 from pyro_mcp.command_line import Verbs, print_json, shown, table, verb
-from pyro_mcp.results import NetworkLogEntry
+from pyro_mcp.results import NetworkLogEntry, shown_attempt, shown_entry
 
 _ID = "ws-0123456789ab"
 
@@ -42,7 +42,7 @@ def _info(arguments: argparse.Namespace) -> int:
         return 0
     print(f"{found['workspace_id']}  {found['network_policy']}  {found['state']}")
     for host in found["allow_hosts"]:
-        print(f"  allowed      {host}")
+        print(f"  allowed      {shown_entry(host)}")
     for port in found["published_ports"]:
         print(f"  published    127.0.0.1:{port['host_port']} is port {port['guest_port']} of the guest")
     return 0
@@ -63,7 +63,5 @@ def _log(arguments: argparse.Namespace) -> int:
 
 
 def _row(entry: NetworkLogEntry) -> tuple[str, str, str, str, str]:
-    place = entry["name"] or entry["address"] or "-"
-    where = shown(place) if entry["port"] is None else f"{shown(place)}:{entry['port']}"
     at = time.strftime("%H:%M:%S", time.localtime(entry["at"]))
-    return at, entry["verdict"], entry["protocol"], where, shown(entry["reason"])
+    return at, entry["verdict"], entry["protocol"], shown(shown_attempt(entry)), shown(entry["reason"])

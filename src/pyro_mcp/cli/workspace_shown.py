@@ -8,7 +8,7 @@ import sys
 
 import pyro_mcp
 from pyro_mcp.command_line import print_json, shown, size, until
-from pyro_mcp.results import WorkspaceInfo, WorkspaceSecret
+from pyro_mcp.results import WorkspaceInfo, WorkspaceSecret, shown_entry
 
 
 def show_new(arguments: argparse.Namespace, pyro: pyro_mcp.Pyro, made: WorkspaceInfo) -> int:
@@ -42,7 +42,7 @@ def show_workspace(arguments: argparse.Namespace, info: WorkspaceInfo) -> int:
         "runs": f"{info['execution_mode']} on {info['accelerator']}",
         "fork of": seed["origin_ref"] if seed["origin_kind"] == "fork" else None,
         "seed": f"{seed['seed_path'] or 'empty'} ({seed['entry_count']} entries)",
-        "network": " ".join([info["network_policy"], *info["allow_hosts"]]),
+        "network": " ".join([info["network_policy"], *map(shown_entry, info["allow_hosts"])]),
         "secrets": " ".join(map(_secret, info["secrets"])),
         "labels": " ".join(f"{key}={value}" for key, value in info["labels"].items()),
         "resets": str(info["reset_count"]),

@@ -10,6 +10,7 @@ from typing import IO
 from pyro_mcp.core.components import Components
 from pyro_mcp.engine import OUTPUT_CAP, OutputSink, Shape
 from pyro_mcp.machines import OFF, ExecOptions, NetworkPolicy, SecretEnv, SecretsGiven
+from pyro_mcp.network import AllowGiven
 from pyro_mcp.results import (
     SnapshotDeleted,
     SnapshotList,
@@ -57,7 +58,7 @@ class WorkspaceVerbs(Components):
         mem_mib: int = 1024,
         ttl_seconds: float = DAY,
         network_policy: str = OFF,
-        allow_hosts: Sequence[str] | None = None,
+        allow_hosts: Sequence[AllowGiven] | None = None,
         trust_host_ca: bool = False,
         host_mirrors: bool = False,
         secrets: SecretsGiven | None = None,
@@ -70,7 +71,9 @@ class WorkspaceVerbs(Components):
         `workspace_seed` says how many were copied, and which of them may hold secrets.
         It is stopped `ttl_seconds` from now in any case; `reap_expired` deletes it then. Names need not be unique; the
         id counts. `network_policy` is
-        "off", "egress" (every public address, or only `allow_hosts`, each `NAME[:PORT]` or `*.SUFFIX[:PORT]`) or
+        "off", "egress" (every public address, or only `allow_hosts`, each `NAME[:PORT]` or `*.SUFFIX[:PORT]`, or
+        `{"host": "NAME[:PORT]", "methods": ["GET"], "paths": ["/v1/*"], "upstream": "http://127.0.0.1:PORT"}`, of which
+        only the host is needed: only such requests, and a name that leads to that port of this host) or
         "egress+published-ports" (services may also show ports on the host's 127.0.0.1). With `trust_host_ca` its
         programs trust the certificate authorities that this host trusts; with `host_mirrors` pip, uv and npm use the
         mirrors that this host's use, without names and passwords. `secrets` are kept on the host,

@@ -20,6 +20,7 @@ from pyro_mcp.machines.network_policy import OFF, NetworkPolicy
 from pyro_mcp.machines.phases import Phase, check_transition
 from pyro_mcp.machines.record_files import MachineRows, RecordFiles, restore_rows, rows_of
 from pyro_mcp.machines.schema import CURRENT
+from pyro_mcp.network import AllowGiven
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class MachineRecord:
     one_shot: bool = False
     """Made for one command by a caller that waits for it: without that caller nobody knows it."""
     network_policy: str = OFF
-    allow_hosts: tuple[str, ...] = ()
+    allow_hosts: tuple[AllowGiven, ...] = ()
+    """Texts and JSON objects."""
     trust_host_ca: bool = False
     host_mirrors: bool = False
     boot_id: str | None = None

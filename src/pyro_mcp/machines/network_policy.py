@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.hints import Argument, Hint
-from pyro_mcp.network import Rules
+from pyro_mcp.network import AllowGiven, Rules
+from pyro_mcp.results import AllowEntry
 
 OFF, EGRESS, PUBLISHED = "off", "egress", "egress+published-ports"
 POLICIES = (OFF, EGRESS, PUBLISHED)
@@ -14,7 +16,8 @@ POLICIES = (OFF, EGRESS, PUBLISHED)
 
 @dataclass(frozen=True)
 class NetworkPolicy:
-    """A machine's network: `policy` is one of `POLICIES`; `allow_hosts`, if any, are all that it may reach.
+    """A machine's network: `policy` is one of `POLICIES`; `allow_hosts`, if any, are all that it may reach
+    (see `Rules`).
 
     With `trust_host_ca` its programs trust the certificate authorities that this host trusts, with `host_mirrors` they
     get packages from the mirrors that this host's pip and npm use.
@@ -23,7 +26,7 @@ class NetworkPolicy:
     """
 
     policy: str = OFF
-    allow_hosts: tuple[str, ...] = ()
+    allow_hosts: tuple[AllowGiven, ...] = ()
     trust_host_ca: bool = False
     host_mirrors: bool = False
 
@@ -46,7 +49,7 @@ class NetworkPolicy:
             raise InvalidRequest(
                 "a machine without network reaches no mirror", hint=Hint("add {}", Argument("network_policy", "egress"))
             )
-        self.rules()
+        object.__setattr__(self, "allow_hosts", self.rules().allow)
 
     @property
     def on(self) -> bool:
@@ -57,7 +60,12 @@ class NetworkPolicy:
     def allowed_networks(self) -> list[str]:
         """The entries of `allow_hosts` that are addresses or networks; only such an entry allows a private address."""
         entries = zip(self.allow_hosts, self.rules().entries, strict=True)
-        return [text for text, entry in entries if entry.network is not None]
+        return [str(given) for given, entry in entries if entry.network is not None]
+
+    @property
+    def listed(self) -> list[str | AllowEntry]:
+        """The entries of `allow_hosts` in the form of results."""
+        return [one if isinstance(one, str) else cast(AllowEntry, {**one}) for one in self.allow_hosts]
 
     def rules(self) -> Rules:
         """Return the rules for the machine's gateway."""

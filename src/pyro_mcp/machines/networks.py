@@ -51,7 +51,7 @@ def start_gateway(record: MachineRecord, folders: Folders, secrets: Secrets) -> 
         return
     folder = private_directory(folders.sockets(record.id))
     log, rules = folders.network_log(record.id), record.network.rules()
-    with launch_gateway(folder, log, rules, secrets.host_secrets(), secrets.authority()) as gateway:
+    with launch_gateway(folder, log, rules, secrets.host_secrets(), secrets.authority(record.network)) as gateway:
         yield gateway
 
 
@@ -108,7 +108,7 @@ def network_files(record: MachineRecord, secrets: Secrets) -> dict[str, tuple[in
 
 def guest_ca(record: MachineRecord, secrets: Secrets) -> GuestCA:
     """Return the certificate authorities that are added to a machine."""
-    return GuestCA(secrets.authority(), record.network.trust_host_ca)
+    return GuestCA(secrets.authority(record.network), record.network.trust_host_ca)
 
 
 def network_environ(network: NetworkPolicy, authority: Authority | None = None) -> dict[str, str]:
@@ -123,7 +123,7 @@ def network_info(record: MachineRecord, folders: Folders) -> WorkspaceNetworkInf
     return {
         "workspace_id": record.id,
         "network_policy": record.network_policy,
-        "allow_hosts": list(record.allow_hosts),
+        "allow_hosts": record.network.listed,
         "state": state,
         "guest_address": GUEST_ADDRESS if on else None,
         "resolver": RESOLVER_ADDRESS if on else None,

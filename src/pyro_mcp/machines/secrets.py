@@ -66,9 +66,7 @@ class Secrets:
     def adopt(self, other: Secrets) -> None:
         """Copy the secrets of another workspace, with the placeholders that its files may hold."""
         self.keep(other.all())
-        ours, theirs = self.authority(), other.authority()
-        if ours is not None and theirs is not None:
-            ours.adopt(theirs)
+        Authority(self._authority, []).adopt(Authority(other._authority, []))
 
     def all(self) -> Sequence[Secret]:
         """Return every secret, in the order given, reading the files once; raises `HostNotReady` for damaged ones."""
@@ -130,9 +128,13 @@ class Secrets:
             if one.host is not None and one.placeholder is not None
         ]
 
-    def authority(self) -> Authority | None:
-        """Return the authority that signs the certificates of the secrets' hosts; None when no secret has a host."""
+    def authority(self, network: NetworkPolicy) -> Authority | None:
+        """Return the authority of a workspace with this network; None when none of its TLS ends at the gateway.
+
+        It signs the certificates of the secrets' hosts, and of those with rules for requests or an upstream.
+        """
         hosts = [one.host for one in self.all() if one.host is not None]
+        hosts += network.rules().terminated_hosts
         return Authority(self._authority, hosts) if hosts else None
 
     def _write(self, wanted: Sequence[Secret]) -> None:
@@ -173,7 +175,8 @@ def check_reach(wanted: Sequence[Secret], network: NetworkPolicy) -> None:
     for one in wanted:
         if one.host is None:
             continue
-        if why := network.rules().name_refusal(one.host, 443, "tcp"):
+        rules = network.rules()
+        if not rules.is_local(one.host) and (why := rules.name_refusal(one.host, 443, "tcp")):
             hint = Hint("add {}", Argument("allow_hosts", [one.host]))
             raise InvalidRequest(f"the secret {one.name} is only for {one.host}: {why}", hint=hint)
         if not network.on:

@@ -16,6 +16,11 @@ def _ask(**more: object) -> Hint:
     return Hint("ask the user to allow it with {}", Verb("host connect", host="HOST", network_policy="egress", **more))
 
 
+def _host(entry: object) -> object:
+    """Return the host of an entry of an allow list; methods and paths allow less than it alone."""
+    return entry.get("host") if isinstance(entry, Mapping) else entry
+
+
 @dataclass(frozen=True)
 class Reach:
     """A ceiling that the user has set; without one (`policy` is None) every call may choose.
@@ -37,6 +42,7 @@ class Reach:
 
     def of_workspace(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the network options of a new workspace; raise `InvalidRequest` for more than the limit."""
+        self._check_upstreams(given)
         if self.policy is None:
             return dict(given)
         policy = given.get("network_policy", self.policy)
@@ -44,9 +50,9 @@ class Reach:
             raise InvalidRequest(f"workspaces of this server may have the network {self.policy!r} at most", hint=_ask())
         hosts = given.get("allow_hosts") or (self.allow_hosts if policy != POLICIES[0] else ())
         if self.allow_hosts:
-            beyond = [host for host in hosts if host not in self.allow_hosts]
+            beyond = [host for host in hosts if host not in self.allow_hosts and _host(host) not in self.allow_hosts]
         else:  # every public host, and no private address, which only an entry with that address would allow
-            beyond = NetworkPolicy(self.policy, tuple(map(str, hosts))).allowed_networks if hosts else []
+            beyond = NetworkPolicy(self.policy, tuple(hosts)).allowed_networks if hosts else []
         if beyond:
             raise InvalidRequest(
                 f"workspaces of this server may not reach {', '.join(map(str, beyond))}, "
@@ -54,6 +60,16 @@ class Reach:
                 hint=_ask(allow_hosts=["NAME"]),
             )
         return {"network_policy": policy, "allow_hosts": list(hosts)}
+
+    def _check_upstreams(self, given: Mapping[str, Any]) -> None:
+        """Raise `InvalidRequest` for a name that leads to a port of this host, which only the user can decide."""
+        hosts = given.get("allow_hosts")
+        hosts = hosts if isinstance(hosts, list | tuple) else ()
+        if led := [_host(one) for one in hosts if isinstance(one, Mapping) and one.get("upstream") is not None]:
+            raise InvalidRequest(
+                f"no tool call can make {led[0]} lead to a port of this host",
+                hint="ask the user to create the workspace with an upstream, by the command line or the SDK",
+            )
 
     def check_machine(self, given: Mapping[str, Any]) -> None:
         """Raise `InvalidRequest` for a machine for one command, which reaches all public hosts, beyond the ceiling."""

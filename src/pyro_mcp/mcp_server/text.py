@@ -32,6 +32,7 @@ from pyro_mcp.results import (
     WorkspaceReset,
     WorkspaceSummarized,
     WorkspaceSyncPush,
+    shown_entry,
 )
 
 _MOST_ENTRIES = 500
@@ -108,7 +109,7 @@ def workspace(result: WorkspaceInfo) -> str:
     """Return the state of a workspace."""
     named = f" {result['name']!r}" if result["name"] else ""
     labels = "".join(f" {key}={value}" for key, value in result["labels"].items())
-    reach = " ".join([result["network_policy"], *result["allow_hosts"]])
+    reach = " ".join([result["network_policy"], *map(shown_entry, result["allow_hosts"])])
     lines = [
         f"{result['workspace_id']}{named}{labels} is {result['state']}: {result['environment']}, network {reach}.",
         f"{seed(result)} Stops by itself at {moment(result['expires_at'])}.",

@@ -6,11 +6,11 @@ import time
 
 from pyro_mcp.mcp_server.text import listed
 from pyro_mcp.mcp_server.tool import ID, Tool, shape
-from pyro_mcp.results import NetworkLogEntry, WorkspaceNetworkInfo, WorkspaceNetworkLog
+from pyro_mcp.results import NetworkLogEntry, WorkspaceNetworkInfo, WorkspaceNetworkLog, shown_attempt, shown_entry
 
 
 def _info(result: WorkspaceNetworkInfo) -> str:
-    lines = [f"allowed: {host}" for host in result["allow_hosts"]]
+    lines = [f"allowed: {shown_entry(host)}" for host in result["allow_hosts"]]
     lines += [
         f"published: 127.0.0.1:{port['host_port']} is port {port['guest_port']} of the guest"
         for port in result["published_ports"]
@@ -23,10 +23,9 @@ def _log(result: WorkspaceNetworkLog) -> str:
 
 
 def _line(entry: NetworkLogEntry) -> str:
-    port = "" if entry["port"] is None else f":{entry['port']}"
     reason = f" ({entry['reason']})" if entry["reason"] else ""
     at = time.strftime("%H:%M:%S", time.gmtime(entry["at"]))
-    return f"{at} {entry['verdict']} {entry['protocol']} {entry['name'] or entry['address'] or '-'}{port}{reason}"
+    return f"{at} {entry['verdict']} {entry['protocol']} {shown_attempt(entry)}{reason}"
 
 
 TOOLS = (

@@ -72,7 +72,11 @@ TOOLS = (
             "mem_mib": {"type": "integer"},
             "ttl_seconds": SECONDS,
             "network_policy": {"enum": ["off", "egress", "egress+published-ports"]},
-            "allow_hosts": {"type": "array", "items": TEXT, "description": "all it may reach: NAME[:PORT], *.SUFFIX"},
+            "allow_hosts": {
+                "type": "array",
+                "items": {"anyOf": [TEXT, {"type": "object"}]},
+                "description": 'all it may reach: NAME[:PORT], *.SUFFIX, {"host"[, "methods"][, "paths": ["/v1/*"]]}',
+            },
             "trust_host_ca": {"type": "boolean", "description": "trust the CAs that the host trusts"},
             "host_mirrors": {"type": "boolean", "description": "pip, uv, npm: use the host's mirrors"},
             "allow_host_compat": {"type": "boolean", "description": "where no VM can run: a sandbox on the host"},

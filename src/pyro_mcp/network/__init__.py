@@ -9,9 +9,16 @@ A backend for containers starts the gateway for the container's network namespac
 first process (`docker run --network none`; `docker inspect` gives the process id). The interface `eth0` appears in the
 container with its address and default route:
 
-    rules = Rules(allow=("api.example.com", "*.pythonhosted.org"), published=True)
+    rules = Rules(
+        allow=(
+            "*.pythonhosted.org",
+            {"host": "api.example.com", "methods": ["GET", "POST"], "paths": ["/v1/*"]},
+            {"host": "model.internal", "upstream": "http://127.0.0.1:8080"},  # a port of this host, and no other
+        ),
+        published=True,
+    )
     secret = HostSecret("API", placeholder="pyro-secret-API-0123456789abcdef", value=key, host="api.example.com")
-    authority = Authority(folder / "authority", ["api.example.com"])
+    authority = Authority(folder / "authority", [*rules.terminated_hosts, secret.host])
     gateway = launch_gateway(
         folder, folder / "network.log", rules, [secret], authority, namespace=Path(f"/proc/{pid}/ns/net")
     )
@@ -22,8 +29,9 @@ container with its address and default route:
     for entry in read_network_log(folder / "network.log", limit=20):
         print(entry["verdict"], entry["name"] or entry["address"], entry["port"], entry["reason"])
 
-The container's programs must trust the authority to use the secret. `GuestCA` has what makes them trust it: files for
-the container, commands that add them to the lists of its image, and variables such as SSL_CERT_FILE for its programs:
+HTTPS ends at the gateway for the hosts of secrets and for `terminated_hosts`: names with rules for requests or with an
+upstream. The container's programs must trust the authority to reach them. `GuestCA` has what makes them trust it: files
+for the container, commands that add them to the lists of its image, and variables such as SSL_CERT_FILE:
 
     ca = GuestCA(authority)
     for path, (mode, content) in ca.files().items():
@@ -47,6 +55,7 @@ from pyro_mcp.network.gateway.control import CONTROL, GatewayControl, GatewayInf
 from pyro_mcp.network.gateway.launch import StartingGateway, isolated_tap, launch_gateway
 from pyro_mcp.network.http.authority import Authority
 from pyro_mcp.network.http.guest_ca import CA_LISTS, GuestCA, is_our_ca_file
+from pyro_mcp.network.policy.allow_list import AllowGiven
 from pyro_mcp.network.policy.host_secret import HostSecret
 from pyro_mcp.network.policy.log import read_network_log
 from pyro_mcp.network.policy.rules import Rules
@@ -56,6 +65,7 @@ __all__ = [
     "CONTROL",
     "GUEST_ADDRESS",
     "RESOLVER_ADDRESS",
+    "AllowGiven",
     "Authority",
     "GatewayControl",
     "GatewayInfo",

@@ -25,11 +25,14 @@ from pyro_mcp.results.environments import (
 )
 from pyro_mcp.results.host import DemoReport, DoctorCheck, DoctorReport, EnvironmentReadiness, PrepareReport
 from pyro_mcp.results.networks import (
+    AllowEntry,
     NetworkLogEntry,
     NetworkState,
     PublishedPort,
     WorkspaceNetworkInfo,
     WorkspaceNetworkLog,
+    shown_attempt,
+    shown_entry,
 )
 from pyro_mcp.results.sessions import (
     PortWanted,
@@ -104,6 +107,7 @@ from pyro_mcp.results.workspaces import (
 )
 
 __all__ = [
+    "AllowEntry",
     "ArtifactType",
     "ChangeStatus",
     "ChatHostChange",
@@ -191,4 +195,6 @@ __all__ = [
     "WorkspaceSummarized",
     "WorkspaceSummary",
     "WorkspaceSyncPush",
+    "shown_attempt",
+    "shown_entry",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NotRequired, TypedDict
 
+from pyro_mcp.results.networks import AllowEntry
 from pyro_mcp.results.vms import CommandEnd
 
 
@@ -55,7 +56,7 @@ class WorkspaceInfo(TypedDict):
     allow_host_compat: bool
     network_policy: str
     """`off`, `egress` or `egress+published-ports`."""
-    allow_hosts: list[str]
+    allow_hosts: list[str | AllowEntry]
     """All that it may reach; empty for every public host, where the policy allows any."""
     workspace_path: str
     workspace_seed: WorkspaceSeed

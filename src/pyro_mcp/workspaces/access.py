@@ -61,7 +61,7 @@ class OpenWorkspace:
     @cached_property
     def environ(self) -> Mapping[str, str]:
         """The variables of every command: those of the image, and those that name CA certificates and mirrors."""
-        network = network_environ(self.record.network, self.secrets.authority())
+        network = network_environ(self.record.network, self.secrets.authority(self.record.network))
         return self.images.environ(self.record.environment) | network
 
     @property

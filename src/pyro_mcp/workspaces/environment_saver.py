@@ -17,6 +17,7 @@ from pyro_mcp.machines import (
     register_inspector,
     start_inspector,
 )
+from pyro_mcp.network import GuestCA
 from pyro_mcp.results import EnvironmentDeleted, EnvironmentDetails
 from pyro_mcp.workspaces.environments_in_use import EnvironmentsInUse
 from pyro_mcp.workspaces.system_files import stream_system
@@ -85,7 +86,7 @@ class EnvironmentSaver:
         with start_inspector(self._lifecycle, self._images, inspector) as connection:
 
             def stream(layer: LayerWriter) -> None:
-                stream_system(connection, secrets, layer, progress)
+                stream_system(connection, secrets, GuestCA(secrets.authority(record.network)), layer, progress)
 
             source = StreamedSource(name, changed(details, origin=origin), stream)
             self._environments.add(source, progress, replace=replace)

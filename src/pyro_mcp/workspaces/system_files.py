@@ -33,12 +33,14 @@ def system_tree(connection: Connection) -> GuestTree:
     return GuestTree(ToolOf(connection), merged=ROOT, top="/")
 
 
-def stream_system(connection: Connection, secrets: Secrets, layer: LayerWriter, progress: Progress) -> None:
-    """Write a machine's root, without /workspace and what is mounted in it, to `layer`.
+def stream_system(
+    connection: Connection, secrets: Secrets, trust: GuestCA, layer: LayerWriter, progress: Progress
+) -> None:
+    """Write a machine's root, without /workspace, what is mounted in it and the certificates of `trust`, to `layer`.
 
     Raises `Conflict` when a file holds the value of one of its secrets, and `EnvironmentFailed` for too large a system.
     """
-    receiver = _System(secrets, layer, progress)
+    receiver = _System(secrets, trust, layer, progress)
     system_tree(connection).walk(receiver, [b""], content=None, owners=True)
     receiver.finish()
 
@@ -46,10 +48,10 @@ def stream_system(connection: Connection, secrets: Secrets, layer: LayerWriter, 
 class _System:
     """The receiver that writes a walk to a layer; it holds in memory only the few files that it changes."""
 
-    def __init__(self, secrets: Secrets, layer: LayerWriter, progress: Progress) -> None:
+    def __init__(self, secrets: Secrets, trust: GuestCA, layer: LayerWriter, progress: Progress) -> None:
         self._layer = layer
         self._progress = progress
-        self._trust = GuestCA(secrets.authority())
+        self._trust = trust
         self._mask = Mask({one.name: one.value for one in secrets.all() if len(one.value) >= SHORTEST_SECRET})
         self._leaks: dict[str, None] = {}
         self._shown = 0

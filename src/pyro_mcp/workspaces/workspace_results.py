@@ -27,7 +27,7 @@ def workspace_info(
         "mem_mib": record.mem_mib,
         "allow_host_compat": record.allow_host_compat,
         "network_policy": record.network_policy,
-        "allow_hosts": list(record.allow_hosts),
+        "allow_hosts": record.network.listed,
         "workspace_path": "/workspace",
         "workspace_seed": known.seed,
         "secrets": secrets.described(),

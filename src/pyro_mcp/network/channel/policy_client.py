@@ -70,6 +70,12 @@ class PolicyClient:
             request = {"do": "report_refusal", "address": address, "port": port, "protocol": "tcp", "reason": reason}
             self._request(request)
 
+    def report_request(self, target: tuple[str, int], verdict: str, method: str, path: str, reason: str) -> None:
+        """Report an HTTP request that has been passed on or refused, for the log; does not wait for an answer."""
+        report = {"do": "report_request", "address": target[0], "port": target[1], "verdict": verdict}
+        with suppress(ChannelClosed):
+            send_message(self._channel, {**report, "method": method, "path": path, "reason": reason})
+
     def _request(self, message: Mapping[str, Any]) -> tuple[Message, Sequence[int]]:
         ours, theirs = message_pair()
         with ours:

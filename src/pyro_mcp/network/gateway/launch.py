@@ -125,7 +125,7 @@ def launch_gateway(
 
     `folder` gets its control socket, for `GatewayControl`. `log` is the file for `read_network_log`; under root the
     gateway runs as users of its own, reserved until the folder of the log is deleted. `authority` is needed with
-    `secrets`, and must have been made for their hosts.
+    `secrets` and with `rules.terminated_hosts`, and must have been made for these hosts.
 
     Without `namespace` the guest is a virtual machine, whose QEMU opens `tap()`. With it the guest is a container, or
     any process, in the network namespace at that path (`/proc/PID/ns/net`): it gets the interface `eth0` with the
@@ -136,6 +136,11 @@ def launch_gateway(
     Raises `HostNotReady`, and `InvalidRequest` unless the path is a network namespace other than this process's own.
     """
     require_seccomp()
+    if rules.terminated_hosts and authority is None:
+        raise InvalidRequest(
+            f"TLS to {rules.terminated_hosts[0]} ends at the gateway, which has no authority that signs for it",
+            hint="make an Authority for the terminated_hosts of the rules",
+        )
     ids = machine_ids(log.parent)
     config = json.dumps(
         {

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 from pyro_mcp.network.addressing.routes import Address
 from pyro_mcp.network.channel.messages import ChannelClosed, Message, close_all, receive_message, send_message
@@ -37,6 +37,10 @@ class PolicyServer:
         with suppress(ChannelClosed):
             while True:
                 message, descriptors = receive_message(self._channel)
+                if message.get("do") == "report_request":
+                    close_all(descriptors)
+                    self._report_request(message)
+                    continue
                 if len(descriptors) != 1 or not self._slots.acquire(blocking=False):
                     close_all(descriptors)  # the relay process sees the end as a refusal
                     continue
@@ -87,6 +91,13 @@ class PolicyServer:
     def _report_refusal(self, message: Message) -> tuple[Message, None]:
         raise self._policy.refusal(self._policy.target(*_requested_target(message)), str(message["reason"])[:200])
 
+    def _report_request(self, message: Message) -> None:
+        with suppress(KeyError, ValueError, TypeError):
+            address, port, _ = _requested_target({**message, "protocol": "tcp"})
+            verdict: Literal["allowed", "refused"] = "allowed" if message["verdict"] == "allowed" else "refused"
+            method, path, reason = (str(message[key])[:300] for key in ("method", "path", "reason"))
+            self._policy.requested(address, port, verdict, (method, path), reason)
+
     def _connect(self, target: Target) -> socket.socket:
         """Return a socket connected to the first address of the target that answers."""
         kind = socket.SOCK_STREAM if target.protocol == "tcp" else socket.SOCK_DGRAM
@@ -96,7 +107,7 @@ class PolicyServer:
         for left in range(len(addresses), 0, -1):
             address = addresses[-left]
             try:
-                sock = connect(address, target.port, kind, max(0.1, (end - time.monotonic()) / min(left, 3)))
+                sock = connect(address, target.connected_port, kind, max(0.1, (end - time.monotonic()) / min(left, 3)))
             except OSError as error:
                 problem = f"failed: {os.strerror(error.errno)}" if error.errno else "failed: no answer in time"
                 continue

@@ -38,9 +38,10 @@ from pyro_mcp.network.devices.veth import connect_namespace
 from pyro_mcp.network.dns import upstream
 from pyro_mcp.network.gateway.policy_process import ControlServer, PolicyServer, wait_for_end
 from pyro_mcp.network.gateway.ports import Ports
-from pyro_mcp.network.gateway.relay_process import RelayProcess, TLSHandler, open_sockets
+from pyro_mcp.network.gateway.relay_process import HttpHandler, RelayProcess, open_sockets
 from pyro_mcp.network.gateway.system_calls import policy_filter, relay_filter
 from pyro_mcp.network.gateway.threads import spawn_or_exit
+from pyro_mcp.network.policy.allow_list import WEB_PORTS
 from pyro_mcp.network.policy.decisions import Policy
 from pyro_mcp.network.policy.log import NetworkLog
 from pyro_mcp.network.policy.rules import Rules
@@ -97,10 +98,10 @@ def _run_relay(config: Message, channel: socket.socket, namespaces: list[int]) -
         configure_device()
         sockets = open_sockets()
         redirect(sockets.tcp.getsockname()[1], sockets.udp.getsockname()[1])
-        secrets = config["secrets"]
-        tls_proxy = _tls_proxy(secrets, config["authority"]) if secrets else None
-        inspecting = bool(config["rules"]["allow"] or secrets)
-        relay = RelayProcess(sockets, channel, inspecting=inspecting, tls_proxy=tls_proxy)
+        rules = Rules.from_json(config["rules"])
+        http_proxy = _http_proxy(config, rules) if config["secrets"] or rules.is_special else None
+        inspected = WEB_PORTS | rules.special_ports if rules.allow or config["secrets"] else ()
+        relay = RelayProcess(sockets, channel, inspected_ports=inspected, http_proxy=http_proxy)
         _detach_input()
         send_message(channel, {"ready": True, "pid": outside}, taps)
         close_all(taps)
@@ -155,10 +156,10 @@ def _problem(error: Exception) -> Message:
     return {"error": str(error), "hint": ""}
 
 
-def _tls_proxy(secrets: list[dict[str, str]], authority: Any) -> TLSHandler:
-    from pyro_mcp.network.http import tls_proxy  # noqa: PLC0415 - only a guest with such secrets needs the ssl module
+def _http_proxy(config: Message, rules: Rules) -> HttpHandler:
+    from pyro_mcp.network.http import tls_proxy  # noqa: PLC0415 - only some guests need it, and the ssl module
 
-    return tls_proxy.server(secrets, authority)
+    return tls_proxy.server(config["secrets"], config["authority"], rules)
 
 
 class _PolicyProcess:

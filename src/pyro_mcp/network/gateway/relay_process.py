@@ -7,8 +7,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 
 from pyro_mcp.network.addressing.addresses import GUEST_ADDRESS
 from pyro_mcp.network.channel.messages import ChannelClosed, close_all, receive_message
@@ -24,10 +25,10 @@ _TRANSPARENT = 19  # linux/in.h: IP_TRANSPARENT
 _MOST_CONNECTIONS = 512
 _HELLO_SECONDS = 15.0
 _GUEST_SECONDS = 5.0
-INSPECTED_PORTS = frozenset({80, 443})
 
-TLSHandler = Callable[[socket.socket, str, int, Callable[[], socket.socket]], None]
-"""Serves a guest's TLS connection to a server name and port, over what the last argument dials; closes the socket."""
+RequestReport = Callable[[str, str, str, str], None]
+HttpHandler = Callable[[socket.socket, str, int, Callable[[], socket.socket], RequestReport], None]
+"""Serves a guest's connection to a server name and port; `TLSProxy.serve` describes it."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +56,23 @@ def open_sockets() -> RelaySockets:
 class RelayProcess:
     """The relay between the guest and the connections that the policy process, at the other end of `channel`, opens.
 
-    With `inspecting`, connections to web ports are inspected first. `tls_proxy` serves those whose TLS ends here.
+    Connections to `inspected_ports` are inspected first. `http_proxy` serves those whose requests are read here.
     """
 
     def __init__(
-        self, sockets: RelaySockets, channel: socket.socket, *, inspecting: bool, tls_proxy: TLSHandler | None = None
+        self,
+        sockets: RelaySockets,
+        channel: socket.socket,
+        *,
+        inspected_ports: Collection[int],
+        http_proxy: HttpHandler | None = None,
     ) -> None:
         self._sockets = sockets
         self._channel = channel
-        self._inspecting = inspecting
-        if inspecting:  # later this process cannot read files any more
+        self._inspected_ports = inspected_ports
+        if inspected_ports:  # later this process cannot read files any more
             importlib.import_module("pyro_mcp.network.http.plain_http")
-        self._tls_proxy = tls_proxy
+        self._http_proxy = http_proxy
         self._policy = PolicyClient(channel)
         self._resolver = Resolver(self._policy)
         self._datagrams = Datagrams(sockets.udp, Packets(sockets.raw), self._policy, self._resolver)
@@ -124,10 +130,11 @@ class RelayProcess:
             return
         try:
             server_name, reason, first, inspect = None, "", b"", ""
-            if self._inspecting and port in INSPECTED_PORTS:
+            if port in self._inspected_ports:
                 name, inspect = self._policy.target(address, port, "tcp")
-                if inspect == "proxy" and self._tls_proxy is not None:
-                    self._tls_proxy(sock, name, port, lambda: self._policy.dial(address, port, "tcp"))
+                if inspect == "proxy" and self._http_proxy is not None:
+                    dial = partial(self._policy.dial, address, port, "tcp")
+                    self._http_proxy(sock, name, port, dial, partial(self._policy.report_request, (address, port)))
                     return
                 if inspect:
                     server_name, reason, first = _identify(sock, inspect)

@@ -1,4 +1,4 @@
-"""Requests of a guest to a site with secrets, and the responses."""
+"""Requests of a guest to a site that our proxy reads, and the responses."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import select
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import h11
 
 from pyro_mcp.network.http import message_rules
 from pyro_mcp.network.http.gzip_content import GzipContent
 from pyro_mcp.network.http.message_rules import RejectedRequest
-from pyro_mcp.network.http.tls_socket import TlsSocket
+from pyro_mcp.network.http.plain_socket import PlainSocket
 from pyro_mcp.network.policy.host_secret import HostSecret
+from pyro_mcp.network.policy.request_rule import RequestRule, shown_path
 from pyro_mcp.redaction import Mask
 
 _IDLE_SECONDS = 75.0
@@ -22,28 +24,36 @@ _BODILESS = frozenset({204, 304})
 _PARTIAL = 206
 
 
+Report = Callable[[str, str, str, str], None]
+"""Is given each request for the log: "allowed" or "refused", method, path without the query, reason of a refusal."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """The site of a connection: name and port, its own secrets, what removes them, and the rules for requests to it."""
+
+    name: str
+    port: int
+    secrets: Sequence[HostSecret]
+    mask: Mask
+    rules: Sequence[RequestRule]
+    report: Report
+
+
 class HttpProxy:
-    """The proxy for one connection of a guest, `guest`, to the name and port of `site`.
+    """The proxy for one connection of a guest, `guest`, to `site`.
 
     It parses the HTTP of each side and writes it again, so that both sides agree where a message ends. `connect` opens
     the connection to the site when the first valid request has arrived; it raises `RejectedRequest`.
     """
 
-    def __init__(
-        self,
-        guest: TlsSocket,
-        site: tuple[str, int],
-        secrets: Sequence[HostSecret],
-        mask: Mask,
-        connect: Callable[[], TlsSocket],
-    ) -> None:
+    def __init__(self, guest: PlainSocket, site: Site, connect: Callable[[], PlainSocket]) -> None:
         self._guest = guest
-        self._server: TlsSocket | None = None
-        self._name, self._port = site
-        self._secrets, self._mask, self._connect = secrets, mask, connect
+        self._server: PlainSocket | None = None
+        self._site, self._mask, self._connect = site, site.mask, connect
         self._guest_http = h11.Connection(h11.SERVER, max_incomplete_event_size=2 * message_rules.LARGEST_HEADER)
         self._server_http = h11.Connection(h11.CLIENT, max_incomplete_event_size=2 * message_rules.LARGEST_HEADER)
-        self._body = mask.stream()
+        self._body = site.mask.stream()
         self._gzip: GzipContent | None = None
         self._method = b""
         self._responses = 0
@@ -125,17 +135,28 @@ class HttpProxy:
         while True:
             event = self._guest_http.next_event()
             if isinstance(event, h11.Request):
-                message_rules.check(event, self._name, self._port)
+                self._check(event)
                 if self._server is None:
                     self._server = self._connect()
-                self._method = event.method
-                self._to_server(message_rules.to_server(event, self._secrets))
+                self._to_server(message_rules.to_server(event, self._site.secrets))
             elif isinstance(event, h11.Data):
                 self._to_server(event)
             elif isinstance(event, h11.EndOfMessage):
                 self._to_server(h11.EndOfMessage(headers=event.headers))
             else:
                 return  # incomplete, or at its end
+
+    def _check(self, request: h11.Request) -> None:
+        """Report a request; raise `RejectedRequest` unless it may be passed on."""
+        self._method = request.method
+        seen = request.method.decode("ascii"), shown_path(request.target.decode("latin-1"))
+        try:
+            message_rules.check(request, self._site.name, self._site.port)
+            message_rules.check_rules(request, self._site.name, self._site.rules)
+        except RejectedRequest as error:
+            self._site.report("refused", *seen, str(error))
+            raise
+        self._site.report("allowed", *seen, "")
 
     def _take_responses(self) -> None:
         while self._server is not None and self._server_http.our_state is not h11.IDLE:
@@ -166,11 +187,11 @@ class HttpProxy:
 
     def _decompressor(self, response: h11.Response) -> GzipContent | None:
         """Return a decompressor if the response needs one; raises `RejectedRequest` for an unsupported coding."""
-        coding = message_rules.content_coding(response)
+        coding = message_rules.content_coding(response) if self._mask else ""
         if not coding or self._method == b"HEAD" or response.status_code in _BODILESS:
             return None
         if coding not in ("gzip", "x-gzip") or response.status_code == _PARTIAL:
-            raise RejectedRequest(502, f"{self._name} compressed its response ({coding}) without being asked")
+            raise RejectedRequest(502, f"{self._site.name} compressed its response ({coding}) without being asked")
         return GzipContent()
 
     def _pass_decompressed(self, gzip: GzipContent) -> bool:
@@ -212,7 +233,7 @@ class HttpProxy:
         if self._guest_http.their_state is h11.ERROR:
             self._answer(error.error_status_hint, f"the request is not valid HTTP: {error}")
         elif self._responses == 0:
-            self._answer(502, f"the response of {self._name} is not valid HTTP: {error}")
+            self._answer(502, f"the response of {self._site.name} is not valid HTTP: {error}")
         # After the first response a site may close the connection just as the next request arrives: the client retries.
 
     def _answer(self, status: int, reason: str) -> None:
@@ -236,7 +257,7 @@ class HttpProxy:
             self._guest.flush()
 
 
-def _receive(sock: TlsSocket, connection: h11.Connection) -> None:
+def _receive(sock: PlainSocket, connection: h11.Connection) -> None:
     if sock.ended:
         return
     data = sock.read()

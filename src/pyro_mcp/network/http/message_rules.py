@@ -1,4 +1,4 @@
-"""The parts of HTTP messages that pass between a guest and a site with secrets, and where secrets are inserted."""
+"""The parts of HTTP messages that pass between a guest and a site, what may pass, and where secrets are inserted."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from collections.abc import Iterable, Sequence
 import h11
 
 from pyro_mcp.network.policy.host_secret import HostSecret
+from pyro_mcp.network.policy.request_rule import ADVICE, OVERRIDES, RequestRule, request_refusal
 from pyro_mcp.redaction import Mask
 
 Headers = list[tuple[bytes, bytes]]
 
 # Fields about one connection only (RFC 9110, 7.6.1), or about message framing, which h11 writes itself. Without
-# Accept-Encoding no response is compressed, so that it can be searched for secrets.
-_OWN = {b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"accept-encoding"}
+# Accept-Encoding no response of a site with secrets is compressed, so that it can be searched for them.
+_OWN = {b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade"}
 LARGEST_HEADER = 64 * 1024
 # With these a site that echoes a request could return a secret in pieces, which are not found.
 _PIECEWISE = {b"range", b"if-range"}
@@ -50,9 +51,24 @@ def check(request: h11.Request, name: str, port: int) -> None:
         # Any other upgrade is optional for the server, and is not passed on.
 
 
+def check_rules(request: h11.Request, name: str, rules: Sequence[RequestRule]) -> None:
+    """Raise `RejectedRequest` unless a rule allows the request; without rules every request is allowed."""
+    if not rules:
+        return
+    method = request.method.decode("ascii")
+    reason = request_refusal(rules, method, request.target)
+    if not reason and any(key in OVERRIDES for key, _ in request.headers):
+        reason = "the request's header may change its method or path"
+    if reason:
+        raise RejectedRequest(403, f"{name}: {reason}. {ADVICE}")
+
+
 def to_server(request: h11.Request, secrets: Sequence[HostSecret]) -> h11.Request:
     """Return the request for the site: with the secrets in their header fields, and in that case without a range."""
     passed = _passed(request.headers.raw_items())
+    if not secrets:
+        return h11.Request(method=request.method, target=request.target, headers=passed)
+    passed = [(key, value) for key, value in passed if key.lower() != b"accept-encoding"]
     headers = with_secrets(passed, secrets)
     if headers != passed:
         headers = [(key, value) for key, value in headers if key.lower() not in _PIECEWISE]

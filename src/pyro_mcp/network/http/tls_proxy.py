@@ -1,4 +1,6 @@
-"""The TLS proxy: HTTPS of a guest to a site with secrets ends here, and a second TLS connection goes to the site.
+"""The HTTP proxy of a gateway: HTTPS of a guest to some sites ends here, and a second connection goes to the site.
+
+These are the sites of secrets, those with rules for requests, and those that lead to a port of this host.
 
 The guest knows only placeholders. In a request to the secret's own site, the proxy replaces the placeholder by the
 secret, in the secret's header field only; in the response it replaces the secret by as many other bytes. It changes
@@ -16,66 +18,102 @@ from typing import Any
 
 from pyro_mcp.network.channel.policy_client import Denied
 from pyro_mcp.network.http import message_rules
-from pyro_mcp.network.http.http_proxy import HttpProxy
+from pyro_mcp.network.http.http_proxy import HttpProxy, Report, Site
 from pyro_mcp.network.http.message_rules import RejectedRequest
+from pyro_mcp.network.http.plain_socket import PlainSocket
 from pyro_mcp.network.http.relay import reset
 from pyro_mcp.network.http.tls_socket import TlsSocket, handshake
 from pyro_mcp.network.policy.host_secret import HostSecret
+from pyro_mcp.network.policy.rules import Rules
+from pyro_mcp.redaction import Mask
 
 Dial = Callable[[], socket.socket]
 
 _HANDSHAKE_SECONDS = 15.0
+_FIRST_BYTE_SECONDS = 15.0
+_TLS_HANDSHAKE = b"\x16"
+_NO_RULES = Rules()
+_NOTHING = Mask({})
 
 
-def server(secrets: Sequence[Mapping[str, str]], authority: Mapping[str, Any]) -> Callable[..., None]:
-    """Return `TLSProxy.serve` for these secrets (fields of `HostSecret`) and `Authority.to_json`.
+def server(
+    secrets: Sequence[Mapping[str, str]], authority: Mapping[str, Any] | None, rules: Rules = _NO_RULES
+) -> Callable[..., None]:
+    """Return `TLSProxy.serve` for these secrets (fields of `HostSecret`), `Authority.to_json` and rules.
 
     It reads all files it needs now: later this process may have no access.
     """
     bound = [HostSecret(**one) for one in secrets]
-    return TLSProxy(bound, authority["identities"], authority["roots"]).serve
+    identities, roots = (authority["identities"], authority["roots"]) if authority else ({}, None)
+    return TLSProxy(bound, identities, roots, rules).serve
+
+
+def _no_report(*_: str) -> None:
+    """Report a request to nobody."""
 
 
 class TLSProxy:
-    """A proxy for TLS connections to the sites of `secrets`.
+    """A proxy for connections to the sites of `secrets`, and to those that `rules` say more about than their names.
 
     `identities` are our keys and certificates for them, PEM; `roots` is the file with the authorities that may have
-    signed the certificates of the sites themselves.
+    signed the certificates of the sites themselves, None where no site is reached by TLS.
     """
 
-    def __init__(self, secrets: Sequence[HostSecret], identities: Mapping[str, str], roots: str) -> None:
-        self._secrets = secrets
+    def __init__(
+        self,
+        secrets: Sequence[HostSecret],
+        identities: Mapping[str, str],
+        roots: str | None,
+        rules: Rules = _NO_RULES,
+    ) -> None:
+        self._secrets, self._rules = secrets, rules
         self._mask = message_rules.mask_of(secrets)
         self._mask.bytes(b"-" * self._mask.longest)  # imports the modules that are imported on first use
         self._server_contexts = {host: _server_context(host, identity) for host, identity in identities.items()}
-        self._client_context = _strict(ssl.create_default_context(cafile=roots))
+        # Without roots this context trusts nobody.
+        context = ssl.create_default_context(cafile=roots) if roots else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._client_context = _strict(context)
         self._client_context.set_alpn_protocols(["http/1.1"])
 
-    def serve(self, guest: socket.socket, name: str, port: int, dial: Dial) -> None:
+    def serve(self, guest: socket.socket, name: str, port: int, dial: Dial, report: Report = _no_report) -> None:
         """Serve one connection to the site `name` until it ends, then close `guest`.
 
-        `dial` returns a socket connected to the site, and raises `Denied` or `OSError` when it cannot.
+        `dial` returns a socket connected to the site, and raises `Denied` or `OSError` when it cannot. `report` is
+        given each request.
         """
         try:
-            wrapped = self._server_contexts[name].wrap_socket(guest, server_side=True, do_handshake_on_connect=False)
-            sock = handshake(wrapped, _HANDSHAKE_SECONDS)
+            encrypted = _is_tls(guest, port)
+            sock = self._accept(guest, name) if encrypted else PlainSocket(guest)
         except OSError:
             reset(guest)
             return
-        bound = [one for one in self._secrets if one.host == name]
+        to_upstream = self._rules.upstream(name, port) is not None
+        bound = [one for one in self._secrets if one.host == name] if encrypted or to_upstream else []
+        encrypted = encrypted and not to_upstream
+        site = Site(name, port, bound, self._mask if bound else _NOTHING, self._rules.request_rules(name, port), report)
         try:
-            HttpProxy(sock, (name, port), bound, self._mask, lambda: self._connect(name, dial)).run()
+            HttpProxy(sock, site, lambda: self._connect(name, dial, encrypted=encrypted)).run()
         except OSError:  # no close_notify: the response is incomplete
             sock.abort()
         else:
             sock.close(linger=True)
 
-    def _connect(self, name: str, dial: Dial) -> TlsSocket:
-        """Return a TLS connection to the site; raises `RejectedRequest` when there is none."""
+    def _accept(self, guest: socket.socket, name: str) -> TlsSocket:
+        """Return the guest's TLS connection to the site `name`; raises `OSError`."""
+        context = self._server_contexts.get(name)
+        if context is None:
+            raise OSError("there is no certificate for this name")
+        wrapped = context.wrap_socket(guest, server_side=True, do_handshake_on_connect=False)
+        return handshake(wrapped, _HANDSHAKE_SECONDS)
+
+    def _connect(self, name: str, dial: Dial, *, encrypted: bool) -> PlainSocket:
+        """Return a connection to the site; raises `RejectedRequest` when there is none."""
         try:
             raw = dial()
         except (Denied, OSError) as error:
             raise RejectedRequest(502, f"there is no connection to {name}: {error}") from error
+        if not encrypted:
+            return PlainSocket(raw)
         try:
             wrapped = self._client_context.wrap_socket(
                 raw, server_hostname=name, do_handshake_on_connect=False, suppress_ragged_eofs=False
@@ -85,6 +123,14 @@ class TLSProxy:
             raise RejectedRequest(502, f"the certificate of {name} is not trusted: {error.verify_message}") from error
         except OSError as error:
             raise RejectedRequest(502, f"the TLS handshake with {name} failed: {error.strerror or error}") from error
+
+
+def _is_tls(guest: socket.socket, port: int) -> bool:
+    """Return whether the guest speaks TLS, which its first byte says unless the port does; raises `OSError`."""
+    if port in (80, 443):
+        return port == 443
+    guest.settimeout(_FIRST_BYTE_SECONDS)
+    return guest.recv(1, socket.MSG_PEEK) == _TLS_HANDSHAKE
 
 
 def _strict(context: ssl.SSLContext) -> ssl.SSLContext:

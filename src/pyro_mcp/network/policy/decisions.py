@@ -9,12 +9,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from pyro_mcp.network.addressing.addresses import FAKE_IPS
 from pyro_mcp.network.addressing.host_names import BadName, canonical_name, name_of_labels
 from pyro_mcp.network.addressing.routes import Address
 from pyro_mcp.network.dns import dns_message, upstream
 from pyro_mcp.network.policy.log import Attempt, NetworkLog
+from pyro_mcp.network.policy.request_rule import shown_path
 from pyro_mcp.network.policy.rules import Rules
 
 FAKE_IP_TTL = 60
@@ -22,6 +24,7 @@ FAKE_IP_TTL = 60
 _MOST_NAMES = 4096
 _CACHE_SECONDS = 30.0
 _INSPECTED = {80: "http", 443: "tls"}
+_LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
 
 
 class Refused(Exception):
@@ -49,7 +52,8 @@ class Answer:
 class Target:
     """The target of a connection: a name, or "" and a literal address.
 
-    `inspect` says how the name must be confirmed: "tls", "http", "proxy" (by the TLS proxy), or "" for not at all.
+    `inspect` says how the name must be confirmed: "tls", "http", "proxy" (by our HTTP proxy), or "" for not at all.
+    `upstream` is the port of this host's 127.0.0.1 that it leads to instead.
     """
 
     name: str
@@ -57,10 +61,17 @@ class Target:
     port: int
     protocol: str
     inspect: str = ""
+    upstream: int | None = None
+
+    @property
+    def connected_port(self) -> int:
+        """The port to connect to."""
+        return self.upstream or self.port
 
     def attempt(self, address: str | None = None) -> Attempt:
         """Return its entry for the log; `address` is the one that it was connected to."""
-        return Attempt(self.protocol, self.name or None, address or (None if self.name else self.address), self.port)
+        literal = address or (None if self.name else self.address)
+        return Attempt(self.protocol, self.name or None, literal, self.port, upstream=self.upstream)
 
 
 class FakeIPs:
@@ -136,7 +147,8 @@ class Policy:
             if not self._rules.allows_name(name):
                 raise Refused("not in the allow list")
             if kind == dns_message.A:
-                self._usable_addresses(name)
+                if not self._rules.is_local(name):
+                    self._usable_addresses(name)
                 return Answer(
                     0, (dns_message.ResourceRecord(tuple(labels), dns_message.A, FAKE_IP_TTL, self._fake_ip(name)),)
                 )
@@ -196,14 +208,22 @@ class Policy:
             reason = self._rules.literal_refusal(address, port, protocol)
         else:
             reason = self._rules.name_refusal(name, port, protocol)
-            if name in self._secret_hosts and port == 443:
-                reason = reason or ("QUIC hides what it carries" if protocol == "udp" else "")
-                target = Target(name, address_text, port, protocol, "proxy")
-            elif self._rules.allow and protocol == "tcp":
-                target = Target(name, address_text, port, protocol, _INSPECTED.get(port, ""))
+            if protocol == "tcp":
+                upstream_port = self._rules.upstream(name, port)
+                target = Target(name, address_text, port, protocol, self._inspection(name, port), upstream_port)
+            elif name in self._secret_hosts and port == 443:
+                reason = reason or "QUIC hides what it carries"
         if reason:
             raise self.refusal(target, reason)
         return target
+
+    def _inspection(self, name: str, port: int) -> str:
+        """Return the `inspect` of a TCP connection to a name."""
+        to_upstream = self._rules.upstream(name, port) is not None
+        with_secrets = name in self._secret_hosts and (port == 443 or to_upstream)
+        if with_secrets or self._rules.request_rules(name, port) or (to_upstream and port == 443):
+            return "proxy"
+        return _INSPECTED.get(port, "") if self._rules.allow else ""
 
     def refusal(self, target: Target, reason: str) -> Refused:
         """Log a refusal, and return it."""
@@ -212,6 +232,8 @@ class Policy:
 
     def addresses(self, target: Target) -> list[Address]:
         """Return the addresses to connect to, best first; raises `Refused` if none is allowed."""
+        if target.upstream:
+            return [_LOOPBACK]
         if not target.name:
             return [ipaddress.ip_address(target.address)]
         try:
@@ -224,6 +246,16 @@ class Policy:
     def connected(self, target: Target, address: Address, problem: str = "") -> None:
         """Log an allowed connection, and the problem if it failed."""
         self._log.add("allowed", target.attempt(str(address)), problem)
+
+    def requested(
+        self, address: str, port: int, verdict: Literal["allowed", "refused"], what: tuple[str, str], reason: str
+    ) -> None:
+        """Log an HTTP request, `what` is its method and path, over a connection to `address`."""
+        name = self._fake_ips.name(ipaddress.ip_address(address)) or ""
+        method, path = (shown_path(text) for text in what)
+        upstream_port = self._rules.upstream(name, port)
+        attempt = Attempt("http", name or None, None if name else address, port, method, path, upstream_port)
+        self._log.add(verdict, attempt, reason)
 
     def _usable_addresses(self, name: str) -> list[Address]:
         """Return the addresses of a name that the guest may be connected to; check them each time."""

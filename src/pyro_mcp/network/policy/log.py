@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
@@ -18,6 +19,7 @@ from pyro_mcp.results import NetworkLogEntry
 MOST_BYTES = 1024 * 1024
 _KEPT_BYTES = MOST_BYTES // 2
 _MOST_PER_SECOND = 100
+_LATER = {"upstream": None, "method": None, "path": None}  # fields that older versions did not write
 
 
 def open_log(path: Path) -> int:
@@ -65,11 +67,20 @@ class NetworkLog:
         os.write(self._descriptor, kept.partition(b"\n")[2])
 
 
+@dataclass(frozen=True)
 class Attempt:
-    """An attempt of a guest: protocol, name as the guest gave it, address, port."""
+    """An attempt of a guest: protocol, name as the guest gave it, address, port; of an HTTP request method and path.
 
-    def __init__(self, protocol: str, name: str | None = None, address: str | None = None, port: int | None = None):
-        self.protocol, self.name, self.address, self.port = protocol, name, address, port
+    `upstream` is the port of this host's 127.0.0.1 that the name leads to.
+    """
+
+    protocol: str
+    name: str | None = None
+    address: str | None = None
+    port: int | None = None
+    method: str | None = None
+    path: str | None = None
+    upstream: int | None = None
 
 
 def _entry(now: float, verdict: Literal["allowed", "refused"], attempt: Attempt, reason: str) -> NetworkLogEntry:
@@ -80,6 +91,9 @@ def _entry(now: float, verdict: Literal["allowed", "refused"], attempt: Attempt,
         "name": None if attempt.name is None else shown_name(attempt.name),
         "address": attempt.address,
         "port": attempt.port,
+        "upstream": None if attempt.upstream is None else f"127.0.0.1:{attempt.upstream}",
+        "method": attempt.method,
+        "path": attempt.path,
         "reason": reason,
     }
 
@@ -114,4 +128,4 @@ def _read(line: bytes) -> NetworkLogEntry | None:
         entry = json.loads(line)
     except ValueError:
         return None
-    return cast(NetworkLogEntry, entry) if isinstance(entry, dict) and "verdict" in entry else None
+    return cast(NetworkLogEntry, {**_LATER, **entry}) if isinstance(entry, dict) and "verdict" in entry else None

@@ -2,71 +2,50 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from pyro_mcp.errors import InvalidRequest
-from pyro_mcp.network.addressing.addresses import AddressScope, Network, private_block, scope_of
-from pyro_mcp.network.addressing.host_names import BadName, canonical_name
+from pyro_mcp.network.addressing.addresses import AddressScope, scope_of
 from pyro_mcp.network.addressing.routes import Address, reach_of
+from pyro_mcp.network.policy.allow_list import AllowedHost, AllowGiven, parse_entry, recorded_entry
+from pyro_mcp.network.policy.request_rule import RequestRule
 
-WEB_PORTS = frozenset({80, 443})
-"""The ports of an entry without a port."""
-_HINT = "write NAME, *.SUFFIX, an address or a network, each with :PORT or :* for ports other than 80 and 443"
 _MOST_ENTRIES = 512
-
-
-@dataclass(frozen=True)
-class AllowedHost:
-    """One entry of an allow list: a name, every name below a suffix, or a network; at `ports` (None for any)."""
-
-    name: str = ""
-    suffix: str = ""
-    network: Network | None = None
-    ports: frozenset[int] | None = WEB_PORTS
-    datagrams: bool = False
-    """Whether UDP is allowed too: only for an entry with a port."""
-
-    def has_name(self, name: str) -> bool:
-        """Return whether it allows `name`; a suffix allows every name below it at any depth, but not itself."""
-        return name == self.name if self.name else bool(self.suffix) and name.endswith(f".{self.suffix}")
-
-    def has_address(self, address: Address) -> bool:
-        """Return whether it allows `address`: a private one only when its whole network is private."""
-        if self.network is None or address.version != self.network.version or address not in self.network:
-            return False
-        return scope_of(address)[0] is AddressScope.PUBLIC or private_block(self.network)
-
-    def has_port(self, port: int, protocol: str) -> bool:
-        """Return whether it allows `port` over "tcp" or "udp"; never QUIC, which encrypts the name it is for."""
-        if protocol == "udp" and (not self.datagrams or port == 443):
-            return False
-        return self.ports is None or port in self.ports
 
 
 @dataclass(frozen=True)
 class Rules:
     """The rules of one guest: without `allow` it reaches every public address, otherwise only the entries.
 
-    An entry is `NAME`, `*.SUFFIX`, an address or a network, each with `:PORT` or `:*` for ports other than 80 and 443.
-    `published` allows publishing ports of the guest. Raises `InvalidRequest` for an entry that nothing can match.
+    An entry is `NAME`, `*.SUFFIX`, an address or a network, each with `:PORT` or `:*` for ports other than 80 and 443;
+    or a mapping with such a `host`. Its `methods` and `paths` limit the HTTP requests to that one host, whose TLS then
+    ends at the gateway (see `RequestRule`); its `upstream` "http://127.0.0.1:PORT" makes the name lead to that port of
+    this host. A request or connection is allowed if one entry allows it. `published` allows publishing ports of the
+    guest. Raises `InvalidRequest` for an entry that nothing can match.
     """
 
-    allow: tuple[str, ...] = ()
+    allow: tuple[AllowGiven, ...] = ()
     published: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "allow", tuple(map(recorded_entry, self.allow)))
         if len(self.allow) > _MOST_ENTRIES:
             raise InvalidRequest(f"the allow list has {len(self.allow)} entries, at most {_MOST_ENTRIES} are possible")
-        self.entries  # noqa: B018 - parses and checks them
+        self._check_upstreams()
 
     @cached_property
     def entries(self) -> tuple[AllowedHost, ...]:
         """Return the parsed allow list."""
-        return tuple(parse_entry(text) for text in self.allow)
+        return tuple(map(parse_entry, self.allow))
+
+    def _check_upstreams(self) -> None:
+        for entry in self.entries:
+            for port in entry.ports or () if entry.upstream else ():
+                if len({other.upstream for other in self._for_port(entry.name, port) if other.upstream}) > 1:
+                    raise InvalidRequest(f"{entry.name}:{port} leads to two upstreams", hint="name one")
 
     def to_json(self) -> dict[str, Any]:
         """Return the rules in the form that `from_json` reads."""
@@ -80,6 +59,41 @@ class Rules:
     def allows_name(self, name: str) -> bool:
         """Return whether a canonical name may be looked up."""
         return not self.allow or any(entry.has_name(name) for entry in self.entries)
+
+    def upstream(self, name: str, port: int) -> int | None:
+        """Return the port of this host's 127.0.0.1 that a port of a canonical name leads to; None for no such port."""
+        return next((entry.upstream for entry in self._for_port(name, port) if entry.upstream), None)
+
+    def is_local(self, name: str) -> bool:
+        """Return whether any port of a canonical name leads to an upstream, so that the name needs no address."""
+        return any(entry.upstream and entry.has_name(name) for entry in self.entries)
+
+    def request_rules(self, name: str, port: int) -> tuple[RequestRule, ...]:
+        """Return the rules for requests to a port of a canonical name, any of which suffices; () for no limit."""
+        rules = tuple(entry.requests for entry in self._for_port(name, port))
+        return rules if all(rules) else ()
+
+    @cached_property
+    def terminated_hosts(self) -> tuple[str, ...]:
+        """The names whose TLS ends at the gateway, which needs a certificate for each: see `Authority`."""
+        ended = [one for one in self.entries if one.requests or (one.upstream and one.has_port(443, "tcp"))]
+        return tuple(dict.fromkeys(entry.name for entry in ended))
+
+    @property
+    def is_special(self) -> bool:
+        """Whether any entry limits requests or has an upstream."""
+        return bool(self.special_ports)
+
+    @cached_property
+    def special_ports(self) -> frozenset[int]:
+        """The ports of entries that limit requests or have an upstream."""
+        special = [entry for entry in self.entries if entry.requests or entry.upstream]
+        return frozenset(port for entry in special for port in entry.ports or ())
+
+    def _for_port(self, name: str, port: int) -> list[AllowedHost]:
+        """Return the entries that decide about a TCP port of a name: those with an upstream, if there are any."""
+        found = [entry for entry in self.entries if entry.has_name(name) and entry.has_port(port, "tcp")]
+        return [entry for entry in found if entry.upstream] or found
 
     def name_refusal(self, name: str, port: int, protocol: str) -> str:
         """Return why this port of a canonical name is denied; "" when it is allowed."""
@@ -125,52 +139,3 @@ class Rules:
         if protocol == "udp" and port == 443:
             return "QUIC hides the name it is for"
         return f"{protocol} port {port} is not in the allow list"
-
-
-def parse_entry(text: str) -> AllowedHost:
-    """Parse one entry of an allow list; raises `InvalidRequest`."""
-    host, colon, port = _split(text)
-    ports, datagrams = (_ports(text, port), True) if colon else (WEB_PORTS, False)
-    network = _network(host)
-    if network is not None:
-        _check_network(text, network)
-        return AllowedHost(network=network, ports=ports, datagrams=datagrams)
-    try:
-        if host.startswith("*."):
-            return AllowedHost(suffix=canonical_name(host[2:]), ports=ports, datagrams=datagrams)
-        return AllowedHost(name=canonical_name(host), ports=ports, datagrams=datagrams)
-    except BadName as error:
-        raise InvalidRequest(f"{text!r} cannot be allowed: {error}", hint=_HINT) from error
-
-
-def _split(text: str) -> tuple[str, str, str]:
-    if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        return host, rest[:1], rest[1:]
-    if text.count(":") > 1:
-        return text, "", ""
-    host, colon, port = text.partition(":")
-    return host, colon, port
-
-
-def _ports(text: str, port: str) -> frozenset[int] | None:
-    if port == "*":
-        return None
-    if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
-        raise InvalidRequest(f"{text!r} has no valid port: it is 1–65535, or * for any", hint=_HINT)
-    return frozenset({int(port)})
-
-
-def _network(host: str) -> Network | None:
-    try:
-        return ipaddress.ip_network(host)
-    except ValueError:
-        if "/" not in host:
-            return None
-        raise InvalidRequest(f"{host!r} is not a network: host bits are set, or it is misspelt") from None
-
-
-def _check_network(text: str, network: Network) -> None:
-    scope, description = scope_of(network.network_address)
-    if scope is AddressScope.FORBIDDEN and network.prefixlen >= 8:
-        raise InvalidRequest(f"{text!r} cannot be allowed: it {description}", hint=_HINT)
