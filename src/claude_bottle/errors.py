@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from pyro_mcp.errors import GuestFailed, HostNotReady, InvalidRequest, NotFound
+from pyro_mcp.errors import Conflict, GuestFailed, HostNotReady, InvalidRequest, NotFound
 
 _MOST_SHOWN = 20
 
@@ -52,6 +52,10 @@ class ManifestError(InvalidRequest):
 
 class NotInManifest(NotFound):
     code = "not_in_manifest"
+
+
+class NotTrusted(Conflict):
+    code = "not_trusted"
 
 
 class ExtraMissing(HostNotReady):

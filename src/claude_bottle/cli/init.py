@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def add(verbs: Verbs) -> None:
 
 
 def _init(arguments: argparse.Namespace) -> int:
-    from claude_bottle.manifest import levels  # noqa: PLC0415 - pydantic is slow to import
+    from claude_bottle.manifest import levels, trust  # noqa: PLC0415 - pydantic is slow to import
 
     folder = levels.user_folder() if arguments.user else levels.project_root(Path.cwd())
     if (there := levels.manifest_in(folder)) is not None:
@@ -85,6 +86,8 @@ def _init(arguments: argparse.Namespace) -> int:
     path = folder / "bottles.toml"
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), "w") as file:
         file.write(STARTER)
+    if not arguments.user:
+        trust.trust(path, hashlib.sha256(STARTER.encode()).hexdigest())
     if arguments.json:
         print_json({"path": str(path)})
         return 0

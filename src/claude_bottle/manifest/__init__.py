@@ -24,6 +24,7 @@ from claude_bottle.manifest.models import (
     ResourcesConfig,
 )
 from claude_bottle.manifest.secret import SecretConfig
+from claude_bottle.manifest.trust import is_trusted, require_trust
 
 __all__ = [
     "AgentConfig",
@@ -35,5 +36,7 @@ __all__ = [
     "Manifest",
     "ResourcesConfig",
     "SecretConfig",
+    "is_trusted",
     "load",
+    "require_trust",
 ]

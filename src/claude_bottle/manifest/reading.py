@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import re
-import stat
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,21 +12,24 @@ from typing import Any, NoReturn
 
 from claude_bottle.errors import ManifestError, Problem
 from claude_bottle.manifest.problems import shown_path
+from claude_bottle.manifest.regular_file import NotSmallAndRegular, read_regular
 
 LARGEST = 1024 * 1024
 _MOST_PARTS = 32
 """Of a dotted key of TOML: tomllib takes quadratic time for one."""
 
 
-def read_manifest(path: Path, *, within: Path | None = None) -> dict[str, Any]:
-    """Return the object that the file `path` holds; raises `ManifestError`, and `OSError` when it cannot be opened.
+def read_manifest(path: Path, *, within: Path | None = None) -> tuple[dict[str, Any], str]:
+    """Return the object that the file `path` holds, and the SHA-256 digest of the file.
+
+    Raises `ManifestError`, and `OSError` when it cannot be opened.
 
     With `within` a symbolic link may not lead out of that folder.
     """
-    text = _text(path, within)
+    content = _content(path, within)
     parse = _parse_toml if path.suffix == ".toml" else _parse_json
     try:
-        value = parse(text)
+        value = parse(_text(content))
     except RecursionError:
         raise _refused(path, "is nested too deeply") from None
     except ValueError as error:
@@ -36,29 +38,25 @@ def read_manifest(path: Path, *, within: Path | None = None) -> dict[str, Any]:
         raise _refused(path, "must hold an object")
     if twice := [Problem(shown_path(where), "is there twice", str(path)) for where in _repeated(value)]:
         raise ManifestError(tuple(twice))
-    return value
+    return value, hashlib.sha256(content).hexdigest()
 
 
-def _text(path: Path, within: Path | None) -> str:
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)  # a FIFO must not make us wait
+def _content(path: Path, within: Path | None) -> bytes:
     try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise _refused(path, "is not a regular file")
-        target = Path(os.readlink(f"/proc/self/fd/{fd}"))
-        if within is not None and not target.is_relative_to(within.resolve()):
-            raise _refused(path, f"is a link out of {within}: a project's manifest is a file of the project")
-        with open(fd, "rb", closefd=False) as file:
-            content = file.read(LARGEST + 1)
-    finally:
-        os.close(fd)
-    if len(content) > LARGEST:
-        raise _refused(path, f"is larger than {LARGEST // 1024} KiB")
+        content, target = read_regular(path, most=LARGEST)
+    except NotSmallAndRegular as error:
+        raise _refused(path, str(error)) from None
+    if within is not None and not target.is_relative_to(within.resolve()):
+        raise _refused(path, f"is a link out of {within}: a project's manifest is a file of the project")
+    return content
+
+
+def _text(content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise _refused(path, f"line {line} is not text in UTF-8") from None
+        raise ValueError(f"line {line} is not text in UTF-8") from None
 
 
 class _Object(dict[str, Any]):

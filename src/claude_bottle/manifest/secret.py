@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from claude_bottle.manifest.fields import Line, Model, Variable, matching, some
+from claude_bottle.manifest.regular_file import NotSmallAndRegular, read_regular
+from pyro_mcp.errors import InvalidRequest
 
+_LARGEST_VALUE = 64 * 1024
 _PARAMETER = re.compile(r"[A-Za-z0-9._~-]{1,128}", re.ASCII)  # unreserved characters of RFC 3986
 _USER = re.compile(r"[!-9;-~]{1,128}", re.ASCII)  # RFC 7617: no colon
 
@@ -69,10 +74,33 @@ class SecretConfig(Model):
             raise ValueError("goes into one of header, basic and query")
         return self
 
+    def value(self, name: str) -> str:
+        """Return the value of this secret, whose name is `name`, without a line break at its end.
+
+        Raises `InvalidRequest`, whose message never has the value.
+        """
+        if self.env is not None:
+            if not (found := os.environ.get(self.env)):
+                raise InvalidRequest(
+                    f"the secret {name} is the variable {self.env} of this host, which is not set",
+                    hint=f"set {self.env}, or give the secret a file",
+                )
+            return found
+        path = Path(str(self.file)).expanduser()
+        try:
+            text = read_regular(path, most=_LARGEST_VALUE)[0].decode().rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise InvalidRequest(f"the secret {name}: {path} is not text in UTF-8") from None
+        except (OSError, NotSmallAndRegular) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise InvalidRequest(f"the secret {name} cannot be read from {path}: {why}") from None
+        if not text:
+            raise InvalidRequest(f"the secret {name}: {path} is empty")
+        return text
+
 
 def _fits(*, host: str = "api.example.com", header: str = "Authorization") -> bool:
     """Return whether the gateway takes a secret for this host and this header field."""
-    from pyro_mcp.errors import InvalidRequest  # noqa: PLC0415
     from pyro_mcp.network import HostSecret  # noqa: PLC0415 - slow to import, and many commands need no secret
 
     try:

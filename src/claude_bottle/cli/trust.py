@@ -1,0 +1,43 @@
+"""claude-bottle trust"""
+
+from __future__ import annotations
+
+import argparse
+
+from claude_bottle.cli.manifest_option import settings_table
+from pyro_mcp.command_line import Verbs, print_json, shown, verb
+
+
+def add(verbs: Verbs) -> None:
+    parser = verb(
+        verbs,
+        "trust",
+        "approve the manifest of this project as it is, so that 'run' may use it",
+        _trust,
+        example="claude-bottle trust --show\nclaude-bottle trust",
+    )
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--show", action="store_true", help="only show what it reaches, and whether it is approved")
+    choice.add_argument("--remove", action="store_true", help="take the approval back")
+
+
+def _trust(arguments: argparse.Namespace) -> int:
+    from claude_bottle.manifest import load, trust  # noqa: PLC0415 - pydantic is slow to import
+
+    found = load()
+    path = trust.project_manifest(found)
+    if arguments.remove:
+        trust.distrust(path)
+    elif not arguments.show:
+        trust.trust(path, found.digests["project"])
+    approved, reached = trust.is_trusted(found), list(trust.taken_from_host(found))
+    if arguments.json:
+        print_json({"path": str(path), "approved": approved, "reaches": reached})
+        return 0
+    if not arguments.remove:
+        print(settings_table(found, level="project"))
+        print()
+        for line in reached or ["it takes nothing from this host, and opens nothing to the network"]:
+            print(shown(line))
+    print(f"{shown(str(path))} is {'approved' if approved else 'not approved'}")
+    return 0
