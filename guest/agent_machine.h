@@ -272,13 +272,20 @@ static int mount_disk(const struct frame *request) {
     return agent.disk < 0 ? -1 : 0;
 }
 
-/* Mounts an overlay on `lower`, whose changes go to /disk/NAME. `subject` names what failed. */
+/* Mounts an overlay on `lower`, whose changes go to /disk/NAME. `subject` names what failed. The owner of the overlay's
+ * root is that of the upper folder, so a new one gets the owner of `lower`. */
 static int mount_overlay(const char *lower, const char *name, const char *path) {
     char folder[64], options[256];
     const char *const parts[] = { "", "/upper", "/work" };
+    struct stat below;
+    if (stat(lower, &below) < 0)
+        return -1;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         snprintf(folder, sizeof folder, "/disk/%s%s", name, parts[i]);
-        if (mkdir(folder, 0755) < 0 && errno != EEXIST)
+        int made = mkdir(folder, 0755);
+        if (made < 0 && errno != EEXIST)
+            return -1;
+        if (made == 0 && chown(folder, below.st_uid, below.st_gid) < 0)
             return -1;
     }
     snprintf(options, sizeof options, "lowerdir=%s,upperdir=/disk/%s/upper,workdir=/disk/%s/work,redirect_dir=on",

@@ -980,6 +980,20 @@ struct target_path {
 
 static struct target_path find_target(const char *path, bool make_parents);
 
+/* Gives what was just made the owner of the folder that it belongs to. */
+static void inherit_owner(int parent, const char *name, int folder) {
+    struct stat above, made = stat_name(parent, name);
+    must(fstat(folder, &above));
+    if (made.st_uid == above.st_uid && made.st_gid == above.st_gid)
+        return;
+    if (fchownat(parent, name, above.st_uid, above.st_gid, AT_SYMLINK_NOFOLLOW) < 0) {
+        must(errno == EPERM ? 0 : -1);    /* only root may, and on a host the tool runs as any user */
+        return;
+    }
+    if (!S_ISLNK(made.st_mode))
+        must(fchmodat(parent, name, mode_of(&made), 0));    /* a change of owner clears set-id bits */
+}
+
 /* Makes a folder and its parents; fails if something else has the name. */
 static void make_folder(const char *path) {
     struct target_path target_path = find_target(path, true);
@@ -987,6 +1001,7 @@ static void make_folder(const char *path) {
         fail(location.path, reason(ENOTDIR));
     write_note(PUT, path, apply.numbers++, 0);
     must(mkdirat(target_path.parent, target_path.name, 0755));
+    inherit_owner(target_path.parent, target_path.name, target_path.parent);
     close(target_path.parent);
 }
 
@@ -1089,6 +1104,7 @@ static void make_file(struct edit *edit, bool last) {
         fail(location.path, reason(EISDIR));
     if (edit->action == 'f' && !edit->has_mode && S_ISREG(target_path.found.st_mode))
         must(fchmodat(apply.staging, staged(edit->number), mode_of(&target_path.found), 0));
+    inherit_owner(apply.staging, staged(edit->number), target_path.parent);
     put_edit(edit, &target_path, path);
     close_edited(target_path.parent, last);
 }
@@ -1108,10 +1124,12 @@ static void make_or_keep_folder(const struct edit *edit, const struct target_pat
     } else if (!edit->replaced) {
         write_note(PUT, edit->path, edit->number, 0);
         must(mkdirat(target_path->parent, target_path->name, mode));
+        inherit_owner(target_path->parent, target_path->name, target_path->parent);
     } else {
         if (!apply.replace)
             fail(location.path, reason(EEXIST));
         must(mkdirat(staging(), staged(edit->number), mode));
+        inherit_owner(staging(), staged(edit->number), target_path->parent);
         put_edit(edit, target_path, edit->path);
     }
 }

@@ -55,6 +55,28 @@ def test_a_file_keeps_its_mode_unless_another_is_given(tool: Tool, root: Path) -
     assert tool.entries(root, b"script") == {b"script": ("f", 0o600, b"")}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files to others")
+def test_what_is_made_belongs_to_the_owner_of_its_folder(tool: Tool, root: Path) -> None:
+    os.chown(root, 1000, 1001)
+    (root / "other").mkdir()
+    (root / "replaced").write_text("old")
+    os.chown(root / "replaced", 5, 5)
+    edits = [
+        edit(b"new/sub/file", "f", b"", MODE=0o6755),
+        edit(b"link", "l", TARGET=b"/nowhere"),
+        edit(b"folder", "d", MODE=0o1777),
+        edit(b"replaced", "f", b"new"),
+        edit(b"other/file", "f", b""),
+    ]
+    assert tool.apply(root, *edits).code == 0
+    owners = {path: (path.lstat().st_uid, path.lstat().st_gid) for path in root.rglob("*")}
+    assert [path for path, owner in owners.items() if owner != (1000, 1001)] == [root / "other", root / "other/file"]
+    assert owners[root / "other/file"] == (0, 0)
+    assert owners[root / "new/sub/file"] == (1000, 1001)
+    assert (root / "new/sub/file").stat().st_mode & 0o7777 == 0o6755
+    assert (root / "folder").stat().st_mode & 0o7777 == 0o1777
+
+
 def test_a_replaced_file_is_another_file_so_that_readers_see_the_old_or_the_new(tool: Tool, root: Path) -> None:
     (root / "file").write_text("old")
     with (root / "file").open() as reader:

@@ -81,6 +81,13 @@ def _add_create(inner: Verbs) -> None:
     parser.add_argument("environment", metavar="ENVIRONMENT", help="for example debian:12; see 'pyro env list'")
     parser.add_argument("--seed-path", metavar="PATH", help="folder, .tar, .tar.gz or .tgz to copy into /workspace")
     parser.add_argument("--no-ignored", action="store_true", help="leave out files that .gitignore ignores")
+    parser.add_argument(
+        "--seed-owner",
+        type=int,
+        default=0,
+        metavar="UID",
+        help="the guest's user who owns /workspace (default 0, root)",
+    )
     _add_names(parser)
     machine_options(parser, ttl_seconds=24 * 3600, ending="stopped")
     parser.add_argument(
@@ -196,6 +203,7 @@ def _create(arguments: argparse.Namespace) -> int:
             arguments.environment,
             seed_path=arguments.seed_path,
             no_ignored=arguments.no_ignored,
+            seed_owner=arguments.seed_owner,
             name=arguments.name,
             labels=labels(arguments.label),
             vcpu_count=arguments.vcpu_count,

@@ -52,6 +52,7 @@ class WorkspaceVerbs(Components):
         seed_path: str | Path | None = None,
         seed_origin: SeedOrigin | None = None,
         no_ignored: bool = False,
+        seed_owner: int = 0,
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
         vcpu_count: int = 1,
@@ -69,6 +70,7 @@ class WorkspaceVerbs(Components):
 
         With `no_ignored` ignored files are not copied, unless git tracks them; otherwise the result's
         `workspace_seed` says how many were copied, and which of them may hold secrets.
+        All of /workspace belongs to the guest's user `seed_owner`, a number; root is 0.
         It is stopped `ttl_seconds` from now in any case; `reap_expired` deletes it then. Names need not be unique; the
         id counts. `network_policy` is
         "off", "egress" (every public address, or only `allow_hosts`, each `NAME[:PORT]` or `*.SUFFIX[:PORT]`, or
@@ -92,6 +94,7 @@ class WorkspaceVerbs(Components):
             seed_path=seed_path,
             seed_origin=seed_origin,
             no_ignored=no_ignored,
+            seed_owner=seed_owner,
             name=name,
             labels=labels or {},
             ttl_seconds=ttl_seconds,

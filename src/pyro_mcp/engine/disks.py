@@ -92,10 +92,14 @@ def make_ext4(image: Path) -> None:
     run([*make, image], deadline_seconds=120, extra_environment={"E2FSPROGS_FAKE_TIME": "1700000000"})
 
 
-def make_baseline(tree: Path, image: Path, left_out: Iterable[bytes] = ()) -> None:
-    """Make an EROFS image of the folder `tree` without the paths `left_out`; all files in it belong to root."""
+def make_baseline(tree: Path, image: Path, left_out: Iterable[bytes] = (), *, owner: int = 0) -> None:
+    """Make an EROFS image of the folder `tree` without the paths `left_out`.
+
+    All files in it belong to the user and group `owner`.
+    """
     without = [f"--exclude-path={os.fsdecode(path)}" for path in left_out]
-    run(["mkfs.erofs", "--quiet", "--all-root", f"-U{_UUID}", *without, image, tree.absolute()], deadline_seconds=600)
+    owners = [f"--force-uid={owner}", f"--force-gid={owner}"]
+    run(["mkfs.erofs", "--quiet", *owners, f"-U{_UUID}", *without, image, tree.absolute()], deadline_seconds=600)
     _sparse(image, BASELINE_BYTES)
     image.chmod(0o444)
 

@@ -32,6 +32,7 @@ def _create(call: Call) -> Mapping[str, Any]:
     options = call.given(
         "seed_path",
         "no_ignored",
+        "seed_owner",
         "name",
         "labels",
         "vcpu_count",
@@ -66,6 +67,7 @@ TOOLS = (
             "environment": {"type": "string", "default": "debian:12"},
             "seed_path": TEXT,
             "no_ignored": FLAG,
+            "seed_owner": {"type": "integer"},
             "name": TEXT,
             "labels": LABELS,
             "vcpu_count": {"type": "integer"},
@@ -94,6 +96,7 @@ TOOLS = (
         undo=lambda call, made: call.pyro.delete_workspace(made["workspace_id"]),
         only_full=frozenset(
             {
+                "seed_owner",
                 "network_policy",
                 "allow_hosts",
                 "trust_host_ca",

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.results import WorkspaceSeed
 from pyro_mcp.trees import Seed
 
 SeedOrigin = tuple[Literal["manual_seed_path", "project_path", "repo_url"], str]
 """Who named a seed, and as what: a path, or a repository and its commit."""
+_LARGEST_ID = 2**32 - 2  # chown(2) takes the largest number for "leave it as it is"
 NO_SEED: WorkspaceSeed = {
     "mode": "empty", "seed_path": None, "destination": "/workspace", "entry_count": 0, "size_bytes": 0, "skipped": [],
     "ignored_count": 0, "ignored_bytes": 0, "likely_secrets": [], "remarks": [],
@@ -22,14 +24,23 @@ NO_SEED: WorkspaceSeed = {
 class Source:
     """Where a seed comes from, and what of it is wanted."""
 
-    path: Path
+    path: Path | None
+    """None for an empty tree."""
     origin: SeedOrigin | None
     no_ignored: bool
+    owner: int
+    """The guest's user and group whom all of it belongs to."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.owner, bool) or not isinstance(self.owner, int) or not 0 <= self.owner <= _LARGEST_ID:
+            raise InvalidRequest(
+                f"{self.owner!r} is not the number of a user", hint=f"it is 0 (root) to {_LARGEST_ID}, for example 1000"
+            )
 
 
 def described(seed: Seed, source: Source) -> WorkspaceSeed:
     """Return what is recorded of a seed for the life of the workspace."""
-    path = str(source.path.absolute())
+    path = "" if source.path is None else str(source.path.absolute())
     kind, reference = source.origin or ("manual_seed_path", path)
     return {
         # What was cloned for this is gone by the time that somebody reads its path.

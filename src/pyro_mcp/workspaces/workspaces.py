@@ -77,6 +77,7 @@ class Workspaces:
         seed_path: str | Path | None,
         seed_origin: SeedOrigin | None = None,
         no_ignored: bool = False,
+        seed_owner: int = 0,
         name: str | None,
         labels: Mapping[str, str],
         ttl_seconds: float,
@@ -89,6 +90,7 @@ class Workspaces:
         check_ttl(ttl_seconds)
         requested(accelerator)
         check_labels(name, labels)
+        source = Source(None if seed_path is None else Path(seed_path), seed_origin, no_ignored, seed_owner)
         kept = read_secrets(secrets)
         check_reach(kept, network)
         check_mirrors(network)
@@ -106,50 +108,52 @@ class Workspaces:
                 network=network,
                 accelerator=accelerator,
             )
-            source = None if seed_path is None else Source(Path(seed_path), seed_origin, no_ignored)
             record, seed = self._start_with_seed(record, image, source, progress)
             self._workspace_store.add(WorkspaceRecord(id_, name, labels, seed))
             return self._info(record)
 
     def _start_with_seed(
-        self, record: MachineRecord, image: RootImage | None, source: Source | None, progress: Progress
+        self, record: MachineRecord, image: RootImage | None, source: Source, progress: Progress
     ) -> tuple[MachineRecord, WorkspaceSeed]:
         """Prepare the seed and start a new workspace with it; return also what is recorded of the seed."""
-        if source is None:
-            return self._start_new(record, image, None, progress), NO_SEED
-        progress(f"reading {source.path}", None)
+        if source.path is None and source.owner == 0:
+            return self._start_new(record, image, None, 0, progress), NO_SEED
         work = self._lifecycle.folders.home(record.id) / "seed"
         work.mkdir()
         try:
+            if source.path is None:
+                nothing = Seed(work, "directory", 0, 0)
+                return self._start_new(record, image, nothing, source.owner, progress), NO_SEED
+            progress(f"reading {source.path}", None)
             seed = prepare_seed(source.path, work, no_ignored=source.no_ignored)
-            return self._start_new(record, image, seed, progress), described(seed, source)
+            return self._start_new(record, image, seed, source.owner, progress), described(seed, source)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
     def _start_new(
-        self, record: MachineRecord, image: RootImage | None, seed: Seed | None, progress: Progress
+        self, record: MachineRecord, image: RootImage | None, seed: Seed | None, owner: int, progress: Progress
     ) -> MachineRecord:
         """Start a new workspace: in a guest or, where none can run and that is allowed, without."""
         if image is not None:
             try:
-                baseline = None if seed is None else self._make_baseline(record.id, seed)
+                baseline = None if seed is None else self._make_baseline(record.id, seed, owner)
                 return self._lifecycle.start(record, image, GUEST, progress, baseline=baseline)
             except NO_GUEST:
                 if not record.allow_host_compat:
                     raise
                 record = self._lifecycle.store.get(record.id)
-        if record.network.on or self._secrets(record.id).all():
-            raise Conflict("no guest can run here, and without one there is neither network nor a place for secrets")
+        if record.network.on or self._secrets(record.id).all() or owner:
+            raise Conflict("no guest can run here, and without one there is no network, no secret and no other user")
         started = self._lifecycle.start(record, None, HOST_COMPAT, progress)
         if seed is not None:
             with self._lifecycle.connect(started) as connection:
                 push_seed(GuestTree(ToolOf(connection)), seed)
         return started
 
-    def _make_baseline(self, id_: str, seed: Seed) -> Path:
+    def _make_baseline(self, id_: str, seed: Seed, owner: int) -> Path:
         """Make the image of a seed, in the folder of its machine, which `Lifecycle.start` takes over."""
         image = self._lifecycle.folders.home(id_) / "seed.erofs"
-        make_baseline(seed.tree, image, seed.left_out)
+        make_baseline(seed.tree, image, seed.left_out, owner=owner)
         return image
 
     def list(self) -> WorkspaceList:
