@@ -107,8 +107,11 @@ class Bottle(Protocol):
     def diff(self) -> str:
         """Return what changed in the tree since the launch, as git writes it."""
 
-    def export(self, path: str, target: Path, *, overwrite: bool = False) -> None:
-        """Copy a file or folder below the tree to the host; what the guest has written is hostile."""
+    def export(self, path: str, target: Path, *, overwrite: bool = False) -> Sequence[str]:
+        """Copy a file or folder below the tree to the host; what the guest has written is hostile.
+
+        Returns remarks, one line each: what was left out and why, and files that tools run by themselves.
+        """
 
     def network_log(self, *, limit: int) -> list[Mapping[str, object]]:
         """Return the newest connections that the guest asked for, each with the reason for a refusal."""

@@ -60,8 +60,14 @@ class PyroBottle:
     def diff(self) -> str:
         return self._pyro.diff_workspace(self._id)["patch"]
 
-    def export(self, path: str, target: Path, *, overwrite: bool = False) -> None:
-        self._pyro.export_workspace(self._id, path or TREE, output_path=target, overwrite=overwrite)
+    def export(self, path: str, target: Path, *, overwrite: bool = False) -> Sequence[str]:
+        done = self._pyro.export_workspace(self._id, path or TREE, output_path=target, overwrite=overwrite)
+        more = done["skipped_count"] - len(done["skipped"])
+        return [
+            *(f"left out {one['path']}: {one['reason']}" for one in done["skipped"]),
+            *([f"left out {more} more"] if more > 0 else []),
+            *(f"look before you open it: {one['tool']} runs {one['path']} by itself" for one in done["self_running"]),
+        ]
 
     def network_log(self, *, limit: int) -> list[Mapping[str, object]]:
         return [dict(entry) for entry in self._pyro.network_log_workspace(self._id, limit=limit)["entries"]]

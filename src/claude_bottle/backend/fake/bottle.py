@@ -1,0 +1,179 @@
+"""A bottle of the fake backend."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from claude_bottle.backend.fake.supervisor import HEADER, SIZE
+from claude_bottle.backend.interface import Outcome
+from claude_bottle.errors import BottleFailed
+from pyro_mcp.errors import Conflict, InvalidRequest, PyroError
+from pyro_mcp.host.process import run
+from pyro_mcp.host.process_identity import Identity, identify, kill
+
+_START_SECONDS = 30.0
+_END_SECONDS = 10.0
+_KILLED = 137
+
+
+@dataclass
+class FakeGuest:
+    """The home of the agent, a folder of this host: paths are the host's own."""
+
+    home: str
+
+    def copy_in(self, source: str, target: str) -> None:
+        run(["cp", "-rT", "--", source, target], deadline_seconds=60)
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"") -> bytes:
+        try:
+            return run(argv, deadline_seconds=60, stdin=stdin).stdout
+        except PyroError as error:
+            raise BottleFailed(error.message) from error
+
+
+class FakeBottle:
+    """An agent with the stage folder `stage`, in which are its home, its tree and what its supervisor keeps."""
+
+    def __init__(self, slug: str, stage: Path) -> None:
+        self.slug, self._stage = slug, stage
+        self.guest = FakeGuest(str(stage / "home"))
+
+    @property
+    def tree(self) -> Path:
+        """The folder that the agent works in."""
+        return self._stage / "tree"
+
+    def start(self, argv: Sequence[str], environ: Mapping[str, str]) -> None:
+        """Start the agent."""
+        agent = {"argv": list(argv), "environ": dict(environ), "folder": str(self.tree)}
+        (self._stage / "agent.json").write_text(json.dumps(agent))
+        command = [sys.executable, "-m", "claude_bottle.backend.fake.supervisor", str(self._stage)]
+        run(command, deadline_seconds=_START_SECONDS)
+
+    def exit_code(self) -> int | None:
+        with suppress(FileNotFoundError):
+            return int((self._stage / "exit").read_text())
+        return None if self._supervisor() else _KILLED
+
+    def attach(
+        self, stdin: BinaryIO, on_output: Callable[[bytes], None], *, interrupt: int | None = None
+    ) -> int | None:
+        if self.exit_code() is not None:
+            on_output(self.output(most=64 * 1024))
+            return self.exit_code()
+        with self._connected() as agent:
+            watched = [agent.fileno(), stdin.fileno(), *([] if interrupt is None else [interrupt])]
+            while True:
+                ready = select.select(watched, [], [])[0]
+                if interrupt in ready:
+                    return self.exit_code()
+                if agent.fileno() in ready:
+                    written = agent.recv(65536)
+                    if not written:
+                        break
+                    on_output(written)
+                if stdin.fileno() in ready:
+                    typed = os.read(stdin.fileno(), 65536)
+                    if not typed:
+                        return self.exit_code()
+                    agent.sendall(HEADER.pack(b"i", len(typed)) + typed)
+        return self._wait()
+
+    def resize(self, columns: int, rows: int) -> None:
+        with suppress(Conflict), self._connected() as agent:
+            agent.sendall(HEADER.pack(b"r", SIZE.size) + SIZE.pack(columns, rows))
+
+    def output(self, *, most: int) -> bytes:
+        return (self._stage / "output").read_bytes()[-most:]
+
+    def execute(self, argv: Sequence[str], *, stdin: bytes = b"", deadline_seconds: float = 60.0) -> Outcome:
+        environ = json.loads((self._stage / "agent.json").read_text())["environ"]
+        done = subprocess.run(
+            argv, input=stdin, capture_output=True, timeout=deadline_seconds, env=environ, cwd=self.tree, check=False
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    def diff(self) -> str:
+        self.git("add", "--all")
+        return self.git("diff", "--cached", "HEAD").decode(errors="replace")
+
+    def export(self, path: str, target: Path, *, overwrite: bool = False) -> Sequence[str]:
+        source = (self.tree / path).resolve()
+        if not source.is_relative_to(self.tree.resolve()) or not source.exists():
+            raise InvalidRequest(f"there is nothing at {path} in the tree")
+        if target.exists() and not overwrite:
+            raise Conflict(f"{target} exists", hint="--overwrite replaces it")
+        self.guest.copy_in(str(source), str(target))
+        return ()
+
+    def network_log(self, *, limit: int) -> list[Mapping[str, object]]:
+        try:
+            found: list[Mapping[str, object]] = json.loads((self._stage / "network.json").read_text())
+        except FileNotFoundError:
+            return []
+        return found[-limit:]
+
+    def stop(self) -> None:
+        if supervisor := self._supervisor():
+            with suppress(ProcessLookupError):
+                os.kill(supervisor.pid, signal.SIGTERM)
+            if not _ended(supervisor):
+                kill(supervisor)
+
+    def git(self, *words: str) -> bytes:
+        """Run git on the tree, with a repository beside it."""
+        where = [f"--git-dir={self._stage / 'git'}", f"--work-tree={self.tree}"]
+        return run(
+            ["git", *where, "-c", "user.name=x", "-c", "user.email=x@localhost", *words], deadline_seconds=60
+        ).stdout
+
+    def _supervisor(self) -> Identity | None:
+        """Return the supervisor if it runs."""
+        with suppress(FileNotFoundError, ValueError, ProcessLookupError):
+            pid = int((self._stage / "supervisor").read_text())
+            if str(self._stage).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return identify(pid)
+        return None
+
+    @contextmanager
+    def _connected(self) -> Iterator[socket.socket]:
+        """Connect to the supervisor, through the folder's descriptor: the path of a socket has at most 108 bytes."""
+        folder = os.open(self._stage, os.O_PATH | os.O_DIRECTORY)
+        try:
+            with socket.socket(socket.AF_UNIX) as agent:
+                try:
+                    agent.connect(f"/proc/self/fd/{folder}/socket")
+                except OSError as error:
+                    raise Conflict(f"the agent of {self.slug} has ended") from error
+                yield agent
+        finally:
+            os.close(folder)
+
+    def _wait(self) -> int | None:
+        if supervisor := self._supervisor():
+            _ended(supervisor)
+        return self.exit_code()
+
+
+def _ended(process: Identity) -> bool:
+    """Wait for the end of a process; return whether it came in time."""
+    try:
+        watched = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([watched], [], [], _END_SECONDS)[0])
+    finally:
+        os.close(watched)
