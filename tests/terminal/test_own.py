@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import signal
-import struct
-import subprocess
 import sys
 import termios
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.terminal import own_terminal
-from tests.waiting import until
+from tests.terminal.person import at_terminal
 
 _PROGRAM = """
 import os, select, sys
@@ -35,54 +29,8 @@ print("<left>", flush=True)
 """
 
 
-@pytest.fixture(autouse=True)
-def hangup_by_default() -> Iterator[None]:
-    """Let programs end by SIGHUP; under nohup they would inherit that it is ignored."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
-class Person:
-    """The far end of the terminal that the program has."""
-
-    def __init__(self, terminal: int, program: subprocess.Popen[bytes]) -> None:
-        self.terminal, self.program, self.seen = terminal, program, b""
-
-    def type(self, keys: bytes) -> None:
-        os.write(self.terminal, keys)
-
-    def wait_for(self, text: bytes) -> None:
-        def look() -> bytes:
-            self.seen += os.read(self.terminal, 4096)
-            return self.seen
-
-        until(f"{text!r} is shown", look, lambda seen: text in seen)
-
-    def resize(self, columns: int, rows: int) -> None:
-        fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
-
-
-@contextmanager
-def sitting() -> Iterator[Person]:
-    terminal, far_end = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
-    environ = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-    command = [sys.executable, "-c", _PROGRAM]
-    # setsid --ctty: only the foreground of a controlling terminal gets SIGWINCH and SIGHUP.
-    with subprocess.Popen(
-        ["setsid", "--ctty", "--wait", *command], stdin=far_end, stdout=far_end, stderr=far_end, env=environ
-    ) as program:
-        os.close(far_end)
-        try:
-            yield Person(terminal, program)
-        finally:
-            program.kill()
-            os.close(terminal)
-
-
 def test_every_key_reaches_the_program_and_the_terminal_is_as_before() -> None:
-    with sitting() as person:
+    with at_terminal([sys.executable, "-c", _PROGRAM]) as person:
         before = termios.tcgetattr(person.terminal)
         person.wait_for(b"[ready]")
         assert b"a notice" in person.seen and b"<80x24>" in person.seen
@@ -101,15 +49,11 @@ def test_every_key_reaches_the_program_and_the_terminal_is_as_before() -> None:
 def test_a_lost_connection_ends_the_client_without_a_traceback() -> None:
     reading, writing = os.pipe()
     program = f"import os; os.dup2({writing}, 2)\n" + _PROGRAM
-    terminal, far_end = pty.openpty()
-    command = ["setsid", "--ctty", "--wait", sys.executable, "-c", program]
-    with subprocess.Popen(command, stdin=far_end, stdout=far_end, pass_fds=[writing]) as client:
-        os.close(far_end)
+    with at_terminal([sys.executable, "-c", program], pass_fds=[writing]) as person:
         os.close(writing)
-        person = Person(terminal, client)
         person.wait_for(b"[ready]")
-        os.close(terminal)
-        status = client.wait(30)
+        person.hang_up()
+        status = person.program.wait(30)
     with open(reading, "rb") as errors:
         said = errors.read()
 
