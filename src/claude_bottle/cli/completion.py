@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Callable, Iterable, Mapping
 
+from claude_bottle import state
 from claude_bottle.cli.manifest_option import loaded
 from pyro_mcp.command_line import Verbs, verb
 from pyro_mcp.errors import PyroError
@@ -58,5 +59,13 @@ def agents(*, parsed_args: argparse.Namespace, **_: object) -> Mapping[str, str]
     return {name: f"in {agent.bottle}" for name, agent in found.items()}
 
 
-_COMPLETERS: Mapping[str, Callable[..., Iterable[str]]] = {"agent": agents}
+def bottles(**_: object) -> Iterable[str]:
+    """Return the names of the bottles."""
+    try:
+        return state.slugs()
+    except PyroError:
+        return []  # a shell has no place for an error
+
+
+_COMPLETERS: Mapping[str, Callable[..., Iterable[str]]] = {"agent": agents, "bottle": bottles}
 """What completes an argument, by the name that the parser gives it."""

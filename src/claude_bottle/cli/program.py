@@ -4,23 +4,40 @@ from __future__ import annotations
 
 import argparse
 
-from claude_bottle.cli import check, completion, init, schema, trust
+from claude_bottle.cli import (
+    bottles,
+    check,
+    completion,
+    doctor,
+    files,
+    init,
+    logs,
+    plan,
+    run,
+    schema,
+    trust,
+)
 from pyro_mcp import __version__
 from pyro_mcp.command_line import Parser, add_verbs
 
 # In the order of the help: the manifest, its agents, what runs, the host.
-_VERBS = (init, check, trust, schema, completion)
+_VERBS = (init, check, trust, schema, plan, run, bottles, logs, files, doctor, completion)
 
 _EXAMPLES = """\
 examples:
   claude-bottle init     write a manifest with comments, bottles.toml
   claude-bottle check    what it says, and which file says it
+  claude-bottle plan dev                    what a launch would do
+  claude-bottle run dev --copy-cwd          an agent in this terminal
+  claude-bottle run dev -d -- -p 'fix it'   in the background; -p is the agent's
 
 exit codes:
   0 success   2 wrong usage, or a wrong manifest   3 not found
   4 wrong state, or busy   5 the host is not ready   6 a host program failed
   7 an environment failed   8 the bottle failed   9 a deadline passed
   10 a disk is full   130 interrupted
+  'claude-bottle run' and 'attach' return the agent's own code, 125 when
+  claude-bottle itself failed
 """
 
 

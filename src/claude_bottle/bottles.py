@@ -1,0 +1,381 @@
+"""`Bottles`: one object with one method for each verb; the command line is its first user."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, get_args
+
+from claude_bottle import state
+from claude_bottle.network_report import refusals
+from claude_bottle.results import (
+    BackendReport,
+    BottleInfo,
+    BottleList,
+    BottleState,
+    DiffReport,
+    DoctorReport,
+    ExportReport,
+    LogsReport,
+    PlanReport,
+    StopReport,
+)
+from claude_bottle.state import Record
+from pyro_mcp.errors import InvalidRequest, NotFound, PyroError, own_errors
+from pyro_mcp.hints import near_match
+from pyro_mcp.host.files import write_atomic
+from pyro_mcp.terminal import plain
+
+if TYPE_CHECKING:
+    from claude_bottle.backend import Backend, Bottle
+    from claude_bottle.manifest import Loaded
+    from claude_bottle.planning import Asked
+
+BACKENDS: Mapping[str, str] = {
+    "pyro": "claude_bottle.backend.pyro",
+}
+"""The backends by name, each with its package; the first is the default."""
+DEFAULT_BACKEND = next(iter(BACKENDS))
+_FAKE = {"fake": "claude_bottle.backend.fake"}
+_FAKE_OFFERED = "CLAUDE_BOTTLE_FAKE"
+
+_SHOWN_OUTPUT = 256 * 1024
+_MOST_CONNECTIONS = 1000
+_SIZE = (80, 24)
+
+
+class Launch:
+    """A bottle that its launching client owns: it is removed with the block unless `keep` was called."""
+
+    def __init__(self, record: Record, bottle: Bottle) -> None:
+        self.record, self.bottle = record, bottle
+        self.kept = False
+
+    @property
+    def slug(self) -> str:
+        """The bottle's name."""
+        return self.record.slug
+
+    def keep(self) -> None:
+        """Let the bottle outlive this process."""
+        self.record = state.launched(self.record)
+        self.kept = True
+
+
+class Bottles:
+    """The bottles of this user, and the manifest that new ones are launched from.
+
+    Without `manifest`, that of the user and of the project in `folder` is loaded when it is needed. `say` gets lines
+    about the progress of a launch. Each method first removes what killed clients have left. Raises `PyroError` alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: Path | None = None,
+        manifest: Loaded | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._folder, self._manifest, self._say = folder or Path.cwd(), manifest, say
+
+    @property
+    def loaded(self) -> Loaded:
+        """The manifest, with the file that each key came from."""
+        if self._manifest is None:
+            from claude_bottle.manifest import load  # noqa: PLC0415 - slow to import, and few verbs need it
+
+            self._manifest = load(self._folder)
+        return self._manifest
+
+    def plan(
+        self, agent: str, *, backend: str = DEFAULT_BACKEND, copy_cwd: bool = False, args: Sequence[str] = ()
+    ) -> PlanReport:
+        """Return everything that a launch would do, and why it would fail now; nothing is made."""
+        from claude_bottle.planning import plan_report  # noqa: PLC0415
+
+        with own_errors():
+            asked, its_backend = self._asked(agent, copy_cwd, args), backend_named(backend)
+            slug = state.new_slug(agent)
+            return plan_report(
+                asked, its_backend, its_backend.plan(asked.spec, slug=slug, stage_dir=state.stage_dir(slug))
+            )
+
+    @contextmanager
+    def launching(
+        self, agent: str, *, backend: str = DEFAULT_BACKEND, copy_cwd: bool = False, args: Sequence[str] = ()
+    ) -> Iterator[Launch]:
+        """Launch an agent, and own its bottle for the time of the block.
+
+        When the block ends by an exception before `Launch.keep` was called, the bottle is removed; when this process is
+        killed in it, the next command removes it.
+        """
+        from claude_bottle.planning import require_launchable  # noqa: PLC0415
+
+        with own_errors():
+            self._clear()
+            asked, its_backend = self._asked(agent, copy_cwd, args), backend_named(backend)
+            require_launchable(asked, its_backend)
+            record = self._record(asked, its_backend)
+        launch: Launch | None = None
+        with state.launching(record):
+            try:
+                with own_errors():
+                    plan = its_backend.plan(asked.spec, slug=record.slug, stage_dir=state.stage_dir(record.slug))
+                    state.write_prompt(plan.prompt_file, asked.agent.prompt)
+                    launch = Launch(record, its_backend.launch(plan, self._say))
+                yield launch
+                if not launch.kept:
+                    launch.keep()
+            except BaseException:
+                if launch is None or not launch.kept:
+                    its_backend.remove(record.slug)
+                    state.forget(record.slug)
+                raise
+
+    def run(
+        self, agent: str, *, backend: str = DEFAULT_BACKEND, copy_cwd: bool = False, args: Sequence[str] = ()
+    ) -> BottleInfo:
+        """Launch an agent and leave it running."""
+        with self.launching(agent, backend=backend, copy_cwd=copy_cwd, args=args) as launch:
+            launch.keep()
+        return self.status(launch.slug)
+
+    def attach(
+        self,
+        slug: str,
+        stdin: BinaryIO,
+        on_output: Callable[[bytes], None],
+        *,
+        interrupt: int | None = None,
+    ) -> int | None:
+        """Connect `stdin` and `on_output` to the agent's terminal until either ends.
+
+        Returns the exit code of the agent, None when it goes on. Ends too when the descriptor `interrupt` is readable.
+        """
+        with own_errors():
+            return _found(state.read(_named(slug))).attach(stdin, on_output, interrupt=interrupt)
+
+    def resize(self, slug: str, columns: int, rows: int) -> None:
+        """Change the size of the agent's terminal."""
+        with own_errors():
+            slug = _named(slug)
+            write_atomic(_size_file(slug), json.dumps([columns, rows]))
+            _found(state.read(slug)).resize(columns, rows)
+
+    def status(self, slug: str) -> BottleInfo:
+        """Return what the agent does now, or how it ended."""
+        with own_errors():
+            self._clear()
+            return _info(state.read(_named(slug)))
+
+    def list(self) -> BottleList:
+        """Return all bottles of this user, oldest first."""
+        with own_errors():
+            self._clear()
+            found = []
+            for slug in state.slugs():
+                with suppress(NotFound):  # it was removed meanwhile
+                    found.append(_info(state.read(slug)))
+            found.sort(key=lambda one: one["created_at"])
+            return {"count": len(found), "bottles": found}
+
+    def logs(self, slug: str, *, connections: bool = False) -> LogsReport:
+        """Return what the agent showed last, as text, and which connections were refused; on request all of them."""
+        with own_errors():
+            self._clear()
+            record = state.read(_named(slug))
+            bottle = _found(record)
+            asked_for = bottle.network_log(limit=_MOST_CONNECTIONS)
+            columns, rows = _size(record.slug)
+            return {
+                "slug": record.slug,
+                "state": _info(record)["state"],
+                "output": plain(bottle.output(most=_SHOWN_OUTPUT), columns, rows),
+                "refused": refusals(asked_for, record),
+                "connections": [dict(one) for one in asked_for] if connections else [],
+            }
+
+    def diff(self, slug: str) -> DiffReport:
+        """Return what changed in the tree since the launch."""
+        with own_errors():
+            self._clear()
+            record = state.read(_named(slug))
+            diff = _found(record).diff()
+            return {"slug": record.slug, "changed": bool(diff), "diff": diff}
+
+    def export(self, slug: str, path: str = ".", *, output: Path, overwrite: bool = False) -> ExportReport:
+        """Copy a file or folder of the tree to `output` on the host, which must not exist unless `overwrite`."""
+        with own_errors():
+            self._clear()
+            record, target = state.read(_named(slug)), output.absolute()
+            remarks = _found(record).export(path, target, overwrite=overwrite)
+            return {"slug": record.slug, "path": path, "output": str(target), "remarks": [*remarks]}
+
+    def stop(self, slug: str) -> StopReport:
+        """End a bottle and remove all that its launch made. Raises `NotFound`."""
+        with own_errors():
+            self._clear()
+            slug = _named(slug)
+            _remove(slug)
+            return {"stopped": [slug]}
+
+    def stop_all(self) -> StopReport:
+        """End and remove every bottle of this user; raises the first error after all have been tried."""
+        with own_errors():
+            self._clear()
+            stopped, failed = [], None
+            for slug in state.slugs():
+                try:
+                    _remove(slug)
+                    stopped.append(slug)
+                except NotFound:
+                    continue
+                except PyroError as error:
+                    failed = failed or error
+            if failed is not None:
+                raise failed
+            return {"stopped": stopped}
+
+    def doctor(self) -> DoctorReport:
+        """Return, for each backend, what is missing on this host and how to get it."""
+        with own_errors():
+            self._clear()
+            backends: list[BackendReport] = []
+            for name in BACKENDS:
+                try:
+                    problems = backend_named(name).problems()
+                except PyroError as error:
+                    problems = [str(error)]
+                default = name == DEFAULT_BACKEND
+                backends.append({"name": name, "ready": not problems, "default": default, "problems": problems})
+            return {
+                "ready": any(one["ready"] and one["default"] for one in backends),
+                "backends": backends,
+                "bottles": len(state.slugs()),
+            }
+
+    def _asked(self, agent: str, copy_cwd: bool, args: Sequence[str]) -> Asked:
+        from claude_bottle.backend import BottleSpec  # noqa: PLC0415
+        from claude_bottle.planning import Asked  # noqa: PLC0415
+
+        loaded = self.loaded
+        loaded.manifest.bottle_of(agent)
+        return Asked(loaded, BottleSpec(loaded.manifest, agent, copy_cwd, str(self._folder), tuple(args)))
+
+    def _record(self, asked: Asked, backend: Backend) -> Record:
+        agent = asked.agent
+        return Record(
+            slug=state.new_slug(asked.spec.agent_name),
+            agent=asked.spec.agent_name,
+            bottle=agent.bottle,
+            backend=backend.name,
+            folder=asked.spec.user_cwd,
+            copied=asked.spec.copy_cwd,
+            harness=agent.harness if isinstance(agent.harness, str) else [*agent.harness],
+            created_at=time.time(),
+            args=[*asked.spec.args],
+            manifest_files=[str(file) for file in asked.loaded.files],
+        )
+
+    def _clear(self) -> None:
+        """Remove what killed clients have left."""
+        for slug in state.abandoned():
+            # What cannot be removed stays on record: `list` shows it, and `stop` raises the reason.
+            with suppress(PyroError):
+                _remove(slug)
+
+
+def backend_named(name: str) -> Backend:
+    """Return the backend of that name; raise `InvalidRequest` with the known ones."""
+    known = {**BACKENDS, **(_FAKE if os.environ.get(_FAKE_OFFERED) else {})}
+    if name not in known:
+        near = near_match(name, known)
+        raise InvalidRequest(f"there is no backend {name!r}", hint=near or f"choose from {', '.join(known)}")
+    found: Backend = importlib.import_module(known[name]).backend()
+    return found
+
+
+def _named(word: str) -> str:
+    """Return the slug of the bottle that a person names: itself, or the agent that has no other bottle."""
+    known = state.slugs()
+    if word in known:
+        return word
+    found = []
+    for slug in known:
+        with suppress(PyroError):  # a damaged record is none of this agent's
+            if state.read(slug).agent == word:
+                found.append(slug)
+    if len(found) > 1:
+        raise InvalidRequest(f"the agent {word!r} has {len(found)} bottles", hint=f"name one: {', '.join(found)}")
+    return found[0] if found else state.read(word).slug
+
+
+def _remove(slug: str) -> None:
+    with state.removing(slug) as record:
+        if record is not None:
+            backend_named(record.backend).remove(slug)
+            return
+        for name in BACKENDS:  # the record is damaged
+            backend_named(name).remove(slug)
+
+
+def _found(record: Record) -> Bottle:
+    try:
+        return backend_named(record.backend).find(record.slug)
+    except NotFound as error:
+        raise NotFound(
+            f"the {record.backend} backend has no bottle {record.slug} any more",
+            hint=f"'claude-bottle stop {record.slug}' removes its record",
+        ) from error
+
+
+def _info(record: Record) -> BottleInfo:
+    found: BottleInfo = {
+        "slug": record.slug,
+        "agent": record.agent,
+        "bottle": record.bottle,
+        "backend": record.backend,
+        "state": "launching" if record.phase == state.LAUNCHING else "gone",
+        "exit_code": None,
+        "folder": record.folder,
+        "copied": record.copied,
+        "created_at": record.created_at,
+        "problem": "",
+    }
+    try:
+        bottle = backend_named(record.backend).find(record.slug)
+        found["exit_code"] = bottle.exit_code()
+        found["state"] = "ended" if found["exit_code"] is not None else _agent_state(record, bottle)
+    except NotFound:
+        pass
+    except PyroError as error:
+        found["state"], found["problem"] = "unknown", error.message
+    return found
+
+
+def _agent_state(record: Record, bottle: Bottle) -> BottleState:
+    """Return what the harness of a running agent reports."""
+    from claude_bottle.harness import harness_of  # noqa: PLC0415
+    from claude_bottle.manifest import AgentConfig  # noqa: PLC0415 - slow to import, and few verbs need it
+
+    harness = record.harness if isinstance(record.harness, str) else tuple(record.harness)
+    word = harness_of(AgentConfig(bottle=record.bottle, harness=harness)).state(bottle)
+    return next((known for known in get_args(BottleState) if known == word), "unknown")
+
+
+def _size_file(slug: str) -> Path:
+    return state.bottle_dir(slug) / "size"
+
+
+def _size(slug: str) -> tuple[int, int]:
+    """Return the columns and rows that the agent's terminal has."""
+    try:
+        columns, rows = json.loads(_size_file(slug).read_text())
+    except FileNotFoundError:
+        return _SIZE
+    return int(columns), int(rows)

@@ -1,0 +1,95 @@
+"""claude-bottle list, status BOTTLE, stop BOTTLE"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from claude_bottle.bottles import Bottles
+from claude_bottle.cli.launch_options import bottle_argument
+from claude_bottle.results import BottleInfo
+from pyro_mcp.command_line import Verbs, ago, print_json, shown, table, verb
+from pyro_mcp.errors import InvalidRequest, PyroError
+
+
+def add(verbs: Verbs) -> None:
+    verb(verbs, "list", "list the bottles and what their agents do", _list, example="claude-bottle list")
+    status = verb(
+        verbs, "status", "show what an agent does now", _status, example="claude-bottle status reviewer-3f9a1c"
+    )
+    bottle_argument(status)
+    stop = verb(
+        verbs,
+        "stop",
+        "end bottles and remove all that they are",
+        _stop,
+        example="claude-bottle stop reviewer-3f9a1c",
+    )
+    bottle_argument(stop, "*")
+    stop.add_argument("--all", action="store_true", help="every bottle of this user")
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    found = Bottles().list()
+    if arguments.json:
+        print_json(found)
+        return 0
+    if not found["bottles"]:
+        print("no bottles; 'claude-bottle run AGENT' launches one")
+        return 0
+    rows = [("BOTTLE", "AGENT", "BACKEND", "LAUNCHED", "STATE")]
+    rows += [
+        (one["slug"], shown(one["agent"]), one["backend"], ago(one["created_at"]), _state(one))
+        for one in found["bottles"]
+    ]
+    print(table(rows))
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    found = Bottles().status(arguments.bottle)
+    if arguments.json:
+        print_json(found)
+        return 0
+    tree = f"a copy of {found['folder']}" if found["copied"] else "began empty"
+    print(f"{found['slug']}: {_state(found)}")
+    print(f"  agent {shown(found['agent'])} in bottle {shown(found['bottle'])}, on {found['backend']}")
+    print(f"  launched {ago(found['created_at'])}; its tree is {shown(tree)}")
+    print(f"  next: {_next(found)}")
+    return 0
+
+
+def _stop(arguments: argparse.Namespace) -> int:
+    if bool(arguments.bottle) == arguments.all:
+        raise InvalidRequest("stop needs the names of bottles, or --all", hint="'claude-bottle list' shows the bottles")
+    bottles, stopped, failed = Bottles(), list[str](), list[PyroError]()
+    if arguments.all:
+        stopped = bottles.stop_all()["stopped"]
+    for name in arguments.bottle:
+        try:
+            stopped += bottles.stop(name)["stopped"]
+        except PyroError as error:
+            failed.append(error)
+    if arguments.json and not failed:
+        print_json({"stopped": stopped})
+    elif not arguments.json:
+        for slug in stopped:
+            print(f"{slug} is removed")
+    for one in failed[:-1]:
+        print(f"claude-bottle: {shown(one.message)}", file=sys.stderr)
+    if failed:
+        raise failed[-1]
+    return 0
+
+
+def _state(info: BottleInfo) -> str:
+    if info["exit_code"] is not None:
+        return f"ended with {info['exit_code']}"
+    return f"{info['state']}: {shown(info['problem'])}" if info["problem"] else info["state"]
+
+
+def _next(info: BottleInfo) -> str:
+    slug = info["slug"]
+    if info["state"] == "ended":
+        return f"'claude-bottle diff {slug}', 'claude-bottle export {slug} --output PATH', 'claude-bottle stop {slug}'"
+    return f"'claude-bottle stop {slug}'" if info["state"] == "gone" else f"'claude-bottle attach {slug}'"

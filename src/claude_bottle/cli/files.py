@@ -1,0 +1,61 @@
+"""claude-bottle diff BOTTLE, export BOTTLE [PATH]"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from claude_bottle.bottles import Bottles
+from claude_bottle.cli.launch_options import bottle_argument
+from pyro_mcp.command_line import Verbs, print_json, progress_line, shown, verb
+
+_UNSAFE = re.compile(r"[^\n\t -~\u00a0-\U0010ffff]")
+
+
+def add(verbs: Verbs) -> None:
+    diff = verb(
+        verbs, "diff", "show what changed since the launch", _diff, example="claude-bottle diff reviewer-3f9a1c"
+    )
+    bottle_argument(diff)
+    export = verb(
+        verbs,
+        "export",
+        "copy a file or folder of the agent's tree to the host",
+        _export,
+        example="claude-bottle export reviewer-3f9a1c src --output ./result",
+    )
+    bottle_argument(export)
+    export.add_argument("path", metavar="PATH", nargs="?", default=".", help="in the tree (default: all of it)")
+    export.add_argument("--output", required=True, metavar="HOST_PATH", help="destination; must not exist")
+    export.add_argument("--overwrite", action="store_true", help="replace an existing destination")
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    found = Bottles().diff(arguments.bottle)
+    if arguments.json:
+        print_json(found)
+    elif not found["changed"]:
+        print("no changes", file=sys.stderr)
+    elif sys.stdout.isatty():  # a terminal would act on what the agent put into its files
+        print(_UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", found["diff"]), end="")
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(found["diff"].encode(errors="surrogateescape"))
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    with progress_line() as line:
+        line(f"copying {arguments.path}", None)
+        done = Bottles().export(
+            arguments.bottle, arguments.path, output=Path(arguments.output), overwrite=arguments.overwrite
+        )
+    if arguments.json:
+        print_json(done)
+        return 0
+    print(done["output"])
+    for remark in done["remarks"]:
+        print(f"claude-bottle: {shown(remark)}", file=sys.stderr)
+    return 0

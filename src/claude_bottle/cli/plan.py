@@ -1,0 +1,99 @@
+"""claude-bottle plan AGENT"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Iterator, Sequence
+
+from claude_bottle.bottles import Bottles
+from claude_bottle.cli.launch_options import launch_options
+from claude_bottle.cli.manifest_option import loaded, manifest_option
+from claude_bottle.results import PlannedHost, PlanReport
+from pyro_mcp.command_line import Verbs, paragraph, print_json, shown, size, table, verb
+from pyro_mcp.errors import InvalidRequest
+
+_LABEL = 13
+
+
+def add(verbs: Verbs) -> None:
+    parser = verb(
+        verbs,
+        "plan",
+        "show everything that a launch will do, and do nothing",
+        _plan,
+        example="claude-bottle plan reviewer --copy-cwd",
+    )
+    launch_options(parser)
+    manifest_option(parser)
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    report = Bottles(manifest=loaded(arguments)).plan(
+        arguments.agent, backend=arguments.backend, copy_cwd=arguments.copy_cwd, args=arguments.command or ()
+    )
+    if arguments.json:
+        print_json(report)
+    else:
+        print("\n".join(_lines(report)))
+    return InvalidRequest.exit_code if report["problems"] else 0
+
+
+def _lines(report: PlanReport) -> Iterator[str]:
+    yield f"agent {shown(report['agent'])} in bottle {shown(report['bottle'])}, on {report['backend']}"
+    yield ""
+    for label, text in _facts(report):
+        yield paragraph(f"{label:{_LABEL}}{shown(text)}", _LABEL)
+    yield from _listed("network: everything is refused but", _host_rows(report["hosts"]), "nothing is allowed")
+    rows: list[Sequence[str]] = [("NAME", "FROM", "PLACED IN", "FOR")]
+    rows += [(one["name"], one["source"], one["placed"], ", ".join(one["hosts"])) for one in report["secrets"]]
+    yield from _listed("secrets: the agent gets placeholders; values are put in at the proxy", rows, "none")
+    yield from _listed("steps:", [("#", "WHAT"), *((str(n), one) for n, one in enumerate(report["steps"], 1))], "none")
+    rows = [("KEY", "FILE"), *((one["key"], one["file"]) for one in report["origins"])]
+    yield from _listed("from the manifest; all other keys have their defaults:", rows, "none")
+    for title, lines in (("warnings", report["warnings"]), ("problems", report["problems"])):
+        if lines:
+            yield from ("", f"{title}:", *(paragraph(f"  {shown(one)}", 4) for one in lines))
+    yield ""
+    if report["problems"]:
+        yield "a launch would fail"
+    else:
+        yield f"nothing was done; 'claude-bottle run {shlex.quote(report['agent'])}' launches it"
+
+
+def _facts(report: PlanReport) -> Iterator[tuple[str, str]]:
+    yield "command", shlex.join(report["command"])
+    yield "environment", report["environment"]
+    yield "packages", ", ".join(report["packages"]) or "none more"
+    resources = report["resources"]
+    hours = f"{resources['ttl_seconds'] / 3600:g} h at most"
+    yield "resources", f"{resources['vcpu_count']} CPUs, {resources['mem_mib']} MiB, for {hours}"
+    copied = report["copied_folder"]
+    yield "tree", f"a copy of {copied}" if copied else "empty; --copy-cwd brings the working folder in"
+    yield "prompt", size(report["prompt_bytes"]) if report["prompt_bytes"] else "none"
+    skills = [f"{one['name']} ({one['files']} files, {size(one['size_bytes'])})" for one in report["skills"]]
+    yield "skills", ", ".join(skills) or "none"
+    yield "variables", " ".join(f"{name}={shlex.quote(value)}" for name, value in report["variables"].items()) or "none"
+    git = report["git"]
+    person = f"{git['user_name'] or report['agent']} <{git['user_email'] or 'no address'}>"
+    remotes = f"; remotes in the copy: {', '.join(git['remotes'])}" if git["remotes"] else ""
+    yield "git", f"commits are by {person}{remotes}; no credential enters"
+
+
+def _host_rows(hosts: Sequence[PlannedHost]) -> list[Sequence[str]]:
+    rows: list[Sequence[str]] = [("HOST", "LIMITS", "WHY")]
+    for one in hosts:
+        limits = [*(one["methods"] or []), *(one["paths"] or [])]
+        if one["upstream"]:
+            limits.append(f"leads to {one['upstream']}")
+        rows.append((one["host"], " ".join(limits) or "-", one["reason"]))
+    return rows
+
+
+def _listed(title: str, rows: Sequence[Sequence[str]], nothing: str) -> Iterator[str]:
+    """Yield a title and a table below it; the first row is the heading."""
+    yield from ("", title)
+    if len(rows) == 1:
+        yield f"  {nothing}"
+    else:
+        yield "\n".join(f"  {line}" for line in table([[shown(cell) for cell in row] for row in rows]).splitlines())

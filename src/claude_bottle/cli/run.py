@@ -1,0 +1,124 @@
+"""claude-bottle run AGENT, attach BOTTLE"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from claude_bottle.bottles import Bottles, Launch
+from claude_bottle.cli.launch_options import bottle_argument, launch_options
+from claude_bottle.cli.manifest_option import loaded, manifest_option
+from pyro_mcp.command_line import Verbs, print_json, progress_line, verb
+from pyro_mcp.terminal import DETACH_KEY, own_terminal
+
+OWN_FAILURE = 125
+"""The exit code for a failure of ours, so that it is not taken for the agent's."""
+
+_RUN = (
+    "Launch an agent.\n\n"
+    "In a terminal it has the terminal: colours, size and every key reach it. Without one, its output is printed until "
+    "it ends. The exit code is the agent's. The bottle stays until 'claude-bottle stop'."
+)
+
+
+def add(verbs: Verbs) -> None:
+    run = verb(
+        verbs, "run", "launch an agent", _run, example="claude-bottle run reviewer --copy-cwd -- -p 'fix the tests'"
+    )
+    run.description = _RUN
+    launch_options(run)
+    run.add_argument("-d", "--detach", action="store_true", help="print the bottle's name and leave the agent running")
+    manifest_option(run)
+    run.set_defaults(own_failure=OWN_FAILURE, command_optional=True)
+    attach = verb(
+        verbs,
+        "attach",
+        f"take up the terminal of a running agent; {DETACH_KEY} leaves it running",
+        _attach,
+        example="claude-bottle attach reviewer-3f9a1c",
+    )
+    bottle_argument(attach)
+    attach.set_defaults(own_failure=OWN_FAILURE, command_optional=True)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    with progress_line() as line:
+        bottles = Bottles(manifest=loaded(arguments), say=lambda message: line(message, None))
+        with bottles.launching(
+            arguments.agent,
+            backend=arguments.backend,
+            copy_cwd=arguments.copy_cwd,
+            args=arguments.command or (),
+        ) as launch:
+            line.clear()
+            if arguments.detach:
+                return _leave(arguments, bottles, launch)
+            if sys.stdin.isatty() and sys.stdout.isatty() and not arguments.json:
+                ended = _take_terminal(bottles, launch.slug, launch.keep)
+            else:
+                ended = _print_output(arguments, bottles, launch)
+        if arguments.json:
+            print_json(bottles.status(launch.slug))
+            return ended or 0
+        return _told(launch.slug, ended)
+
+
+def _leave(arguments: argparse.Namespace, bottles: Bottles, launch: Launch) -> int:
+    """Print the bottle's name; only then it stays."""
+    if arguments.json:
+        print_json(bottles.status(launch.slug))
+    else:
+        print(launch.slug)
+    sys.stdout.flush()
+    launch.keep()
+    return 0
+
+
+def _attach(arguments: argparse.Namespace) -> int:
+    bottles = Bottles()
+    slug = bottles.status(arguments.bottle)["slug"]
+    ended = _take_terminal(bottles, slug, lambda: None)
+    if arguments.json:
+        print_json(bottles.status(slug))
+        return ended or 0
+    return _told(slug, ended)
+
+
+def _take_terminal(bottles: Bottles, slug: str, taken: Callable[[], None]) -> int | None:
+    """Connect our terminal to the agent; return its exit code, None when it was left running."""
+    notice = f"{DETACH_KEY} leaves {slug} running"
+    instead = f"without one, 'claude-bottle logs {slug}' shows the agent's output"
+    with own_terminal(lambda *size: bottles.resize(slug, *size), notice=notice, instead=instead) as own:
+        taken()
+        return bottles.attach(slug, own.keys, own.show, interrupt=own.left)
+
+
+def _print_output(arguments: argparse.Namespace, bottles: Bottles, launch: Launch) -> int | None:
+    """Print what the agent writes until it ends; it is typed nothing."""
+
+    def show(data: bytes) -> None:
+        if not arguments.json:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+
+    silent, typist = os.pipe()
+    try:
+        with open(silent, "rb") as keys:
+            return bottles.attach(launch.slug, keys, show)
+    finally:
+        os.close(typist)
+
+
+def _told(slug: str, ended: int | None) -> int:
+    """Say on standard error what became of the agent; return our exit code."""
+    if ended is None:
+        print(f"{slug} keeps running; 'claude-bottle attach {slug}' takes it up again", file=sys.stderr)
+        return 0
+    print(
+        f"{slug} ended with {ended}\n"
+        f"  'claude-bottle diff {slug}' shows what it changed, 'claude-bottle stop {slug}' removes it",
+        file=sys.stderr,
+    )
+    return ended

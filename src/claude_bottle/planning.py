@@ -1,0 +1,198 @@
+"""What a launch will do, for a person to read before anything is done."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from claude_bottle.harness import Harness, harness_of
+from claude_bottle.harness.secrets import all_secrets
+from claude_bottle.manifest import is_trusted, require_trust
+from claude_bottle.provision.prompt import PROMPT_NAME
+from claude_bottle.provision.skill_check import check_skills
+from claude_bottle.results import KeyOrigin, PlannedGit, PlannedHost, PlannedSecret, PlannedSkill, PlanReport
+from pyro_mcp.errors import HostCommandFailed, HostNotReady, InvalidRequest, PyroError
+from pyro_mcp.host.process import run
+
+if TYPE_CHECKING:
+    from claude_bottle.backend import Backend, BottlePlan, BottleSpec
+    from claude_bottle.manifest import AgentConfig, BottleConfig, Loaded, SecretConfig
+
+_GIT_SECONDS = 10.0
+_NOT_TRUSTED = (
+    "the project's manifest is not approved: 'claude-bottle trust --show' says what it takes from this host, "
+    "'claude-bottle trust' approves it"
+)
+_USER_INFO = re.compile(r"(?<=://)[^/@]*@")
+_PASSWORD = re.compile(r"://[^/@:]*:[^/@]+@")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One agent of a manifest, as it is to be launched."""
+
+    loaded: Loaded
+    spec: BottleSpec
+
+    @property
+    def agent(self) -> AgentConfig:
+        return self.spec.manifest.agent(self.spec.agent_name)
+
+    @property
+    def bottle(self) -> BottleConfig:
+        return self.spec.manifest.bottle_of(self.spec.agent_name)
+
+    @property
+    def harness(self) -> Harness:
+        return harness_of(self.agent)
+
+    @property
+    def secrets(self) -> dict[str, SecretConfig]:
+        return dict(all_secrets(self.spec.manifest, self.spec.agent_name))
+
+
+def require_launchable(asked: Asked, backend: Backend) -> None:
+    """Raise an error with every reason why a launch would fail; nothing of a secret is read before the approval."""
+    require_trust(asked.loaded)
+    if problems := backend.problems():
+        raise HostNotReady("\n".join(problems), hint="'claude-bottle doctor' shows what each backend needs")
+    if problems := list(_problems(asked)):
+        raise InvalidRequest("\n".join(problems), hint=f"'claude-bottle plan {asked.spec.agent_name}' shows the plan")
+
+
+def plan_report(asked: Asked, backend: Backend, plan: BottlePlan) -> PlanReport:
+    """Return everything that a launch of this plan will do."""
+    spec, agent, bottle = asked.spec, asked.agent, asked.bottle
+    trusted = is_trusted(asked.loaded)
+    problems = [*([] if trusted else [_NOT_TRUSTED]), *backend.problems(), *_problems(asked, look=trusted)]
+    skills: list[PlannedSkill] = []
+    if not problems:
+        skills = [
+            {"name": one.name, "folder": one.folder, "files": one.files, "size_bytes": one.size_bytes}
+            for one in check_skills(agent.skills)
+        ]
+    git, warnings = _git(asked)
+    prompt_path = f"~/{PROMPT_NAME}" if agent.prompt else None
+    return {
+        "agent": spec.agent_name,
+        "bottle": agent.bottle,
+        "backend": backend.name,
+        "harness": asked.harness.name,
+        "command": asked.harness.argv(agent, spec.args, prompt_path=prompt_path),
+        "environment": bottle.environment,
+        "packages": list(bottle.packages),
+        "resources": {
+            "vcpu_count": bottle.resources.vcpu_count,
+            "mem_mib": bottle.resources.mem_mib,
+            "ttl_seconds": bottle.resources.ttl_seconds,
+        },
+        "accelerator": bottle.accelerator,
+        "copied_folder": spec.user_cwd if spec.copy_cwd else None,
+        "hosts": list(_hosts(asked)),
+        "secrets": [_secret(name, one) for name, one in sorted(asked.secrets.items())],
+        "variables": {name: value for name, value in sorted(plan.guest_env.items()) if name not in asked.secrets},
+        "git": git,
+        "prompt_bytes": len(agent.prompt.encode(errors="replace")),
+        "skills": skills,
+        "steps": list(backend.steps(plan)),
+        "problems": problems,
+        "warnings": [*warnings, *_unreachable_secrets(asked)],
+        "origins": list(_origins(asked)),
+    }
+
+
+def _problems(asked: Asked, *, look: bool = True) -> Iterator[str]:
+    """Yield why a launch would fail, apart from its backend's reasons; unless `look`, nothing of the host is read."""
+    path = f"bottles.{asked.agent.bottle}"
+    if asked.bottle.supervise:
+        yield f"{path}.supervise: approvals from outside are not enforced yet; remove it"
+    if asked.bottle.budget is not None:
+        yield f"{path}.budget: limits are not enforced yet; remove it"
+    if not look:
+        return
+    for name, secret in asked.secrets.items():
+        if problem := _unreadable(secret):
+            yield f"{path}.secrets.{name}: {problem}"
+    try:
+        check_skills(asked.agent.skills)
+    except PyroError as error:
+        yield f"agents.{asked.spec.agent_name}.skills: {error.message}"
+
+
+def _unreadable(secret: SecretConfig) -> str:
+    """Return why the value of a secret cannot be read on this host; "" when it can."""
+    if secret.env is not None:
+        return "" if os.environ.get(secret.env) else f"the variable {secret.env} of this host is not set"
+    path = os.path.expanduser(secret.file or "")
+    return "" if os.path.isfile(path) and os.access(path, os.R_OK) else f"the file {path} cannot be read"
+
+
+def _hosts(asked: Asked) -> Iterator[PlannedHost]:
+    """Yield what the bottle may reach: the API of its model, and what the manifest allows."""
+    rules = asked.bottle.egress
+    for host in asked.harness.api_hosts:
+        if not any(rule.host.lower() in (host, f"{host}:443", f"{host}:*") for rule in rules):
+            reason = f"model API of {asked.harness.name}"
+            yield {"host": f"{host}:443", "methods": None, "paths": None, "upstream": None, "reason": reason}
+    for number, rule in enumerate(rules):
+        yield {
+            "host": rule.host,
+            "methods": None if rule.methods is None else list(rule.methods),
+            "paths": None if rule.paths is None else list(rule.paths),
+            "upstream": rule.upstream,
+            "reason": f"bottles.{asked.agent.bottle}.egress[{number}]",
+        }
+
+
+def _secret(name: str, secret: SecretConfig) -> PlannedSecret:
+    if secret.query is not None:
+        placed = f"query parameter {secret.query}"
+    elif secret.basic is not None:
+        placed = f"Basic password of {secret.basic}"
+    else:
+        placed = f"header {secret.header}"
+    source = f"variable {secret.env}" if secret.env is not None else f"file {secret.file}"
+    return {"name": name, "source": source, "placed": placed, "hosts": list(secret.hosts)}
+
+
+def _unreachable_secrets(asked: Asked) -> Iterator[str]:
+    """Yield a warning for each host of a secret that the bottle may not reach."""
+    allowed = [one["host"].partition(":")[0] for one in _hosts(asked)]
+    for name, secret in sorted(asked.secrets.items()):
+        for host in secret.hosts:
+            if not any(host == one or (one.startswith("*.") and host.endswith(one[1:])) for one in allowed):
+                yield f"secret {name} is for {host}, which the bottle may not reach: add it to egress"
+
+
+def _git(asked: Asked) -> tuple[PlannedGit, list[str]]:
+    """Return who commits are by, the remotes of the copied folder, and a warning for each password in them."""
+    found = _remotes(Path(asked.spec.user_cwd)) if asked.spec.copy_cwd else []
+    warnings = [
+        f"{name} has a password in .git/config, which is copied in" for name, url in found if _PASSWORD.search(url)
+    ]
+    remotes = [f"{name} {_USER_INFO.sub('', url)}" for name, url in found]
+    git = asked.bottle.git
+    return {"user_name": git.user_name, "user_email": git.user_email, "remotes": remotes}, warnings
+
+
+def _remotes(folder: Path) -> Sequence[tuple[str, str]]:
+    """Return name and address of each remote of a repository; none of a folder that is no repository."""
+    argv = ["git", "-C", str(folder), "config", "--null", "--get-regexp", r"^remote\..*\.url$"]
+    try:
+        lines = run(argv, deadline_seconds=_GIT_SECONDS).stdout.decode(errors="replace").split("\0")
+    except HostCommandFailed:  # there is no such key, or no repository
+        return []
+    pairs = (line.partition("\n")[::2] for line in lines if line)
+    return [(key.removeprefix("remote.").removesuffix(".url"), url) for key, url in pairs]
+
+
+def _origins(asked: Asked) -> Iterator[KeyOrigin]:
+    """Yield the file that each key of this agent and its bottle came from."""
+    wanted = (f"agents.{asked.spec.agent_name}", f"bottles.{asked.agent.bottle}")
+    for key, file in sorted(asked.loaded.origins.items()):
+        if any(key == one or key.startswith(f"{one}.") for one in wanted):
+            yield {"key": key, "file": file}

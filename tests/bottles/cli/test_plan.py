@@ -1,0 +1,134 @@
+"""What `plan` shows before anything is done."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from claude_bottle import state
+from tests.bottles.cli.conftest import Cli, Write
+
+BOTTLE: dict[str, object] = {
+    "packages": ["jq"],
+    "egress": [{"host": "api.example.com", "methods": ["GET"], "paths": ["/v1/*"]}, "*.pypi.org:443"],
+    "secrets": {"TOKEN": {"env": "HOST_TOKEN", "hosts": ["api.example.com"], "header": "X-Key"}},
+    "env": {"MODE": "a b"},
+    "git": {"user_name": "Ada", "user_email": "ada@example.com"},
+}
+
+
+@pytest.fixture(autouse=True)
+def token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOST_TOKEN", "the-real-value")
+
+
+def test_a_plan_shows_everything_and_makes_nothing(cli: Cli, agent: Write, project: Path, manifest: Path) -> None:
+    agent("true", bottle=BOTTLE, prompt="be kind")
+
+    told = cli("plan", "web", "--backend", "fake", "--copy-cwd", "--", "--verbose")
+
+    assert (told.returncode, told.stderr) == (0, "")
+    flat = " ".join(told.stdout.split())
+    for part in (
+        "agent web in bottle small, on fake",
+        "sh -c true sh --verbose",
+        "debian:12-agent",
+        "packages jq",
+        f"a copy of {project}",
+        "prompt 7 B",
+        "MODE='a b'",
+        "Ada <ada@example.com>",
+        "api.example.com GET /v1/* bottles.small.egress[0]",
+        "*.pypi.org:443",
+        "TOKEN variable HOST_TOKEN header X-Key api.example.com",
+        "bottles.small.packages",
+        str(manifest),
+        "without any boundary",
+    ):
+        assert part in flat, part
+    assert "the-real-value" not in told.stdout
+    assert list(state.bottles_home().iterdir()) == []
+
+
+def test_a_plan_fits_80_columns(cli: Cli, agent: Write) -> None:
+    agent("true", bottle=BOTTLE)
+    lines = cli("plan", "web", "--backend", "fake").stdout.splitlines()
+
+    # A path is never cut: it is there to be copied.
+    assert [line for line in lines if len(line) > 80 and "bottles.json" not in line] == []
+
+
+def test_a_plan_as_json_has_the_same(cli: Cli, agent: Write) -> None:
+    agent("true", bottle=BOTTLE)
+
+    report = json.loads(cli("plan", "web", "--backend", "fake", "--json").stdout)
+
+    assert report["problems"] == []
+    assert report["hosts"][0]["paths"] == ["/v1/*"]
+    assert report["secrets"][0]["source"] == "variable HOST_TOKEN"
+    assert "the-real-value" not in json.dumps(report)
+    assert any(one["key"] == "agents.web.harness" for one in report["origins"])
+
+
+def test_the_model_is_allowed_without_being_named(cli: Cli, agent: Write) -> None:
+    agent("true", harness="claude")
+    hosts = json.loads(cli("plan", "web", "--backend", "fake", "--json").stdout)["hosts"]
+
+    assert [(one["host"], one["reason"]) for one in hosts] == [("api.anthropic.com:443", "model API of claude")]
+
+
+@pytest.mark.parametrize(
+    ("bottle", "more", "said"),
+    [
+        ({"secrets": {"KEY": {"env": "NOT_SET", "hosts": ["a.example"]}}}, {}, "NOT_SET of this host is not set"),
+        ({"secrets": {"KEY": {"file": "~/none", "hosts": ["a.example"]}}}, {}, "/none cannot be read"),
+        ({"supervise": True}, {}, "bottles.small.supervise"),
+        ({"budget": {"usd": 1}}, {}, "bottles.small.budget"),
+        ({}, {"skills": ["none"]}, "agents.web.skills"),
+    ],
+)
+def test_what_would_fail_is_said_by_the_plan_and_refused_by_run(
+    cli: Cli, agent: Write, bottle: dict[str, object], more: dict[str, object], said: str
+) -> None:
+    agent("true", bottle=bottle, **more)
+
+    planned, ran = cli("plan", "web", "--backend", "fake"), cli("run", "web", "--backend", "fake")
+
+    shown = " ".join(planned.stdout.split())
+    assert planned.returncode == 2 and said in shown and "a launch would fail" in shown
+    assert ran.returncode == 125 and said in ran.stderr
+    assert list(state.bottles_home().iterdir()) == []
+
+
+def test_a_project_that_is_not_approved_launches_nothing_and_no_secret_is_read(
+    cli: Cli, agent: Write, project: Path, manifest: Path
+) -> None:
+    agent("true", bottle={"secrets": {"KEY": {"env": "NOT_SET", "hosts": ["evil.example"]}}})
+    manifest.rename(project / "bottles.json")
+
+    planned, ran = cli("plan", "web", "--backend", "fake"), cli("run", "web", "--backend", "fake")
+
+    assert planned.returncode == 2 and "is not approved" in planned.stdout
+    assert "KEY   variable NOT_SET" in planned.stdout and "is not set" not in planned.stdout
+    assert ran.returncode == 125 and "claude-bottle trust" in ran.stderr
+    assert list(state.bottles_home().iterdir()) == []
+
+
+def test_a_password_in_a_remote_and_a_secret_without_its_host_are_warned_of(
+    cli: Cli, agent: Write, project: Path
+) -> None:
+    agent("true", bottle={"secrets": {"TOKEN": {"env": "HOST_TOKEN", "hosts": ["git.example"]}}})
+    subprocess.run(["git", "init", "--quiet", project], check=True)
+    url = "https://ada:secret-word@git.example/x.git"
+    subprocess.run(["git", "-C", project, "remote", "add", "origin", url], check=True)
+
+    shown = cli("plan", "web", "--backend", "fake", "--copy-cwd").stdout
+    shown = " ".join(shown.split())
+
+    assert "origin https://git.example/x.git" in shown
+    assert "origin has a password in .git/config" in shown
+    assert "secret TOKEN is for git.example, which the bottle may not reach" in shown
+    assert "secret-word" not in shown
