@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from claude_bottle.backend.interface import Bottle
-from claude_bottle.harness.agent_state import STATE_NAME, read_state
+from claude_bottle.harness.agent_state import read_state, report
 from claude_bottle.harness.interface import GuestHome, HarnessKey
 
 if TYPE_CHECKING:
@@ -24,6 +24,14 @@ _PERMISSION_OPTIONS = (
     "-s",
     "--sandbox",
 )
+_HOOKS = {
+    "SessionStart": "idle",
+    "UserPromptSubmit": "running",
+    "PreToolUse": "running",
+    "PostToolUse": "running",
+    "PermissionRequest": "waiting_for_permission",
+    "Stop": "idle",
+}
 
 
 class Codex:
@@ -46,14 +54,12 @@ class Codex:
         return {}
 
     def files(self, agent: AgentConfig, guest: GuestHome) -> Mapping[str, str]:
-        """Return its settings: it takes the key from the variable, and reports the end of a turn."""
+        """Return its settings: it takes the key from the variable, and its hooks report its state."""
         # Its own provider would want a login in a file, and speak WebSockets.
         provider = {"name": "OpenAI", "base_url": f"https://{_API_HOST}/v1", "env_key": _KEY, "wire_api": "responses"}
-        state = f"{guest.home}/{STATE_NAME}"
         lines = [
             'model_provider = "bottle"',
             "check_for_update_on_startup = false",
-            f"notify = {json.dumps(['sh', '-c', f'printf %s idle > {state}'])}",
             "[analytics]",
             "enabled = false",
             f"[projects.{json.dumps(guest.tree)}]",
@@ -61,7 +67,15 @@ class Codex:
             "[model_providers.bottle]",
             *(f"{key} = {json.dumps(value)}" for key, value in provider.items()),
         ]
-        return {f"{guest.home}/.codex/config.toml": "\n".join(lines) + "\n"}
+        hooks = [
+            f'[[hooks.{event}]]\n[[hooks.{event}.hooks]]\ntype = "command"\ncommand = {json.dumps(report(word))}\n'
+            for event, word in _HOOKS.items()
+        ]
+        return {
+            f"{guest.home}/.codex/config.toml": "\n".join(lines) + "\n",
+            # Hooks of the user run only after a person has accepted them; those of the system run at once.
+            "/etc/codex/config.toml": "".join(hooks),
+        }
 
     def links(self, guest: GuestHome) -> Mapping[str, str]:
         """Return where it looks for instructions and skills of its user."""

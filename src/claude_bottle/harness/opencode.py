@@ -71,8 +71,12 @@ class OpenCode:
             settings["model"] = settings["small_model"] = agent.model
         state = f"const STATE = {json.dumps(f'{guest.home}/{STATE_NAME}')}\n"
         folder = f"{guest.home}/.config/opencode"
+        # It installs this package for plugins unless its lock file has it, and tries for a minute where no registry is.
+        installed = {"packages": {"": {"dependencies": {"@opencode-ai/plugin": "*"}}}}
         return {
             f"{folder}/opencode.json": json.dumps(settings, indent=2) + "\n",
+            f"{folder}/package-lock.json": json.dumps(installed) + "\n",
+            f"{folder}/node_modules/README": "Empty: the plugin needs no package.\n",
             f"{folder}/plugin/claude-bottle.js": state + _PLUGIN,
         }
 

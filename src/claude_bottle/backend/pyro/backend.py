@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -93,9 +92,8 @@ class PyroBackend:
 
     def _start(self, id_: str, argv: Sequence[str], secrets: Sequence[str]) -> str:
         """Start the agent on a terminal of its own; return the id of that shell."""
-        shell_id = self._pyro.open_shell(id_, cwd=TREE, secret_env=list(secrets))["shell_id"]
-        self._pyro.write_shell(id_, shell_id, input=f"exec {shlex.join([RUN_AS_AGENT, *argv])}")
-        return shell_id
+        command = [RUN_AS_AGENT, *argv]
+        return self._pyro.open_shell(id_, cwd=TREE, command=command, secret_env=list(secrets))["shell_id"]
 
     def _bottle(self, id_: str, slug: str, user: AgentUser, shell_id: str) -> Bottle:
         return PyroBottle(self._pyro, id_, slug, PyroGuest(self._pyro, id_, user), shell_id)
