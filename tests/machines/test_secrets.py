@@ -31,7 +31,7 @@ TOKEN = {"name": "TOKEN", "value": VALUE}
 BOUND = {"name": "API", "value": "sk-live-0123456789", "host": "API.Example.com."}
 
 
-def kept(home: Path, *given: Mapping[str, str]) -> Secrets:
+def kept(home: Path, *given: Mapping[str, Any]) -> Secrets:
     secrets = Secrets(home)
     secrets.keep(read_secrets(given))
     return secrets
@@ -87,6 +87,22 @@ def test_of_a_secret_for_one_host_the_guest_sees_a_placeholder(tmp_path: Path) -
     assert secrets.mask().text(f"{BOUND['value']} {placeholder}") == f"[secret API] {placeholder}"
 
 
+def test_a_secret_for_several_hosts_has_one_placeholder_and_its_place(tmp_path: Path) -> None:
+    given = {"name": "KEY", "value": "sk-live-0123456789", "hosts": ["api.example.com", "EU.example.com."]}
+    for place in ({"basic": "me"}, {"query": "key"}, {"header": "X-Key"}):
+        (home := tmp_path / next(iter(place))).mkdir()
+        secrets = kept(home, given | place)
+        bound = Secrets(home).host_secrets()
+        assert [one.host for one in bound] == ["api.example.com", "eu.example.com"]
+        assert {one.placeholder for one in bound} == {secrets.environ(["KEY"])["KEY"]}
+        assert {(one.basic, one.query) for one in bound} == {(place.get("basic"), place.get("query"))}
+        (described,) = secrets.described()
+        assert described == {
+            "name": "KEY", "source_kind": "literal", "host": "api.example.com",
+            "hosts": ["api.example.com", "eu.example.com"], **place,
+        }  # fmt: skip
+
+
 def test_damaged_secrets_are_an_error_and_never_go_unmasked(tmp_path: Path) -> None:
     secrets = kept(tmp_path, TOKEN, BOUND)
     (tmp_path / "secrets/API").unlink()
@@ -113,6 +129,13 @@ def test_another_workspace_adopts_values_and_placeholders(tmp_path: Path) -> Non
         ({"name": "A", "value": "x", "file_path": "y"}, "either a value or a file_path"),
         ({"value": VALUE}, "a secret is"),
         ({"name": "A", "value": "x", "more": "y"}, "a secret is"),
+        ({"name": "A", "value": "x", "basic": "me"}, "has a basic and no host"),
+        ({"name": "A", "value": "x", "hosts": []}, "a list of 1–16 names"),
+        ({"name": "A", "value": "x", "hosts": "a.test"}, "a list of 1–16 names"),
+        ({"name": "A", "value": "x", "hosts": [5]}, "for one host"),
+        ({"name": "A", "value": "x", "hosts": ["a.test", None]}, "for one host"),
+        ({"name": "A", "value": "x", "host": "a.test", "hosts": ["b.test"]}, "a host and hosts"),
+        ({"name": "A", "value": "x", "host": "a.test", "query": "k", "basic": "me"}, "more than one place"),
         ({"name": "A", "value": ""}, "is empty"),
         ({"name": "A", "value": f"{VALUE}\0"}, "NUL"),
         ({"name": "A", "value": f"{VALUE}\udcff"}, "UTF-8"),
@@ -161,7 +184,7 @@ def test_a_secret_for_a_host_needs_a_network() -> None:
         check_reach(bound, NO_NETWORK)
 
 
-def options(words: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+def options(words: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     import argparse  # noqa: PLC0415
 
     from pyro_mcp.cli.secret_options import secret_options  # noqa: PLC0415
@@ -178,6 +201,11 @@ def options(words: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> list[dict[
         (["--secret", "A=x=y"], {"name": "A", "value": "x=y"}),
         (["--secret", "A=p@ss"], {"name": "A", "value": "p@ss"}),
         (["--secret", "A=p@"], {"name": "A", "value": "p@"}),
+        (["--secret", "A@a.test,b.test=x"], {"name": "A", "hosts": ["a.test", "b.test"], "value": "x"}),
+        (["--secret", "A@a.test=x", "--secret-basic", "A=me"],
+         {"name": "A", "host": "a.test", "value": "x", "basic": "me"}),
+        (["--secret", "A@a.test=x", "--secret-query", "A=key"],
+         {"name": "A", "host": "a.test", "value": "x", "query": "key"}),
         (["--secret", "A=@api.example.com"], {"name": "A", "value": "@api.example.com"}),
         (["--secret", "A=postgres://u:p@db.example/x"], {"name": "A", "value": "postgres://u:p@db.example/x"}),
         (["--secret", "A@h.example=me@example.com"], {"name": "A", "value": "me@example.com", "host": "h.example"}),

@@ -16,6 +16,14 @@ def test_a_good_secret_is_for_the_authorization_field_unless_it_names_another() 
     assert HostSecret(**GOOD, header="X-Api-Key").header == "X-Api-Key"
 
 
+def test_a_secret_has_one_place_in_a_request() -> None:
+    assert HostSecret(**GOOD).in_header
+    assert not HostSecret(**GOOD, basic="").in_header and not HostSecret(**GOOD, query="key").in_header
+    for places in ({"basic": "me", "query": "key"}, {"header": "X-Key", "basic": "me"}, {"header": "X", "query": "k"}):
+        with pytest.raises(InvalidRequest, match="more than one place"):
+            HostSecret(**GOOD, **places)
+
+
 @pytest.mark.parametrize(
     ("part", "value", "why"),
     [
@@ -29,6 +37,8 @@ def test_a_good_secret_is_for_the_authorization_field_unless_it_names_another() 
             ("header", header, "header field")
             for header in ("", "Host", "content-length", "X Key", "X-Key:", "X-Key\r\nY", "x" * 65)
         ),
+        *(("basic", name, "user name") for name in ("a:b", " a", "a\n", "\xe9")),
+        *(("query", name, "parameter") for name in ("", "a b", "a&b", "a=b", "\xe9", "x" * 65)),
         ("value", "", "is empty"),
         *(("value", value, "HTTP header") for value in ("two\nlines", " padded", "caf\xe9", "nul\0", "\udcff")),
         ("value", "x" * 8193, "larger than 8 KiB"),

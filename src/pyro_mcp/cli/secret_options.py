@@ -7,6 +7,7 @@ import argparse
 import os
 import re
 import sys
+from typing import Any
 
 from pyro_mcp.errors import InvalidRequest
 
@@ -20,7 +21,7 @@ def secret_options(parser: argparse.ArgumentParser) -> None:
         "--secret",
         action="append",
         default=[],
-        metavar="NAME[@HOST][=VALUE]",
+        metavar="NAME[@HOST[,HOST...]][=VALUE]",
         help="a secret for commands that request it with --secret-env; without =VALUE it is taken from the environment "
         "variable NAME. With @HOST it never enters the guest: a proxy adds it to HTTPS requests to that host",
     )
@@ -28,7 +29,7 @@ def secret_options(parser: argparse.ArgumentParser) -> None:
         "--secret-file",
         action="append",
         default=[],
-        metavar="NAME[@HOST]=PATH",
+        metavar="NAME[@HOST[,HOST...]]=PATH",
         help="the same, read from a file; - for standard input",
     )
     parser.add_argument(
@@ -37,6 +38,20 @@ def secret_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=HEADER",
         help="HTTP header that carries a host-bound secret (default Authorization)",
+    )
+    parser.add_argument(
+        "--secret-basic",
+        action="append",
+        default=[],
+        metavar="NAME=USERNAME",
+        help="a host-bound secret is the password of this user name, by HTTP Basic",
+    )
+    parser.add_argument(
+        "--secret-query",
+        action="append",
+        default=[],
+        metavar="NAME=PARAMETER",
+        help="a host-bound secret is the value of this parameter of the query",
     )
 
 
@@ -51,15 +66,25 @@ def secret_env_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def given_secrets(arguments: argparse.Namespace) -> list[dict[str, str]]:
+def given_secrets(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the secrets given by `secret_options`, as the SDK takes them; no value is in an `InvalidRequest`."""
-    headers = dict(_pair(word, "--secret-header NAME=HEADER") for word in arguments.secret_header)
+    places = _places(arguments)
     found = [_literal(word) for word in arguments.secret]
     found += [_file(*_pair(word, "--secret-file NAME[@HOST]=PATH")) for word in arguments.secret_file]
-    unknown = headers.keys() - {one["name"] for one in found}
-    if unknown:
-        raise InvalidRequest(f"--secret-header is for {', '.join(sorted(unknown))}, which no --secret gives")
-    return [one | ({"header": headers[one["name"]]} if one["name"] in headers else {}) for one in found]
+    for name, place in places.items():
+        if name not in {one["name"] for one in found}:
+            raise InvalidRequest(f"--secret-{next(iter(place))} is for {name}, which no --secret gives")
+    return [one | places.get(str(one["name"]), {}) for one in found]
+
+
+def _places(arguments: argparse.Namespace) -> dict[str, dict[str, str]]:
+    """Return where secrets stand in requests: name → {"header" | "basic" | "query": …}, or several, which are wrong."""
+    found: dict[str, dict[str, str]] = {}
+    for place, meaning in (("header", "HEADER"), ("basic", "USERNAME"), ("query", "PARAMETER")):
+        for word in getattr(arguments, f"secret_{place}"):
+            name, text = _pair(word, f"--secret-{place} NAME={meaning}")
+            found.setdefault(name, {})[place] = text
+    return found
 
 
 def given_secret_env(arguments: argparse.Namespace) -> dict[str, str]:
@@ -70,11 +95,11 @@ def given_secret_env(arguments: argparse.Namespace) -> dict[str, str]:
     return dict(pairs)
 
 
-def _literal(word: str) -> dict[str, str]:
+def _literal(word: str) -> dict[str, Any]:
     left, has_value, value = word.partition("=")
     declared = _declared(left)
     end = value.rpartition("@")
-    if "host" not in declared and end[0] and _LIKE_A_HOST.fullmatch(end[2]):
+    if not declared.keys() & {"host", "hosts"} and end[0] and _LIKE_A_HOST.fullmatch(end[2]):
         raise InvalidRequest(
             f"the value of the secret {declared['name']} ends like a host, so it could be meant for that host alone",
             hint="for a host write --secret NAME@HOST=VALUE; a value that ends so is given by --secret-file NAME=PATH, "
@@ -83,10 +108,12 @@ def _literal(word: str) -> dict[str, str]:
     return declared | {"value": value if has_value else _of_environment(declared["name"])}
 
 
-def _declared(text: str) -> dict[str, str]:
-    """Return the name, and the host if one is given: NAME or NAME@HOST."""
+def _declared(text: str) -> dict[str, Any]:
+    """Return the name, and the hosts if any are given: NAME, NAME@HOST or NAME@HOST,HOST."""
     name, bound, host = text.partition("@")
-    return {"name": name, "host": host} if bound else {"name": name}
+    if not bound:
+        return {"name": name}
+    return {"name": name, "hosts": host.split(",")} if "," in host else {"name": name, "host": host}
 
 
 def _of_environment(name: str) -> str:
@@ -98,7 +125,7 @@ def _of_environment(name: str) -> str:
     return os.environ[name]
 
 
-def _file(left: str, path: str) -> dict[str, str]:
+def _file(left: str, path: str) -> dict[str, Any]:
     declared = _declared(left)
     if path != "-":
         return declared | {"file_path": path}

@@ -65,4 +65,11 @@ def show_workspace(arguments: argparse.Namespace, info: WorkspaceInfo) -> int:
 
 
 def _secret(one: WorkspaceSecret) -> str:
-    return f"{one['name']}@{one['host']} ({one['header']})" if "host" in one else one["name"]
+    if "host" not in one:
+        return one["name"]
+    hosts = ",".join(one.get("hosts", [one["host"]]))
+    places = {"header": one.get("header"), "basic": one.get("basic"), "query": one.get("query")}
+    place = next(
+        (text if name == "header" else f"{name} {text}" for name, text in places.items() if text is not None), ""
+    )
+    return f"{one['name']}@{hosts} ({place})"

@@ -81,8 +81,9 @@ class WorkspaceVerbs(Components):
         mirrors that this host's use, without names and passwords. `secrets` are kept on the host,
         `[{"name": "TOKEN", "value": "…"} | {"name": "TOKEN", "file_path": "…"}]`, for commands that name them in
         `secret_env`; what commands print is masked. One with `"host": "api.example.com"` never enters the guest: it
-        gets a placeholder, which becomes the value in the Authorization field, or the one that `"header"` names, of
-        HTTPS requests to that host only. `seed_origin` (kind, reference) says where the seed came from, when that is
+        gets a placeholder, which becomes the value in the Authorization field of HTTPS requests to that host
+        only, or to the several `"hosts"`; or in the field that `"header"` names, in Basic with the user name `"basic"`,
+        or in the parameter `"query"`. `seed_origin` (kind, reference) says where the seed came from, when that is
         more than its path. With `allow_host_compat`, where no guest can run, commands and file work happen in a
         sandbox on the host's own kernel, and `execution_mode` says so. `accelerator` is that of `create_vm`; later
         starts, resets and forks request the same.

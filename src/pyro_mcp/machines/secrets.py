@@ -9,13 +9,13 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pyro_mcp.errors import HostNotReady, InvalidRequest, NotFound
 from pyro_mcp.hints import Argument, Hint, Verb
 from pyro_mcp.host.files import no_space, private_directory, write_private
 from pyro_mcp.machines.network_policy import NetworkPolicy
-from pyro_mcp.network import Authority, HostSecret
+from pyro_mcp.network import DEFAULT_HEADER, Authority, HostSecret
 from pyro_mcp.redaction import Mask
 from pyro_mcp.results import WorkspaceSecret
 
@@ -23,15 +23,17 @@ LARGEST = 64 * 1024
 """Bytes that a value may have."""
 _MOST_IN_HEADERS = 24 * 1024
 _MOST = 100
+_MOST_HOSTS = 16
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_DEFAULT_HEADER = "Authorization"
 _LIST = "secrets.json"
 
-SecretsGiven = Sequence[Mapping[str, str]]
+SecretsGiven = Sequence[Mapping[str, Any]]
 """`[{"name": …, "value": …} | {"name": …, "file_path": …}]`.
 
-Each has a `"host"` when only that host gets it, and then a `"header"` when it is for another field than Authorization.
+Each has a `"host"`, or `"hosts"`, when only these get it, and then its place in a request when that is not the field
+Authorization: another `"header"`, `"basic"` (a user name) or `"query"` (a parameter).
 """
+_PLACES = ("header", "basic", "query")
 
 SecretEnv = Mapping[str, str] | Sequence[str]
 """Which secrets a command gets: name → environment variable, or names that are also the variables'."""
@@ -39,7 +41,10 @@ SecretEnv = Mapping[str, str] | Sequence[str]
 
 @dataclass(frozen=True)
 class Secret:
-    """One secret; with a `host`, the guest only ever sees its `placeholder`, and `header` is the field it is for."""
+    """One secret; with a `host`, and `more_hosts`, the guest only ever sees its `placeholder`.
+
+    Its place in requests to these is `header`, `basic` or `query`, as in `HostSecret`.
+    """
 
     name: str
     value: str = field(repr=False)
@@ -47,6 +52,14 @@ class Secret:
     host: str | None = None
     placeholder: str | None = None
     header: str | None = None
+    basic: str | None = None
+    query: str | None = None
+    more_hosts: tuple[str, ...] = ()
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The only hosts that get it; none for one that commands get."""
+        return () if self.host is None else (self.host, *self.more_hosts)
 
 
 class Secrets:
@@ -80,14 +93,16 @@ class Secrets:
         except FileNotFoundError:
             return []
         try:
-            return [
-                Secret(value=(self._folder / row["name"]).read_bytes().decode(), **row) for row in json.loads(listed)
-            ]
+            return [self._read_one(row) for row in json.loads(listed)]
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise HostNotReady(
                 f"what is in {self._folder} are not a workspace's secrets any more",
                 hint=Hint("{} saves the files; then make another workspace", Verb("workspace export")),
             ) from error
+
+    def _read_one(self, row: Mapping[str, Any]) -> Secret:
+        value = (self._folder / row["name"]).read_bytes().decode()
+        return Secret(value=value, **{**row, "more_hosts": tuple(row.get("more_hosts", ()))})
 
     def described(self) -> list[WorkspaceSecret]:
         """Return the descriptions of the secrets, without values."""
@@ -123,9 +138,10 @@ class Secrets:
     def host_secrets(self) -> list[HostSecret]:
         """Return the secrets that only the gateway inserts, each for one host."""
         return [
-            HostSecret(one.name, one.placeholder, one.value, one.host, one.header or _DEFAULT_HEADER)
+            _bound(one.name, one.placeholder, one.value, host, {key: getattr(one, key) for key in _PLACES})
             for one in self.all()
-            if one.host is not None and one.placeholder is not None
+            for host in one.hosts
+            if one.placeholder is not None
         ]
 
     def authority(self, network: NetworkPolicy) -> Authority | None:
@@ -133,7 +149,7 @@ class Secrets:
 
         It signs the certificates of the secrets' hosts, and of those with rules for requests or an upstream.
         """
-        hosts = [one.host for one in self.all() if one.host is not None]
+        hosts = [host for one in self.all() for host in one.hosts]
         hosts += network.rules().terminated_hosts
         return Authority(self._authority, hosts) if hosts else None
 
@@ -144,7 +160,7 @@ class Secrets:
         try:
             for one in wanted:
                 write_private(scratch / one.name, one.value.encode())
-            fields = ("name", "source_kind", "host", "placeholder", "header")
+            fields = ("name", "source_kind", "host", "placeholder", *_PLACES, "more_hosts")
             rows = [{key: getattr(one, key) for key in fields} for one in wanted]
             write_private(scratch / _LIST, json.dumps(rows).encode())
             scratch.rename(self._folder)
@@ -162,7 +178,7 @@ def read_secrets(given: SecretsGiven) -> list[Secret]:
         raise InvalidRequest(f"a workspace has at most {_MOST} secrets, not {len(given)}")
     found = [_secret(one) for one in given]
     names = [one.name for one in found]
-    if sum(len(one.value) for one in found if one.host is not None) > _MOST_IN_HEADERS:
+    if sum(len(one.value) for one in found if one.hosts) > _MOST_IN_HEADERS:
         raise InvalidRequest(f"the secrets that are for hosts are larger than {_MOST_IN_HEADERS // 1024} KiB together")
     for name in names:
         if names.count(name) > 1:
@@ -172,16 +188,15 @@ def read_secrets(given: SecretsGiven) -> list[Secret]:
 
 def check_reach(wanted: Sequence[Secret], network: NetworkPolicy) -> None:
     """Raise `InvalidRequest` for a secret of a host that this network policy denies."""
-    for one in wanted:
-        if one.host is None:
-            continue
-        rules = network.rules()
-        if not rules.is_local(one.host) and (why := rules.name_refusal(one.host, 443, "tcp")):
-            hint = Hint("add {}", Argument("allow_hosts", [one.host]))
-            raise InvalidRequest(f"the secret {one.name} is only for {one.host}: {why}", hint=hint)
+    rules = network.rules()
+    bound = [(one, host) for one in wanted for host in one.hosts]
+    for one, host in bound:
+        if not rules.is_local(host) and (why := rules.name_refusal(host, 443, "tcp")):
+            hint = Hint("add {}", Argument("allow_hosts", [host]))
+            raise InvalidRequest(f"the secret {one.name} is only for {host}: {why}", hint=hint)
         if not network.on:
             raise InvalidRequest(
-                f"the secret {one.name} is only for {one.host}, and the workspace has no network",
+                f"the secret {one.name} is only for {host}, and the workspace has no network",
                 hint=Hint("add {}", Argument("network_policy", "egress")),
             )
 
@@ -200,13 +215,14 @@ def _short(name: object) -> bool:
     return isinstance(name, str) and len(name) <= 20 and name.isprintable()
 
 
-def _secret(given: Mapping[str, str]) -> Secret:
-    known = {"name", "value", "file_path", "host", "header"}
+def _secret(given: Mapping[str, Any]) -> Secret:
+    known = {"name", "value", "file_path", "host", "hosts", *_PLACES}
     if not isinstance(given, Mapping) or not {"name"} <= given.keys() <= known:
         raise InvalidRequest(
-            'a secret is {"name": …, "value": …} or {"name": …, "file_path": …}, with or without "host" and "header"'
+            'a secret is {"name": …, "value": …} or {"name": …, "file_path": …}, with or without "host" or "hosts", '
+            'and then "header", "basic" or "query"'
         )
-    name, host, header = given["name"], given.get("host"), given.get("header")
+    name, hosts = given["name"], _hosts(given)
     check_variable(name)
     if ("value" in given) == ("file_path" in given):
         raise InvalidRequest(f"the secret {name} needs either a value or a file_path")
@@ -214,14 +230,37 @@ def _secret(given: Mapping[str, str]) -> Secret:
     if not isinstance(value, str):
         raise InvalidRequest(f"the value of the secret {name} is text")
     kind: Literal["literal", "file"] = "literal" if "value" in given else "file"
-    if host is not None:
-        value, host = value.rstrip("\r\n"), host.lower().rstrip(".") if isinstance(host, str) else host
-        checked = HostSecret(name, _placeholder(name, len(value)), value, host, header or _DEFAULT_HEADER)
-        return Secret(name, value, kind, host, checked.placeholder, checked.header)
-    if header is not None:
-        raise InvalidRequest(f"the secret {name} has a header and no host", hint="say which host gets it there")
+    places = {key: given[key] for key in _PLACES if given.get(key) is not None}
+    if hosts:
+        value = value.rstrip("\r\n")
+        placeholder = _placeholder(name, len(value))
+        checked = [_bound(name, placeholder, value, host, places) for host in hosts]
+        where = {"header": checked[0].header} if checked[0].in_header else places
+        return Secret(name, value, kind, hosts[0], placeholder, **where, more_hosts=tuple(hosts[1:]))
+    if places:
+        raise InvalidRequest(
+            f"the secret {name} has a {next(iter(places))} and no host", hint="say which host gets it there"
+        )
     _check_value(name, value)
     return Secret(name, value, kind)
+
+
+def _hosts(given: Mapping[str, Any]) -> list[Any]:
+    """Return the hosts of a secret as they are given, in lower case; none for one that commands get."""
+    if given.get("host") is not None and given.get("hosts") is not None:
+        raise InvalidRequest(f"the secret {given['name']} has a host and hosts", hint="give one of them")
+    hosts = given["hosts"] if given.get("hosts") is not None else [given.get("host")]
+    if not isinstance(hosts, list | tuple) or not 0 < len(hosts) <= _MOST_HOSTS:
+        raise InvalidRequest(f"the hosts of the secret {given['name']} are a list of 1–{_MOST_HOSTS} names")
+    if hosts == [None]:
+        return []
+    named = [host.lower().rstrip(".") if isinstance(host, str) else host for host in hosts]
+    return list(dict.fromkeys(named)) if all(isinstance(host, str) for host in named) else named
+
+
+def _bound(name: str, placeholder: str, value: str, host: str, places: Mapping[str, str | None]) -> HostSecret:
+    """Return a secret for one host; raises `InvalidRequest`."""
+    return HostSecret(name, placeholder, value, host, **{key: one for key, one in places.items() if one is not None})
 
 
 def _placeholder(name: str, size: int) -> str:
@@ -268,4 +307,15 @@ def _wanted(secret_env: SecretEnv) -> list[tuple[str, str]]:
 
 def _described(one: Secret) -> WorkspaceSecret:
     described: WorkspaceSecret = {"name": one.name, "source_kind": one.source_kind}
-    return {**described, "host": one.host, "header": one.header or _DEFAULT_HEADER} if one.host else described
+    if one.host is None:
+        return described
+    described["host"] = one.host
+    if one.more_hosts:
+        described["hosts"] = list(one.hosts)
+    if one.basic is not None:
+        described["basic"] = one.basic
+    elif one.query is not None:
+        described["query"] = one.query
+    else:
+        described["header"] = one.header or DEFAULT_HEADER
+    return described

@@ -86,7 +86,8 @@ TOOLS = (
             "secrets": {
                 "type": "array",
                 "items": {"type": "object"},
-                "description": '{"name", "value" | "file_path"[, "host": the only one that gets it[, "header"]]}',
+                "description": '{"name", "value" | "file_path"[, "host" | "hosts": the only ones that get it[, '
+                '"header" | "basic": user name | "query": parameter]]}',
             },
         },
         (),

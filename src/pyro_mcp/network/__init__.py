@@ -56,13 +56,14 @@ from pyro_mcp.network.gateway.launch import StartingGateway, isolated_tap, launc
 from pyro_mcp.network.http.authority import Authority
 from pyro_mcp.network.http.guest_ca import CA_LISTS, GuestCA, is_our_ca_file
 from pyro_mcp.network.policy.allow_list import AllowGiven
-from pyro_mcp.network.policy.host_secret import HostSecret
+from pyro_mcp.network.policy.host_secret import DEFAULT_HEADER, HostSecret
 from pyro_mcp.network.policy.log import read_network_log
 from pyro_mcp.network.policy.rules import Rules
 
 __all__ = [
     "CA_LISTS",
     "CONTROL",
+    "DEFAULT_HEADER",
     "GUEST_ADDRESS",
     "RESOLVER_ADDRESS",
     "AllowGiven",

@@ -38,6 +38,12 @@ class WorkspaceSecret(TypedDict):
     """The only host that gets it; the guest sees a placeholder."""
     header: NotRequired[str]
     """The field of a request's header in which that host gets it."""
+    hosts: NotRequired[list[str]]
+    """All hosts that get it, if there are several; `host` is the first."""
+    basic: NotRequired[str]
+    """The user name of Basic with which these hosts get it as the password, instead of a field of their own."""
+    query: NotRequired[str]
+    """The parameter of the query in which these hosts get it, instead of a field."""
 
 
 class WorkspaceInfo(TypedDict):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from urllib.parse import quote, unquote_to_bytes
 
 import h11
 
@@ -69,12 +70,11 @@ def to_server(request: h11.Request, secrets: Sequence[HostSecret]) -> h11.Reques
     if not secrets:
         return h11.Request(method=request.method, target=request.target, headers=passed)
     passed = [(key, value) for key, value in passed if key.lower() != b"accept-encoding"]
-    headers = with_secrets(passed, secrets)
-    if headers != passed:
+    headers, target = with_secrets(passed, secrets), with_query(request.target, secrets)
+    if headers != passed or target != request.target:
         headers = [(key, value) for key, value in headers if key.lower() not in _PIECEWISE]
-    return h11.Request(
-        method=request.method, target=request.target, headers=[*headers, (b"Accept-Encoding", b"identity")]
-    )
+    headers.append((b"Accept-Encoding", b"identity"))
+    return h11.Request(method=request.method, target=target, headers=headers)
 
 
 def to_guest(response: h11.Response | h11.InformationalResponse, mask: Mask, *, decompressed: bool = False) -> Headers:
@@ -112,6 +112,23 @@ def with_secrets(headers: Iterable[tuple[bytes, bytes]], secrets: Sequence[HostS
     ]
 
 
+def with_query(target: bytes, secrets: Sequence[HostSecret]) -> bytes:
+    """Return a request's target with secrets in place of their placeholders, each only in its own parameter."""
+    path, mark, query = target.partition(b"?")
+    wanted = {one.query.encode("ascii"): one for one in secrets if one.query is not None}
+    if not wanted or not mark:
+        return target
+    return path + mark + b"&".join(_with_parameter(field, wanted) for field in query.split(b"&"))
+
+
+def _with_parameter(field: bytes, wanted: Mapping[bytes, HostSecret]) -> bytes:
+    name, equals, value = field.partition(b"=")
+    one = wanted.get(unquote_to_bytes(name))
+    if one is None or unquote_to_bytes(value) != one.placeholder.encode("ascii"):
+        return field
+    return name + equals + quote(one.value, safe="").encode("ascii")
+
+
 def mask_of(secrets: Sequence[HostSecret]) -> Mask:
     """Return the mask that replaces values by placeholders in responses, cut or padded to the same length."""
     placeholders = {one.name: one.placeholder.encode("ascii") for one in secrets}
@@ -133,19 +150,29 @@ def _passed(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
 
 
 def _with_values(value: bytes, secrets: Sequence[HostSecret]) -> bytes:
+    """Return the value of a field with `secrets`, whose field it is."""
     scheme, space, credentials = value.partition(b" ")
     if scheme.lower() == b"basic" and space:
         try:
             plain = base64.b64decode(credentials.strip() + b"=" * (-len(credentials.strip()) % 4), validate=True)
         except binascii.Error:
             plain = b""
-        replaced = _replaced(plain, secrets)
+        replaced = _with_password(_replaced(plain, secrets), secrets)
         if replaced != plain:
             return scheme + b" " + base64.b64encode(replaced)
     return _replaced(value, secrets)
 
 
+def _with_password(login: bytes, secrets: Sequence[HostSecret]) -> bytes:
+    """Return `USERNAME:PASSWORD` with the secret of that user name if the password is its placeholder."""
+    for one in secrets:
+        if one.basic is not None and login == f"{one.basic}:{one.placeholder}".encode("ascii"):
+            return f"{one.basic}:{one.value}".encode("ascii")
+    return login
+
+
 def _replaced(text: bytes, secrets: Sequence[HostSecret]) -> bytes:
     for one in secrets:
-        text = text.replace(one.placeholder.encode("ascii"), one.value.encode("ascii"))
+        if one.in_header:
+            text = text.replace(one.placeholder.encode("ascii"), one.value.encode("ascii"))
     return text
