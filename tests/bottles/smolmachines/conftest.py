@@ -24,7 +24,7 @@ def smolvm_host(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     yield home
     for folder in (home / ".smolvm-stand-in").glob("*"):
-        subprocess.run([program, "machine", "rm", "--name", folder.name, "--force"], check=True, timeout=60)
+        subprocess.run([program, "machine", "rm", "--name", folder.name, "--force"], check=True, timeout=120)
 
 
 @pytest.fixture

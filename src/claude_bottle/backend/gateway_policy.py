@@ -1,0 +1,61 @@
+"""What the egress gateway of a bottle is given, for the backends that start one: rules, secrets and an authority."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from claude_bottle.harness import harness_of
+from claude_bottle.harness.secrets import all_secrets
+from claude_bottle.manifest import EgressRule
+from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.network import Authority, HostSecret, Rules
+
+if TYPE_CHECKING:
+    from claude_bottle.manifest import Manifest
+
+NOTHING = "nothing.invalid"
+"""A name that nobody has (RFC 2606): an allow list with only this entry denies everything."""
+
+
+def allowed(manifest: Manifest, agent_name: str) -> tuple[EgressRule, ...]:
+    """Return what an agent's bottle may reach: its list, and its model's API host unless that is in it."""
+    listed = manifest.bottle_of(agent_name).egress
+    named = {rule.host.lower() for rule in listed}
+    hosts = harness_of(manifest.agent(agent_name)).api_hosts
+    own = [host for host in hosts if not named & {host, f"{host}:443", f"{host}:*"}]
+    return (*(EgressRule(host=f"{host}:443") for host in own), *listed)
+
+
+def rules_of(manifest: Manifest, agent_name: str) -> Rules:
+    """Return the gateway's rules for an agent's bottle; an empty list denies everything."""
+    entries = [rule.model_dump(exclude_none=True) for rule in allowed(manifest, agent_name)]
+    return Rules(tuple(entries) or (NOTHING,))
+
+
+def placeholders(manifest: Manifest, agent_name: str) -> dict[str, str]:
+    """Return a new placeholder for each secret of an agent: what its bottle has in place of the value."""
+    return {name: f"pyro-secret-{name}-{secrets.token_hex(16)}" for name in all_secrets(manifest, agent_name)}
+
+
+def host_secrets(manifest: Manifest, agent_name: str, given: Mapping[str, str] | None = None) -> list[HostSecret]:
+    """Return the gateway's secrets, with the values that this host has now; raises `InvalidRequest` without a value.
+
+    `given` are the placeholders by the secrets' names; without it they are new. A secret with several hosts has one.
+    """
+    given = placeholders(manifest, agent_name) if given is None else given
+    found = []
+    for name, secret in all_secrets(manifest, agent_name).items():
+        if secret.header is None:
+            raise InvalidRequest(f"the secret {name}: basic and query are not supported on this backend")
+        value = secret.value(name)
+        found += [HostSecret(name, given[name], value, host, secret.header) for host in secret.hosts]
+    return found
+
+
+def authority_of(folder: Path, rules: Rules, given: Sequence[HostSecret]) -> Authority | None:
+    """Return the authority in `folder` for the hosts whose TLS ends at the gateway; None when there is none."""
+    hosts = [*(secret.host for secret in given), *rules.terminated_hosts]
+    return Authority(folder, hosts) if hosts else None

@@ -1,0 +1,51 @@
+"""A network namespace for a machine of smolvm, and the egress gateway as its only way out.
+
+The virtual machine of smolvm makes the guest's connections itself, as sockets of its process on the host, by default
+without any network card. So the process runs in a namespace where only the gateway is, and also the guest's
+connections to 127.0.0.1 end there, not at the services of this host.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyro_mcp.errors import HostNotReady
+from pyro_mcp.host.process import child_environment
+from pyro_mcp.host.programs import require_program
+
+_READY = b"ready\n"
+
+
+@contextmanager
+def network_namespace() -> Iterator[Path]:
+    """Give the path of a new network namespace; it ends with the block, unless a process is in it by then."""
+    holder = subprocess.Popen(
+        # The holder ends with its input, so it does not outlive this process.
+        [require_program("unshare"), "--net", "sh", "-c", "echo ready; exec cat"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=child_environment(),
+        start_new_session=True,
+    )
+    with holder:
+        assert holder.stdout is not None and holder.stderr is not None
+        try:
+            if holder.stdout.readline() != _READY:
+                said = holder.stderr.read().decode(errors="replace").strip()
+                raise HostNotReady(f"cannot make a network namespace: {said}", hint="run claude-bottle as root")
+            yield Path(f"/proc/{holder.pid}/ns/net")
+        finally:
+            holder.kill()
+
+
+def is_in(pid: int, namespace: Path) -> bool:
+    """Return whether a process is in a network namespace."""
+    try:
+        return os.path.samestat(os.stat(f"/proc/{pid}/ns/net"), os.stat(namespace))
+    except FileNotFoundError:
+        return False

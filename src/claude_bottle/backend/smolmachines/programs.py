@@ -1,0 +1,158 @@
+"""Our two static programs in a machine: the one that keeps the agent's terminal, and the one that works on the tree."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import IO
+
+from claude_bottle.backend.smolmachines import smolvm
+from claude_bottle.backend.smolmachines.guest import TREE
+from pyro_mcp.errors import GuestFailed, Interrupted, NoSpace, NotFound
+from pyro_mcp.host.process import run
+from pyro_mcp.sessions import Command, Outcome, SessionClient, session_binary
+from pyro_mcp.trees import GuestTree, tool_binary
+
+FOLDER = "/var/lib/claude-bottle"
+BASELINE = f"{FOLDER}/baseline"
+"""The tree as the launch made it."""
+AGENT = "agent"
+"""The name of the agent's session."""
+_SESSION, _SESSIONS, _TOOL = f"{FOLDER}/session", f"{FOLDER}/sessions", f"{FOLDER}/tool"
+_WITHOUT_LIMIT = 1e6  # seconds: 11 days; what waits longer is a person who left
+_TOOL_SECONDS = 1800.0
+_CHUNK = 64 * 1024
+
+
+def install_programs(name: str) -> None:
+    """Copy both programs into a running machine."""
+    smolvm.machine_exec(name, ["mkdir", "-p", "-m", "700", FOLDER, _SESSIONS, BASELINE])
+    for program, path in ((session_binary(), _SESSION), (tool_binary(), _TOOL)):
+        smolvm.machine_cp(str(program), f"{name}:{path}")
+        smolvm.machine_exec(name, ["chmod", "700", path])
+
+
+def sessions(name: str) -> SessionClient:
+    """Return the client of a machine's sessions."""
+    return SessionClient(MachineRunner(name), program=[_SESSION, _SESSIONS])
+
+
+def tree(name: str) -> GuestTree:
+    """Return the agent's tree, compared with the baseline."""
+    return GuestTree(ToolRunner(name), merged=TREE, baseline=BASELINE, upper=None)
+
+
+def keep_baseline(name: str) -> None:
+    """Keep the tree as it is now, for what changes from here on."""
+    ToolRunner(name)(["copy", TREE, BASELINE], on_stdout=_discard)
+
+
+def _discard(_: bytes) -> None:
+    """Take no notice of the entries that were copied."""
+
+
+class MachineRunner:
+    """Runs commands in a machine by `machine exec`."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def run(self, command: Command) -> Outcome:
+        """Run a command to its end; raises `DeadlineExceeded`, and `Interrupted` when its `interrupt` is readable."""
+        with _standard_input(command) as (given, was_interrupted):
+            words = smolvm.exec_words(
+                self._name,
+                [os.fsdecode(word) for word in command.argv],
+                environ=command.environ,
+                workdir=command.cwd,
+                interactive=given is not None,
+            )
+            kept, total, begin = bytearray(), 0, time.monotonic()
+
+            def take(piece: bytes) -> None:
+                nonlocal total
+                total += len(piece)
+                kept.extend(piece[: max(0, command.output_cap - len(kept))])
+                if command.on_stdout is not None:
+                    command.on_stdout(piece)
+
+            done = run(
+                [smolvm.program(), "machine", *words],
+                deadline_seconds=command.timeout_seconds or _WITHOUT_LIMIT,
+                stdin=given,
+                extra_environment=smolvm.extra_environment(),
+                on_stdout=take,
+                check=False,
+            )
+        if was_interrupted():
+            raise Interrupted("the terminal was left")
+        code = done.exit_code if done.exit_code >= 0 else 128 - done.exit_code
+        return Outcome(
+            code, bytes(kept), done.stderr, total, len(done.stderr), False, None, (time.monotonic() - begin) * 1000
+        )
+
+
+class ToolRunner:
+    """Runs the guest tool in a machine."""
+
+    def __init__(self, name: str) -> None:
+        self._runner = MachineRunner(name)
+
+    def __call__(
+        self,
+        arguments: Sequence[str | bytes],
+        *,
+        stdin: bytes | IO[bytes] | None = None,
+        on_stdout: Callable[[bytes], None],
+    ) -> None:
+        command = Command(
+            [_TOOL, *arguments], cwd="/", stdin=stdin, on_stdout=on_stdout, output_cap=0, timeout_seconds=_TOOL_SECONDS
+        )
+        done = self._runner.run(command)
+        if done.exit_code == 0:
+            return
+        said = done.stderr.decode(errors="replace").strip()[-2000:] or f"the guest tool ended with {done.exit_code}"
+        kind = NotFound if said.endswith("No such file or directory") else GuestFailed
+        raise (NoSpace if said.endswith("No space left on device") else kind)(said)
+
+
+@contextmanager
+def _standard_input(command: Command) -> Iterator[tuple[bytes | IO[bytes] | None, Callable[[], bool]]]:
+    """Give the input of a command: what is typed ends when `command.interrupt` becomes readable."""
+    source = command.stdin
+    if command.interrupt is None or source is None or isinstance(source, bytes):
+        yield source, lambda: False
+        return
+    ours, theirs = os.pipe()
+    ended, interrupted = os.pipe(), threading.Event()
+    watched = (source.fileno(), command.interrupt, ended[0])
+    pump = threading.Thread(target=_pump, args=(watched, theirs, interrupted))
+    pump.start()
+    try:
+        with open(ours, "rb") as reader:
+            yield reader, interrupted.is_set
+    finally:
+        os.close(ended[1])
+        pump.join()
+        os.close(ended[0])
+
+
+def _pump(watched: tuple[int, int, int], target: int, interrupted: threading.Event) -> None:
+    """Copy what is typed to `target` until it ends, the interrupt becomes readable, or the command has ended."""
+    source, interrupt, ended = watched
+    with suppress(BrokenPipeError), open(target, "wb", buffering=0) as writer:
+        while True:
+            readable = select.select(watched, [], [])[0]
+            if ended in readable:
+                return
+            if interrupt in readable:
+                interrupted.set()
+                return
+            data = os.read(source, _CHUNK)
+            if not data:
+                return
+            writer.write(data)

@@ -1,0 +1,20 @@
+"""Who commits in the machine, and that git trusts the tree."""
+
+from __future__ import annotations
+
+from claude_bottle.backend.smolmachines import smolvm as _smolvm
+from claude_bottle.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
+from claude_bottle.backend.smolmachines.guest import TREE, SmolGuest
+from claude_bottle.provision import git
+
+
+def provision_git(plan: SmolmachinesBottlePlan, machine_name: str) -> None:
+    """Write the settings of git into the machine; no credential of this host enters."""
+    name = plan.spec.agent_name
+    config = plan.spec.manifest.bottle_of(name).git
+    git.provision_git(
+        SmolGuest(_smolvm, machine_name),
+        user_name=config.user_name or name,
+        user_email=config.user_email or f"{name}@claude-bottle.invalid",
+        tree=TREE,
+    )

@@ -1,0 +1,22 @@
+"""The settings of the agent's program, and the hooks that report its state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from claude_bottle.backend.smolmachines import smolvm as _smolvm
+from claude_bottle.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
+from claude_bottle.backend.smolmachines.guest import TREE, SmolGuest
+from claude_bottle.harness import GuestHome, harness_of
+from claude_bottle.provision import supervise
+
+
+def provision_supervise(
+    plan: SmolmachinesBottlePlan, machine_name: str, environ: Mapping[str, str], prompt_path: str | None
+) -> None:
+    """Write what the harness needs into the machine; `environ` has the agent's variables."""
+    guest = SmolGuest(_smolvm, machine_name)
+    agent = plan.spec.manifest.agent(plan.spec.agent_name)
+    home = GuestHome(home=guest.home, tree=TREE, prompt_path=prompt_path, environ=environ)
+    harness = harness_of(agent)
+    supervise.provision_supervise(guest, harness.files(agent, home), harness.links(home))
