@@ -68,3 +68,14 @@ def test_a_secret_without_a_value_is_refused_by_name(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(InvalidRequest, match="KEY"):
         gateway_policy.host_secrets(manifest(secrets={"KEY": {"env": "HERE", "hosts": ["a.example.com"]}}), "demo")
+
+
+@pytest.mark.parametrize("place", [{"basic": "x-access-token"}, {"query": "key"}])
+def test_a_secret_has_the_place_that_the_manifest_names(monkeypatch: pytest.MonkeyPatch, place: dict[str, str]) -> None:
+    monkeypatch.setenv("HERE", "real-value-0123")
+    secret = {"env": "HERE", "hosts": ["a.example.com"], **place}
+
+    [found] = gateway_policy.host_secrets(manifest(secrets={"KEY": secret}), "demo")
+
+    assert {name: getattr(found, name) for name in place} == place
+    assert not found.in_header

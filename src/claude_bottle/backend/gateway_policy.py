@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from claude_bottle.harness import harness_of
 from claude_bottle.harness.secrets import all_secrets
 from claude_bottle.manifest import EgressRule
-from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.network import Authority, HostSecret, Rules
 
 if TYPE_CHECKING:
@@ -48,10 +47,9 @@ def host_secrets(manifest: Manifest, agent_name: str, given: Mapping[str, str] |
     given = placeholders(manifest, agent_name) if given is None else given
     found = []
     for name, secret in all_secrets(manifest, agent_name).items():
-        if secret.header is None:
-            raise InvalidRequest(f"the secret {name}: basic and query are not supported on this backend")
         value = secret.value(name)
-        found += [HostSecret(name, given[name], value, host, secret.header) for host in secret.hosts]
+        place = {"header": secret.header} if secret.header else {"basic": secret.basic, "query": secret.query}
+        found += [HostSecret(name, given[name], value, host, **place) for host in secret.hosts]
     return found
 
 

@@ -211,3 +211,11 @@ def test_two_bottles_of_one_agent_do_not_know_each_other(project: Path) -> None:
 
     assert backend().slugs() == [SLUG]
     assert first.exit_code() is None
+
+
+def test_without_smolvm_there_are_no_bottles_and_nothing_to_remove(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin")
+
+    assert backend().slugs() == []
+    backend().remove(SLUG)
+    assert any("smolvm is not installed" in problem for problem in backend().problems())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from claude_bottle.backend import gateway_policy
@@ -90,11 +90,11 @@ class SmolmachinesBackend:
         return bottle.found(slug, stage_dir(slug))
 
     def slugs(self) -> list[str]:
-        names = [name for name in smolvm.machines() if name.startswith(bottle.PREFIX)]
+        names = [name for name in _machines() if name.startswith(bottle.PREFIX)]
         return sorted(name.removeprefix(bottle.PREFIX) for name in names)
 
     def remove(self, slug: str) -> None:
-        if bottle.machine_name(slug) in smolvm.machines():
+        if bottle.machine_name(slug) in _machines():
             smolvm.machine_rm(bottle.machine_name(slug))
 
     def _launched(self, plan: SmolmachinesBottlePlan, say: Say) -> Bottle:
@@ -152,6 +152,14 @@ class SmolmachinesBackend:
                 )
             gateway.attach_to_process(pid)
         return GuestCA(authority)
+
+
+def _machines() -> Mapping[str, int | None]:
+    """Return the machines of smolvm; none where it is not installed."""
+    try:
+        return smolvm.machines()
+    except HostToolMissing:
+        return {}
 
 
 def _packed(environment: str) -> Path | None:
