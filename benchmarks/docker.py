@@ -5,23 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 from typing import IO, Any
 
+from benchmarks.docker_engine import NoEngine, started_engine
 from pyro_mcp import Pyro
 
 IMAGE = "pyro-bench"
 """The image with the root files of the machines; `Docker.image` makes and removes it."""
-_START_SECONDS = 60
 _SECONDS = 900
 # Docker sees the very files that our machines see, as a tar that one of them writes.
 _PACK = ["tar", "--create", "--one-file-system", "--exclude=./workspace", "--directory=/", "."]
-_PACKAGES = ("docker.io", "containerd", "runc")
-_UNPACKED = Path("build/docker")
 
 
 class Docker:
@@ -99,71 +94,18 @@ class Docker:
 
 @contextmanager
 def docker() -> Iterator[tuple[Docker | None, str]]:
-    """Yield a daemon that answers, or None and the reason; as root, start one for this block when none does.
-
-    Where there is no `dockerd`, that of Debian is unpacked below `build`, and not installed.
-    """
+    """Yield a daemon that answers, or None and the reason; as root, start one for this block when none does."""
     if shutil.which("docker") is not None and Docker().answers():
         yield Docker(), ""
-    elif os.geteuid() != 0:
-        yield None, "no docker daemon answers; as root, one is started for the time of the run"
-    else:
-        if shutil.which("dockerd") is None:
-            _unpack()
-        with _daemon() as found:
-            yield found
-
-
-def _unpack() -> None:
-    """Unpack Debian's Docker, and put it first in the PATH of this process."""
-    if not (_UNPACKED / "usr/sbin/dockerd").exists():
-        scratch = _UNPACKED.with_name("docker.new")
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        # Root's apt-get would otherwise warn that its own sandbox user cannot write here.
-        fetch = ["apt-get", "--quiet", "-o", "APT::Sandbox::User=root", "download", *_PACKAGES]
-        subprocess.run(fetch, check=True, cwd=scratch, stdout=subprocess.DEVNULL, timeout=_SECONDS)
-        for package in scratch.glob("*.deb"):
-            subprocess.run(["dpkg-deb", "--extract", package, scratch], check=True, timeout=_SECONDS)
-            package.unlink()
-        shutil.rmtree(_UNPACKED, ignore_errors=True)
-        scratch.rename(_UNPACKED)
-    folders = [str(_UNPACKED.absolute() / name) for name in ("usr/sbin", "usr/bin")]
-    os.environ["PATH"] = os.pathsep.join([*folders, os.environ["PATH"]])
-
-
-@contextmanager
-def _daemon() -> Iterator[tuple[Docker | None, str]]:
-    """Start a daemon without network, with its whole state in a folder that is removed with it."""
-    with tempfile.TemporaryDirectory(prefix="pyro-docker-", ignore_cleanup_errors=True) as folder:
-        address = f"unix://{folder}/socket"
-        log = Path(folder, "log")
-        argv = ["dockerd", "--bridge=none", "--iptables=false", f"--host={address}", f"--pidfile={folder}/pid"]
-        argv += [f"--data-root={folder}/data", f"--exec-root={folder}/exec"]
-        with open(log, "wb") as output:
-            # In a session of its own: a Ctrl-C, which ends the run, would end it before its containers are removed.
-            daemon = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
+        return
+    with ExitStack() as stack:
         try:
-            client = Docker({"DOCKER_HOST": address})
-            if _answers_in_time(client, daemon):
-                yield client, ""
-            else:
-                said = log.read_text(errors="replace").strip().splitlines()
-                yield None, f"dockerd does not start here: {said[-1] if said else 'it says nothing'}"
-        finally:
-            daemon.terminate()
-            daemon.wait(timeout=60)
-
-
-def _answers_in_time(client: Docker, daemon: subprocess.Popen[bytes]) -> bool:
-    end = time.monotonic() + _START_SECONDS
-    while time.monotonic() < end and daemon.poll() is None:
-        if client.answers():
-            return True
-        time.sleep(0.2)
-    return False
+            client = Docker({"DOCKER_HOST": stack.enter_context(started_engine())})
+        except NoEngine as error:
+            yield None, f"no docker daemon answers, and {error}"
+            return
+        client.answers()
+        yield client, ""
 
 
 def _feed(pipe: IO[bytes], data: bytes) -> None:
