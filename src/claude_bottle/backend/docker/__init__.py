@@ -1,0 +1,25 @@
+"""Bottles in containers of a Docker Engine, with the egress gateway on the container's network namespace.
+
+The `docker` program does everything (DOCKER_HOST and its other variables are respected). A bottle is one container and
+two volumes, found by their labels alone:
+
+    container   --network none, few capabilities, no folder of the host, no socket of the daemon
+    tree        the volume at /workspace
+    baseline    the volume that keeps what the tree was at first; no container of an agent has it
+
+The container's first process waits until the bottle is provisioned and its gateway runs, then becomes the agent. So
+whatever ends early, the agent has no network or has not started. `tree.py` reads the volumes in a container of its own,
+in which no program of the guest runs.
+"""
+
+from __future__ import annotations
+
+from claude_bottle.backend.docker.backend import DockerBackend
+
+
+def backend() -> DockerBackend:
+    """Return the backend for the daemon that the `docker` program is configured for."""
+    return DockerBackend()
+
+
+__all__ = ["DockerBackend", "backend"]

@@ -1,0 +1,84 @@
+"""A launched bottle in a container."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from claude_bottle.backend.docker.account import Account
+from claude_bottle.backend.docker.container import AS_AGENT
+from claude_bottle.backend.docker.engine import Engine
+from claude_bottle.backend.docker.guest import ContainerGuest
+from claude_bottle.backend.docker.names import Names
+from claude_bottle.backend.docker.removal import remove
+from claude_bottle.backend.docker.terminal import REPLAYED, Terminal
+from claude_bottle.backend.docker.tree import Tree
+from claude_bottle.backend.interface import Guest, Outcome
+from claude_bottle.errors import BottleFailed
+from pyro_mcp.errors import DeadlineExceeded, NotFound
+from pyro_mcp.network import read_network_log
+
+_ALIVE = ("created", "running", "paused", "restarting")
+_GRACE = 10.0
+# The client of docker can be killed, but what it started in the container would go on.
+_WITH_DEADLINE = 'command -v timeout >/dev/null && set -- timeout -k 1 "$0" "$@"; exec "$@"'
+_TIMED_OUT = (124, 137)
+
+
+class DockerBottle:
+    """The container and the volumes of a bottle."""
+
+    def __init__(self, engine: Engine, names: Names, account: Account) -> None:
+        self.slug, self.container = names.slug, names.container
+        self.guest: Guest = ContainerGuest(engine, names.container, account)
+        self._engine = engine
+        self._names = names
+        self._tree = Tree(engine, names)
+        self._terminal = Terminal(engine, names.container)
+
+    def exit_code(self) -> int | None:
+        found = self._engine.inspect(self._names.container)
+        if found is None:
+            raise NotFound(f"the container of the bottle {self.slug} is not there any more")
+        return None if found["State"]["Status"] in _ALIVE else int(found["State"]["ExitCode"])
+
+    def attach(
+        self, stdin: BinaryIO, on_output: Callable[[bytes], None], *, interrupt: int | None = None
+    ) -> int | None:
+        if self.exit_code() is None:
+            self._terminal.attach(stdin, on_output, interrupt)
+        else:
+            on_output(self._terminal.output(most=REPLAYED))
+        return self.exit_code()
+
+    def resize(self, columns: int, rows: int) -> None:
+        self._terminal.resize(columns, rows)
+
+    def output(self, *, most: int) -> bytes:
+        return self._terminal.output(most=most)
+
+    def execute(self, argv: Sequence[str], *, stdin: bytes = b"", deadline_seconds: float = 60.0) -> Outcome:
+        """Run a program as the agent's user, in its tree and with its variables; raises `DeadlineExceeded`."""
+        if self.exit_code() is not None:
+            raise BottleFailed(f"the agent of {self.slug} has ended, and its container with it")
+        words = ["exec", "--interactive", self._names.container, AS_AGENT]
+        words += ["/bin/sh", "-c", _WITH_DEADLINE, f"{deadline_seconds:g}", *argv]
+        started = time.monotonic()
+        done = self._engine.run(words, stdin=stdin, deadline_seconds=deadline_seconds + _GRACE, check=False)
+        if done.exit_code in _TIMED_OUT and time.monotonic() - started >= deadline_seconds:
+            raise DeadlineExceeded(f"{argv[0]} did not end within {deadline_seconds:g} s in the bottle")
+        return Outcome(done.exit_code, done.stdout, done.stderr)
+
+    def diff(self) -> str:
+        return self._tree.diff()
+
+    def export(self, path: str, target: Path, *, overwrite: bool = False) -> Sequence[str]:
+        return self._tree.export(path, target, overwrite=overwrite)
+
+    def network_log(self, *, limit: int) -> list[Mapping[str, object]]:
+        return list(read_network_log(self._names.network_log, limit=limit))
+
+    def stop(self) -> None:
+        remove(self._engine, self._names)

@@ -1,0 +1,86 @@
+"""The inside of a container, as provisioning sees it."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+
+from claude_bottle.backend.docker.account import Account
+from claude_bottle.backend.docker.engine import Engine, failed
+from claude_bottle.errors import BottleFailed
+from pyro_mcp.errors import DeadlineExceeded, HostCommandFailed
+
+_DEADLINE = 600.0
+_SHOWN = 2000
+
+
+class ContainerGuest:
+    """A running container; what is copied in belongs to its root."""
+
+    def __init__(self, engine: Engine, container: str, account: Account) -> None:
+        self.home = account.home
+        self._engine = engine
+        self._container = container
+        self._account = account
+
+    def copy_in(self, source: str, target: str) -> None:
+        """Copy a file or a folder of the host to `target`, which is its new name, and replace a file there.
+
+        A link is copied as a link. Owners and modes of this host stay outside; what is executable stays so.
+        """
+        self._extract(lambda archive: archive.add(source, target.lstrip("/"), filter=_plain))
+
+    def write(self, files: Mapping[str, tuple[int, bytes]]) -> None:
+        """Write these files: path → mode, content."""
+
+        def add(archive: tarfile.TarFile) -> None:
+            for path, (mode, content) in files.items():
+                entry = tarfile.TarInfo(path.lstrip("/"))
+                entry.mode, entry.size = mode, len(content)
+                archive.addfile(entry, io.BytesIO(content))
+
+        self._extract(add)
+
+    def give_folder(self, path: str) -> None:
+        """Make the agent's user the owner of a folder, but not of what is in it."""
+        entry = tarfile.TarInfo(path.lstrip("/"))
+        entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+        entry.uid, entry.gid = self._account.uid, self._account.gid
+        self._extract(lambda archive: archive.addfile(entry))
+
+    def give_home(self) -> None:
+        """Make the agent's user the owner of all that is in its home."""
+        if self._account.uid != 0:
+            self.run(["chown", "-R", f"{self._account.uid}:{self._account.gid}", self.home])
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"") -> bytes:
+        """Run a program to its end as root and return its standard output; raises when its exit code is not 0."""
+        words = ["exec", "--interactive", "--user=0:0", "--env=HOME=/root", "--workdir=/", self._container, *argv]
+        try:
+            found = self._engine.run(words, stdin=stdin, deadline_seconds=_DEADLINE, check=False)
+        except DeadlineExceeded as error:
+            raise failed(error, f"{argv[0]} in the container") from error
+        if found.exit_code != 0:
+            said = found.stderr[-_SHOWN:].decode(errors="replace").strip()
+            raise BottleFailed(f"{argv[0]} failed in the container with exit code {found.exit_code}: {said}")
+        return found.stdout
+
+    def _extract(self, add: Callable[[tarfile.TarFile], None]) -> None:
+        """Let the daemon extract what `add` archives in the root folder of the container."""
+        with tempfile.TemporaryFile() as file:
+            with tarfile.open(fileobj=file, mode="w") as archive:
+                add(archive)
+            file.seek(0)
+            try:
+                self._engine.call(["cp", "-", f"{self._container}:/"], stdin=file, deadline_seconds=_DEADLINE)
+            except (HostCommandFailed, DeadlineExceeded) as error:
+                raise failed(error, "a file could not be copied into the container") from error
+
+
+def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    entry.mode = 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644
+    return entry

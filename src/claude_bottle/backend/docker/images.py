@@ -1,0 +1,131 @@
+"""The image of a bottle: the daemon's own for `oci:` environments, else made once from the root files of ours."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tarfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from claude_bottle.backend.docker.account import Account
+from claude_bottle.backend.docker.engine import Engine
+from claude_bottle.backend.docker.names import Names
+from claude_bottle.backend.interface import Say
+from claude_bottle.errors import BottleFailed
+from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.host.files import temporary_folder
+from pyro_mcp.host.process import child_environment, run
+
+_OCI = "oci:"
+_REPOSITORY = "claude-bottle/environment"
+_DEADLINE = 1800.0
+_AGENT = "agent"
+_ROOT = ("", "0", "root", "0:0", "root:root")
+_MOST_PASSWD = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that the daemon has, by its id, and the account of the agent in it."""
+
+    id: str
+    account: Account
+
+
+def image_name(environment: str) -> str:
+    """Return how the daemon names the image of an environment, for people."""
+    return environment.removeprefix(_OCI) if environment.startswith(_OCI) else f"{_REPOSITORY} (from {environment})"
+
+
+def ensure_image(engine: Engine, environment: str, names: Names, say: Say) -> Image:
+    """Return the image of an environment; pull or make it if the daemon does not have it.
+
+    The agent's account is that of the image's user, or where that is root the user `agent` if the image has one.
+    """
+    if environment.startswith(_OCI):
+        reference = environment.removeprefix(_OCI)
+        if reference.startswith("-") or not reference:
+            raise InvalidRequest(
+                f"{environment!r} names no image", hint="write oci:REFERENCE, for example oci:debian:12"
+            )
+        if engine.image(reference) is None:
+            say(f"pulling {reference}")
+            engine.call(["pull", "--quiet", reference], deadline_seconds=_DEADLINE)
+    else:
+        reference = _imported(engine, environment, say)
+    found = engine.image(reference)
+    if found is None:
+        raise BottleFailed(f"the image {reference} was removed while it was needed", hint="try again")
+    user = found["Config"].get("User") or ""
+    return Image(found["Id"], account_in(_passwd(engine, found["Id"], names), "" if user in _ROOT else user))
+
+
+def _imported(engine: Engine, environment: str, say: Say) -> str:
+    """Return the image with the root files of an environment of ours; make it if it is missing."""
+    from pyro_mcp import Pyro  # noqa: PLC0415 - slow to import, and not needed for `oci:`
+
+    say(f"preparing {environment}")
+    details = Pyro().pull_environment(environment)
+    path, digest = details["path"], details["digest"]
+    assert path is not None and digest is not None  # it is installed now
+    reference = f"{_REPOSITORY}:{digest.rpartition(':')[2][:32]}"
+    if engine.image(reference) is None:
+        say(f"importing {environment} into docker")
+        changes = [f"--change=ENV {name}={_quoted(value)}" for name, value in details["environ"].items()]
+        with temporary_folder() as folder:
+            root = folder / "root"
+            run(["/usr/bin/fsck.erofs", f"--extract={root}", path], deadline_seconds=_DEADLINE)
+            _import(engine, root, [*changes, "-", reference])
+    return reference
+
+
+def _import(engine: Engine, root: Path, words: list[str]) -> None:
+    argv = ["/usr/bin/tar", "--create", "--numeric-owner", "--xattrs", f"--directory={root}", "."]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, env=child_environment()) as packer:
+        try:
+            engine.call(["import", *words], stdin=packer.stdout, deadline_seconds=_DEADLINE)
+        finally:
+            packer.kill()
+
+
+def account_in(passwd: str, user: str) -> Account:
+    """Return the account of a user of an image, `NAME`, `UID` or either with `:GROUP`; "" for the agent's, or root's.
+
+    Raises `BottleFailed` when the image has no such user.
+    """
+    name, _, group = user.partition(":")
+    found: dict[str, Account] = {}
+    for line in reversed(passwd.splitlines()):
+        fields = line.split(":")
+        if len(fields) == 7 and fields[2].isdigit() and fields[3].isdigit():
+            home = fields[5].rstrip("/") if fields[5].startswith("/") else ""
+            account = Account(fields[0], int(fields[2]), int(fields[3]), home or "/")
+            found |= {fields[0]: account, fields[2]: account}
+    if not user:
+        return found.get(_AGENT) or found.get("root") or Account("root", 0, 0, "/root")
+    if name not in found and not name.isdigit():
+        raise BottleFailed(f"the image says that its programs run as {user!r}, a user that it does not have")
+    account = found[name] if name in found else Account("", int(name), 0, "/")
+    return replace(account, gid=int(group)) if group.isdigit() else account
+
+
+def _passwd(engine: Engine, image: str, names: Names) -> str:
+    """Return the list of users of an image, "" when it has none; no program of it runs for that."""
+    probe = f"{names.container}-probe"
+    engine.change(["create", f"--name={probe}", f"--label={names.label}", "--network=none", image, "/bin/sh"])
+    try:
+        found = engine.run(["cp", "--follow-link", f"{probe}:/etc/passwd", "-"], check=False)
+    finally:
+        engine.call(["rm", "--force", "--volumes", probe])
+    if found.exit_code != 0 or len(found.stdout) > _MOST_PASSWD:
+        return ""
+    with tarfile.open(fileobj=io.BytesIO(found.stdout)) as archive:
+        entry = archive.next()
+        content = archive.extractfile(entry) if entry is not None and entry.isreg() else None
+        return "" if content is None else content.read().decode(errors="replace")
+
+
+def _quoted(value: str) -> str:
+    """Return a value as an `ENV` of a Dockerfile takes it."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$") + '"'

@@ -1,0 +1,49 @@
+"""The names and labels of what a bottle has in the daemon: they are all that finds it again."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+STAGE_LABEL = "claude-bottle.stage"
+"""The stage folder of a bottle: it tells apart the bottles of users, and of state folders, that share a daemon."""
+SLUG_LABEL = "claude-bottle.slug"
+"""Only the container of an agent has it; a container that reads the tree has not."""
+TREE = "/workspace"
+"""Where the agent works."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of one bottle."""
+
+    slug: str
+    stage: Path
+
+    @property
+    def container(self) -> str:
+        return f"claude-bottle-{self.slug}-{hashlib.sha256(str(self.stage).encode()).hexdigest()[:8]}"
+
+    @property
+    def tree(self) -> str:
+        return f"{self.container}-tree"
+
+    @property
+    def baseline(self) -> str:
+        return f"{self.container}-baseline"
+
+    @property
+    def label(self) -> str:
+        """The label that everything of the bottle has."""
+        return f"{STAGE_LABEL}={self.stage}"
+
+    @property
+    def gateway(self) -> Path:
+        """The folder of the gateway's control socket."""
+        return self.stage / "gateway"
+
+    @property
+    def network_log(self) -> Path:
+        """The log of the gateway, in a folder that belongs to this bottle alone."""
+        return self.stage / "network.log"
