@@ -48,6 +48,7 @@ references: setup-check ## write the generated documents anew: docs/cli.md, pyro
 		$(PYTHON) "scripts/$${pair%:*}.py" >build/reference; mv build/reference "docs/$${pair#*:}"; \
 	done
 	@$(PYTHON) -m scripts.public_contract
+	@$(PYTHON) -m scripts.bottles_schema
 
 bench: setup ## measure the speeds that SPEC.md promises, and write docs/speed.md: beside this host and Docker, as root
 	@$(PYTHON) -m benchmarks.run

@@ -1,7 +1,6 @@
-"""Write the JSON schema of a manifest: `.venv/bin/python scripts/bottles_schema.py >FILE`.
+"""Write the JSON schema of a manifest, and the table of its keys in docs/bottles.md, from the models.
 
-With `--keys` write the table of all keys instead, which docs/bottles.md has. Both are made from the models; what a key
-means is the text below it there.
+Run it by `.venv/bin/python -m scripts.bottles_schema`. What a key means is the text below it in the models.
 """
 
 from __future__ import annotations
@@ -9,9 +8,9 @@ from __future__ import annotations
 import ast
 import inspect
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -27,6 +26,9 @@ from claude_bottle.manifest import (
     SecretConfig,
 )
 
+SHIPPED = Path(__file__).parents[1] / "src/claude_bottle/bottles.schema.json"
+DOCUMENT = Path(__file__).parents[1] / "docs/bottles.md"
+_BEGIN, _END = "<!-- keys -->\n", "<!-- end of keys -->"
 # The parts of a manifest in the order of the table, each with the path of its keys.
 PARTS: Mapping[str, type[BaseModel]] = {
     "bottles.NAME": BottleConfig,
@@ -93,6 +95,18 @@ def _without_titles(value: Any) -> Any:
     return {key: _without_titles(one) for key, one in value.items() if key != "title"}
 
 
+def schema_text() -> str:
+    """Return the content of the schema's file."""
+    return json.dumps(schema(), indent=2) + "\n"
+
+
+def renewed(document: str) -> str:
+    """Return the document with the table as the models are now."""
+    before, begin, rest = document.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    return "".join([before, begin, *(f"{line}\n" for line in keys()), end, after])
+
+
 if __name__ == "__main__":
-    lines = keys() if "--keys" in sys.argv[1:] else [json.dumps(schema(), indent=2)]
-    sys.stdout.writelines(f"{line}\n" for line in lines)
+    SHIPPED.write_text(schema_text())
+    DOCUMENT.write_text(renewed(DOCUMENT.read_text()))

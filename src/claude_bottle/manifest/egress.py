@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from claude_bottle.manifest.fields import Model, matching, some
+from claude_bottle.manifest.fields import Model, some
 from pyro_mcp.errors import InvalidRequest
 
-_METHOD = re.compile(r"[A-Z][A-Z-]{0,31}", re.ASCII)
-# Printable ASCII without a space, # and ?, and not beginning with //.
-_PATH = re.compile(r"/[!\"$-.0->@-~][!\"$->@-~]*|/", re.ASCII)
-_UPSTREAM = re.compile(r"http://127\.0\.0\.1:(?P<port>[0-9]{1,5})/?", re.ASCII)
-_LIST = Field(strict=False, json_schema_extra={"minItems": 1})
+_ANY_HOST = "host.example"
 
-_Method = Annotated[
-    str, AfterValidator(matching(_METHOD, "is not an HTTP method: write it in capitals, for example GET or POST"))
-]
-_Path = Annotated[
-    str, AfterValidator(matching(_PATH, "is not the path of a URL: it begins with / and has no space, ? or #"))
-]
+
+def check_entries(entries: Sequence[dict[str, Any]]) -> None:
+    """Raise `ValueError` when the gateway does not take these entries as an allow list."""
+    from pyro_mcp.network import Rules  # noqa: PLC0415 - slow to import, and many manifests have no entry
+
+    try:
+        Rules(allow=tuple(entries))
+    except InvalidRequest as error:
+        raise ValueError("; ".join(filter(None, (error.message, error.hint)))) from error
+
+
+def _method(text: str) -> str:
+    check_entries([{"host": _ANY_HOST, "methods": [text]}])
+    return text
+
+
+def _path(text: str) -> str:
+    check_entries([{"host": _ANY_HOST, "paths": [text]}])
+    return text
+
+
+_LIST = Field(strict=False, json_schema_extra={"minItems": 1})
+_Method = Annotated[str, AfterValidator(_method)]
+_Path = Annotated[str, AfterValidator(_path)]
 
 
 class EgressRule(Model):
@@ -32,7 +46,7 @@ class EgressRule(Model):
     methods: Annotated[tuple[_Method, ...], _LIST, AfterValidator(some)] | None = None
     """The methods that HTTPS requests may have, in capitals; without the key all."""
     paths: Annotated[tuple[_Path, ...], _LIST, AfterValidator(some)] | None = None
-    """The paths that HTTPS requests may be for, `*` for any characters: `/v1/*`; without the key all."""
+    """The paths that HTTPS requests may be for, `/v1/*` for all below `/v1/`; without the key all."""
     upstream: str | None = None
     """`http://127.0.0.1:PORT`: the name leads to this port of the host that we run on, and nowhere else."""
 
@@ -43,25 +57,27 @@ class EgressRule(Model):
 
     @field_validator("host")
     @classmethod
-    def _entry(cls, text: str) -> str:
-        from pyro_mcp.network import Rules  # noqa: PLC0415 - slow to import, and many commands need no rule
-
-        try:
-            Rules(allow=(text,))
-        except InvalidRequest as error:
-            raise ValueError(str(error.message)) from error
+    def _known_form(cls, text: str) -> str:
+        check_entries([{"host": text}])
         return text
 
     @field_validator("upstream")
     @classmethod
     def _port_of_this_host(cls, text: str | None) -> str | None:
-        found = _UPSTREAM.fullmatch(text) if text is not None else None
-        if text is not None and not (found and 0 < int(found["port"]) < 65536):
-            raise ValueError("is http://127.0.0.1:PORT, a port of this host")
+        if text is not None:
+            check_entries([{"host": _ANY_HOST, "upstream": text}])
         return text
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> EgressRule:
+        check_entries([self.entry()])
+        return self
+
+    def entry(self) -> dict[str, Any]:
+        """Return the rule as an entry of the SDK's `allow_hosts`."""
+        return self.model_dump(mode="json", exclude_none=True)
 
     @property
     def upstream_port(self) -> int | None:
         """Return the port of this host that the name leads to; None when it leads to the network."""
-        found = _UPSTREAM.fullmatch(self.upstream or "")
-        return int(found["port"]) if found else None
+        return None if self.upstream is None else int(self.upstream.rstrip("/").rpartition(":")[2])

@@ -73,8 +73,11 @@ def some(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 def not_repeated(texts: tuple[str, ...]) -> tuple[str, ...]:
     """Return `texts` if each is there once; raise `ValueError`."""
-    if twice := [text for at, text in enumerate(texts) if text in texts[:at]]:
-        raise ValueError(f"names {twice[0]!r} twice")
+    seen: set[str] = set()
+    for text in texts:
+        if text in seen:
+            raise ValueError(f"names {text!r} twice")
+        seen.add(text)
     return texts
 
 

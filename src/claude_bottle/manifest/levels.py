@@ -20,6 +20,7 @@ from claude_bottle.manifest.reading import read_manifest
 from pyro_mcp.errors import InvalidRequest, NotFound
 
 NAMES = ("bottles.toml", "bottles.json")
+_MOST = 100  # problems, as of one file
 _MERGED_DEPTH = 4  # bottles . NAME . env . VARIABLE
 
 Where = tuple[str, ...]
@@ -83,7 +84,7 @@ def load(folder: Path | None = None, *, file: Path | None = None) -> Loaded:
     found = found or (reference_problems(manifest) if manifest else ())
     if manifest is None or found:
         shown = {shown_path(where): path for where, path in origins.items()}
-        raise ManifestError(tuple(Problem(one.path, one.message, _origin(one.path, shown)) for one in found))
+        raise ManifestError(tuple(Problem(one.path, one.message, _origin(one.path, shown)) for one in found[:_MOST]))
     settings = tuple(Setting(shown_path(at), value, origins[at]) for at, value in _leaves(merged, ()))
     return Loaded(
         manifest=manifest,

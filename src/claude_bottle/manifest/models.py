@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, PlainValidator, ValidationError, WithJsonSchema, model_validator
 
 from claude_bottle.errors import ManifestError, NotInManifest, Problem
-from claude_bottle.manifest.egress import EgressRule
+from claude_bottle.manifest.egress import EgressRule, check_entries
 from claude_bottle.manifest.fields import (
     Line,
     Model,
@@ -108,6 +108,14 @@ class BottleConfig(Model):
                 raise Fault(("env", name), "is the name of a secret too; a variable has one value")
         return self
 
+    @model_validator(mode="after")
+    def _one_upstream_each(self) -> BottleConfig:
+        try:
+            check_entries([rule.entry() for rule in self.egress])
+        except ValueError as error:
+            raise Fault(("egress",), str(error)) from error
+        return self
+
 
 class AgentConfig(Model):
     """A coding agent: the bottle it runs in, its program, and what it is given."""
@@ -129,9 +137,9 @@ class AgentConfig(Model):
 class Manifest(Model):
     """Bottles and agents by name."""
 
-    bottles: dict[Name, BottleConfig] = Field(default_factory=dict)
+    bottles: Annotated[dict[Name, BottleConfig], Field(max_length=256)] = Field(default_factory=dict)
     """Bottles by name: what an agent may touch."""
-    agents: dict[Name, AgentConfig] = Field(default_factory=dict)
+    agents: Annotated[dict[Name, AgentConfig], Field(max_length=256)] = Field(default_factory=dict)
     """Agents by name."""
 
     @classmethod
@@ -171,10 +179,10 @@ def checked(obj: object, *, partly: bool = False) -> tuple[Manifest | None, tupl
 
 def reference_problems(manifest: Manifest) -> tuple[Problem, ...]:
     """Return a problem for each agent whose bottle is not there."""
+    found = ((name, agent) for name, agent in manifest.agents.items() if agent.bottle not in manifest.bottles)
     return tuple(
         Problem(shown_path(("agents", name, "bottle")), missing("bottle", agent.bottle, manifest.bottles))
-        for name, agent in manifest.agents.items()
-        if agent.bottle not in manifest.bottles
+        for name, agent in found
     )
 
 

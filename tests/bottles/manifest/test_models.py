@@ -124,6 +124,10 @@ def test_an_unknown_key_is_refused_at_every_depth() -> None:
         ({"host": "a.example", "paths": ["v1"]}, "egress[0].paths[0]", "begins with /"),
         ({"host": "a.example", "paths": ["//b.example/"]}, "egress[0].paths[0]", "begins with /"),
         ({"host": "a.example", "paths": ["/v1?x"]}, "egress[0].paths[0]", "begins with /"),
+        ({"host": "a.example", "methods": ["CONNECT"]}, "egress[0].methods[0]", "not an HTTP method"),
+        ({"host": "a.example", "paths": ["/a/../b"]}, "egress[0].paths[0]", "cannot be allowed"),
+        ({"host": "*.example", "methods": ["GET"]}, "egress[0]", "full name of one host"),
+        ({"host": "10.0.0.1", "upstream": "http://127.0.0.1:80"}, "egress[0]", "full name of one host"),
         ({"host": "a.example", "upstream": "http://10.0.0.1:80"}, "egress[0].upstream", "http://127.0.0.1:PORT"),
         ({"host": "a.example", "upstream": "http://127.0.0.1:70000"}, "egress[0].upstream", "http://127.0.0.1:PORT"),
         ({"host": "a.example", "upstream": "http://127.0.0.1:80@b.example"}, "egress[0].upstream", "127.0.0.1:PORT"),
@@ -159,6 +163,13 @@ def test_a_wrong_secret_is_refused_at_its_path(keys: dict[str, object], path: st
 
     assert list(found) == [path] and said in found[path]
     assert "s3cr3t" not in str(found)
+
+
+def test_a_name_leads_to_one_port() -> None:
+    rules = [{"host": "a.example", "upstream": f"http://127.0.0.1:{port}"} for port in (80, 81)]
+    found = bottle_problems(egress=rules)
+
+    assert list(found) == ["egress"] and "two upstreams" in found["egress"]
 
 
 def test_a_secret_names_its_hosts() -> None:
@@ -264,3 +275,10 @@ def test_a_million_problems_are_told_in_a_few_lines() -> None:
         Manifest.from_json_obj({f"k{n}" * 1000: {} for n in range(2000)})
 
     assert len(caught.value.message) < 10_000
+
+
+def test_a_manifest_is_of_bounded_size() -> None:
+    many = [f"n{number}" for number in range(257)]
+
+    assert "more than 256 entries" in problems({"bottles": {name: {} for name in many}})["bottles"]
+    assert "more than 256 entries" in problems({"agents": {name: {"bottle": "dev"} for name in many}})["agents"]
