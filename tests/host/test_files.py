@@ -21,6 +21,7 @@ from pyro_mcp.host.files import (
     locked,
     private_directory,
     state_home,
+    write_atomic,
     write_private,
 )
 
@@ -278,3 +279,12 @@ def test_an_empty_or_relative_xdg_value_is_ignored(home: Path, monkeypatch: pyte
     monkeypatch.chdir(home)
     assert cache_home() == home / ".cache/pyro-mcp"
     assert state_home() == home / ".local/state/pyro-mcp"
+
+
+def test_a_folder_without_parents_is_not_made_below_a_folder_that_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(HostNotReady, match="gone"):
+        private_directory(tmp_path / "gone/folder", parents=False)
+    with pytest.raises(HostNotReady, match="gone"):
+        write_atomic(tmp_path / "gone/folder/file", "text", parents=False)
+    assert list(tmp_path.iterdir()) == []
+    assert private_directory(tmp_path / "folder", parents=False).stat().st_mode & 0o777 == 0o700

@@ -14,7 +14,7 @@ import pytest
 from pyro_mcp.engine.fake import FakeEngine
 from pyro_mcp.engine.interface import Shape, StartRequest
 from pyro_mcp.errors import Busy, GuestGone, InvalidRequest
-from pyro_mcp.host.files import locked
+from pyro_mcp.host.files import locked, private_directory
 from pyro_mcp.machines import spares as module
 from pyro_mcp.machines.lifecycle import Lifecycle
 from pyro_mcp.machines.machine_store import MachineRecord
@@ -34,7 +34,8 @@ def switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def spares(home: Path) -> Spares:
-    return Spares(home / "spares")
+    """The spares of a state folder in which a machine was started."""
+    return Spares(private_directory(home / "spares"))
 
 
 @pytest.fixture
@@ -318,7 +319,7 @@ def test_a_start_orders_nothing_while_a_spare_is_there_or_is_being_made(
     engine: FakeEngine, starter: Executor, home: Path
 ) -> None:
     written, maker = note(home)
-    spares = Spares(home / "spares", maker)
+    spares = Spares(private_directory(home / "spares"), maker)
     spares.make(engine, SYSTEM, ORDER, starter)
     spares.make(engine, SYSTEM, other := replace(ORDER, vcpu_count=2), starter)
     spares.start(engine, request(home), ORDER)

@@ -1,15 +1,22 @@
-"""Let this process be killed at a chosen function call: for programs that the crash tests run."""
+"""Let something happen at a chosen function call, such as the end of this process: for programs of the crash tests."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import signal
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 
 def die_at(target: str, *, after: bool, count: int = 1) -> None:
     """Arrange for this process to be killed before or after the `count`th call of `target`, "module:name.name"."""
+    do_at(target, partial(os.kill, os.getpid(), signal.SIGKILL), after=after, count=count)
+
+
+def do_at(target: str, act: Callable[[], object], *, after: bool, count: int = 1) -> None:
+    """Arrange for one call of `act` before or after the `count`th call of `target`, "module:name.name"."""
     module, _, path = target.partition(":")
     owner: Any = importlib.import_module(module)
     *parents, name = path.split(".")
@@ -18,14 +25,15 @@ def die_at(target: str, *, after: bool, count: int = 1) -> None:
     real = getattr(owner, name)
     calls_left = count
 
-    def killing(*arguments: Any, **options: Any) -> Any:
+    def acting(*arguments: Any, **options: Any) -> Any:
         nonlocal calls_left
         calls_left -= 1
-        if calls_left == 0 and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
+        its_turn = calls_left == 0
+        if its_turn and not after:
+            act()
         result = real(*arguments, **options)
-        if calls_left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if its_turn and after:
+            act()
         return result
 
-    setattr(owner, name, killing)
+    setattr(owner, name, acting)

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from pyro_mcp import Pyro
+from pyro_mcp.core.spare_maker import make_spare
 from pyro_mcp.engine.cage import CONFINE
 from pyro_mcp.engine.disks import MOST_LAYERS
 from pyro_mcp.engine.guest import GuestEngine
@@ -25,9 +26,10 @@ from pyro_mcp.engine.interface import Shape, StartRequest, System
 from pyro_mcp.engine.lifetime import GUARD
 from pyro_mcp.engine.processes import find_processes, machines_below
 from pyro_mcp.environments import EnvironmentStore
+from pyro_mcp.host.files import private_directory
 from pyro_mcp.machines import Order
 from pyro_mcp.machines.spares import VARIABLE
-from tests.leftovers import machine_leftovers, query_database
+from tests.leftovers import machine_leftovers, query_database, until_makers_ended
 from tests.vm.processes import home_of
 from tests.waiting import until
 
@@ -64,8 +66,9 @@ def folder(quiet: Pyro, home: Path, order: Order) -> Path:
 
 
 def make(pyro: Pyro, order: Order) -> None:
+    private_directory(pyro._state / "spares")  # as the start has that ordered it
     with ThreadPoolExecutor(1) as starter:
-        pyro._make_spare(order, starter)
+        make_spare(pyro._cache, pyro._state, json.dumps(asdict(order)), starter)
 
 
 def spares_of(home: Path) -> list[Path]:
@@ -213,6 +216,7 @@ def test_the_background_makes_a_spare_that_the_doctor_shows_and_reap_removes(pyr
     assert "debian:12, 1 vCPU, 1024 MiB" in until("a spare is there", lambda: shown(pyro), lambda it: "vCPU" in it)
     (pid,) = [leader(one) for one in spares_of(home)]
     assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0)
+    until_makers_ended(home)  # its record is there a moment before its lock is free
     pyro.reap_expired()
     assert ("none" in shown(pyro), left(home)) == (True, [])
 
@@ -235,6 +239,15 @@ sys.argv[1:] = sys.argv[3:]
 from pyro_mcp.core.spare_maker import main
 main()
 """
+ROBBED_MAKER = """
+import shutil, sys
+from tests.vm.kill_point import do_at
+state = sys.argv[4]
+do_at(sys.argv[1], lambda: shutil.rmtree(state), after=sys.argv[2] == "after")
+sys.argv[1:] = sys.argv[3:]
+from pyro_mcp.core.spare_maker import main
+main()
+"""
 MAKER_STEPS = {
     "the folder is there": ("pyro_mcp.machines.spares:private_directory", "after"),
     "the processes run": ("pyro_mcp.engine.processes:launch", "after"),
@@ -248,11 +261,25 @@ def test_a_maker_that_is_killed_leaves_nothing_that_a_repair_does_not_remove(
     quiet: Pyro, home: Path, order: Order, warm_cache: Path, moment: tuple[str, str]
 ) -> None:
     state = home / "state/pyro-mcp"
+    private_directory(state / "spares")
     words = [sys.executable, "-c", KILLED_MAKER, *moment, str(warm_cache), str(state), json.dumps(asdict(order))]
     maker = subprocess.run(words, cwd=ROOT, capture_output=True, timeout=60, check=False)
     assert maker.returncode == -9, maker.stderr.decode()
     assert quiet.run_in_vm("debian:12", command="echo next")["stdout"] == "next\n"
     assert left(home) == []
+
+
+@pytest.mark.parametrize("moment", MAKER_STEPS.values(), ids=MAKER_STEPS)
+def test_a_maker_whose_state_folder_is_removed_makes_none_of_it_again(
+    home: Path, order: Order, warm_cache: Path, moment: tuple[str, str]
+) -> None:
+    state = home / "state/pyro-mcp"
+    private_directory(state / "spares")
+    words = [sys.executable, "-c", ROBBED_MAKER, *moment, str(warm_cache), str(state), json.dumps(asdict(order))]
+    maker = subprocess.run(words, cwd=ROOT, capture_output=True, timeout=60, check=False, text=True)
+    assert (maker.returncode, "Traceback" in maker.stderr) == (1, False), maker.stderr
+    assert "state/pyro-mcp" in maker.stderr
+    assert (list((home / "state").iterdir()), find_processes(str(home))) == ([], [])
 
 
 _CLAIM = "pyro_mcp.engine.guest.spare"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import sys
-from concurrent.futures import Executor
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -24,7 +23,6 @@ from pyro_mcp.machines import (
     Lifecycle,
     MachineStore,
     OneShotMachines,
-    Order,
     Spares,
 )
 from pyro_mcp.workspaces import (
@@ -93,12 +91,6 @@ class Components:
     def _spares(self) -> Spares:
         maker = (sys.executable, "-P", str(_SPARE_MAKER), str(self._cache), str(self._state))
         return Spares(self._state / "spares", () if self._given_engine else maker)
-
-    def _make_spare(self, order: Order, starter: Executor) -> None:
-        """Make a spare machine; see `Spares.make`."""
-        image = self._environments.find_build(order.environment, order.root_digest)
-        if image is not None:  # else it was removed meanwhile
-            self._spares.make(self._engine, self._images.system(image), order, starter)
 
     @cached_property
     def _vms(self) -> OneShotMachines:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pyro_mcp.errors import GuestFailed
 from pyro_mcp.host.exchange import exchange
-from pyro_mcp.host.files import atomic_folder, locked, no_space
+from pyro_mcp.host.files import atomic_folder, locked, no_space, private_directory
 from pyro_mcp.host.process import run
 from pyro_mcp.host.seals import intact, seal
 from pyro_mcp.host.user_ids import UserIds, machine_ids
@@ -163,6 +163,7 @@ class DiskLayers:
 
     def adopt(self, other: DiskLayers, names: Sequence[str]) -> None:
         """Hard-link layers of another machine into this one's frozen ones. Raises `GuestFailed` when one is missing."""
+        private_directory(self._home)
         self._make_folders()
         for name in names:
             if not other._path(name).exists():
@@ -212,7 +213,7 @@ class DiskLayers:
     def _make_folders(self) -> None:
         for folder in (self.live, self.frozen):
             # The folders above are private. Inside the cage, the machine's own user must be able to pass through these.
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(exist_ok=True)
             folder.chmod(0o711)
 
     def _freeze(self, name: str) -> None:

@@ -26,4 +26,4 @@ def set_lifetime(home: Path, seconds: float) -> None:
     """Let a machine end `seconds` from now; a running one follows within 5 s. Raises `NoSpace`."""
     # Not the time of day, which may be set while the machine runs.
     moment = time.clock_gettime(time.CLOCK_BOOTTIME) + seconds
-    write_atomic(deadline_file(home), f"{round(moment * 1000)}\n")
+    write_atomic(deadline_file(home), f"{round(moment * 1000)}\n", parents=False)

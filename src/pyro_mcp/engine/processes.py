@@ -116,7 +116,7 @@ def launched(
 @contextmanager
 def listening(sockets: MachineSockets) -> Iterator[list[int]]:
     """Listen on every socket of a machine; yields the descriptors in the order of `MachineSockets.all`."""
-    private_directory(sockets.folder)
+    private_directory(sockets.folder, parents=False)
     with ExitStack() as stack:
         fds = []
         for path in sockets.all:

@@ -48,13 +48,15 @@ def _base(variable: str, below_home: str, program: str = _NAME) -> Path:
     return private_directory(root / program)
 
 
-def private_directory(path: Path) -> Path:
+def private_directory(path: Path, *, parents: bool = True) -> Path:
     """Make the folder `path` (mode 0700) and its parents, or check that only this user can write it; return `path`.
 
-    Raises `HostNotReady` when it cannot be made, is no folder, or another user could write to it.
+    Without `parents` the folder above it must be there: who works in the background makes nothing again that was
+    removed meanwhile. Raises `HostNotReady` when it cannot be made, is no folder, or another user could write to it.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
             path.mkdir(mode=0o700)
         found = os.lstat(path)
@@ -80,13 +82,13 @@ def write_private(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def write_atomic(path: Path, text: str) -> None:
+def write_atomic(path: Path, text: str, *, parents: bool = True) -> None:
     """Write `text` to `path`: a reader sees the old content or the new one, never a part. Nothing is flushed to disk.
 
     Makes the folder of `path` private (`private_directory`). Raises `NoSpace`, `HostNotReady` or `OSError`; `path` then
     has its old content.
     """
-    private_directory(path.parent)
+    private_directory(path.parent, parents=parents)
     scratch = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
         scratch.write_text(text)

@@ -90,6 +90,7 @@ class Spares:
         key = engine.spare_key(request) if spare_lifetime_seconds() > 0 else None
         if key is None:
             return engine.start(request, progress)
+        private_directory(self._folder)
         with ExitStack() as stack:
             with suppress(Busy):  # a maker looks whether it may begin
                 stack.enter_context(locked(self._starting, deadline_seconds=0, shared=True))
@@ -100,7 +101,8 @@ class Spares:
     def make(self, engine: Engine, system: System, order: Order, starter: Executor) -> None:
         """Make a spare, unless there is one or memory is short; waits until no other machine is being started.
 
-        A thread of `starter` starts it, whose priority its processes inherit. When this raises, nothing is left of it.
+        A thread of `starter` starts it, whose priority its processes inherit. When this raises, nothing is left of it,
+        and also when the folder of the spares was removed meanwhile, which it does not make.
         """
         id_ = f"sp-{secrets.token_hex(6)}"
         seconds, home = spare_lifetime_seconds(), self._folder / id_
@@ -122,10 +124,14 @@ class Spares:
         self._make_room(engine, order)
         with locked(self._lock(id_), deadline_seconds=_PATIENCE_SECONDS):
             try:
-                private_directory(home)
+                private_directory(home, parents=False)
                 ends_at = _uptime() + seconds
                 started = starter.submit(engine.start, request, silent).result()
-                self._write(id_, Spare(key, order, ends_at, started.identity))
+                try:
+                    self._write(id_, Spare(key, order, ends_at, started.identity))
+                except BaseException:
+                    engine.kill(started.identity, request.sockets)
+                    raise
             except BaseException:
                 self._remove(id_, engine)
                 raise
@@ -264,15 +270,15 @@ class Spares:
             return None
 
     def _write(self, id_: str, spare: Spare) -> None:
-        write_atomic(self._folder / id_ / _RECORD, json.dumps(asdict(spare)))
+        write_atomic(self._folder / id_ / _RECORD, json.dumps(asdict(spare)), parents=False)
 
     def _lock(self, id_: str) -> Path:
-        return private_directory(self._folder) / f"{id_}.lock"
+        return self._folder / f"{id_}.lock"
 
     @property
     def _starting(self) -> Path:
         """The lock that everybody shares who starts a machine."""
-        return private_directory(self._folder) / ".starting"
+        return self._folder / ".starting"
 
     @property
     def _log(self) -> Path:
@@ -281,7 +287,7 @@ class Spares:
     @property
     def _making(self) -> Path:
         """The lock of the process that makes a spare."""
-        return private_directory(self._folder) / ".making"
+        return self._folder / ".making"
 
 
 def spare_lifetime_seconds() -> float:

@@ -132,7 +132,7 @@ def _start(request: StartRequest, disks: list[Bind], first_files: Path) -> Ident
 
 
 def _make_folder(sockets: UmlSockets, ids: UserIds | None) -> None:
-    private_directory(sockets.folder)
+    private_directory(sockets.folder, parents=False)
     sockets.vhost.mkdir(exist_ok=True)
     # The folder above is ours alone; within the cage the machine's own user must pass.
     sockets.vhost.chmod(0o711 if ids else 0o700)
