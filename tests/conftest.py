@@ -19,15 +19,18 @@ from pyro_mcp.engine.processes import find_processes, kill
 from pyro_mcp.engine.sockets import MachineSockets
 from pyro_mcp.environments import EnvironmentStore
 from pyro_mcp.host.files import private_directory
-from tests.leftovers import mounts_naming, processes_naming
+from tests.leftovers import content_of, end_processes_naming, mounts_naming, processes_naming
 from tests.waiting import until
 
 SPARES = "PYRO_SPARES"
 ROOT = Path(__file__).parents[1]
 
 PYTEST_FOLDER = "pytest"
+LEFT_BEHIND = 10
+"""The exit code of a run that has left something: pytest's own end at 5."""
 RUN_FOLDER = pytest.StashKey[Path]()
 LEFT = pytest.StashKey[list[str]]()
+HOMES = pytest.StashKey[dict[str, str]]()
 
 # A shell starts what it puts into the background with SIGINT ignored, and the programs under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -65,18 +68,21 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     with suppress(AssertionError):  # a process that was killed may still be ending
         until("nothing is left", lambda: run_leftovers(folder), lambda left: left == [], deadline_seconds=5)
     session.config.stash[LEFT] = left = run_leftovers(folder)
-    if left and exitstatus == pytest.ExitCode.OK:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if left and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        session.exitstatus = LEFT_BEHIND
     elif exitstatus == pytest.ExitCode.OK:
         subprocess.run(["rm", "-rf", folder], check=True)  # shutil.rmtree fails on a thousand nested folders
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Name what the run has left."""
+    """Name what the run has left, what a folder holds, and the test whose home it was."""
     if left := config.stash.get(LEFT, None):
         terminalreporter.section("left behind by the tests", red=True)
+        homes = config.stash.get(HOMES, {})
         for line in left:
-            terminalreporter.line(line)
+            terminalreporter.line(f"{line} (the home of {homes[line]})" if line in homes else line)
+            for inside in content_of(Path(line)) if os.path.isdir(line) else []:
+                terminalreporter.line(f"    {inside}")
 
 
 def run_leftovers(folder: Path) -> list[str]:
@@ -92,9 +98,13 @@ def run_leftovers(folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty home with the XDG folders `cache`, `state` and `run` below it, removed afterwards."""
+def home(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty home with the XDG folders `cache`, `state` and `run` below it, removed afterwards.
+
+    A process that still uses it then fails the test: what it writes would make the folder again.
+    """
     path = Path(tempfile.mkdtemp(prefix="home-"))
+    request.config.stash.setdefault(HOMES, {})[str(path)] = request.node.nodeid
     monkeypatch.setenv("HOME", str(path))
     for variable, name in (("XDG_CACHE_HOME", "cache"), ("XDG_STATE_HOME", "state"), ("XDG_RUNTIME_DIR", "run")):
         (path / name).mkdir(mode=0o700)
@@ -102,7 +112,9 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for variable in ("XDG_CONFIG_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(variable, raising=False)
     yield path
+    left = end_processes_naming(path)
     shutil.rmtree(path)
+    assert left == [], "the test has ended, and these processes still used its home"
 
 
 def real_cache() -> Path:

@@ -1,4 +1,4 @@
-"""Find on this host what tests have left: processes, mounts, files and database records.
+"""Find on this host what tests have left, and end it: processes, mounts, files and database records.
 
 A namespace needs no search of its own: it ends with its last process, unless something is mounted on it.
 """
@@ -6,9 +6,13 @@ A namespace needs no search of its own: it ends with its last process, unless so
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+
+from tests.waiting import until
 
 _PERMANENT = {"pyro.db", "pyro.db.lock", "pyro.db-wal", "pyro.db-shm", "machines", "locks", "reserve"}
 
@@ -18,7 +22,10 @@ def processes_naming(folder: Path, *, anywhere: bool = False, proc: Path = Path(
 
     With `anywhere`, its environment and its working folder count too, as far as this user may read them.
     """
-    found = []
+    return [f"process {pid}: {words}" for pid, words in _processes(folder, anywhere=anywhere, proc=proc)]
+
+
+def _processes(folder: Path, *, anywhere: bool, proc: Path) -> Iterator[tuple[int, str]]:
     for path in proc.glob("[0-9]*"):
         try:
             words = text = (path / "cmdline").read_bytes()
@@ -30,8 +37,41 @@ def processes_naming(folder: Path, *, anywhere: bool = False, proc: Path = Path(
             with suppress(OSError):
                 text += os.fsencode((path / "cwd").readlink())
         if os.fsencode(folder) in text and path.name != str(os.getpid()):
-            found.append(f"process {path.name}: {words.replace(bytes(1), b' ').decode(errors='replace')}")
-    return found
+            yield int(path.name), words.replace(bytes(1), b" ").decode(errors="replace")
+
+
+def end_processes_naming(folder: Path, *, grace_seconds: float = 30.0) -> list[str]:
+    """Wait until no other process names `folder` anywhere; kill those that still do after `grace_seconds`, name them.
+
+    What such a process writes below a folder makes the folder again after it was removed.
+    """
+    with suppress(AssertionError):
+        until(
+            f"no process names {folder}",
+            lambda: processes_naming(folder, anywhere=True),
+            lambda left: left == [],
+            deadline_seconds=grace_seconds,
+        )
+    left = list(_processes(folder, anywhere=True, proc=Path("/proc")))
+    for pid, _ in left:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+    return [f"process {pid}: {words}" for pid, words in left]
+
+
+def until_makers_ended(home: Path) -> None:
+    """Wait until no process makes a spare machine below `home` in the background."""
+
+    def makers() -> list[str]:
+        return [line for line in processes_naming(home) if "spare_maker.py" in line]
+
+    until("no spare machine is being made", makers, lambda left: left == [])
+
+
+def content_of(path: Path, *, most: int = 20) -> list[str]:
+    """Name what is below a folder, at most `most` entries, for someone who asks which program made it."""
+    below = sorted(str(one.relative_to(path)) + "/" * one.is_dir() for one in path.rglob("*"))
+    return below[:most] + ([f"and {len(below) - most} more"] if len(below) > most else [])
 
 
 def mounts_naming(folder: Path) -> list[str]:

@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tomlkit
 
 from tests.chat_hosts.conftest import Desk
+from tests.conftest import SPARES
 
 
 def claude(desk: Desk, address: str, monkeypatch: pytest.MonkeyPatch, *words: str) -> list[str]:
     """The server is named by the run itself, and the model has to search for each tool, as by default."""
     monkeypatch.setenv("ANTHROPIC_BASE_URL", address)
     monkeypatch.setenv("ANTHROPIC_API_KEY", "nobody-asks-for-it")
+    # Claude Code asks the model without the tools of a server that takes more than 5 s; on a loaded machine it may.
+    for variable in ("CLAUDE_CODE_MCP_STARTUP_WAIT_MS", "MCP_CONNECT_TIMEOUT_MS"):
+        monkeypatch.setenv(variable, "60000")
     config = desk.home / "mcp.json"
     config.write_text(desk.pyro("host", "print-config", "claude-code", *words).stdout)
     servers = ["--mcp-config", str(config), "--strict-mcp-config"]
@@ -31,13 +37,18 @@ def connected_claude(desk: Desk, address: str, monkeypatch: pytest.MonkeyPatch, 
 
 def codex(desk: Desk, address: str, _monkeypatch: pytest.MonkeyPatch, *words: str) -> list[str]:
     provider = {"name": "scripted", "base_url": f"{address}/v1", "wire_api": "responses"}
-    (desk.home / "codex/config.toml").write_text(
+    settings = desk.home / "codex/config.toml"
+    settings.write_text(
         # Codex leaves out the tools of a server that takes more than a second to list them; a loaded machine may.
         "mcp_optional_startup_grace_ms = 60000\n"
         'model = "scripted"\nmodel_provider = "scripted"\n[analytics]\nenabled = false\n[model_providers.scripted]\n'
         + "".join(f"{key} = {json.dumps(value)}\n" for key, value in provider.items())
     )
     assert desk.pyro("host", "connect", "codex", "--allow", *words).returncode == 0
+    # Codex clears the environment of its servers, and a server without this makes spare machines after the test's end.
+    document: Any = tomlkit.parse(settings.read_text())
+    document["mcp_servers"]["pyro"]["env"][SPARES] = "0"
+    settings.write_text(tomlkit.dumps(document))
     return ["codex", "exec", "--skip-git-repo-check", "fix the bug"]
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import pyro_mcp
 from tests.conftest import SPARES
-from tests.leftovers import machine_leftovers
+from tests.leftovers import end_processes_naming, machine_leftovers, until_makers_ended
 from tests.waiting import until
 
 SOMEBODY = 54321
@@ -41,6 +41,8 @@ def their_home(warm_cache: Path) -> Iterator[Path]:
         for path in (home, *home.rglob("*")):
             os.chown(path, SOMEBODY, SOMEBODY, follow_symlinks=False)
         yield home
+        left = end_processes_naming(home)
+    assert left == [], "the tests have ended, and these processes still used their home"
 
 
 def environ_of(home: Path) -> dict[str, str]:
@@ -90,6 +92,7 @@ def test_an_ordinary_user_takes_a_spare_machine(their_home: Path) -> None:
     assert not made.exists()
     assert "could not be used" not in (spares / ".log").read_text()
     until("the next one is there", lambda: list(spares.glob("sp-*/record.json")), bool)
+    until_makers_ended(their_home)  # its record is there a moment before its lock is free
     run("workspace", "reap-expired")
     assert [path.name for path in spares.iterdir() if not path.name.startswith(".")] == []
     shutil.rmtree(spares)
