@@ -38,7 +38,7 @@ demo: setup-programs ## run a real project's tests in a virtual machine, with ti
 	@PYRO_DEMO_STARTED=$(STARTED) $(PYTHON) -m scripts.demo
 
 test: setup-test ## run every test, including those on real virtual machines
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m scripts.run_tests
 
 check: setup-check ## lint, strict types, C warnings as errors, layer and size rules; no virtual machine
 	@scripts/check
