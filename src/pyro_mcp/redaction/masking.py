@@ -123,9 +123,9 @@ class Mask:
             # Without the error that it comes from, which says it all unmasked.
             raise type(error)(message, hint=hint) from None
 
-    def stream(self) -> MaskStream:
-        """Masks output that comes in pieces."""
-        return MaskStream(self)
+    def stream(self, *, prompt: bool = False) -> MaskStream:
+        """Masks output that comes in pieces; with `prompt`, so few bytes are never kept back that a reader may wait."""
+        return MaskStream(self, prompt=prompt)
 
     def spans(self, data: _Data) -> list[_Span]:
         """Where the secrets are in `data`, in order, none touching another's bytes."""
@@ -245,12 +245,15 @@ def _held_from(data: bytes, short: _Forms, long: _Forms) -> int:
 class MaskStream:
     """Output on its way: `feed` gives what can be shown already, `finish` the rest.
 
-    Only an end is kept back that may be the beginning of a secret, at most the mask's `reach`.
+    Only an end is kept back that may be the beginning of a secret, at most the mask's `reach`. With `prompt` an end of
+    less than 6 bytes besides line ends is shown at once; what follows is still masked if both together are a secret.
     """
 
-    def __init__(self, mask: Mask) -> None:
+    def __init__(self, mask: Mask, *, prompt: bool = False) -> None:
         self._mask = mask
         self._kept = b""
+        self._prompt = prompt
+        self._shown = 0  # how many bytes of `_kept` have been shown already
 
     def feed(self, data: bytes) -> bytes:
         """What can be shown now that `data` has come, masked."""
@@ -263,13 +266,25 @@ class MaskStream:
         if across is not None:
             # It may yet turn out to be longer; but what goes on for ever would be kept for ever.
             end = across.start if across.end - across.start <= self._mask.reach else across.end
-        self._kept = data[end:]
-        return self._mask.replaced(data[:end], [span for span in spans if span.end <= end])
+        known, self._kept = self._shown, data[end:]
+        shown = self._after(known, data[:end], [span for span in spans if span.end <= end])
+        self._shown = max(0, known - end)
+        if self._prompt and len(self._kept.translate(None, _LINE_ENDS)) < _SHORTEST_ESCAPED:
+            shown += self._kept[self._shown :]
+            self._shown = len(self._kept)
+        return shown
 
     def finish(self) -> bytes:
         """What was kept back, masked."""
-        kept, self._kept = self._kept, b""
-        return self._mask.bytes(kept)
+        kept, known, self._kept, self._shown = self._kept, self._shown, b"", 0
+        return self._after(known, kept, self._mask.spans(kept) if self._mask else [])
+
+    def _after(self, known: int, data: bytes, spans: list[_Span]) -> bytes:
+        """Return `data` from the place `known` on, masked, also where a secret begins before that."""
+        later = [
+            span._replace(start=max(0, span.start - known), end=span.end - known) for span in spans if span.end > known
+        ]
+        return self._mask.replaced(data[known:], later)
 
 
 class _Forms:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import select
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pyro_mcp.network.http import message_rules
 from pyro_mcp.network.http.gzip_content import GzipContent
 from pyro_mcp.network.http.message_rules import RejectedRequest
 from pyro_mcp.network.http.plain_socket import PlainSocket
+from pyro_mcp.network.http.tunnel import drain, tunnel
 from pyro_mcp.network.policy.host_secret import HostSecret
 from pyro_mcp.network.policy.request_rule import RequestRule, shown_path
 from pyro_mcp.redaction import Mask
@@ -22,6 +22,7 @@ _IDLE_SECONDS = 75.0
 _ANSWER_SECONDS = 900.0
 _BODILESS = frozenset({204, 304})
 _PARTIAL = 206
+_SWITCHING_PROTOCOLS = 101
 
 
 Report = Callable[[str, str, str, str], None]
@@ -57,12 +58,16 @@ class HttpProxy:
         self._gzip: GzipContent | None = None
         self._method = b""
         self._responses = 0
+        self._switched = False
 
     def run(self) -> None:
         """Pass messages on until one side ends or is silent for too long; raises `OSError` when a connection breaks."""
         try:
             while self._wait():
                 self._take()
+                if self._switched:
+                    self._tunnel()
+                    break
                 self._take_unclean_ends()
                 if self._is_over():
                     break
@@ -75,7 +80,7 @@ class HttpProxy:
         finally:
             if self._server is not None:
                 self._server.close()
-        self._write_out()
+        drain(self._guest, _IDLE_SECONDS)
 
     def _wait(self) -> bool:
         """Wait, then read and write what is ready; return False when nothing happened in time."""
@@ -166,7 +171,9 @@ class HttpProxy:
             if isinstance(event, h11.InformationalResponse):
                 headers = message_rules.to_guest(event, self._mask)
                 self._to_guest(h11.InformationalResponse(status_code=event.status_code, headers=headers))
+                self._switched = event.status_code == _SWITCHING_PROTOCOLS
             elif isinstance(event, h11.Response):
+                self._body = self._mask.stream(prompt=message_rules.is_live(event))
                 self._gzip = self._decompressor(event)
                 reason = self._mask.bytes(event.reason)
                 headers = message_rules.to_guest(event, self._mask, decompressed=self._gzip is not None)
@@ -184,6 +191,14 @@ class HttpProxy:
                 self._to_guest(h11.EndOfMessage(headers=trailers))
             else:
                 return
+
+    def _tunnel(self) -> None:
+        """Pass on what follows a change of protocol."""
+        assert self._server is not None
+        stream = self._mask.stream(prompt=True)
+        self._server.write(self._guest_http.trailing_data[0])
+        self._guest.write(stream.feed(self._server_http.trailing_data[0]))
+        tunnel(self._guest, self._server, stream)
 
     def _decompressor(self, response: h11.Response) -> GzipContent | None:
         """Return a decompressor if the response needs one; raises `RejectedRequest` for an unsupported coding."""
@@ -246,15 +261,6 @@ class HttpProxy:
             self._to_guest(h11.Response(status_code=status, headers=headers))
             self._to_guest(h11.Data(data=b"" if self._method == b"HEAD" else body))
             self._to_guest(h11.EndOfMessage())
-
-    def _write_out(self) -> None:
-        """Send the guest all unsent data."""
-        end = time.monotonic() + _IDLE_SECONDS
-        while not self._guest.drained and time.monotonic() < end:
-            poll = select.poll()
-            poll.register(self._guest, select.POLLOUT)
-            poll.poll(max(0.0, end - time.monotonic()) * 1000)
-            self._guest.flush()
 
 
 def _receive(sock: PlainSocket, connection: h11.Connection) -> None:

@@ -18,6 +18,10 @@ Headers = list[tuple[bytes, bytes]]
 # Fields about one connection only (RFC 9110, 7.6.1), or about message framing, which h11 writes itself. Without
 # Accept-Encoding no response of a site with secrets is compressed, so that it can be searched for them.
 _OWN = {b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade"}
+_UPGRADE = [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
+_SWITCHING_PROTOCOLS = 101
+_COMPRESSING = {b"accept-encoding", b"sec-websocket-extensions"}
+_LIVE = (b"text/event-stream", b"application/x-ndjson", b"application/jsonl", b"application/stream+json")
 LARGEST_HEADER = 64 * 1024
 # With these a site that echoes a request could return a secret in pieces, which are not found.
 _PIECEWISE = {b"range", b"if-range"}
@@ -47,9 +51,29 @@ def check(request: h11.Request, name: str, port: int) -> None:
     keys = [key for key, _ in headers]
     if b"transfer-encoding" in keys and b"content-length" in keys:
         raise RejectedRequest(400, "the request has two lengths")
-    if any(key == b"upgrade" and b"websocket" in value.lower() for key, value in headers):
-        raise RejectedRequest(501, f"WebSockets to {name} are refused, because it has secrets")
-        # Any other upgrade is optional for the server, and is not passed on.
+    if _asks_for_websocket(request) and not _is_websocket(request):
+        raise RejectedRequest(501, "a WebSocket begins with a GET of version 13 that has one key and no content")
+
+
+def _asks_for_websocket(request: h11.Request) -> bool:
+    """Return whether a request asks for a WebSocket; any other upgrade is optional for a site, and not passed on."""
+    return any(key == b"upgrade" and b"websocket" in value.lower() for key, value in request.headers)
+
+
+def _is_websocket(request: h11.Request) -> bool:
+    """Return whether a request begins a WebSocket (RFC 6455, 4.1), and can become nothing else."""
+    fields: dict[bytes, list[bytes]] = {}
+    for key, value in request.headers:
+        fields.setdefault(key, []).append(value.lower())
+    connection = [one.strip() for value in fields.get(b"connection", []) for one in value.split(b",")]
+    return (
+        (request.method, request.http_version) == (b"GET", b"1.1")
+        and fields.get(b"upgrade") == [b"websocket"]
+        and b"upgrade" in connection
+        and fields.get(b"sec-websocket-version") == [b"13"]
+        and len(fields.get(b"sec-websocket-key", [])) == 1
+        and not fields.keys() & {b"content-length", b"transfer-encoding"}
+    )
 
 
 def check_rules(request: h11.Request, name: str, rules: Sequence[RequestRule]) -> None:
@@ -67,9 +91,11 @@ def check_rules(request: h11.Request, name: str, rules: Sequence[RequestRule]) -
 def to_server(request: h11.Request, secrets: Sequence[HostSecret]) -> h11.Request:
     """Return the request for the site: with the secrets in their header fields, and in that case without a range."""
     passed = _passed(request.headers.raw_items())
+    if _asks_for_websocket(request):
+        passed += _UPGRADE
     if not secrets:
         return h11.Request(method=request.method, target=request.target, headers=passed)
-    passed = [(key, value) for key, value in passed if key.lower() != b"accept-encoding"]
+    passed = [(key, value) for key, value in passed if key.lower() not in _COMPRESSING]
     headers, target = with_secrets(passed, secrets), with_query(request.target, secrets)
     if headers != passed or target != request.target:
         headers = [(key, value) for key, value in headers if key.lower() not in _PIECEWISE]
@@ -83,6 +109,8 @@ def to_guest(response: h11.Response | h11.InformationalResponse, mask: Mask, *, 
     dropped = ({b"content-length"} if chunked else set()) | ({b"content-encoding"} if decompressed else set())
     headers = masked(_passed(response.headers.raw_items()), mask)
     passed = [(key, value) for key, value in headers if key.lower() not in dropped]
+    if response.status_code == _SWITCHING_PROTOCOLS:
+        return [*passed, *_UPGRADE]
     return [*passed, (b"Connection", b"close")] if _is_last(response) else passed
 
 
@@ -95,6 +123,11 @@ def _is_last(response: h11.Response | h11.InformationalResponse) -> bool:
     """Return whether the site closes the connection after it."""
     values = [value.lower() for key, value in response.headers if key == b"connection"]
     return any(b"close" in [one.strip() for one in value.split(b",")] for value in values)
+
+
+def is_live(response: h11.Response) -> bool:
+    """Return whether the content of a response is a stream of events, each of which the guest waits for."""
+    return any(key == b"content-type" and value.lower().startswith(_LIVE) for key, value in response.headers)
 
 
 def content_coding(response: h11.Response) -> str:

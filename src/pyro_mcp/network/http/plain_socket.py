@@ -12,6 +12,7 @@ from pyro_mcp.network.http.relay import reset
 CHUNK = 32 * 1024
 _FULL = 64 * 1024
 _LINGER_SECONDS = 2.0
+_IDLE_SECONDS_UNTIL_PROBED = 60
 
 
 class PlainSocket:
@@ -80,6 +81,12 @@ class PlainSocket:
             return 0
         finally:
             data.release()  # the buffer that it shows is about to change
+
+    def probe_when_idle(self) -> None:
+        """Have the kernel find out that a silent peer has gone."""
+        with suppress(OSError):  # it may be no TCP socket
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _IDLE_SECONDS_UNTIL_PROBED)
 
     def abort(self) -> None:
         """Reset the connection, so that the peer sees that it is incomplete."""

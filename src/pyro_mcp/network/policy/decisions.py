@@ -221,7 +221,7 @@ class Policy:
         """Return the `inspect` of a TCP connection to a name."""
         to_upstream = self._rules.upstream(name, port) is not None
         with_secrets = name in self._secret_hosts and (port == 443 or to_upstream)
-        if with_secrets or self._rules.request_rules(name, port) or (to_upstream and port == 443):
+        if with_secrets or self._rules.request_rules(name, port) or (to_upstream and port in _INSPECTED):
             return "proxy"
         return _INSPECTED.get(port, "") if self._rules.allow else ""
 
