@@ -44,8 +44,10 @@ class ManifestError(InvalidRequest):
     def __init__(self, problems: tuple[Problem, ...], *, hint: str = "") -> None:
         self.problems = problems
         lines = [str(one) for one in problems[:_MOST_SHOWN]]
+        if len(problems) > 1:
+            lines = ["the manifest has several problems", *(f"  {line}" for line in lines)]
         if len(problems) > _MOST_SHOWN:
-            lines.append(f"and {len(problems) - _MOST_SHOWN} more")
+            lines.append("  and more; correct these first")
         super().__init__("\n".join(lines), hint=hint)
         self.details = {"problems": [asdict(one) for one in problems]}
 

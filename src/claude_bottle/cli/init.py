@@ -92,5 +92,8 @@ def _init(arguments: argparse.Namespace) -> int:
         print_json({"path": str(path)})
         return 0
     print(f"wrote {shown(str(path))}")
-    print("next: edit it, then 'claude-bottle check'")
+    if arguments.user:
+        print("next: edit it, then 'claude-bottle check'")
+    else:
+        print("next: edit it; then 'claude-bottle check', and 'claude-bottle trust' approves what you have changed")
     return 0

@@ -25,8 +25,8 @@ _VERBS = (init, check, trust, schema, plan, run, bottles, logs, files, doctor, c
 
 _EXAMPLES = """\
 examples:
-  claude-bottle init     write a manifest with comments, bottles.toml
-  claude-bottle check    what it says, and which file says it
+  claude-bottle init                        write a manifest with comments
+  claude-bottle check                       what it says, and which file says it
   claude-bottle plan dev                    what a launch would do
   claude-bottle run dev --copy-cwd          an agent in this terminal
   claude-bottle run dev -d -- -p 'fix it'   in the background; -p is the agent's

@@ -124,6 +124,9 @@ def shortened(text: str) -> str:
 
 def kind_of(value: object) -> str:
     """Return what a value is in the words of a person who writes JSON or TOML."""
-    kinds = {bool: "true or false", str: "a text", int: "a number", float: "a number", list: "a list", tuple: "a list"}
-    kinds |= {dict: "an object", type(None): "null"}
-    return kinds.get(type(value), f"a {type(value).__name__}")
+    kinds = ((bool, "true or false"), (str, "a text"), (int | float, "a number"), (list | tuple, "a list"))
+    return next((kind for type_, kind in (*kinds, (dict, "an object")) if isinstance(value, type_)), _other(value))
+
+
+def _other(value: object) -> str:
+    return "null" if value is None else f"a {type(value).__name__}"

@@ -39,7 +39,9 @@ class SecretConfig(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _authorization(cls, value: Any) -> Any:
+    def _as_declared(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError('holds no value, but where it comes from: {"env": VARIABLE, "hosts": [NAME]}')
         if isinstance(value, dict) and not value.keys() & {"header", "basic", "query"}:
             return {**value, "header": "Authorization"}
         return value

@@ -172,6 +172,13 @@ def test_a_name_leads_to_one_port() -> None:
     assert list(found) == ["egress"] and "two upstreams" in found["egress"]
 
 
+def test_a_manifest_holds_no_value_of_a_secret() -> None:
+    found = bottle_problems(secrets={"TOKEN": "s3cr3t"})
+
+    assert list(found) == ["secrets.TOKEN"] and found["secrets.TOKEN"].startswith("holds no value")
+    assert "s3cr3t" not in str(found)
+
+
 def test_a_secret_names_its_hosts() -> None:
     assert bottle_problems(secrets={"TOKEN": {"env": "T"}}) == {"secrets.TOKEN.hosts": "is missing"}
 

@@ -78,10 +78,11 @@ def test_a_key_that_is_there_twice_is_refused_with_its_path(tmp_path: Path) -> N
     assert refusal(tmp_path / "bottles.json", text) == "FILE: bottles: is there twice"
 
     text = '{"bottles": {"dev": {"egress": ["x", {"host": "a", "host": "b", "host": "c"}], "env": {"A": 1, "A": 2}}}}'
-    lines = refusal(tmp_path / "bottles.json", text).splitlines()
+    first, *lines = refusal(tmp_path / "bottles.json", text).splitlines()
+    assert first == "the manifest has several problems"
     assert sorted(lines) == [
-        "FILE: bottles.dev.egress[1].host: is there twice",
-        "FILE: bottles.dev.env.A: is there twice",
+        "  FILE: bottles.dev.egress[1].host: is there twice",
+        "  FILE: bottles.dev.env.A: is there twice",
     ]
 
 
