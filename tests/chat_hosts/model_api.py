@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -47,6 +47,7 @@ class Model:
         self.answers: list[str] = []
         self.offered: list[str] = []
         self.requests: list[str] = []
+        self.received: list[tuple[Mapping[str, str], bytes]] = []
         self.searched: list[str] = []
 
     def next(self, request: dialects.Request) -> tuple[str, Call] | str:
@@ -99,7 +100,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         path = self.path.partition("?")[0]
-        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
+        content = self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}"
+        self.model.received.append(({name.lower(): value for name, value in self.headers.items()}, content))
+        body = json.loads(content)
         self.model.requests.append(f"POST {path}")
         dialect = dialects.of(path)
         if dialect is None:

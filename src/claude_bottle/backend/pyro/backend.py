@@ -77,9 +77,11 @@ class PyroBackend:
     def _launched(self, plan: PyroPlan, say: Say) -> Bottle:
         bottle = plan.spec.manifest.bottle_of(plan.spec.agent_name)
         say(f"starting a machine of {bottle.environment}")
-        id_ = self._pyro.create_workspace(bottle.environment, **workspace_options(plan))["workspace_id"]
+        options = workspace_options(plan)
+        id_ = self._pyro.create_workspace(bottle.environment, **options)["workspace_id"]
         user = find_agent_user(self._pyro, id_)
         guest = PyroGuest(self._pyro, id_, user)
+        guest.own_tree(options["seed_owner"])
         say("copying the prompt, the skills and the settings")
         environ = {**plan.guest_env, **guest.placeholders(list(plan.secrets))}
         argv = provision_agent(plan, guest, tree=TREE, environ=environ)

@@ -23,7 +23,9 @@ RUN_AS_AGENT = "/usr/local/lib/claude-bottle/run"
 """The program of the guest that starts its arguments as the agent: as its user, with its variables."""
 _AGENT = "agent"
 _HOME = re.compile(r"(/[A-Za-z0-9._-]+)+")
+_UID = re.compile(r"[1-9][0-9]{0,5}", re.ASCII)
 _DEADLINE = 120.0
+_OWNER_DEADLINE = 600.0
 _IN_MEMORY = 8 * 1024 * 1024
 _SHOWN = 2000
 
@@ -34,6 +36,7 @@ class AgentUser:
 
     name: str = "root"
     home: str = "/root"
+    uid: int = 0
 
 
 class PyroGuest:
@@ -90,14 +93,22 @@ class PyroGuest:
         found = dict(line.partition("=")[::2] for line in said.split("\0"))
         return {name: found.get(name, "") for name in names}
 
+    def own_tree(self, uid: int) -> None:
+        """Give the tree to the agent's user; it belongs to `uid` so far."""
+        if uid != self.user.uid:
+            argv = ["chown", "-R", "-h", f"{self.user.uid}:{self.user.uid}", TREE]
+            self._checked(argv, b"", deadline_seconds=_OWNER_DEADLINE)
+
     def install_runner(self, environ: Mapping[str, str]) -> None:
         """Write the program that starts commands as the agent, and give the agent's user its home."""
         self.run(["/bin/sh", "-c", _INSTALL, "sh", RUN_AS_AGENT], stdin=_runner(self.user, environ).encode())
         if self.user.name != "root":
             self.run(["chown", "-R", f"{self.user.name}:", self.user.home])
 
-    def _checked(self, argv: Sequence[str], stdin: bytes | IO[bytes]) -> Outcome:
-        done = self.execute(argv, stdin=stdin)
+    def _checked(
+        self, argv: Sequence[str], stdin: bytes | IO[bytes], *, deadline_seconds: float = _DEADLINE
+    ) -> Outcome:
+        done = self.execute(argv, stdin=stdin, deadline_seconds=deadline_seconds)
         if done.exit_code != 0:
             said = done.stderr.decode(errors="replace").strip()[-_SHOWN:]
             raise BottleFailed(f"a step of the launch failed in the bottle: {shlex.join(argv)[:_SHOWN]}: {said}")
@@ -110,8 +121,8 @@ def find_agent_user(pyro: Pyro, workspace_id: str) -> AgentUser:
     listed = root.run(["cat", "/etc/passwd"]).decode(errors="replace")
     for line in listed.splitlines():
         fields = line.split(":")
-        if len(fields) == 7 and fields[0] == _AGENT and _HOME.fullmatch(fields[5]):
-            return AgentUser(_AGENT, fields[5])
+        if len(fields) == 7 and fields[0] == _AGENT and _HOME.fullmatch(fields[5]) and _UID.fullmatch(fields[2]):
+            return AgentUser(_AGENT, fields[5], int(fields[2]))
     return AgentUser()
 
 

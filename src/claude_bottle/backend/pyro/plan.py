@@ -14,6 +14,8 @@ from claude_bottle.state import prompt_file
 
 TREE = "/workspace"
 LABEL = "claude-bottle"
+AGENT_UIDS = {"debian:12-agent": 1000}
+"""The user id of the agent's user, of the environments that are known to have one."""
 _EGRESS, _OFF = "egress", "off"
 
 
@@ -59,6 +61,7 @@ def workspace_options(plan: PyroPlan) -> dict[str, Any]:
         "name": plan.slug,
         "labels": {LABEL: plan.slug},
         "seed_path": spec.user_cwd if spec.copy_cwd else None,
+        "seed_owner": AGENT_UIDS.get(bottle.environment, 0),
         "vcpu_count": size.vcpu_count,
         "mem_mib": size.mem_mib,
         "ttl_seconds": size.ttl_seconds,
