@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 BACKENDS: Mapping[str, str] = {
     "pyro": "claude_bottle.backend.pyro",
+    "docker": "claude_bottle.backend.docker",
     "smolmachines": "claude_bottle.backend.smolmachines",
 }
 """The backends by name, each with its package; the first is the default."""

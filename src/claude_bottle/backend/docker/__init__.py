@@ -14,12 +14,13 @@ in which no program of the guest runs.
 
 from __future__ import annotations
 
-from claude_bottle.backend.docker.backend import DockerBackend
+from claude_bottle.backend.interface import Backend
+
+__all__ = ["backend"]
 
 
-def backend() -> DockerBackend:
+def backend() -> Backend:
     """Return the backend for the daemon that the `docker` program is configured for."""
+    from claude_bottle.backend.docker.backend import DockerBackend  # noqa: PLC0415 - slow to import
+
     return DockerBackend()
-
-
-__all__ = ["DockerBackend", "backend"]
