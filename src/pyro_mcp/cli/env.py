@@ -1,4 +1,4 @@
-"""pyro env list | pull | inspect | save | build | delete | prune"""
+"""pyro env list | pull | inspect | save | build | export | delete | prune"""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import pyro_mcp
 from pyro_mcp.cli.options import accelerator_option, allow_host_option, host_settings_options, labels
 from pyro_mcp.command_line import Verbs, paragraph, print_json, progress_line, shown, size, table, verb
+from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.results import EnvironmentDetails
 
 
@@ -31,6 +32,15 @@ def add(verbs: Verbs) -> None:
     new_name_argument(save)
     save.add_argument("--from", required=True, dest="workspace_id", metavar="WORKSPACE_ID", help="running or stopped")
     _add_build(inner)
+    export = verb(
+        inner,
+        "export",
+        "write the root files of an environment as a tar, for docker import",
+        _export,
+        example="pyro env export debian:12 --output debian.tar",
+    )
+    export.add_argument("environment", help="a name from 'pyro env list', or oci:REGISTRY/NAME:TAG[@DIGEST]")
+    export.add_argument("--output", required=True, metavar="FILE", help="a new file; - is standard output")
     delete = verb(inner, "delete", "remove an environment that you made", _delete, example="pyro env delete my-project")
     delete.add_argument("name", metavar="NAME", help="as 'pyro env list' shows it")
     prune = verb(
@@ -131,6 +141,25 @@ def show_new(arguments: argparse.Namespace, details: EnvironmentDetails) -> int:
         print(f"{details['name']} {details['version'][:19]} is installed ({size(details['size_bytes'])})")
     for lacking in details["origin"].get("lacks", []):
         print(f"pyro: built without {shown(lacking)}", file=sys.stderr)
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    to_stdout = arguments.output == "-"
+    if to_stdout and arguments.json:
+        raise InvalidRequest("the tar and the JSON cannot both go to standard output", hint="name a file with --output")
+    if to_stdout and sys.stdout.isatty():
+        raise InvalidRequest("a tar is not written to a terminal", hint="redirect the output, or name a file")
+    with progress_line() as line:
+        done = pyro_mcp.Pyro(progress=line).export_environment(
+            arguments.environment, output=sys.stdout.buffer if to_stdout else arguments.output
+        )
+    if arguments.json:
+        print_json(done)
+    elif not to_stdout:
+        print(f"{done['name']} {done['version'][:19]} is in {done['output_path']} ({done['entry_count']} files)")
+    for path in done["left_out"]:
+        print(f"pyro: left out: {shown(path)}", file=sys.stderr)
     return 0
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 from pyro_mcp.builds import BuildOptions, EnvironmentBuilder, read_build_definition
 from pyro_mcp.core.components import Components
 from pyro_mcp.engine import Shape, requested
+from pyro_mcp.environments import export_root, new_file
 from pyro_mcp.machines import EGRESS, OFF, NetworkPolicy, check_mirrors
-from pyro_mcp.results import EnvironmentDeleted, EnvironmentDetails
+from pyro_mcp.results import EnvironmentDeleted, EnvironmentDetails, EnvironmentExported
 from pyro_mcp.workspaces import EnvironmentSaver
+
+_MOST_NAMED = 100
 
 
 class EnvironmentVerbs(Components):
@@ -64,6 +69,31 @@ class EnvironmentVerbs(Components):
             requested(accelerator),
         )
         return self._builder.build(name, definition, options, replace=replace, progress=self._progress)
+
+    def export_environment(self, name: str, *, output: str | Path | IO[bytes]) -> EnvironmentExported:
+        """Write the root files of an environment as a tar file, with owners, modes and capabilities.
+
+        `docker import` takes it. `output` is the path of a new file, or a binary file that is open for writing. An
+        environment that is not installed is pulled first.
+        """
+        image = self._environments.pull(name, self._progress)
+        target: Path | None
+        if isinstance(output, str | Path):
+            target = Path(os.path.abspath(output))
+            with new_file(target, self._state) as file:
+                done = export_root(image.path, file, self._progress)
+        else:
+            target, done = None, export_root(image.path, output, self._progress)
+        return {
+            "name": name,
+            "version": image.version,
+            "output_path": str(target) if target else None,
+            "digest": done.digest,
+            "entry_count": done.entry_count,
+            "size_bytes": done.size_bytes,
+            "environ": image.environ,
+            "left_out": done.left_out[:_MOST_NAMED],
+        }
 
     def delete_environment(self, name: str) -> EnvironmentDeleted:
         """Remove an environment of the user's own; raises `Conflict` while a workspace may need it."""

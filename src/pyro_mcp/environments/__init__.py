@@ -9,6 +9,7 @@ from pyro_mcp.environments.kernel import GuestKernel
 from pyro_mcp.environments.kernel_modules import load_order
 from pyro_mcp.environments.layer import LayerEntry, LayerWriter
 from pyro_mcp.environments.names import normalize_image_name
+from pyro_mcp.environments.root_export import RootExport, export_root, new_file
 from pyro_mcp.environments.store import EnvironmentStore, RootImage
 from pyro_mcp.environments.user_namespace import user_namespace_command
 
@@ -19,10 +20,13 @@ __all__ = [
     "Instruction",
     "LayerEntry",
     "LayerWriter",
+    "RootExport",
     "RootImage",
     "StreamedSource",
+    "export_root",
     "ignored_by",
     "load_order",
+    "new_file",
     "normalize_image_name",
     "parse_dockerfile",
     "user_namespace_command",

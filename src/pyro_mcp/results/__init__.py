@@ -19,6 +19,7 @@ from pyro_mcp.results.chat_hosts import (
 from pyro_mcp.results.environments import (
     EnvironmentDeleted,
     EnvironmentDetails,
+    EnvironmentExported,
     EnvironmentList,
     EnvironmentSummary,
     PruneReport,
@@ -129,6 +130,7 @@ __all__ = [
     "DoctorReport",
     "EnvironmentDeleted",
     "EnvironmentDetails",
+    "EnvironmentExported",
     "EnvironmentList",
     "EnvironmentReadiness",
     "EnvironmentSummary",

@@ -38,6 +38,24 @@ class EnvironmentDetails(EnvironmentSummary):
     """What one of the user's own came from: `parent`, `parent_digest` and more; else empty."""
 
 
+class EnvironmentExported(TypedDict):
+    """The root files of an environment as a tar file."""
+
+    name: str
+    version: str
+    output_path: str | None
+    """None for what was written to an open file."""
+    digest: str
+    """Digest of the tar file."""
+    entry_count: int
+    size_bytes: int
+    """Size of all files in it."""
+    environ: dict[str, str]
+    """The environment variables of its commands; a tar file cannot hold them."""
+    left_out: list[str]
+    """The first 100 paths that no image holds: devices and sockets."""
+
+
 class EnvironmentDeleted(TypedDict):
     """An environment of the user's own that is gone."""
 
