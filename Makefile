@@ -43,10 +43,11 @@ test: setup-test ## run every test, including those on real virtual machines
 check: setup-check ## lint, strict types, C warnings as errors, layer and size rules; no virtual machine
 	@scripts/check
 
-references: setup-check ## write the generated documents anew: docs/cli.md, pyro.1, mcp-tools.md, public-contract.md
+references: setup-check ## write anew what is generated: docs/cli.md, claude-bottle.md, pyro.1, mcp-tools.md ...
 	@for pair in cli_reference:cli.md man_page:pyro.1 mcp_reference:mcp-tools.md; do \
 		$(PYTHON) "scripts/$${pair%:*}.py" >build/reference; mv build/reference "docs/$${pair#*:}"; \
 	done
+	@$(PYTHON) scripts/cli_reference.py claude-bottle >build/reference; mv build/reference docs/claude-bottle.md
 	@$(PYTHON) -m scripts.public_contract
 	@$(PYTHON) -m scripts.bottles_schema
 

@@ -1,25 +1,47 @@
-"""Write docs/cli.md from the parser itself: `.venv/bin/python scripts/cli_reference.py > docs/cli.md`."""
+"""Write the reference of a command line from its parser, to standard output.
+
+.venv/bin/python scripts/cli_reference.py >docs/cli.md
+.venv/bin/python scripts/cli_reference.py claude-bottle >docs/claude-bottle.md
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from pyro_mcp.cli.program import command_parser
+import claude_bottle.cli.program
+import pyro_mcp.cli.program
 from pyro_mcp.command_line import own_actions, spelled, verbs
 
 _OPENING = """\
-# The command line
+# {title}
 
 Generated from the parser by `scripts/cli_reference.py`; a test keeps the two equal.
-Every command also takes `--help`. What stands after the first `--` is the command for the machine, word for word.
+Every command also takes `--help`. {after_dashes}
 """
+_PROGRAMS = {
+    "pyro": (
+        pyro_mcp.cli.program.command_parser,
+        _OPENING.format(
+            title="The command line",
+            after_dashes="What stands after the first `--` is the command for the machine, word for word.",
+        ),
+    ),
+    "claude-bottle": (
+        claude_bottle.cli.program.command_parser,
+        _OPENING.format(
+            title="The command claude-bottle",
+            after_dashes="What stands after the first `--` is for the agent's program, word for word.",
+        ),
+    ),
+}
 
 
-def reference() -> str:
+def reference(program: str) -> str:
     """Return the whole document."""
+    command_parser, opening = _PROGRAMS[program]
     parser = command_parser()
-    parts = [_OPENING, *(_section(verb) for verb in verbs(parser))]
+    parts = [opening, *(_section(verb) for verb in verbs(parser))]
     parts.append(f"## Examples and exit codes\n\n```\n{(parser.epilog or '').strip()}\n```\n")
     return "\n".join(parts)
 
@@ -31,4 +53,4 @@ def _section(verb: argparse.ArgumentParser) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(reference())
+    sys.stdout.write(reference(*sys.argv[1:] or ["pyro"]))

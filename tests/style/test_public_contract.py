@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from claude_bottle.cli.program import command_parser as bottle_parser
 from pyro_mcp.cli.program import command_parser
 from pyro_mcp.command_line import verbs
 from scripts.public_contract import DOCUMENT, TABLES, renewed
@@ -40,20 +41,21 @@ def test_a_table_that_has_no_place_in_the_document_is_seen() -> None:
 
 
 def test_every_command_takes_json() -> None:
-    assert [verb.prog for verb in verbs(command_parser()) if "--json" not in verb._option_string_actions] == []
+    found = [*verbs(command_parser()), *verbs(bottle_parser())]
+    assert [verb.prog for verb in found if "--json" not in verb._option_string_actions] == []
 
 
 def commands_in(text: str) -> Iterator[str]:
-    """Yield the `pyro` command lines that a document shows as code."""
+    """Yield the command lines of `pyro` and `claude-bottle` that a document shows as code."""
     for part in re.findall(r"```.*?```|`[^`]+`", text, re.DOTALL):
         for line in part.strip("`").splitlines():
-            for found in re.findall(r"(?:^|\$\(|\| |\$ )(pyro [a-z-].*)", line.strip()):
+            for found in re.findall(r"(?:^|\$\(|\| |\$ )((?:pyro|claude-bottle) [a-z-].*)", line.strip()):
                 yield found.split("   ")[0].split("  #")[0]
 
 
 def command_fault(line: str) -> str:
     """Return what is wrong with a command line, or ""; placeholders stand for any value."""
-    parser = command_parser()
+    parser = bottle_parser() if line.startswith("claude-bottle") else command_parser()
     try:
         words = shlex.split(line.rstrip(")"))[1:]
     except ValueError:
@@ -88,6 +90,8 @@ def test_a_document_shows_only_commands_that_there_are(document: Path) -> None:
         ("pyro workspace snapshots list", "pyro workspace has no command snapshots"),
         ("pyro doctor --jsn", "pyro doctor has no option --jsn"),
         ("pyro bake", "pyro has no command bake"),
+        ("claude-bottle check --json", ""),
+        ("claude-bottle bake", "claude-bottle has no command bake"),
     ],
 )
 def test_a_command_that_is_not_there_is_seen(line: str, fault: str) -> None:

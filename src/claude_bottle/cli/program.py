@@ -36,8 +36,8 @@ exit codes:
   4 wrong state, or busy   5 the host is not ready   6 a host program failed
   7 an environment failed   8 the bottle failed   9 a deadline passed
   10 a disk is full   130 interrupted
-  'claude-bottle run' and 'attach' return the agent's own code, 125 when
-  claude-bottle itself failed
+  'claude-bottle run' and 'attach' return the agent's own code,
+  125 when we failed ourselves
 """
 
 
