@@ -57,7 +57,7 @@ def test_of_several_rules_one_suffices_and_the_refusal_names_them() -> None:
 
     assert not request_refusal(rules, "GET", b"/a/x") and not request_refusal(rules, "POST", b"/b")
     why = request_refusal(rules, "POST", b"/a/x?token=hidden")
-    assert why == "POST /a/x is not in the allow list, which has GET /a/*; POST /b"
+    assert why == "POST /a/x is not allowed, only GET /a/*; POST /b"
     assert not request_refusal([*rules, RequestRule()], "DELETE", b"/v1/../x")
 
 

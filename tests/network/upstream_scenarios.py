@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from pyro_mcp.network import HostSecret, Rules
 from tests.network.container_backend import container_with_egress
+from tests.network.internet import LAN
 from tests.network.scenario import RESET, UNKNOWN, refusals, scenario
 from tests.network.testbed import Testbed
 
@@ -115,3 +116,56 @@ def a_port_without_tls_is_passed_on_as_it_is_and_nothing_else_of_the_host_is_rea
         for server in (space, other):
             server.shutdown()
     assert why["space.internal:80"] == "tcp port 80 is not in the allow list"
+
+
+@scenario
+def a_request_that_no_rule_allows_is_answered_with_the_reason_and_reaches_nobody(testbed: Testbed) -> None:
+    folder = testbed.container_folder()
+    with model() as port:
+        upstream = f"http://127.0.0.1:{port}"
+        rules = Rules((
+            {"host": "api.model.test", "methods": ["POST"], "paths": ["/v1/*"], "upstream": upstream},
+            {"host": "plain.model.test:8080", "methods": ["GET"], "upstream": upstream},
+        ))  # fmt: skip
+        with container_with_egress(folder, rules) as guest:
+            said = guest.python(https(folder))
+            assert said.startswith("200 "), said
+            for method, path in (("GET", "/v1/messages"), ("POST", "/v2?q=hidden"), ("POST", "/v1/%2e%2e/v2")):
+                refused = guest.python(https(folder, path, method))
+                assert refused.startswith("403 pyro: ") and "The user can allow it" in refused, refused
+            get, post = (
+                f"{method} / HTTP/1.1\r\nHost: plain.model.test:8080\r\nContent-Length: 0\r\n\r\n"
+                for method in ("GET", "POST")
+            )
+            assert guest.reached("plain.model.test", 8080, get).startswith("HTTP/1.1 200 ")
+            assert guest.reached("plain.model.test", 8080, post).startswith("HTTP/1.1 403")
+            assert guest.reached("plain.model.test", 8080, get + post).startswith("HTTP/1.1 200 ")
+            assert guest.reached("plain.model.test", 8080, get.replace("plain", "api")).startswith("HTTP/1.1 421")
+            log = guest.log()
+    assert [asked["path"] for asked in ASKED] == ["/v1/messages", "/", "/"]
+    found = [(entry["method"], entry["path"], entry["reason"]) for entry in log if entry["verdict"] == "refused"]
+    assert found[:2] == [
+        ("GET", "/v1/messages", "GET /v1/messages is not allowed, only POST /v1/*"),
+        ("POST", "/v2", "POST /v2 is not allowed, only POST /v1/*"),
+    ]
+    assert "hidden" not in json.dumps(log)
+
+
+@scenario
+def a_refused_request_over_plain_http_is_answered_with_the_reason(testbed: Testbed) -> None:
+    request = "GET / HTTP/1.1\r\nHost: web.test\r\n\r\n"
+    with container_with_egress(testbed.container_folder(), Rules(("web.test:443", "web.test:7000"))) as guest:
+        for host, reason in (("web.test", "tcp port 80 is not in the allow list"), (LAN, "not in the allow list")):
+            assert guest.reached(host, 80, request) == "HTTP/1.1 403 Forbidden"
+            answer = guest.python(f"""
+                line = socket.create_connection(({host!r}, 80), 10)
+                line.sendall({request.encode()!r})
+                print(line.makefile().read())
+            """)
+            assert f"pyro: {reason}. The user can allow it" in answer, answer
+        for other in ("SSH-2.0-x\r\n", "", "\x16\x03\x01"):
+            assert RESET in guest.reached("web.test", 80, other), other
+        assert RESET in guest.reached("web.test", 7001, request)
+    with container_with_egress(testbed.container_folder(), Rules()) as guest:
+        assert guest.reached(LAN, 80, request) == "HTTP/1.1 403 Forbidden"
+        assert RESET in guest.reached("web.test", 81, request)

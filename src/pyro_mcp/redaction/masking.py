@@ -129,6 +129,8 @@ class Mask:
 
     def spans(self, data: _Data) -> list[_Span]:
         """Where the secrets are in `data`, in order, none touching another's bytes."""
+        if not self:
+            return []
         found = _found(self._folded(data), self._short, self._long)
         views: list[View] = []
         while len(views) < _MOST_LEVELS and (view := self._unescaped(views[-1].data if views else data)) is not None:

@@ -25,6 +25,10 @@ class Denied(Exception):
     """The policy process refused a request; the message gives the reason."""
 
 
+class Unreachable(Denied):
+    """The rules allow the connection, but there is none; the message gives the reason."""
+
+
 class PolicyClient:
     """The client of the policy process at the other end of `channel`, for any thread."""
 
@@ -91,5 +95,5 @@ class PolicyClient:
                 raise Denied("too many requests are open at once") from error
         if "refused" in reply:
             close_all(descriptors)
-            raise Denied(str(reply["refused"]))
+            raise (Unreachable if reply.get("failed") else Denied)(str(reply["refused"]))
         return reply, descriptors

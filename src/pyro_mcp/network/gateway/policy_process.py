@@ -17,7 +17,7 @@ from pyro_mcp.network.addressing.routes import Address
 from pyro_mcp.network.channel.messages import ChannelClosed, Message, close_all, receive_message, send_message
 from pyro_mcp.network.gateway.ports import Ports
 from pyro_mcp.network.gateway.threads import spawn
-from pyro_mcp.network.policy.decisions import Policy, Refused, Target
+from pyro_mcp.network.policy.decisions import NoConnection, Policy, Refused, Target
 
 _MOST_REQUESTS = 1024  # more than the relay process ever has open at once
 _MOST_CLIENTS = 32
@@ -59,7 +59,7 @@ class PolicyServer:
                 }[message["do"]]
                 reply, opened = handler(message)
             except Refused as error:
-                reply, opened = {"refused": str(error)}, None
+                reply, opened = {"refused": str(error), "failed": isinstance(error, NoConnection)}, None
             except (KeyError, TypeError, ValueError):
                 reply, opened = {"refused": "the request is malformed"}, None
             finally:
@@ -114,7 +114,7 @@ class PolicyServer:
             self._policy.connected(target, address)
             return sock
         self._policy.connected(target, addresses[0], problem)
-        raise Refused(problem)
+        raise NoConnection(problem)
 
 
 def _requested_target(message: Message) -> tuple[str, int, str]:

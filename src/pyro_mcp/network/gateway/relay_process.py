@@ -13,18 +13,20 @@ from functools import partial
 
 from pyro_mcp.network.addressing.addresses import GUEST_ADDRESS
 from pyro_mcp.network.channel.messages import ChannelClosed, close_all, receive_message
-from pyro_mcp.network.channel.policy_client import Denied, PolicyClient
+from pyro_mcp.network.channel.policy_client import Denied, PolicyClient, Unreachable
 from pyro_mcp.network.gateway.datagrams import DNS_PORT, Datagrams
 from pyro_mcp.network.gateway.packets import Packets
 from pyro_mcp.network.gateway.resolver import Resolver
 from pyro_mcp.network.gateway.threads import spawn, spawn_or_exit
 from pyro_mcp.network.http import client_hello
+from pyro_mcp.network.http.refusal import refuse_request
 from pyro_mcp.network.http.relay import Filter, Stopped, relay, reset
 
 _TRANSPARENT = 19  # linux/in.h: IP_TRANSPARENT
 _MOST_CONNECTIONS = 512
 _HELLO_SECONDS = 15.0
 _GUEST_SECONDS = 5.0
+_HTTP_PORT = 80
 
 RequestReport = Callable[[str, str, str, str], None]
 HttpHandler = Callable[[socket.socket, str, int, Callable[[], socket.socket], RequestReport], None]
@@ -139,7 +141,9 @@ class RelayProcess:
                 if inspect:
                     server_name, reason, first = _identify(sock, inspect)
             other = self._policy.dial(address, port, "tcp", server_name=server_name, reason=reason)
-        except (Denied, OSError):
+        except (Denied, OSError) as error:
+            if port == _HTTP_PORT and isinstance(error, Denied) and not isinstance(error, Unreachable):
+                refuse_request(sock, str(error))
             return
         with other:
             filter_ = self._request_filter(server_name, address, port) if inspect == "http" and server_name else None

@@ -72,7 +72,7 @@ class HttpProxy:
                 if self._is_over():
                     break
         except RejectedRequest as error:
-            self._answer(error.status, str(error))
+            self._answer(error.status, f"{error}{error.advice}")
         except h11.RemoteProtocolError as error:
             self._give_up(error)
         except h11.LocalProtocolError as error:

@@ -9,8 +9,9 @@ from urllib.parse import quote, unquote_to_bytes
 
 import h11
 
+from pyro_mcp.network.http.refusal import ADVICE
 from pyro_mcp.network.policy.host_secret import HostSecret
-from pyro_mcp.network.policy.request_rule import ADVICE, OVERRIDES, RequestRule, request_refusal
+from pyro_mcp.network.policy.request_rule import OVERRIDES, RequestRule, request_refusal
 from pyro_mcp.redaction import Mask
 
 Headers = list[tuple[bytes, bytes]]
@@ -28,11 +29,14 @@ _PIECEWISE = {b"range", b"if-range"}
 
 
 class RejectedRequest(Exception):
-    """A request that is not passed on; `status` is the response's status, the message the reason."""
+    """A request that is not passed on; `status` is the response's status, the message the reason.
 
-    def __init__(self, status: int, message: str) -> None:
+    `advice` follows the reason in the response.
+    """
+
+    def __init__(self, status: int, message: str, advice: str = "") -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.advice = status, advice
 
 
 def check(request: h11.Request, name: str, port: int) -> None:
@@ -85,7 +89,7 @@ def check_rules(request: h11.Request, name: str, rules: Sequence[RequestRule]) -
     if not reason and any(key in OVERRIDES for key, _ in request.headers):
         reason = "the request's header may change its method or path"
     if reason:
-        raise RejectedRequest(403, f"{name}: {reason}. {ADVICE}")
+        raise RejectedRequest(403, reason, f" at {name}. {ADVICE}")
 
 
 def to_server(request: h11.Request, secrets: Sequence[HostSecret]) -> h11.Request:

@@ -35,6 +35,10 @@ class Refused(Exception):
         self.logged = logged or message
 
 
+class NoConnection(Refused):
+    """An allowed connection that could not be made; the message says why."""
+
+
 _NOTHING_USABLE = "the name has no address that may be reached"
 """The reason for every name that a guest cannot use, so that it learns nothing about the host's internal names."""
 

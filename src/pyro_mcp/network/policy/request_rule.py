@@ -20,8 +20,6 @@ _LONGEST_PATTERN = 1024
 _RAW_PATH = re.compile(rb"/[A-Za-z0-9._~!$&'()*+,;=:@%/|\[\]{}^\"<>`-]*")
 _ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _LONGEST_SHOWN = 200
-ADVICE = "The user can allow it: an entry with this host, method and path in the allow list of this sandbox."
-"""What the guest reads with a refusal."""
 OVERRIDES = frozenset({
     b"x-http-method-override", b"x-http-method", b"x-method-override",
     b"x-original-url", b"x-rewrite-url", b"x-original-uri", b"x-override-url",
@@ -93,7 +91,7 @@ def request_refusal(rules: Sequence[RequestRule], method: str, target: bytes) ->
         return str(error)
     if any(rule.allows(method, path) for rule in rules):
         return ""
-    return f"{method} {shown_path(path)} is not in the allow list, which has {'; '.join(map(str, rules))}"
+    return f"{method} {shown_path(path)} is not allowed, only {'; '.join(map(str, rules))}"
 
 
 def plain_path(path: bytes) -> str:
