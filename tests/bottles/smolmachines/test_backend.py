@@ -13,7 +13,7 @@ import pytest
 
 from claude_bottle.backend import BottleSpec
 from claude_bottle.backend.smolmachines import backend, bottle, smolvm
-from claude_bottle.backend.smolmachines.backend import PACKED_VARIABLE, SmolmachinesBackend
+from claude_bottle.backend.smolmachines.launcher import PACKED_VARIABLE, SmolmachinesBackend
 from claude_bottle.manifest import Manifest
 from claude_bottle.state import stage_dir, write_prompt
 from pyro_mcp.errors import GuestFailed, Interrupted, InvalidRequest, NotFound
@@ -217,5 +217,5 @@ def test_without_smolvm_there_are_no_bottles_and_nothing_to_remove(monkeypatch: 
     monkeypatch.setenv("PATH", "/usr/bin")
 
     assert backend().slugs() == []
-    backend().remove(SLUG)
+    backend().remove(SLUG)  # a second call: no module of the package may take the function's name
     assert any("smolvm is not installed" in problem for problem in backend().problems())

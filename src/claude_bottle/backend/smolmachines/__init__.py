@@ -9,6 +9,6 @@ __all__ = ["backend"]
 
 def backend() -> Backend:
     """Return the backend of this user's machines of smolvm."""
-    from claude_bottle.backend.smolmachines.backend import SmolmachinesBackend  # noqa: PLC0415 - slow to import
+    from claude_bottle.backend.smolmachines.launcher import SmolmachinesBackend  # noqa: PLC0415 - slow to import
 
     return SmolmachinesBackend()
