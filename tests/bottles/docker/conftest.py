@@ -16,9 +16,9 @@ import pytest
 from benchmarks.docker_engine import NoEngine, started_engine
 from claude_bottle import state
 from claude_bottle.backend import BottleSpec
-from claude_bottle.backend.docker.backend import DockerBackend
 from claude_bottle.backend.docker.bottle import DockerBottle
 from claude_bottle.backend.docker.engine import Engine
+from claude_bottle.backend.docker.launcher import DockerBackend
 from claude_bottle.backend.docker.names import STAGE_LABEL
 from claude_bottle.backend.docker.plan import DockerPlan
 from claude_bottle.manifest import Manifest

@@ -21,6 +21,6 @@ __all__ = ["backend"]
 
 def backend() -> Backend:
     """Return the backend for the daemon that the `docker` program is configured for."""
-    from claude_bottle.backend.docker.backend import DockerBackend  # noqa: PLC0415 - slow to import
+    from claude_bottle.backend.docker.launcher import DockerBackend  # noqa: PLC0415 - slow to import
 
     return DockerBackend()

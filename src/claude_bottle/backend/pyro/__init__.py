@@ -9,6 +9,6 @@ __all__ = ["backend"]
 
 def backend() -> Backend:
     """Return the backend of this user's machines."""
-    from claude_bottle.backend.pyro.backend import PyroBackend  # noqa: PLC0415 - slow to import
+    from claude_bottle.backend.pyro.launcher import PyroBackend  # noqa: PLC0415 - slow to import
 
     return PyroBackend()
