@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,8 +96,11 @@ class Scripted:
         return {"host": host, "upstream": self.address}
 
 
+Serve = Callable[[Story], Scripted]
+
+
 @pytest.fixture
-def scripted() -> Iterator[Any]:
+def scripted() -> Iterator[Serve]:
     """A function that serves a story on a port of this host."""
     with ExitStack() as stack:
 
@@ -122,6 +125,20 @@ def readable_after(seconds: float) -> Iterator[int]:
         timer.join()
         os.close(reading)
         os.close(writing)
+
+
+@contextmanager
+def typing_into(bottle: Bottle, on_output: Callable[[bytes], None] = lambda _: None) -> Iterator[int]:
+    """Attach to the agent's terminal for the time of the block; yields a descriptor whose bytes are typed."""
+    keys, typing = os.pipe()
+    with open(keys, "rb") as stdin:
+        attached = threading.Thread(target=bottle.attach, args=(stdin, on_output))
+        attached.start()
+        try:
+            yield typing
+        finally:
+            os.close(typing)
+            attached.join()
 
 
 def ended(bottle: Bottle, *, deadline_seconds: float = 180) -> int | None:

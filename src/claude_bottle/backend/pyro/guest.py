@@ -105,6 +105,15 @@ class PyroGuest:
         if self.user.name != "root":
             self.run(["chown", "-R", f"{self.user.name}:", self.user.home])
 
+    def require_program(self, name: str, environment: str) -> None:
+        """Raise `BottleFailed` unless the agent's user finds the program `name`."""
+        if self.execute([RUN_AS_AGENT, "/bin/sh", "-c", 'command -v -- "$1"', "sh", name]).exit_code != 0:
+            raise BottleFailed(
+                f"{environment} has no program {name}",
+                hint="build an environment that has it: 'pyro env build NAME --file Dockerfile', whose first line is "
+                "FROM debian:12-agent; then name it in the bottle",
+            )
+
     def _checked(
         self, argv: Sequence[str], stdin: bytes | IO[bytes], *, deadline_seconds: float = _DEADLINE
     ) -> Outcome:

@@ -87,6 +87,7 @@ class PyroBackend:
         argv = provision_agent(plan, guest, tree=TREE, environ=environ)
         guest.install_runner(plan.guest_env)
         say(f"starting {argv[0]}")
+        guest.require_program(argv[0], bottle.environment)
         shell_id = self._start(id_, argv, list(plan.secrets))
         labels = {_USER: user.name, _HOME: user.home, _SHELL: shell_id}
         self._pyro.update_workspace(id_, labels=labels)
