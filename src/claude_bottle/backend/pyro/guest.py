@@ -110,7 +110,7 @@ class PyroGuest:
         if self.execute([RUN_AS_AGENT, "/bin/sh", "-c", 'command -v -- "$1"', "sh", name]).exit_code != 0:
             raise BottleFailed(
                 f"{environment} has no program {name}",
-                hint="build an environment that has it: 'pyro env build NAME --file Dockerfile', whose first line is "
+                hint="build an environment that has it: 'pyro env build NAME ./Dockerfile --network', whose first line is "
                 "FROM debian:12-agent; then name it in the bottle",
             )
 
