@@ -110,8 +110,8 @@ class PyroGuest:
         if self.execute([RUN_AS_AGENT, "/bin/sh", "-c", 'command -v -- "$1"', "sh", name]).exit_code != 0:
             raise BottleFailed(
                 f"{environment} has no program {name}",
-                hint="build an environment that has it: 'pyro env build NAME ./Dockerfile --network', whose first line is "
-                "FROM debian:12-agent; then name it in the bottle",
+                hint="write a Dockerfile that begins with FROM debian:12-agent and installs it, build it with "
+                "'pyro env build NAME ./Dockerfile --network', and name that environment in the bottle",
             )
 
     def _checked(
