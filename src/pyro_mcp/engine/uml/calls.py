@@ -35,6 +35,9 @@ _KERNEL = {
         restart_syscall rt_sigaction rt_sigprocmask rt_sigreturn rt_tgsigqueueinfo signalfd4 tgkill timer_settime
     """,
     "clocks, where the vDSO has none, and pauses of a thread": "clock_gettime nanosleep sched_yield",
+    "the processor of the host that a processor of the guest shares with the process that it runs": """
+        getcpu sched_getaffinity sched_setaffinity
+    """,
 }
 # linux/sched.h. A process that shares the kernel's memory until it executes its own program; the same without a signal
 # at its end, with which the kernel finds out whether filters work; and a thread as pthread_create() makes it.
