@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, get_args
+from typing import TYPE_CHECKING, BinaryIO
 
 from claude_bottle import state
+from claude_bottle.backend.table import BACKENDS, DEFAULT_BACKEND, backend_named
+from claude_bottle.bottle_info import bottle_of, info_of
 from claude_bottle.network_report import refusals
 from claude_bottle.results import (
     BackendReport,
     BottleInfo,
     BottleList,
-    BottleState,
+    DemoReport,
     DiffReport,
     DoctorReport,
     ExportReport,
@@ -26,8 +26,7 @@ from claude_bottle.results import (
     StopReport,
 )
 from claude_bottle.state import Record
-from pyro_mcp.errors import InvalidRequest, NotFound, PyroError, own_errors
-from pyro_mcp.hints import near_match
+from pyro_mcp.errors import HostNotReady, InvalidRequest, NotFound, PyroError, own_errors
 from pyro_mcp.host.files import write_atomic
 from pyro_mcp.terminal import plain
 
@@ -36,27 +35,17 @@ if TYPE_CHECKING:
     from claude_bottle.manifest import Loaded
     from claude_bottle.planning import Asked
 
-BACKENDS: Mapping[str, str] = {
-    "pyro": "claude_bottle.backend.pyro",
-    "docker": "claude_bottle.backend.docker",
-    "smolmachines": "claude_bottle.backend.smolmachines",
-}
-"""The backends by name, each with its package; the first is the default."""
-DEFAULT_BACKEND = next(iter(BACKENDS))
-_FAKE = {"fake": "claude_bottle.backend.fake"}
-_FAKE_OFFERED = "CLAUDE_BOTTLE_FAKE"
-
 _SHOWN_OUTPUT = 256 * 1024
 _MOST_CONNECTIONS = 1000
 _SIZE = (80, 24)
 
 
 class Launch:
-    """A bottle that its launching client owns: it is removed with the block unless `keep` was called."""
+    """A bottle that its launching client owns until `keep` or `remove` is called."""
 
-    def __init__(self, record: Record, bottle: Bottle) -> None:
-        self.record, self.bottle = record, bottle
-        self.kept = False
+    def __init__(self, record: Record, bottle: Bottle, backend: Backend) -> None:
+        self.record, self.bottle, self._backend = record, bottle, backend
+        self.kept = self.removed = False
 
     @property
     def slug(self) -> str:
@@ -67,6 +56,12 @@ class Launch:
         """Let the bottle outlive this process."""
         self.record = state.launched(self.record)
         self.kept = True
+
+    def remove(self) -> None:
+        """End the bottle and remove all that its launch made."""
+        self._backend.remove(self.slug)
+        state.forget(self.slug)
+        self.removed = True
 
 
 class Bottles:
@@ -129,12 +124,12 @@ class Bottles:
                 with own_errors():
                     plan = its_backend.plan(asked.spec, slug=record.slug, stage_dir=state.stage_dir(record.slug))
                     state.write_prompt(plan.prompt_file, asked.agent.prompt)
-                    launch = Launch(record, its_backend.launch(plan, self._say))
+                    launch = Launch(record, its_backend.launch(plan, self._say), its_backend)
                 yield launch
-                if not launch.kept:
+                if not launch.kept and not launch.removed:
                     launch.keep()
             except BaseException:
-                if launch is None or not launch.kept:
+                if launch is None or not (launch.kept or launch.removed):
                     its_backend.remove(record.slug)
                     state.forget(record.slug)
                 raise
@@ -160,20 +155,20 @@ class Bottles:
         Returns the exit code of the agent, None when it goes on. Ends too when the descriptor `interrupt` is readable.
         """
         with own_errors():
-            return _found(state.read(_named(slug))).attach(stdin, on_output, interrupt=interrupt)
+            return bottle_of(state.read(_named(slug))).attach(stdin, on_output, interrupt=interrupt)
 
     def resize(self, slug: str, columns: int, rows: int) -> None:
         """Change the size of the agent's terminal."""
         with own_errors():
             slug = _named(slug)
             write_atomic(_size_file(slug), json.dumps([columns, rows]))
-            _found(state.read(slug)).resize(columns, rows)
+            bottle_of(state.read(slug)).resize(columns, rows)
 
     def status(self, slug: str) -> BottleInfo:
         """Return what the agent does now, or how it ended."""
         with own_errors():
             self._clear()
-            return _info(state.read(_named(slug)))
+            return info_of(state.read(_named(slug)))
 
     def list(self) -> BottleList:
         """Return all bottles of this user, oldest first."""
@@ -182,7 +177,7 @@ class Bottles:
             found = []
             for slug in state.slugs():
                 with suppress(NotFound):  # it was removed meanwhile
-                    found.append(_info(state.read(slug)))
+                    found.append(info_of(state.read(slug)))
             found.sort(key=lambda one: one["created_at"])
             return {"count": len(found), "bottles": found}
 
@@ -191,12 +186,12 @@ class Bottles:
         with own_errors():
             self._clear()
             record = state.read(_named(slug))
-            bottle = _found(record)
+            bottle = bottle_of(record)
             asked_for = bottle.network_log(limit=_MOST_CONNECTIONS)
             columns, rows = _size(record.slug)
             return {
                 "slug": record.slug,
-                "state": _info(record)["state"],
+                "state": info_of(record)["state"],
                 "output": plain(bottle.output(most=_SHOWN_OUTPUT), columns, rows),
                 "refused": refusals(asked_for, record),
                 "connections": [dict(one) for one in asked_for] if connections else [],
@@ -207,7 +202,7 @@ class Bottles:
         with own_errors():
             self._clear()
             record = state.read(_named(slug))
-            diff = _found(record).diff()
+            diff = bottle_of(record).diff()
             return {"slug": record.slug, "changed": bool(diff), "diff": diff}
 
     def export(self, slug: str, path: str = ".", *, output: Path, overwrite: bool = False) -> ExportReport:
@@ -215,7 +210,7 @@ class Bottles:
         with own_errors():
             self._clear()
             record, target = state.read(_named(slug)), output.absolute()
-            remarks = _found(record).export(path, target, overwrite=overwrite)
+            remarks = bottle_of(record).export(path, target, overwrite=overwrite)
             return {"slug": record.slug, "path": path, "output": str(target), "remarks": [*remarks]}
 
     def stop(self, slug: str) -> StopReport:
@@ -261,6 +256,14 @@ class Bottles:
                 "bottles": len(state.slugs()),
             }
 
+    def demo(self, *, backend: str = DEFAULT_BACKEND) -> DemoReport:
+        """Show a bottle without an account: a real agent, with a script in the place of its model. Nothing stays."""
+        from claude_bottle.demo import demonstrate  # noqa: PLC0415
+
+        return demonstrate(
+            lambda folder, loaded: Bottles(folder=folder, manifest=loaded, say=self._say), backend, self._say
+        )
+
     def _asked(self, agent: str, copy_cwd: bool, args: Sequence[str]) -> Asked:
         from claude_bottle.backend import BottleSpec  # noqa: PLC0415
         from claude_bottle.planning import Asked  # noqa: PLC0415
@@ -292,16 +295,6 @@ class Bottles:
                 _remove(slug)
 
 
-def backend_named(name: str) -> Backend:
-    """Return the backend of that name; raise `InvalidRequest` with the known ones."""
-    known = {**BACKENDS, **(_FAKE if os.environ.get(_FAKE_OFFERED) else {})}
-    if name not in known:
-        near = near_match(name, known)
-        raise InvalidRequest(f"there is no backend {name!r}", hint=near or f"choose from {', '.join(known)}")
-    found: Backend = importlib.import_module(known[name]).backend()
-    return found
-
-
 def _named(word: str) -> str:
     """Return the slug of the bottle that a person names: itself, or the agent that has no other bottle."""
     known = state.slugs()
@@ -323,51 +316,8 @@ def _remove(slug: str) -> None:
             backend_named(record.backend).remove(slug)
             return
         for name in BACKENDS:  # the record is damaged
-            backend_named(name).remove(slug)
-
-
-def _found(record: Record) -> Bottle:
-    try:
-        return backend_named(record.backend).find(record.slug)
-    except NotFound as error:
-        raise NotFound(
-            f"the {record.backend} backend has no bottle {record.slug} any more",
-            hint=f"'claude-bottle stop {record.slug}' removes its record",
-        ) from error
-
-
-def _info(record: Record) -> BottleInfo:
-    found: BottleInfo = {
-        "slug": record.slug,
-        "agent": record.agent,
-        "bottle": record.bottle,
-        "backend": record.backend,
-        "state": "launching" if record.phase == state.LAUNCHING else "gone",
-        "exit_code": None,
-        "folder": record.folder,
-        "copied": record.copied,
-        "created_at": record.created_at,
-        "problem": "",
-    }
-    try:
-        bottle = backend_named(record.backend).find(record.slug)
-        found["exit_code"] = bottle.exit_code()
-        found["state"] = "ended" if found["exit_code"] is not None else _agent_state(record, bottle)
-    except NotFound:
-        pass
-    except PyroError as error:
-        found["state"], found["problem"] = "unknown", error.message
-    return found
-
-
-def _agent_state(record: Record, bottle: Bottle) -> BottleState:
-    """Return what the harness of a running agent reports."""
-    from claude_bottle.harness import harness_of  # noqa: PLC0415
-    from claude_bottle.manifest import AgentConfig  # noqa: PLC0415 - slow to import, and few verbs need it
-
-    harness = record.harness if isinstance(record.harness, str) else tuple(record.harness)
-    word = harness_of(AgentConfig(bottle=record.bottle, harness=harness)).state(bottle)
-    return next((known for known in get_args(BottleState) if known == word), "unknown")
+            with suppress(HostNotReady):  # a backend that cannot run here has no bottle
+                backend_named(name).remove(slug)
 
 
 def _size_file(slug: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from claude_bottle.bottles import BACKENDS, DEFAULT_BACKEND
+from claude_bottle.backend.table import BACKENDS, DEFAULT_BACKEND
 
 
 def launch_options(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from claude_bottle import state
-from claude_bottle.bottles import backend_named
+from claude_bottle.backend.table import backend_named
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 COMMAND = [sys.executable, "-m", "claude_bottle.cli"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from claude_bottle import state
-from claude_bottle.bottles import BACKENDS
+from claude_bottle.backend.table import BACKENDS
 from tests.bottles.cli.conftest import Cli, Write, launched
 from tests.waiting import until
 

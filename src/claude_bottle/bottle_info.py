@@ -1,0 +1,60 @@
+"""A launched bottle as its record and its backend know it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, get_args
+
+from claude_bottle import state
+from claude_bottle.backend.table import backend_named
+from claude_bottle.results import BottleInfo, BottleState
+from claude_bottle.state import Record
+from pyro_mcp.errors import NotFound, PyroError
+
+if TYPE_CHECKING:
+    from claude_bottle.backend import Bottle
+
+
+def bottle_of(record: Record) -> Bottle:
+    """Return the bottle of a record; raise `NotFound` when its backend has it no more."""
+    try:
+        return backend_named(record.backend).find(record.slug)
+    except NotFound as error:
+        raise NotFound(
+            f"the {record.backend} backend has no bottle {record.slug} any more",
+            hint=f"'claude-bottle stop {record.slug}' removes its record",
+        ) from error
+
+
+def info_of(record: Record) -> BottleInfo:
+    """Return what is known of a bottle; a backend that fails makes its state unknown."""
+    found: BottleInfo = {
+        "slug": record.slug,
+        "agent": record.agent,
+        "bottle": record.bottle,
+        "backend": record.backend,
+        "state": "launching" if record.phase == state.LAUNCHING else "gone",
+        "exit_code": None,
+        "folder": record.folder,
+        "copied": record.copied,
+        "created_at": record.created_at,
+        "problem": "",
+    }
+    try:
+        bottle = backend_named(record.backend).find(record.slug)
+        found["exit_code"] = bottle.exit_code()
+        found["state"] = "ended" if found["exit_code"] is not None else _agent_state(record, bottle)
+    except NotFound:
+        pass
+    except PyroError as error:
+        found["state"], found["problem"] = "unknown", error.message
+    return found
+
+
+def _agent_state(record: Record, bottle: Bottle) -> BottleState:
+    """Return what the harness of a running agent reports."""
+    from claude_bottle.harness import harness_of  # noqa: PLC0415
+    from claude_bottle.manifest import AgentConfig  # noqa: PLC0415 - slow to import, and few verbs need it
+
+    harness = record.harness if isinstance(record.harness, str) else tuple(record.harness)
+    word = harness_of(AgentConfig(bottle=record.bottle, harness=harness)).state(bottle)
+    return next((known for known in get_args(BottleState) if known == word), "unknown")
