@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from claude_bottle import state
 from claude_bottle.backend.table import BACKENDS, DEFAULT_BACKEND, backend_named
 from claude_bottle.bottle_info import bottle_of, info_of
+from claude_bottle.launch import Launch
 from claude_bottle.network_report import refusals
 from claude_bottle.results import (
     BackendReport,
@@ -31,37 +32,13 @@ from pyro_mcp.host.files import write_atomic
 from pyro_mcp.terminal import plain
 
 if TYPE_CHECKING:
-    from claude_bottle.backend import Backend, Bottle
+    from claude_bottle.backend import Backend
     from claude_bottle.manifest import Loaded
     from claude_bottle.planning import Asked
 
 _SHOWN_OUTPUT = 256 * 1024
 _MOST_CONNECTIONS = 1000
 _SIZE = (80, 24)
-
-
-class Launch:
-    """A bottle that its launching client owns until `keep` or `remove` is called."""
-
-    def __init__(self, record: Record, bottle: Bottle, backend: Backend) -> None:
-        self.record, self.bottle, self._backend = record, bottle, backend
-        self.kept = self.removed = False
-
-    @property
-    def slug(self) -> str:
-        """The bottle's name."""
-        return self.record.slug
-
-    def keep(self) -> None:
-        """Let the bottle outlive this process."""
-        self.record = state.launched(self.record)
-        self.kept = True
-
-    def remove(self) -> None:
-        """End the bottle and remove all that its launch made."""
-        self._backend.remove(self.slug)
-        state.forget(self.slug)
-        self.removed = True
 
 
 class Bottles:

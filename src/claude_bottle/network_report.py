@@ -48,6 +48,6 @@ def _hint(host: str, port: object, record: Record) -> str:
     """Return how to allow the host in the manifest."""
     if not host:
         return ""
-    rule = host if port in (80, 443, None) else f"{host}:{port}"
+    rule = host if port in (80, 443, 53, None) else f"{host}:{port}"  # a name is refused before its port is known
     files = " or ".join(record.manifest_files) or "the manifest"
     return f'to allow it, add "{rule}" to bottles.{record.bottle}.egress in {files}; it counts from the next launch'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from claude_bottle.bottles import BACKENDS, backend_named
+from claude_bottle.backend.table import BACKENDS, backend_named
 
 
 @pytest.mark.parametrize("name", BACKENDS)

@@ -8,6 +8,7 @@ from claude_bottle.cli import (
     bottles,
     check,
     completion,
+    demo,
     doctor,
     files,
     init,
@@ -21,10 +22,11 @@ from pyro_mcp import __version__
 from pyro_mcp.command_line import Parser, add_verbs
 
 # In the order of the help: the manifest, its agents, what runs, the host.
-_VERBS = (init, check, trust, schema, plan, run, bottles, logs, files, doctor, completion)
+_VERBS = (init, check, trust, schema, plan, run, bottles, logs, files, doctor, demo, completion)
 
 _EXAMPLES = """\
 examples:
+  claude-bottle demo                        a real agent, without an account
   claude-bottle init                        write a manifest with comments
   claude-bottle check                       what it says, and which file says it
   claude-bottle plan dev                    what a launch would do

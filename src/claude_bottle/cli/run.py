@@ -7,9 +7,10 @@ import os
 import sys
 from collections.abc import Callable
 
-from claude_bottle.bottles import Bottles, Launch
+from claude_bottle.bottles import Bottles
 from claude_bottle.cli.launch_options import bottle_argument, launch_options
 from claude_bottle.cli.manifest_option import loaded, manifest_option
+from claude_bottle.launch import Launch
 from pyro_mcp.command_line import Verbs, print_json, progress_line, verb
 from pyro_mcp.terminal import DETACH_KEY, own_terminal
 
