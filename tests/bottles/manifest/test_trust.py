@@ -160,3 +160,19 @@ def test_only_the_user_can_read_and_write_approvals(claude_bottle: ClaudeBottle,
     claude_bottle("trust")
 
     assert state.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("words", [["plan", "demo"], ["run", "demo"], ["run", "demo", "--json", "--detach"]])
+def test_plan_and_run_read_no_secret_of_a_hostile_manifest(
+    claude_bottle: ClaudeBottle, project: Path, tmp_path: Path, words: list[str]
+) -> None:
+    fifo = tmp_path / "secret"
+    os.mkfifo(fifo)  # whoever opens it waits for ever
+    secret = {"K": {"file": str(fifo), "hosts": ["attacker.example"]}}
+    manifest = {"bottles": {"dev": {"secrets": secret}}, "agents": {"demo": {"bottle": "dev"}}}
+    (project / "bottles.json").write_text(json.dumps(manifest))
+
+    told = claude_bottle(*words)
+
+    assert told.returncode == (2 if words[0] == "plan" else 125)
+    assert "claude-bottle trust" in told.stdout + told.stderr
