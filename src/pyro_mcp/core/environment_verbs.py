@@ -6,15 +6,17 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-from pyro_mcp.builds import BuildOptions, EnvironmentBuilder, read_build_definition
 from pyro_mcp.core.components import Components
 from pyro_mcp.engine import Shape, requested
 from pyro_mcp.environments import export_root, new_file
 from pyro_mcp.machines import EGRESS, OFF, NetworkPolicy, check_mirrors
 from pyro_mcp.results import EnvironmentDeleted, EnvironmentDetails, EnvironmentExported
 from pyro_mcp.workspaces import EnvironmentSaver
+
+if TYPE_CHECKING:
+    from pyro_mcp.builds import EnvironmentBuilder
 
 _MOST_NAMED = 100
 
@@ -56,6 +58,8 @@ class EnvironmentVerbs(Components):
         `timeout_seconds`. A step that fails leaves nothing and raises `EnvironmentFailed` with the line and the end of
         its output. What had no effect is in the result's `origin["ignored"]`.
         """
+        from pyro_mcp.builds import BuildOptions, read_build_definition  # noqa: PLC0415 - few commands build
+
         self._repair()
         definition = read_build_definition(Path(path), Path(context) if context is not None else None)
         policy = NetworkPolicy(EGRESS if network else OFF, tuple(allow_hosts or ()), trust_host_ca, host_mirrors)
@@ -105,4 +109,6 @@ class EnvironmentVerbs(Components):
 
     @cached_property
     def _builder(self) -> EnvironmentBuilder:
+        from pyro_mcp.builds import EnvironmentBuilder  # noqa: PLC0415 - few commands build
+
         return EnvironmentBuilder(self._lifecycle, self._images, self._environments, self._saving)
