@@ -82,13 +82,12 @@ class FakeEngine:
         self.fail("spare_key")
         return f"{request.system.root_digest} {request.shape}" if request.system and not request.shape.network else None
 
-    def claim(self, spare: Path, identity: Identity, request: StartRequest) -> Started:
+    def claim(self, spare: Path, identity: Identity, request: StartRequest) -> None:
         del self.running[spare / "sockets"]
         self.fail("claim")
         (spare / "sockets").rename(request.sockets)
         self.claimed.append(request)
         self.running[request.sockets] = identity
-        return Started(identity, "tcg")
 
     def remove_leftovers(self) -> None:
         pass

@@ -69,7 +69,7 @@ class HostCompat:
     def spare_key(self, request: StartRequest) -> str | None:
         return None
 
-    def claim(self, spare: Path, identity: Identity, request: StartRequest) -> Started:
+    def claim(self, spare: Path, identity: Identity, request: StartRequest) -> None:
         raise Conflict("a host_compat machine has no processes that could wait for it")
 
     def remove_leftovers(self) -> None:

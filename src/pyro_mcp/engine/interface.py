@@ -272,7 +272,7 @@ class Engine(Protocol):
         Returns None when no spare can become it. Raises what `start` raises.
         """
 
-    def claim(self, spare: Path, identity: Identity, request: StartRequest) -> Started:
+    def claim(self, spare: Path, identity: Identity, request: StartRequest) -> None:
         """Let the spare in the home `spare` become the machine of `request`; return when it accepts commands.
 
         From its first step on, the spare's processes belong to the machine: `kill_all` of its home ends them. When this

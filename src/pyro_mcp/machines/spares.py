@@ -64,7 +64,7 @@ class Spare:
     key: str
     order: Order
     ends_at: float
-    identity: Identity
+    started: Started
 
     @property
     def seconds_left(self) -> float:
@@ -128,7 +128,7 @@ class Spares:
                 ends_at = _uptime() + seconds
                 started = starter.submit(engine.start, request, silent).result()
                 try:
-                    self._write(id_, Spare(key, order, ends_at, started.identity))
+                    self._write(id_, Spare(key, order, ends_at, started))
                 except BaseException:
                     engine.kill(started.identity, request.sockets)
                     raise
@@ -170,7 +170,8 @@ class Spares:
             home, spare = taken
             # Whatever is wrong with it, a start from the beginning shows whether it is the request.
             try:
-                return engine.claim(home, spare.identity, request)
+                engine.claim(home, spare.started.identity, request)
+                return spare.started
             except (PyroError, OSError) as error:
                 self._log.write_text(f"a spare could not be used: {error}\n")
         return None
@@ -260,12 +261,9 @@ class Spares:
     def _read(self, id_: str) -> Spare | None:
         try:
             known = json.loads((self._folder / id_ / _RECORD).read_bytes())
-            return Spare(
-                str(known["key"]),
-                Order(**known["order"]),
-                float(known["ends_at"]),
-                Identity(int(known["identity"]["pid"]), int(known["identity"]["start_time"])),
-            )
+            identity = Identity(*(int(known["started"]["identity"][part]) for part in ("pid", "start_time")))
+            started = Started(identity, str(known["started"]["accelerator"]))
+            return Spare(str(known["key"]), Order(**known["order"]), float(known["ends_at"]), started)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -317,7 +315,7 @@ def has_memory(mem_mib: int) -> bool:
 
 
 def _is_usable(spare: Spare, engine: Engine) -> bool:
-    return spare.seconds_left > _LEAST_SECONDS_LEFT and engine.alive(spare.identity)
+    return spare.seconds_left > _LEAST_SECONDS_LEFT and engine.alive(spare.started.identity)
 
 
 def _uptime() -> float:

@@ -109,10 +109,9 @@ class GuestEngine:
         ingredients = [_SPARE_FORMAT, chosen, key, file_version(CONFINE), file_version(GUARD)]
         return hashlib.sha256(json.dumps(ingredients).encode()).hexdigest()[:32]
 
-    def claim(self, spare: Path, identity: Identity, request: StartRequest) -> Started:
+    def claim(self, spare: Path, identity: Identity, request: StartRequest) -> None:
         """Let a spare become the machine of `request`; return when it accepts commands."""
         become_machine(spare, identity, request, blank_disks(self._cache))
-        return Started(identity, self.accelerator(request.accelerator).name)
 
     def remove_leftovers(self) -> None:
         """End booting machines and remove scratch folders of processes that were killed while they made something."""
