@@ -257,6 +257,7 @@ def test_a_machine_outlives_the_process_that_started_it(sockets: MachineSockets,
 
 
 def test_sockets_may_lie_deeper_than_a_sockets_path_is_long(home: Path) -> None:
+    (home / ("x" * 200)).mkdir()
     sockets = MachineSockets(home / ("x" * 200) / ("y" * 200))
     with listening(sockets) as fds, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         assert len(fds) == len(sockets.all)
