@@ -1268,6 +1268,7 @@ static noreturn void print_usage(void) {
           "       tool apply [--replace] ROOT\n"
           "       tool recover ROOT\n"
           "       tool freeze MOUNT\n"
+          "       tool -\n"
           "       tool copy [--also REL]... FROM TO\n", stderr);
     exit(2);
 }
@@ -1311,6 +1312,24 @@ static int take_option(const char *command, char **words) {
     return 2;
 }
 
+/* Reads the words of the command line, each ended by a NUL, from standard input, and returns how many there are. For
+ * callers that cannot pass every byte as an argument. */
+static int read_words(char ***words) {
+    static char text[MAX_FRAME + 1];
+    static char *list[MAX_FRAME / 2 + 1];
+    size_t size = 0;
+    ssize_t got;
+    while (size < MAX_FRAME && (got = must(read(STDIN_FILENO, text + size, MAX_FRAME - size))) > 0)
+        size += (size_t)got;
+    if (size == MAX_FRAME)
+        fail("input", "the command line is over the limit of 1 MiB");
+    int count = 0;
+    for (size_t at = 0; at < size && count < MAX_FRAME / 2; at += strlen(text + at) + 1)
+        list[count++] = text + at;
+    *words = list;
+    return count;
+}
+
 int main(int argc, char **argv) {
     static const struct command {
         const char *name;
@@ -1326,6 +1345,8 @@ int main(int argc, char **argv) {
     };
     struct rlimit files;
     int at = 2;
+    if (argc == 2 && strcmp(argv[1], "-") == 0)
+        argc = read_words(&argv);
     options = argv + at;
     umask(0);
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {

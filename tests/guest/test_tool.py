@@ -197,3 +197,18 @@ def test_content_may_begin_anywhere(tool: Tool, root: Path, start: int, most: in
     answer = tool("walk", "--from", str(start), "--content", str(most), root, "a").of("ENTRY")
     assert b"".join(message.data for message in answer) == data
     assert (answer[0].number("SIZE"), answer[-1].number("SENT")) == (10, len(data))
+
+
+def test_the_command_line_may_come_as_input(tool: Tool, root: Path) -> None:
+    (root / os.fsdecode(b"caf\xe9")).write_bytes(b"1")
+    words = [b"tool", b"walk", b"--depth", b"0", os.fsencode(root), b"caf\xe9"]
+    (entry,) = tool("-", stdin=b"".join(word + b"\0" for word in words)).of("ENTRY")
+    assert (entry.path, entry.number("SIZE")) == (b"caf\xe9", 1)
+
+
+@pytest.mark.parametrize(
+    "given", [b"", b"tool\0", b"tool\0-\0", b"tool\0walk", b"\0" * 2000, b"tool\0" + b"x" * (1 << 20)]
+)
+def test_a_command_line_that_is_none_is_refused(tool: Tool, given: bytes) -> None:
+    refused = tool("-", stdin=given)
+    assert refused.code in (1, 2) and refused.complaint != ""
