@@ -103,6 +103,10 @@ class ToolContainer:
         on_stdout: Callable[[bytes], None],
     ) -> None:
         """Run the tool to its end; raises what it complained of."""
+        if stdin is None and not all(_is_utf8(one) for one in arguments):
+            # docker passes arguments on in JSON, which has no bytes.
+            stdin = b"".join(os.fsencode(one) + b"\0" for one in ("tool", *arguments))
+            arguments = ["-"]
         name = f"{self._names.container}-tool-{secrets.token_hex(4)}"
         words = ["run", "--rm", f"--name={name}", f"--label={self._names.label}", *self._options]
         words += ["--interactive", tool_image(self._engine), *map(os.fsdecode, arguments)]
@@ -127,6 +131,14 @@ def tool_image(engine: Engine) -> str:
             archive.addfile(entry, io.BytesIO(content))
         engine.call(["import", '--change=ENTRYPOINT ["/tool"]', "-", reference], stdin=written.getvalue())
     return reference
+
+
+def _is_utf8(argument: str | bytes) -> bool:
+    try:
+        os.fsencode(argument).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _guest_tree(run: ToolContainer) -> GuestTree:
