@@ -112,7 +112,7 @@ CATALOG: dict[str, Recipe] = {
         Recipe(
             "debian:12-agent",
             "12.1",
-            f"debian:12 with Claude Code {CLAUDE_CODE.version}, Node {NODE.version}, ripgrep and the user {AGENT.name}",
+            f"Claude Code {CLAUDE_CODE.version}, Node {NODE.version}, user {AGENT.name}",
             (*_TOOLS, "ripgrep"),
             (UV,),
             (NODE, NPM, CLAUDE_CODE),
