@@ -75,6 +75,7 @@ class Bottles:
     """Bottles of one backend, whose agent sleeps; what is tried in them runs as root."""
 
     def __init__(self, backend: str, environment: str) -> None:
+        self.backend = backend
         self._backend: Backend = importlib.import_module(f"claude_bottle.backend.{backend}").backend()
         self._environment = environment
         self._running: dict[str, Bottle] = {}
@@ -98,6 +99,10 @@ class Bottles:
 
     def remove(self, id_: str) -> None:
         self._running.pop(id_).stop()
+
+    def gateway_folder(self, id_: str) -> Path:
+        """Return the folder of the control socket of a bottle's gateway, on the backends that start it themselves."""
+        return state.stage_dir(id_) / "gateway"
 
     def clear(self) -> None:
         for id_ in list(self._running):

@@ -22,7 +22,7 @@ from pathlib import Path
 from pyro_mcp.errors import PyroError
 from pyro_mcp.network.gateway.control import GatewayControl, GatewayInfo
 from tests.leaks.cases import ALLOWED, Canary, Case, cases, firsts
-from tests.leaks.guests import NoEngine, Workspaces, guests_of
+from tests.leaks.guests import Bottles, NoEngine, Workspaces, guests_of
 from tests.leaks.lab import Lab, knock, settle
 from tests.leaks.world import HOST_OUTSIDE, NAMES, WEB, dialled
 from tests.vm.processes import home_of
@@ -119,6 +119,12 @@ def run_table(lab: Lab, chosen: Sequence[Case]) -> Iterator[Result]:
 
 # ---- what happens to the gateway, and to the workspace ----
 
+_PROCESSES: dict[str, Callable[[GatewayInfo], int]] = {
+    "policy": lambda found: found.policy_pid,
+    "relay": lambda found: found.relay_pid,
+}
+IN_CONTAINERS = [f"killed-{name}{what}" for name in _PROCESSES for what in ("", "-dns")]
+"""The cases that are steps, and are tried in containers too."""
 _KEEP_SENDING = f"""
 line = socket.create_connection(({WEB!r}, 22), 6)
 for _ in range(400):
@@ -136,12 +142,7 @@ def gateway(id_: str) -> GatewayInfo:
 def killed(lab: Lab, workspaces: Workspaces, name: str, pid: Callable[[GatewayInfo], int]) -> Iterator[Result]:
     """Kill a process of the gateway: between connections, and while one is in use."""
     id_ = workspaces.create("egress")
-    before = run(lab, id_, _PUBLIC)
-    os.kill(pid(gateway(id_)), signal.SIGKILL)
-    after = run(lab, id_, _PUBLIC)
-    yield _told(f"killed-{name}", f"TCP, after the gateway's {name} process was killed", before.arrived, after)
-    dns = run(lab, id_, Case("", "", "egress", "", "ask(TOKEN + '.test')", Canary("token")))
-    yield _told(f"killed-{name}-dns", f"a name, after the gateway's {name} process was killed", dns.alive, dns)
+    yield from without(lab, id_, name, lambda: pid(gateway(id_)))
     workspaces.pyro.stop_workspace(id_)
     workspaces.pyro.start_workspace(id_)
     again = run(lab, id_, _PUBLIC)
@@ -152,9 +153,26 @@ def killed(lab: Lab, workspaces: Workspaces, name: str, pid: Callable[[GatewayIn
         stalled = run(lab, id_, _PUBLIC)
     finally:
         os.kill(pid(stopped), signal.SIGCONT)
-    yield _told(f"stalled-{name}", f"TCP, while the gateway's {name} process stands still", before.arrived, stalled)
+    yield _told(f"stalled-{name}", f"TCP, while the gateway's {name} process stands still", again.arrived, stalled)
     workspaces.pyro.delete_workspace(id_)
     yield from killed_within(lab, workspaces, name, pid)
+
+
+def killed_in_bottle(lab: Lab, bottles: Bottles, name: str, pid: Callable[[GatewayInfo], int]) -> Iterator[Result]:
+    """Kill a process of a bottle's gateway."""
+    id_ = bottles.start("egress")
+    yield from without(lab, id_, name, lambda: pid(GatewayControl(bottles.gateway_folder(id_)).info()))
+    bottles.remove(id_)
+
+
+def without(lab: Lab, id_: str, name: str, pid: Callable[[], int]) -> Iterator[Result]:
+    """Kill a process of a guest's gateway, and try what worked before."""
+    before = run(lab, id_, _PUBLIC)
+    os.kill(pid(), signal.SIGKILL)
+    after = run(lab, id_, _PUBLIC)
+    yield _told(f"killed-{name}", f"TCP, after the gateway's {name} process was killed", before.arrived, after)
+    dns = run(lab, id_, Case("", "", "egress", "", "ask(TOKEN + '.test')", Canary("token")))
+    yield _told(f"killed-{name}-dns", f"a name, after the gateway's {name} process was killed", dns.alive, dns)
 
 
 def killed_within(lab: Lab, workspaces: Workspaces, name: str, pid: Callable[[GatewayInfo], int]) -> Iterator[Result]:
@@ -243,12 +261,15 @@ def published_ports(lab: Lab, workspaces: Workspaces) -> Iterator[Result]:
 def every_result(lab: Lab) -> Iterator[Result]:
     """Try every case, and in workspaces what is steps, not data."""
     yield from run_table(lab, cases())
-    workspaces = lab.guests
-    if isinstance(workspaces, Workspaces):
-        yield from restarted(lab, workspaces)
-        yield from published_ports(lab, workspaces)
-        yield from killed(lab, workspaces, "policy", lambda found: found.policy_pid)
-        yield from killed(lab, workspaces, "relay", lambda found: found.relay_pid)
+    guests = lab.guests
+    if isinstance(guests, Workspaces):
+        yield from restarted(lab, guests)
+        yield from published_ports(lab, guests)
+        for name, pid in _PROCESSES.items():
+            yield from killed(lab, guests, name, pid)
+    elif isinstance(guests, Bottles) and guests.backend == "docker":  # on pyro the guests are workspaces
+        for name, pid in _PROCESSES.items():
+            yield from killed_in_bottle(lab, guests, name, pid)
 
 
 def main() -> None:

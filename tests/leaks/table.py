@@ -37,7 +37,8 @@ and nothing reached it: no packet, no request. `list` is `egress` with `--allow-
 Every attempt is made in a workspace, and in bottles on the backends `pyro` and `docker`, as the guest's root. Machines
 are on the accelerator `uml`, where the cage is the boundary; the first attempt of each group is made on `tcg` too. In a
 bottle `egress` is an allow list of all public addresses and of every name of the lab. `rules` allows GET below /v1 of
-one host.
+one host. Root in a container of the backend `docker` has no CAP_NET_RAW, so the raw packets end there. The backend
+`smolmachines` has no column: no real smolvm was there to try it.
 """
 _LIMITS = """\
 ## Not a boundary

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.leaks.cases import cases, firsts
-from tests.leaks.suite import LATER, Result
+from tests.leaks.suite import IN_CONTAINERS, LATER, Result
 from tests.leaks.table import BOTTLES, PART, TABLE, WHOLE, WORKSPACE, run_bottles, run_suite, table
 
 pytestmark = [
@@ -57,6 +57,11 @@ def test_nothing_gets_out_of_a_bottle_that_should_not(
     bottles: dict[str, list[Result] | None], backend: str, id_: str
 ) -> None:
     check(by_id(bottles[backend])[id_], soon=False)
+
+
+@pytest.mark.parametrize("id_", IN_CONTAINERS)
+def test_a_container_without_its_gateway_has_no_network(bottles: dict[str, list[Result] | None], id_: str) -> None:
+    check(by_id(bottles["docker"])[id_], soon=False)
 
 
 @pytest.mark.parametrize("id_", [case.id for case in firsts()])
