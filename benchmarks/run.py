@@ -6,8 +6,6 @@ something on a faster or slower machine too. Nothing fails for being slow: a mis
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import platform
 import sys
@@ -16,32 +14,20 @@ from pathlib import Path
 
 from benchmarks import machines, workspaces
 from benchmarks.by_history import of_history
+from benchmarks.command import arguments_parser, write_report
 from benchmarks.figures import ratio, table
 from benchmarks.machines import Bench
 from benchmarks.network import of_network
 from benchmarks.sessions import of_sessions
 from pyro_mcp import __version__
-from pyro_mcp.errors import PyroError
 
 _TARGET = Path("build/bench.json")
 
 
 def main() -> int:
     """Measure, print, write; the exit code is 0 unless something could not be measured."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few runs: to see that it works")
-    parser.add_argument("--environment", default="debian:12", help="default: debian:12")
-    arguments = parser.parse_args()
-    os.environ["PYRO_SPARES"] = "0"  # benchmarks/speed measures with spare machines; here they would only disturb
-    try:
-        report = _measure(arguments.environment, quick=arguments.quick)
-    except PyroError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return error.exit_code
-    _TARGET.parent.mkdir(exist_ok=True)
-    _TARGET.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    print(f"\nwritten to {_TARGET}")
-    return 0
+    arguments = arguments_parser(__doc__).parse_args()
+    return write_report("bench", _TARGET, lambda: _measure(arguments.environment, quick=arguments.quick))
 
 
 def _measure(environment: str, *, quick: bool) -> dict[str, object]:

@@ -7,15 +7,15 @@ ends the run early; the page is then written from what was measured.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
+from benchmarks.command import arguments_parser, write_report
 from benchmarks.docker import Docker, docker
 from benchmarks.speed import page
 from benchmarks.speed.measure import Run
@@ -30,21 +30,13 @@ _JSON = Path("build/speed.json")
 
 def main() -> int:
     """Measure, write the JSON and the page; return 0 unless something could not be measured at all."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one sample of each: to see that it works; no page")
+    parser = arguments_parser(f"{__doc__}\nWith --quick there is one sample of each, and no page.")
     parser.add_argument("--page", action="store_true", help="only write the page again, from the last run")
-    parser.add_argument("--environment", default="debian:12", help="default: debian:12")
     arguments = parser.parse_args()
-    os.environ["PYRO_SPARES"] = "0"  # but where a row is about spare machines
     if not arguments.page:
-        try:
-            report = _measure(arguments.environment, quick=arguments.quick)
-        except PyroError as error:
-            print(f"speed: {error}", file=sys.stderr)
-            return error.exit_code
-        _JSON.parent.mkdir(exist_ok=True)
-        _JSON.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-        print(f"written to {_JSON}")
+        measure = partial(_measure, arguments.environment, quick=arguments.quick)
+        if status := write_report("speed", _JSON, measure):
+            return status
     if not arguments.quick:
         page.write(json.loads(_JSON.read_text()))
         print(f"written to {page.PAGE} and {page.PICTURE}")
