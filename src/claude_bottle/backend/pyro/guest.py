@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import tarfile
@@ -156,7 +155,7 @@ def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def _runner(user: AgentUser, environ: Mapping[str, str]) -> str:
-    own = {"HOME": user.home, "USER": user.name, "LOGNAME": user.name, "LANG": os.environ.get("LANG") or "C.UTF-8"}
+    own = {"HOME": user.home, "USER": user.name, "LOGNAME": user.name, "LANG": "C.UTF-8"}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in {**own, **environ}.items()]
     switch = f"setpriv --reuid={user.name} --regid={user.name} --init-groups -- " if user.name != "root" else ""
     return "\n".join(["#!/bin/sh", *lines, f'exec {switch}"$@"', ""])
