@@ -18,6 +18,7 @@ from benchmarks.command import arguments_parser, write_report
 from benchmarks.figures import ratio, table
 from benchmarks.machines import Bench
 from benchmarks.network import of_network
+from benchmarks.proxy import of_proxy
 from benchmarks.sessions import of_sessions
 from pyro_mcp import __version__
 
@@ -54,7 +55,8 @@ def _measure(environment: str, *, quick: bool) -> dict[str, object]:
         work += of_history(environment, Path(state, "pyro-mcp"), 20 if quick else 200, few)
         _say("shells and services, network")
         work += of_sessions(environment, Path(state, "pyro-mcp"), few)
-        work += of_network(environment, Path(state, "pyro-mcp"), few) if os.getuid() == 0 else []
+        if os.getuid() == 0:
+            work += [*of_network(environment, Path(state, "pyro-mcp"), few), *of_proxy(few)]
     figures = [cold, *life, execute, *rest, ratio("create ÷ cold boot", life[0], cold, target=1 / 8), *work]
     print("\n".join(f"{name:12} {value}" for name, value in host.items()))
     print(f"\n{table(figures)}")

@@ -89,3 +89,21 @@ def test_building_an_environment_gets_no_way_round_the_ceiling() -> None:
         build(Reach("egress", PYPI), network=True, allow_hosts=["evil.example"])
     assert build(Reach("egress", PYPI), network=True)["allow_hosts"] == [*PYPI]
     assert "allow_hosts" not in build(Reach("off"))
+
+
+LED = {"host": "model.internal", "upstream": "http://127.0.0.1:8080"}
+LIMITED = {"host": "pypi.org", "methods": ["GET"], "paths": ["/simple/*"]}
+
+
+@pytest.mark.parametrize("reach", [Reach(), Reach("egress"), Reach("egress", ("model.internal",)), Reach("off")])
+def test_no_call_makes_a_name_lead_to_a_port_of_this_host(reach: Reach) -> None:
+    with pytest.raises(InvalidRequest, match=r"no tool call can make model\.internal lead"):
+        reach.of_workspace({"network_policy": "egress", "allow_hosts": ["pypi.org", LED]})
+
+
+def test_a_call_may_allow_less_of_a_host_than_the_user_did() -> None:
+    wanted = {"network_policy": "egress", "allow_hosts": [LIMITED]}
+    assert Reach("egress", PYPI).of_workspace(wanted) == wanted
+    assert Reach().of_workspace(wanted) == wanted
+    with pytest.raises(InvalidRequest, match=r"may not reach .*evil\.example"):
+        Reach("egress", PYPI).of_workspace({"allow_hosts": [LIMITED | {"host": "evil.example"}]})

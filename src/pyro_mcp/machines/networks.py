@@ -143,9 +143,10 @@ def _state(record: MachineRecord, folders: Folders) -> tuple[NetworkState, list[
 
 
 def network_log(record: MachineRecord, folders: Folders, limit: int) -> WorkspaceNetworkLog:
-    """Return the newest `limit` entries of a workspace's network log, oldest first."""
+    """Return the newest `limit` entries of a workspace's network log, oldest first, without secrets."""
     entries = read_network_log(folders.network_log(record.id), limit)
-    return {"workspace_id": record.id, "count": len(entries), "entries": entries}
+    shown = Secrets(folders.home(record.id)).mask().everything(entries)
+    return {"workspace_id": record.id, "count": len(entries), "entries": shown}
 
 
 class Ports:
