@@ -54,6 +54,7 @@ references: setup-check ## write anew what is generated: docs/cli.md, claude-bot
 bench: setup ## measure the speeds that SPEC.md promises, and write docs/speed.md: beside this host and Docker, as root
 	@$(PYTHON) -m benchmarks.run
 	@$(PYTHON) -m benchmarks.speed
+	@$(PYTHON) -m benchmarks.bottles
 
 test-kvm: setup-test ## run the engine's tests under KVM; without KVM, in an emulated machine that has it
 	@scripts/test-kvm

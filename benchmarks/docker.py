@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import IO, Any
+from typing import Any
 
 from benchmarks.docker_engine import NoEngine, started_engine
 from pyro_mcp import Pyro
@@ -15,8 +15,6 @@ from pyro_mcp import Pyro
 IMAGE = "pyro-bench"
 """The image with the root files of the machines; `Docker.image` makes and removes it."""
 _SECONDS = 900
-# Docker sees the very files that our machines see, as a tar that one of them writes.
-_PACK = ["tar", "--create", "--one-file-system", "--exclude=./workspace", "--directory=/", "."]
 
 
 class Docker:
@@ -70,17 +68,15 @@ class Docker:
         return True
 
     def load(self, environment: str) -> None:
-        """Make the image from `environment`."""
+        """Make the image from `environment`: the very files that our machines see."""
         loader = subprocess.Popen(
             ["docker", "import", "-", IMAGE], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=self._environ
         )
         assert loader.stdin is not None
         with loader.stdin as pipe:
-            done = Pyro().run_in_vm(
-                environment, command=_PACK, timeout_seconds=300, output_cap=0, on_stdout=lambda data: _feed(pipe, data)
-            )
-        if done["exit_code"] != 0 or loader.wait(timeout=300) != 0:
-            raise RuntimeError(f"docker could not be given {environment}: {done['stderr']}")
+            Pyro().export_environment(environment, output=pipe)
+        if loader.wait(timeout=_SECONDS) != 0:
+            raise RuntimeError(f"docker could not be given {environment}")
 
     @contextmanager
     def image(self, environment: str) -> Iterator[None]:
@@ -106,7 +102,3 @@ def docker() -> Iterator[tuple[Docker | None, str]]:
             return
         client.answers()
         yield client, ""
-
-
-def _feed(pipe: IO[bytes], data: bytes) -> None:
-    pipe.write(data)
