@@ -1,0 +1,96 @@
+"""The terminal of an agent in a container: what is typed, its size, its signals, and leaving it."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from claude_bottle.backend.docker.bottle import DockerBottle
+from tests.bottles.docker.conftest import Shelf
+from tests.waiting import until
+
+ECHO = """
+import os, signal, sys
+def say(*words): print(*words, flush=True)
+signal.signal(signal.SIGWINCH, lambda *_: say("size", *os.get_terminal_size(0)))
+signal.signal(signal.SIGINT, lambda *_: say("got-int"))
+say("ready", *os.get_terminal_size(0))
+for line in sys.stdin:
+    say("line:" + line.strip())
+    if line.strip() == "end":
+        sys.exit(5)
+"""
+
+
+class Viewer:
+    """Somebody at the terminal of a bottle."""
+
+    def __init__(self, bottle: DockerBottle) -> None:
+        self.shown = bytearray()
+        self.code: int | None = None
+        self._bottle = bottle
+        self._typed, self._keyboard = os.pipe()
+        self._leaving, self._leave = os.pipe()
+        self._thread = threading.Thread(target=self._attach)
+        self._thread.start()
+
+    def _attach(self) -> None:
+        with open(self._typed, "rb", closefd=False) as stdin:
+            self.code = self._bottle.attach(stdin, self.shown.extend, interrupt=self._leaving)
+
+    def type(self, text: bytes) -> None:
+        os.write(self._keyboard, text)
+
+    def sees(self, text: bytes) -> None:
+        until(f"{text!r} is shown", lambda: bytes(self.shown), lambda shown: text in shown)
+
+    def leaves(self) -> int | None:
+        """Leave the terminal, and return what `attach` did."""
+        os.write(self._leave, b"x")
+        return self.ends()
+
+    def ends(self) -> int | None:
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+        for descriptor in (self._typed, self._keyboard, self._leaving, self._leave):
+            os.close(descriptor)
+        return self.code
+
+
+def test_what_is_typed_arrives_and_somebody_who_comes_back_sees_what_was_before(shelf: Shelf) -> None:
+    bottle = shelf.launch(["python3", "-c", ECHO])
+    bottle.resize(101, 33)
+    viewer = Viewer(bottle)
+    viewer.sees(b"ready 80 24")
+    viewer.sees(b"size 101 33")
+    viewer.type(b"one\r")
+    viewer.sees(b"line:one")
+    viewer.type(b"\x03")
+    viewer.sees(b"got-int")
+    bottle.resize(90, 20)
+    viewer.sees(b"size 90 20")
+    assert viewer.leaves() is None
+    assert bottle.exit_code() is None
+
+    again = Viewer(shelf.backend.find(bottle.slug))
+    again.sees(b"line:one")
+    again.type(b"caf\xc3\xa9\rend\r")
+    assert again.ends() == 5
+    assert b"line:caf\xc3\xa9" in again.shown
+    assert bottle.output(most=6).endswith(b"end\r\n")
+
+
+def test_the_terminal_of_an_agent_that_has_ended_shows_its_last_output(shelf: Shelf) -> None:
+    bottle = shelf.launch(["sh", "-c", "seq 1 100000; exit 7"])
+    assert shelf.wait(bottle) == 7
+    late = Viewer(bottle)
+    assert late.ends() == 7
+    assert late.shown.endswith(b"\r\n100000\r\n") and len(late.shown) == 64 * 1024
+
+
+def test_no_output_is_lost_between_the_launch_and_the_first_look(shelf: Shelf) -> None:
+    bottle = shelf.launch(["sh", "-c", "seq 1 3000; read -r line; seq 3001 6000"])
+    viewer = Viewer(bottle)
+    viewer.type(b"\r")
+    assert viewer.ends() == 0
+    assert bytes(viewer.shown).split() == [str(number).encode() for number in range(1, 6001)]
