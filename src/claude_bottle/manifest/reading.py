@@ -96,7 +96,9 @@ def _is_key(part: str) -> bool:
 def _cause(error: ValueError) -> str:
     """Return what is wrong with a text, as the parser says it, with the line."""
     if isinstance(error, json.JSONDecodeError):
-        return f"line {error.lineno}, column {error.colno}: {error.msg[0].lower()}{error.msg[1:]}"
+        comment = error.doc[error.pos :].startswith(("//", "/*", "#"))
+        advice = "; JSON has no comments, but bottles.toml may have" if comment else ""
+        return f"line {error.lineno}, column {error.colno}: {error.msg[0].lower()}{error.msg[1:]}{advice}"
     if "int_max_str_digits" in str(error):
         return "has a number of more than 4300 digits"
     return str(error)

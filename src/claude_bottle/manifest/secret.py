@@ -9,7 +9,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from claude_bottle.manifest.egress import host_of_url
 from claude_bottle.manifest.fields import Line, Model, Variable, matching, some
+from claude_bottle.manifest.problems import shortened
 from claude_bottle.manifest.regular_file import NotSmallAndRegular, read_regular
 from pyro_mcp.errors import InvalidRequest
 
@@ -58,7 +60,10 @@ class SecretConfig(Model):
     def _full_names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
         for host in hosts:
             if not _fits(host=host):
-                raise ValueError(f"{host!r} is not the full name of one host, such as api.example.com, in lower case")
+                near = host_of_url(host).partition(":")[0]
+                meant = f"; did you mean {near!r}?" if near and near != host and _fits(host=near) else ""
+                what = "is not the full name of one host, such as api.example.com, in lower case"
+                raise ValueError(f"{shortened(host)!r} {what}{meant}")
         return hosts
 
     @field_validator("header")

@@ -63,6 +63,11 @@ def test_a_rule_is_a_host_alone_or_an_object() -> None:
     assert third.upstream_port == 8080
 
 
+@pytest.mark.parametrize("host", ["10.0.0.0/8", "fc00::/7", "[fc00::1]:8080", "192.168.1.1:*", "*.example.com"])
+def test_a_rule_is_for_a_network_or_an_address_too(host: str) -> None:
+    assert Manifest.from_json_obj({"bottles": {"dev": {"egress": [host]}}}).bottles["dev"].egress[0].host == host
+
+
 def test_a_secret_is_in_the_authorization_header_unless_it_says_otherwise() -> None:
     assert secret().header == "Authorization"
     assert (secret(basic="git").basic, secret(basic="git").header) == ("git", None)
@@ -115,6 +120,10 @@ def test_an_unknown_key_is_refused_at_every_depth() -> None:
         ("a.example:0", "egress[0].host", "no valid port"),
         ("localhost", "egress[0].host", "loopback"),
         ("a.example\0.b.example", "egress[0].host", "cannot be allowed"),
+        ("https://u@A.example:8443/x/y", "egress[0].host", "is a URL, not a host; write 'a.example:8443'"),
+        ("a.example/x", "egress[0].host", "is a URL, not a host; write 'a.example'"),
+        ("10.0.0.1/8", "egress[0].host", "host bits are set"),
+        ("fe80::1/10", "egress[0].host", "host bits are set"),
         (7, "egress[0]", "must be an object"),
         ({"host": "a.example", "methods": []}, "egress[0].methods", "would allow nothing"),
         ({"host": "a.example", "methods": ["get"]}, "egress[0].methods[0]", "capitals"),
@@ -144,6 +153,7 @@ def test_a_wrong_rule_is_refused_at_its_path(rule: object, path: str, said: str)
     [
         ({"hosts": []}, "secrets.TOKEN.hosts", "would allow nothing"),
         ({"hosts": ["*.example"]}, "secrets.TOKEN.hosts", "full name"),
+        ({"hosts": ["https://API.example.com/x"]}, "secrets.TOKEN.hosts", "did you mean 'api.example.com'?"),
         ({"hosts": ["a.example:443"]}, "secrets.TOKEN.hosts", "full name"),
         ({"hosts": ["10.0.0.1"]}, "secrets.TOKEN.hosts", "full name"),
         ({"env": None}, "secrets.TOKEN", "needs one of env"),

@@ -28,6 +28,7 @@ def refusal(path: Path, content: str | bytes, *, within: Path | None = None) -> 
         ("", "FILE: line 1, column 1: expecting value"),
         ('{"bottles": {},}', "FILE: line 1, column 1"),
         ('{\n  "bottles": {\n', "FILE: line 3, column 1"),
+        ('// mine\n{"bottles": {}}', "FILE: line 1, column 1: expecting value; JSON has no comments"),
         ("[]", "FILE: must hold an object"),
         ("7", "FILE: must hold an object"),
         (b'{"a": "\xff"}', "FILE: line 1 is not text in UTF-8"),
