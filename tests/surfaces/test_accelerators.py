@@ -83,6 +83,7 @@ async def bounded(client: Client) -> list[str]:
     return [own.structured_content["accelerator"], made.structured_content["accelerator"], other.content[0].text]
 
 
+@pytest.mark.usefixtures("pyro")
 def test_a_server_for_one_accelerator_lets_no_call_choose_another(cli: Cli) -> None:
     assert cli("prepare", "debian:12", "--accelerator", "tcg").returncode == 0
     own, made, refused = conversation(bounded, serve("--accelerator", "tcg"))
