@@ -80,7 +80,7 @@ class FakeBottle:
                 if interrupt in ready:
                     return self.exit_code()
                 if agent.fileno() in ready:
-                    written = agent.recv(65536)
+                    written = _received(agent)
                     if not written:
                         break
                     on_output(written)
@@ -88,11 +88,12 @@ class FakeBottle:
                     typed = os.read(stdin.fileno(), 65536)
                     if not typed:
                         return self.exit_code()
-                    agent.sendall(HEADER.pack(b"i", len(typed)) + typed)
+                    with suppress(ConnectionError):  # the agent has just ended
+                        agent.sendall(HEADER.pack(b"i", len(typed)) + typed)
         return self._wait()
 
     def resize(self, columns: int, rows: int) -> None:
-        with suppress(Conflict), self._connected() as agent:
+        with suppress(Conflict, ConnectionError), self._connected() as agent:
             agent.sendall(HEADER.pack(b"r", SIZE.size) + SIZE.pack(columns, rows))
 
     def output(self, *, most: int) -> bytes:
@@ -165,6 +166,14 @@ class FakeBottle:
         if supervisor := self._supervisor():
             _ended(supervisor)
         return self.exit_code()
+
+
+def _received(agent: socket.socket) -> bytes:
+    """Return what the agent wrote, nothing at its end, also when it had not read all that was typed."""
+    try:
+        return agent.recv(65536)
+    except ConnectionResetError:
+        return b""
 
 
 def _ended(process: Identity) -> bool:

@@ -78,6 +78,7 @@ class _Supervisor:
     def __init__(self, terminal: int, listening: socket.socket, output: int) -> None:
         self._terminal, self._listening, self._output = terminal, listening, output
         self._clients: dict[socket.socket, bytes] = {}
+        self._deaf: set[socket.socket] = set()
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> None:
@@ -135,14 +136,16 @@ class _Supervisor:
         return bool(written)
 
     def _send(self, client: socket.socket, data: bytes) -> None:
-        try:
-            client.sendall(data)
-        except OSError:
-            self._drop(client)
+        if client not in self._deaf:
+            try:
+                client.sendall(data)
+            except OSError:  # it has gone; what it sent before is still to be read
+                self._deaf.add(client)
 
     def _drop(self, client: socket.socket) -> None:
         self._selector.unregister(client)
         del self._clients[client]
+        self._deaf.discard(client)
         client.close()
 
 
