@@ -6,10 +6,12 @@ What must not get out is shown in tests/leaks.
 from __future__ import annotations
 
 import http.client
+import http.server
 import os
 import select
 import signal
 import socket
+import threading
 from functools import partial
 
 import pytest
@@ -50,6 +52,44 @@ def test_a_network_comes_back_with_its_workspace(pyro: Pyro, create: Create) -> 
     fork = pyro.fork_workspace(id_)
     assert (fork["network_policy"], fork["allow_hosts"]) == ("egress", ["example.com"])
     assert pyro.network_info_workspace(fork["workspace_id"])["state"] == "up"
+
+
+_ASK = """
+import os, urllib.error, urllib.request
+for method, path in (("POST", "/v1/x"), ("POST", "/v2/x")):
+    fields = {"Authorization": "Bearer " + os.environ["KEY"]}
+    request = urllib.request.Request("https://model.internal" + path, b"x", fields, method=method)
+    try:
+        print(urllib.request.urlopen(request, timeout=60).read().decode())
+    except urllib.error.HTTPError as error:
+        print(error.code, error.read().decode())
+"""
+
+
+def test_a_name_leads_to_a_server_of_the_host_whose_requests_are_checked(pyro: Pyro, create: Create) -> None:
+    asked: list[str | None] = []
+
+    class Model(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.headers["Authorization"])
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"hello from the host")
+
+        def log_message(self, *_: object) -> None:
+            """Nothing is printed."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Model) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        upstream = f"http://127.0.0.1:{server.server_port}"
+        allowed = {"host": "model.internal", "methods": ["POST"], "paths": ["/v1/*"], "upstream": upstream}
+        key = {"name": "KEY", "value": "key-0123456789abcdef", "host": "model.internal"}
+        id_ = create(network_policy="egress", allow_hosts=[allowed], secrets=[key])
+        done = pyro.exec_workspace(id_, command=["python3", "-c", _ASK], secret_env=["KEY"])
+        server.shutdown()
+    assert done["stdout"].startswith("hello from the host\n403 pyro: POST /v2/x is not allowed"), done
+    assert asked == [f"Bearer {key['value']}"]
+    assert pyro.network_info_workspace(id_)["allow_hosts"] == [allowed]
 
 
 def test_what_was_refused_is_listed_with_the_reason(pyro: Pyro, create: Create) -> None:
