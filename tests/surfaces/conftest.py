@@ -19,7 +19,7 @@ def cli(home: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Runs `pyro` with words of a command line in an empty home, as if piped, for 80 columns."""
     monkeypatch.setenv("COLUMNS", "80")
 
-    def run(*words: str | bytes, stdin: str = "", timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(*words: str | bytes, stdin: str = "", timeout: float = 240) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "pyro_mcp.cli", *words]
         return subprocess.run(
             command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False, cwd=home
