@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import shlex
+import subprocess
 import tarfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,6 +29,10 @@ AS_AGENT = f"/{FOLDER}/as-agent"
 _CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETPCAP", "SETUID")
 _MOST_PROCESSES = 4096
 # A terminal without a size confuses programs; whoever attaches gives it the real one.
+_KILL = """\
+timeout "$3" "$1" wait "$2"
+[ $? = 124 ] && exec "$1" kill "$2"
+"""
 _FIRST = f"""\
 stty rows 24 cols 80 2>/dev/null
 IFS= read -r word <{_EVENT} && [ "$word" = begin ] && . {_AGENT}
@@ -118,6 +124,16 @@ def first_process(engine: Engine, container: str) -> int:
             hint="use a daemon of this host: unset DOCKER_HOST, or docker context use default",
         )
     return pid
+
+
+def kill_in_time(engine: Engine, container: str, seconds: float) -> None:
+    """Start a process of this host that kills the container after `seconds`, and ends with it."""
+    program = engine.argv([])[0]
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    argv = ["/bin/sh", "-c", _KILL, "sh", program, container, f"{seconds:g}"]
+    watcher = engine.start_program(argv, **streams)
+    # It is meant to outlive this process; when it does not, this thread keeps it from staying a zombie.
+    threading.Thread(target=watcher.wait, daemon=True).start()
 
 
 def begin(engine: Engine, container: str) -> None:

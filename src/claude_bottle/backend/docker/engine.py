@@ -81,9 +81,11 @@ class Engine:
 
     def start(self, words: Sequence[str], **streams: Any) -> subprocess.Popen[bytes]:
         """Start `docker` in a session of its own with these streams; the caller ends it."""
-        return subprocess.Popen(
-            self.argv(words), env=child_environment(_variables()), start_new_session=True, **streams
-        )
+        return self.start_program(self.argv(words), **streams)
+
+    def start_program(self, argv: Sequence[str], **streams: Any) -> subprocess.Popen[bytes]:
+        """Start a program that calls `docker`, in a session of its own."""
+        return subprocess.Popen(argv, env=child_environment(_variables()), start_new_session=True, cwd="/", **streams)
 
     def argv(self, words: Sequence[str | Path]) -> list[str]:
         """Return the command line of `docker`; raises `HostToolMissing`."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import subprocess
 import tarfile
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from claude_bottle.backend.docker.account import Account
 from claude_bottle.backend.docker.engine import Engine
@@ -14,8 +14,6 @@ from claude_bottle.backend.docker.names import Names
 from claude_bottle.backend.interface import Say
 from claude_bottle.errors import BottleFailed
 from pyro_mcp.errors import InvalidRequest
-from pyro_mcp.host.files import temporary_folder
-from pyro_mcp.host.process import child_environment, run
 
 _OCI = "oci:"
 _REPOSITORY = "claude-bottle/environment"
@@ -73,20 +71,27 @@ def _imported(engine: Engine, environment: str, say: Say) -> str:
     if engine.image(reference) is None:
         say(f"importing {environment} into docker")
         changes = [f"--change=ENV {name}={_quoted(value)}" for name, value in details["environ"].items()]
-        with temporary_folder() as folder:
-            root = folder / "root"
-            run(["/usr/bin/fsck.erofs", f"--extract={root}", path], deadline_seconds=_DEADLINE)
-            _import(engine, root, [*changes, "-", reference])
+        _import(engine, environment, [*changes, "-", reference])
     return reference
 
 
-def _import(engine: Engine, root: Path, words: list[str]) -> None:
-    argv = ["/usr/bin/tar", "--create", "--numeric-owner", "--xattrs", f"--directory={root}", "."]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, env=child_environment()) as packer:
+def _import(engine: Engine, environment: str, words: list[str]) -> None:
+    """Pass the root files of an environment to `docker import`, without a copy on a disk."""
+    from pyro_mcp import Pyro  # noqa: PLC0415 - slow to import
+
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with engine.start(["import", *words], **streams) as importer:
+        assert importer.stdin is not None and importer.stderr is not None
         try:
-            engine.call(["import", *words], stdin=packer.stdout, deadline_seconds=_DEADLINE)
+            with suppress(BrokenPipeError):  # then docker says why it ended
+                Pyro().export_environment(environment, output=importer.stdin)
+                importer.stdin.close()
+            said = importer.stderr.read().decode(errors="replace").strip()
+            importer.wait(_DEADLINE)
         finally:
-            packer.kill()
+            importer.kill()
+    if importer.returncode != 0:
+        raise BottleFailed(f"docker cannot import {environment}: {said}")
 
 
 def account_in(passwd: str, user: str) -> Account:

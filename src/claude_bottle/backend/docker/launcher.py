@@ -14,6 +14,7 @@ from claude_bottle.backend.docker.engine import Engine, failed
 from claude_bottle.backend.docker.guest import ContainerGuest
 from claude_bottle.backend.docker.images import ensure_image, image_name
 from claude_bottle.backend.docker.names import SLUG_LABEL, STAGE_LABEL, TREE, Names
+from claude_bottle.backend.docker.packages import image_with
 from claude_bottle.backend.docker.plan import DockerPlan
 from claude_bottle.backend.docker.problems import docker_problems
 from claude_bottle.backend.docker.removal import remove
@@ -30,6 +31,8 @@ from pyro_mcp.network import GuestCA, HostSecret, Rules, launch_gateway
 RUNTIME = "CLAUDE_BOTTLE_DOCKER_RUNTIME"
 """The variable that names the runtime of containers, such as runsc."""
 
+_TERMINAL = {"TERM": "xterm-256color", "LANG": "C.UTF-8"}
+
 
 class DockerBackend:
     """Bottles in containers of the daemon that `docker` reaches."""
@@ -44,6 +47,11 @@ class DockerBackend:
 
     def plan(self, spec: BottleSpec, *, slug: str, stage_dir: Path) -> DockerPlan:
         agent, bottle = spec.manifest.agent(spec.agent_name), spec.manifest.bottle_of(spec.agent_name)
+        if bottle.accelerator != "auto":
+            raise InvalidRequest(
+                f"bottles.{agent.bottle}.accelerator: a container has no accelerator",
+                hint="leave it out, or use the backend pyro",
+            )
         return DockerPlan(
             spec=spec,
             slug=slug,
@@ -57,8 +65,11 @@ class DockerBackend:
         own, size = _own(plan), _own(plan).bottle.resources
         tree = f"a copy of {plan.spec.user_cwd}" if plan.spec.copy_cwd else "empty"
         shape = f"{size.vcpu_count} CPUs, {size.mem_mib} MiB" + (f", runtime {own.runtime}" if own.runtime else "")
+        packages = ", ".join(own.bottle.packages)
         return [
+            *([f"make an image with {packages}, once"] if packages else []),
             f"start the container {own.names.container} of {image_name(own.bottle.environment)} ({shape})",
+            f"kill it after {size.ttl_seconds / 3600:g} h",
             f"its tree {TREE} is the volume {own.names.tree}, {tree}; {own.names.baseline} keeps what it was at first",
             "nothing of this host is mounted, and no port is published",
             "no network of docker, but an interface that leads to its own gateway alone",
@@ -96,8 +107,9 @@ class DockerBackend:
         secrets = host_secrets(plan.spec.manifest, plan.spec.agent_name)
         rules = rules_of(plan.spec.manifest, plan.spec.agent_name)
         ca = GuestCA(authority_of(plan.stage_dir / "authority", rules, secrets))
-        environ = {**ca.environ(), **plan.guest_env, **{one.name: one.placeholder for one in secrets}}
+        environ = {**_TERMINAL, **ca.environ(), **plan.guest_env, **{one.name: one.placeholder for one in secrets}}
         image = ensure_image(engine, bottle.environment, names, say)
+        image = image_with(engine, image, bottle.packages, names, say)
         say(f"starting the container {names.container}")
         tree = Tree(engine, names)
         tree.create()
@@ -130,6 +142,7 @@ class DockerBackend:
             namespace=Path(f"/proc/{pid}/ns/net"),
         ) as gateway:
             gateway.attach_to_process(pid)
+            container.kill_in_time(self._engine, plan.names.container, plan.bottle.resources.ttl_seconds)
             container.begin(self._engine, plan.names.container)
 
 
