@@ -72,7 +72,7 @@ class FakeBackend:
             provision_skills(bottle.guest, agent.skills)
             _step("start", "starting the agent", say)
             argv = harness_of(agent).argv(agent, plan.spec.args, prompt_path=prompt_path)
-            bottle.start(argv, {**_own_variables(bottle), **plan.guest_env})
+            bottle.start(argv, {**_own_variables(bottle), **plan.guest_env, **_values(plan.spec)})
         except BaseException:
             self.remove(plan.slug)
             raise
@@ -98,6 +98,12 @@ def _step(name: str, message: str, say: Say) -> None:
 
 def _own_variables(bottle: FakeBottle) -> Mapping[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": bottle.guest.home, "TERM": "xterm-256color", "LANG": "C.UTF-8"}
+
+
+def _values(spec: BottleSpec) -> Mapping[str, str]:
+    """Return the values of the secrets as further variables: the agent must do what a proxy does elsewhere."""
+    found = all_secrets(spec.manifest, spec.agent_name)
+    return {f"FAKE_{name}": secret.value(name) for name, secret in found.items()}
 
 
 def _upstreams(spec: BottleSpec) -> Mapping[str, str]:
