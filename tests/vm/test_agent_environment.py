@@ -18,7 +18,7 @@ def test_the_agents_environment_has_its_programs_for_an_ordinary_user(pyro: Pyro
     become = ["setpriv", f"--reuid={AGENT.name}", f"--regid={AGENT.name}", "--init-groups", "--"]
     run = pyro.run_in_vm(
         "debian:12-agent",
-        command=[*become, "env", f"HOME=/home/{AGENT.name}", "sh", "-euc", f"cd; {_LOOK}"],
+        command=[*become, "env", "HOME=/home/agent", "sh", "-euc", f"cd; {_LOOK}"],
         mem_mib=2048,
         timeout_seconds=120,
     )
@@ -26,4 +26,4 @@ def test_the_agents_environment_has_its_programs_for_an_ordinary_user(pyro: Pyro
     lines = run["stdout"].splitlines()
     assert lines[0].startswith(f"{CLAUDE_CODE.version} ")
     assert lines[1:4] == [f"v{NODE.version}", NPM.version, NPM.version]
-    assert lines[-2:] == [str(AGENT.uid), f"/home/{AGENT.name}"]
+    assert lines[-2:] == [str(AGENT.uid), "/home/agent"]
