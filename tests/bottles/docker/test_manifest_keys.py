@@ -77,7 +77,7 @@ def test_an_accelerator_is_refused_before_anything_starts(shelf: Shelf) -> None:
 
 USERS = """\
 root:x:0:0:root:/root:/bin/sh
-node:x:1000:1001::/home/node/:/bin/sh
+node:x:1000:1001::/srv/node/:/bin/sh
 agent:x:7:8::relative:/bin/sh
 broken
 """
@@ -86,9 +86,9 @@ broken
 @pytest.mark.parametrize(
     ("user", "expected"),
     [
-        ("node", ("node", 1000, 1001, "/home/node")),
-        ("1000", ("node", 1000, 1001, "/home/node")),
-        ("node:5", ("node", 1000, 5, "/home/node")),
+        ("node", ("node", 1000, 1001, "/srv/node")),
+        ("1000", ("node", 1000, 1001, "/srv/node")),
+        ("node:5", ("node", 1000, 5, "/srv/node")),
         ("12345", ("", 12345, 0, "/")),
         ("", ("agent", 7, 8, "/")),
     ],
