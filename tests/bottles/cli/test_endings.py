@@ -98,10 +98,10 @@ def test_a_signal_ends_a_run_without_a_terminal_and_its_bottle(agent: Write, hom
 
 
 def test_a_reader_that_goes_away_ends_a_run_and_its_bottle(agent: Write, home: Path) -> None:
-    agent("echo ready; exec yes")
+    agent("exec yes")
     with subprocess.Popen(RUN, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
         assert client.stdout is not None and client.stderr is not None
-        assert client.stdout.readline() == b"ready\r\n"
+        assert client.stdout.readline().endswith(b"\n")  # perhaps not from the beginning
         client.stdout.close()
         said = client.stderr.read()
 
