@@ -9,7 +9,7 @@ from pyro_mcp.network.http.plain_socket import PlainSocket
 
 ADVICE = "The user can allow it: an entry for it in the allow list of this sandbox."
 """What the guest reads after the reason of a refusal."""
-_FIRST_BYTES_SECONDS = 0.5
+_FIRST_BYTES_SECONDS = 1.5
 _METHODS = (b"GET ", b"HEAD", b"POST", b"PUT ", b"DELE", b"OPTI", b"PATC")
 
 
