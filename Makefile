@@ -104,6 +104,7 @@ setup-programs: setup-check
 setup-test: setup
 	@scripts/setup-host test
 	@scripts/setup-chat-hosts
+	@$(PYTHON) -m tests.setup_environments
 
 setup-check:
 	@scripts/setup-host build
