@@ -36,7 +36,7 @@ _LIVES = """\
 Docker runs `docker run --rm --network=none IMAGE true` on the root files of the machines. *Create → first result* and
 *exec* of a machine are calls of the SDK; `docker` is a process that is started each time. *The whole command* compares
 processes: `docker run --rm … true` with `pyro run … true`, which includes the start of Python and the delete.
-Docker's *delete* is `docker rm --force`. Bulk is 100 MB of output or input of a command.
+Docker's *delete* is `docker rm --force`. Bulk is 100 MB of output of `dd` in blocks of 1 MB, or of input of `cat`.
 """
 _PROGRAMS = """\
 ## Small programs
