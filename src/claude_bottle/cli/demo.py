@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 
 from claude_bottle.backend.table import BACKENDS, DEFAULT_BACKEND
 from claude_bottle.bottles import Bottles
@@ -30,8 +31,10 @@ def add(verbs: Verbs) -> None:
 
 def _demo(arguments: argparse.Namespace) -> int:
     def say(message: str) -> None:
-        if not arguments.json:
-            print(paragraph(f"  {shown(message)}", 4), flush=True)
+        # Some messages come from a thread of the model's server; where nobody reads them, the report fails at the end.
+        with suppress(BrokenPipeError):
+            if not arguments.json:
+                print(paragraph(f"  {shown(message)}", 4), flush=True)
 
     if not arguments.json:
         print("A repository with a failing test; Claude Code in a bottle; a script in the place of its model.\n")

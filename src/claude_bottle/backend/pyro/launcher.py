@@ -79,11 +79,12 @@ class PyroBackend:
 
     def _launched(self, plan: PyroPlan, say: Say) -> Bottle:
         bottle = plan.spec.manifest.bottle_of(plan.spec.agent_name)
+        if not self._pyro.inspect_environment(bottle.environment)["installed"]:
+            self._pyro.reporting_to(_without_repetition(say)).pull_environment(bottle.environment)
         environment = environment_with(self._pyro, bottle.environment, bottle.packages, say)
         say(f"starting a machine of {environment}")
         options = workspace_options(plan)
-        reporting = self._pyro.reporting_to(_without_repetition(say))
-        id_ = reporting.create_workspace(environment, **options)["workspace_id"]
+        id_ = self._pyro.create_workspace(environment, **options)["workspace_id"]
         user = find_agent_user(self._pyro, id_)
         guest = PyroGuest(self._pyro, id_, user)
         guest.own_tree(options["seed_owner"])
