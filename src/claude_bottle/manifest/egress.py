@@ -48,13 +48,13 @@ class EgressRule(Model):
     """A host that the bottle may reach; also written as the host alone, `"NAME[:PORT]"`."""
 
     host: str
-    """A name, `*.SUFFIX`, an address or a network, with `:PORT` or `:*`; without a port it is for 80 and 443."""
+    """A name, `*.SUFFIX`, an address or a network: at ports 80 and 443, at `:PORT`, or at all (`:*`)."""
     methods: Annotated[tuple[_Method, ...], _LIST, AfterValidator(some)] | None = None
-    """The methods that HTTPS requests may have, in capitals; without the key all."""
+    """The allowed methods of HTTPS requests, in capitals; without this key, all."""
     paths: Annotated[tuple[_Path, ...], _LIST, AfterValidator(some)] | None = None
-    """The paths that HTTPS requests may be for, `/v1/*` for all below `/v1/`; without the key all."""
+    """The allowed paths of HTTPS requests; `/v1/*` is everything below `/v1/`; without this key, all."""
     upstream: str | None = None
-    """`http://127.0.0.1:PORT`: the name leads to this port of the host that we run on, and nowhere else."""
+    """`http://127.0.0.1:PORT`: the name leads to this port of this computer, and nowhere else."""
 
     @model_validator(mode="before")
     @classmethod

@@ -47,59 +47,59 @@ def harness_of_manifest(value: Any) -> str | tuple[str, ...]:
 
 
 class GitConfig(Model):
-    """Who the commits of the agent are by."""
+    """The author of the agent's commits."""
 
     user_name: Line | None = None
-    """The name of their author."""
+    """The author's name."""
     user_email: Line | None = None
-    """The address of their author."""
+    """The author's e-mail address."""
 
 
 class BudgetConfig(Model):
-    """What the agent may use up before it is stopped."""
+    """Limits on the use of the model, at which the agent is stopped; not available yet."""
 
     requests: Annotated[int, Field(ge=1)] | None = None
-    """Requests to its model."""
+    """The number of requests to the model."""
     tokens: Annotated[int, Field(ge=1)] | None = None
-    """Tokens, of requests and answers together."""
+    """The number of tokens in requests and answers together."""
     usd: Annotated[float, Field(gt=0)] | None = None
-    """US dollars."""
+    """The cost in US dollars."""
 
 
 class ResourcesConfig(Model):
-    """The size of the machine or container, and how long it may live."""
+    """The size and the lifetime of the machine or container."""
 
     vcpu_count: Annotated[int, Field(ge=1, le=256)] = 2
-    """Virtual processors."""
+    """The number of virtual processors."""
     mem_mib: Annotated[int, Field(ge=128, le=1024 * 1024)] = 2048
     """Memory in MiB."""
     ttl_seconds: Annotated[float, Field(ge=60, le=_MONTH)] = 24 * 3600
-    """The bottle is stopped after this time."""
+    """The lifetime in seconds, after which the machine or container is ended."""
 
 
 class BottleConfig(Model):
-    """All that an agent may touch; without any key a fresh machine that reaches its model's API host alone."""
+    """What an agent may touch. Without any key: a fresh machine that reaches only the API of its model."""
 
     environment: Line = "debian:12-agent"
-    """What the machine or container starts as."""
+    """The environment that the machine or container starts from: a name, or `oci:IMAGE`."""
     packages: Packages = ()
     """Debian packages to install at the launch: `NAME` or `NAME=VERSION`."""
     egress: Annotated[tuple[EgressRule, ...], Field(strict=False, max_length=256)] = ()
-    """The hosts that may be reached beside the model's API host; all others are refused."""
+    """The hosts that the agent may reach besides its model's API; all others are refused."""
     secrets: dict[Variable, SecretConfig] = Field(default_factory=dict)
-    """Secrets by the variable that has their placeholder in the bottle."""
+    """Secrets; each is named after the variable that holds its placeholder in the bottle."""
     git: GitConfig = GitConfig()
-    """Who the commits of the agent are by."""
+    """The author of the agent's commits."""
     supervise: bool = False
-    """Whether the agent may ask a person for what is refused."""
+    """Whether the agent may ask a person to allow what is refused; not available yet."""
     budget: BudgetConfig | None = None
-    """What the agent may use up before it is stopped."""
+    """Limits on the use of the model, at which the agent is stopped; not available yet."""
     env: dict[Variable, Text] = Field(default_factory=dict)
-    """Variables of the agent."""
+    """Environment variables of the agent."""
     resources: ResourcesConfig = ResourcesConfig()
-    """The size of the machine or container, and how long it may live."""
+    """The size and the lifetime of the machine or container."""
     accelerator: Literal["auto", "kvm", "uml", "tcg"] = "auto"
-    """What runs a machine."""
+    """What executes the processor of a machine; only for the backend `pyro`."""
 
     @model_validator(mode="after")
     def _one_value_each(self) -> BottleConfig:
@@ -118,27 +118,27 @@ class BottleConfig(Model):
 
 
 class AgentConfig(Model):
-    """A coding agent: the bottle it runs in, its program, and what it is given."""
+    """A coding agent: its bottle, its program, its prompt and its skills."""
 
     bottle: Name
-    """The bottle it runs in."""
+    """The bottle that the agent runs in."""
     prompt: Prose = ""
-    """What is added to the system prompt."""
+    """Text that is added to the system prompt."""
     skills: Names = ()
-    """Skills that it has: folders of `~/.claude/skills`."""
+    """The agent's skills: names of folders in `~/.claude/skills`."""
     harness: Annotated[str | tuple[str, ...], PlainValidator(harness_of_manifest), WithJsonSchema(_HARNESS)] = "claude"
-    """The program: `claude`, `codex`, `opencode`, or a command as a list."""
+    """The agent's program: `claude`, `codex`, `opencode`, or a command as a list."""
     model: Line | None = None
-    """The model, by the name that the program knows; without the key its default."""
+    """The model, as the program names it; without this key, the program's default."""
     args: Texts = ()
-    """More arguments of the program."""
+    """Additional arguments for the program."""
 
 
 class Manifest(Model):
     """Bottles and agents by name."""
 
     bottles: Annotated[dict[Name, BottleConfig], Field(max_length=256)] = Field(default_factory=dict)
-    """Bottles by name: what an agent may touch."""
+    """Bottles by name; each says what an agent may touch."""
     agents: Annotated[dict[Name, AgentConfig], Field(max_length=256)] = Field(default_factory=dict)
     """Agents by name."""
 

@@ -21,23 +21,23 @@ _USER = re.compile(r"[!-9;-~]{1,128}", re.ASCII)  # RFC 7617: no colon
 
 
 class SecretConfig(Model):
-    """A secret, without its value: the guest's variable of its name holds a placeholder.
+    """A secret without its value. In the guest, the variable of the same name holds a placeholder.
 
     The proxy puts the value into HTTPS requests to its hosts, into one of `header`, `basic` and `query`.
     """
 
     env: Variable | None = None
-    """The variable of this host that has the value."""
+    """The environment variable of this computer that holds the value."""
     file: Line | None = None
-    """The file of this host that has the value, in place of `env`: a path that begins with `/` or `~/`."""
+    """The file of this computer that holds the value, instead of `env`; begins with `/` or `~/`."""
     hosts: Annotated[tuple[str, ...], Field(strict=False, json_schema_extra={"minItems": 1}), AfterValidator(some)]
-    """The full names of the hosts that get the value."""
+    """The full names of the hosts that receive the value."""
     header: str | None = None
-    """The header field that has the value; `Authorization` if none of the three is given."""
+    """The header field for the value; `Authorization` if no `header`, `basic` or `query` is given."""
     basic: Annotated[str, AfterValidator(matching(_USER, "is a user's name without spaces and colons"))] | None = None
-    """The user whose password it is, in Basic authentication."""
+    """The user name whose password in Basic authentication is the value."""
     query: Annotated[str, AfterValidator(matching(_PARAMETER, "is the name of a parameter of a URL"))] | None = None
-    """The parameter of the URL that has the value."""
+    """The URL parameter for the value."""
 
     @model_validator(mode="before")
     @classmethod
