@@ -13,15 +13,15 @@ from pyro_mcp.errors import InvalidRequest, PyroError
 
 
 def add(verbs: Verbs) -> None:
-    verb(verbs, "list", "list the bottles and what their agents do", _list, example="claude-bottle list")
+    verb(verbs, "list", "list the bottles and the states of their agents", _list, example="claude-bottle list")
     status = verb(
-        verbs, "status", "show what an agent does now", _status, example="claude-bottle status reviewer-3f9a1c"
+        verbs, "status", "show what an agent is doing", _status, example="claude-bottle status reviewer-3f9a1c"
     )
     bottle_argument(status)
     stop = verb(
         verbs,
         "stop",
-        "end bottles and remove all that they are",
+        "end bottles and remove everything that belongs to them",
         _stop,
         example="claude-bottle stop reviewer-3f9a1c",
     )
@@ -51,10 +51,10 @@ def _status(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(found)
         return 0
-    tree = f"a copy of {found['folder']}" if found["copied"] else "began empty"
+    tree = f"began as a copy of {found['folder']}" if found["copied"] else "began empty"
     print(f"{found['slug']}: {_state(found)}")
     print(f"  agent {shown(found['agent'])} in bottle {shown(found['bottle'])}, on {found['backend']}")
-    print(f"  launched {ago(found['created_at'])}; its tree is {shown(tree)}")
+    print(f"  launched {ago(found['created_at'])}; its tree {shown(tree)}")
     print(f"  next: {_next(found)}")
     return 0
 
@@ -84,7 +84,7 @@ def _stop(arguments: argparse.Namespace) -> int:
 
 def _state(info: BottleInfo) -> str:
     if info["exit_code"] is not None:
-        return f"ended with {info['exit_code']}"
+        return f"ended with exit code {info['exit_code']}"
     return f"{info['state']}: {shown(info['problem'])}" if info["problem"] else info["state"]
 
 

@@ -12,7 +12,7 @@ def add(verbs: Verbs) -> None:
     parser = verb(
         verbs,
         "check",
-        "check the manifest, and show what it says and which file says it",
+        "check the manifest, and show each key with its value and the file that it comes from",
         _check,
         example="claude-bottle check",
     )
@@ -33,7 +33,7 @@ def _check(arguments: argparse.Namespace) -> int:
     print(settings_table(found))
     print()
     for level, path in found.levels.items():
-        approval = "" if level != "project" or is_trusted(found) else " (not approved: 'claude-bottle trust')"
+        approval = "" if level != "project" or is_trusted(found) else " (not approved yet: 'claude-bottle trust')"
         print(f"{level}: {shown(str(path))}{approval}")
     counts = [_count(len(found.manifest.bottles), "bottle"), _count(len(found.manifest.agents), "agent")]
     print(f"correct: {' and '.join(counts)}")

@@ -1,4 +1,4 @@
-"""claude-bottle completion, and what completes in a shell beside verbs and options."""
+"""claude-bottle completion, and the completion of agents' and bottles' names."""
 
 from __future__ import annotations
 
@@ -68,4 +68,4 @@ def bottles(**_: object) -> Iterable[str]:
 
 
 _COMPLETERS: Mapping[str, Callable[..., Iterable[str]]] = {"agent": agents, "bottle": bottles}
-"""What completes an argument, by the name that the parser gives it."""
+"""The completer of each argument, by the argument's name in the parser."""

@@ -13,8 +13,8 @@ from pyro_mcp.command_line import Verbs, paragraph, print_json, shown, table, ve
 
 _DEMO = (
     "Show a bottle, without an account: the real Claude Code repairs a repository with a failing test.\n\n"
-    "Its model is no model but a script on this host, which the agent reaches as its model's API. The first time, the "
-    "environment debian:12-agent is built, which takes some minutes; later a demonstration takes about a minute."
+    "A script on this host stands in for the model. The first run builds the environment debian:12-agent, which takes "
+    "some minutes; later runs take about a minute."
 )
 
 
@@ -37,7 +37,7 @@ def _demo(arguments: argparse.Namespace) -> int:
                 print(paragraph(f"  {shown(message)}", 4), flush=True)
 
     if not arguments.json:
-        print("A repository with a failing test; Claude Code in a bottle; a script in the place of its model.\n")
+        print("Claude Code repairs a repository with a failing test, in a bottle. A script stands in for its model.\n")
     report = Bottles(say=say).demo(backend=arguments.backend)
     if arguments.json:
         print_json(report)
@@ -57,8 +57,8 @@ def _show(report: DemoReport) -> None:
         print(paragraph(f"  {shown(one['host'])}{port}: {shown(one['reason'])}", 4))
     print("\nits API key:")
     print(paragraph(f"  the agent has {shown(report['placeholder'])}", 4))
-    arrived = "the model got the real key" if report["key_arrived"] else "the model did NOT get the real key"
-    print(f"  {arrived}, which was put in at the proxy")
+    arrived = "the model got the real key, from the gateway"
+    print(f"  {arrived if report['key_arrived'] else 'the model did NOT get the real key'}")
     print("\nhow long it took:")
     rows = [("STEP", "SECONDS"), *((one["name"], f"{one['seconds']:.1f}") for one in report["steps"])]
     print("\n".join(f"  {line}" for line in table(rows).splitlines()))

@@ -13,7 +13,7 @@ def add(verbs: Verbs) -> None:
     verb(
         verbs,
         "doctor",
-        "check what each backend needs, and how to get what is missing",
+        "check what each backend needs, and say how to get what is missing",
         _doctor,
         example="claude-bottle doctor",
     )

@@ -22,12 +22,12 @@ def add(verbs: Verbs) -> None:
     export = verb(
         verbs,
         "export",
-        "copy a file or folder of the agent's tree to the host",
+        "copy a file or folder of the agent's tree to this host",
         _export,
         example="claude-bottle export reviewer-3f9a1c src --output ./result",
     )
     bottle_argument(export)
-    export.add_argument("path", metavar="PATH", nargs="?", default=".", help="in the tree (default: all of it)")
+    export.add_argument("path", metavar="PATH", nargs="?", default=".", help="path in the tree (default: all of it)")
     export.add_argument("--output", required=True, metavar="HOST_PATH", help="destination; must not exist")
     export.add_argument("--overwrite", action="store_true", help="replace an existing destination")
 

@@ -11,11 +11,11 @@ from pyro_mcp.command_line import Verbs, print_json, shown, verb
 from pyro_mcp.errors import Conflict
 
 STARTER = """\
-# What coding agents may touch. 'claude-bottle check' checks this file, 'claude-bottle plan AGENT' shows all that a
-# launch would do, 'claude-bottle run AGENT' launches one. Keys that are missing have their defaults.
+# What coding agents may touch. 'claude-bottle check' checks this file, 'claude-bottle plan AGENT' shows everything that
+# a launch would do, 'claude-bottle run AGENT' launches an agent. Keys that are missing have their defaults.
 #
-# An editor completes this file when it knows the schema: run 'claude-bottle schema >bottles.schema.json', and write
-# into the first line: #:schema bottles.schema.json
+# To let an editor complete this file, run 'claude-bottle schema >bottles.schema.json', and write into the first line:
+# #:schema bottles.schema.json
 
 # A bottle: a machine, or a container, and what can be reached from it. Without any key it is a fresh machine that
 # reaches only the API of its agent's model.
@@ -28,20 +28,20 @@ STARTER = """\
 #    "pypi.org",
 #    "*.pythonhosted.org:443",
 #    { host = "api.github.com", methods = ["GET"], paths = ["/repos/*"] },
-#    { host = "model.internal", upstream = "http://127.0.0.1:8080" },    # a port of this host
+#    { host = "model.internal", upstream = "http://127.0.0.1:8080" },    # a port of this computer
 #]
 
 #[bottles.dev.resources]
 #vcpu_count = 2
 #mem_mib = 2048
-#ttl_seconds = 86400                         # the bottle is stopped then
+#ttl_seconds = 86400                         # the machine or container is ended after this time
 
-# Variables of the agent.
+# Environment variables of the agent.
 #[bottles.dev.env]
 #PIP_DISABLE_PIP_VERSION_CHECK = "1"
 
-# A secret never enters the bottle: the variable GITHUB_TOKEN has a placeholder there, and a proxy puts the value, taken
-# from the variable GITHUB_TOKEN of this host, into requests to these hosts.
+# A secret's value never enters the bottle. There the variable GITHUB_TOKEN holds a placeholder; in requests to these
+# hosts, a gateway outside replaces it by the value that the variable GITHUB_TOKEN has on this computer.
 #[bottles.dev.secrets.GITHUB_TOKEN]
 #env = "GITHUB_TOKEN"                        # or: file = "~/.secrets/github"
 #hosts = ["api.github.com"]
@@ -51,7 +51,7 @@ STARTER = """\
 #user_name = "Agent"
 #user_email = "agent@example.com"
 
-# An agent: the program that works in a bottle, and what it is told.
+# An agent: a program that works in a bottle, with its prompt and its skills.
 [agents.claude]
 bottle = "dev"
 harness = "claude"                            # or "codex", "opencode", or a command: ["my-agent", "--verbose"]
@@ -66,11 +66,11 @@ def add(verbs: Verbs) -> None:
     parser = verb(
         verbs,
         "init",
-        "write a manifest with comments, bottles.toml, at the root of this project",
+        "write bottles.toml, a manifest with comments, at the root of this project",
         _init,
         example="claude-bottle init",
     )
-    parser.add_argument("--user", action="store_true", help="write your own manifest, which counts in every project")
+    parser.add_argument("--user", action="store_true", help="write your own manifest, which applies to every project")
 
 
 def _init(arguments: argparse.Namespace) -> int:
@@ -79,7 +79,7 @@ def _init(arguments: argparse.Namespace) -> int:
     folder = levels.user_folder() if arguments.user else levels.project_root(Path.cwd())
     if (there := levels.manifest_in(folder)) is not None:
         raise Conflict(
-            f"{there} is there already", hint="'claude-bottle check' shows what it says; edit it, or move it"
+            f"{there} exists already", hint="edit it, or move it away; 'claude-bottle check' shows its content"
         )
     if arguments.user:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def _init(arguments: argparse.Namespace) -> int:
         return 0
     print(f"wrote {shown(str(path))}")
     if arguments.user:
-        print("next: edit it, then 'claude-bottle check'")
+        print("next: edit it, then check it with 'claude-bottle check'")
     else:
-        print("next: edit it; then 'claude-bottle check', and 'claude-bottle trust' approves what you have changed")
+        print("next: edit it, check it with 'claude-bottle check', approve it with 'claude-bottle trust'")
     return 0

@@ -8,7 +8,7 @@ from claude_bottle.backend.table import BACKENDS, DEFAULT_BACKEND
 
 
 def launch_options(parser: argparse.ArgumentParser) -> None:
-    """Add what a launch is asked for: the agent, the backend, and whether the working folder is copied in."""
+    """Add the options of a launch: the agent, the backend, and whether the working folder is copied in."""
     parser.add_argument("agent", metavar="AGENT", help="an agent of the manifest")
     known = ", ".join(BACKENDS)
     parser.add_argument(
@@ -23,6 +23,6 @@ def launch_options(parser: argparse.ArgumentParser) -> None:
 
 
 def bottle_argument(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
-    """Add the argument for the bottle of a verb, or with `nargs` several."""
-    text = "the bottle's name, or its agent's if the agent has one bottle"
+    """Add the argument that names a bottle, or with `nargs` several bottles."""
+    text = "the bottle's name, or its agent's name if the agent has only one bottle"
     parser.add_argument("bottle", metavar="BOTTLE", nargs=nargs, help=text)

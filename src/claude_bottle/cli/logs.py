@@ -16,12 +16,12 @@ def add(verbs: Verbs) -> None:
     parser = verb(
         verbs,
         "logs",
-        "show an agent's last output, and what it was refused",
+        "show an agent's last output and its refused connections",
         _logs,
         example="claude-bottle logs reviewer-3f9a1c --network",
     )
     bottle_argument(parser)
-    parser.add_argument("--network", action="store_true", help="show all connections, in place of the output")
+    parser.add_argument("--network", action="store_true", help="show all connections instead of the output")
 
 
 def _logs(arguments: argparse.Namespace) -> int:
@@ -31,9 +31,9 @@ def _logs(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.network:
         rows = [("AT", "VERDICT", "TO", "REASON"), *(_connection(one) for one in found["connections"])]
-        print(table(rows) if len(rows) > 1 else "the agent asked for no connection")
+        print(table(rows) if len(rows) > 1 else "the agent has opened no connection")
         return 0
-    print(found["output"] or "(the agent has shown nothing)")
+    print(found["output"] or "(no output yet)")
     for line in _refused(found):
         print(line)
     return 0

@@ -1,4 +1,4 @@
-"""The option for the manifest, which every verb that reads one has, and the table of what it says."""
+"""The option `--manifest`, and the table of the keys that a manifest sets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST_VALUE = 200
 
 
 def manifest_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option for a manifest in another place."""
+    """Add the option that names a manifest file."""
     parser.add_argument(
         "--manifest",
         metavar="FILE",
@@ -25,14 +25,14 @@ def manifest_option(parser: argparse.ArgumentParser) -> None:
 
 
 def loaded(arguments: argparse.Namespace) -> Loaded:
-    """Return the manifest that `manifest_option` names."""
+    """Return the manifest for a command line with `manifest_option`."""
     from claude_bottle.manifest import load  # noqa: PLC0415 - pydantic is slow to import
 
     return load(file=None if arguments.manifest is None else Path(arguments.manifest))
 
 
 def settings_table(found: Loaded, *, level: str = "") -> str:
-    """Return a table of the keys that are no defaults, each with its level and value; `level` chooses one level."""
+    """Return a table of the keys that a manifest sets, each with its level and value; `level` selects one level."""
     levels = {str(path): name for name, path in found.levels.items()}
     rows = [("KEY", "FROM", "VALUE")]
     rows += [(one.path, levels[one.file], _shown_value(one.value)) for one in found.settings]
@@ -40,7 +40,7 @@ def settings_table(found: Loaded, *, level: str = "") -> str:
 
 
 def _shown_value(value: object) -> str:
-    """Return a value as JSON on one line; a prompt may have any character, and may be long."""
+    """Return a value as printable JSON on one line, shortened if it is long, as a prompt may be."""
     text = json.dumps(value, ensure_ascii=False)
     text = text if text.isprintable() else json.dumps(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"

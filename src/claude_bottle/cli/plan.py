@@ -20,7 +20,7 @@ def add(verbs: Verbs) -> None:
     parser = verb(
         verbs,
         "plan",
-        "show everything that a launch will do, and do nothing",
+        "show everything that a launch will do, without doing it",
         _plan,
         example="claude-bottle plan reviewer --copy-cwd",
     )
@@ -44,32 +44,32 @@ def _lines(report: PlanReport) -> Iterator[str]:
     yield ""
     for label, text in _facts(report):
         yield paragraph(f"{label:{_LABEL}}{shown(text)}", _LABEL)
-    yield from _listed("network: everything is refused but", _host_rows(report["hosts"]), "nothing is allowed")
-    rows: list[Sequence[str]] = [("NAME", "FROM", "PLACED IN", "FOR")]
+    yield from _listed("network: the agent reaches only", _host_rows(report["hosts"]), "nothing")
+    rows: list[Sequence[str]] = [("NAME", "FROM", "PLACE", "HOSTS")]
     rows += [(one["name"], one["source"], one["placed"], ", ".join(one["hosts"])) for one in report["secrets"]]
-    yield from _listed("secrets: the agent gets placeholders; values are put in at the proxy", rows, "none")
-    yield from _listed("steps:", [("#", "WHAT"), *((str(n), one) for n, one in enumerate(report["steps"], 1))], "none")
+    yield from _listed("secrets: the agent gets placeholders; the gateway puts the values into requests", rows, "none")
+    yield from _listed("steps:", [("#", "STEP"), *((str(n), one) for n, one in enumerate(report["steps"], 1))], "none")
     rows = [("KEY", "FILE"), *((one["key"], one["file"]) for one in report["origins"])]
-    yield from _listed("from the manifest; all other keys have their defaults:", rows, "none")
+    yield from _listed("keys of the manifest; all others have their defaults:", rows, "none")
     for title, lines in (("warnings", report["warnings"]), ("problems", report["problems"])):
         if lines:
             yield from ("", f"{title}:", *(paragraph(f"  {shown(one)}", 4) for one in lines))
     yield ""
     if report["problems"]:
-        yield "a launch would fail"
+        yield "a launch would fail for these problems"
     else:
-        yield f"nothing was done; 'claude-bottle run {shlex.quote(report['agent'])}' launches it"
+        yield f"nothing was done; 'claude-bottle run {shlex.quote(report['agent'])}' launches the agent"
 
 
 def _facts(report: PlanReport) -> Iterator[tuple[str, str]]:
     yield "command", shlex.join(report["command"])
     yield "environment", report["environment"]
-    yield "packages", ", ".join(report["packages"]) or "none more"
+    yield "packages", ", ".join(report["packages"]) or "none"
     resources = report["resources"]
     hours = f"{resources['ttl_seconds'] / 3600:g} h at most"
     yield "resources", f"{resources['vcpu_count']} CPUs, {resources['mem_mib']} MiB, for {hours}"
     copied = report["copied_folder"]
-    yield "tree", f"a copy of {copied}" if copied else "empty; --copy-cwd brings the working folder in"
+    yield "tree", f"a copy of {copied}" if copied else "empty; --copy-cwd copies the working folder in"
     yield "prompt", size(report["prompt_bytes"]) if report["prompt_bytes"] else "none"
     skills = [f"{one['name']} ({one['files']} files, {size(one['size_bytes'])})" for one in report["skills"]]
     yield "skills", ", ".join(skills) or "none"
@@ -77,7 +77,7 @@ def _facts(report: PlanReport) -> Iterator[tuple[str, str]]:
     git = report["git"]
     person = f"{git['user_name'] or report['agent']} <{git['user_email'] or 'no address'}>"
     remotes = f"; remotes in the copy: {', '.join(git['remotes'])}" if git["remotes"] else ""
-    yield "git", f"commits are by {person}{remotes}; no credential enters"
+    yield "git", f"commits are by {person}{remotes}; git's credential stores are not copied"
 
 
 def _host_rows(hosts: Sequence[PlannedHost]) -> list[Sequence[str]]:

@@ -21,14 +21,14 @@ from claude_bottle.cli import (
 from pyro_mcp import __version__
 from pyro_mcp.command_line import Parser, add_verbs
 
-# In the order of the help: the manifest, its agents, what runs, the host.
+# In the order of the help: the manifest, launches, running bottles, the host.
 _VERBS = (init, check, trust, schema, plan, run, bottles, logs, files, doctor, demo, completion)
 
 _EXAMPLES = """\
 examples:
-  claude-bottle demo                        a real agent, without an account
+  claude-bottle demo                        a real agent; needs no account
   claude-bottle init                        write a manifest with comments
-  claude-bottle check                       what it says, and which file says it
+  claude-bottle check                       its keys, and the file of each
   claude-bottle plan dev                    what a launch would do
   claude-bottle run dev --copy-cwd          an agent in this terminal
   claude-bottle run dev -d -- -p 'fix it'   in the background; -p is the agent's
@@ -39,7 +39,7 @@ exit codes:
   7 an environment failed   8 the bottle failed   9 a deadline passed
   10 a disk is full   130 interrupted
   'claude-bottle run' and 'attach' return the agent's own code,
-  125 when we failed ourselves
+  or 125 when claude-bottle itself failed
 """
 
 
@@ -47,7 +47,7 @@ def command_parser() -> argparse.ArgumentParser:
     """Return the parser of every verb."""
     parser = Parser(
         prog="claude-bottle",
-        description="A whole coding agent in a virtual machine or a container, with all that it may touch in one file.",
+        description="Run a coding agent in a virtual machine or a container. One file says what it may touch.",
         epilog=_EXAMPLES,
     )
     verbs = add_verbs(parser, version=__version__)

@@ -15,12 +15,12 @@ from pyro_mcp.command_line import Verbs, print_json, progress_line, verb
 from pyro_mcp.terminal import DETACH_KEY, own_terminal
 
 OWN_FAILURE = 125
-"""The exit code for a failure of ours, so that it is not taken for the agent's."""
+"""The exit code when claude-bottle itself fails; agents rarely end with it."""
 
 _RUN = (
     "Launch an agent.\n\n"
-    "In a terminal it has the terminal: colours, size and every key reach it. Without one, its output is printed until "
-    "it ends. The exit code is the agent's. The bottle stays until 'claude-bottle stop'."
+    "In a terminal, the agent gets the terminal: colours, size and every key reach it. Without one, its output is "
+    "printed until it ends. The exit code is the agent's own. The bottle stays until 'claude-bottle stop'."
 )
 
 
@@ -36,7 +36,7 @@ def add(verbs: Verbs) -> None:
     attach = verb(
         verbs,
         "attach",
-        f"take up the terminal of a running agent; {DETACH_KEY} leaves it running",
+        f"connect this terminal to a running agent; {DETACH_KEY} leaves the agent running",
         _attach,
         example="claude-bottle attach reviewer-3f9a1c",
     )
@@ -67,7 +67,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _leave(arguments: argparse.Namespace, bottles: Bottles, launch: Launch) -> int:
-    """Print the bottle's name; only then it stays."""
+    """Print the bottle's name, and only then keep the bottle."""
     if arguments.json:
         print_json(bottles.status(launch.slug))
     else:
@@ -97,7 +97,7 @@ def _take_terminal(bottles: Bottles, slug: str, taken: Callable[[], None]) -> in
 
 
 def _print_output(arguments: argparse.Namespace, bottles: Bottles, launch: Launch) -> int | None:
-    """Print what the agent writes until it ends; it is typed nothing."""
+    """Print what the agent writes until it ends, and give it no input."""
 
     def show(data: bytes) -> None:
         if not arguments.json:
@@ -113,12 +113,12 @@ def _print_output(arguments: argparse.Namespace, bottles: Bottles, launch: Launc
 
 
 def _told(slug: str, ended: int | None) -> int:
-    """Say on standard error what became of the agent; return our exit code."""
+    """Say on standard error whether the agent has ended; return the exit code of the command."""
     if ended is None:
-        print(f"{slug} keeps running; 'claude-bottle attach {slug}' takes it up again", file=sys.stderr)
+        print(f"{slug} keeps running; 'claude-bottle attach {slug}' connects to it again", file=sys.stderr)
         return 0
     print(
-        f"{slug} ended with {ended}\n"
+        f"{slug} ended with exit code {ended}\n"
         f"  'claude-bottle diff {slug}' shows what it changed, 'claude-bottle stop {slug}' removes it",
         file=sys.stderr,
     )

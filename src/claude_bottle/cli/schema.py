@@ -13,7 +13,7 @@ def add(verbs: Verbs) -> None:
     verb(
         verbs,
         "schema",
-        "print the JSON schema of a manifest, by which an editor completes and checks one",
+        "print the JSON schema with which an editor completes and checks a manifest",
         _schema,
         example="claude-bottle schema >bottles.schema.json",
     )

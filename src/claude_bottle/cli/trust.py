@@ -12,13 +12,13 @@ def add(verbs: Verbs) -> None:
     parser = verb(
         verbs,
         "trust",
-        "approve the manifest of this project as it is, so that 'run' may use it",
+        "approve the present content of this project's manifest, so that 'run' may use it",
         _trust,
         example="claude-bottle trust --show\nclaude-bottle trust",
     )
     choice = parser.add_mutually_exclusive_group()
-    choice.add_argument("--show", action="store_true", help="only show what it reaches, and whether it is approved")
-    choice.add_argument("--remove", action="store_true", help="take the approval back")
+    choice.add_argument("--show", action="store_true", help="only show what it takes and opens, and if it is approved")
+    choice.add_argument("--remove", action="store_true", help="withdraw the approval")
 
 
 def _trust(arguments: argparse.Namespace) -> int:

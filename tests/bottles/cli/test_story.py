@@ -26,8 +26,8 @@ def test_a_run_without_a_terminal_prints_the_output_and_returns_the_exit_code(
     slug = state.slugs()[0]
 
     assert (ran.returncode, ran.stdout) == (3, "hello\n")
-    assert f"{slug} ended with 3" in ran.stderr and f"claude-bottle diff {slug}" in ran.stderr
-    assert f"{slug}: ended with 3" in cli("status", "web").stdout
+    assert f"{slug} ended with exit code 3" in ran.stderr and f"claude-bottle diff {slug}" in ran.stderr
+    assert f"{slug}: ended with exit code 3" in cli("status", "web").stdout
     diff = cli("diff", slug).stdout
     assert "-hello\n+changed" in diff and "+new" in diff
     assert (project / "greeting.txt").read_text() == "hello\n"

@@ -51,7 +51,7 @@ def test_the_terminal_is_the_agents_own_and_the_exit_code_too(agent: Write) -> N
         person.type(b"\x03")
         person.wait_for(b"interrupted")
         person.type(b"end\r")
-        person.wait_for(b"ended with 7")
+        person.wait_for(b"ended with exit code 7")
 
         assert person.program.wait(30) == 7
     assert len(state.slugs()) == 1
@@ -70,7 +70,7 @@ def test_a_person_leaves_and_takes_it_up_again(agent: Write, cli: Cli) -> None:
     with running("attach", "web") as person:
         person.wait_for(b"got one")  # the screen is drawn again
         person.type(b"end\r")
-        person.wait_for(b"ended with 7")
+        person.wait_for(b"ended with exit code 7")
         assert person.program.wait(30) == 7
 
 
@@ -90,7 +90,7 @@ def test_an_agent_outlives_the_connection_of_its_person(agent: Write, cli: Cli, 
     with running("attach", "web") as person:
         person.wait_for(b"got before")
         person.type(b"end\r")
-        person.wait_for(b"ended with 7")
+        person.wait_for(b"ended with exit code 7")
 
 
 def test_an_ended_agent_shows_its_last_output(agent: Write, cli: Cli) -> None:
@@ -99,7 +99,7 @@ def test_an_ended_agent_shows_its_last_output(agent: Write, cli: Cli) -> None:
     until("it has ended", lambda: state_now(cli), "ended".__eq__)
     with running("attach", slug) as person:
         person.wait_for(b"farewell")
-        person.wait_for(b"ended with 4")
+        person.wait_for(b"ended with exit code 4")
         assert person.program.wait(30) == 4
 
 

@@ -48,7 +48,7 @@ def test_init_never_overwrites(claude_bottle: ClaudeBottle, project: Path, name:
 
     told = claude_bottle("init")
 
-    assert told.returncode == 4 and "is there already" in told.stderr
+    assert told.returncode == 4 and "exists already" in told.stderr
     assert path.read_text() == "{}" if kind == "file" else not (project / "elsewhere").exists()
 
 

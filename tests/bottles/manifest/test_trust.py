@@ -133,7 +133,7 @@ def test_check_reads_no_secret_of_a_hostile_manifest_and_says_that_it_is_not_app
     secret = {"K": {"file": str(fifo), "hosts": ["attacker.example"]}}
     (project / "bottles.json").write_text(json.dumps({"bottles": {"dev": {"secrets": secret}}}))
 
-    assert "(not approved: 'claude-bottle trust')" in claude_bottle("check").stdout
+    assert "(not approved yet: 'claude-bottle trust')" in claude_bottle("check").stdout
     assert json.loads(claude_bottle("check", "--json").stdout)["approved"] is False
     assert claude_bottle("trust").returncode == 0
 
