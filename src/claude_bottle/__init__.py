@@ -1,4 +1,4 @@
-"""Bottles: a whole coding agent corked into a virtual machine or a container, from one manifest."""
+"""Bottles: a whole coding agent in a virtual machine or a container, described by one manifest."""
 
 from __future__ import annotations
 

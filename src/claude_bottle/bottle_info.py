@@ -1,4 +1,4 @@
-"""A launched bottle as its record and its backend know it."""
+"""The state of a launched bottle, from its record and its backend."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def bottle_of(record: Record) -> Bottle:
-    """Return the bottle of a record; raise `NotFound` when its backend has it no more."""
+    """Return the bottle of a record; raise `NotFound` when its backend no longer has it."""
     try:
         return backend_named(record.backend).find(record.slug)
     except NotFound as error:
@@ -26,7 +26,7 @@ def bottle_of(record: Record) -> Bottle:
 
 
 def info_of(record: Record) -> BottleInfo:
-    """Return what is known of a bottle; a backend that fails makes its state unknown."""
+    """Return what is known about a bottle; its state is "unknown" when its backend fails."""
     found: BottleInfo = {
         "slug": record.slug,
         "agent": record.agent,
@@ -51,7 +51,7 @@ def info_of(record: Record) -> BottleInfo:
 
 
 def _agent_state(record: Record, bottle: Bottle) -> BottleState:
-    """Return what the harness of a running agent reports."""
+    """Return the state that the harness of a running agent reports."""
     from claude_bottle.harness import harness_of  # noqa: PLC0415
     from claude_bottle.manifest import AgentConfig  # noqa: PLC0415 - slow to import, and few verbs need it
 

@@ -44,8 +44,9 @@ _SIZE = (80, 24)
 class Bottles:
     """The bottles of this user, and the manifest that new ones are launched from.
 
-    Without `manifest`, that of the user and of the project in `folder` is loaded when it is needed. `say` gets lines
-    about the progress of a launch. Each method first removes what killed clients have left. Raises `PyroError` alone.
+    Without `manifest`, the manifests of the user and of the project in `folder` are loaded when they are needed. `say`
+    gets lines about the progress of a launch. Most methods first remove what killed processes have left. All raise only
+    `PyroError`.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Bottles:
     def plan(
         self, agent: str, *, backend: str = DEFAULT_BACKEND, copy_cwd: bool = False, args: Sequence[str] = ()
     ) -> PlanReport:
-        """Return everything that a launch would do, and why it would fail now; nothing is made."""
+        """Return everything that a launch would do, and why it would fail now; make nothing."""
         from claude_bottle.planning import plan_report  # noqa: PLC0415
 
         with own_errors():
@@ -83,10 +84,10 @@ class Bottles:
     def launching(
         self, agent: str, *, backend: str = DEFAULT_BACKEND, copy_cwd: bool = False, args: Sequence[str] = ()
     ) -> Iterator[Launch]:
-        """Launch an agent, and own its bottle for the time of the block.
+        """Launch an agent, and own its bottle until the block ends.
 
-        When the block ends by an exception before `Launch.keep` was called, the bottle is removed; when this process is
-        killed in it, the next command removes it.
+        If the block raises an exception before `Launch.keep` is called, the bottle is removed. If this process is
+        killed in the block, the next command removes the bottle.
         """
         from claude_bottle.planning import require_launchable  # noqa: PLC0415
 
@@ -129,7 +130,7 @@ class Bottles:
     ) -> int | None:
         """Connect `stdin` and `on_output` to the agent's terminal until either ends.
 
-        Returns the exit code of the agent, None when it goes on. Ends too when the descriptor `interrupt` is readable.
+        Returns the agent's exit code, None while it still runs. Also ends when the descriptor `interrupt` is readable.
         """
         with own_errors():
             return bottle_of(state.read(_named(slug))).attach(stdin, on_output, interrupt=interrupt)
@@ -159,7 +160,7 @@ class Bottles:
             return {"count": len(found), "bottles": found}
 
     def logs(self, slug: str, *, connections: bool = False) -> LogsReport:
-        """Return what the agent showed last, as text, and which connections were refused; on request all of them."""
+        """Return the last output as text, and the refused connections; with `connections` all connections too."""
         with own_errors():
             self._clear()
             record = state.read(_named(slug))
@@ -199,7 +200,7 @@ class Bottles:
             return {"stopped": [slug]}
 
     def stop_all(self) -> StopReport:
-        """End and remove every bottle of this user; raises the first error after all have been tried."""
+        """End and remove every bottle of this user; raise the first error after all have been tried."""
         with own_errors():
             self._clear()
             stopped, failed = [], None
@@ -234,7 +235,7 @@ class Bottles:
             }
 
     def demo(self, *, backend: str = DEFAULT_BACKEND) -> DemoReport:
-        """Show a bottle without an account: a real agent, with a script in the place of its model. Nothing stays."""
+        """Run the demonstration: a real agent, whose model is a script. Everything is removed at the end."""
         from claude_bottle.demo import demonstrate  # noqa: PLC0415
 
         return demonstrate(
@@ -265,7 +266,7 @@ class Bottles:
         )
 
     def _clear(self) -> None:
-        """Remove what killed clients have left."""
+        """Remove what killed processes have left."""
         for slug in state.abandoned():
             # What cannot be removed stays on record: `list` shows it, and `stop` raises the reason.
             with suppress(PyroError):
@@ -273,13 +274,13 @@ class Bottles:
 
 
 def _named(word: str) -> str:
-    """Return the slug of the bottle that a person names: itself, or the agent that has no other bottle."""
+    """Return the slug of a bottle; `word` is that slug, or the name of an agent with only this bottle."""
     known = state.slugs()
     if word in known:
         return word
     found = []
     for slug in known:
-        with suppress(PyroError):  # a damaged record is none of this agent's
+        with suppress(PyroError):  # a damaged record: its agent is unknown
             if state.read(slug).agent == word:
                 found.append(slug)
     if len(found) > 1:
@@ -302,7 +303,7 @@ def _size_file(slug: str) -> Path:
 
 
 def _size(slug: str) -> tuple[int, int]:
-    """Return the columns and rows that the agent's terminal has."""
+    """Return the columns and rows of the agent's terminal."""
     try:
         columns, rows = json.loads(_size_file(slug).read_text())
     except FileNotFoundError:

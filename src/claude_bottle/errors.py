@@ -4,7 +4,9 @@ PyroError
 ├── InvalidRequest
 │   └── ManifestError      a manifest that cannot be used; its problems name their path in the file
 ├── NotFound
-│   └── NotInManifest      no such agent or bottle
+│   └── NotInManifest      no such agent or bottle in the manifest
+├── Conflict
+│   └── NotTrusted         a project's manifest that the user has not approved
 ├── HostNotReady
 │   └── ExtraMissing       the packages of an extra are not installed
 └── GuestFailed
@@ -24,8 +26,8 @@ _MOST_SHOWN = 20
 class Problem:
     """One thing that is wrong in a manifest.
 
-    `path` leads to it: `bottles.dev.egress[2].host`, "" for the whole. `file` is the file it is in, "" when there is
-    none. `message` says what is wrong and, where something known is near, what may be meant.
+    `path` is its place, such as `bottles.dev.egress[2].host`; "" is the whole manifest. `file` is the manifest's file,
+    "" when it was not read from one. `message` says what is wrong and, for a misspelt word, which word may be meant.
     """
 
     path: str

@@ -8,7 +8,7 @@ from claude_bottle.state import Record
 
 
 class Launch:
-    """A bottle that its launching client owns until `keep` or `remove` is called."""
+    """A bottle that the process which launched it owns until `keep` or `remove` is called."""
 
     def __init__(self, record: Record, bottle: Bottle, backend: Backend) -> None:
         self.record, self.bottle, self._backend = record, bottle, backend

@@ -9,9 +9,9 @@ from claude_bottle.state import Record
 
 
 def refusals(entries: Iterable[Mapping[str, object]], record: Record) -> list[Refusal]:
-    """Return what was refused, one for each host, port and reason, in the order of the first refusal.
+    """Return one refusal for each host, port and reason, in the order in which they first occurred.
 
-    Names in the entries are the guest's, so they are hostile.
+    The guest chose the names in the entries, so they are hostile.
     """
     found: dict[tuple[str, object, str], Refusal] = {}
     for entry in entries:
@@ -50,4 +50,4 @@ def _hint(host: str, port: object, record: Record) -> str:
         return ""
     rule = host if port in (80, 443, 53, None) else f"{host}:{port}"  # a name is refused before its port is known
     files = " or ".join(record.manifest_files) or "the manifest"
-    return f'to allow it, add "{rule}" to bottles.{record.bottle}.egress in {files}; it counts from the next launch'
+    return f'to allow it, add "{rule}" to bottles.{record.bottle}.egress in {files}; it takes effect at the next launch'

@@ -1,4 +1,4 @@
-"""What a launch will do, for a person to read before anything is done."""
+"""The plan of a launch, for a person to read before anything is done."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PASSWORD = re.compile(r"://[^/@:]*:[^/@]+@")
 
 @dataclass(frozen=True)
 class Asked:
-    """One agent of a manifest, as it is to be launched."""
+    """The request to launch an agent, with the manifest that describes it."""
 
     loaded: Loaded
     spec: BottleSpec
@@ -56,7 +56,7 @@ class Asked:
 
 
 def require_launchable(asked: Asked, backend: Backend) -> None:
-    """Raise an error with every reason why a launch would fail; nothing of a secret is read before the approval."""
+    """Raise an error with every reason why a launch would fail; read no secret before the manifest is approved."""
     require_trust(asked.loaded)
     if problems := backend.problems():
         raise HostNotReady("\n".join(problems), hint="'claude-bottle doctor' shows what each backend needs")
@@ -106,12 +106,12 @@ def plan_report(asked: Asked, backend: Backend, plan: BottlePlan) -> PlanReport:
 
 
 def _problems(asked: Asked, *, look: bool = True) -> Iterator[str]:
-    """Yield why a launch would fail, apart from its backend's reasons; unless `look`, nothing of the host is read."""
+    """Yield why a launch would fail, except for its backend's reasons; read nothing of this host unless `look`."""
     path = f"bottles.{asked.agent.bottle}"
     if asked.bottle.supervise:
-        yield f"{path}.supervise: approvals from outside are not enforced yet; remove it"
+        yield f"{path}.supervise: asking a person is not available yet; remove the key"
     if asked.bottle.budget is not None:
-        yield f"{path}.budget: limits are not enforced yet; remove it"
+        yield f"{path}.budget: limits are not available yet; remove the key"
     if not look:
         return
     for name, secret in asked.secrets.items():
@@ -169,7 +169,7 @@ def _unreachable_secrets(asked: Asked) -> Iterator[str]:
 
 
 def _git(asked: Asked) -> tuple[PlannedGit, list[str]]:
-    """Return who commits are by, the remotes of the copied folder, and a warning for each password in them."""
+    """Return the author of commits, the remotes of the copied folder, and a warning for each password in them."""
     found = _remotes(Path(asked.spec.user_cwd)) if asked.spec.copy_cwd else []
     warnings = [
         f"{name} has a password in .git/config, which is copied in" for name, url in found if _PASSWORD.search(url)
@@ -180,7 +180,7 @@ def _git(asked: Asked) -> tuple[PlannedGit, list[str]]:
 
 
 def _remotes(folder: Path) -> Sequence[tuple[str, str]]:
-    """Return name and address of each remote of a repository; none of a folder that is no repository."""
+    """Return the name and the URL of each remote of a repository; nothing for a folder that is no repository."""
     argv = ["git", "-C", str(folder), "config", "--null", "--get-regexp", r"^remote\..*\.url$"]
     try:
         lines = run(argv, deadline_seconds=_GIT_SECONDS).stdout.decode(errors="replace").split("\0")

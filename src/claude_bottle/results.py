@@ -1,22 +1,22 @@
-"""The shapes of what `Bottles` returns; moments are seconds since 1970, sizes bytes."""
+"""The results of `Bottles` as typed dictionaries; times are seconds since 1970, sizes are bytes."""
 
 from __future__ import annotations
 
 from typing import Literal, TypedDict
 
 BottleState = Literal["launching", "running", "idle", "waiting for permission", "ended", "gone", "unknown"]
-"""What an agent does. "gone": its machine or container was removed without us; "unknown": its backend does not say."""
+"""The state of an agent. "gone": something else removed its machine or container; "unknown": its backend failed."""
 
 
 class PlannedHost(TypedDict):
-    """A host that the bottle may reach; `methods` and `paths` None mean all."""
+    """A host that the bottle may reach; None in `methods` or `paths` allows all."""
 
     host: str
     methods: list[str] | None
     paths: list[str] | None
     upstream: str | None
     reason: str
-    """Why it is allowed: "model API", or the path in the manifest."""
+    """Why it is allowed: "model API of HARNESS", or the path of its entry in the manifest."""
 
 
 class PlannedSecret(TypedDict):
@@ -38,7 +38,7 @@ class PlannedSkill(TypedDict):
 
 
 class PlannedGit(TypedDict):
-    """Who commits are by, and the remotes of the copied folder, by name; no credential of them enters."""
+    """The author of commits, and the remotes of the copied folder: name and URL, without user name and password."""
 
     user_name: str | None
     user_email: str | None
@@ -81,9 +81,9 @@ class PlanReport(TypedDict):
     skills: list[PlannedSkill]
     steps: list[str]
     problems: list[str]
-    """Why the launch would fail now; empty when it would not."""
+    """Why a launch would fail now; empty if it would succeed."""
     warnings: list[str]
-    """What the reader may not want, or has forgotten."""
+    """What the user may have overlooked."""
     origins: list[KeyOrigin]
 
 
@@ -96,7 +96,7 @@ class BottleInfo(TypedDict):
     backend: str
     state: BottleState
     exit_code: int | None
-    """Of the agent; None while it runs, or when it is not known."""
+    """The agent's exit code; None while it runs, or when it is unknown."""
     folder: str
     copied: bool
     created_at: float
@@ -125,18 +125,18 @@ class Refusal(TypedDict):
 
 
 class LogsReport(TypedDict):
-    """What a bottle's agent showed last, and what it was refused."""
+    """The last output of a bottle's agent, and its refused connections."""
 
     slug: str
     state: BottleState
     output: str
     refused: list[Refusal]
     connections: list[dict[str, object]]
-    """All that were asked for, oldest first; only on request."""
+    """All attempted connections, oldest first; empty unless they were requested."""
 
 
 class DiffReport(TypedDict):
-    """What changed in the tree since the launch, as git writes it."""
+    """What changed in the tree since the launch, in the format of `git diff`."""
 
     slug: str
     changed: bool
@@ -154,7 +154,7 @@ class ExportReport(TypedDict):
 
 
 class StopReport(TypedDict):
-    """Bottles that are removed."""
+    """The bottles that were removed."""
 
     stopped: list[str]
 
@@ -172,7 +172,7 @@ class DoctorReport(TypedDict):
     """What this host has and lacks."""
 
     ready: bool
-    """Whether the default backend is."""
+    """Whether the default backend is ready."""
     backends: list[BackendReport]
     bottles: int
 
@@ -195,5 +195,5 @@ class DemoReport(TypedDict):
     placeholder: str
     """What the guest had in place of the key."""
     key_arrived: bool
-    """Whether the model got the real key all the same."""
+    """Whether the model got the real key."""
     exit_code: int

@@ -1,11 +1,11 @@
 """Records of launched bottles: one private folder each, below `$XDG_STATE_HOME/claude-bottle/bottles`.
 
     SLUG/record.json   the `Record`
-    SLUG/owner         locked while a client launches or removes the bottle
+    SLUG/owner         locked while a process launches or removes the bottle
     SLUG/stage/        what the backend keeps; prompt.txt in it has the agent's prompt
 
-A record says "launching" or "removing" while a client has the owner lock, which the kernel drops when that client dies.
-So a record in one of these phases whose lock is free was left by a killed client; `abandoned` finds it.
+A process holds the owner lock while the record says "launching" or "removing". The kernel releases the lock when the
+process dies. So such a record with a free lock was left by a killed process; `abandoned` finds it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LAUNCHING, LAUNCHED, REMOVING = "launching", "launched", "removing"
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What was launched; `folder` is where, `copied` whether the folder was copied in as the tree."""
+    """A launched bottle: `folder` is the working folder of its launch, `copied` tells if its tree is a copy of that."""
 
     slug: str
     agent: str
@@ -67,7 +67,7 @@ def new_slug(agent_name: str) -> str:
 
 
 def bottle_dir(slug: str) -> Path:
-    """Return the folder of one bottle; it need not exist. Raises `NotFound` for a word that names no bottle."""
+    """Return the folder of one bottle; it need not exist. Raises `NotFound` for a word that cannot name one."""
     if not _SLUG.fullmatch(slug):
         raise NotFound(f"there is no bottle {slug!r}", hint="'claude-bottle list' shows the bottles")
     return bottles_home() / slug
@@ -88,15 +88,15 @@ def write_prompt(path: Path, prompt: str) -> None:
     try:
         content = prompt.encode()
     except UnicodeEncodeError as error:
-        raise InvalidRequest("the agent's prompt has half of a surrogate pair, which no UTF-8 text can have") from error
+        raise InvalidRequest("the agent's prompt has half of a surrogate pair, which UTF-8 cannot encode") from error
     write_private(path, content)
 
 
 @contextmanager
 def launching(record: Record) -> Iterator[None]:
-    """Keep the record of a launch, and own the bottle, for the time of the block.
+    """Write the record of a launch, and own the bottle until the block ends.
 
-    The record is left as "launching": `launched` says that the bottle stays when its client ends.
+    The record's phase stays "launching" until `launched` is called.
     """
     with ExitStack() as owned:
         with _all_locked():
@@ -108,7 +108,7 @@ def launching(record: Record) -> Iterator[None]:
 
 
 def launched(record: Record) -> Record:
-    """Record that the bottle stays when its client ends."""
+    """Record that the bottle outlives the process that launched it."""
     changed = dataclasses.replace(record, phase=LAUNCHED)
     _write(changed)
     return changed
@@ -118,7 +118,7 @@ def launched(record: Record) -> Record:
 def removing(slug: str) -> Iterator[Record | None]:
     """Own a bottle while the block removes it, then remove its folder; an error in the block leaves the record.
 
-    Yields None when the record is damaged, as after a loss of power. Raises `Busy` while another client launches or
+    Yields None when the record is damaged, as after a loss of power. Raises `Busy` while another process launches or
     removes the bottle, `NotFound` when there is none.
     """
     with ExitStack() as owned:
@@ -136,12 +136,12 @@ def removing(slug: str) -> Iterator[Record | None]:
 
 
 def forget(slug: str) -> None:
-    """Remove the folder of a bottle; the caller owns it."""
+    """Remove the folder of a bottle, which the caller must own."""
     run(["rm", "-rf", "--", bottle_dir(slug)], deadline_seconds=_REMOVAL_SECONDS)
 
 
 def read(slug: str) -> Record:
-    """Return the record of a bottle. Raises `NotFound`, with the near match of those that exist."""
+    """Return the record of a bottle. Raises `NotFound`, with a near match as its hint."""
     path = bottle_dir(slug) / "record.json"
     try:
         found: dict[str, Any] = json.loads(path.read_text())
@@ -160,7 +160,7 @@ def slugs() -> list[str]:
 
 
 def abandoned() -> list[str]:
-    """Return the bottles that a killed client was launching or removing, and remove folders without a record."""
+    """Return the bottles that a killed process was launching or removing; remove folders without a record."""
     found = []
     for name in sorted(entry.name for entry in os.scandir(bottles_home()) if _SLUG.fullmatch(entry.name)):
         with suppress(Busy), _all_locked():
@@ -185,6 +185,6 @@ def _write(record: Record) -> None:
 
 @contextmanager
 def _all_locked() -> Iterator[None]:
-    """Let no other client take or look at an owner lock; held for milliseconds."""
+    """Keep other processes from taking or testing an owner lock; held for milliseconds."""
     with locked(bottles_home().parent / "lock", deadline_seconds=_LOCK_SECONDS, what="the list of bottles"):
         yield

@@ -1,4 +1,4 @@
-"""What the egress gateway of a bottle is given, for the backends that start one: rules, secrets and an authority."""
+"""The rules, secrets and authority of a bottle's gateway, for the backends that start the gateway themselves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOTHING = "nothing.invalid"
 
 
 def allowed(manifest: Manifest, agent_name: str) -> tuple[EgressRule, ...]:
-    """Return what an agent's bottle may reach: its list, and its model's API host unless that is in it."""
+    """Return what an agent's bottle may reach: its `egress`, and its model's API if that is not listed."""
     listed = manifest.bottle_of(agent_name).egress
     named = {rule.host.lower() for rule in listed}
     hosts = harness_of(manifest.agent(agent_name)).api_hosts
@@ -42,7 +42,8 @@ def placeholders(manifest: Manifest, agent_name: str) -> dict[str, str]:
 def host_secrets(manifest: Manifest, agent_name: str, given: Mapping[str, str] | None = None) -> list[HostSecret]:
     """Return the gateway's secrets, with the values that this host has now; raises `InvalidRequest` without a value.
 
-    `given` are the placeholders by the secrets' names; without it they are new. A secret with several hosts has one.
+    `given` maps the secrets' names to their placeholders; without it, they are new. A secret has one placeholder for all
+    its hosts.
     """
     given = placeholders(manifest, agent_name) if given is None else given
     found = []
@@ -54,6 +55,6 @@ def host_secrets(manifest: Manifest, agent_name: str, given: Mapping[str, str] |
 
 
 def authority_of(folder: Path, rules: Rules, given: Sequence[HostSecret]) -> Authority | None:
-    """Return the authority in `folder` for the hosts whose TLS ends at the gateway; None when there is none."""
+    """Return the authority in `folder` for the hosts whose TLS ends at the gateway; None without such hosts."""
     hosts = [*(secret.host for secret in given), *rules.terminated_hosts]
     return Authority(folder, hosts) if hosts else None

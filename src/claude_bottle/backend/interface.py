@@ -1,4 +1,4 @@
-"""What every backend does, and the values that it gets and returns.
+"""The protocol of every backend, and the values that it takes and returns.
 
 A launch is a frozen plan, then steps, then a bottle that outlives this process:
 
@@ -23,9 +23,9 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class BottleSpec:
-    """What was asked for: one agent of a manifest, and whether the folder `user_cwd` is copied in as its tree.
+    """The request of a launch: one agent of a manifest, and whether the folder `user_cwd` is copied in as its tree.
 
-    `args` are further words for the command line of the agent.
+    `args` are additional arguments for the agent's program.
     """
 
     manifest: Manifest
@@ -54,7 +54,7 @@ class BottlePlan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command inside a bottle did; both outputs are the guest's, so they are hostile."""
+    """The result of a command inside a bottle; the guest wrote both outputs, so they are hostile."""
 
     exit_code: int
     stdout: bytes
@@ -91,8 +91,8 @@ class Bottle(Protocol):
     ) -> int | None:
         """Connect `stdin` and `on_output` to the agent's terminal until either ends; return `exit_code()`.
 
-        It ends too as soon as the descriptor `interrupt` is readable. The agent goes on when it is left, also by an
-        exception. The last output, at most 64 KiB, comes first, so that a screen can be drawn again.
+        It also returns as soon as the descriptor `interrupt` is readable. The agent keeps running then, and also after
+        an exception. Earlier output, at most 64 KiB, is passed on first, so that a screen can be redrawn.
         """
 
     def resize(self, columns: int, rows: int) -> None:
@@ -105,16 +105,16 @@ class Bottle(Protocol):
         """Run a program as the agent's user, in its tree and with its variables."""
 
     def diff(self) -> str:
-        """Return what changed in the tree since the launch, as git writes it."""
+        """Return what changed in the tree since the launch, in the format of `git diff`."""
 
     def export(self, path: str, target: Path, *, overwrite: bool = False) -> Sequence[str]:
-        """Copy a file or folder below the tree to the host; what the guest has written is hostile.
+        """Copy a file or folder of the tree to the host; what the guest wrote is hostile.
 
         Returns remarks, one line each: what was left out and why, and files that tools run by themselves.
         """
 
     def network_log(self, *, limit: int) -> list[Mapping[str, object]]:
-        """Return the newest connections that the guest asked for, each with the reason for a refusal."""
+        """Return the newest connections that the guest attempted, refused ones with the reason."""
 
     def stop(self) -> None:
         """End the bottle and remove all that its launch made, in any state; a second call does nothing."""
@@ -126,7 +126,7 @@ class Backend(Protocol):
     name: str
 
     def problems(self) -> list[str]:
-        """Return why no bottle can run here, each with what to do; empty when one can."""
+        """Return why no bottle can run here, each reason with what to do; empty if one can."""
 
     def plan(self, spec: BottleSpec, *, slug: str, stage_dir: Path) -> BottlePlan:
         """Return the plan of a launch; cheap, and without side effects."""
@@ -134,7 +134,7 @@ class Backend(Protocol):
     def steps(self, plan: BottlePlan) -> Sequence[str]:
         """Return what the launch will do on this host, one line each: image, machine, mounts, copies, networks, ports.
 
-        Nothing is made. What the manifest says for every backend is left out.
+        This makes nothing. What is the same on every backend is left out.
         """
 
     def launch(self, plan: BottlePlan, say: Say) -> Bottle:
@@ -144,7 +144,7 @@ class Backend(Protocol):
         """Return the bottle of that name; raises `NotFound`."""
 
     def remove(self, slug: str) -> None:
-        """Remove all that a launch of that name made, also one whose client was killed in the middle; twice is once."""
+        """Remove all that a launch of that name made, even if its process was killed; a second call does nothing."""
 
     def slugs(self) -> list[str]:
         """Return the bottles of this user that were launched and not stopped."""

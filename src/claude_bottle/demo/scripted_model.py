@@ -1,7 +1,7 @@
-"""A script in the place of a model: it speaks Anthropic's Messages API on loopback, and always says the same.
+"""A script that stands in for a model: it serves Anthropic's Messages API on loopback, with answers that are fixed.
 
-It takes the steps of a list, one for each result of a tool that a request brings, and then its closing words. It looks
-at nothing else: whatever the agent is asked to do, this is what the "model" says. Format of the stream:
+It counts the tool results in a request, and answers with the next step of a list, after the last step with its closing
+words. It ignores everything else in the request. Format of the stream:
 https://docs.anthropic.com/en/docs/build-with-claude/streaming
 """
 
@@ -41,9 +41,9 @@ class Answer:
 
 @dataclass
 class Script:
-    """What the "model" says, and what it has seen of the agent; `key` is the API key that the agent must bring.
+    """The answers of the "model", and what it has seen of the agent; `key` is the API key that requests must have.
 
-    `on_step` gets each step once, with the answer to the step before it; at last None with the answer to the last one.
+    `on_step` gets each step once, with the answer to the step before it; at the end None, with the last answer.
     """
 
     steps: Sequence[Step]
@@ -52,10 +52,10 @@ class Script:
     on_step: Callable[[Step | None, Answer | None], None] = lambda *_: None
     first_request_at: float | None = None
     with_key: int = 0
-    """Requests that brought the key."""
+    """The number of requests with the key."""
     without_key: int = 0
     answers: list[Answer] = field(default_factory=list)
-    """What each step came to, in their order."""
+    """The result of each step, in order."""
     _taken: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -68,7 +68,7 @@ class Script:
                 return None
             self.with_key += 1
             if not body.get("tools"):
-                return "ok"  # Claude Code asks on the side, for a title and such
+                return "ok"  # a side request of Claude Code, such as for a title
             self.answers = answers = _answers(body)[: len(self.steps)]
             step = self.steps[len(answers)] if len(answers) < len(self.steps) else None
             if len(answers) == self._taken:  # else the agent repeats a request that was cut off
@@ -102,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200, b"")
 
     def do_GET(self) -> None:
-        self._answer(404, _error("not_found_error", "this is a script, and it answers /v1/messages alone"))
+        self._answer(404, _error("not_found_error", "this is a script that answers only /v1/messages"))
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")
@@ -148,11 +148,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *_: object) -> None:
-        """Print nothing: the demonstration tells what happens."""
+        """Print nothing: the demonstration itself says what happens."""
 
 
 def _answers(body: Json) -> list[Answer]:
-    """Return the results of tools that a request brings, oldest first."""
+    """Return the tool results in a request, oldest first."""
     contents = [one.get("content") for one in body.get("messages", [])]
     blocks = [block for content in contents if isinstance(content, list) for block in content]
     found = {block["tool_use_id"]: block for block in blocks if block.get("type") == "tool_result"}

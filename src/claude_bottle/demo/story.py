@@ -1,4 +1,4 @@
-"""What the demonstration does, from the repository with a failing test to the removed bottle."""
+"""The steps of the demonstration, from the repository with a failing test to the removed bottle."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ class Launcher(Protocol):
 
 
 def demonstrate(make: Callable[[Path, Loaded], Launcher], backend: str, say: Callable[[str], None]) -> DemoReport:
-    """Go through the story on a backend; `make` returns the bottles of a folder with a manifest.
+    """Run the demonstration on a backend; `make` returns a `Bottles` for a folder and a manifest.
 
-    Everything that is made is removed at the end, also after an error. Raises `BottleFailed` when the agent did not do
-    what the script said, `DeadlineExceeded` when it did not end.
+    Everything is removed at the end, also after an error. Raises `BottleFailed` when the agent did not do what the
+    script said, and `DeadlineExceeded` when the agent did not end.
     """
     steps: list[DemoStep] = []
     with temporary_folder() as scratch, ExitStack() as ended:
@@ -100,7 +100,7 @@ def demonstrate(make: Callable[[Path, Loaded], Launcher], backend: str, say: Cal
 
 
 def _tell(say: Callable[[str], None], step: Step | None, answer: Answer | None) -> None:
-    """Say what the last command came to, and which is the next."""
+    """Say how the last command ended, and what the next one is."""
     if answer is not None:
         lines = [line.strip() for line in answer.text.splitlines() if line.strip()][:2]
         say(f"{'failed' if answer.failed else 'done'}: {', '.join(lines) or 'no output'}"[:_LONGEST_LINE])
@@ -149,12 +149,12 @@ def _timed(steps: list[DemoStep], name: str) -> Iterator[None]:
 
 
 def _placeholder(bottle: Bottle) -> str:
-    """Return what the agent has as its key."""
+    """Return what the agent has in place of its key."""
     return bottle.execute(["printenv", KEY]).stdout.decode(errors="replace").strip()
 
 
 def _wait(bottle: Bottle) -> tuple[int, str]:
-    """Wait for the end of the agent; return its exit code and what it showed."""
+    """Wait for the end of the agent; return its exit code and its output."""
     silent, typist = os.pipe()
     late, alarm = os.pipe()
     timer = threading.Timer(_DEADLINE, os.write, (alarm, b"x"))

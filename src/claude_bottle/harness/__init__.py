@@ -1,6 +1,6 @@
-"""Harnesses: the programs that are agents, one module each, behind the protocol in `interface`.
+"""Harnesses: the programs of agents, one module each, behind the protocol in `interface`.
 
-`harness_of(agent)` returns that of an agent of the manifest: Claude Code, Codex, OpenCode, or any command.
+`harness_of(agent)` returns the harness of an agent in the manifest: Claude Code, Codex, OpenCode, or any command.
 """
 
 from __future__ import annotations

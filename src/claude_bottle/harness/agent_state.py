@@ -1,4 +1,4 @@
-"""The state that a harness reports by a file in the home of the agent's user: one word, written by its hooks."""
+"""The state that a harness reports in a file in the home of the agent's user: one word, written by its hooks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _DEADLINE = 10.0
 
 
 def report(word: str) -> str:
-    """Return the shell command by which a hook reports `word`; a reader never sees a part of it."""
+    """Return the shell command with which a hook reports `word`; a reader never sees half a word."""
     return f'printf %s {word} > "$HOME/{STATE_NAME}.$$" && mv "$HOME/{STATE_NAME}.$$" "$HOME/{STATE_NAME}"'
 
 
 def read_state(bottle: Bottle) -> str:
-    """Return the state that the agent reported last; "running" when it reported none, or anything else.
+    """Return the state that the agent reported last; "running" when it reported none that is known.
 
-    The agent can write the file itself: what it says is shown and nothing more.
+    The agent can write the file itself, so the state is only shown, and nothing depends on it.
     """
     command = ["sh", "-c", f'head -c {_LONGEST} "$HOME/{STATE_NAME}"']
     try:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 _API_HOST = "api.anthropic.com"
 _KEY = "ANTHROPIC_API_KEY"
-# The bottle is the boundary, so the agent is not asked before each command unless the manifest says how.
+# The bottle is the boundary, so the agent does not ask before each command, unless its arguments choose a mode.
 _PERMISSION_OPTIONS = ("--permission-mode", "--dangerously-skip-permissions", "--allow-dangerously-skip-permissions")
-_APPROVED_BY = 20  # Claude Code remembers an accepted API key by so many of its last characters
+_APPROVED_BY = 20  # Claude Code remembers an accepted API key by this many of its last characters
 _HOOKS = {
     "SessionStart": "idle",
     "UserPromptSubmit": "running",
@@ -29,7 +29,7 @@ _HOOKS = {
 
 
 class ClaudeCode:
-    """Claude Code, with its permission prompts off unless the agent's words choose a mode."""
+    """Claude Code, with its permission prompts off unless the agent's arguments choose a mode."""
 
     name = "claude"
     api_hosts: tuple[str, ...] = (_API_HOST,)
@@ -68,7 +68,7 @@ class ClaudeCode:
         return read_state(bottle)
 
     def _configuration(self, guest: GuestHome) -> dict[str, Any]:
-        """Return what its first start would otherwise ask a person for."""
+        """Return the answers to what its first start would ask a person."""
         found: dict[str, Any] = {
             "hasCompletedOnboarding": True,
             "projects": {guest.tree: {"hasTrustDialogAccepted": True, "hasCompletedProjectOnboarding": True}},

@@ -35,7 +35,7 @@ _HOOKS = {
 
 
 class Codex:
-    """Codex, without its own sandbox and approvals unless the agent's words choose them."""
+    """Codex, without its own sandbox and approvals unless the agent's arguments choose them."""
 
     name = "codex"
     api_hosts: tuple[str, ...] = (_API_HOST,)
@@ -54,8 +54,8 @@ class Codex:
         return {}
 
     def files(self, agent: AgentConfig, guest: GuestHome) -> Mapping[str, str]:
-        """Return its settings: it takes the key from the variable, and its hooks report its state."""
-        # Its own provider would want a login in a file, and speak WebSockets.
+        """Return its settings, with which it takes the key from the variable, and its hooks report its state."""
+        # Its built-in provider would want a login in a file, and use WebSockets.
         provider = {"name": "OpenAI", "base_url": f"https://{_API_HOST}/v1", "env_key": _KEY, "wire_api": "responses"}
         lines = [
             'model_provider = "bottle"',
@@ -78,7 +78,7 @@ class Codex:
         }
 
     def links(self, guest: GuestHome) -> Mapping[str, str]:
-        """Return where it looks for instructions and skills of its user."""
+        """Return links from where it looks for the user's instructions and skills."""
         found = {f"{guest.home}/.agents/skills": f"{guest.home}/.claude/skills"}
         if guest.prompt_path is not None:
             found[f"{guest.home}/.codex/AGENTS.md"] = guest.prompt_path

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class AnyCommand:
-    """A command of the manifest: it gets its prompt's path and its model as variables, and reaches only the egress.
+    """A command of the manifest. It gets its prompt's path and its model as variables, and reaches only its `egress`.
 
-    It may report its state as the hooks of the others do: a word in the file `.claude-bottle-state` of its home.
+    It may report its state as the hooks of the others do: by a word in the file `.claude-bottle-state` in its home.
     """
 
     api_hosts: tuple[str, ...] = ()

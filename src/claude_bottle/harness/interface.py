@@ -1,4 +1,4 @@
-"""What a bottle knows of a harness: its command line, its files, its model's API, and how it reports its state."""
+"""The protocol of a harness: its command line, its files, its model's API, and how it reports its state."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class HarnessKey:
 
 @dataclass(frozen=True, kw_only=True)
 class GuestHome:
-    """What a harness's files depend on: paths of the guest, and the agent's variables, secrets as placeholders."""
+    """The paths of the guest, and the agent's variables (secrets as placeholders), for a harness's files."""
 
     home: str
     tree: str
@@ -36,20 +36,20 @@ class Harness(Protocol):
 
     name: str
     api_hosts: tuple[str, ...]
-    """The hosts of its model's API, which every bottle of it may reach at port 443."""
+    """The hosts of its model's API, which every bottle with this harness may reach at port 443."""
     key: HarnessKey | None
 
     def argv(self, agent: AgentConfig, args: Sequence[str], *, prompt_path: str | None) -> list[str]:
-        """Return the command line; `args` are the words that were added to those of the manifest."""
+        """Return the command line; `args` are added to the arguments in the manifest."""
 
     def variables(self, agent: AgentConfig) -> Mapping[str, str]:
-        """Return the variables that it is started with."""
+        """Return the environment variables that it is started with."""
 
     def files(self, agent: AgentConfig, guest: GuestHome) -> Mapping[str, str]:
         """Return the settings that it needs in the guest: path → text."""
 
     def links(self, guest: GuestHome) -> Mapping[str, str]:
-        """Return the symbolic links that it needs in the guest: path → what it leads to."""
+        """Return the symbolic links that it needs in the guest: path → target."""
 
     def state(self, bottle: Bottle) -> str:
         """Return what the agent does: "running", "idle" or "waiting for permission"; "running" when unknown."""

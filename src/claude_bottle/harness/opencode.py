@@ -43,7 +43,7 @@ export const ClaudeBottle = async () => ({
 
 
 class OpenCode:
-    """OpenCode; the provider of its model, which the model's name begins with, decides whose API it uses."""
+    """OpenCode. A model is named PROVIDER/MODEL, and the provider decides whose API it uses."""
 
     name = "opencode"
 
@@ -63,7 +63,7 @@ class OpenCode:
         }
 
     def files(self, agent: AgentConfig, guest: GuestHome) -> Mapping[str, str]:
-        """Return its settings, and a plugin that reports its state. The bottle is the boundary, so it asks nothing."""
+        """Return its settings, and a plugin that reports its state. The bottle is the boundary, so it never asks."""
         settings: dict[str, Any] = {"permission": {"*": "allow"}, "share": "disabled", "autoupdate": False}
         if guest.prompt_path is not None:
             settings["instructions"] = [guest.prompt_path]
@@ -71,7 +71,7 @@ class OpenCode:
             settings["model"] = settings["small_model"] = agent.model
         state = f"const STATE = {json.dumps(f'{guest.home}/{STATE_NAME}')}\n"
         folder = f"{guest.home}/.config/opencode"
-        # It installs this package for plugins unless its lock file has it, and tries for a minute where no registry is.
+        # It installs this package for plugins unless its lock file has it; without a registry that takes a minute.
         installed = {"packages": {"": {"dependencies": {"@opencode-ai/plugin": "*"}}}}
         return {
             f"{folder}/opencode.json": json.dumps(settings, indent=2) + "\n",

@@ -1,4 +1,4 @@
-"""The secrets of an agent: those of its bottle, and the API key of its harness where the bottle declares none."""
+"""The secrets of an agent: those of its bottle, and the API key of its harness if the bottle does not declare it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def all_secrets(manifest: Manifest, agent_name: str) -> Mapping[str, SecretConfig]:
     """Return the secrets of an agent by name, without values.
 
-    The key of its harness is one of them if the bottle declares it, or else if this host has a variable of its name.
+    The API key of its harness is one of them if the bottle declares it, or if this host has the variable with the key.
     """
     from claude_bottle.manifest import SecretConfig  # noqa: PLC0415 - slow to import
 

@@ -1,4 +1,4 @@
-"""The manifest: which bottles and agents there are, and all that each may touch.
+"""The manifest: the bottles and agents that can be launched, and what each may touch.
 
 loaded = load(Path.cwd())
 bottle = loaded.manifest.bottle_of("reviewer")

@@ -15,7 +15,7 @@ _ANY_HOST = "host.example"
 
 
 def check_entries(entries: Sequence[dict[str, Any]]) -> None:
-    """Raise `ValueError` when the gateway does not take these entries as an allow list."""
+    """Raise `ValueError` when the gateway does not accept these entries as an allow list."""
     from pyro_mcp.network import Rules  # noqa: PLC0415 - slow to import, and many manifests have no entry
 
     try:
@@ -25,7 +25,7 @@ def check_entries(entries: Sequence[dict[str, Any]]) -> None:
 
 
 def host_of_url(text: str) -> str:
-    """Return the host, with its port, of what may be a URL, in lower case."""
+    """Return the host and port of a text that may be a URL, in lower case."""
     return shortened(text.rpartition("://")[2].partition("/")[0].rpartition("@")[2].lower())
 
 
@@ -87,5 +87,5 @@ class EgressRule(Model):
 
     @property
     def upstream_port(self) -> int | None:
-        """Return the port of this host that the name leads to; None when it leads to the network."""
+        """The port of this host that the name leads to; None when it leads to the network."""
         return None if self.upstream is None else int(self.upstream.rstrip("/").rpartition(":")[2])

@@ -1,7 +1,7 @@
-"""The base of all models, and the types of their fields.
+"""The base class of all models, and the types of their fields.
 
-A text of a manifest reaches terminals, files and command lines, so a name has only harmless characters, and a line has
-neither control characters nor those that reorder text.
+Texts of a manifest reach terminals, files and command lines. So a name has only harmless characters, and a line has
+neither control characters nor characters that reorder text.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Model(BaseModel):
 
 
 def matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
-    """Return a check that a text is `what`, which `pattern` describes."""
+    """Return a validator that raises `ValueError(what)` for a text that `pattern` does not match."""
 
     def check(text: str) -> str:
         if not pattern.fullmatch(text):
@@ -41,21 +41,21 @@ def matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
 
 
 def one_line(text: str) -> str:
-    """Return `text` if a terminal shows it as one line of nothing but text; raise `ValueError`."""
+    """Return `text` if it is one line of printable characters; else raise `ValueError`."""
     if not text.strip() or not text.isprintable() or len(text) > _LONGEST_LINE:
-        raise ValueError(f"is one line of 1 to {_LONGEST_LINE} characters, without control characters")
+        raise ValueError(f"must be one line of 1 to {_LONGEST_LINE} characters, without control characters")
     return text
 
 
 def in_unicode(text: str) -> str:
-    """Return `text` if it can be written as UTF-8; raise `ValueError`. JSON can hold half of a surrogate pair."""
+    """Return `text` if UTF-8 can encode it; else raise `ValueError`: JSON can hold half of a surrogate pair."""
     if not text.isascii() and any(0xD800 <= ord(one) < 0xE000 for one in text):
         raise ValueError("holds half of a surrogate pair, which is not a character")
     return text
 
 
 def without_nul(text: str) -> str:
-    """Return `text` if the kernel takes it as a variable or an argument; raise `ValueError`."""
+    """Return `text` if the kernel takes it as a variable or an argument; else raise `ValueError`."""
     in_unicode(text)
     if "\0" in text:
         raise ValueError("cannot hold a NUL character")
@@ -65,14 +65,14 @@ def without_nul(text: str) -> str:
 
 
 def some(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Return `texts` if there is one or more, each once; raise `ValueError`."""
+    """Return `texts` if it is not empty and repeats nothing; else raise `ValueError`."""
     if not texts:
-        raise ValueError("is an empty list, which would allow nothing; leave it out or give it an entry")
+        raise ValueError("is an empty list, which would allow nothing; add an entry, or leave out the key")
     return not_repeated(texts)
 
 
 def not_repeated(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Return `texts` if each is there once; raise `ValueError`."""
+    """Return `texts` if it repeats nothing; else raise `ValueError`."""
     seen: set[str] = set()
     for text in texts:
         if text in seen:

@@ -1,4 +1,4 @@
-"""The manifest of a user and that of a project as one, with the file that each key came from.
+"""The user's and the project's manifest, merged into one, with the file that each key came from.
 
 A key of the project's manifest replaces the same key of the user's. Bottles, agents and their objects are merged key by
 key, except a secret: its source and its hosts come from one file.
@@ -20,7 +20,7 @@ from claude_bottle.manifest.reading import read_manifest
 from pyro_mcp.errors import InvalidRequest, NotFound
 
 NAMES = ("bottles.toml", "bottles.json")
-_MOST = 100  # problems, as of one file
+_MOST = 100  # problems, as for one file
 _MERGED_DEPTH = 4  # bottles . NAME . env . VARIABLE
 
 Where = tuple[str, ...]
@@ -28,7 +28,7 @@ Where = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Setting:
-    """A key that a file gives, by its path (`bottles.dev.egress`), with its value there."""
+    """A key that a file sets: its path (`bottles.dev.egress`), its value and the file."""
 
     path: str
     value: object
@@ -37,9 +37,9 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """A manifest, the file of each level that it was read from, and the keys that they give; all others are defaults.
+    """A manifest, the file of each level, and the keys that these files set; all other keys have their defaults.
 
-    The levels are "user" and "project", or "given" for a file that was named.
+    The levels are "user" and "project", or "given" for a file that the user named.
     """
 
     manifest: Manifest
@@ -50,19 +50,19 @@ class Loaded:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Return the files that were read."""
+        """The files that were read."""
         return tuple(self.levels.values())
 
     @property
     def origins(self) -> Mapping[str, str]:
-        """Return the file of each key that is no default."""
+        """The file of each key that a file sets."""
         return {one.path: one.file for one in self.settings}
 
 
 def load(folder: Path | None = None, *, file: Path | None = None) -> Loaded:
     """Return the manifest for work in `folder` (default: the working folder): the user's and the project's, merged.
 
-    With `file` only that one is read. Raises `ManifestError` with all problems, and `NotFound` when there is no file.
+    With `file`, only that one is read. Raises `ManifestError` with all problems, and `NotFound` when there is no file.
     """
     folder = Path.cwd() if folder is None else folder
     levels = {"given": (file, None)} if file is not None else dict(_levels(folder))
@@ -113,13 +113,13 @@ def manifest_in(folder: Path) -> Path | None:
     found = [folder / name for name in NAMES if os.path.lexists(folder / name)]
     if len(found) > 1:
         raise InvalidRequest(
-            f"{folder} has two manifests, {' and '.join(NAMES)}", hint="move what one of them says into the other"
+            f"{folder} has two manifests, {' and '.join(NAMES)}", hint="merge them into one file, and remove the other"
         )
     return found[0] if found else None
 
 
 def _levels(folder: Path) -> Iterator[tuple[str, tuple[Path, Path | None]]]:
-    """Yield the manifests there are, the user's first, each with the folder that it may not lead out of."""
+    """Yield each level that has a manifest, the user's first: its file, and the folder that a link must not leave."""
     if (own := manifest_in(user_folder())) is not None:
         yield "user", (own, None)  # people keep their settings elsewhere and link to them
     root = project_root(folder)

@@ -1,4 +1,4 @@
-"""The models of a manifest, with the names that the file has."""
+"""The pydantic models of a manifest; their fields have the names of the keys in the file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from claude_bottle.manifest.secret import SecretConfig
 from pyro_mcp.hints import near_match
 
 HARNESSES = ("claude", "codex", "opencode")
-"""The agents that a name stands for; any other is a command, written as a list."""
+"""The harnesses that have a name; any other is a command, written as a list."""
 _HARNESS = {
     "anyOf": [{"enum": list(HARNESSES)}, {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}}]
 }
@@ -35,14 +35,14 @@ _Config = TypeVar("_Config")
 
 
 def harness_of_manifest(value: Any) -> str | tuple[str, ...]:
-    """Return the name or the command of a harness; raise `ValueError`."""
+    """Return the name or the command of a harness; raise `ValueError` for anything else."""
     if isinstance(value, str):
         if value not in HARNESSES:
             near = near_match(value, HARNESSES) or f"choose from {', '.join(HARNESSES)}"
             raise ValueError(f"there is no harness {shortened(value)!r}; {near}, or write a command as a list")
         return value
     if not isinstance(value, list | tuple) or not value or not all(isinstance(one, str) and one for one in value):
-        raise ValueError(f"is one of {', '.join(HARNESSES)}, or a command as a list of texts")
+        raise ValueError(f"must be one of {', '.join(HARNESSES)}, or a command as a list of texts")
     return tuple(without_nul(one) for one in value)
 
 
@@ -105,7 +105,7 @@ class BottleConfig(Model):
     def _one_value_each(self) -> BottleConfig:
         for name in self.env:
             if name in self.secrets:
-                raise Fault(("env", name), "is the name of a secret too; a variable has one value")
+                raise Fault(("env", name), "is the name of a secret too; rename one of them")
         return self
 
     @model_validator(mode="after")
@@ -166,8 +166,8 @@ class Manifest(Model):
 def checked(obj: object, *, partly: bool = False) -> tuple[Manifest | None, tuple[Problem, ...]]:
     """Return the manifest that an object of JSON describes, or None and what is wrong in it.
 
-    Whether the bottles of its agents are there is not checked. With `partly` keys may be missing, which another file
-    has.
+    It is not checked that the agents' bottles exist. With `partly`, required keys may be missing, because another file
+    may have them.
     """
     if isinstance(obj, Mapping):  # an editor finds the schema of the file by this key
         obj = {key: value for key, value in obj.items() if key != "$schema"}
@@ -178,7 +178,7 @@ def checked(obj: object, *, partly: bool = False) -> tuple[Manifest | None, tupl
 
 
 def reference_problems(manifest: Manifest) -> tuple[Problem, ...]:
-    """Return a problem for each agent whose bottle is not there."""
+    """Return a problem for each agent whose bottle does not exist."""
     found = ((name, agent) for name, agent in manifest.agents.items() if agent.bottle not in manifest.bottles)
     return tuple(
         Problem(shown_path(("agents", name, "bottle")), missing("bottle", agent.bottle, manifest.bottles))
@@ -187,7 +187,7 @@ def reference_problems(manifest: Manifest) -> tuple[Problem, ...]:
 
 
 def missing(kind: str, name: str, known: Collection[str]) -> str:
-    """Return that there is no agent or bottle of this name, and which one may be meant."""
+    """Return the message about an unknown agent or bottle, with a near match or the known names."""
     others = f"choose from {shortened(', '.join(sorted(known)))}" if known else f"the manifest has no {kind}"
     return f"there is no {kind} {shortened(name)!r}; {near_match(name, known) or others}"
 

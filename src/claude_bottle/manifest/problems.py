@@ -1,4 +1,4 @@
-"""From what the models refuse to problems that name their path in the file and, where one is near, the known word."""
+"""Translate pydantic's errors into problems, with their path in the file and, for a misspelt word, the near match."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _LIMITS = {
 
 
 class Fault(ValueError):
-    """What a validator of a model raises about a value below the model."""
+    """An error that a model's validator raises about a value inside the model, at the path `below`."""
 
     def __init__(self, below: tuple[str | int, ...], message: str) -> None:
         super().__init__(message)
@@ -49,7 +49,7 @@ class Fault(ValueError):
 def problems_of(error: ValidationError, model: type[BaseModel], *, partly: bool = False) -> tuple[Problem, ...]:
     """Return the first 100 problems that a validation of `model` has found, in the order of the fields.
 
-    With `partly` a key that is missing is none.
+    With `partly`, a missing key is not a problem.
     """
     found = [one for one in error.errors(include_url=False) if not (partly and one["type"] == "missing")]
     located = (_located(one, model) for one in found[:_MOST])
@@ -84,9 +84,9 @@ def _unknown_choice(value: object, known: Sequence[str]) -> str:
 
 
 def unknown_key(key: str, known: Sequence[str]) -> str:
-    """Return the message about a key that nothing knows."""
+    """Return the message about an unknown key, with a near match or the known keys."""
     near = near_match(key, known)
-    return f"there is no such key; {near or 'known are ' + ', '.join(known)}"
+    return f"there is no such key; {near or 'the known keys are ' + ', '.join(known)}"
 
 
 def known_keys(model: type[BaseModel], where: Sequence[str | int]) -> list[str]:
@@ -123,7 +123,7 @@ def shortened(text: str) -> str:
 
 
 def kind_of(value: object) -> str:
-    """Return what a value is in the words of a person who writes JSON or TOML."""
+    """Return the type of a value, in the words of JSON and TOML."""
     kinds = ((bool, "true or false"), (str, "a text"), (int | float, "a number"), (list | tuple, "a list"))
     return next((kind for type_, kind in (*kinds, (dict, "an object")) if isinstance(value, type_)), _other(value))
 

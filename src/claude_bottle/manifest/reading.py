@@ -1,4 +1,4 @@
-"""Read one manifest file, JSON or TOML, as an object. What is in it may be hostile, also the file itself."""
+"""Read one manifest file, JSON or TOML, as an object. The file and its content may be hostile."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from claude_bottle.manifest.regular_file import NotSmallAndRegular, read_regular
 
 LARGEST = 1024 * 1024
 _MOST_PARTS = 32
-"""Of a dotted key of TOML: tomllib takes quadratic time for one."""
+"""The most parts of a dotted key in TOML: tomllib takes quadratic time for such a key."""
 
 
 def read_manifest(path: Path, *, within: Path | None = None) -> tuple[dict[str, Any], str]:
     """Return the object that the file `path` holds, and the SHA-256 digest of the file.
 
-    Raises `ManifestError`, and `OSError` when it cannot be opened.
-
-    With `within` a symbolic link may not lead out of that folder.
+    With `within`, a symbolic link must not lead out of that folder. Raises `ManifestError`, and `OSError` when the file
+    cannot be opened.
     """
     content = _content(path, within)
     parse = _parse_toml if path.suffix == ".toml" else _parse_json
@@ -47,7 +46,7 @@ def _content(path: Path, within: Path | None) -> bytes:
     except NotSmallAndRegular as error:
         raise _refused(path, str(error)) from None
     if within is not None and not target.is_relative_to(within.resolve()):
-        raise _refused(path, f"is a link out of {within}: a project's manifest is a file of the project")
+        raise _refused(path, f"is a link out of {within}; replace it by a file of the project")
     return content
 
 
@@ -97,7 +96,7 @@ def _cause(error: ValueError) -> str:
     """Return what is wrong with a text, as the parser says it, with the line."""
     if isinstance(error, json.JSONDecodeError):
         comment = error.doc[error.pos :].startswith(("//", "/*", "#"))
-        advice = "; JSON has no comments, but bottles.toml may have" if comment else ""
+        advice = "; JSON has no comments; use bottles.toml to write some" if comment else ""
         return f"line {error.lineno}, column {error.colno}: {error.msg[0].lower()}{error.msg[1:]}{advice}"
     if "int_max_str_digits" in str(error):
         return "has a number of more than 4300 digits"

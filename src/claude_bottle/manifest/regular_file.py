@@ -1,4 +1,4 @@
-"""Read a file that should be small and regular, and may be neither."""
+"""Read a file that should be small and regular, but may be neither."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 
 class NotSmallAndRegular(Exception):
-    """A file that is not read; the message says why."""
+    """The error for a file that is too large or not regular; the message says which."""
 
 
 def read_regular(path: Path, *, most: int) -> tuple[bytes, Path]:
-    """Return the content of a regular file of at most `most` bytes, and where it is when all links are followed.
+    """Return the content of a regular file of at most `most` bytes, and its path with all links followed.
 
-    Neither a FIFO nor a device makes it wait. Raises `NotSmallAndRegular` and `OSError`.
+    It does not wait for a FIFO or a device. Raises `NotSmallAndRegular` and `OSError`.
     """
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:

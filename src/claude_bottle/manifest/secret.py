@@ -1,4 +1,4 @@
-"""Where a secret comes from, to which hosts it goes, and in which part of a request."""
+"""The source of a secret, the hosts that it goes to, and its place in a request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _USER = re.compile(r"[!-9;-~]{1,128}", re.ASCII)  # RFC 7617: no colon
 class SecretConfig(Model):
     """A secret without its value. In the guest, the variable of the same name holds a placeholder.
 
-    The proxy puts the value into HTTPS requests to its hosts, into one of `header`, `basic` and `query`.
+    The gateway puts the value into HTTPS requests to its hosts, in the place that `header`, `basic` or `query` names.
     """
 
     env: Variable | None = None
@@ -34,16 +34,16 @@ class SecretConfig(Model):
     """The full names of the hosts that receive the value."""
     header: str | None = None
     """The header field for the value; `Authorization` if no `header`, `basic` or `query` is given."""
-    basic: Annotated[str, AfterValidator(matching(_USER, "is a user's name without spaces and colons"))] | None = None
+    basic: Annotated[str, AfterValidator(matching(_USER, "must be ASCII without spaces and colons"))] | None = None
     """The user name whose password in Basic authentication is the value."""
-    query: Annotated[str, AfterValidator(matching(_PARAMETER, "is the name of a parameter of a URL"))] | None = None
+    query: Annotated[str, AfterValidator(matching(_PARAMETER, "is not the name of a parameter of a URL"))] | None = None
     """The URL parameter for the value."""
 
     @model_validator(mode="before")
     @classmethod
     def _as_declared(cls, value: Any) -> Any:
         if isinstance(value, str):
-            raise ValueError('holds no value, but where it comes from: {"env": VARIABLE, "hosts": [NAME]}')
+            raise ValueError('must not hold the value; write where it comes from: {"env": VARIABLE, "hosts": [NAME]}')
         if isinstance(value, dict) and not value.keys() & {"header", "basic", "query"}:
             return {**value, "header": "Authorization"}
         return value
@@ -52,7 +52,7 @@ class SecretConfig(Model):
     @classmethod
     def _same_from_everywhere(cls, path: str | None) -> str | None:
         if path is not None and not path.startswith(("/", "~/")):
-            raise ValueError("is a path that begins with / or ~/")
+            raise ValueError("must be a path that begins with / or ~/")
         return path
 
     @field_validator("hosts")
@@ -70,15 +70,15 @@ class SecretConfig(Model):
     @classmethod
     def _field_for_secrets(cls, header: str | None) -> str | None:
         if header is not None and not _fits(header=header):
-            raise ValueError("is not a header field for secrets, such as Authorization or X-Api-Key")
+            raise ValueError("is not a header field for secrets; use one such as Authorization or X-Api-Key")
         return header
 
     @model_validator(mode="after")
     def _one_source_and_one_place(self) -> SecretConfig:
         if (self.env is None) == (self.file is None):
-            raise ValueError("needs one of env (a variable of this host) and file (a path), and not both")
+            raise ValueError("needs one of env (a variable of this host) and file (a path), but not both")
         if sum(one is not None for one in (self.header, self.basic, self.query)) != 1:
-            raise ValueError("goes into one of header, basic and query")
+            raise ValueError("must have only one of header, basic and query")
         return self
 
     def value(self, name: str) -> str:

@@ -1,8 +1,9 @@
 """Whether a person has approved the manifest of a project, which may have come with a cloned repository.
 
-Such a manifest could send a variable or a file of this host to its author, so nothing is launched by it before the
-person has said yes. An approval is for the content of one file: `$XDG_STATE_HOME/claude-bottle/trusted` has a file for
-each, named by a digest of its path. The user's own manifest, and one that is named on the command line, need none.
+Such a manifest could send a variable or a file of this host to its author, so nothing is launched from it before the
+person has approved it. An approval is for one content of one file. `$XDG_STATE_HOME/claude-bottle/trusted` has a file
+for each approval, named by a digest of the manifest's path. The user's own manifest needs no approval, and neither does
+one that is named on the command line.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def require_trust(loaded: Loaded) -> None:
         return
     changed = "has changed since you approved it" if _record(path).exists() else "is not approved yet"
     raise NotTrusted(
-        f"{path} {changed}, and it may have come with a repository of somebody else",
+        f"{path} {changed}, and it may have come with somebody else's repository",
         hint="look at it ('claude-bottle trust --show', 'claude-bottle plan AGENT'), then approve it: "
         "'claude-bottle trust'",
     )
@@ -62,7 +63,7 @@ def distrust(path: Path) -> None:
 def project_manifest(loaded: Loaded) -> Path:
     """Return the project's manifest; raises `NotFound` when there is none."""
     if "project" not in loaded.levels:
-        raise NotFound("this project has no manifest", hint="your own manifest needs no approval")
+        raise NotFound("this project has no manifest", hint="only a project's manifest needs approval")
     return loaded.levels["project"]
 
 

@@ -1,8 +1,8 @@
-"""Provisioning: what a launch brings into a bottle, as idempotent steps over its `Guest`; one module each.
+"""Provisioning: the steps that bring files and settings into a bottle through its `Guest`; each can be repeated.
 
 prompt      the agent's prompt, as a file that the harness reads
 skills      the agent's skills, copied from this host
 ca          the certificates that the bottle's programs trust
-git         who commits, and that git trusts the tree
-supervise   the hooks by which the agent's program reports its state
+git         the author of commits, and git's trust in the tree
+supervise   the settings of the agent's program, with the hooks that report its state
 """

@@ -1,4 +1,4 @@
-"""All steps of provisioning in their order, for the backends whose guest has an agent's user and a tree."""
+"""All steps of provisioning in order, for the backends whose guest has an agent's user and a tree."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from claude_bottle.provision.supervise import provision_supervise
 def provision_agent(plan: BottlePlan, guest: Guest, *, tree: str, environ: Mapping[str, str]) -> list[str]:
     """Bring all that the agent of a plan needs into the guest; return the agent's command line.
 
-    `tree` is its working folder in the guest; `environ` has its variables, secrets as placeholders. What is made
-    belongs to the guest's root: the backend gives the home to the agent's user afterwards.
+    `tree` is its working folder in the guest; `environ` has its variables, secrets as placeholders. Root owns what is
+    made; the backend gives the home to the agent's user afterwards.
     """
     spec = plan.spec
     agent, bottle = spec.manifest.agent(spec.agent_name), spec.manifest.bottle_of(spec.agent_name)

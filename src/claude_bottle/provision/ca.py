@@ -1,6 +1,6 @@
-"""The certificates of the bottle's own authority, for the programs of a guest that this project's machine does not run.
+"""The certificates of the bottle's own authority, for the programs in a container or in a machine of smolvm.
 
-The machine of the backend `pyro` has them from its start: it writes the same files itself.
+A machine of the backend `pyro` writes the same files itself when it starts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pyro_mcp.network import GuestCA
 
 
 def provision_ca(guest: Guest, ca: GuestCA) -> Mapping[str, str]:
-    """Give the guest the certificates; return the variables by which its programs find them.
+    """Install the certificates in the guest; return the variables with which its programs find them.
 
     They are in the lists of its image (curl, git, Python), in a bundle that the variables name (OpenSSL, Go, Node,
     Deno, requests, pip), and in a store for Java.

@@ -1,4 +1,4 @@
-"""Git in a bottle: who commits, and that git trusts the tree. No credential of this host enters."""
+"""The settings of git in a bottle: the author of commits, and the trust in the tree. No credential enters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\b": "\\b"}
 
 
 def provision_git(guest: Guest, *, user_name: str, user_email: str, tree: str) -> None:
-    """Write the user's settings of git into the guest: `user_name` and `user_email`, and `tree` as a safe folder."""
+    """Write git's settings of the user: `user_name` and `user_email`, and `tree` as a safe folder."""
     lines = [
         "[user]",
         f"\tname = {_quoted(user_name)}",
@@ -21,5 +21,5 @@ def provision_git(guest: Guest, *, user_name: str, user_email: str, tree: str) -
 
 
 def _quoted(text: str) -> str:
-    """Return a value as git-config(1) reads it."""
+    """Return a value quoted for git-config(1)."""
     return '"' + "".join(_ESCAPES.get(one, one) for one in text) + '"'

@@ -1,4 +1,4 @@
-"""The check of what is in a skill, before a launch copies it into a bottle."""
+"""The check of a skill's content, before a launch copies it into a bottle."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SkillFolder:
 
 
 def check_skills(skills: Sequence[str], host_skill_dir: Callable[[str], str] = host_skill_dir) -> Sequence[SkillFolder]:
-    """Return what each skill has.
+    """Check the skills, and return the folder and the size of each.
 
     Raises `NotFound` for a skill that is not on this host, and `InvalidRequest` for one without SKILL.md, with a link
     out of its folder, a pipe, socket or device, more than `MOST_FILES` files or more than `MOST_BYTES` bytes.

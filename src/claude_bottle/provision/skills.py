@@ -1,4 +1,4 @@
-"""The agent's skills: folders of this host that are copied to where the harness looks for skills."""
+"""The agent's skills: folders of this host, copied to where the harness looks for skills."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def provision_skills(
 ) -> None:
     """Copy each skill into the guest, in place of an older copy; do nothing without skills.
 
-    What a skill holds was checked when the plan was prepared. Raises `SystemExit` before anything was copied when one
+    The content of the skills was checked when the plan was made. Raises `SystemExit` before anything is copied if one
     is missing on this host.
     """
     if not skills:

@@ -1,4 +1,4 @@
-"""The settings of the agent's program: answers to what its first start asks, and hooks that report its state."""
+"""The settings of the agent's program: answers to what it asks at its first start, and hooks that report its state."""
 
 from __future__ import annotations
 

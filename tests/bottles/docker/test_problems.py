@@ -50,7 +50,7 @@ def test_a_user_without_rights_is_told_how_to_get_them(monkeypatch: pytest.Monke
     a_docker_that_says(tmp_path, "Got permission denied while trying to connect to the Docker daemon socket")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    assert "sudo usermod -aG docker $USER" in problem() and "takes root" in problem()
+    assert "sudo usermod -aG docker $USER" in problem() and "needs root" in problem()
 
 
 def test_a_daemon_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

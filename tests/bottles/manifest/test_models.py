@@ -185,7 +185,7 @@ def test_a_name_leads_to_one_port() -> None:
 def test_a_manifest_holds_no_value_of_a_secret() -> None:
     found = bottle_problems(secrets={"TOKEN": "s3cr3t"})
 
-    assert list(found) == ["secrets.TOKEN"] and found["secrets.TOKEN"].startswith("holds no value")
+    assert list(found) == ["secrets.TOKEN"] and found["secrets.TOKEN"].startswith("must not hold the value")
     assert "s3cr3t" not in str(found)
 
 

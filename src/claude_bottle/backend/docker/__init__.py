@@ -5,10 +5,10 @@ two volumes, found by their labels alone:
 
     container   --network none, few capabilities, no folder of the host, no socket of the daemon
     tree        the volume at /workspace
-    baseline    the volume that keeps what the tree was at first; no container of an agent has it
+    baseline    the volume that keeps the first content of the tree; no agent's container has it
 
-The container's first process waits until the bottle is provisioned and its gateway runs, then becomes the agent. So
-whatever ends early, the agent has no network or has not started. `tree.py` reads the volumes in a container of its own,
+The container's first process waits until the bottle is provisioned and its gateway runs, then becomes the agent. So if
+anything ends early, the agent has no network or has not started. `tree.py` reads the volumes in a container of its own,
 in which no program of the guest runs.
 """
 

@@ -10,7 +10,7 @@ LABEL = "claude-bottle.account"
 
 @dataclass(frozen=True)
 class Account:
-    """A user with its ids and its home; `name` is "" for ids that the image's list of users does not have."""
+    """A user with its ids and its home; `name` is "" for ids that the image's /etc/passwd does not have."""
 
     name: str
     uid: int
@@ -24,5 +24,5 @@ class Account:
 
     @classmethod
     def from_label(cls, text: str) -> Account:
-        """Return the account that a label has."""
+        """Return the account that a label describes."""
         return cls(**json.loads(text))

@@ -22,7 +22,7 @@ from pyro_mcp.network import read_network_log
 
 _ALIVE = ("created", "running", "paused", "restarting")
 _GRACE = 10.0
-# The client of docker can be killed, but what it started in the container would go on.
+# Killing the program `docker` does not end what it started in the container.
 _WITH_DEADLINE = 'command -v timeout >/dev/null && set -- timeout -k 1 "$0" "$@"; exec "$@"'
 _TIMED_OUT = (124, 137)
 
@@ -41,7 +41,7 @@ class DockerBottle:
     def exit_code(self) -> int | None:
         found = self._engine.inspect(self._names.container)
         if found is None:
-            raise NotFound(f"the container of the bottle {self.slug} is not there any more")
+            raise NotFound(f"the container of the bottle {self.slug} does not exist any more")
         return None if found["State"]["Status"] in _ALIVE else int(found["State"]["ExitCode"])
 
     def attach(

@@ -24,15 +24,15 @@ FOLDER = "run/claude-bottle"
 """Our folder in the container, from its root."""
 _EVENT, _AGENT = f"/{FOLDER}/begin", f"/{FOLDER}/agent"
 AS_AGENT = f"/{FOLDER}/as-agent"
-"""The program of the container that runs its arguments as the agent's user, without any capability."""
+"""The program in the container that runs its arguments as the agent's user, without any capability."""
 # What provisioning as root needs. The agent has none of them: setpriv drops them for good, also where it is root.
 _CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETPCAP", "SETUID")
 _MOST_PROCESSES = 4096
-# A terminal without a size confuses programs; whoever attaches gives it the real one.
 _KILL = """\
 timeout "$3" "$1" wait "$2"
 [ $? = 124 ] && exec "$1" kill "$2"
 """
+# A terminal without a size confuses programs; whoever attaches sets the real one.
 _FIRST = f"""\
 stty rows 24 cols 80 2>/dev/null
 IFS= read -r word <{_EVENT} && [ "$word" = begin ] && . {_AGENT}
@@ -49,7 +49,7 @@ def create(
     *,
     runtime: str | None,
 ) -> None:
-    """Create the container, which has no network and never will by itself."""
+    """Create the container, which gets no network from docker."""
     engine.change(
         [
             "create",
@@ -80,7 +80,7 @@ def create(
 
 
 def programs(account: Account, argv: Sequence[str]) -> dict[str, tuple[int, bytes]]:
-    """Return our programs in the container, for the agent with this command line: path → mode, content."""
+    """Return our programs for the container, for an agent with the command line `argv`: path → mode, content."""
     name = account.name or str(account.uid)
     own = {"HOME": account.home, "USER": name, "LOGNAME": name}
     groups = "--init-groups" if account.name and account.uid else "--clear-groups"
@@ -100,7 +100,7 @@ def require_setpriv(guest: ContainerGuest) -> None:
         guest.run(["setpriv", "--reuid=0", "--bounding-set=-all", "true"])
     except BottleFailed as error:
         raise BottleFailed(
-            f"the image has no setpriv of util-linux, which starts the agent without rights: {error.message}",
+            f"the image has no setpriv of util-linux, which removes the agent's rights: {error.message}",
             hint="use an image of Debian, Ubuntu or Fedora, or install util-linux in the image",
         ) from error
 
@@ -112,7 +112,7 @@ def first_process(engine: Engine, container: str) -> int:
     """
     found = engine.inspect(container)
     if found is None or not found["State"]["Running"]:
-        raise BottleFailed("the container ended before its agent was started", hint="look at: docker info")
+        raise BottleFailed("the container ended before its agent was started", hint="run: docker info")
     pid = int(found["State"]["Pid"])
     try:
         ours = str(found["Id"]) in Path(f"/proc/{pid}/mountinfo").read_text()
@@ -127,12 +127,12 @@ def first_process(engine: Engine, container: str) -> int:
 
 
 def kill_in_time(engine: Engine, container: str, seconds: float) -> None:
-    """Start a process of this host that kills the container after `seconds`, and ends with it."""
+    """Start a process on this host that kills the container after `seconds`, and that ends with the container."""
     program = engine.argv([])[0]
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     argv = ["/bin/sh", "-c", _KILL, "sh", program, container, f"{seconds:g}"]
     watcher = engine.start_program(argv, **streams)
-    # It is meant to outlive this process; when it does not, this thread keeps it from staying a zombie.
+    # It usually outlives this process. If it does not, this thread keeps it from staying a zombie.
     threading.Thread(target=watcher.wait, daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""The Docker Engine, by way of the `docker` program."""
+"""The Docker Engine, reached through the `docker` program."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pyro_mcp.host.programs import find_program
 _PASSED_ON = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_API_VERSION")
 _INSTALL = "install it with: sudo apt-get install docker.io (or follow https://docs.docker.com/engine/install)"
 DEADLINE = 120.0
-"""Seconds in which an ordinary request to the daemon ends."""
+"""Seconds after which an ordinary request to the daemon fails."""
 
 
 class Engine:
@@ -55,9 +55,9 @@ class Engine:
         )
 
     def change(self, words: Sequence[str | Path], *, deadline_seconds: float = DEADLINE) -> str:
-        """Run `docker` to make something, to its end even when this process is interrupted; return its output.
+        """Run `docker` to make something, to its end even if this process is interrupted; return its output.
 
-        The daemon may make what it was asked for after its client was killed: then nobody would remove it.
+        If the client were killed, the daemon might still make the thing, and nobody would remove it.
         """
         results: list[str] = []
         failures: list[BaseException] = []
@@ -84,7 +84,7 @@ class Engine:
         return self.start_program(self.argv(words), **streams)
 
     def start_program(self, argv: Sequence[str], **streams: Any) -> subprocess.Popen[bytes]:
-        """Start a program that calls `docker`, in a session of its own."""
+        """Start a program that calls `docker`, in a session of its own; the caller ends it."""
         return subprocess.Popen(argv, env=child_environment(_variables()), start_new_session=True, cwd="/", **streams)
 
     def argv(self, words: Sequence[str | Path]) -> list[str]:
@@ -119,7 +119,7 @@ class Engine:
 
 
 def failed(error: HostCommandFailed | DeadlineExceeded, what: str) -> BottleFailed:
-    """Return the error of a bottle whose step `what` failed in docker."""
+    """Return the `BottleFailed` for a step `what` that failed in docker."""
     return BottleFailed(f"{what}: {error.message}", hint=error.hint)
 
 

@@ -28,7 +28,7 @@ class ContainerGuest:
     def copy_in(self, source: str, target: str) -> None:
         """Copy a file or a folder of the host to `target`, which is its new name, and replace a file there.
 
-        A link is copied as a link. Owners and modes of this host stay outside; what is executable stays so.
+        A link is copied as a link. Owners and modes are not copied, except that an executable file stays executable.
         """
         self._extract(lambda archive: archive.add(source, target.lstrip("/"), filter=_plain))
 
@@ -68,7 +68,7 @@ class ContainerGuest:
         return found.stdout
 
     def _extract(self, add: Callable[[tarfile.TarFile], None]) -> None:
-        """Let the daemon extract what `add` archives in the root folder of the container."""
+        """Let the daemon unpack what `add` puts into an archive, at the root folder of the container."""
         with tempfile.TemporaryFile() as file:
             with tarfile.open(fileobj=file, mode="w") as archive:
                 add(archive)

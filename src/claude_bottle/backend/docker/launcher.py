@@ -70,9 +70,9 @@ class DockerBackend:
             *([f"make an image with {packages}, once"] if packages else []),
             f"start the container {own.names.container} of {image_name(own.bottle.environment)} ({shape})",
             f"kill it after {size.ttl_seconds / 3600:g} h",
-            f"its tree {TREE} is the volume {own.names.tree}, {tree}; {own.names.baseline} keeps what it was at first",
+            f"its tree {TREE} is the volume {own.names.tree}, {tree}; {own.names.baseline} keeps its first content",
             "nothing of this host is mounted, and no port is published",
-            "no network of docker, but an interface that leads to its own gateway alone",
+            "no network of docker, but an interface that leads only to its own gateway",
         ]
 
     def launch(self, plan: BottlePlan, say: Say) -> DockerBottle:
@@ -131,7 +131,7 @@ class DockerBackend:
         return DockerBottle(engine, names, image.account)
 
     def _begin(self, plan: DockerPlan, rules: Rules, secrets: Sequence[HostSecret], ca: GuestCA) -> None:
-        """Connect the container to its gateway, and let it start the agent once the gateway ends with it."""
+        """Connect the container to a gateway that ends with it, then let it start the agent."""
         pid = container.first_process(self._engine, plan.names.container)
         with launch_gateway(
             plan.names.gateway,

@@ -1,4 +1,4 @@
-"""The names and labels of what a bottle has in the daemon: they are all that finds it again."""
+"""The names and labels of a bottle's containers and volumes, by which alone they are found again."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STAGE_LABEL = "claude-bottle.stage"
-"""The stage folder of a bottle: it tells apart the bottles of users, and of state folders, that share a daemon."""
+"""The label with the stage folder of a bottle: it distinguishes the bottles of users who share a daemon."""
 SLUG_LABEL = "claude-bottle.slug"
-"""Only the container of an agent has it; a container that reads the tree has not."""
+"""The label with the name of a bottle; only the agent's container has it, not one that reads the tree."""
 TREE = "/workspace"
 """Where the agent works."""
 

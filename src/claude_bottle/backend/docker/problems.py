@@ -1,4 +1,4 @@
-"""What keeps bottles from running in containers here, each with what to do."""
+"""The reasons why bottles cannot run in containers here, each with what to do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def docker_problems(engine: Engine, runtime: str | None) -> list[str]:
     """Return why no bottle can run; empty when one can."""
     own = [f"{reason}; {remedy}" for reason, remedy in network_problems(needs_tap=False)]
     if os.geteuid() != 0:
-        own.append("the gateway of a container takes root, because it joins the container's network; use sudo")
+        own.append("the gateway of a container needs root, because it joins the container's network; use sudo")
     return [*own, *_daemon_problems(engine, runtime)]
 
 

@@ -1,4 +1,4 @@
-"""The terminal of a container's first process, for as long as somebody looks at it.
+"""The terminal of a container's first process, while somebody is attached to it.
 
 Its output comes from the log of the container, which begins with what was written before and has no gap; its input and
 its size go through `docker attach` on a terminal of ours. Both programs of docker are killed at the end: the container
@@ -23,9 +23,9 @@ from typing import BinaryIO
 from claude_bottle.backend.docker.engine import Engine
 
 REPLAYED = 64 * 1024
-"""Bytes of earlier output that somebody who attaches sees first."""
+"""The number of bytes of earlier output that are shown first after attaching."""
 _PIECE = 64 * 1024
-# docker leaves the terminal at this sequence; nobody types it, and no program that is pasted into sends it.
+# docker detaches at this sequence, so it must be one that nobody types or pastes.
 _DETACH = "--detach-keys=ctrl-^,ctrl-],ctrl-^,ctrl-_,ctrl-^,ctrl-]"
 
 
@@ -58,7 +58,7 @@ class Terminal:
             program.send_signal(signal.SIGWINCH)
 
     def attach(self, stdin: BinaryIO, on_output: Callable[[bytes], None], interrupt: int | None) -> None:
-        """Connect both until `stdin` ends, the container ends, or `interrupt` is readable."""
+        """Connect `stdin` and `on_output` until `stdin` or the container ends, or `interrupt` is readable."""
         earlier = self._log_size()
         with self._input() as keyboard, self._log() as log:
             assert log.stdout is not None
@@ -117,7 +117,7 @@ class Terminal:
 
 
 class _Later:
-    """Passes output on, without its first `skipped` bytes."""
+    """An `on_output` that leaves out the first `skipped` bytes."""
 
     def __init__(self, skipped: int, on_output: Callable[[bytes], None]) -> None:
         self._skipped = skipped

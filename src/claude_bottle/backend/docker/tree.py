@@ -1,4 +1,4 @@
-"""The tree of a bottle: two volumes that a container of their own reads, in which no program of the guest runs.
+"""The tree of a bottle: two volumes, read by a separate container in which no program of the guest runs.
 
 The container has the guest tool of machines as its only file, no network, a read-only root and one capability. It works
 whether the agent runs or has ended. What the tool answers is checked as the answers of a hostile machine are.
@@ -25,7 +25,7 @@ from pyro_mcp.trees import GuestTree, diff, export, prepare_seed, push_seed, too
 _REPOSITORY = "claude-bottle/tool"
 _MERGED, _BASELINE = "/tree", "/baseline"
 _DEADLINE = 1800.0
-# Of what docker itself ends with, when it could not start the tool: docker-run(1), "Exit Status".
+# The exit codes of docker itself, when it could not start the tool: docker-run(1), "Exit Status".
 _DOCKER_FAILED = range(125, 128)
 
 
@@ -42,7 +42,7 @@ class Tree:
             self._engine.change(["volume", "create", f"--label={self._names.label}", volume])
 
     def seed(self, source: Path, owner: Account) -> None:
-        """Copy a folder of the host into the empty tree, where all belongs to `owner`, and keep it as the baseline."""
+        """Copy a folder of the host into the empty tree, give it to `owner`, and keep a copy as the baseline."""
         ours = ToolContainer(self._engine, self._names, user=f"{owner.uid}:{owner.gid}", writable=True)
         with temporary_folder() as work:
             push_seed(_guest_tree(ours), prepare_seed(source, work))
@@ -52,11 +52,11 @@ class Tree:
         copier(["copy", _MERGED, _BASELINE], on_stdout=lambda _: None)
 
     def diff(self) -> str:
-        """Return what changed since the tree was seeded, as git writes it."""
+        """Return what changed since the tree was seeded, in the format of `git diff`."""
         return diff(_guest_tree(ToolContainer(self._engine, self._names)))["patch"]
 
     def export(self, path: str, target: Path, *, overwrite: bool) -> list[str]:
-        """Copy a file or folder to the host, see `pyro_mcp.trees.export`; return what was left out, and warnings."""
+        """Copy a file or folder to the host; return remarks about it. See `pyro_mcp.trees.export`."""
         state = private_directory(state_home("claude-bottle") / "exports")
         tree = _guest_tree(ToolContainer(self._engine, self._names))
         done = export(tree, path or TREE, target, state=state, overwrite=overwrite)
@@ -69,7 +69,7 @@ class Tree:
 
 
 class ToolContainer:
-    """Runs the guest tool in a container with the volumes of one bottle; one container for each run.
+    """A runner of the guest tool: each run has a container of its own, with the volumes of one bottle.
 
     It implements `pyro_mcp.trees.GuestToolRunner`.
     """
@@ -102,7 +102,7 @@ class ToolContainer:
         stdin: bytes | IO[bytes] | None = None,
         on_stdout: Callable[[bytes], None],
     ) -> None:
-        """Run the tool to its end; raises what it complained of."""
+        """Run the tool to its end; raise the error that it reports."""
         if stdin is None and not all(_is_utf8(one) for one in arguments):
             # docker passes arguments on in JSON, which has no bytes.
             stdin = b"".join(os.fsencode(one) + b"\0" for one in ("tool", *arguments))

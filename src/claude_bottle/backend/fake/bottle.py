@@ -44,7 +44,7 @@ class FakeGuest:
 
 
 class FakeBottle:
-    """An agent with the stage folder `stage`, in which are its home, its tree and what its supervisor keeps."""
+    """An agent whose home, tree and supervisor files are in the folder `stage`."""
 
     def __init__(self, slug: str, stage: Path) -> None:
         self.slug, self._stage = slug, stage
@@ -169,7 +169,7 @@ class FakeBottle:
 
 
 def _received(agent: socket.socket) -> bytes:
-    """Return what the agent wrote, nothing at its end, also when it had not read all that was typed."""
+    """Return what the agent wrote; nothing at its end, even if it has not read all that was typed."""
     try:
         return agent.recv(65536)
     except ConnectionResetError:

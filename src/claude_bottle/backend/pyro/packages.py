@@ -1,4 +1,4 @@
-"""The Debian packages that a bottle has beside those of its environment: a further environment, made once."""
+"""The installation of a bottle's Debian packages: a further environment, made once."""
 
 from __future__ import annotations
 

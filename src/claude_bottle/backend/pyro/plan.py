@@ -15,7 +15,7 @@ from claude_bottle.state import prompt_file
 TREE = "/workspace"
 LABEL = "claude-bottle"
 AGENT_UIDS = {"debian:12-agent": 1000}
-"""The user id of the agent's user, of the environments that are known to have one."""
+"""The id of the agent's user in the environments that are known to have one."""
 _EGRESS, _OFF = "egress", "off"
 
 
@@ -37,7 +37,7 @@ def plan_of(spec: BottleSpec, *, slug: str, stage_dir: Path) -> PyroPlan:
     agent, bottle = spec.manifest.agent(spec.agent_name), spec.manifest.bottle_of(spec.agent_name)
     harness = harness_of(agent)
     named = {rule.host.lower() for rule in bottle.egress}
-    # Entries are a union: beside one of the manifest with methods and paths, this one would allow all of the host.
+    # An allow list is a union, so this entry would undo the methods and paths of an entry for the same host.
     api = tuple(
         EgressRule(host=f"{host}:443") for host in harness.api_hosts if not named & {host, f"{host}:443", f"{host}:*"}
     )
@@ -53,7 +53,7 @@ def plan_of(spec: BottleSpec, *, slug: str, stage_dir: Path) -> PyroPlan:
 
 
 def workspace_options(plan: PyroPlan) -> dict[str, Any]:
-    """Return the keywords of `create_workspace` for a plan; the values of secrets are read from this host here."""
+    """Return the keywords of `create_workspace` for a plan; this reads the values of secrets."""
     spec = plan.spec
     bottle = spec.manifest.bottle_of(spec.agent_name)
     size = bottle.resources
@@ -73,7 +73,7 @@ def workspace_options(plan: PyroPlan) -> dict[str, Any]:
 
 
 def _allowed(rule: EgressRule) -> dict[str, Any]:
-    """Return an entry of the allow list as the SDK takes it: what the rule leaves out is not in it."""
+    """Return a rule as an entry of the SDK's allow list, without the keys that the rule does not set."""
     found: dict[str, Any] = {"host": rule.host}
     if rule.methods is not None:
         found["methods"] = list(rule.methods)

@@ -19,7 +19,7 @@ from pyro_mcp.sessions import Command
 from pyro_mcp.trees import diff, export
 
 PREFIX = "claude-bottle-"
-"""What the names of bottles' machines begin with; the slug follows."""
+"""The prefix of the names of bottles' machines; the slug follows."""
 _KILLED = 128 + 9
 _REPLAYED = 64 * 1024
 _MOST_OUTPUT = 16 * 1024 * 1024
@@ -36,7 +36,7 @@ def network_log_path(stage_dir: Path) -> Path:
 
 
 def keep_environ(stage_dir: Path, environ: Mapping[str, str]) -> None:
-    """Keep the agent's variables, secrets as placeholders, for the commands of later processes."""
+    """Store the agent's variables, secrets as placeholders, for later commands in the bottle."""
     write_atomic(stage_dir / "environ.json", json.dumps(dict(environ)))
 
 
@@ -93,8 +93,8 @@ class SmolBottle:
         state = private_directory(self._stage / "exports")
         done = export(tree(self._name), path or TREE, target, state=state, overwrite=overwrite)
         return [
-            *(f"left out: {one}" for one in done["skipped"]),
-            *(f"runs by itself: {one}" for one in done["self_running"]),
+            *(f"left out {one['path']}: {one['reason']}" for one in done["skipped"]),
+            *(f"look before you open it: {one['tool']} runs {one['path']} by itself" for one in done["self_running"]),
         ]
 
     def network_log(self, *, limit: int) -> list[Mapping[str, object]]:
@@ -107,7 +107,7 @@ class SmolBottle:
 
 
 def found(slug: str, stage_dir: Path) -> SmolBottle:
-    """Return the bottle of a slug; raises `NotFound`."""
+    """Return the bottle with this slug; raises `NotFound`."""
     if machine_name(slug) not in smolvm.machines():
         raise NotFound(f"smolvm has no machine of the bottle {slug!r}")
     return SmolBottle(slug, stage_dir)

@@ -10,11 +10,11 @@ from claude_bottle.backend.interface import BottlePlan
 
 @dataclass(frozen=True, kw_only=True)
 class SmolmachinesBottlePlan(BottlePlan):
-    """What every plan has, and the machine: its name, its network, and the packed machine that it is made from.
+    """The plan of a bottle in a machine of smolvm: the machine's name, its network and its packed machine.
 
-    The machine's process runs in a network namespace, in which it has the address `bundle_ip` of `bundle_subnet`; its
-    only neighbour is the egress gateway at `bundle_gateway`. Without `agent_from_path` it is made from the image of
-    the bottle's environment.
+    The machine's process runs in a network namespace. It has the address `bundle_ip` of `bundle_subnet` there; its only
+    neighbour is the egress gateway at `bundle_gateway`. The machine is made from the packed machine `agent_from_path`,
+    or without it from the image that the bottle's environment names.
     """
 
     bundle_subnet: str

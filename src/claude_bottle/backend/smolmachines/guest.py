@@ -1,4 +1,4 @@
-"""The inside of a machine of smolvm, for provisioning."""
+"""The inside of a machine of smolvm, as provisioning sees it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TREE = "/workspace"
 
 
 class Smolvm(Protocol):
-    """What provisioning uses of the module `smolvm`."""
+    """The part of the module `smolvm` that provisioning uses."""
 
     def machine_cp(self, src: str, dst: str, /) -> None: ...
 

@@ -23,7 +23,7 @@ from pyro_mcp.sessions import Program
 from pyro_mcp.trees import prepare_seed, push_seed
 
 PACKED_VARIABLE = "CLAUDE_BOTTLE_SMOLMACHINE"
-"""The variable of this host that names the packed machine for environments that smolvm cannot make itself."""
+"""The variable that names the packed machine for an environment that smolvm cannot make itself."""
 _PACKED, _IMAGE = ".smolmachine", "oci:"
 _TERMINAL_KEPT = 1024 * 1024
 # Claude Code refuses to skip its permission prompts as root, unless it is told that it is in a sandbox.
@@ -31,7 +31,7 @@ _ENVIRON = {"HOME": HOME, "USER": "root", "LANG": "C.UTF-8", "TERM": "xterm-256c
 
 
 class SmolmachinesBackend:
-    """Bottles in machines of smolvm; a machine's name has the slug, the rest is in the bottle's stage folder."""
+    """Bottles in machines of smolvm. The machine's name holds the slug; the stage folder has everything else."""
 
     name = "smolmachines"
 
@@ -72,7 +72,7 @@ class SmolmachinesBackend:
         size = config.resources
         return [
             f"create the machine {own.machine_name} from {source}: {size.vcpu_count} CPUs, {size.mem_mib} MiB",
-            f"start it in a network namespace, as {own.bundle_ip} of {own.bundle_subnet}, with only its own gateway",
+            f"start it in a network namespace with only its own gateway, as {own.bundle_ip} of {own.bundle_subnet}",
             f"its tree {TREE} is {tree}; nothing of this host is mounted, and no port is published",
             "smolvm ends no machine by itself: it runs until claude-bottle stop",
         ]
@@ -148,7 +148,7 @@ class SmolmachinesBackend:
             if pid is None or not is_in(pid, namespace):
                 raise GuestFailed(
                     "smolvm did not start the machine in the network namespace of its gateway",
-                    hint="it would have the network of this host, so it was removed; use another backend",
+                    hint="the machine was removed, because it would have the network of this host; use another backend",
                 )
             gateway.attach_to_process(pid)
         return GuestCA(authority)
@@ -180,10 +180,13 @@ def _check(plan: SmolmachinesBottlePlan) -> None:
             f"{PACKED_VARIABLE}; or use an image: {_IMAGE}NAME",
         )
     if plan.agent_from_path is not None and not plan.agent_from_path.is_file():
-        raise InvalidRequest(f"there is no packed machine {plan.agent_from_path}")
+        raise InvalidRequest(
+            f"there is no packed machine {plan.agent_from_path}",
+            hint=f"name one in the bottle's environment or in {PACKED_VARIABLE}",
+        )
     for what, given in (("packages", config.packages), ("accelerator", config.accelerator != "auto")):
         if given:
-            raise InvalidRequest(f"the backend smolmachines has no {what}", hint=f"leave out {what}, or pack them")
+            raise InvalidRequest(f"the backend smolmachines has no {what}", hint=f"remove {what} from the bottle")
 
 
 def _own(plan: BottlePlan) -> SmolmachinesBottlePlan:

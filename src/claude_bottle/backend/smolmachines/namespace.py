@@ -1,8 +1,8 @@
 """A network namespace for a machine of smolvm, and the egress gateway as its only way out.
 
 The virtual machine of smolvm makes the guest's connections itself, as sockets of its process on the host, by default
-without any network card. So the process runs in a namespace where only the gateway is, and also the guest's
-connections to 127.0.0.1 end there, not at the services of this host.
+without any network card. So the process runs in a namespace that has only the gateway. The guest's connections to
+127.0.0.1 end in the namespace too, not at the services of this host.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _READY = b"ready\n"
 
 @contextmanager
 def network_namespace() -> Iterator[Path]:
-    """Give the path of a new network namespace; it ends with the block, unless a process is in it by then."""
+    """Yield the path of a new network namespace, which ends with the block unless a process has joined it."""
     holder = subprocess.Popen(
         # The holder ends with its input, so it does not outlive this process.
         [require_program("unshare"), "--net", "sh", "-c", "echo ready; exec cat"],

@@ -1,4 +1,4 @@
-"""Our two static programs in a machine: the one that keeps the agent's terminal, and the one that works on the tree."""
+"""Our two static programs in a machine: one keeps the agent's terminal, the other works on the tree."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pyro_mcp.trees import GuestTree, tool_binary
 
 FOLDER = "/var/lib/claude-bottle"
 BASELINE = f"{FOLDER}/baseline"
-"""The tree as the launch made it."""
+"""The folder with a copy of the tree as the launch made it."""
 AGENT = "agent"
 """The name of the agent's session."""
 _SESSION, _SESSIONS, _TOOL = f"{FOLDER}/session", f"{FOLDER}/sessions", f"{FOLDER}/tool"
-_WITHOUT_LIMIT = 1e6  # seconds: 11 days; what waits longer is a person who left
+_WITHOUT_LIMIT = 1e6  # seconds, 11 days: as good as no deadline
 _TOOL_SECONDS = 1800.0
 _CHUNK = 64 * 1024
 
@@ -47,16 +47,16 @@ def tree(name: str) -> GuestTree:
 
 
 def keep_baseline(name: str) -> None:
-    """Keep the tree as it is now, for what changes from here on."""
+    """Copy the tree to the baseline, with which later changes are compared."""
     ToolRunner(name)(["copy", TREE, BASELINE], on_stdout=_discard)
 
 
 def _discard(_: bytes) -> None:
-    """Take no notice of the entries that were copied."""
+    """Ignore the names of the entries that were copied."""
 
 
 class MachineRunner:
-    """Runs commands in a machine by `machine exec`."""
+    """A runner of commands in a machine, by `machine exec`."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -97,7 +97,7 @@ class MachineRunner:
 
 
 class ToolRunner:
-    """Runs the guest tool in a machine."""
+    """A runner of the guest tool in a machine."""
 
     def __init__(self, name: str) -> None:
         self._runner = MachineRunner(name)
@@ -122,7 +122,7 @@ class ToolRunner:
 
 @contextmanager
 def _standard_input(command: Command) -> Iterator[tuple[bytes | IO[bytes] | None, Callable[[], bool]]]:
-    """Give the input of a command: what is typed ends when `command.interrupt` becomes readable."""
+    """Yield a command's input, which ends when `command.interrupt` is readable, and whether that happened."""
     source = command.stdin
     if command.interrupt is None or source is None or isinstance(source, bytes):
         yield source, lambda: False
@@ -142,7 +142,7 @@ def _standard_input(command: Command) -> Iterator[tuple[bytes | IO[bytes] | None
 
 
 def _pump(watched: tuple[int, int, int], target: int, interrupted: threading.Event) -> None:
-    """Copy what is typed to `target` until it ends, the interrupt becomes readable, or the command has ended."""
+    """Copy typed input to `target` until it ends, the interrupt is readable, or the command has ended."""
     source, interrupt, ended = watched
     with suppress(BrokenPipeError), open(target, "wb", buffering=0) as writer:
         while True:

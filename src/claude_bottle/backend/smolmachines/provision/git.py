@@ -1,4 +1,4 @@
-"""Who commits in the machine, and that git trusts the tree."""
+"""The author of commits in the machine, and git's trust in the tree."""
 
 from __future__ import annotations
 

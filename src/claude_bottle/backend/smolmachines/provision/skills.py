@@ -12,6 +12,6 @@ from claude_bottle.provision.skills import host_skill_dir
 
 
 def provision_skills(plan: SmolmachinesBottlePlan, machine_name: str) -> None:
-    """Replace each skill in the machine by the host's copy; `SystemExit` when the host lacks one."""
+    """Replace each skill in the machine by the host's copy; raise `SystemExit` when the host lacks one."""
     agent = plan.spec.manifest.agents[plan.spec.agent_name]
     skills.provision_skills(SmolGuest(_smolvm, machine_name), agent.skills, host_skill_dir)
