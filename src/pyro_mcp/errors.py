@@ -34,8 +34,8 @@ from pyro_mcp.hints import Hint, Verb
 class PyroError(Exception):
     """Root of all errors that pyro raises on purpose.
 
-    `message` is one sentence for a person; `hint`, when not empty, says what to do about it. `details` has what beside
-    them a program may want to know, as JSON values.
+    `message` is one sentence for a person; `hint`, when not empty, says what to do about it. `details` has
+    further facts for programs, as JSON values.
     """
 
     exit_code: ClassVar[int] = 1

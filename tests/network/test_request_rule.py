@@ -106,7 +106,7 @@ def test_an_entry_that_cannot_be_meant_is_refused(entry: object) -> None:
 
 
 def test_an_unknown_key_has_its_near_match() -> None:
-    with pytest.raises(InvalidRequest, match="no 'path'") as caught:
+    with pytest.raises(InvalidRequest, match="'path' is not a key") as caught:
         Rules(({"host": "a.test", "path": ["/a"]},))
     assert "'paths'" in caught.value.hint
 

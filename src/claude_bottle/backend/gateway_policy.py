@@ -42,8 +42,8 @@ def placeholders(manifest: Manifest, agent_name: str) -> dict[str, str]:
 def host_secrets(manifest: Manifest, agent_name: str, given: Mapping[str, str] | None = None) -> list[HostSecret]:
     """Return the gateway's secrets, with the values that this host has now; raises `InvalidRequest` without a value.
 
-    `given` maps the secrets' names to their placeholders; without it, they are new. A secret has one placeholder for all
-    its hosts.
+    `given` maps the secrets' names to their placeholders, which are new without it. A secret with several hosts has one
+    placeholder.
     """
     given = placeholders(manifest, agent_name) if given is None else given
     found = []

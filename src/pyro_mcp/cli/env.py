@@ -35,7 +35,7 @@ def add(verbs: Verbs) -> None:
     export = verb(
         inner,
         "export",
-        "write the root files of an environment as a tar, for docker import",
+        "write the root files of an environment as a tar file, for docker import",
         _export,
         example="pyro env export debian:12 --output debian.tar",
     )

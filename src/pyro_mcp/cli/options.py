@@ -66,27 +66,27 @@ def allow_host_option(parser: argparse.ArgumentParser, purpose: str, *, dest: st
 
 
 def request_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that allow single requests to a host, and that lead a name to a port of this host."""
+    """Add the options that limit the requests to a host, and that make a name lead to a port of this host."""
     parser.add_argument(
         "--allow-request",
         action="append",
         default=[],
         metavar="'METHODS URL'",
-        help="allow only such requests to a host, for example 'GET,HEAD https://api.github.com/repos/me/*'; may be "
-        "repeated. METHODS may be *; * at the end of the URL stands for all that follows, elsewhere for a part "
-        "without /",
+        help="allow only these requests to a host, for example 'GET,HEAD https://api.github.com/repos/me/*'; may be "
+        "repeated. METHODS may be *. In the URL, * at the end stands for all that follows, elsewhere for characters "
+        "other than /",
     )
     parser.add_argument(
         "--upstream",
         action="append",
         default=[],
         metavar="NAME[:PORT]=http://127.0.0.1:PORT",
-        help="make a name lead to a port of this host, and to nothing else of it; may be repeated",
+        help="make a name lead to this port of this host, and to nothing else; may be repeated",
     )
 
 
 def allow_list(arguments: argparse.Namespace) -> list[str | dict[str, Any]]:
-    """Return the allow list that `allow_host_option` and `request_options` were given, as the SDK takes it."""
+    """Return the allow list from `allow_host_option` and `request_options`, in the form of the SDK."""
     upstreams = dict(map(_upstream, arguments.upstream))
     requests = [_request(text) for text in arguments.allow_request]
     limited = {str(one["host"]) for one in requests}
@@ -98,7 +98,7 @@ def allow_list(arguments: argparse.Namespace) -> list[str | dict[str, Any]]:
 def _upstream(text: str) -> tuple[str, str]:
     name, equals, upstream = text.partition("=")
     if not (name and equals):
-        raise InvalidRequest(f"{text!r} is no upstream", hint="write --upstream NAME=http://127.0.0.1:PORT")
+        raise InvalidRequest(f"{text!r} is not an upstream", hint="write --upstream NAME=http://127.0.0.1:PORT")
     return name.lower(), upstream
 
 
@@ -108,7 +108,7 @@ def _request(text: str) -> dict[str, Any]:
     scheme, mark, rest = url.strip().partition("://")
     host, slash, path = rest.partition("/")
     if not space or not mark or scheme not in ("https", "http") or not host:
-        raise InvalidRequest(f"{text!r} is no request to allow", hint="write --allow-request 'GET https://HOST/PATH*'")
+        raise InvalidRequest(f"{text!r} cannot be allowed", hint="write --allow-request 'GET https://HOST/PATH*'")
     port = "" if ":" in host or scheme == "https" else ":80"
     entry: dict[str, Any] = {"host": f"{host.lower()}{port}", "paths": [f"/{path}" if slash else "/*"]}
     return entry if methods == "*" else entry | {"methods": methods.split(",")}

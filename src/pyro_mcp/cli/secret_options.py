@@ -44,14 +44,14 @@ def secret_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=USERNAME",
-        help="a host-bound secret is the password of this user name, by HTTP Basic",
+        help="send a host-bound secret as the password of this user name, in HTTP Basic authentication",
     )
     parser.add_argument(
         "--secret-query",
         action="append",
         default=[],
         metavar="NAME=PARAMETER",
-        help="a host-bound secret is the value of this parameter of the query",
+        help="send a host-bound secret as the value of this parameter of the query",
     )
 
 
@@ -73,12 +73,12 @@ def given_secrets(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     found += [_file(*_pair(word, "--secret-file NAME[@HOST]=PATH")) for word in arguments.secret_file]
     for name, place in places.items():
         if name not in {one["name"] for one in found}:
-            raise InvalidRequest(f"--secret-{next(iter(place))} is for {name}, which no --secret gives")
+            raise InvalidRequest(f"--secret-{next(iter(place))} is for {name}: give that secret too, by --secret")
     return [one | places.get(str(one["name"]), {}) for one in found]
 
 
 def _places(arguments: argparse.Namespace) -> dict[str, dict[str, str]]:
-    """Return where secrets stand in requests: name → {"header" | "basic" | "query": …}, or several, which are wrong."""
+    """Return the places of secrets in requests: name → {"header" | "basic" | "query": …}; several are refused later."""
     found: dict[str, dict[str, str]] = {}
     for place, meaning in (("header", "HEADER"), ("basic", "USERNAME"), ("query", "PARAMETER")):
         for word in getattr(arguments, f"secret_{place}"):

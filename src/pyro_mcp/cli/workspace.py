@@ -86,7 +86,7 @@ def _add_create(inner: Verbs) -> None:
         type=int,
         default=0,
         metavar="UID",
-        help="the guest's user who owns /workspace (default 0, root)",
+        help="number of the guest's user who owns all of /workspace (default 0, root)",
     )
     _add_names(parser)
     machine_options(parser, ttl_seconds=24 * 3600, ending="stopped")

@@ -1,4 +1,4 @@
-"""What the command lines of this package and of the packages above it share: parser, output, and exit codes.
+"""The parts that the command lines of this package and of the packages above it share: parser, output, exit codes.
 
     def add(verbs: Verbs) -> None:
         parser = verb(verbs, "count", "count the entries of a folder", _count, example="example count .")

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeAlias
 from pyro_mcp.hints import near_match
 
 COMMAND = "COMMAND"
-"""What stands for a subcommand in help."""
+"""The word for a subcommand in help texts."""
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argparse has no public name for it
 
 
@@ -71,7 +71,7 @@ def program_of(parser: argparse.ArgumentParser) -> str:
 
 
 def add_verbs(parser: argparse.ArgumentParser, *, version: str) -> Verbs:
-    """Add `--version` to the parser of a program, and return what its verbs are added to."""
+    """Add `--version` to the parser of a program; return the group that its verbs are added to."""
     parser.set_defaults(json=False)
     parser.add_argument("--version", action="version", version=f"{parser.prog} {version}")
     return parser.add_subparsers(title="commands", metavar=COMMAND, required=True)

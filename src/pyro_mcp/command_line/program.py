@@ -1,4 +1,4 @@
-"""From `sys.argv` to an exit code."""
+"""The run of one command line, from `sys.argv` to an exit code."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def run_command_line(
 ) -> int:
     """Run one command line; return its exit code. Raises `KeyboardInterrupt`.
 
-    `complete` answers a shell that asks for completions. The verb gets what stands after `--` as `arguments.command`.
-    A verb with the default `own_failure` returns the exit code of a command, so that is the code when we fail; without
-    the default `command_optional` it must be given a command.
+    `complete` answers a shell that asks for completions. `arguments.command` has the words after `--`. A verb that
+    returns the exit code of a command sets the default `own_failure`, the exit code of its own failures. It needs a
+    command, unless it also sets the default `command_optional`.
     """
     _open_closed_streams()
     parser = command_parser()
@@ -92,7 +92,7 @@ def _split_at_dashes(words: list[str]) -> tuple[list[str], list[str] | None]:
 
 
 def _report(error: PyroError, arguments: argparse.Namespace, exit_code: int | None = None) -> int:
-    """Print an error; return its exit code, or that of a failure of pyro where the command's own code is returned."""
+    """Print an error; return its exit code, or the `own_failure` of a verb that returns a command's exit code."""
     hint = in_command_words(error.hint)
     if arguments.json:
         told = {"code": error.code, "message": error.message, "hint": hint, **error.details}

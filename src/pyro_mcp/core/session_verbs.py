@@ -44,8 +44,8 @@ class SessionVerbs(Components):
     ) -> ShellOpened:
         """Start bash, or sh, on a terminal of `cols` × `rows` characters. The last MiB it writes is kept.
 
-        With a `command`, a line for the shell or a list of words, that runs on the terminal instead. What it wrote and
-        its exit code are kept after its end, until `close_shell`.
+        With a `command` (a shell line or a list of words), the command runs on the terminal instead. Its output and its
+        exit code are kept until `close_shell`.
         """
         return self._shells.open(workspace_id, command=command, cwd=cwd, cols=cols, rows=rows, secret_env=secret_env)
 

@@ -1,7 +1,7 @@
 """The program that makes one spare machine in the background: `spare_maker.py CACHE STATE ORDER`.
 
 It is run by its path, so that nothing of the package is imported before it has lowered its priority. The state folder
-may be removed while it works: it makes nothing of it again.
+may be removed while it works; it does not make that folder again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _LOWEST_PRIORITY = 19
 
 
 def make_spare(cache: Path, state: Path, order: str, starter: Executor) -> None:
-    """Make a spare machine in a state folder that has spares; see `Spares.make`. Raises `PyroError` and `OSError`."""
+    """Make a spare machine in the state folder; see `Spares.make`. Raises `PyroError` and `OSError`."""
     from pyro_mcp.engine.guest import GuestEngine  # noqa: PLC0415 - see above
     from pyro_mcp.environments import EnvironmentStore  # noqa: PLC0415
     from pyro_mcp.machines import Images, Order, Spares  # noqa: PLC0415

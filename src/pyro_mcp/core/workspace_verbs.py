@@ -68,25 +68,26 @@ class WorkspaceVerbs(Components):
     ) -> WorkspaceInfo:
         """Make and start a workspace whose /workspace begins as `seed_path`: a folder, .tar, .tar.gz or .tgz.
 
-        With `no_ignored` ignored files are not copied, unless git tracks them; otherwise the result's
-        `workspace_seed` says how many were copied, and which of them may hold secrets.
-        All of /workspace belongs to the guest's user `seed_owner`, a number; root is 0.
-        It is stopped `ttl_seconds` from now in any case; `reap_expired` deletes it then. Names need not be unique; the
-        id counts. `network_policy` is
-        "off", "egress" (every public address, or only `allow_hosts`, each `NAME[:PORT]` or `*.SUFFIX[:PORT]`, or
-        `{"host": "NAME[:PORT]", "methods": ["GET"], "paths": ["/v1/*"], "upstream": "http://127.0.0.1:PORT"}`, of which
-        only the host is needed: only such requests, and a name that leads to that port of this host) or
-        "egress+published-ports" (services may also show ports on the host's 127.0.0.1). With `trust_host_ca` its
-        programs trust the certificate authorities that this host trusts; with `host_mirrors` pip, uv and npm use the
-        mirrors that this host's use, without names and passwords. `secrets` are kept on the host,
-        `[{"name": "TOKEN", "value": "…"} | {"name": "TOKEN", "file_path": "…"}]`, for commands that name them in
-        `secret_env`; what commands print is masked. One with `"host": "api.example.com"` never enters the guest: it
-        gets a placeholder, which becomes the value in the Authorization field of HTTPS requests to that host
-        only, or to the several `"hosts"`; or in the field that `"header"` names, in Basic with the user name `"basic"`,
-        or in the parameter `"query"`. `seed_origin` (kind, reference) says where the seed came from, when that is
-        more than its path. With `allow_host_compat`, where no guest can run, commands and file work happen in a
-        sandbox on the host's own kernel, and `execution_mode` says so. `accelerator` is that of `create_vm`; later
-        starts, resets and forks request the same.
+        * `seed_origin` (kind, reference) says where the seed came from, when that is more than its path.
+        * `no_ignored` leaves out ignored files that git does not track. Without it, the result's `workspace_seed` says
+          how many were copied, and which of them may hold secrets.
+        * `seed_owner` is the number of the guest's user who owns all of /workspace; root is 0.
+        * `name` need not be unique; the id counts.
+        * `ttl_seconds` from now the workspace is stopped in any case; `reap_expired` then deletes it.
+        * `network_policy` is "off", "egress" (every public address, or only `allow_hosts`) or "egress+published-ports"
+          (services may also show ports on the host's 127.0.0.1).
+        * `allow_hosts` lists `NAME[:PORT]`, `*.SUFFIX[:PORT]`, or mappings with a `"host"` and any of `"methods"`,
+          `"paths"` (only such requests) and `"upstream"` (the name leads to that port of this host): see `AllowEntry`.
+        * `trust_host_ca` makes its programs trust the certificate authorities that this host trusts.
+        * `host_mirrors` makes pip, uv and npm use the mirrors that this host's use, without names and passwords.
+        * `secrets`, `[{"name": "TOKEN", "value": "…"} | {"name": "TOKEN", "file_path": "…"}]`, are kept on the host
+          for commands that name them in `secret_env`; they are masked in what commands print. One with a `"host"`, or
+          several `"hosts"`, never enters the guest. The guest gets a placeholder, which becomes the value only in HTTPS
+          requests to these hosts: in the field Authorization or the one that `"header"` names, as the password of the
+          user `"basic"` in Basic authentication, or in the parameter `"query"`.
+        * `allow_host_compat`: where no guest can run, commands and file work happen in a sandbox on the host's own
+          kernel, and `execution_mode` says so.
+        * `accelerator` is that of `create_vm`; later starts, resets and forks request the same.
         """
         self._repair()
         return self._workspaces.create(

@@ -30,7 +30,7 @@ UV = Wheel(
 
 @dataclass(frozen=True)
 class NpmPackage:
-    """One exact package of npm's registry: what of it an environment gets, and links to that.
+    """One exact package of npm's registry, with the files that an environment takes from it and links to them.
 
     `files` maps a file or a folder of the package, "" for all of it, to its path in the environment; `links` maps a
     path there to the link's target.
@@ -43,7 +43,7 @@ class NpmPackage:
     files: Mapping[str, str]
     links: Mapping[str, str] = field(default_factory=dict)
     program: str = ""
-    """What lists call it; "" for the package's name."""
+    """Its name in lists; "" for the package's name."""
 
 
 # The native program itself. The package @anthropic-ai/claude-code holds only a script that fetches this one.

@@ -1,4 +1,4 @@
-"""Read addresses of package indexes, with the user name and password that an address may hold."""
+"""Download from package indexes, with the user name and password that a URL may hold."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _DEADLINE_SECONDS = 60.0
 
 @contextmanager
 def opened(url: str, headers: Mapping[str, str], *, authorization: str = "") -> Iterator[HTTPResponse]:
-    """Give the answer to a GET of `url`; raises `OSError`, `HTTPException`, and `ValueError` for another scheme.
+    """Yield the response to a GET of `url`; raises `OSError`, `HTTPException`, and `ValueError` for another scheme.
 
-    `authorization`, or the user name and password in `url`, goes to that server only, and not where it redirects to.
+    `authorization`, or the user name and password in `url`, is sent to that server only, not where it redirects to.
     """
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("https", "http", "file"):

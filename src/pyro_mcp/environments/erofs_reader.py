@@ -71,7 +71,7 @@ class ErofsReader:
         self._shared_at = attributes * self._block
 
     def entries(self) -> Iterator[tuple[LayerEntry, Iterator[bytes]]]:
-        """Give every file below the root, a folder before what is in it, and the pieces of its content.
+        """Yield every file below the root, a folder before its content, each with the pieces of the file's content.
 
         Read the pieces of a file before the next entry.
         """
@@ -115,7 +115,7 @@ class ErofsReader:
         return _Inode(number, mode, size, uid, gid, mtime_ns, links, layout, block, at + header, attributes)
 
     def _content(self, inode: _Inode) -> Iterator[bytes]:
-        """Give the content: whole blocks, and with the layout "inline" the rest behind the inode."""
+        """Yield the content: whole blocks, and with the layout "inline" the rest behind the inode."""
         if inode.layout not in (_PLAIN, _INLINE):
             raise _damaged(f"it has a layout of files that pyro does not write: {inode.layout}")
         whole = inode.size if inode.layout == _PLAIN else inode.size - inode.size % self._block
@@ -170,7 +170,7 @@ class ErofsReader:
 
     @staticmethod
     def _if_capability(data: bytes, at: int) -> tuple[bytes, int]:
-        """Return the value of the attribute at a place if it is that of the capabilities, and the next place."""
+        """Return the value of the attribute `at` a place if it has capabilities, else nothing; and the next place."""
         name_size, prefix, size = _ATTRIBUTE.unpack_from(data, at)
         name_at = at + _ATTRIBUTE.size
         value_at = name_at + name_size

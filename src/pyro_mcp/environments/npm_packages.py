@@ -44,7 +44,7 @@ def install_package(package: NpmPackage, root: Path, work: Path) -> None:
 
 
 def _target(package: NpmPackage, name: str) -> tuple[str | None, str]:
-    """Return the path that a member gets in the environment, None for no path, and the key of `files` that says so."""
+    """Return the path of a member in the environment, None if it is left out, and the key of `files` that gives it."""
     parts = PurePosixPath(name).parts[1:]  # without the first folder, "package"
     if ".." in parts:
         return None, ""

@@ -32,7 +32,7 @@ class RootExport:
 def export_root(image: Path, file: IO[bytes], progress: Progress) -> RootExport:
     """Write the files in an image to `file`, from start to end; raises `EnvironmentFailed`, `OSError`.
 
-    It needs no right that reading the image does not need, and no room but that of the tar file.
+    It needs only the right to read the image, and room only for the tar file.
     """
     layer = LayerWriter(file)
     shown, total = 0, max(1, image.stat().st_size)

@@ -34,8 +34,8 @@ def cache_home() -> Path:
 def state_home(program: str = _NAME) -> Path:
     """Return `$XDG_STATE_HOME/pyro-mcp`, made if missing: the database and the machines' disks.
 
-    A program above pyro gives its own name for a folder of its own. Raises `HostNotReady` when another user could write
-    there.
+    A program above pyro passes its own name, and gets its own folder. Raises `HostNotReady` when another user could
+    write there.
     """
     return _base("XDG_STATE_HOME", ".local/state", program)
 
@@ -51,8 +51,8 @@ def _base(variable: str, below_home: str, program: str = _NAME) -> Path:
 def private_directory(path: Path, *, parents: bool = True) -> Path:
     """Make the folder `path` (mode 0700) and its parents, or check that only this user can write it; return `path`.
 
-    Without `parents` the folder above it must be there: who works in the background makes nothing again that was
-    removed meanwhile. Raises `HostNotReady` when it cannot be made, is no folder, or another user could write to it.
+    Without `parents`, the folder above it must exist: a background process must not bring back a folder that was
+    removed. Raises `HostNotReady` when it cannot be made, is no folder, or another user could write to it.
     """
     try:
         if parents:

@@ -30,8 +30,8 @@ _LIST = "secrets.json"
 SecretsGiven = Sequence[Mapping[str, Any]]
 """`[{"name": …, "value": …} | {"name": …, "file_path": …}]`.
 
-Each has a `"host"`, or `"hosts"`, when only these get it, and then its place in a request when that is not the field
-Authorization: another `"header"`, `"basic"` (a user name) or `"query"` (a parameter).
+A secret with a `"host"` or `"hosts"` is only for these. It may name its place in requests, if that is not the field
+Authorization: another field as `"header"`, a user name as `"basic"`, or a parameter as `"query"`.
 """
 _PLACES = ("header", "basic", "query")
 
@@ -41,9 +41,9 @@ SecretEnv = Mapping[str, str] | Sequence[str]
 
 @dataclass(frozen=True)
 class Secret:
-    """One secret; with a `host`, and `more_hosts`, the guest only ever sees its `placeholder`.
+    """One secret. If it has a `host`, and maybe `more_hosts`, the guest only ever sees its `placeholder`.
 
-    Its place in requests to these is `header`, `basic` or `query`, as in `HostSecret`.
+    `header`, `basic` or `query` is its place in requests to these hosts, as in `HostSecret`.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Secret:
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """The only hosts that get it; none for one that commands get."""
+        """The only hosts that get it; empty for a secret that commands get."""
         return () if self.host is None else (self.host, *self.more_hosts)
 
 
@@ -246,7 +246,7 @@ def _secret(given: Mapping[str, Any]) -> Secret:
 
 
 def _hosts(given: Mapping[str, Any]) -> list[Any]:
-    """Return the hosts of a secret as they are given, in lower case; none for one that commands get."""
+    """Return the hosts of a secret as they are given, in lower case; empty for a secret that commands get."""
     if given.get("host") is not None and given.get("hosts") is not None:
         raise InvalidRequest(f"the secret {given['name']} has a host and hosts", hint="give one of them")
     hosts = given["hosts"] if given.get("hosts") is not None else [given.get("host")]

@@ -101,8 +101,8 @@ class Spares:
     def make(self, engine: Engine, system: System, order: Order, starter: Executor) -> None:
         """Make a spare, unless there is one or memory is short; waits until no other machine is being started.
 
-        A thread of `starter` starts it, whose priority its processes inherit. When this raises, nothing is left of it,
-        and also when the folder of the spares was removed meanwhile, which it does not make.
+        A thread of `starter` starts it, and its processes inherit the priority of that thread. If this raises, nothing
+        is left of the spare. It does not make the folder of the spares again if that was removed meanwhile.
         """
         id_ = f"sp-{secrets.token_hex(6)}"
         seconds, home = spare_lifetime_seconds(), self._folder / id_

@@ -17,7 +17,7 @@ def _ask(**more: object) -> Hint:
 
 
 def _host(entry: object) -> object:
-    """Return the host of an entry of an allow list; methods and paths allow less than it alone."""
+    """Return the host of an entry of an allow list; its methods and paths only allow less than the host alone."""
     return entry.get("host") if isinstance(entry, Mapping) else entry
 
 

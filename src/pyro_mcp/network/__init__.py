@@ -30,7 +30,7 @@ container with its address and default route:
         print(entry["verdict"], entry["name"] or entry["address"], entry["port"], entry["reason"])
 
 HTTPS ends at the gateway for the hosts of secrets and for `terminated_hosts`: names with rules for requests or with an
-upstream. The container's programs must trust the authority to reach them. `GuestCA` has what makes them trust it: files
+upstream. To reach these hosts, the container's programs must trust the authority. `GuestCA` has what that takes: files
 for the container, commands that add them to the lists of its image, and variables such as SSL_CERT_FILE:
 
     ca = GuestCA(authority)

@@ -124,7 +124,7 @@ class Mask:
             raise type(error)(message, hint=hint) from None
 
     def stream(self, *, prompt: bool = False) -> MaskStream:
-        """Masks output that comes in pieces; with `prompt`, so few bytes are never kept back that a reader may wait."""
+        """Return a mask for output in pieces; with `prompt`, a reader never waits for a few bytes that it kept back."""
         return MaskStream(self, prompt=prompt)
 
     def spans(self, data: _Data) -> list[_Span]:
@@ -247,8 +247,8 @@ def _held_from(data: bytes, short: _Forms, long: _Forms) -> int:
 class MaskStream:
     """Output on its way: `feed` gives what can be shown already, `finish` the rest.
 
-    Only an end is kept back that may be the beginning of a secret, at most the mask's `reach`. With `prompt` an end of
-    less than 6 bytes besides line ends is shown at once; what follows is still masked if both together are a secret.
+    It keeps back only an end that may be the beginning of a secret, at most the mask's `reach`. With `prompt`, an end
+    of less than 6 bytes besides line ends is shown at once; the rest is still masked if both together are a secret.
     """
 
     def __init__(self, mask: Mask, *, prompt: bool = False) -> None:
@@ -282,7 +282,7 @@ class MaskStream:
         return self._after(known, kept, self._mask.spans(kept) if self._mask else [])
 
     def _after(self, known: int, data: bytes, spans: list[_Span]) -> bytes:
-        """Return `data` from the place `known` on, masked, also where a secret begins before that."""
+        """Return `data` from the place `known` on, masked, also for a secret that begins before that place."""
         later = [
             span._replace(start=max(0, span.start - known), end=span.end - known) for span in spans if span.end > known
         ]

@@ -1,13 +1,13 @@
 """Shells and services: programs in a guest that outlive every process of the host.
 
 A backend without our machine keeps a program on a terminal in the same way. It copies `session_binary()`, one static
-file without dependencies, into its guest, and starts it there by a function of its own, a `CommandRunner`:
+file without dependencies, into its guest, and runs it there through a `CommandRunner` of its own:
 
     client = SessionClient(runner, program=["/private/session", "/private/sessions"])
     client.open("agent", "terminal", Program(["bash"], cwd="/", environ={}, capacity=1 << 20))
     client.attach("agent", 0, sys.stdin.buffer, on_output)
 
-What it answers is hostile input, and is checked here.
+The answers of the program are hostile input, and are checked here.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Program:
 
 
 class CommandRunner(Protocol):
-    """Runs a command in a guest; raises `Interrupted` when its `interrupt` becomes readable."""
+    """A way to run commands in a guest; `run` raises `Interrupted` when a command's `interrupt` is readable."""
 
     def run(self, command: Command) -> Outcome: ...
 

@@ -1,4 +1,4 @@
-"""Terminals: the person's own, connected to a program elsewhere, and what is seen of the output of one.
+"""Terminals: the person's own, connected to a program elsewhere, and a terminal's output as plain text.
 
 with own_terminal(resize) as own:  # raw mode: keys and their meaning belong to the far program
     attach(stdin=own.keys, on_output=own.show, interrupt=own.left)

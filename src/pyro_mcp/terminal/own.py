@@ -21,7 +21,7 @@ DETACH_KEY = "Ctrl-]"
 """Leaves the program running, as in telnet and virsh."""
 _LEAVE = b"\x1d"
 _DRAINED = 0.5
-# So much typed ahead of a program that reads nothing is kept; the rest is lost, as in any terminal.
+# The bytes that are kept for a program that reads nothing; the rest is lost, as in any terminal.
 _MOST_HELD = 64 * 1024
 
 
@@ -29,8 +29,8 @@ _MOST_HELD = 64 * 1024
 class OwnTerminal:
     """The person's terminal in raw mode.
 
-    `keys` has what is typed, and ends when the person detaches. `left` is a descriptor that is readable a moment later:
-    a program that reads nothing does not keep the person here.
+    `keys` has what is typed, and ends when the person detaches. `left` is a descriptor that is readable a moment later,
+    so that a program that reads nothing cannot keep the person here.
     """
 
     keys: BinaryIO
@@ -47,7 +47,7 @@ def own_terminal(resize: Callable[[int, int], object], *, notice: str = "", inst
     """Put the terminal into raw mode for the time of the block; it is as before afterwards.
 
     `resize` gets the columns and rows at once and after each change; what it raises later is ignored, because the
-    program may have just ended. `notice` is printed before. Raises `InvalidRequest` where there is no terminal; its
+    program may have just ended. `notice` is printed first. Raises `InvalidRequest` where there is no terminal; its
     hint is `instead`.
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -84,9 +84,9 @@ def _own_size(resize: Callable[[int, int], object]) -> Iterator[None]:
 
 @contextmanager
 def _typed() -> Iterator[tuple[int, int]]:
-    """Yield a descriptor of the typed keys, which ends when the user detaches, and one readable after the escape time.
+    """Yield a descriptor of the typed keys, which ends when the person detaches, and one that is readable soon after.
 
-    The second is for a program that reads nothing: what was typed for it does not keep the person here.
+    The second is for a program that reads nothing: unread keys do not keep the person here.
     """
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)

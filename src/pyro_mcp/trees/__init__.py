@@ -1,8 +1,8 @@
 """Work on the file tree of a workspace: list, read and write files, diff, patch, export, and copy in from the host.
 
 The tree is that of a machine, or any folder that a backend can start a program on, such as a container's volume. The
-program is the guest tool, `tool_binary()`: one static file without dependencies. What it answers is hostile input, and
-is checked here. A backend runs it through a function of its own, a `GuestToolRunner`:
+program is the guest tool, `tool_binary()`: one static file without dependencies. Its answers are hostile input, and
+are checked here. A backend runs it through a `GuestToolRunner` of its own:
 
     tree = GuestTree(run_tool, merged="/tree", baseline="/baseline", upper=None)
     push_seed(tree, prepare_seed(Path("project"), work))  # before the agent starts; then copy /tree to /baseline

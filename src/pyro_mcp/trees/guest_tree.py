@@ -49,8 +49,8 @@ class GuestToolRunner(Protocol):
 class GuestTree:
     """The file tree of one workspace. The default folders are those of a machine; other backends pass their own.
 
-    `merged` is the tree, `baseline` what it was at first, `upper` the files written since if `merged` is an overlay of
-    them on `baseline`; without it (None) `changes` compares both folders whole.
+    `merged` is the tree, and `baseline` its first content. `upper` has the files written since then, if `merged` is an
+    overlay of them on `baseline`. If `upper` is None, `changes` compares the two folders completely.
 
     Every method raises what the runner raises, `ProtocolViolation` when the tool breaks the protocol, and
     `InvalidRequest` for operations that the tree does not allow.

@@ -29,7 +29,7 @@ class Source:
     origin: SeedOrigin | None
     no_ignored: bool
     owner: int
-    """The guest's user and group whom all of it belongs to."""
+    """The number of the guest's user and group that own all of it."""
 
     def __post_init__(self) -> None:
         if isinstance(self.owner, bool) or not isinstance(self.owner, int) or not 0 <= self.owner <= _LARGEST_ID:

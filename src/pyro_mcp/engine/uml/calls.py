@@ -35,7 +35,7 @@ _KERNEL = {
         restart_syscall rt_sigaction rt_sigprocmask rt_sigreturn rt_tgsigqueueinfo signalfd4 tgkill timer_settime
     """,
     "clocks, where the vDSO has none, and pauses of a thread": "clock_gettime nanosleep sched_yield",
-    "the processor of the host that a processor of the guest shares with the process that it runs": """
+    "binding a processor of the guest, and the process that it runs, to one processor of the host": """
         getcpu sched_getaffinity sched_setaffinity
     """,
 }

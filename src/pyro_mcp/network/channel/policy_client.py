@@ -26,7 +26,7 @@ class Denied(Exception):
 
 
 class Unreachable(Denied):
-    """The rules allow the connection, but there is none; the message gives the reason."""
+    """A connection that the rules allow could not be made; the message gives the reason."""
 
 
 class PolicyClient:

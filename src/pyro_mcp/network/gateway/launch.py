@@ -138,7 +138,7 @@ def launch_gateway(
     require_seccomp()
     if rules.terminated_hosts and authority is None:
         raise InvalidRequest(
-            f"TLS to {rules.terminated_hosts[0]} ends at the gateway, which has no authority that signs for it",
+            f"TLS to {rules.terminated_hosts[0]} ends at the gateway, which has no authority to sign for it",
             hint="make an Authority for the terminated_hosts of the rules",
         )
     ids = machine_ids(log.parent)

@@ -58,7 +58,7 @@ def open_sockets() -> RelaySockets:
 class RelayProcess:
     """The relay between the guest and the connections that the policy process, at the other end of `channel`, opens.
 
-    Connections to `inspected_ports` are inspected first. `http_proxy` serves those whose requests are read here.
+    Connections to `inspected_ports` are inspected first. `http_proxy` serves those whose requests the gateway reads.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Requests of a guest to a site that our proxy reads, and the responses."""
+"""The HTTP proxy between a guest and a site: it reads each request and each response."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _SWITCHING_PROTOCOLS = 101
 
 
 Report = Callable[[str, str, str, str], None]
-"""Is given each request for the log: "allowed" or "refused", method, path without the query, reason of a refusal."""
+"""A function that logs a request: "allowed" or "refused", method, path without the query, reason of a refusal."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """The site of a connection: name and port, its own secrets, what removes them, and the rules for requests to it."""
+    """The site of a connection: name and port, its own secrets, the mask for them, and the rules for requests to it."""
 
     name: str
     port: int

@@ -1,4 +1,4 @@
-"""The parts of HTTP messages that pass between a guest and a site, what may pass, and where secrets are inserted."""
+"""The rules for HTTP messages between a guest and a site: which parts may pass, and where secrets are inserted."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def _passed(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
 
 
 def _with_values(value: bytes, secrets: Sequence[HostSecret]) -> bytes:
-    """Return the value of a field with `secrets`, whose field it is."""
+    """Return the value of a field with those `secrets` inserted whose field it is."""
     scheme, space, credentials = value.partition(b" ")
     if scheme.lower() == b"basic" and space:
         try:

@@ -28,7 +28,7 @@ class PlainSocket:
         self.ended = False
         """Whether the peer sends no more."""
         self.unclean_eof = False
-        """Whether the stream ended in a way that anybody on the way can cause: under TLS, without a close_notify."""
+        """Whether the stream ended in a way that anybody on the path can cause: under TLS, without a close_notify."""
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -110,4 +110,4 @@ class PlainSocket:
         self._sock.close()
 
     def _say_goodbye(self) -> None:
-        """Say that no more data follows, where the end of the connection alone does not."""
+        """Tell the peer that no more data follows, where the end of the connection alone does not say it."""

@@ -1,4 +1,4 @@
-"""What a guest reads when a plain HTTP request is refused before anything of it was passed on."""
+"""The answer to a plain HTTP request that is refused before any of it was passed on."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from contextlib import suppress
 
 from pyro_mcp.network.http.plain_socket import PlainSocket
 
-ADVICE = "The user can allow it: an entry for it in the allow list of this sandbox."
-"""What the guest reads after the reason of a refusal."""
+ADVICE = "The user can allow it with an entry in the allow list of this sandbox."
+"""The sentence after the reason of a refusal, for the guest."""
 _FIRST_BYTES_SECONDS = 1.5
 _METHODS = (b"GET ", b"HEAD", b"POST", b"PUT ", b"DELE", b"OPTI", b"PATC")
 

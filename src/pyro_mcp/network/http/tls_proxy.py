@@ -1,6 +1,6 @@
-"""The HTTP proxy of a gateway: HTTPS of a guest to some sites ends here, and a second connection goes to the site.
+"""The HTTP proxy of a gateway: a guest's HTTPS to some sites ends here, and a second connection goes to the site.
 
-These are the sites of secrets, those with rules for requests, and those that lead to a port of this host.
+These sites are those of secrets, those with rules for requests, and those that lead to a port of this host.
 
 The guest knows only placeholders. In a request to the secret's own site, the proxy replaces the placeholder by the
 secret, in the secret's header field only; in the response it replaces the secret by as many other bytes. It changes
@@ -49,11 +49,11 @@ def server(
 
 
 def _no_report(*_: str) -> None:
-    """Report a request to nobody."""
+    """Ignore the report of a request."""
 
 
 class TLSProxy:
-    """A proxy for connections to the sites of `secrets`, and to those that `rules` say more about than their names.
+    """A proxy for connections to the sites of `secrets`, and to those whose requests or upstream `rules` set.
 
     `identities` are our keys and certificates for them, PEM; `roots` is the file with the authorities that may have
     signed the certificates of the sites themselves, None where no site is reached by TLS.
@@ -79,7 +79,7 @@ class TLSProxy:
         """Serve one connection to the site `name` until it ends, then close `guest`.
 
         `dial` returns a socket connected to the site, and raises `Denied` or `OSError` when it cannot. `report` is
-        given each request.
+        called for each request.
         """
         try:
             encrypted = _is_tls(guest, port)
@@ -126,7 +126,7 @@ class TLSProxy:
 
 
 def _is_tls(guest: socket.socket, port: int) -> bool:
-    """Return whether the guest speaks TLS, which its first byte says unless the port does; raises `OSError`."""
+    """Return whether the guest speaks TLS: by the port if it is 80 or 443, else by the first byte. Raises `OSError`."""
     if port in (80, 443):
         return port == 443
     guest.settimeout(_FIRST_BYTE_SECONDS)

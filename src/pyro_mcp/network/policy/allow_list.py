@@ -51,7 +51,7 @@ class AllowedHost:
         return scope_of(address)[0] is AddressScope.PUBLIC or private_block(self.network)
 
     def has_port(self, port: int, protocol: str) -> bool:
-        """Return whether it allows `port` over "tcp" or "udp"; never QUIC, which encrypts the name it is for."""
+        """Return whether it allows `port` over "tcp" or "udp"; never QUIC, which encrypts the name of its target."""
         if protocol == "udp" and (not self.datagrams or port == 443):
             return False
         return self.ports is None or port in self.ports
@@ -65,14 +65,14 @@ def recorded_entry(given: AllowGiven) -> str | dict[str, Any]:
     if isinstance(given, str):
         return given
     if not isinstance(given, Mapping):
-        raise InvalidRequest(f"an entry of an allow list is text, or {_FORM}")
+        raise InvalidRequest(f"an entry of an allow list must be text, or {_FORM}")
     for key in given:
         if key not in _KEYS:
             hint = near_match(str(key), _KEYS) or f"write {_FORM}"
-            raise InvalidRequest(f"an entry of an allow list has no {str(key)!r}", hint=hint)
+            raise InvalidRequest(f"{str(key)!r} is not a key of an allow list's entries", hint=hint)
     host = given.get("host")
     if not isinstance(host, str):
-        raise InvalidRequest('an entry of an allow list has no "host"', hint=f"write {_FORM}")
+        raise InvalidRequest('an entry of an allow list lacks its "host"', hint=f"write {_FORM}")
     found: dict[str, Any] = {"host": host}
     for key in ("methods", "paths"):
         if texts := _texts(host, key, given.get(key)):
@@ -89,7 +89,7 @@ def _texts(host: str, key: str, given: object) -> list[str]:
         texts = [one for one in given if isinstance(one, str)]
         if texts and len(texts) == len(given):
             return texts
-    raise InvalidRequest(f"the {key} of {host!r} are not a list of texts with at least one", hint=f"write {_FORM}")
+    raise InvalidRequest(f"the {key} of {host!r} must be a list of one or more texts", hint=f"write {_FORM}")
 
 
 def parse_entry(given: AllowGiven) -> AllowedHost:

@@ -254,7 +254,7 @@ class Policy:
     def requested(
         self, address: str, port: int, verdict: Literal["allowed", "refused"], what: tuple[str, str], reason: str
     ) -> None:
-        """Log an HTTP request, `what` is its method and path, over a connection to `address`."""
+        """Log an HTTP request over a connection to `address`; `what` is its method and path."""
         name = self._fake_ips.name(ipaddress.ip_address(address)) or ""
         method, path = (shown_path(text) for text in what)
         upstream_port = self._rules.upstream(name, port)

@@ -75,17 +75,17 @@ class HostSecret:
         if (self.header != DEFAULT_HEADER) + (self.basic is not None) + (self.query is not None) > 1:
             raise InvalidRequest(
                 f"the secret {self.name} has more than one place in a request",
-                hint="give one of a header field, a user name for Basic and a parameter of the query",
+                hint="give only one: a header field, a user name for Basic, or a parameter of the query",
             )
         if self.basic is not None and not (_fits_a_header(self.basic) and ":" not in self.basic):
             raise InvalidRequest(
-                f"the secret {self.name} cannot be for the user name it names",
+                f"the user name of the secret {self.name} is not valid",
                 hint="a user name for Basic is printable ASCII without a colon; it may be empty",
             )
         if self.query is not None and not (isinstance(self.query, str) and _PARAMETER.fullmatch(self.query)):
             raise InvalidRequest(
-                f"the secret {self.name} cannot be for the parameter it names",
-                hint="for example key or api_key: letters, digits and . _ ~ -",
+                f"the parameter of the secret {self.name} is not valid",
+                hint="use letters, digits and . _ ~ -, for example api_key",
             )
 
     def _check_value(self) -> None:

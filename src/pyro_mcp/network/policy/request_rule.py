@@ -50,11 +50,11 @@ class RequestRule:
             self._check_pattern(path)
 
     def __bool__(self) -> bool:
-        """Whether it allows less than every request."""
+        """Return whether it limits requests at all."""
         return bool(self.methods or self.paths)
 
     def allows(self, method: str, path: str) -> bool:
-        """Return whether it allows a method and a path in the form of `plain_path`."""
+        """Return whether it allows a method and a path; the path has the form of `plain_path`."""
         return (not self.methods or method in self.methods) and (
             not self.paths or any(pattern.fullmatch(path) for pattern in self._patterns)
         )

@@ -45,7 +45,7 @@ class Rules:
         for entry in self.entries:
             for port in entry.ports or () if entry.upstream else ():
                 if len({other.upstream for other in self._for_port(entry.name, port) if other.upstream}) > 1:
-                    raise InvalidRequest(f"{entry.name}:{port} leads to two upstreams", hint="name one")
+                    raise InvalidRequest(f"{entry.name}:{port} leads to two upstreams", hint="keep one")
 
     def to_json(self) -> dict[str, Any]:
         """Return the rules in the form that `from_json` reads."""
