@@ -31,7 +31,7 @@ def add(verbs: Verbs) -> None:
 
 def _demo(arguments: argparse.Namespace) -> int:
     def say(message: str) -> None:
-        # Some messages come from a thread of the model's server; where nobody reads them, the report fails at the end.
+        # Some messages come from a thread of the script's server. If nobody reads them, the report at the end fails.
         with suppress(BrokenPipeError):
             if not arguments.json:
                 print(paragraph(f"  {shown(message)}", 4), flush=True)

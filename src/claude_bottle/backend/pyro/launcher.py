@@ -118,7 +118,7 @@ class PyroBackend:
 
 
 def _without_repetition(say: Say) -> Callable[[str, float | None], None]:
-    """Return a callback for the progress of pyro that says each message once, however often its fraction changes."""
+    """Return a callback for the progress of pyro that says each message once, even if its fraction changes."""
     last = ""
 
     def report(message: str, _: float | None) -> None:
