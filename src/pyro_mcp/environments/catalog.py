@@ -100,7 +100,7 @@ class Recipe:
 
     @property
     def programs(self) -> dict[str, str]:
-        """Return the version of each program that is not a Debian package, by its name."""
+        """The version of each program that is not a Debian package, by the program's name."""
         wheels = {wheel.project: wheel.file.split("-")[1] for wheel in self.wheels}
         return wheels | {one.program or one.name: one.version for one in self.npm_packages}
 

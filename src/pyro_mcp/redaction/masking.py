@@ -1,4 +1,4 @@
-"""Output without the secrets that it holds."""
+"""The masking of secrets in output, whole or in pieces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pyro_mcp.redaction.escapes import Escapes, View
 
-# From this length on a form is also found where an encoder has put line ends into it: base64 does after 76 characters.
+# Forms of at least this length are also found with line ends inside, which base64 encoders add after 76 characters.
 _SHORTEST_WRAPPED = 16
 _LINE_ENDS = b"\r\n"
 _SHORTEST_ESCAPED = 6
@@ -34,7 +34,7 @@ class _Span(NamedTuple):
 
 
 def _forms(secrets: Mapping[str, str]) -> dict[bytes, str]:
-    """Each form of each secret, and the name of the first secret that has it."""
+    """Return each form of each secret, with the name of the first secret that has it."""
     from pyro_mcp.redaction.encodings import forms  # noqa: PLC0415 - most machines have no secrets
 
     names: dict[bytes, str] = {}
@@ -49,10 +49,10 @@ def _named(name: str, _: bytes) -> bytes:
 
 
 class Mask:
-    """Replaces every secret (name → value) in what it is given by `[secret NAME]`.
+    """A mask that replaces every secret (name → value) in data by `[secret NAME]`.
 
-    It finds the forms of `forms`, with whichever of their characters escaped. `instead` makes something else of the
-    name and the bytes that were found. With `ignore_case`, also those with other letters in capitals are found.
+    It finds the forms of `encodings.forms`, with any of their characters escaped. `instead` makes another replacement
+    from the name and the bytes that were found. With `ignore_case`, it finds the forms in upper and lower case.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Mask:
                     self._short_escaped.names.setdefault(form, name)
 
     def __bool__(self) -> bool:
-        """Whether there is anything to mask."""
+        """Return whether there is anything to mask."""
         return self.longest > 0
 
     def _folded(self, data: _Data) -> _Data:
@@ -84,11 +84,11 @@ class Mask:
 
     @property
     def longest(self) -> int:
-        """Bytes of the longest form that is looked for, without line ends that an encoder may put into it."""
+        """The bytes of the longest form, without the line ends that an encoder may put into it."""
         return max(self._short.longest, self._long.longest)
 
     def bytes(self, data: _Data) -> _Data:
-        """`data` masked."""
+        """Return `data` masked."""
         return self.replaced(data, self.spans(data)) if self else data
 
     def text(self, text: str) -> str:
@@ -97,7 +97,7 @@ class Mask:
         return text if masked == text else masked
 
     def everything(self, value: Any) -> Any:
-        """A JSON value with every text in it masked, keys too."""
+        """Return a JSON value with every text in it masked, keys too."""
         if not self or not self.spans("\0".join(_texts(value)).encode(errors="surrogatepass")):
             return value
         return self._deep(value)
@@ -113,14 +113,14 @@ class Mask:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Mask what the block's errors say."""
+        """Mask the messages and hints of errors that the block raises."""
         try:
             yield
         except PyroError as error:
             message, hint = self.text(error.message), self.text(error.hint)
             if (message, hint) == (error.message, error.hint):
                 raise
-            # Without the error that it comes from, which says it all unmasked.
+            # Without the original error, whose text is not masked.
             raise type(error)(message, hint=hint) from None
 
     def stream(self, *, prompt: bool = False) -> MaskStream:
@@ -128,7 +128,7 @@ class Mask:
         return MaskStream(self, prompt=prompt)
 
     def spans(self, data: _Data) -> list[_Span]:
-        """Where the secrets are in `data`, in order, none touching another's bytes."""
+        """Return the places of secrets in `data`, in order and without overlap."""
         if not self:
             return []
         found = _found(self._folded(data), self._short, self._long)
@@ -170,11 +170,11 @@ class Mask:
 
     @property
     def reach(self) -> int:
-        """In how many bytes a secret has ended for sure, with the escapes and line ends that encoders put into it."""
+        """The most bytes that a secret takes, with the escapes and line ends that encoders put into it."""
         return 6 * self.longest
 
     def replaced(self, data: _Data, spans: list[_Span]) -> _Data:
-        """`data` with these places replaced."""
+        """Return `data` with these places replaced."""
         pieces, place = [], 0
         for span in spans:
             pieces += [data[place : span.start], self._instead(span.name, data[span.start : span.end])]
@@ -182,17 +182,17 @@ class Mask:
         return b"".join([*pieces, data[place:]])
 
     def held_from(self, data: _Data) -> int:
-        """Where a form may begin of which `data` holds only the first part; `len(data)` for nowhere."""
+        """Return the place of a form that may have begun at the end of `data`; `len(data)` if none has."""
         before = max(0, len(data) - max(self.reach, _LEAST_REACH))
         tail = data[before:]
         held = min(_held_from(self._folded(tail), self._short, self._long), self._held_escaped(tail, _MOST_LEVELS))
         return before + held
 
     def _held_escaped(self, text: _Data, levels: int) -> int:
-        """Where in `text` a form may begin of which some characters are escaped, `levels` times at most."""
+        """Return the place of a form that may have begun, with characters escaped at most `levels` times."""
         held = len(text)
         for one in _without_unfinished(text):
-            # An escape that has only begun may become whatever the secret goes on with.
+            # An escape that has only begun may become the next character of the secret.
             held = min(held, _held_from(self._folded(one), self._short_escaped, self._long))
             view = self._unescaped(one) if levels else None
             if view is not None and (place := self._held_escaped(view.data, levels - 1)) < len(view.data):
@@ -201,7 +201,7 @@ class Mask:
 
 
 def _without_unfinished(data: bytes) -> Iterator[bytes]:
-    """`data`, and `data` without what may be an unfinished escape at its end, or several."""
+    """Yield `data`, and `data` without one or more escapes at its end that may be unfinished."""
     yield data
     for _ in range(_MOST_UNFINISHED):
         if not (size := _unfinished(data)):
@@ -217,7 +217,7 @@ def _unfinished(data: bytes) -> int:
 
 
 def _place(views: list[View], place: int, *, end: bool = False) -> int:
-    """Where in the text a place in the last of its views is."""
+    """Return the place in the text for a place in the last of its views."""
     for view in reversed(views):
         place = view.end(place) if end else view.start(place)
     return place
@@ -245,7 +245,7 @@ def _held_from(data: bytes, short: _Forms, long: _Forms) -> int:
 
 
 class MaskStream:
-    """Output on its way: `feed` gives what can be shown already, `finish` the rest.
+    """A mask for output that comes in pieces: `feed` returns what can be shown already, `finish` the rest.
 
     It keeps back only an end that may be the beginning of a secret, at most the mask's `reach`. With `prompt`, an end
     of less than 6 bytes besides line ends is shown at once; the rest is still masked if both together are a secret.
@@ -258,7 +258,7 @@ class MaskStream:
         self._shown = 0  # how many bytes of `_kept` have been shown already
 
     def feed(self, data: bytes) -> bytes:
-        """What can be shown now that `data` has come, masked."""
+        """Take `data`, and return what can be shown now, masked."""
         if not self._mask:
             return data
         data = self._kept + data
@@ -266,7 +266,7 @@ class MaskStream:
         end = self._mask.held_from(data)
         across = next((span for span in spans if span.start < end < span.end), None)
         if across is not None:
-            # It may yet turn out to be longer; but what goes on for ever would be kept for ever.
+            # It may turn out to be longer, but a secret without an end must not be kept for ever.
             end = across.start if across.end - across.start <= self._mask.reach else across.end
         known, self._kept = self._shown, data[end:]
         shown = self._after(known, data[:end], [span for span in spans if span.end <= end])
@@ -277,7 +277,7 @@ class MaskStream:
         return shown
 
     def finish(self) -> bytes:
-        """What was kept back, masked."""
+        """Return what was kept back, masked."""
         kept, known, self._kept, self._shown = self._kept, self._shown, b"", 0
         return self._after(known, kept, self._mask.spans(kept) if self._mask else [])
 
@@ -306,7 +306,7 @@ class _Forms:
         return [_Span(start, end, self._listed[which][1]) for which, start, end in found]
 
     def begun(self, tail: bytes) -> int:
-        """How many bytes at the end of `tail` begin a form that is longer than them."""
+        """Return how many bytes at the end of `tail` are the beginning of a longer form."""
         if not self.names:
             return 0
         places = {start for _, start, _ in self._heads.find_matches_as_indexes(tail, overlapping=True)}
@@ -352,7 +352,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _unwrapped(data: bytes, view: bytes, spans: list[_Span]) -> list[_Span]:
-    """`spans` of `view`, which is `data` without line ends, as places in `data`."""
+    """Return the `spans` of `view`, which is `data` without line ends, as places in `data`."""
     if not spans or len(view) == len(data):
         return spans
     runs = re.finditer(rb"[\r\n]+", data)

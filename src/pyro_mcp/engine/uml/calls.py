@@ -98,7 +98,7 @@ _DEVICES_CONDITIONAL = {
 
 @cache
 def kernel_filter() -> bytes:
-    """The filter for the kernel and for the processes of its programs."""
+    """Return the filter for the kernel and for the processes of its programs."""
     return allow_list(kernel_calls() - set(_KERNEL_CONDITIONAL), _KERNEL_CONDITIONAL, deadly=frozenset())
 
 
@@ -109,5 +109,5 @@ def kernel_calls() -> set[str]:
 
 @cache
 def devices_filter() -> bytes:
-    """The filter for `cage/devices.c`: it starts nothing, opens nothing, and maps nothing that can run."""
+    """Return the filter for `cage/devices.c`: it starts nothing, opens nothing, and maps nothing that can run."""
     return allow_list(_DEVICES.split(), _DEVICES_CONDITIONAL)

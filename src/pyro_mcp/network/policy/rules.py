@@ -38,7 +38,7 @@ class Rules:
 
     @cached_property
     def entries(self) -> tuple[AllowedHost, ...]:
-        """Return the parsed allow list."""
+        """The parsed allow list."""
         return tuple(map(parse_entry, self.allow))
 
     def _check_upstreams(self) -> None:
