@@ -24,14 +24,14 @@ _PROGRAMS = {
         pyro_mcp.cli.program.command_parser,
         _OPENING.format(
             title="The command line",
-            after_dashes="What stands after the first `--` is the command for the machine, word for word.",
+            after_dashes="The words after the first `--` are the command for the machine.",
         ),
     ),
     "claude-bottle": (
         claude_bottle.cli.program.command_parser,
         _OPENING.format(
             title="The command claude-bottle",
-            after_dashes="What stands after the first `--` is for the agent's program, word for word.",
+            after_dashes="The words after the first `--` are arguments for the agent's program.",
         ),
     ),
 }

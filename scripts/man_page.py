@@ -10,8 +10,7 @@ from pyro_mcp.command_line import own_actions, spelled, verbs
 
 _NAME = "pyro \\- disposable microVM workspaces for coding agents"
 _DESCRIPTION = (
-    "Each command below also takes --json and --help. What stands after the first -- is the command for the machine, "
-    "word for word."
+    "Each command below also takes --json and --help. The words after the first -- are the command for the machine."
 )
 
 

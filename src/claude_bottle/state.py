@@ -88,7 +88,10 @@ def write_prompt(path: Path, prompt: str) -> None:
     try:
         content = prompt.encode()
     except UnicodeEncodeError as error:
-        raise InvalidRequest("the agent's prompt has half of a surrogate pair, which UTF-8 cannot encode") from error
+        raise InvalidRequest(
+            "the agent's prompt has half of a surrogate pair, which UTF-8 cannot encode",
+            hint="remove that character from the prompt",
+        ) from error
     write_private(path, content)
 
 

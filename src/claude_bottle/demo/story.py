@@ -169,5 +169,5 @@ def _wait(bottle: Bottle) -> tuple[int, str]:
         for fd in (typist, late, alarm):
             os.close(fd)
     if exit_code is None:
-        raise DeadlineExceeded(f"the agent did not end within {_DEADLINE:g} s")
+        raise DeadlineExceeded(f"the agent did not end within {_DEADLINE:g} s", hint="try again when the host is idle")
     return exit_code, plain(bottle.output(most=_OUTPUT), 80, 24)

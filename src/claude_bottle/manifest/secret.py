@@ -97,12 +97,15 @@ class SecretConfig(Model):
         try:
             text = read_regular(path, most=_LARGEST_VALUE)[0].decode().rstrip("\r\n")
         except UnicodeDecodeError:
-            raise InvalidRequest(f"the secret {name}: {path} is not text in UTF-8") from None
+            raise InvalidRequest(f"the secret {name}: {path} is not text in UTF-8", hint="write it as UTF-8") from None
         except (OSError, NotSmallAndRegular) as error:
             why = error.strerror if isinstance(error, OSError) else error
-            raise InvalidRequest(f"the secret {name} cannot be read from {path}: {why}") from None
+            raise InvalidRequest(
+                f"the secret {name} cannot be read from {path}: {why}",
+                hint="correct the file, or name another one in the manifest",
+            ) from None
         if not text:
-            raise InvalidRequest(f"the secret {name}: {path} is empty")
+            raise InvalidRequest(f"the secret {name}: {path} is empty", hint="write the value into the file")
         return text
 
 

@@ -73,7 +73,10 @@ def _entries(skill: str, root: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
     while folders:
         folder, depth = folders.pop()
         if depth > _DEEPEST:
-            raise InvalidRequest(f"the skill {skill} has folders that are nested deeper than {_DEEPEST}")
+            raise InvalidRequest(
+                f"the skill {skill} has folders that are nested deeper than {_DEEPEST}",
+                hint="move the files of the innermost folders up",
+            )
         with os.scandir(folder) as found:
             for entry in found:
                 yield entry.path, entry

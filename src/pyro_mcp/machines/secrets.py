@@ -251,7 +251,7 @@ def _hosts(given: Mapping[str, Any]) -> list[Any]:
         raise InvalidRequest(f"the secret {given['name']} has a host and hosts", hint="give one of them")
     hosts = given["hosts"] if given.get("hosts") is not None else [given.get("host")]
     if not isinstance(hosts, list | tuple) or not 0 < len(hosts) <= _MOST_HOSTS:
-        raise InvalidRequest(f"the hosts of the secret {given['name']} are a list of 1–{_MOST_HOSTS} names")
+        raise InvalidRequest(f"the hosts of the secret {given['name']} must be a list of 1–{_MOST_HOSTS} names")
     if hosts == [None]:
         return []
     named = [host.lower().rstrip(".") if isinstance(host, str) else host for host in hosts]

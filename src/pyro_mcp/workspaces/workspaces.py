@@ -143,7 +143,10 @@ class Workspaces:
                     raise
                 record = self._lifecycle.store.get(record.id)
         if record.network.on or self._secrets(record.id).all() or owner:
-            raise Conflict("no guest can run here, and without one there is no network, no secret and no other user")
+            raise Conflict(
+                "no guest can run here, and without one there is no network, no secret and no other user",
+                hint="leave out the network policy, the secrets and the seed's owner",
+            )
         started = self._lifecycle.start(record, None, HOST_COMPAT, progress)
         if seed is not None:
             with self._lifecycle.connect(started) as connection:

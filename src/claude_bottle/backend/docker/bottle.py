@@ -41,7 +41,10 @@ class DockerBottle:
     def exit_code(self) -> int | None:
         found = self._engine.inspect(self._names.container)
         if found is None:
-            raise NotFound(f"the container of the bottle {self.slug} does not exist any more")
+            raise NotFound(
+                f"the container of the bottle {self.slug} does not exist any more",
+                hint=f"'claude-bottle stop {self.slug}' removes the rest",
+            )
         return None if found["State"]["Status"] in _ALIVE else int(found["State"]["ExitCode"])
 
     def attach(
@@ -62,7 +65,10 @@ class DockerBottle:
     def execute(self, argv: Sequence[str], *, stdin: bytes = b"", deadline_seconds: float = 60.0) -> Outcome:
         """Run a program as the agent's user, in its tree and with its variables; raises `DeadlineExceeded`."""
         if self.exit_code() is not None:
-            raise BottleFailed(f"the agent of {self.slug} has ended, and its container with it")
+            raise BottleFailed(
+                f"the agent of {self.slug} has ended, and its container with it",
+                hint=f"'claude-bottle export {self.slug}' still copies out its tree",
+            )
         words = ["exec", "--interactive", self._names.container, AS_AGENT]
         words += ["/bin/sh", "-c", _WITH_DEADLINE, f"{deadline_seconds:g}", *argv]
         started = time.monotonic()

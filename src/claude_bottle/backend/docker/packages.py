@@ -77,4 +77,7 @@ def _install(engine: Engine, name: str, packages: Sequence[str], folder: Path) -
         )
     if done.exit_code != 0:
         said = done.stderr[-_SHOWN:].decode(errors="replace").strip()
-        raise BottleFailed(f"the packages {', '.join(packages)} could not be installed: {said}")
+        raise BottleFailed(
+            f"the packages {', '.join(packages)} could not be installed: {said}",
+            hint="check their names in the manifest, and the network of this host",
+        )

@@ -88,7 +88,10 @@ def machines() -> dict[str, int | None]:
         rows = json.loads(output)
         return {str(row["name"]): row["pid"] if row["state"] == "running" else None for row in rows}
     except (ValueError, TypeError, KeyError) as error:
-        raise HostCommandFailed(f"smolvm printed no list of machines: {output[:200]!r}") from error
+        raise HostCommandFailed(
+            f"smolvm printed no list of machines: {output[:200]!r}",
+            hint="see what this prints: smolvm machine ls --json",
+        ) from error
 
 
 def machine_cp(src: str, dst: str) -> None:

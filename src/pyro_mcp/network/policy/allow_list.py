@@ -163,7 +163,10 @@ def _network(host: str) -> Network | None:
     except ValueError:
         if "/" not in host:
             return None
-        raise InvalidRequest(f"{host!r} is not a network: host bits are set, or it is misspelt") from None
+        raise InvalidRequest(
+            f"{host!r} is not a network: host bits are set, or it is misspelt",
+            hint="write the first address of the network, for example 10.1.2.0/24",
+        ) from None
 
 
 def _check_network(text: str, network: Network) -> None:
