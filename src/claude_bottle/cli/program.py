@@ -26,12 +26,12 @@ _VERBS = (init, check, trust, schema, plan, run, bottles, logs, files, doctor, d
 
 _EXAMPLES = """\
 examples:
-  claude-bottle demo                        a real agent; needs no account
-  claude-bottle init                        write a manifest with comments
-  claude-bottle check                       its keys, and the file of each
-  claude-bottle plan dev                    what a launch would do
-  claude-bottle run dev --copy-cwd          an agent in this terminal
-  claude-bottle run dev -d -- -p 'fix it'   in the background; -p is the agent's
+  claude-bottle demo                          a real agent; needs no account
+  claude-bottle init                          write bottles.toml, with comments
+  claude-bottle check                         its keys, and the file of each
+  claude-bottle plan claude                   what a launch would do
+  claude-bottle run claude --copy-cwd         the agent in this terminal
+  claude-bottle run claude -d -- -p 'fix it'  in the background, with arguments
 
 exit codes:
   0 success   2 wrong usage, or a wrong manifest   3 not found
