@@ -32,7 +32,7 @@ from pyro_mcp.host.files import write_atomic
 from pyro_mcp.terminal import plain
 
 if TYPE_CHECKING:
-    from claude_bottle.backend import Backend
+    from claude_bottle.backend import Backend, Bottle
     from claude_bottle.manifest import Loaded
     from claude_bottle.planning import Asked
 
@@ -57,6 +57,7 @@ class Bottles:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._folder, self._manifest, self._say = folder or Path.cwd(), manifest, say
+        self._shown: dict[str, Bottle] = {}  # by slug, while somebody looks at it: it knows the size of its terminal
 
     @property
     def loaded(self) -> Loaded:
@@ -133,14 +134,18 @@ class Bottles:
         Returns the agent's exit code, None while it still runs. Also ends when the descriptor `interrupt` is readable.
         """
         with own_errors():
-            return bottle_of(state.read(_named(slug))).attach(stdin, on_output, interrupt=interrupt)
+            slug = _named(slug)
+            try:
+                return self._bottle_shown(slug).attach(stdin, on_output, interrupt=interrupt)
+            finally:
+                self._shown.pop(slug, None)
 
     def resize(self, slug: str, columns: int, rows: int) -> None:
         """Change the size of the agent's terminal."""
         with own_errors():
             slug = _named(slug)
             write_atomic(_size_file(slug), json.dumps([columns, rows]))
-            bottle_of(state.read(slug)).resize(columns, rows)
+            self._bottle_shown(slug).resize(columns, rows)
 
     def status(self, slug: str) -> BottleInfo:
         """Return what the agent does now, or how it ended."""
@@ -241,6 +246,11 @@ class Bottles:
         return demonstrate(
             lambda folder, loaded: Bottles(folder=folder, manifest=loaded, say=self._say), backend, self._say
         )
+
+    def _bottle_shown(self, slug: str) -> Bottle:
+        """Return the same bottle to `attach` and `resize`: on some backends a size belongs to a connection."""
+        record = state.read(slug)
+        return self._shown.setdefault(slug, self._shown.get(slug) or bottle_of(record))
 
     def _asked(self, agent: str, copy_cwd: bool, args: Sequence[str]) -> Asked:
         from claude_bottle.backend import BottleSpec  # noqa: PLC0415

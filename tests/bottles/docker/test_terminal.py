@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+import time
+from collections.abc import Callable
+from typing import BinaryIO, Protocol
 
-from claude_bottle.backend.docker.bottle import DockerBottle
+from claude_bottle import state
+from claude_bottle.bottles import Bottles
+from claude_bottle.state import Record
 from tests.bottles.docker.conftest import Shelf
 from tests.waiting import until
 
@@ -22,10 +27,18 @@ for line in sys.stdin:
 """
 
 
+class Attached(Protocol):
+    """A bottle, or another way to its terminal."""
+
+    def attach(
+        self, stdin: BinaryIO, on_output: Callable[[bytes], None], *, interrupt: int | None = None
+    ) -> int | None: ...
+
+
 class Viewer:
     """Somebody at the terminal of a bottle."""
 
-    def __init__(self, bottle: DockerBottle) -> None:
+    def __init__(self, bottle: Attached) -> None:
         self.shown = bytearray()
         self.code: int | None = None
         self._bottle = bottle
@@ -94,3 +107,39 @@ def test_no_output_is_lost_between_the_launch_and_the_first_look(shelf: Shelf) -
     viewer.type(b"\r")
     assert viewer.ends() == 0
     assert bytes(viewer.shown).split() == [str(number).encode() for number in range(1, 6001)]
+
+
+class Command:
+    """The terminal of a bottle by way of `Bottles`, as the command line uses it."""
+
+    def __init__(self, bottles: Bottles, slug: str) -> None:
+        self._bottles = bottles
+        self._slug = slug
+
+    def attach(
+        self, stdin: BinaryIO, on_output: Callable[[bytes], None], *, interrupt: int | None = None
+    ) -> int | None:
+        return self._bottles.attach(self._slug, stdin, on_output, interrupt=interrupt)
+
+
+def test_the_size_reaches_the_agent_through_the_methods_of_the_command_line(shelf: Shelf) -> None:
+    slug = shelf.launch(["python3", "-c", ECHO]).slug
+    record = Record(
+        slug=slug,
+        agent="test",
+        bottle="test",
+        backend="docker",
+        folder=str(shelf.project),
+        copied=False,
+        harness=["python3"],
+        created_at=time.time(),
+    )
+    with state.launching(record):
+        state.launched(record)
+    bottles = Bottles()
+    bottles.resize(slug, 101, 33)
+    viewer = Viewer(Command(bottles, slug))
+    viewer.sees(b"size 101 33")
+    bottles.resize(slug, 90, 20)
+    viewer.sees(b"size 90 20")
+    assert viewer.leaves() is None
