@@ -19,6 +19,7 @@ from tests.bottles.docker.conftest import Shelf
 from tests.bottles.docker.killed_client import AGENT_SECONDS
 from tests.leftovers import processes_naming
 from tests.style.project import ROOT
+from tests.waiting import until
 
 DEADLINE = 120
 
@@ -106,6 +107,26 @@ def test_a_command_that_takes_too_long_is_ended(shelf: Shelf) -> None:
     assert bottle.execute(["pgrep", "-f", "432[.]1"]).exit_code == 1
     failed = bottle.execute(["sh", "-c", "cat; echo err >&2; exit 4"], stdin=b"in")
     assert (failed.exit_code, failed.stdout, failed.stderr) == (4, b"in", b"err\n")
+
+
+def test_an_import_whose_client_was_killed_is_made_again(shelf: Shelf, home: Path) -> None:
+    argv = [sys.executable, "-m", "tests.bottles.docker.killed_import"]
+    done = subprocess.run(
+        argv, cwd=home, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, timeout=DEADLINE, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    until("docker has accepted what it got", lambda: images(shelf, "claude-bottle/importing"))
+    assert images(shelf, "claude-bottle/environment") == []
+
+    bottle = shelf.launch(["sh", "-c", "id -un"], environment="debian:12")
+
+    assert shelf.wait(bottle) == 0, bottle.output(most=1000)
+    assert images(shelf, "claude-bottle/importing") == []
+    assert len(images(shelf, "claude-bottle/environment")) == 1
+
+
+def images(shelf: Shelf, repository: str) -> list[str]:
+    return shelf.engine.call(["image", "ls", "--quiet", repository]).split()
 
 
 def commands() -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import secrets
 import subprocess
 import tarfile
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from claude_bottle.backend.docker.account import Account
@@ -14,9 +17,11 @@ from claude_bottle.backend.docker.names import Names
 from claude_bottle.backend.interface import Say
 from claude_bottle.errors import BottleFailed
 from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.host.files import locked, private_directory, state_home
 
 _OCI = "oci:"
 _REPOSITORY = "claude-bottle/environment"
+_IMPORTING = "claude-bottle/importing"
 _DEADLINE = 1800.0
 _AGENT = "agent"
 _ROOT = ("", "0", "root", "0:0", "root:root")
@@ -69,29 +74,59 @@ def _imported(engine: Engine, environment: str, say: Say) -> str:
     assert path is not None and digest is not None  # it is installed now
     reference = f"{_REPOSITORY}:{digest.rpartition(':')[2][:32]}"
     if engine.image(reference) is None:
-        say(f"importing {environment} into docker")
-        changes = [f"--change=ENV {name}={_quoted(value)}" for name, value in details["environ"].items()]
-        _import(engine, environment, [*changes, "-", reference])
+        lock = private_directory(state_home("claude-bottle")) / "import.lock"
+        with locked(lock, deadline_seconds=_DEADLINE, what="the import of an environment into docker"):
+            if engine.image(reference) is None:
+                say(f"importing {environment} into docker")
+                changes = [f"--change=ENV {name}={_quoted(value)}" for name, value in details["environ"].items()]
+                _import(engine, environment, changes, reference)
     return reference
 
 
-def _import(engine: Engine, environment: str, words: list[str]) -> None:
-    """Pass the root files of an environment to `docker import`, without a copy on a disk."""
-    from pyro_mcp import Pyro  # noqa: PLC0415 - slow to import
+def _import(engine: Engine, environment: str, changes: list[str], reference: str) -> None:
+    """Make the image `reference` of an environment's root files, without a copy on a disk; the caller has the lock.
 
-    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    with engine.start(["import", *words], **streams) as importer:
-        assert importer.stdin is not None and importer.stderr is not None
-        try:
-            with suppress(BrokenPipeError):  # then docker says why it ended
-                Pyro().export_environment(environment, output=importer.stdin)
-                importer.stdin.close()
-            said = importer.stderr.read().decode(errors="replace").strip()
-            importer.wait(_DEADLINE)
-        finally:
-            importer.kill()
+    When this process is killed, docker takes what it got for the whole archive. So the image has another name until all
+    of it was passed on, by which the next import removes it.
+    """
+    for left in engine.call(["image", "ls", "--format={{.Repository}}:{{.Tag}}", _IMPORTING]).split():
+        engine.run(["image", "rm", left], check=False)
+    temporary = f"{_IMPORTING}:{secrets.token_hex(8)}"
+    with _importer(engine, ["import", *changes, "-", temporary]) as importer:
+        said = _pass_on(environment, importer)
     if importer.returncode != 0:
         raise BottleFailed(f"docker cannot import {environment}: {said}")
+    engine.call(["tag", temporary, reference])
+    engine.run(["image", "rm", temporary], check=False)
+
+
+@contextmanager
+def _importer(engine: Engine, words: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a docker that reads an archive, and kill it when its time is over or the block ends."""
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with engine.start(words, **streams) as importer:
+        in_time = threading.Timer(_DEADLINE, importer.kill)
+        in_time.daemon = True
+        in_time.start()
+        try:
+            yield importer
+        finally:
+            in_time.cancel()
+            importer.kill()
+
+
+def _pass_on(environment: str, importer: subprocess.Popen[bytes]) -> str:
+    """Write the root files of an environment to a program, wait for its end, and return what it said of an error."""
+    from pyro_mcp import Pyro  # noqa: PLC0415 - slow to import
+
+    assert importer.stdin is not None and importer.stderr is not None
+    with suppress(BrokenPipeError):  # then docker says why it ended
+        Pyro().export_environment(environment, output=importer.stdin)
+    with suppress(BrokenPipeError):
+        importer.stdin.close()
+    said = importer.stderr.read().decode(errors="replace").strip()
+    importer.wait()
+    return said or "it was killed after its time was over" if importer.returncode < 0 else said
 
 
 def account_in(passwd: str, user: str) -> Account:
