@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import BinaryIO, Protocol
 
 from claude_bottle import state
@@ -53,6 +55,13 @@ class Viewer:
 
     def type(self, text: bytes) -> None:
         os.write(self._keyboard, text)
+
+    def pastes_all_that_is_taken(self) -> None:
+        """Type until nothing more has been taken for a second."""
+        os.set_blocking(self._keyboard, False)
+        while select.select([], [self._keyboard], [], 1.0)[1]:
+            with suppress(BlockingIOError):
+                os.write(self._keyboard, bytes(64 * 1024))
 
     def sees(self, text: bytes) -> None:
         until(f"{text!r} is shown", lambda: bytes(self.shown), lambda shown: text in shown)
@@ -142,4 +151,12 @@ def test_the_size_reaches_the_agent_through_the_methods_of_the_command_line(shel
     viewer.sees(b"size 101 33")
     bottles.resize(slug, 90, 20)
     viewer.sees(b"size 90 20")
+    assert viewer.leaves() is None
+
+
+def test_somebody_can_leave_an_agent_that_does_not_read_what_was_pasted(shelf: Shelf) -> None:
+    bottle = shelf.launch(["sh", "-c", "stty raw -echo; echo ready; exec sleep 600"])
+    viewer = Viewer(bottle)
+    viewer.sees(b"ready")
+    viewer.pastes_all_that_is_taken()
     assert viewer.leaves() is None

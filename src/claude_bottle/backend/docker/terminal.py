@@ -63,24 +63,26 @@ class Terminal:
         with self._input() as keyboard, self._log() as log:
             assert log.stdout is not None
             shown = _Later(max(0, earlier - REPLAYED), on_output)
-            poll = select.poll()
-            for descriptor in (stdin.fileno(), keyboard, log.stdout.fileno(), interrupt):
-                if descriptor is not None:
-                    poll.register(descriptor, select.POLLIN)
+            takes_keys, waiting = True, b""
             while True:
-                ready = {descriptor for descriptor, _ in poll.poll()}
+                # While the agent does not take what was typed, no more is read, but its output and `interrupt` are.
+                read = [
+                    log.stdout.fileno(),
+                    *([keyboard] if takes_keys else []),
+                    *([] if waiting else [stdin.fileno()]),
+                ]
+                ready = _ready([*read, *([] if interrupt is None else [interrupt])], keyboard if waiting else None)
                 if log.stdout.fileno() in ready:
                     if not (piece := os.read(log.stdout.fileno(), _PIECE)):
                         return
                     shown.take(piece)
                 if interrupt in ready:
                     return
-                if keyboard in ready and not _drained(keyboard):
-                    poll.unregister(keyboard)
-                if stdin.fileno() in ready:
-                    if not (typed := os.read(stdin.fileno(), _PIECE)):
-                        return
-                    _type(keyboard, typed)
+                if keyboard in ready:
+                    takes_keys = _drained(keyboard)
+                if stdin.fileno() in ready and not waiting and not (waiting := os.read(stdin.fileno(), _PIECE)):
+                    return
+                waiting = _typed(keyboard, waiting) if takes_keys else b""
 
     def _log_size(self) -> int:
         sizes: list[int] = []
@@ -153,15 +155,21 @@ def _drained(terminal: int) -> bool:
         return False
 
 
-def _type(terminal: int, typed: bytes) -> None:
-    """Write all that was typed, and discard meanwhile what docker shows."""
-    rest = memoryview(typed)
-    while rest:
-        try:
-            rest = rest[os.write(terminal, rest) :]
-        except BlockingIOError:
-            select.select([terminal], [terminal], [])
-            if not _drained(terminal):
-                return
-        except OSError:
-            return
+def _ready(read: list[int], write: int | None) -> set[int]:
+    """Wait until one of these descriptors can be read, or `write` be written to; return all that are ready."""
+    poll = select.poll()
+    for descriptor in read:
+        poll.register(descriptor, select.POLLIN)
+    if write is not None:
+        poll.register(write, select.POLLIN | select.POLLOUT)
+    return {descriptor for descriptor, _ in poll.poll()}
+
+
+def _typed(terminal: int, waiting: bytes) -> bytes:
+    """Write as much of what was typed as the terminal takes now; return the rest."""
+    try:
+        return waiting[os.write(terminal, waiting) :] if waiting else b""
+    except BlockingIOError:
+        return waiting
+    except OSError:  # EIO: docker has ended
+        return b""
