@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pyro_mcp.errors import DeadlineExceeded, HostCommandFailed, HostToolMissing, NoSpace
+from pyro_mcp.errors import DeadlineExceeded, HostCommandFailed, HostToolMissing, Interrupted, NoSpace
 from pyro_mcp.host.process import Limits, replay_line, run
 from pyro_mcp.host.programs import PACKAGE_OF, find_program, require_program
 
@@ -191,3 +191,25 @@ def test_a_program_over_its_limits_fails(tmp_path: Path) -> None:
     with pytest.raises(HostCommandFailed):
         shell(f"head -c 9000 /dev/zero > {tmp_path}/file", limits=limits)
     assert (tmp_path / "file").stat().st_size == 4096
+
+
+def test_a_program_is_killed_when_its_interrupt_becomes_readable() -> None:
+    reader, writer = os.pipe()
+    leave, left = os.pipe()
+    with open(reader, "rb") as witness, open(leave, "rb") as interrupt:
+        with pytest.raises(Interrupted):
+            run(
+                [SH, "-c", "echo ready; sleep 50 & exec sleep 50"],
+                deadline_seconds=DEADLINE,
+                on_stdout=lambda _: os.close(left),
+                interrupt=interrupt.fileno(),
+                pass_fds=(writer,),
+            )
+        os.close(writer)
+        assert select.select([witness], [], [], DEADLINE)[0]
+
+
+def test_an_interrupt_that_never_comes_changes_nothing() -> None:
+    never, kept = os.pipe()
+    with open(never, "rb") as interrupt, open(kept, "wb"):
+        assert shell("cat", stdin=b"all", interrupt=interrupt.fileno()) == b"all"

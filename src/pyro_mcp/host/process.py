@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from pyro_mcp.errors import DeadlineExceeded, HostCommandFailed, HostToolMissing, NoSpace
+from pyro_mcp.errors import DeadlineExceeded, HostCommandFailed, HostToolMissing, Interrupted, NoSpace
 from pyro_mcp.host.programs import require_program
 
 # The only variables of our environment that a child gets: paths, and access to registries and proxies.
@@ -86,6 +86,7 @@ def run(
     on_stderr_line: Callable[[str], None] | None = None,
     pass_fds: Sequence[int] = (),
     limits: Limits | None = None,
+    interrupt: int | None = None,
     check: bool = True,
 ) -> Completed:
     """Run a host program until it ends and return its output.
@@ -94,9 +95,10 @@ def run(
     reads itself. `on_stdout` gets the output in pieces, which are then not kept; an error that it raises kills the
     program. `on_stderr_line` gets each line of stderr as it appears. A program that exceeds its `limits` fails.
 
-    Raises `HostToolMissing`; `DeadlineExceeded` after `deadline_seconds`, when its whole process group has been killed;
-    and, unless `check` is false, `NoSpace` when it reports a full disk, and `HostCommandFailed` for any other exit code
-    than 0, with the last 12 lines of stderr.
+    Raises `HostToolMissing`; `DeadlineExceeded` after `deadline_seconds`, and `Interrupted` when the descriptor
+    `interrupt` becomes readable before the output ends, when its whole process group has been killed; and, unless
+    `check` is false, `NoSpace` when it reports a full disk, and `HostCommandFailed` for any other exit code than 0,
+    with the last 12 lines of stderr.
     """
     words = [str(word) for word in argv]
     if not os.path.isabs(words[0]):
@@ -115,7 +117,7 @@ def run(
         raise HostToolMissing(f"cannot run {words[0]}: {error.strerror}") from error
     stdout, errors = bytearray(), _StderrReader(on_stderr_line)
     given = stdin if isinstance(stdin, bytes) else None
-    if not _communicate(child, given, deadline_seconds, on_stdout or stdout.extend, errors):
+    if not _communicate(child, given, deadline_seconds, on_stdout or stdout.extend, errors, interrupt=interrupt):
         raise DeadlineExceeded(f"{Path(words[0]).name} did not end within {deadline_seconds:g} s: {replay_line(words)}")
     if check and child.returncode != 0:
         raise _failure(words, child.returncode, errors.kept)
@@ -128,6 +130,8 @@ def _communicate(
     deadline_seconds: float,
     on_stdout: Callable[[bytes], object],
     stderr: _StderrReader,
+    *,
+    interrupt: int | None,
 ) -> bool:
     """Write stdin and read the output; return whether the child ended in time."""
     end = time.monotonic() + deadline_seconds
@@ -135,7 +139,7 @@ def _communicate(
     with child:
         in_time = False
         try:
-            in_time = _pump(child, stdin, on_stdout, stderr, end)
+            in_time = _pump(child, stdin, on_stdout, stderr, end, interrupt=interrupt)
         finally:
             if not in_time:
                 with suppress(ProcessLookupError):
@@ -149,6 +153,8 @@ def _pump(
     on_stdout: Callable[[bytes], object],
     stderr: _StderrReader,
     end: float,
+    *,
+    interrupt: int | None,
 ) -> bool:
     """Move bytes until the child has ended and all its streams are closed; return False when `end` came first."""
     assert child.stdout is not None and child.stderr is not None
@@ -159,8 +165,12 @@ def _pump(
         if child.stdin is not None:
             os.set_blocking(child.stdin.fileno(), False)
             selector.register(child.stdin, selectors.EVENT_WRITE)
-        while selector.get_map():
+        if interrupt is not None:
+            selector.register(interrupt, selectors.EVENT_READ)
+        while len(selector.get_map()) > (interrupt is not None):
             for key, _ in selector.select(max(0.0, end - time.monotonic())):
+                if key.fd == interrupt:
+                    raise Interrupted("the program was interrupted, and killed")
                 if child.stdin is not None and key.fileobj is child.stdin:
                     waiting = _feed(key.fd, waiting)
                     if not waiting:
