@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import threading
 from contextlib import suppress
@@ -14,10 +15,12 @@ import pytest
 from claude_bottle.backend import BottleSpec
 from claude_bottle.backend.smolmachines import backend, bottle, smolvm
 from claude_bottle.backend.smolmachines.launcher import PACKED_VARIABLE, SmolmachinesBackend
+from claude_bottle.backend.smolmachines.programs import MachineRunner
 from claude_bottle.manifest import Manifest
 from claude_bottle.state import stage_dir, write_prompt
 from pyro_mcp.errors import GuestFailed, Interrupted, InvalidRequest, NotFound
 from pyro_mcp.host.files import private_directory
+from pyro_mcp.sessions import Command
 from tests.waiting import until
 
 pytestmark = [
@@ -43,8 +46,8 @@ def packed(smolvm_host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PACKED_VARIABLE, str(path))
 
 
-def spec(folder: Path, **more: Any) -> BottleSpec:
-    agent = {"bottle": "dev", "prompt": "Grüße", "harness": ["sh", "-c", SCRIPT]}
+def spec(folder: Path, script: str = SCRIPT, **more: Any) -> BottleSpec:
+    agent = {"bottle": "dev", "prompt": "Grüße", "harness": ["sh", "-c", script]}
     given = {"bottles": {"dev": more}, "agents": {"demo": agent}}
     return BottleSpec(Manifest.from_json_obj(given), "demo", True, str(folder))
 
@@ -110,14 +113,53 @@ def test_an_agent_goes_on_when_its_terminal_is_left(project: Path) -> None:
 
     watching = threading.Thread(target=leave_when_shown)
     watching.start()
-    with open(ours, "rb") as keyboard, pytest.raises(Interrupted), open(leave, "rb") as interrupt:
-        made.attach(keyboard, lambda _: shown.set(), interrupt=interrupt.fileno())
+    with open(ours, "rb") as keyboard, open(leave, "rb") as interrupt:
+        assert made.attach(keyboard, lambda _: shown.set(), interrupt=interrupt.fileno()) is None
     watching.join()
     os.close(theirs)
 
     made.resize(100, 30)
 
     assert made.exit_code() is None
+
+
+def test_somebody_can_leave_an_agent_that_does_not_read_what_was_pasted(project: Path) -> None:
+    made = launched(spec(project, script="stty raw -echo; echo ready; exec sleep 600"))
+    ours, theirs = os.pipe()
+    leave, left = os.pipe()
+    shown = threading.Event()
+
+    def paste() -> None:
+        shown.wait(30)
+        os.set_blocking(theirs, False)
+        while select.select([], [theirs], [], 1.0)[1]:
+            with suppress(BlockingIOError):
+                os.write(theirs, bytes(64 * 1024))
+        os.close(left)
+
+    pasting = threading.Thread(target=paste)
+    pasting.start()
+    with open(ours, "rb") as keyboard, open(leave, "rb") as interrupt:
+        assert made.attach(keyboard, lambda _: shown.set(), interrupt=interrupt.fileno()) is None
+    pasting.join()
+    os.close(theirs)
+
+
+def test_a_command_of_a_machine_that_ignores_the_end_of_its_input_is_left_too(machine: str) -> None:
+    ours, theirs = os.pipe()
+    leave, left = os.pipe()
+    with open(ours, "rb") as keyboard, open(leave, "rb") as interrupt:
+        command = Command(
+            ["sh", "-c", "echo ready; exec sleep 600"],
+            cwd="/",
+            stdin=keyboard,
+            on_stdout=lambda _: os.close(left),
+            interrupt=interrupt.fileno(),
+            timeout_seconds=60,
+        )
+        with pytest.raises(Interrupted):
+            MachineRunner(machine).run(command)
+    os.close(theirs)
 
 
 def test_a_machine_that_was_killed_has_ended_its_agent(project: Path) -> None:

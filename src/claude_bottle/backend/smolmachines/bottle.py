@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +13,7 @@ from claude_bottle.backend.smolmachines import smolvm
 from claude_bottle.backend.smolmachines.guest import TREE, SmolGuest
 from claude_bottle.backend.smolmachines.programs import AGENT, MachineRunner, sessions, tree
 from claude_bottle.errors import BottleFailed
-from pyro_mcp.errors import DeadlineExceeded, NotFound
+from pyro_mcp.errors import DeadlineExceeded, Interrupted, NotFound
 from pyro_mcp.host.files import private_directory, write_atomic
 from pyro_mcp.network import read_network_log
 from pyro_mcp.sessions import Command
@@ -59,7 +60,8 @@ class SmolBottle:
     ) -> int | None:
         client = sessions(self._name)
         status = client.status(AGENT)
-        client.attach(AGENT, max(status.first[0], status.end[0] - _REPLAYED), stdin, on_output, interrupt)
+        with suppress(Interrupted):
+            client.attach(AGENT, max(status.first[0], status.end[0] - _REPLAYED), stdin, on_output, interrupt)
         return self.exit_code()
 
     def resize(self, columns: int, rows: int) -> None:

@@ -7,7 +7,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import IO
 
 from claude_bottle.backend.smolmachines import smolvm
@@ -25,6 +25,7 @@ AGENT = "agent"
 _SESSION, _SESSIONS, _TOOL = f"{FOLDER}/session", f"{FOLDER}/sessions", f"{FOLDER}/tool"
 _WITHOUT_LIMIT = 1e6  # seconds, 11 days: as good as no deadline
 _TOOL_SECONDS = 1800.0
+_LEAVE_SECONDS = 2.0  # in which a terminal is left after the end of its input
 _CHUNK = 64 * 1024
 
 
@@ -63,7 +64,7 @@ class MachineRunner:
 
     def run(self, command: Command) -> Outcome:
         """Run a command to its end; raises `DeadlineExceeded`, and `Interrupted` when its `interrupt` is readable."""
-        with _standard_input(command) as (given, was_interrupted):
+        with _standard_input(command) as (given, was_interrupted, late):
             words = smolvm.exec_words(
                 self._name,
                 [os.fsdecode(word) for word in command.argv],
@@ -86,6 +87,7 @@ class MachineRunner:
                 stdin=given,
                 extra_environment=smolvm.extra_environment(),
                 on_stdout=take,
+                interrupt=late,
                 check=False,
             )
         if was_interrupted():
@@ -121,38 +123,57 @@ class ToolRunner:
 
 
 @contextmanager
-def _standard_input(command: Command) -> Iterator[tuple[bytes | IO[bytes] | None, Callable[[], bool]]]:
-    """Yield a command's input, which ends when `command.interrupt` is readable, and whether that happened."""
+def _standard_input(command: Command) -> Iterator[tuple[bytes | IO[bytes] | None, Callable[[], bool], int | None]]:
+    """Yield a command's input, which ends when `command.interrupt` is readable, and whether that happened.
+
+    The last value is a descriptor that becomes readable when the command has not ended some seconds after that: then
+    the program of this host has to be killed.
+    """
     source = command.stdin
     if command.interrupt is None or source is None or isinstance(source, bytes):
-        yield source, lambda: False
+        yield source, lambda: False, command.interrupt
         return
     ours, theirs = os.pipe()
-    ended, interrupted = os.pipe(), threading.Event()
+    ended, late, interrupted = os.pipe(), os.pipe(), threading.Event()
     watched = (source.fileno(), command.interrupt, ended[0])
-    pump = threading.Thread(target=_pump, args=(watched, theirs, interrupted))
+    pump = threading.Thread(target=_pump, args=(watched, theirs, interrupted, late[1]))
     pump.start()
     try:
         with open(ours, "rb") as reader:
-            yield reader, interrupted.is_set
+            yield reader, interrupted.is_set, late[0]
     finally:
         os.close(ended[1])
         pump.join()
-        os.close(ended[0])
+        for descriptor in (ended[0], *late):
+            os.close(descriptor)
 
 
-def _pump(watched: tuple[int, int, int], target: int, interrupted: threading.Event) -> None:
-    """Copy typed input to `target` until it ends, the interrupt is readable, or the command has ended."""
+def _pump(watched: tuple[int, int, int], target: int, interrupted: threading.Event, late: int) -> None:
+    """Copy what is typed to `target` until the interrupt becomes readable or the command has ended.
+
+    Write to `late` when the command goes on although its input has ended by an interrupt.
+    """
     source, interrupt, ended = watched
-    with suppress(BrokenPipeError), open(target, "wb", buffering=0) as writer:
+    with open(target, "wb", buffering=0) as writer:
+        os.set_blocking(target, False)
+        waiting, at_end = b"", False
         while True:
-            readable = select.select(watched, [], [])[0]
+            read = [interrupt, ended, *([] if waiting or at_end else [source])]
+            readable = select.select(read, [writer] if waiting else [], [])[0]
             if ended in readable:
                 return
             if interrupt in readable:
                 interrupted.set()
-                return
-            data = os.read(source, _CHUNK)
-            if not data:
-                return
-            writer.write(data)
+                break
+            if source in readable:
+                waiting = os.read(source, _CHUNK)
+                at_end = not waiting
+            if waiting:
+                try:
+                    waiting = waiting[writer.write(waiting) or 0 :]
+                except BrokenPipeError:
+                    waiting, at_end = b"", True
+            if at_end:
+                writer.close()
+    if not select.select([ended], [], [], _LEAVE_SECONDS)[0]:
+        os.write(late, b"x")
