@@ -109,6 +109,15 @@ def test_a_command_that_takes_too_long_is_ended(shelf: Shelf) -> None:
     assert (failed.exit_code, failed.stdout, failed.stderr) == (4, b"in", b"err\n")
 
 
+def test_a_command_that_writes_without_end_fails_and_is_not_kept_in_memory(shelf: Shelf) -> None:
+    bottle = shelf.launch(["sleep", "600"])
+
+    with pytest.raises(BottleFailed, match="cat wrote more than 16384 KiB"):
+        bottle.execute(["cat", "/dev/zero"], deadline_seconds=60)
+
+    assert bottle.execute(["echo", "all"]).stdout == b"all\n"
+
+
 def test_an_import_whose_client_was_killed_is_made_again(shelf: Shelf, home: Path) -> None:
     argv = [sys.executable, "-m", "tests.bottles.docker.killed_import"]
     done = subprocess.run(

@@ -117,6 +117,13 @@ def test_a_bottle_whose_machine_has_ended_is_one_whose_agent_was_killed(launcher
     assert pyro.list_workspaces()["count"] == 0
 
 
+def test_a_command_that_writes_without_end_fails_and_is_not_kept_in_memory(launcher: Launcher) -> None:
+    bottle = launcher.launch({"harness": ["sleep", "600"]}, SMALL)
+    with pytest.raises(PyroError, match="wrote more than 16384 KiB"):
+        bottle.execute(["cat", "/dev/zero"])
+    assert bottle.execute(["echo", "all"]).stdout == b"all\n"
+
+
 def test_an_agent_that_may_reach_nothing_has_no_network(launcher: Launcher) -> None:
     bottle = launcher.launch({"harness": ["sleep", "600"]}, SMALL)
     assert bottle.execute(["ls", "/sys/class/net"]).stdout.split() in ([b"lo"], [])

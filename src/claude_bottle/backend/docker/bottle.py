@@ -15,6 +15,7 @@ from claude_bottle.backend.docker.names import Names
 from claude_bottle.backend.docker.removal import remove
 from claude_bottle.backend.docker.terminal import REPLAYED, Terminal
 from claude_bottle.backend.docker.tree import Tree
+from claude_bottle.backend.guest_output import GuestOutput
 from claude_bottle.backend.interface import Guest, Outcome
 from claude_bottle.errors import BottleFailed
 from pyro_mcp.errors import DeadlineExceeded, NotFound
@@ -72,10 +73,13 @@ class DockerBottle:
         words = ["exec", "--interactive", self._names.container, AS_AGENT]
         words += ["/bin/sh", "-c", _WITH_DEADLINE, f"{deadline_seconds:g}", *argv]
         started = time.monotonic()
-        done = self._engine.run(words, stdin=stdin, deadline_seconds=deadline_seconds + _GRACE, check=False)
+        output = GuestOutput(argv[0])
+        done = self._engine.run(
+            words, stdin=stdin, deadline_seconds=deadline_seconds + _GRACE, on_stdout=output.take, check=False
+        )
         if done.exit_code in _TIMED_OUT and time.monotonic() - started >= deadline_seconds:
             raise DeadlineExceeded(f"{argv[0]} did not end within {deadline_seconds:g} s in the bottle")
-        return Outcome(done.exit_code, done.stdout, done.stderr)
+        return Outcome(done.exit_code, output.content, done.stderr)
 
     def diff(self) -> str:
         return self._tree.diff()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from claude_bottle.backend.docker.account import Account
 from claude_bottle.backend.docker.engine import Engine, failed
+from claude_bottle.backend.guest_output import GuestOutput
 from claude_bottle.errors import BottleFailed
 from pyro_mcp.errors import DeadlineExceeded, HostCommandFailed
 
@@ -58,14 +59,15 @@ class ContainerGuest:
     def run(self, argv: Sequence[str], *, stdin: bytes = b"") -> bytes:
         """Run a program to its end as root and return its standard output; raises when its exit code is not 0."""
         words = ["exec", "--interactive", "--user=0:0", "--env=HOME=/root", "--workdir=/", self._container, *argv]
+        output = GuestOutput(argv[0])
         try:
-            found = self._engine.run(words, stdin=stdin, deadline_seconds=_DEADLINE, check=False)
+            found = self._engine.run(words, stdin=stdin, deadline_seconds=_DEADLINE, on_stdout=output.take, check=False)
         except DeadlineExceeded as error:
             raise failed(error, f"{argv[0]} in the container") from error
         if found.exit_code != 0:
             said = found.stderr[-_SHOWN:].decode(errors="replace").strip()
             raise BottleFailed(f"{argv[0]} failed in the container with exit code {found.exit_code}: {said}")
-        return found.stdout
+        return output.content
 
     def _extract(self, add: Callable[[tarfile.TarFile], None]) -> None:
         """Let the daemon unpack what `add` puts into an archive, at the root folder of the container."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from claude_bottle.backend.docker.account import Account
 from claude_bottle.backend.docker.engine import Engine
 from claude_bottle.backend.docker.names import Names
+from claude_bottle.backend.guest_output import GuestOutput
 from claude_bottle.backend.interface import Say
 from claude_bottle.errors import BottleFailed
 from pyro_mcp.errors import InvalidRequest
@@ -158,12 +159,15 @@ def _passwd(engine: Engine, image: str, names: Names) -> str:
     probe = f"{names.container}-probe"
     engine.change(["create", f"--name={probe}", f"--label={names.label}", "--network=none", image, "/bin/sh"])
     try:
-        found = engine.run(["cp", "--follow-link", f"{probe}:/etc/passwd", "-"], check=False)
+        output = GuestOutput("the list of users", _MOST_PASSWD)
+        found = engine.run(["cp", "--follow-link", f"{probe}:/etc/passwd", "-"], on_stdout=output.take, check=False)
+    except BottleFailed:
+        return ""
     finally:
         engine.call(["rm", "--force", "--volumes", probe])
-    if found.exit_code != 0 or len(found.stdout) > _MOST_PASSWD:
+    if found.exit_code != 0:
         return ""
-    with tarfile.open(fileobj=io.BytesIO(found.stdout)) as archive:
+    with tarfile.open(fileobj=io.BytesIO(output.content)) as archive:
         entry = archive.next()
         content = archive.extractfile(entry) if entry is not None and entry.isreg() else None
         return "" if content is None else content.read().decode(errors="replace")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
+from claude_bottle.backend.guest_output import GuestOutput
 from claude_bottle.backend.interface import Outcome
 from claude_bottle.backend.pyro.plan import TREE
 from claude_bottle.errors import BottleFailed
@@ -66,7 +67,7 @@ class PyroGuest:
         secrets: Sequence[str] = (),
     ) -> Outcome:
         """Run a program as root to its end; raises `DeadlineExceeded`."""
-        out, err = bytearray(), bytearray()
+        out, err = GuestOutput(argv[0]), GuestOutput(argv[0])
         done = self._pyro.exec_workspace(
             self._id,
             command=list(argv),
@@ -74,15 +75,15 @@ class PyroGuest:
             stdin=stdin,
             timeout_seconds=deadline_seconds,
             output_cap=0,
-            on_stdout=out.extend,
-            on_stderr=err.extend,
+            on_stdout=out.take,
+            on_stderr=err.take,
             secret_env=list(secrets),
         )
         if done["timed_out"]:
             raise DeadlineExceeded(
                 f"{shlex.join(argv)[:_SHOWN]} did not end within {deadline_seconds:g} s in the bottle"
             )
-        return Outcome(done["exit_code"], bytes(out), bytes(err))
+        return Outcome(done["exit_code"], out.content, err.content)
 
     def placeholders(self, names: Sequence[str]) -> Mapping[str, str]:
         """Return the placeholders that the guest has for these secrets."""
