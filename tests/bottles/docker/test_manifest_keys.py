@@ -70,6 +70,17 @@ def test_a_container_is_killed_when_its_time_is_over(shelf: Shelf, monkeypatch: 
     assert shelf.wait(bottle) == 137
 
 
+def test_a_number_as_the_user_of_an_image_has_a_home_of_its_own(shelf: Shelf) -> None:
+    shelf.engine.call(["create", "--name=numbered", IMAGE, "true"])
+    try:
+        shelf.engine.call(["commit", "--change=USER 54321:54322", "numbered", "with-number"])
+    finally:
+        shelf.engine.call(["rm", "--force", "numbered"])
+    bottle = shelf.launch(["sh", "-c", "id -u; id -g; cd; touch mine; pwd"], environment="oci:with-number")
+    assert shelf.wait(bottle) == 0
+    assert bottle.output(most=100).split() == [b"54321", b"54322", b"/home/%d" % 54321]
+
+
 def test_an_accelerator_is_refused_before_anything_starts(shelf: Shelf) -> None:
     with pytest.raises(InvalidRequest, match=r"bottles\.test\.accelerator"):
         shelf.plan(["true"], accelerator="kvm")
@@ -89,8 +100,8 @@ broken
         ("node", ("node", 1000, 1001, "/srv/node")),
         ("1000", ("node", 1000, 1001, "/srv/node")),
         ("node:5", ("node", 1000, 5, "/srv/node")),
-        ("12345", ("", 12345, 0, "/")),
-        ("", ("agent", 7, 8, "/")),
+        ("12345", ("", 12345, 0, f"/home/{12345}")),
+        ("", ("agent", 7, 8, "/home/agent")),
     ],
 )
 def test_the_user_of_an_image_is_found_in_its_list(user: str, expected: tuple[str, int, int, str]) -> None:

@@ -141,7 +141,7 @@ def account_in(passwd: str, user: str) -> Account:
         fields = line.split(":")
         if len(fields) == 7 and fields[2].isdigit() and fields[3].isdigit():
             home = fields[5].rstrip("/") if fields[5].startswith("/") else ""
-            account = Account(fields[0], int(fields[2]), int(fields[3]), home or "/")
+            account = Account(fields[0], int(fields[2]), int(fields[3]), home or _home(fields[0], int(fields[2])))
             found |= {fields[0]: account, fields[2]: account}
     if not user:
         return found.get(_AGENT) or found.get("root") or Account("root", 0, 0, "/root")
@@ -150,8 +150,13 @@ def account_in(passwd: str, user: str) -> Account:
             f"the image says that its programs run as {user!r}, a user that it does not have",
             hint="correct USER in the image's Dockerfile, or add that user",
         )
-    account = found[name] if name in found else Account("", int(name), 0, "/")
+    account = found[name] if name in found else Account("", int(name), 0, _home("", int(name)))
     return replace(account, gid=int(group)) if group.isdigit() else account
+
+
+def _home(name: str, uid: int) -> str:
+    """Return the home of a user that the image gives none: the root folder cannot be given to a user."""
+    return "/root" if uid == 0 else f"/home/{name or uid}"
 
 
 def _passwd(engine: Engine, image: str, names: Names) -> str:
