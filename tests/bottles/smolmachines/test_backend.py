@@ -219,6 +219,7 @@ def test_an_interrupt_at_any_step_leaves_nothing(project: Path, monkeypatch: pyt
     [
         ({"packages": ["jq"]}, "no packages"),
         ({"accelerator": "kvm"}, "no accelerator"),
+        ({"resources": {"ttl_seconds": 86400}}, "no ttl_seconds"),
         ({"environment": "/nowhere/x.smolmachine"}, "no packed machine"),
     ],
 )

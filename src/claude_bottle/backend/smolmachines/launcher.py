@@ -184,7 +184,11 @@ def _check(plan: SmolmachinesBottlePlan) -> None:
             f"there is no packed machine {plan.agent_from_path}",
             hint=f"name one in the bottle's environment or in {PACKED_VARIABLE}",
         )
-    for what, given in (("packages", config.packages), ("accelerator", config.accelerator != "auto")):
+    for what, given in (
+        ("packages", config.packages),
+        ("accelerator", config.accelerator != "auto"),
+        ("ttl_seconds", "ttl_seconds" in config.resources.model_fields_set),
+    ):
         if given:
             raise InvalidRequest(f"the backend smolmachines has no {what}", hint=f"remove {what} from the bottle")
 
