@@ -92,6 +92,9 @@ def test_an_agent_lives_in_its_machine_from_launch_to_stop(project: Path, tmp_pa
     assert "+told hello" in patch and "deleted file" in patch and "kept" not in patch
     assert made.export("", tmp_path / "out") == []
     assert sorted(os.listdir(tmp_path / "out")) == ["kept.txt", "told.txt"]
+    made.execute(["mkfifo", "pipe"])
+    (remark,) = made.export("", tmp_path / "again")
+    assert remark.startswith("left out /workspace/pipe: ")
     done = made.execute(["sh", "-c", "pwd; echo $KEY; cat; exit 3"], stdin=b"given")
     assert (done.exit_code, done.stdout) == (3, b"/workspace\nk\ngiven")
     made.stop()

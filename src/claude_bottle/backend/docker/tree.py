@@ -18,6 +18,7 @@ from typing import IO
 from claude_bottle.backend.docker.account import Account
 from claude_bottle.backend.docker.engine import Engine
 from claude_bottle.backend.docker.names import TREE, Names
+from claude_bottle.backend.export_remarks import export_remarks
 from pyro_mcp.errors import GuestFailed, HostCommandFailed, NoSpace, NotFound
 from pyro_mcp.host.files import private_directory, state_home, temporary_folder
 from pyro_mcp.trees import GuestTree, diff, export, prepare_seed, push_seed, tool_binary
@@ -55,17 +56,12 @@ class Tree:
         """Return what changed since the tree was seeded, in the format of `git diff`."""
         return diff(_guest_tree(ToolContainer(self._engine, self._names)))["patch"]
 
-    def export(self, path: str, target: Path, *, overwrite: bool) -> list[str]:
+    def export(self, path: str, target: Path, *, overwrite: bool) -> Sequence[str]:
         """Copy a file or folder to the host; return remarks about it. See `pyro_mcp.trees.export`."""
         state = private_directory(state_home("claude-bottle") / "exports")
         tree = _guest_tree(ToolContainer(self._engine, self._names))
         done = export(tree, path or TREE, target, state=state, overwrite=overwrite)
-        more = done["skipped_count"] - len(done["skipped"])
-        return [
-            *(f"left out {one['path']}: {one['reason']}" for one in done["skipped"]),
-            *([f"left out {more} more"] if more > 0 else []),
-            *(f"look before you open it: {one['tool']} runs {one['path']} by itself" for one in done["self_running"]),
-        ]
+        return export_remarks(done)
 
 
 class ToolContainer:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from claude_bottle.backend.export_remarks import export_remarks
 from claude_bottle.backend.interface import Guest, Outcome
 from claude_bottle.backend.pyro.guest import RUN_AS_AGENT, PyroGuest
 from claude_bottle.backend.pyro.plan import TREE
@@ -62,12 +63,7 @@ class PyroBottle:
 
     def export(self, path: str, target: Path, *, overwrite: bool = False) -> Sequence[str]:
         done = self._pyro.export_workspace(self._id, path or TREE, output_path=target, overwrite=overwrite)
-        more = done["skipped_count"] - len(done["skipped"])
-        return [
-            *(f"left out {one['path']}: {one['reason']}" for one in done["skipped"]),
-            *([f"left out {more} more"] if more > 0 else []),
-            *(f"look before you open it: {one['tool']} runs {one['path']} by itself" for one in done["self_running"]),
-        ]
+        return export_remarks(done)
 
     def network_log(self, *, limit: int) -> list[Mapping[str, object]]:
         return [dict(entry) for entry in self._pyro.network_log_workspace(self._id, limit=limit)["entries"]]

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from claude_bottle.backend.export_remarks import export_remarks
 from claude_bottle.backend.interface import Guest, Outcome
 from claude_bottle.backend.smolmachines import smolvm
 from claude_bottle.backend.smolmachines.guest import TREE, SmolGuest
@@ -93,11 +94,7 @@ class SmolBottle:
 
     def export(self, path: str, target: Path, *, overwrite: bool = False) -> Sequence[str]:
         state = private_directory(self._stage / "exports")
-        done = export(tree(self._name), path or TREE, target, state=state, overwrite=overwrite)
-        return [
-            *(f"left out {one['path']}: {one['reason']}" for one in done["skipped"]),
-            *(f"look before you open it: {one['tool']} runs {one['path']} by itself" for one in done["self_running"]),
-        ]
+        return export_remarks(export(tree(self._name), path or TREE, target, state=state, overwrite=overwrite))
 
     def network_log(self, *, limit: int) -> list[Mapping[str, object]]:
         return [dict(entry) for entry in read_network_log(network_log_path(self._stage), limit=limit)]
