@@ -64,6 +64,14 @@ def test_a_skill_replaces_its_older_copy_in_the_guest(skills: Path) -> None:
     ]
 
 
+def test_a_skill_that_is_a_link_to_another_folder_of_skills_is_copied_as_a_folder(skills: Path) -> None:
+    (skills / "another-name").symlink_to("review")
+    guest = MemoryGuest()
+    provision_skills(guest, ["another-name"])
+    assert list(guest.files) == ["/root/.claude/skills/another-name/SKILL.md"]
+    assert ("copy_in", str(skills / "review"), "/root/.claude/skills/another-name") in guest.calls
+
+
 @pytest.mark.usefixtures("skills")
 def test_the_folder_of_skills_in_the_guest_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLAUDE_BOTTLE_GUEST_SKILLS_DIR", "/srv/skills")

@@ -37,4 +37,5 @@ def provision_skills(
     guest.run(["mkdir", "-p", target])
     for skill, folder in folders.items():
         guest.run(["rm", "-rf", f"{target}/{skill}"])
-        guest.copy_in(folder, f"{target}/{skill}")
+        # A copy of a link is a link, which leads nowhere in the guest.
+        guest.copy_in(os.path.realpath(folder) if os.path.islink(folder) else folder, f"{target}/{skill}")
