@@ -8,6 +8,7 @@ without any network card. So the process runs in a namespace that has only the g
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from pyro_mcp.host.process import child_environment
 from pyro_mcp.host.programs import require_program
 
 _READY = b"ready\n"
+_SECONDS = 30.0
 
 
 @contextmanager
@@ -35,7 +37,8 @@ def network_namespace() -> Iterator[Path]:
     with holder:
         assert holder.stdout is not None and holder.stderr is not None
         try:
-            if holder.stdout.readline() != _READY:
+            if not select.select([holder.stdout], [], [], _SECONDS)[0] or holder.stdout.readline() != _READY:
+                holder.kill()
                 said = holder.stderr.read().decode(errors="replace").strip()
                 raise HostNotReady(f"cannot make a network namespace: {said}", hint="run claude-bottle as root")
             yield Path(f"/proc/{holder.pid}/ns/net")
