@@ -102,7 +102,8 @@ def test_what_was_refused_is_listed_with_the_reason(pyro: Pyro, create: Create) 
         "    print(error)",
     )
     assert "timed out" not in pyro.exec_workspace(id_, command=["python3", "-c", "\n".join(lines)])["stdout"]
-    [entry] = pyro.network_log_workspace(id_)["entries"]
+    # The gateway first waits for a request, which would say more.
+    [entry] = until("the refusal is logged", lambda: pyro.network_log_workspace(id_)["entries"])
     assert (entry["verdict"], entry["protocol"], entry["address"], entry["port"]) == ("refused", "tcp", "10.1.2.3", 80)
     assert "private" in entry["reason"]
 
