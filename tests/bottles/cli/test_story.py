@@ -102,15 +102,15 @@ def test_logs_show_what_was_refused_and_how_to_allow_it(cli: Cli, agent: Write, 
     refused = {"at": 1.0, "verdict": "refused", "protocol": "tcp", "name": "evil.example", "address": None}
     entries = [
         {"at": 0.0, "verdict": "allowed", "protocol": "tcp", "name": "api.example", "port": 443, "reason": ""},
-        {**refused, "port": 443, "reason": "not on the allow list"},
-        {**refused, "port": 443, "reason": "not on the allow list"},
-        {**refused, "port": 22, "name": "a\x1b[2Jb", "reason": "not on the allow list"},
+        {**refused, "port": 443, "reason": "not in the allow list"},
+        {**refused, "port": 443, "reason": "not in the allow list"},
+        {**refused, "port": 22, "name": "a\x1b[2Jb", "reason": "not in the allow list"},
     ]
     (state.stage_dir(slug) / "network.json").write_text(json.dumps(entries))
 
     shown = cli("logs", slug).stdout
     assert shown.startswith("two\n") and "\x1b" not in shown
-    assert "evil.example:443 (2 times): not on the allow list" in shown
+    assert "evil.example:443 (2 times): not in the allow list" in shown
     assert 'add "evil.example" to bottles.small.egress in' in shown.replace("\n    ", " ")
     assert "api.example" not in shown
     assert "allowed" in cli("logs", slug, "--network").stdout
