@@ -27,15 +27,20 @@ def typed(*words: str) -> Sequence[Any]:
     ("words", "entries"),
     [
         (["--allow-host", "a.test"], ["a.test"]),
-        (["--allow-request", "GET https://A.test/x/*"], [{"host": "a.test", "methods": ["GET"], "paths": ["/x/*"]}]),
+        (["--allow-request", "GET https://A.test/x/*"],
+         [{"host": "a.test:443", "methods": ["GET"], "paths": ["/x/*"]}]),
         (["--allow-request", "GET,POST https://a.test"],
-         [{"host": "a.test", "methods": ["GET", "POST"], "paths": ["/*"]}]),
+         [{"host": "a.test:443", "methods": ["GET", "POST"], "paths": ["/*"]}]),
         (["--allow-request", "* https://a.test:8443/"], [{"host": "a.test:8443", "paths": ["/"]}]),
         (["--allow-request", "GET http://a.test/x"], [{"host": "a.test:80", "methods": ["GET"], "paths": ["/x"]}]),
         (["--upstream", "m.internal:8000=http://127.0.0.1:80"],
          [{"host": "m.internal:8000", "upstream": "http://127.0.0.1:80"}]),
         (["--upstream", "a.test=http://127.0.0.1:80", "--allow-request", "POST https://a.test/v1/*"],
-         [{"host": "a.test", "methods": ["POST"], "paths": ["/v1/*"], "upstream": "http://127.0.0.1:80"}]),
+         [{"host": "a.test:443", "methods": ["POST"], "paths": ["/v1/*"], "upstream": "http://127.0.0.1:80"}]),
+        (["--upstream", "A.test.=http://127.0.0.1:80", "--allow-request", "GET http://a.test/x"],
+         [{"host": "a.test:80", "methods": ["GET"], "paths": ["/x"], "upstream": "http://127.0.0.1:80"}]),
+        (["--upstream", "a.test:443=http://127.0.0.1:80", "--allow-request", "GET https://a.test/x"],
+         [{"host": "a.test:443", "methods": ["GET"], "paths": ["/x"], "upstream": "http://127.0.0.1:80"}]),
     ],
 )  # fmt: skip
 def test_what_is_typed_becomes_entries_of_an_allow_list(words: list[str], entries: list[Any]) -> None:
@@ -52,12 +57,23 @@ def test_what_is_typed_becomes_entries_of_an_allow_list(words: list[str], entrie
         ["--allow-request", "GET https:///x"],
         ["--upstream", "http://127.0.0.1:80"],
         ["--upstream", "=http://127.0.0.1:80"],
+        ["--upstream", "a.test=http://127.0.0.1:80", "--upstream", "A.test.=http://127.0.0.1:81"],
+        ["--upstream", "a.test:443=http://127.0.0.1:80", "--allow-request", "GET http://a.test/x"],
+        ["--upstream", "a.test=http://127.0.0.1:80", "--allow-request", "GET https://a.test:8443/x"],
+        [
+            "--upstream",
+            "a.test:80=http://127.0.0.1:80",
+            "--upstream",
+            "a.test:443=http://127.0.0.1:81",
+            "--allow-request",
+            "GET https://a.test/x",
+        ],
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_the_form(words: list[str]) -> None:
     with pytest.raises(InvalidRequest) as caught:
         typed(*words)
-    assert words[0] in caught.value.hint
+    assert words[0] in f"{caught.value} {caught.value.hint}"
 
 
 def test_an_entry_and_an_attempt_are_shown_in_one_line() -> None:

@@ -87,29 +87,58 @@ def request_options(parser: argparse.ArgumentParser) -> None:
 
 def allow_list(arguments: argparse.Namespace) -> list[str | dict[str, Any]]:
     """Return the allow list from `allow_host_option` and `request_options`, in the form of the SDK."""
-    upstreams = dict(map(_upstream, arguments.upstream))
+    upstreams: dict[str, str] = {}
+    for name, upstream in map(_upstream, arguments.upstream):
+        if name in upstreams:
+            raise InvalidRequest(f"--upstream {name} is given twice", hint="a name leads to one port: leave one out")
+        upstreams[name] = upstream
     requests = [_request(text) for text in arguments.allow_request]
-    limited = {str(one["host"]) for one in requests}
-    led = [one | ({"upstream": upstreams[one["host"]]} if one["host"] in upstreams else {}) for one in requests]
-    others = [{"host": name, "upstream": upstream} for name, upstream in upstreams.items() if name not in limited]
-    return [*arguments.allow_host, *led, *others]
+    limited = {_name_and_port(one["host"])[0] for one in requests}
+    others = [
+        {"host": host, "upstream": upstream}
+        for host, upstream in upstreams.items()
+        if _name_and_port(host)[0] not in limited
+    ]
+    return [*arguments.allow_host, *(one | _upstream_for(one["host"], upstreams) for one in requests), *others]
 
 
 def _upstream(text: str) -> tuple[str, str]:
-    name, equals, upstream = text.partition("=")
-    if not (name and equals):
+    host, equals, upstream = text.partition("=")
+    if not (host and equals):
         raise InvalidRequest(f"{text!r} is not an upstream", hint="write --upstream NAME=http://127.0.0.1:PORT")
-    return name.lower(), upstream
+    return ":".join(filter(None, _name_and_port(host))), upstream
+
+
+def _name_and_port(host: str) -> tuple[str, str]:
+    """Return the name in one form, so that equal names are found, and the port, "" for 80 and 443."""
+    name, _, port = host.lower().partition(":")
+    return name.removesuffix("."), port
+
+
+def _upstream_for(host: str, upstreams: dict[str, str]) -> dict[str, str]:
+    """Return the upstream of the requests to `NAME:PORT`; raise `InvalidRequest` when others of its name differ.
+
+    Where a name has an upstream, only entries with one count: an upstream without limits must not stand beside them.
+    """
+    name, port = _name_and_port(host)
+    named = [given for given in upstreams if _name_and_port(given)[0] == name]
+    fitting = [given for given in named if given == f"{name}:{port}" or (given == name and port in ("80", "443"))]
+    if named != fitting or len(fitting) > 1:
+        raise InvalidRequest(
+            f"--allow-request is for {name}:{port}, and --upstream for {', '.join(named)}",
+            hint=f"write one --upstream {name}:{port}=http://127.0.0.1:PORT, and no other of that name",
+        )
+    return {"upstream": upstreams[fitting[0]]} if fitting else {}
 
 
 def _request(text: str) -> dict[str, Any]:
-    """Return the entry of an allow list that an --allow-request stands for."""
+    """Return the entry of an allow list that an --allow-request stands for, at the one port of its URL."""
     methods, space, url = text.strip().partition(" ")
     scheme, mark, rest = url.strip().partition("://")
     host, slash, path = rest.partition("/")
     if not space or not mark or scheme not in ("https", "http") or not host:
         raise InvalidRequest(f"{text!r} cannot be allowed", hint="write --allow-request 'GET https://HOST/PATH*'")
-    port = "" if ":" in host or scheme == "https" else ":80"
+    port = "" if ":" in host else ":443" if scheme == "https" else ":80"
     entry: dict[str, Any] = {"host": f"{host.lower()}{port}", "paths": [f"/{path}" if slash else "/*"]}
     return entry if methods == "*" else entry | {"methods": methods.split(",")}
 

@@ -44,6 +44,12 @@ class Rules:
     def _check_upstreams(self) -> None:
         for entry in self.entries:
             for port in entry.ports or () if entry.upstream else ():
+                others = [one for one in self.entries if one.has_name(entry.name) and one.has_port(port, "tcp")]
+                if any(one.requests and not one.upstream for one in others):
+                    raise InvalidRequest(
+                        f"{entry.name}:{port} has an upstream, which an entry with methods or paths lacks",
+                        hint="give that entry the same upstream: without one it limits nothing",
+                    )
                 if len({other.upstream for other in self._for_port(entry.name, port) if other.upstream}) > 1:
                     raise InvalidRequest(f"{entry.name}:{port} leads to two upstreams", hint="keep one")
 
