@@ -38,10 +38,16 @@ def test_a_path_fits_its_pattern_only(pattern: str, fitting: list[bytes], others
     [b"/v1/../admin", b"/v1/..", b"/v1/./x", b"/v1/%2e%2e/admin", b"/v1/.%2E/admin", b"/v1/..;/admin", b"/v1/..;x=1/a",
      b"/v1/%2fadmin", b"/v1/%5c..%5cadmin", b"/v1/x\\..\\y", b"/v1//admin", b"/v1/%252e%252e/admin", b"/v1/%00",
      b"/v1/%0d%0aX", b"/v1/%zz", b"/v1/%2", b"/v1/x#/../y", b"/v1/\xe9", b"/v1/ x", b"//v1/x", b"/v1/.. /x",
-     b"/v1/%2e%2e%3b/admin"],
+     b"/v1/%2e%2e%3b/admin", b"/v1/%c0%ae%c0%ae/admin", b"/v1/%e0%80%ae", b"/v1/%ff", b"/v1/%ed%a0%80"],
 )  # fmt: skip
 def test_a_path_that_servers_read_in_different_ways_is_refused(target: bytes) -> None:
     assert refusal(RequestRule(paths=("/v1/*",)), "GET", target)
+
+
+def test_a_path_in_utf_8_fits_its_pattern_in_any_spelling() -> None:
+    rule = RequestRule(paths=("/v1/%C3%A9/*",))
+
+    assert not refusal(rule, "GET", b"/v1/%c3%a9/x%e2%82%ac") and refusal(rule, "GET", b"/v1/%e9/x")
 
 
 def test_a_method_is_allowed_as_it_is_written_and_no_other() -> None:
@@ -128,6 +134,15 @@ def test_entries_of_one_host_add_up_and_its_upstream_decides_for_its_port() -> N
     with pytest.raises(InvalidRequest, match="two upstreams"):
         Rules((led, {"host": "a.test:443", "upstream": "http://127.0.0.1:8081"}))
     assert Rules(({"host": "a.test"},)).allow == ("a.test",)
+
+
+@pytest.mark.parametrize("host", ["a.test", "A.test.:80", "a.test:443"])
+def test_limits_beside_an_upstream_without_them_are_refused(host: str) -> None:
+    led = {"host": "a.test", "upstream": "http://127.0.0.1:8080"}
+
+    with pytest.raises(InvalidRequest, match="upstream"):
+        Rules((led, {"host": host, "methods": ["GET"]}))
+    assert Rules((led, {"host": "a.test:8443", "methods": ["GET"]})).request_rules("a.test", 80) == ()
 
 
 @given(st.binary(max_size=80))

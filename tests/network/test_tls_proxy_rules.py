@@ -56,6 +56,7 @@ REFUSED = {
     "a part with a parameter": request("/v1/..;/admin"),
     "the server as a whole": request("*", "OPTIONS"),
     "a method in the header": request("/v1/x", "POST", "X-HTTP-Method-Override: DELETE", "Content-Length: 0"),
+    "a method in the header, as CGI reads it": request("/v1/x", "GET", "X_HTTP_Method-Override: DELETE"),
     "a path in the header": request("/v1/x", "GET", "X-Original-URL: /admin"),
     "another path in the header": request("/v1/x", "GET", "x-rewrite-url: /admin"),
 }

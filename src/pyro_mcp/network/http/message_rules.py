@@ -11,7 +11,7 @@ import h11
 
 from pyro_mcp.network.http.refusal import ADVICE
 from pyro_mcp.network.policy.host_secret import HostSecret
-from pyro_mcp.network.policy.request_rule import OVERRIDES, RequestRule, request_refusal
+from pyro_mcp.network.policy.request_rule import RequestRule, is_override, request_refusal
 from pyro_mcp.redaction import Mask
 
 Headers = list[tuple[bytes, bytes]]
@@ -86,7 +86,7 @@ def check_rules(request: h11.Request, name: str, rules: Sequence[RequestRule]) -
         return
     method = request.method.decode("ascii")
     reason = request_refusal(rules, method, request.target)
-    if not reason and any(key in OVERRIDES for key, _ in request.headers):
+    if not reason and any(is_override(key) for key, _ in request.headers):
         reason = "the request's header may change its method or path"
     if reason:
         raise RejectedRequest(403, reason, f" at {name}. {ADVICE}")

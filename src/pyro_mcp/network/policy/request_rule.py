@@ -1,7 +1,7 @@
 """The HTTP requests that an entry of an allow list allows, by method and path. All requests are untrusted.
 
 A path is compared in one form, with its percent-encodings decoded. What servers read in different ways is refused:
-dot segments, encoded slashes, backslashes, control characters, and encodings of a percent sign.
+dot segments, encoded slashes, backslashes, control characters, encodings of a percent sign, and invalid UTF-8.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ OVERRIDES = frozenset({
     b"x-http-method-override", b"x-http-method", b"x-method-override",
     b"x-original-url", b"x-rewrite-url", b"x-original-uri", b"x-override-url",
 })  # fmt: skip
-"""Header fields by which some servers take another method or path than those of the request."""
+"""Header fields by which some servers take another method or path than those of the request: see `is_override`."""
+
+
+def is_override(field: bytes) -> bool:
+    """Return whether a header field, in lower case, is in `OVERRIDES`; CGI and WSGI read "_" as "-"."""
+    return field.replace(b"_", b"-") in OVERRIDES
 
 
 class UnclearPath(Exception):
@@ -112,7 +117,10 @@ def plain_path(path: bytes) -> str:
     # Some servers cut the parameters off a part (";x=1") before they resolve dots.
     if any(part.partition(b";")[0].strip() in (b".", b"..") for part in decoded.split(b"/")):
         raise UnclearPath("the path holds a part . or ..")
-    return decoded.decode("utf-8", errors="backslashreplace")
+    try:
+        return decoded.decode("utf-8")
+    except UnicodeDecodeError:  # a lax decoder makes a "." of two bytes
+        raise UnclearPath("the path is not valid UTF-8") from None
 
 
 def shown_path(path: str) -> str:
