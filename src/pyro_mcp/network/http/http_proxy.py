@@ -91,8 +91,9 @@ class HttpProxy:
             sides.append((self._server, self._server_http, not self._guest.full))
         poll = select.poll()
         for sock, _, reads in sides:
-            wanted = sock.interest(reads=reads) | (select.POLLRDHUP if sock is self._guest else 0)
-            if wanted:  # poll would report the end of an unread side again and again
+            is_guest = sock is self._guest
+            wanted = sock.interest(reads=reads) | (sock.end_of_peer if is_guest else 0)
+            if wanted or is_guest:  # poll would report the end of an unread side again and again
                 poll.register(sock, wanted)
         seconds = _IDLE_SECONDS if self._guest_http.their_state is h11.IDLE else _ANSWER_SECONDS
         ready = dict(poll.poll(seconds * 1000))
@@ -147,7 +148,8 @@ class HttpProxy:
             elif isinstance(event, h11.Data):
                 self._to_server(event)
             elif isinstance(event, h11.EndOfMessage):
-                self._to_server(h11.EndOfMessage(headers=event.headers))
+                # Some servers add trailers to the header, which has been checked already.
+                self._to_server(h11.EndOfMessage(headers=[] if self._site.rules else event.headers))
             else:
                 return  # incomplete, or at its end
 

@@ -18,6 +18,9 @@ _IDLE_SECONDS_UNTIL_PROBED = 60
 class PlainSocket:
     """A non-blocking socket with a buffer for unsent data; `TlsSocket` is its encrypted kind. Raises `OSError`."""
 
+    end_of_peer = 0
+    """What `poll` must watch for to see that the peer is gone; without TLS, an end of its data may be only a half."""
+
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         with suppress(OSError):  # it may be no TCP socket

@@ -12,6 +12,7 @@ from pyro_mcp.network.http.plain_socket import CHUNK, PlainSocket
 class TlsSocket(PlainSocket):
     """A non-blocking TLS socket with a buffer for unsent data. Raises `OSError`, as `ssl` does."""
 
+    end_of_peer = select.POLLRDHUP
     _sock: ssl.SSLSocket
 
     def read(self) -> bytes:
