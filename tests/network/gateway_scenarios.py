@@ -98,6 +98,15 @@ def every_request_over_plain_http_must_be_for_the_name_that_it_goes_to(testbed: 
             "PRI * HTTP/2.0\r\n\r\n",
         ):
             assert RESET in guest.reached("web.test", 80, wrong), wrong
+        elapsed = guest.python(f"""
+            import time
+            line = socket.create_connection(("web.test", 80))
+            began = time.monotonic()
+            line.sendall({other.encode()!r})
+            try: line.recv(1)
+            except ConnectionResetError: print(time.monotonic() - began)
+        """)
+        assert float(elapsed) < 1.2, elapsed
         said = guest.python(f"""
             line = socket.create_connection(("web.test", 80))
             line.settimeout(5)

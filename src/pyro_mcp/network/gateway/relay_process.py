@@ -142,7 +142,8 @@ class RelayProcess:
                     server_name, reason, first = _identify(sock, inspect)
             other = self._policy.dial(address, port, "tcp", server_name=server_name, reason=reason)
         except (Denied, OSError) as error:
-            if port == _HTTP_PORT and isinstance(error, Denied) and not isinstance(error, Unreachable):
+            unread = not first  # a request whose first bytes are here already could not be answered: reset it at once
+            if unread and port == _HTTP_PORT and isinstance(error, Denied) and not isinstance(error, Unreachable):
                 refuse_request(sock, str(error))
             return
         with other:
