@@ -133,18 +133,17 @@ def _unreadable(secret: SecretConfig) -> str:
 
 def _hosts(asked: Asked) -> Iterator[PlannedHost]:
     """Yield what the bottle may reach: the API of its model, and what the manifest allows."""
-    rules = asked.bottle.egress
-    for host in asked.harness.api_hosts:
-        if not any(rule.host.lower() in (host, f"{host}:443", f"{host}:*") for rule in rules):
-            reason = f"model API of {asked.harness.name}"
-            yield {"host": f"{host}:443", "methods": None, "paths": None, "upstream": None, "reason": reason}
-    for number, rule in enumerate(rules):
+    from claude_bottle.backend.gateway_policy import allowed  # noqa: PLC0415 - slow to import
+
+    rules = allowed(asked.spec.manifest, asked.spec.agent_name)
+    for number, rule in enumerate(rules, len(asked.bottle.egress) - len(rules)):  # ours come first: below 0
+        listed = f"bottles.{asked.agent.bottle}.egress[{number}]"
         yield {
             "host": rule.host,
             "methods": None if rule.methods is None else list(rule.methods),
             "paths": None if rule.paths is None else list(rule.paths),
             "upstream": rule.upstream,
-            "reason": f"bottles.{asked.agent.bottle}.egress[{number}]",
+            "reason": f"model API of {asked.harness.name}" if number < 0 else listed,
         }
 
 

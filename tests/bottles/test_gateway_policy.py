@@ -44,6 +44,19 @@ def test_a_rule_of_the_bottle_for_the_api_replaces_the_one_that_is_always_there(
     assert len(rules.allow) == 1
 
 
+@pytest.mark.parametrize("host", ["API.Anthropic.com.", "api.anthropic.com.:443"])
+def test_a_rule_with_limits_for_the_api_keeps_them_however_its_name_is_spelt(host: str) -> None:
+    rules = gateway_policy.rules_of(manifest("claude", egress=[{"host": host, "paths": ["/v1/*"]}]), "demo")
+
+    assert [str(rule) for rule in rules.request_rules("api.anthropic.com", 443)] == ["any method /v1/*"]
+
+
+def test_a_rule_for_another_port_of_the_api_leaves_the_one_that_is_always_there() -> None:
+    rules = gateway_policy.rules_of(manifest("claude", egress=["api.anthropic.com:80"]), "demo")
+
+    assert rules.name_refusal("api.anthropic.com", 443, "tcp") == ""
+
+
 def test_methods_and_paths_reach_the_gateway_and_end_tls_there(tmp_path: Path) -> None:
     rules = gateway_policy.rules_of(manifest(egress=[RULE]), "demo")
 

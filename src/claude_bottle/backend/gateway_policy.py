@@ -20,17 +20,20 @@ NOTHING = "nothing.invalid"
 
 
 def allowed(manifest: Manifest, agent_name: str) -> tuple[EgressRule, ...]:
-    """Return what an agent's bottle may reach: its `egress`, and its model's API if that is not listed."""
+    """Return what an agent's bottle may reach: its model's API if `egress` does not list it, and then its `egress`.
+
+    An allow list is a union, so our entry would undo the methods and paths of an entry for the same host.
+    """
     listed = manifest.bottle_of(agent_name).egress
-    named = {rule.host.lower() for rule in listed}
-    hosts = harness_of(manifest.agent(agent_name)).api_hosts
-    own = [host for host in hosts if not named & {host, f"{host}:443", f"{host}:*"}]
+    entries = Rules(tuple(rule.entry() for rule in listed)).entries  # their names are canonical
+    named = {entry.name for entry in entries if entry.has_port(443, "tcp")}
+    own = [host for host in harness_of(manifest.agent(agent_name)).api_hosts if host not in named]
     return (*(EgressRule(host=f"{host}:443") for host in own), *listed)
 
 
 def rules_of(manifest: Manifest, agent_name: str) -> Rules:
     """Return the gateway's rules for an agent's bottle; an empty list denies everything."""
-    entries = [rule.model_dump(exclude_none=True) for rule in allowed(manifest, agent_name)]
+    entries = [rule.entry() for rule in allowed(manifest, agent_name)]
     return Rules(tuple(entries) or (NOTHING,))
 
 

@@ -80,6 +80,20 @@ def test_the_model_is_allowed_without_being_named(cli: Cli, agent: Write) -> Non
     assert [(one["host"], one["reason"]) for one in hosts] == [("api.anthropic.com:443", "model API of claude")]
 
 
+def test_the_model_is_named_before_the_list_unless_that_has_limits_for_it(cli: Cli, agent: Write) -> None:
+    def shown() -> list[tuple[str, str]]:
+        hosts = json.loads(cli("plan", "web", "--backend", "fake", "--json").stdout)["hosts"]
+        return [(one["host"], one["reason"]) for one in hosts]
+
+    agent("true", harness="claude", bottle={"egress": ["pypi.org"]})
+    assert shown() == [
+        ("api.anthropic.com:443", "model API of claude"),
+        ("pypi.org", "bottles.small.egress[0]"),
+    ]
+    agent("true", harness="claude", bottle={"egress": [{"host": "api.anthropic.com.", "paths": ["/v1/*"]}]})
+    assert shown() == [("api.anthropic.com.", "bottles.small.egress[0]")]
+
+
 @pytest.mark.parametrize(
     ("bottle", "more", "said"),
     [

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from claude_bottle.backend.gateway_policy import allowed
 from claude_bottle.backend.interface import BottlePlan, BottleSpec
 from claude_bottle.harness import harness_of
 from claude_bottle.harness.secrets import all_secrets
@@ -35,20 +36,14 @@ class PyroPlan(BottlePlan):
 def plan_of(spec: BottleSpec, *, slug: str, stage_dir: Path) -> PyroPlan:
     """Return the plan of a launch."""
     agent, bottle = spec.manifest.agent(spec.agent_name), spec.manifest.bottle_of(spec.agent_name)
-    harness = harness_of(agent)
-    named = {rule.host.lower() for rule in bottle.egress}
-    # An allow list is a union, so this entry would undo the methods and paths of an entry for the same host.
-    api = tuple(
-        EgressRule(host=f"{host}:443") for host in harness.api_hosts if not named & {host, f"{host}:443", f"{host}:*"}
-    )
     return PyroPlan(
         spec=spec,
         slug=slug,
         stage_dir=stage_dir,
         prompt_file=prompt_file(stage_dir),
-        guest_env={**harness.variables(agent), **bottle.env},
+        guest_env={**harness_of(agent).variables(agent), **bottle.env},
         secrets=dict(all_secrets(spec.manifest, spec.agent_name)),
-        egress=(*api, *bottle.egress),
+        egress=allowed(spec.manifest, spec.agent_name),
     )
 
 
@@ -66,22 +61,10 @@ def workspace_options(plan: PyroPlan) -> dict[str, Any]:
         "mem_mib": size.mem_mib,
         "ttl_seconds": size.ttl_seconds,
         "network_policy": plan.network_policy,
-        "allow_hosts": [_allowed(rule) for rule in plan.egress],
+        "allow_hosts": [rule.entry() for rule in plan.egress],
         "secrets": [_given(name, secret) for name, secret in plan.secrets.items()],
         "accelerator": bottle.accelerator,
     }
-
-
-def _allowed(rule: EgressRule) -> dict[str, Any]:
-    """Return a rule as an entry of the SDK's allow list, without the keys that the rule does not set."""
-    found: dict[str, Any] = {"host": rule.host}
-    if rule.methods is not None:
-        found["methods"] = list(rule.methods)
-    if rule.paths is not None:
-        found["paths"] = list(rule.paths)
-    if rule.upstream is not None:
-        found["upstream"] = rule.upstream
-    return found
 
 
 def _given(name: str, secret: SecretConfig) -> dict[str, Any]:
