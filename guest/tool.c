@@ -980,18 +980,25 @@ struct target_path {
 
 static struct target_path find_target(const char *path, bool make_parents);
 
-/* Gives what was just made the owner of the folder that it belongs to. */
+/* Gives what was just made the owner of the folder that it belongs to. The owner of `parent` may have put something else
+ * in its place meanwhile, so everything is done with one descriptor, and a file that has another name too stays as it
+ * is. */
 static void inherit_owner(int parent, const char *name, int folder) {
-    struct stat above, made = stat_name(parent, name);
+    char opened[32];
+    struct stat above, made;
     must(fstat(folder, &above));
-    if (made.st_uid == above.st_uid && made.st_gid == above.st_gid)
-        return;
-    if (fchownat(parent, name, above.st_uid, above.st_gid, AT_SYMLINK_NOFOLLOW) < 0) {
-        must(errno == EPERM ? 0 : -1);    /* only root may, and on a host the tool runs as any user */
-        return;
+    int fd = must(openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    must(fstat(fd, &made));
+    bool same = made.st_uid == above.st_uid && made.st_gid == above.st_gid;
+    if (!same && (S_ISDIR(made.st_mode) || made.st_nlink == 1)) {
+        if (fchownat(fd, "", above.st_uid, above.st_gid, AT_EMPTY_PATH) < 0) {
+            must(errno == EPERM ? 0 : -1);    /* only root may, and on a host the tool runs as any user */
+        } else if (!S_ISLNK(made.st_mode)) {
+            snprintf(opened, sizeof opened, "/proc/self/fd/%d", fd);
+            must(chmod(opened, mode_of(&made)));    /* a change of owner clears set-id bits */
+        }
     }
-    if (!S_ISLNK(made.st_mode))
-        must(fchmodat(parent, name, mode_of(&made), 0));    /* a change of owner clears set-id bits */
+    close(fd);
 }
 
 /* Makes a folder and its parents; fails if something else has the name. */

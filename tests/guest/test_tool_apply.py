@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyro_mcp.guest_protocol.frames import MAX_PAYLOAD, encode, encode_fields
+from tests.guest.conftest import BUILD
 from tests.guest.tool import DEADLINE, FILE, FOLDER, TAG_NUMBERS, TYPE_NUMBERS, Tool, edit, pieces
 from tests.waiting import until
 
@@ -75,6 +77,28 @@ def test_what_is_made_belongs_to_the_owner_of_its_folder(tool: Tool, root: Path)
     assert owners[root / "new/sub/file"] == (1000, 1001)
     assert (root / "new/sub/file").stat().st_mode & 0o7777 == 0o6755
     assert (root / "folder").stat().st_mode & 0o7777 == 0o1777
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("gcc"), reason="only root may give files to others")
+@pytest.mark.parametrize("call", ["fchownat", "mkdirat"])
+def test_what_takes_the_place_of_a_made_folder_gets_neither_its_owner_nor_its_mode(
+    root: Path, tmp_path: Path, call: str
+) -> None:
+    source, preloaded, binary = Path(__file__).parent / "swapping.c", tmp_path / "swapping.so", tmp_path / "tool"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", preloaded, source], check=True, timeout=60)
+    environment = os.environ | {"CC": "gcc", "CFLAGS": "-g"}
+    subprocess.run([BUILD, "tool", binary], env=environment, check=True, timeout=120)
+    os.chown(root, 1000, 1000)
+    secret = tmp_path / "outside/secret"
+    secret.chmod(0o600)
+    swap = {"MADE": str(root / "made"), "ASIDE": str(root / "aside"), "OTHER": str(secret), "SWAPPED_AFTER": call}
+
+    given = edit(b"made", "d", MODE=0o1777) + encode(TYPE_NUMBERS["COMMIT"])
+    environment = {"LD_PRELOAD": str(preloaded), **swap}
+    subprocess.run([binary, "apply", root], input=given, env=environment, timeout=DEADLINE, check=True)
+
+    assert (root / "made").samefile(secret)
+    assert (secret.stat().st_uid, secret.stat().st_mode & 0o7777) == (0, 0o600)
 
 
 def test_a_replaced_file_is_another_file_so_that_readers_see_the_old_or_the_new(tool: Tool, root: Path) -> None:
