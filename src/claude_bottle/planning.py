@@ -191,7 +191,7 @@ def _remotes(folder: Path) -> Sequence[tuple[str, str]]:
 
 def _origins(asked: Asked) -> Iterator[KeyOrigin]:
     """Yield the file that each key of this agent and its bottle came from."""
-    wanted = (f"agents.{asked.spec.agent_name}", f"bottles.{asked.agent.bottle}")
-    for key, file in sorted(asked.loaded.origins.items()):
-        if any(key == one or key.startswith(f"{one}.") for one in wanted):
-            yield {"key": key, "file": file}
+    wanted = (("agents", asked.spec.agent_name), ("bottles", asked.agent.bottle))
+    for one in sorted(asked.loaded.settings, key=lambda setting: setting.path):
+        if one.where[:2] in wanted:
+            yield {"key": one.path, "file": one.file}

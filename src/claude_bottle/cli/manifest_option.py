@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,16 +32,23 @@ def loaded(arguments: argparse.Namespace) -> Loaded:
     return load(file=None if arguments.manifest is None else Path(arguments.manifest))
 
 
-def settings_table(found: Loaded, *, level: str = "") -> str:
-    """Return a table of the keys that a manifest sets, each with its level and value; `level` selects one level."""
+def settings_table(found: Loaded) -> str:
+    """Return a table of the keys that are no defaults, each with its level and the beginning of its value."""
     levels = {str(path): name for name, path in found.levels.items()}
     rows = [("KEY", "FROM", "VALUE")]
-    rows += [(one.path, levels[one.file], _shown_value(one.value)) for one in found.settings]
-    return table([row for row in rows if level in ("", row[1]) or row is rows[0]])
+    for one in found.settings:
+        text = _on_one_line(one.value)
+        rows.append((one.path, levels[one.file], f"{text[:_LONGEST_VALUE]}…" if len(text) > _LONGEST_VALUE else text))
+    return table(rows)
 
 
-def _shown_value(value: object) -> str:
-    """Return a value as printable JSON on one line, shortened if it is long, as a prompt may be."""
+def settings_of(found: Loaded, level: str) -> Iterator[str]:
+    """Yield each key that the file of a level gives, with its whole value: a person approves them."""
+    file = str(found.levels[level])
+    return (f"{one.path} = {_on_one_line(one.value)}" for one in found.settings if one.file == file)
+
+
+def _on_one_line(value: object) -> str:
+    """Return a value as JSON on one line; a prompt may have any character."""
     text = json.dumps(value, ensure_ascii=False)
-    text = text if text.isprintable() else json.dumps(value)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
+    return text if text.isprintable() else json.dumps(value)

@@ -28,8 +28,12 @@ Where = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Setting:
-    """A key that a file sets: its path (`bottles.dev.egress`), its value and the file."""
+    """A key that a file gives, by its path (`bottles.dev.egress`), with its value there.
 
+    Compare `where`: in `path` a name with a dot is quoted, and a long one is cut.
+    """
+
+    where: Where
     path: str
     value: object
     file: str
@@ -85,7 +89,7 @@ def load(folder: Path | None = None, *, file: Path | None = None) -> Loaded:
     if manifest is None or found:
         shown = {shown_path(where): path for where, path in origins.items()}
         raise ManifestError(tuple(Problem(one.path, one.message, _origin(one.path, shown)) for one in found[:_MOST]))
-    settings = tuple(Setting(shown_path(at), value, origins[at]) for at, value in _leaves(merged, ()))
+    settings = tuple(Setting(at, shown_path(at), value, origins[at]) for at, value in _leaves(merged, ()))
     return Loaded(
         manifest=manifest,
         levels={level: path for level, (path, _) in levels.items()},

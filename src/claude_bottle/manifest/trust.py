@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,22 +64,6 @@ def project_manifest(loaded: Loaded) -> Path:
     if "project" not in loaded.levels:
         raise NotFound("this project has no manifest", hint="only a project's manifest needs approval")
     return loaded.levels["project"]
-
-
-def taken_from_host(loaded: Loaded) -> Iterator[str]:
-    """Yield what the project's manifest takes from this host and opens to the network, one line each."""
-    ours = {one.path for one in loaded.settings if one.file == str(project_manifest(loaded))}
-    for name, bottle in loaded.manifest.bottles.items():
-        for variable, secret in bottle.secrets.items():
-            if f"bottles.{name}.secrets.{variable}" in ours:
-                source = f"the variable {secret.env}" if secret.env is not None else f"the file {secret.file}"
-                yield f"{source} of this host goes to {', '.join(secret.hosts)}"
-        for rule in bottle.egress if f"bottles.{name}.egress" in ours else ():
-            target = f"leads to port {rule.upstream_port} of this host" if rule.upstream else "can be reached"
-            yield f"{rule.host} {target} from the bottle {name}"
-    for name, agent in loaded.manifest.agents.items():
-        if f"agents.{name}.skills" in ours and agent.skills:
-            yield f"your skills {', '.join(agent.skills)} are copied to the agent {name}"
 
 
 def _record(path: Path) -> Path:

@@ -146,3 +146,17 @@ def test_a_password_in_a_remote_and_a_secret_without_its_host_are_warned_of(
     assert "origin has a password in .git/config" in shown
     assert "secret TOKEN is for git.example, which the bottle may not reach" in shown
     assert "secret-word" not in shown
+
+
+def test_a_plan_names_the_file_of_each_key_also_of_names_that_are_quoted(cli: Cli, manifest: Path) -> None:
+    manifest.parent.mkdir(parents=True)
+    agents = {"a.b": {"bottle": "1", "harness": ["true"]}, "a": {"bottle": "1"}}
+    manifest.write_text(json.dumps({"bottles": {"1": {"env": {"A": "b"}}}, "agents": agents}))
+
+    report = json.loads(cli("plan", "a.b", "--backend", "fake", "--json").stdout)
+
+    assert {one["key"] for one in report["origins"]} == {
+        'agents["a.b"].bottle',
+        'agents["a.b"].harness',
+        'bottles["1"].env.A',
+    }

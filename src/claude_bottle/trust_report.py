@@ -1,0 +1,61 @@
+"""What the manifest of a project takes from this host and opens to the network, for a person to read before approval."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from claude_bottle.harness.secrets import all_secrets
+from claude_bottle.manifest.trust import project_manifest
+
+if TYPE_CHECKING:
+    from claude_bottle.manifest import Loaded, SecretConfig
+
+
+def taken_from_host(loaded: Loaded) -> list[str]:
+    """Return what the project's manifest takes from this host and opens to the network, one line each.
+
+    An agent that has a key of the project, or whose bottle has one, does what the project says: so all that it gets is
+    listed, also what the user's own manifest gives to the bottle. Raises `NotFound` when the project has no manifest.
+    """
+    return list(dict.fromkeys(_lines(loaded)))
+
+
+def _lines(loaded: Loaded) -> Iterator[str]:
+    project = str(project_manifest(loaded))
+    ours = {one.where for one in loaded.settings if one.file == project}
+    touched = {where[:2] for where in ours}
+    manifest = loaded.manifest
+    agents = {
+        name: agent
+        for name, agent in manifest.agents.items()
+        if ("agents", name) in touched or ("bottles", agent.bottle) in touched
+    }
+    used = {agent.bottle for agent in agents.values()}
+    for name, bottle in manifest.bottles.items():
+        if ("bottles", name, "environment") in ours:
+            yield f"the bottle {name} starts as {bottle.environment}"
+        yield from _secrets(
+            {
+                variable: secret
+                for variable, secret in bottle.secrets.items()
+                if name in used or ("bottles", name, "secrets", variable) in ours
+            }
+        )
+        for rule in bottle.egress if name in used or ("bottles", name, "egress") in ours else ():
+            target = f"leads to port {rule.upstream_port} of this host" if rule.upstream else "can be reached"
+            yield f"{rule.host} {target} from the bottle {name}"
+    for name, agent in agents.items():
+        yield from _secrets(all_secrets(manifest, name))
+        if ("agents", name, "harness") in ours:
+            program = agent.harness if isinstance(agent.harness, str) else shlex.join(agent.harness)
+            yield f"the agent {name} runs {program} in the bottle {agent.bottle}"
+        if ("agents", name, "skills") in ours and agent.skills:
+            yield f"your skills {', '.join(agent.skills)} are copied to the agent {name}"
+
+
+def _secrets(found: Mapping[str, SecretConfig]) -> Iterator[str]:
+    for secret in found.values():
+        source = f"the variable {secret.env}" if secret.env is not None else f"the file {secret.file}"
+        yield f"{source} of this host goes to {', '.join(secret.hosts)}"
