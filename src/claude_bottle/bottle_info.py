@@ -50,6 +50,23 @@ def info_of(record: Record) -> BottleInfo:
     return found
 
 
+def unknown_info(slug: str) -> BottleInfo:
+    """Return what is known of a bottle whose record cannot be read."""
+    record = state.bottle_dir(slug) / "record.json"
+    return {
+        "slug": slug,
+        "agent": "",
+        "bottle": "",
+        "backend": "",
+        "state": "unknown",
+        "exit_code": None,
+        "folder": "",
+        "copied": False,
+        "created_at": record.stat().st_mtime if record.exists() else 0.0,
+        "problem": f"its record cannot be read; 'claude-bottle stop {slug}' removes it",
+    }
+
+
 def _agent_state(record: Record, bottle: Bottle) -> BottleState:
     """Return the state that the harness of a running agent reports."""
     from claude_bottle.harness import harness_of  # noqa: PLC0415

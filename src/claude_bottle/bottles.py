@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from claude_bottle import state
-from claude_bottle.backend.table import BACKENDS, DEFAULT_BACKEND, backend_named
-from claude_bottle.bottle_info import bottle_of, info_of
+from claude_bottle.backend.table import BACKENDS, DEFAULT_BACKEND, backend_named, offered
+from claude_bottle.bottle_info import bottle_of, info_of, unknown_info
 from claude_bottle.launch import Launch
 from claude_bottle.network_report import refusals
 from claude_bottle.results import (
@@ -159,8 +159,12 @@ class Bottles:
             self._clear()
             found = []
             for slug in state.slugs():
-                with suppress(NotFound):  # it was removed meanwhile
+                try:
                     found.append(info_of(state.read(slug)))
+                except NotFound:  # it was removed meanwhile
+                    continue
+                except HostNotReady:
+                    found.append(unknown_info(slug))
             found.sort(key=lambda one: one["created_at"])
             return {"count": len(found), "bottles": found}
 
@@ -303,9 +307,13 @@ def _remove(slug: str) -> None:
         if record is not None:
             backend_named(record.backend).remove(slug)
             return
-        for name in BACKENDS:  # the record is damaged
-            with suppress(HostNotReady):  # a backend that cannot run here has no bottle
-                backend_named(name).remove(slug)
+        for name in offered():  # the record is damaged
+            backend = backend_named(name)
+            try:
+                backend.remove(slug)
+            except PyroError:
+                if not backend.problems():  # a backend that cannot run here has no bottle
+                    raise
 
 
 def _size_file(slug: str) -> Path:

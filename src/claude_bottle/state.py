@@ -15,11 +15,11 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import UnionType
 
 from pyro_mcp.errors import Busy, HostNotReady, InvalidRequest, NotFound
 from pyro_mcp.hints import near_match
@@ -51,6 +51,15 @@ class Record:
     phase: str = LAUNCHING
     args: list[str] = field(default_factory=list)
     manifest_files: list[str] = field(default_factory=list)
+
+
+# A record without a phase, with which nobody can say that its bottle was abandoned, is damaged too.
+_NEEDED: Mapping[str, type | UnionType] = {
+    **dict.fromkeys(("slug", "agent", "bottle", "backend", "folder", "phase"), str),
+    "copied": bool,
+    "harness": str | list,
+    "created_at": int | float,
+}
 
 
 def bottles_home() -> Path:
@@ -147,14 +156,23 @@ def read(slug: str) -> Record:
     """Return the record of a bottle. Raises `NotFound`, with a near match as its hint."""
     path = bottle_dir(slug) / "record.json"
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
-        return Record(**found)
+        return _record(json.loads(path.read_text()))
     except FileNotFoundError as error:
         near = near_match(slug, slugs())
         hint = f"{near} " if near else ""
         raise NotFound(f"there is no bottle {slug!r}", hint=f"{hint}'claude-bottle list' shows the bottles") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, OSError) as error:
         raise HostNotReady(f"{path} is damaged: {error}", hint=f"'claude-bottle stop {slug}' removes it") from error
+
+
+def _record(found: object) -> Record:
+    """Return the record that a file holds, without the keys of other versions; raise `ValueError` for none."""
+    known = {one.name: one for one in dataclasses.fields(Record)}
+    if not isinstance(found, dict):
+        raise ValueError("it holds no object")
+    if missing := [name for name in _NEEDED if not isinstance(found.get(name), _NEEDED[name])]:
+        raise ValueError(f"there is no correct {missing[0]!r}")
+    return Record(**{name: value for name, value in found.items() if name in known})
 
 
 def slugs() -> list[str]:
@@ -163,15 +181,19 @@ def slugs() -> list[str]:
 
 
 def abandoned() -> list[str]:
-    """Return the bottles that a killed process was launching or removing; remove folders without a record."""
+    """Return the bottles that a killed client was launching or removing, and remove folders without a record.
+
+    A bottle whose record cannot be read is none of them: it may have been launched, and the agent's work is in it.
+    """
     found = []
     for name in sorted(entry.name for entry in os.scandir(bottles_home()) if _SLUG.fullmatch(entry.name)):
         with suppress(Busy), _all_locked():
             if not (bottle_dir(name) / "record.json").exists():
                 forget(name)
-            elif _phase(name) != LAUNCHED:
+            elif _phase(name) in (LAUNCHING, REMOVING):
                 with locked(bottle_dir(name) / "owner", deadline_seconds=0):
-                    found.append(name)
+                    if _phase(name) in (LAUNCHING, REMOVING):  # its owner may just have given it up
+                        found.append(name)
     return found
 
 

