@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _SHOWN_OUTPUT = 256 * 1024
 _MOST_CONNECTIONS = 1000
 _SIZE = (80, 24)
+_KILLED = 128 + 9
 
 
 class Bottles:
@@ -98,12 +99,12 @@ class Bottles:
             require_launchable(asked, its_backend)
             record = self._record(asked, its_backend)
         launch: Launch | None = None
-        with state.launching(record):
+        with state.launching(record) as owned:
             try:
                 with own_errors():
                     plan = its_backend.plan(asked.spec, slug=record.slug, stage_dir=state.stage_dir(record.slug))
                     state.write_prompt(plan.prompt_file, asked.agent.prompt)
-                    launch = Launch(record, its_backend.launch(plan, self._say), its_backend)
+                    launch = Launch(record, its_backend.launch(plan, self._say), its_backend, owned)
                 yield launch
                 if not launch.kept and not launch.removed:
                     launch.keep()
@@ -131,12 +132,17 @@ class Bottles:
     ) -> int | None:
         """Connect `stdin` and `on_output` to the agent's terminal until either ends.
 
-        Returns the agent's exit code, None while it still runs. Also ends when the descriptor `interrupt` is readable.
+        Returns the exit code of the agent, None when it goes on. Ends too when the descriptor `interrupt` is readable,
+        and when somebody stops the bottle.
         """
         with own_errors():
             slug = _named(slug)
             try:
                 return self._bottle_shown(slug).attach(stdin, on_output, interrupt=interrupt)
+            except PyroError:
+                if state.is_stopped(slug):  # its machine or container went away under us
+                    return _KILLED
+                raise
             finally:
                 self._shown.pop(slug, None)
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, suppress
+
 from claude_bottle import state
 from claude_bottle.backend.interface import Backend, Bottle
 from claude_bottle.state import Record
+from pyro_mcp.errors import NotFound
 
 
 class Launch:
-    """A bottle that the process which launched it owns until `keep` or `remove` is called."""
+    """A bottle that its launching client owns, with the lock in `owned`, until `keep` or `remove` is called."""
 
-    def __init__(self, record: Record, bottle: Bottle, backend: Backend) -> None:
-        self.record, self.bottle, self._backend = record, bottle, backend
+    def __init__(self, record: Record, bottle: Bottle, backend: Backend, owned: ExitStack) -> None:
+        self.record, self.bottle, self._backend, self._owned = record, bottle, backend, owned
         self.kept = self.removed = False
 
     @property
@@ -20,12 +23,20 @@ class Launch:
         return self.record.slug
 
     def keep(self) -> None:
-        """Let the bottle outlive this process."""
+        """Let the bottle outlive this process, and let anybody stop it."""
         self.record = state.launched(self.record)
         self.kept = True
+        self._owned.close()
 
     def remove(self) -> None:
-        """End the bottle and remove all that its launch made."""
-        self._backend.remove(self.slug)
-        state.forget(self.slug)
+        """End the bottle and remove all that its launch made; nothing happens when somebody else has stopped it.
+
+        Raises `Busy` while somebody else removes it.
+        """
+        if self.kept:
+            with suppress(NotFound), state.removing(self.slug):
+                self._backend.remove(self.slug)
+        else:
+            self._backend.remove(self.slug)
+            state.forget(self.slug)
         self.removed = True

@@ -105,8 +105,8 @@ def write_prompt(path: Path, prompt: str) -> None:
 
 
 @contextmanager
-def launching(record: Record) -> Iterator[None]:
-    """Write the record of a launch, and own the bottle until the block ends.
+def launching(record: Record) -> Iterator[ExitStack]:
+    """Keep the record of a launch, and own the bottle, until the block ends or closes what is yielded.
 
     The record's phase stays "launching" until `launched` is called.
     """
@@ -116,7 +116,7 @@ def launching(record: Record) -> Iterator[None]:
             owned.enter_context(locked(folder / "owner", deadline_seconds=0, what=f"bottle {record.slug}"))
             private_directory(folder / "stage")
             _write(record)
-        yield
+        yield owned
 
 
 def launched(record: Record) -> Record:
@@ -173,6 +173,16 @@ def _record(found: object) -> Record:
     if missing := [name for name in _NEEDED if not isinstance(found.get(name), _NEEDED[name])]:
         raise ValueError(f"there is no correct {missing[0]!r}")
     return Record(**{name: value for name, value in found.items() if name in known})
+
+
+def is_stopped(slug: str) -> bool:
+    """Return whether a bottle is being removed, or has been."""
+    try:
+        return read(slug).phase == REMOVING
+    except NotFound:
+        return True
+    except HostNotReady:
+        return False
 
 
 def slugs() -> list[str]:

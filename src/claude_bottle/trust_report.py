@@ -1,4 +1,4 @@
-"""What the manifest of a project takes from this host and opens to the network, for a person to read before approval."""
+"""What a project's manifest takes from this host and opens to the network: a person reads it before the approval."""
 
 from __future__ import annotations
 

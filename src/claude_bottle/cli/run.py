@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
+from claude_bottle import state
 from claude_bottle.bottles import Bottles
 from claude_bottle.cli.launch_options import bottle_argument, launch_options
 from claude_bottle.cli.manifest_option import loaded, manifest_option
 from claude_bottle.launch import Launch
 from pyro_mcp.command_line import Verbs, print_json, progress_line, verb
+from pyro_mcp.errors import NotFound
 from pyro_mcp.terminal import DETACH_KEY, own_terminal
 
 OWN_FAILURE = 125
-"""The exit code when claude-bottle itself fails; agents rarely end with it."""
+"""The exit code for a failure of ours, so that it is not taken for the agent's."""
+_KILLED = 128 + signal.SIGKILL
+_TERMINATED = 128 + signal.SIGTERM
 
 _RUN = (
     "Launch an agent.\n\n"
-    "In a terminal, the agent gets the terminal: colours, size and every key reach it. Without one, its output is "
-    "printed until it ends. The exit code is the agent's own. The bottle stays until 'claude-bottle stop'."
+    "In a terminal it has the terminal: colours, size and every key reach it. Without one, its output is printed until "
+    "it ends; Ctrl-C and SIGTERM then remove the bottle, and a reader that goes away leaves it running. The exit code "
+    "is the agent's. The bottle stays until 'claude-bottle stop'."
 )
 
 
@@ -60,10 +67,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 ended = _take_terminal(bottles, launch.slug, launch.keep)
             else:
                 ended = _print_output(arguments, bottles, launch)
-        if arguments.json:
-            print_json(bottles.status(launch.slug))
-            return ended or 0
-        return _told(launch.slug, ended)
+        return _told(arguments, bottles, launch.slug, ended)
 
 
 def _leave(arguments: argparse.Namespace, bottles: Bottles, launch: Launch) -> int:
@@ -81,10 +85,7 @@ def _attach(arguments: argparse.Namespace) -> int:
     bottles = Bottles()
     slug = bottles.status(arguments.bottle)["slug"]
     ended = _take_terminal(bottles, slug, lambda: None)
-    if arguments.json:
-        print_json(bottles.status(slug))
-        return ended or 0
-    return _told(slug, ended)
+    return _told(arguments, bottles, slug, ended)
 
 
 def _take_terminal(bottles: Bottles, slug: str, taken: Callable[[], None]) -> int | None:
@@ -97,25 +98,52 @@ def _take_terminal(bottles: Bottles, slug: str, taken: Callable[[], None]) -> in
 
 
 def _print_output(arguments: argparse.Namespace, bottles: Bottles, launch: Launch) -> int | None:
-    """Print what the agent writes until it ends, and give it no input."""
+    """Print what the agent writes until it ends; it is typed nothing.
+
+    Ctrl-C and SIGTERM end the agent and remove its bottle. It goes on when we lose our terminal, our reader or the room
+    for the output: the work in it is worth more than what we print.
+    """
 
     def show(data: bytes) -> None:
-        if not arguments.json:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
+        while data and not arguments.json:  # past the buffer: what cannot be written must not be tried again at exit
+            data = data[os.write(sys.stdout.fileno(), data) :]
 
+    if not arguments.json:
+        print(
+            "not a terminal: showing the output until the agent ends; -d leaves it in the background", file=sys.stderr
+        )
     silent, typist = os.pipe()
     try:
         with open(silent, "rb") as keys:
+            launch.keep()
             return bottles.attach(launch.slug, keys, show)
+    except BaseException as ending:
+        if isinstance(ending, KeyboardInterrupt) or (isinstance(ending, SystemExit) and ending.code == _TERMINATED):
+            launch.remove()
+        elif launch.kept:
+            with suppress(OSError):  # the terminal that we had
+                print(_keeps_running(launch.slug), file=sys.stderr)
+        raise
     finally:
         os.close(typist)
 
 
-def _told(slug: str, ended: int | None) -> int:
-    """Say on standard error whether the agent has ended; return the exit code of the command."""
+def _keeps_running(slug: str) -> str:
+    return f"{slug} keeps running; 'claude-bottle attach {slug}' takes it up again"
+
+
+def _told(arguments: argparse.Namespace, bottles: Bottles, slug: str, ended: int | None) -> int:
+    """Say what became of the agent, on standard error or as JSON; return our exit code."""
+    if state.is_stopped(slug):
+        if arguments.json:
+            raise NotFound(f"{slug} was stopped", hint="'claude-bottle list' shows the bottles")
+        print(f"{slug} was stopped, and is removed", file=sys.stderr)
+        return _KILLED if ended is None else ended
+    if arguments.json:
+        print_json(bottles.status(slug))
+        return ended or 0
     if ended is None:
-        print(f"{slug} keeps running; 'claude-bottle attach {slug}' connects to it again", file=sys.stderr)
+        print(_keeps_running(slug), file=sys.stderr)
         return 0
     print(
         f"{slug} ended with exit code {ended}\n"

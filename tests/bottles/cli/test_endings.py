@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -54,6 +55,12 @@ def left(home: Path) -> list[str]:
     return [*os.listdir(state.bottles_home()), *processes_naming(home / "state")]
 
 
+def state_now(cli: Cli) -> str:
+    """Return the state of the only bottle."""
+    (bottle,) = json.loads(cli("list", "--json").stdout)["bottles"]
+    return str(bottle["state"])
+
+
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("ending", [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)], ids=str)
 def test_a_signal_at_any_step_of_a_launch_leaves_nothing(
@@ -97,7 +104,7 @@ def test_a_signal_ends_a_run_without_a_terminal_and_its_bottle(agent: Write, hom
     assert left(home) == []
 
 
-def test_a_reader_that_goes_away_ends_a_run_and_its_bottle(agent: Write, home: Path) -> None:
+def test_a_reader_that_goes_away_leaves_the_agent_with_its_work(agent: Write, cli: Cli) -> None:
     agent("exec yes")
     with subprocess.Popen(RUN, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
         assert client.stdout is not None and client.stderr is not None
@@ -106,5 +113,48 @@ def test_a_reader_that_goes_away_ends_a_run_and_its_bottle(agent: Write, home: P
         said = client.stderr.read()
 
     assert client.returncode == 128 + signal.SIGPIPE
-    assert b"Traceback" not in said
+    assert b"keeps running" in said and b"claude-bottle attach web-" in said and b"Traceback" not in said
+    assert state_now(cli) == "running"
+
+
+def test_a_lost_connection_leaves_an_agent_without_a_terminal_with_its_work(agent: Write, cli: Cli) -> None:
+    agent("echo ready; sleep 600")
+    with subprocess.Popen(RUN, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
+        assert client.stdout is not None and client.stdout.readline() == b"ready\r\n"
+        client.send_signal(signal.SIGHUP)
+        _, said = client.communicate(timeout=30)
+
+    assert client.returncode == 128 + signal.SIGHUP
+    assert b"keeps running" in said
+    assert state_now(cli) == "running"
+
+
+def test_a_full_disk_under_the_output_leaves_the_agent_with_its_work(agent: Write, cli: Cli) -> None:
+    agent("echo ready; sleep 600")
+    with open("/dev/full", "wb") as full:
+        told = subprocess.run(
+            RUN, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, timeout=30, check=False
+        )
+
+    assert told.returncode == 125
+    assert b"keeps running" in told.stderr and b"Traceback" not in told.stderr
+    assert state_now(cli) == "running"
+
+
+def test_a_run_in_the_foreground_is_stopped_from_elsewhere(agent: Write, cli: Cli, home: Path) -> None:
+    agent("echo ready; sleep 600")
+    with subprocess.Popen(RUN, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
+        assert client.stdout is not None and client.stdout.readline() == b"ready\r\n"
+        (slug,) = state.slugs()
+        assert cli("stop", slug).stdout == f"{slug} is removed\n"
+        _, said = client.communicate(timeout=30)
+
+    assert client.returncode == 128 + signal.SIGKILL
+    assert f"{slug} was stopped".encode() in said
     assert left(home) == []
+
+
+def test_a_run_without_a_terminal_says_how_to_leave_it_in_the_background(agent: Write, cli: Cli) -> None:
+    agent("true")
+
+    assert "not a terminal: showing the output" in cli("run", "web", "--backend", "fake").stderr

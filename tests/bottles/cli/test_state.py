@@ -142,6 +142,15 @@ def test_a_record_of_another_version_is_read_and_its_bottle_stays(phase: str) ->
     assert state.abandoned() == []
 
 
+def test_a_bottle_that_is_kept_can_be_removed_while_its_client_runs() -> None:
+    with state.launching(record("web-1")) as owned:
+        state.launched(record("web-1"))
+        owned.close()
+        assert state.abandoned() == []
+        with state.removing("web-1") as found:
+            assert found is not None
+
+
 def test_list_shows_a_damaged_record_and_stop_removes_its_agent(cli: Cli, agent: Write) -> None:
     agent("sleep 600")
     broken, sound = launched(cli), launched(cli)

@@ -112,3 +112,13 @@ def test_two_people_see_the_same(agent: Write) -> None:
             second.type(b"both\r")
             second.wait_for(b"got both")
             first.wait_for(b"got both")
+
+
+def test_an_agent_in_a_terminal_is_stopped_from_elsewhere(agent: Write, cli: Cli) -> None:
+    agent(SCREEN)
+    with running("run", "web", "--backend", "fake") as person:
+        person.wait_for(b"ready")
+        assert cli("stop", "web").returncode == 0
+        person.wait_for(b"was stopped")
+        assert person.program.wait(30) == 137
+    assert state.slugs() == []
