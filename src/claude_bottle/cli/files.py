@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
 from claude_bottle.bottles import Bottles
 from claude_bottle.cli.launch_options import bottle_argument
 from pyro_mcp.command_line import Verbs, print_json, progress_line, shown, verb
-
-_UNSAFE = re.compile(r"[^\n\t -~\u00a0-\U0010ffff]")
 
 
 def add(verbs: Verbs) -> None:
@@ -38,12 +35,19 @@ def _diff(arguments: argparse.Namespace) -> int:
         print_json(found)
     elif not found["changed"]:
         print("no changes", file=sys.stderr)
-    elif sys.stdout.isatty():  # a terminal would act on what the agent put into its files
-        print(_UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", found["diff"]), end="")
-    else:
+    elif sys.stdout.isatty():
+        print("".join(map(_visible, found["diff"])), end="")
+    else:  # byte for byte: 'git apply' reads it
         sys.stdout.flush()
         sys.stdout.buffer.write(found["diff"].encode(errors="surrogateescape"))
     return 0
+
+
+def _visible(character: str) -> str:
+    """Return a character as a person must see it: escaped if it acts on a terminal, reorders text or has no width."""
+    if character.isprintable() or character in "\n\t":
+        return character
+    return character.encode("unicode_escape", "surrogatepass").decode()
 
 
 def _export(arguments: argparse.Namespace) -> int:

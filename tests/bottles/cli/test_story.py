@@ -9,7 +9,8 @@ import pytest
 
 from claude_bottle import state
 from claude_bottle.backend.table import BACKENDS
-from tests.bottles.cli.conftest import Cli, Write, launched
+from tests.bottles.cli.conftest import COMMAND, Cli, Write, launched
+from tests.terminal.person import at_terminal
 from tests.waiting import until
 
 
@@ -168,3 +169,12 @@ def test_doctor_says_what_each_backend_lacks(cli: Cli) -> None:
 
     assert [one["name"] for one in report["backends"]] == list(BACKENDS)
     assert all(one["ready"] == (not one["problems"]) for one in report["backends"])
+
+
+def test_a_person_sees_every_character_of_a_diff_and_a_pipe_gets_its_bytes(cli: Cli, agent: Write) -> None:
+    agent("printf 'a\\342\\200\\256b\\342\\200\\213c\\033[2J\\tgr\\303\\274n\\n' >new; exit 0")
+    assert cli("run", "web", "--backend", "fake").returncode == 0
+
+    assert "+a\u202eb\u200bc\x1b[2J\tgrün\n" in cli("diff", "web").stdout
+    with at_terminal([*COMMAND, "diff", "web"]) as person:
+        person.wait_for("+a\\u202eb\\u200bc\\x1b[2J\tgrün".encode())
