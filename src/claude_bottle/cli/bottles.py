@@ -14,9 +14,7 @@ from pyro_mcp.errors import InvalidRequest, PyroError
 
 def add(verbs: Verbs) -> None:
     verb(verbs, "list", "list the bottles and the states of their agents", _list, example="claude-bottle list")
-    status = verb(
-        verbs, "status", "show what an agent is doing", _status, example="claude-bottle status reviewer-3f9a1c"
-    )
+    status = verb(verbs, "status", "show what an agent is doing", _status, example="claude-bottle status claude-3f9a1c")
     bottle_argument(status)
     stop = verb(
         verbs,

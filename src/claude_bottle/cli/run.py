@@ -25,9 +25,9 @@ _TERMINATED = 128 + signal.SIGTERM
 
 _RUN = (
     "Launch an agent.\n\n"
-    "In a terminal it has the terminal: colours, size and every key reach it. Without one, its output is printed until "
-    "it ends; Ctrl-C and SIGTERM then remove the bottle, and a reader that goes away leaves it running. The exit code "
-    "is the agent's. The bottle stays until 'claude-bottle stop'."
+    "In a terminal, the agent gets the terminal: colours, size and every key reach it. Without one, its output is "
+    "printed until it ends; Ctrl-C and SIGTERM then remove the bottle, and when the reader goes away the agent keeps "
+    "running. The exit code is the agent's own. The bottle stays until 'claude-bottle stop'."
 )
 
 
