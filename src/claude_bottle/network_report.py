@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-from pydantic import ValidationError
-
-from claude_bottle.manifest import EgressRule
 from claude_bottle.results import Refusal
 from claude_bottle.state import Record
 
@@ -81,6 +78,10 @@ def _request_rule(host: str, port: object, entry: Mapping[str, object]) -> str:
 
     Entries are a union, so the host alone would drop every limit of its requests.
     """
+    from pydantic import ValidationError  # noqa: PLC0415 - slow to import, and seldom needed
+
+    from claude_bottle.manifest import EgressRule  # noqa: PLC0415
+
     method, path, upstream = (_text(entry, key) for key in ("method", "path", "upstream"))
     # A "*" would stand for other paths than that of the request, and a path of full length may have been cut.
     if _BY_RULE not in _text(entry, "reason") or "*" in path or len(path) >= _LONGEST_PATH:
