@@ -3,51 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable, Iterable, Mapping
 
 from claude_bottle import state
 from claude_bottle.cli.manifest_option import loaded
-from pyro_mcp.command_line import Verbs, verb
+from pyro_mcp.command_line import Verbs, add_completion, answer_completion
 from pyro_mcp.errors import PyroError
-
-_SHELLS = ("bash", "zsh", "fish")
 
 
 def add(verbs: Verbs) -> None:
-    parser = verb(
-        verbs,
-        "completion",
-        "print the shell completion script",
-        _completion,
-        example="claude-bottle completion bash \\\n  >~/.local/share/bash-completion/completions/claude-bottle",
-    )
-    parser.add_argument("shell", choices=_SHELLS, metavar="SHELL", help="bash, zsh or fish")
-
-
-def _completion(arguments: argparse.Namespace) -> int:
-    from argcomplete.shell_integration import shellcode  # noqa: PLC0415 - only this command needs it
-
-    print(shellcode(["claude-bottle"], shell=arguments.shell))
-    return 0
+    example = "claude-bottle completion bash \\\n  >~/.local/share/bash-completion/completions/claude-bottle"
+    add_completion(verbs, "claude-bottle", example=example)
 
 
 def complete(parser: argparse.ArgumentParser) -> None:
     """Answer a shell that asks for completions, and exit; return at once when none asks."""
-    if "_ARGCOMPLETE" in os.environ:
-        from argcomplete import autocomplete  # noqa: PLC0415
-
-        _attach_completers(parser)
-        autocomplete(parser, always_complete_options=False)
-
-
-def _attach_completers(parser: argparse.ArgumentParser) -> None:
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for inner in action.choices.values():
-                _attach_completers(inner)
-        elif action.dest in _COMPLETERS:
-            action.completer = _COMPLETERS[action.dest]  # type: ignore[attr-defined] # argcomplete looks for it
+    answer_completion(parser, _COMPLETERS)
 
 
 def agents(*, parsed_args: argparse.Namespace, **_: object) -> Mapping[str, str]:

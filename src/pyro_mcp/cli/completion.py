@@ -3,50 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import os
+from collections.abc import Callable, Iterable, Mapping
 
 import pyro_mcp
-from pyro_mcp.command_line import Verbs, verb
+from pyro_mcp.command_line import Verbs, add_completion, answer_completion
 from pyro_mcp.errors import PyroError
 from pyro_mcp.serving import HOSTS, MODES, PROFILES
 
-_SHELLS = ("bash", "zsh", "fish")
-
 
 def add(verbs: Verbs) -> None:
-    parser = verb(
-        verbs,
-        "completion",
-        "print the shell completion script",
-        _completion,
-        example="pyro completion bash >~/.local/share/bash-completion/completions/pyro",
-    )
-    parser.add_argument("shell", choices=_SHELLS, metavar="SHELL", help="bash, zsh or fish")
-
-
-def _completion(arguments: argparse.Namespace) -> int:
-    from argcomplete.shell_integration import shellcode  # noqa: PLC0415 - only this command needs it
-
-    print(shellcode(["pyro"], shell=arguments.shell))
-    return 0
+    example = "pyro completion bash >~/.local/share/bash-completion/completions/pyro"
+    add_completion(verbs, "pyro", example=example)
 
 
 def complete(parser: argparse.ArgumentParser) -> None:
     """Answer a shell that asks for completions, and exit; return at once when none asks."""
-    if "_ARGCOMPLETE" in os.environ:
-        from argcomplete import autocomplete  # noqa: PLC0415
-
-        _attach_completers(parser)
-        autocomplete(parser, always_complete_options=False)
-
-
-def _attach_completers(parser: argparse.ArgumentParser) -> None:
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for inner in action.choices.values():
-                _attach_completers(inner)
-        elif action.dest in _COMPLETERS:
-            action.completer = _COMPLETERS[action.dest]  # type: ignore[attr-defined] # argcomplete looks for it
+    answer_completion(parser, _COMPLETERS)
 
 
 def workspaces(**_: object) -> dict[str, str]:
@@ -91,7 +63,7 @@ def profiles(**_: object) -> tuple[str, ...]:
     return PROFILES
 
 
-_COMPLETERS = {
+_COMPLETERS: Mapping[str, Callable[..., Iterable[str]]] = {
     "host": hosts,
     "mode": modes,
     "profile": profiles,

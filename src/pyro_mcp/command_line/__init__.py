@@ -21,6 +21,7 @@ An error of `pyro_mcp.errors` becomes a message with its hint on standard error,
 
 from __future__ import annotations
 
+from pyro_mcp.command_line.completion import add_completion, answer_completion
 from pyro_mcp.command_line.parser import (
     Parser,
     Verbs,
@@ -48,8 +49,10 @@ __all__ = [
     "Parser",
     "ProgressLine",
     "Verbs",
+    "add_completion",
     "add_verbs",
     "ago",
+    "answer_completion",
     "in_command_words",
     "own_actions",
     "paragraph",
