@@ -8,6 +8,15 @@ from pyro_mcp.errors import PyroError
 STATE_NAME = ".claude-bottle-state"
 RUNNING, IDLE, WAITING = "running", "idle", "waiting for permission"
 _WORDS = {b"running": RUNNING, b"idle": IDLE, b"waiting_for_permission": WAITING}
+HOOKS = {
+    "SessionStart": "idle",
+    "UserPromptSubmit": "running",
+    "PreToolUse": "running",
+    "PostToolUse": "running",
+    "PermissionRequest": "waiting_for_permission",
+    "Stop": "idle",
+}
+"""The events of Claude Code and Codex that have a hook, each with the word that it reports."""
 _LONGEST = 64
 _DEADLINE = 10.0
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from claude_bottle.backend.interface import Bottle
-from claude_bottle.harness.agent_state import read_state, report
+from claude_bottle.harness.agent_state import HOOKS, read_state, report
 from claude_bottle.harness.interface import GuestHome, HarnessKey
 
 if TYPE_CHECKING:
@@ -18,14 +18,6 @@ _KEY = "ANTHROPIC_API_KEY"
 # The bottle is the boundary, so the agent does not ask before each command, unless its arguments choose a mode.
 _PERMISSION_OPTIONS = ("--permission-mode", "--dangerously-skip-permissions", "--allow-dangerously-skip-permissions")
 _APPROVED_BY = 20  # Claude Code remembers an accepted API key by this many of its last characters
-_HOOKS = {
-    "SessionStart": "idle",
-    "UserPromptSubmit": "running",
-    "PreToolUse": "running",
-    "PostToolUse": "running",
-    "PermissionRequest": "waiting_for_permission",
-    "Stop": "idle",
-}
 
 
 class ClaudeCode:
@@ -78,7 +70,7 @@ class ClaudeCode:
         return found
 
     def _settings(self) -> dict[str, Any]:
-        hooks = {event: [{"hooks": [{"type": "command", "command": report(word)}]}] for event, word in _HOOKS.items()}
+        hooks = {event: [{"hooks": [{"type": "command", "command": report(word)}]}] for event, word in HOOKS.items()}
         return {"skipDangerousModePermissionPrompt": True, "hooks": hooks}
 
 

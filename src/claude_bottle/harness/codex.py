@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from claude_bottle.backend.interface import Bottle
-from claude_bottle.harness.agent_state import read_state, report
+from claude_bottle.harness.agent_state import HOOKS, read_state, report
 from claude_bottle.harness.interface import GuestHome, HarnessKey
 
 if TYPE_CHECKING:
@@ -24,14 +24,6 @@ _PERMISSION_OPTIONS = (
     "-s",
     "--sandbox",
 )
-_HOOKS = {
-    "SessionStart": "idle",
-    "UserPromptSubmit": "running",
-    "PreToolUse": "running",
-    "PostToolUse": "running",
-    "PermissionRequest": "waiting_for_permission",
-    "Stop": "idle",
-}
 
 
 class Codex:
@@ -69,7 +61,7 @@ class Codex:
         ]
         hooks = [
             f'[[hooks.{event}]]\n[[hooks.{event}.hooks]]\ntype = "command"\ncommand = {json.dumps(report(word))}\n'
-            for event, word in _HOOKS.items()
+            for event, word in HOOKS.items()
         ]
         return {
             f"{guest.home}/.codex/config.toml": "\n".join(lines) + "\n",
