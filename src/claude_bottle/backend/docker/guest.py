@@ -7,6 +7,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 
+from claude_bottle.backend.archive_entry import without_owner
 from claude_bottle.backend.docker.account import Account
 from claude_bottle.backend.docker.engine import Engine, failed
 from claude_bottle.backend.guest_output import GuestOutput
@@ -31,7 +32,7 @@ class ContainerGuest:
 
         A link is copied as a link. Owners and modes are not copied, except that an executable file stays executable.
         """
-        self._extract(lambda archive: archive.add(source, target.lstrip("/"), filter=_plain))
+        self._extract(lambda archive: archive.add(source, target.lstrip("/"), filter=without_owner))
 
     def write(self, files: Mapping[str, tuple[int, bytes]]) -> None:
         """Write these files: path → mode, content."""
@@ -79,10 +80,3 @@ class ContainerGuest:
                 self._engine.call(["cp", "-", f"{self._container}:/"], stdin=file, deadline_seconds=_DEADLINE)
             except (HostCommandFailed, DeadlineExceeded) as error:
                 raise failed(error, "a file could not be copied into the container") from error
-
-
-def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    entry.uid = entry.gid = 0
-    entry.uname = entry.gname = ""
-    entry.mode = 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644
-    return entry

@@ -20,7 +20,7 @@ from claude_bottle.backend.docker.problems import docker_problems
 from claude_bottle.backend.docker.removal import remove
 from claude_bottle.backend.docker.tree import Tree
 from claude_bottle.backend.gateway_policy import authority_of, host_secrets, rules_of
-from claude_bottle.backend.interface import BottlePlan, BottleSpec, Say
+from claude_bottle.backend.interface import BottlePlan, BottleSpec, Say, plan_as
 from claude_bottle.harness import harness_of
 from claude_bottle.provision.agent import provision_agent
 from claude_bottle.provision.ca import provision_ca
@@ -62,7 +62,8 @@ class DockerBackend:
         )
 
     def steps(self, plan: BottlePlan) -> Sequence[str]:
-        own, size = _own(plan), _own(plan).bottle.resources
+        own = plan_as(DockerPlan, plan)
+        size = own.bottle.resources
         tree = f"a copy of {plan.spec.user_cwd}" if plan.spec.copy_cwd else "empty"
         shape = f"{size.vcpu_count} CPUs, {size.mem_mib} MiB" + (f", runtime {own.runtime}" if own.runtime else "")
         packages = ", ".join(own.bottle.packages)
@@ -76,7 +77,7 @@ class DockerBackend:
         ]
 
     def launch(self, plan: BottlePlan, say: Say) -> DockerBottle:
-        own = _own(plan)
+        own = plan_as(DockerPlan, plan)
         try:
             return self._launched(own, say)
         except (HostCommandFailed, DeadlineExceeded) as error:
@@ -144,9 +145,3 @@ class DockerBackend:
             gateway.attach_to_process(pid)
             container.kill_in_time(self._engine, plan.names.container, plan.bottle.resources.ttl_seconds)
             container.begin(self._engine, plan.names.container)
-
-
-def _own(plan: BottlePlan) -> DockerPlan:
-    if not isinstance(plan, DockerPlan):
-        raise InvalidRequest("the plan was made for another backend")
-    return plan

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
+from claude_bottle.backend.archive_entry import without_owner
 from claude_bottle.backend.guest_output import GuestOutput
 from claude_bottle.backend.interface import Outcome
 from claude_bottle.backend.pyro.plan import TREE
@@ -51,7 +52,7 @@ class PyroGuest:
         with tempfile.SpooledTemporaryFile(_IN_MEMORY) as archive:
             with tarfile.open(fileobj=archive, mode="w") as tar:
                 # A link is stored as a link, so nothing outside of `source` gets in.
-                tar.add(source, arcname="copied", filter=_plain)
+                tar.add(source, arcname="copied", filter=without_owner)
             archive.seek(0)
             self._checked(["/bin/sh", "-c", _UNPACK, "sh", target], archive)
 
@@ -145,14 +146,6 @@ if [ -d "$new/copied" ]; then mkdir -p "$1"; cp -a "$new/copied/." "$1"; else mv
 rm -rf "$new"
 """
 _INSTALL = 'mkdir -p "${1%/*}" && cat > "$1.new" && chmod 755 "$1.new" && mv -f "$1.new" "$1"'
-
-
-def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Return an entry of an archive without the owner and the time of this host; the owner may read it."""
-    entry.uid = entry.gid = 0
-    entry.uname = entry.gname = ""
-    entry.mode = 0o755 if entry.isdir() or entry.mode & 0o100 else 0o644
-    return entry
 
 
 def _runner(user: AgentUser, environ: Mapping[str, str]) -> str:

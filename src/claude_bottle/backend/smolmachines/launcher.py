@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from claude_bottle.backend import gateway_policy
-from claude_bottle.backend.interface import Bottle, BottlePlan, BottleSpec, Say
+from claude_bottle.backend.interface import Bottle, BottlePlan, BottleSpec, Say, plan_as
 from claude_bottle.backend.smolmachines import bottle, programs, smolvm
 from claude_bottle.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
 from claude_bottle.backend.smolmachines.guest import HOME, TREE
@@ -65,7 +65,7 @@ class SmolmachinesBackend:
 
     def steps(self, plan: BottlePlan) -> Sequence[str]:
         """Return what a launch does on this host."""
-        own = _own(plan)
+        own = plan_as(SmolmachinesBottlePlan, plan)
         config = own.spec.manifest.bottle_of(own.spec.agent_name)
         source = own.agent_from_path or config.environment
         tree = f"a copy of {own.spec.user_cwd}" if own.spec.copy_cwd else "empty"
@@ -78,7 +78,7 @@ class SmolmachinesBackend:
         ]
 
     def launch(self, plan: BottlePlan, say: Say) -> Bottle:
-        own = _own(plan)
+        own = plan_as(SmolmachinesBottlePlan, plan)
         _check(own)
         try:
             return self._launched(own, say)
@@ -191,9 +191,3 @@ def _check(plan: SmolmachinesBottlePlan) -> None:
     ):
         if given:
             raise InvalidRequest(f"the backend smolmachines has no {what}", hint=f"remove {what} from the bottle")
-
-
-def _own(plan: BottlePlan) -> SmolmachinesBottlePlan:
-    if not isinstance(plan, SmolmachinesBottlePlan):
-        raise InvalidRequest("the plan was made for another backend")
-    return plan
