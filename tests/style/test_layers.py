@@ -12,7 +12,13 @@ from tests.style.project import ROOT
 
 _GROUND = {"pyro_mcp.errors", "pyro_mcp.hints", "pyro_mcp.results", "pyro_mcp.serving"}
 _FACE = {*_GROUND, "pyro_mcp", "pyro_mcp.core"}
-_NETWORK = {*_GROUND, "pyro_mcp.host", "pyro_mcp.redaction", "pyro_mcp.network.addressing"}
+_NETWORK = {
+    *_GROUND,
+    "pyro_mcp.host",
+    "pyro_mcp.redaction",
+    "pyro_mcp.network.addressing",
+    "pyro_mcp.network.metering",
+}
 _MACHINES = {
     *_GROUND,
     "pyro_mcp.engine",
@@ -54,6 +60,7 @@ MAY_IMPORT = {
     "pyro_mcp.terminal": {"pyro_mcp.errors"},
     "pyro_mcp.network": {*_NETWORK, *(f"pyro_mcp.network.{room}" for room in ("gateway", "devices", "http", "policy"))},
     "pyro_mcp.network.addressing": _GROUND,
+    "pyro_mcp.network.metering": _GROUND,
     "pyro_mcp.network.dns": _NETWORK,
     "pyro_mcp.network.policy": {*_NETWORK, "pyro_mcp.network.dns"},
     "pyro_mcp.network.channel": {*_NETWORK, "pyro_mcp.network.dns"},

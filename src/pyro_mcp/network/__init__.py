@@ -55,6 +55,7 @@ from pyro_mcp.network.gateway.control import CONTROL, GatewayControl, GatewayInf
 from pyro_mcp.network.gateway.launch import StartingGateway, isolated_tap, launch_gateway
 from pyro_mcp.network.http.authority import Authority
 from pyro_mcp.network.http.guest_ca import CA_LISTS, GuestCA, is_our_ca_file
+from pyro_mcp.network.metering.values import ModelRefusal, ModelRequest, ModelUsage, Reservation
 from pyro_mcp.network.policy.allow_list import AllowGiven
 from pyro_mcp.network.policy.host_secret import DEFAULT_HEADER, HostSecret
 from pyro_mcp.network.policy.log import read_network_log
@@ -72,6 +73,10 @@ __all__ = [
     "GatewayInfo",
     "GuestCA",
     "HostSecret",
+    "ModelRefusal",
+    "ModelRequest",
+    "ModelUsage",
+    "Reservation",
     "Rules",
     "StartingGateway",
     "is_our_ca_file",
