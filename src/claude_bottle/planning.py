@@ -112,6 +112,8 @@ def _problems(asked: Asked, *, look: bool = True) -> Iterator[str]:
         yield f"{path}.supervise: asking a person is not available yet; remove the key"
     if asked.bottle.budget is not None:
         yield f"{path}.budget: limits are not available yet; remove the key"
+    if asked.bottle.git.remotes:
+        yield f"{path}.git.remotes: the git gate is not available yet; remove the key"
     if not look:
         return
     for name, secret in asked.secrets.items():

@@ -10,6 +10,7 @@ from claude_bottle.harness.secrets import all_secrets
 from claude_bottle.manifest.trust import project_manifest
 
 if TYPE_CHECKING:
+    from claude_bottle.gate.remotes import Remote
     from claude_bottle.manifest import Loaded, SecretConfig
 
 
@@ -46,6 +47,8 @@ def _lines(loaded: Loaded) -> Iterator[str]:
         for rule in bottle.egress if name in used or ("bottles", name, "egress") in ours else ():
             target = f"leads to port {rule.upstream_port} of this host" if rule.upstream else "can be reached"
             yield f"{rule.host} {target} from the bottle {name}"
+        for remote in bottle.git.declared() if name in used or ("bottles", name, "git", "remotes") in ours else ():
+            yield from _remote(remote, name)
     for name, agent in agents.items():
         yield from _secrets(all_secrets(manifest, name))
         if ("agents", name, "harness") in ours:
@@ -53,6 +56,14 @@ def _lines(loaded: Loaded) -> Iterator[str]:
             yield f"the agent {name} runs {program} in the bottle {agent.bottle}"
         if ("agents", name, "skills") in ours and agent.skills:
             yield f"your skills {', '.join(agent.skills)} are copied to the agent {name}"
+
+
+def _remote(remote: Remote, bottle: str) -> Iterator[str]:
+    if remote.fetch:
+        yield f"the bottle {bottle} fetches from {remote.url}, with your credentials"
+    for rule in remote.push:
+        how = "after you approve each push" if rule.approve == "ask" else "WITHOUT asking you"
+        yield f"the bottle {bottle} pushes {rule.ref} to {remote.url}, with your credentials, {how}"
 
 
 def _secrets(found: Mapping[str, SecretConfig]) -> Iterator[str]:

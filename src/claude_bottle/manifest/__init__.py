@@ -14,12 +14,12 @@ except ModuleNotFoundError as error:
     raise ExtraMissing("pydantic") from error
 
 from claude_bottle.manifest.egress import EgressRule
+from claude_bottle.manifest.git import GitConfig, GitPushRule, GitRemoteConfig
 from claude_bottle.manifest.levels import Loaded, load
 from claude_bottle.manifest.models import (
     AgentConfig,
     BottleConfig,
     BudgetConfig,
-    GitConfig,
     Manifest,
     ResourcesConfig,
 )
@@ -32,6 +32,8 @@ __all__ = [
     "BudgetConfig",
     "EgressRule",
     "GitConfig",
+    "GitPushRule",
+    "GitRemoteConfig",
     "Loaded",
     "Manifest",
     "ResourcesConfig",

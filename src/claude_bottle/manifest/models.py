@@ -21,6 +21,7 @@ from claude_bottle.manifest.fields import (
     Variable,
     without_nul,
 )
+from claude_bottle.manifest.git import GitConfig
 from claude_bottle.manifest.problems import Fault, problems_of, shortened, shown_path
 from claude_bottle.manifest.secret import SecretConfig
 from pyro_mcp.hints import near_match
@@ -44,15 +45,6 @@ def harness_of_manifest(value: Any) -> str | tuple[str, ...]:
     if not isinstance(value, list | tuple) or not value or not all(isinstance(one, str) and one for one in value):
         raise ValueError(f"must be one of {', '.join(HARNESSES)}, or a command as a list of texts")
     return tuple(without_nul(one) for one in value)
-
-
-class GitConfig(Model):
-    """The author of the agent's commits."""
-
-    user_name: Line | None = None
-    """The author's name."""
-    user_email: Line | None = None
-    """The author's e-mail address."""
 
 
 class BudgetConfig(Model):
@@ -89,7 +81,7 @@ class BottleConfig(Model):
     secrets: dict[Variable, SecretConfig] = Field(default_factory=dict)
     """Secrets; each is named after the variable that holds its placeholder in the bottle."""
     git: GitConfig = GitConfig()
-    """The author of the agent's commits."""
+    """The author of the agent's commits, and the repositories that its git reaches."""
     supervise: bool = False
     """Whether the agent may ask a person to allow what is refused; not available yet."""
     budget: BudgetConfig | None = None

@@ -1,0 +1,14 @@
+"""The git gate: the only remote of a bottle's git, and what a person sees of a push that it holds.
+
+    guest's git ── smart HTTP ── gateway ── guard ── Gate.connect()
+                                                       ├─ fetch: a mirror of the upstream; its credentials stay here
+                                                       └─ push: quarantine ─ checks ─ held ─ approved ─ forwarded
+
+All of git's programs that read what the guest sent run in a sandbox, without network and without the user's settings.
+"""
+
+from __future__ import annotations
+
+from claude_bottle.gate.remotes import GATE_HOST, PushRule, Remote, guest_url
+
+__all__ = ["GATE_HOST", "PushRule", "Remote", "guest_url"]
