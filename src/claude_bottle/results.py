@@ -197,3 +197,48 @@ class DemoReport(TypedDict):
     key_arrived: bool
     """Whether the model got the real key."""
     exit_code: int
+
+
+class AuditEntry(TypedDict):
+    """One decision: `who` is "policy", "person NAME", "timeout" and the like; `rule` is what allowed or refused it."""
+
+    number: int
+    at: float
+    kind: str
+    decision: str
+    bottle: str
+    agent: str
+    who: str
+    rule: str
+    what: dict[str, object]
+
+
+class AuditReport(TypedDict):
+    """Decisions, oldest first; `omitted` is how many earlier ones the limit left out."""
+
+    journal: str
+    omitted: int
+    entries: list[AuditEntry]
+
+
+class AuditProblem(TypedDict):
+    """One thing that is wrong with lines `first` to `last` of the journal; `row` is a place in its file, or 0."""
+
+    what: Literal["changed", "missing", "moved", "repeated", "foreign", "head", "mark"]
+    first: int
+    last: int
+    row: int
+    message: str
+
+
+class AuditVerification(TypedDict):
+    """Whether the journal is as its writers wrote it."""
+
+    journal: str
+    intact: bool
+    lines: int
+    mark: str
+    """The number and hash of the last line. Kept elsewhere, it finds a journal that was written anew."""
+    problem_count: int
+    problems: list[AuditProblem]
+    """The first hundred."""

@@ -1,0 +1,16 @@
+"""The audit journal: one line for each decision about what a bottle may do, with who decided and by which rule.
+
+    journal = user_journal()
+    journal.add("egress", "allowed", bottle=slug, agent="claude", who="policy", rule="pypi.org", what={"port": 443})
+    for entry in journal.entries(since=time.time() - 3600, kind="push"): ...
+    found = verify(journal.path)
+
+The journal is one file of this user, `$XDG_STATE_HOME/claude-bottle/audit/journal.jsonl`. Each line holds the hash of
+the line before it, and a file beside the journal holds the number and the hash of its last line.
+"""
+
+from claude_bottle.audit.journal import Journal, user_journal
+from claude_bottle.audit.line import DECISION_KINDS, Entry
+from claude_bottle.audit.verify import Mark, Problem, Verification, verify
+
+__all__ = ["DECISION_KINDS", "Entry", "Journal", "Mark", "Problem", "Verification", "user_journal", "verify"]

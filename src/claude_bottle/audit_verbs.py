@@ -1,0 +1,85 @@
+"""The methods of `Bottles` for the audit journal."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from claude_bottle.audit import DECISION_KINDS, Entry, Mark, Problem, user_journal, verify
+from claude_bottle.results import AuditEntry, AuditProblem, AuditReport, AuditVerification
+from pyro_mcp.errors import InvalidRequest, own_errors
+from pyro_mcp.hints import near_match
+
+_MOST_ENTRIES = 1000
+
+
+class AuditVerbs:
+    """Read and check the journal of decisions."""
+
+    def audit(self, *, since: float = 0.0, bottle: str = "", kind: str = "", limit: int = _MOST_ENTRIES) -> AuditReport:
+        """Return the last `limit` decisions since a time, oldest first; those of one bottle or kind if it is given."""
+        with own_errors():
+            if kind and kind not in DECISION_KINDS:
+                hint = near_match(kind, DECISION_KINDS) or f"the kinds are {', '.join(DECISION_KINDS)}"
+                raise InvalidRequest(f"there is no kind of decision {kind!r}", hint=hint)
+            if limit < 1:
+                raise InvalidRequest(f"the limit is {limit}, but it must be at least 1")
+            journal, count = user_journal(), 0
+            last = deque[Entry](maxlen=limit)
+            for entry in journal.entries(since=since, bottle=bottle, kind=kind):
+                last.append(entry)
+                count += 1
+            return {
+                "journal": str(journal.path),
+                "omitted": count - len(last),
+                "entries": [_entry(one) for one in last],
+            }
+
+    def audit_verify(
+        self, *, mark: str = "", progress: Callable[[int, float], None] = lambda _lines, _fraction: None
+    ) -> AuditVerification:
+        """Check that no line of the journal was changed, removed, added or moved.
+
+        `mark` is the end of an earlier check, as `NUMBER:HASH`: the journal must still have that line. `progress` gets
+        the number of lines that are checked, and the fraction.
+        """
+        with own_errors():
+            journal = user_journal()
+            found = verify(journal.path, mark=_mark(mark), progress=progress)
+            return {
+                "journal": str(journal.path),
+                "intact": found.intact,
+                "lines": found.lines,
+                "mark": f"{found.end.number}:{found.end.own}",
+                "problem_count": found.problem_count,
+                "problems": [_problem(one) for one in found.problems],
+            }
+
+
+def _mark(text: str) -> Mark | None:
+    number, _, own = text.partition(":")
+    if not text:
+        return None
+    if not (number.isascii() and number.isdigit() and len(number) < 19 and len(own) == 64):
+        raise InvalidRequest(
+            f"{text!r} is not the mark of a journal", hint="give the mark that an earlier 'audit verify' printed"
+        )
+    return Mark(int(number), own)
+
+
+def _entry(entry: Entry) -> AuditEntry:
+    return {
+        "number": entry.number,
+        "at": entry.at,
+        "kind": entry.kind,
+        "decision": entry.decision,
+        "bottle": entry.bottle,
+        "agent": entry.agent,
+        "who": entry.who,
+        "rule": entry.rule,
+        "what": dict(entry.what),
+    }
+
+
+def _problem(one: Problem) -> AuditProblem:
+    return {"what": one.what, "first": one.first, "last": one.last, "row": one.row, "message": one.message}
