@@ -5,13 +5,19 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests.network import address_scenarios, container_scenarios, gateway_scenarios, upstream_scenarios
+from tests.network import (
+    address_scenarios,
+    container_scenarios,
+    gateway_scenarios,
+    supervised_scenarios,
+    upstream_scenarios,
+)
 from tests.network.scenario import SCENARIOS
 from tests.network.testbed import Testbed
 
 __all__ = ["MODULES", "SCENARIOS"]
 
-MODULES = (address_scenarios, container_scenarios, gateway_scenarios, upstream_scenarios)
+MODULES = (address_scenarios, container_scenarios, gateway_scenarios, supervised_scenarios, upstream_scenarios)
 """The modules with scenarios; importing them fills `SCENARIOS`."""
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def proxied(*rules: RequestRule) -> Iterator[tuple[socket.socket, socket.socket]
     with guest, site:
         site.settimeout(10)
         sock = PlainSocket(accepted)
-        proxy = HttpProxy(sock, Site(HOST, 80, [], Mask({}), rules, lambda *_: None), lambda: PlainSocket(to_site))
+        proxy = HttpProxy(sock, Site(HOST, 80, [], Mask({}), rules, lambda *_: ""), lambda: PlainSocket(to_site))
 
         def run() -> None:
             proxy.run()

@@ -25,10 +25,15 @@ def web(tmp_path: Path) -> Web:
 
 
 @contextmanager
-def reports(web: Web) -> Iterator[list[tuple[str, ...]]]:
+def reports(web: Web) -> Iterator[list[tuple[object, ...]]]:
     """Collect what is reported for the log."""
-    found: list[tuple[str, ...]] = []
-    serve = partial(web.tls_proxy.serve, report=lambda *report: found.append(report))
+    found: list[tuple[object, ...]] = []
+
+    def report(*what: object) -> str:
+        found.append(what)
+        return ""
+
+    serve = partial(web.tls_proxy.serve, report=report)
     web.tls_proxy.serve = serve  # type: ignore[method-assign]
     yield found
 
@@ -130,8 +135,8 @@ def test_the_log_gets_the_path_without_its_query_and_never_the_secret(web: Web) 
         web.raw(request(f"/v1/x?key={SECRET.placeholder}", "GET", f"Authorization: Bearer {SECRET.placeholder}")
                 + request("/v1/\x1b[31m?y"))  # fmt: skip
         web.raw(request("/v2?" + "x" * 5000))
-    assert reported[0] == ("allowed", "GET", "/v1/x", "")
-    assert reported[-1][:3] == ("refused", "GET", "/v2")
+    assert reported[0] == ("allowed", ("GET", "/v1/x"), "", ["API"])
+    assert reported[-1][:2] == ("refused", ("GET", "/v2"))
     assert VALUE not in str(reported) and "key=" not in str(reported) and "xxx" not in str(reported)
 
 

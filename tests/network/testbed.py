@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from pyro_mcp.host.files import private_directory
-from pyro_mcp.network import Authority, GatewayControl, HostSecret, Rules, launch_gateway, read_network_log
+from pyro_mcp.network import AllowGiven, Authority, GatewayControl, HostSecret, Rules, launch_gateway, read_network_log
 from pyro_mcp.results import NetworkLogEntry
 from tests.network.internet import DNS, HOST_SIDE, SITE_NAME, THIS_SIDE, set_up
 
@@ -77,11 +77,17 @@ class Testbed:
         return [line.split()[1] for line in self._internet.stdout if line.startswith("asked")]
 
     @contextmanager
-    def guest(self, *allow: str, published: bool = False, secrets: Sequence[HostSecret] = ()) -> Iterator[Guest]:
+    def guest(
+        self,
+        *allow: AllowGiven,
+        published: bool = False,
+        secrets: Sequence[HostSecret] = (),
+        supervisor: Path | None = None,
+    ) -> Iterator[Guest]:
         """Start a gateway, and a simulated guest behind it."""
         folder, log = self.folder / "sockets", self.folder / "network.log"
         with socket.socket(socket.AF_UNIX) as lifetime, ExitStack() as stack:
-            with launch_gateway(folder, log, Rules(allow, published), secrets) as gateway:
+            with launch_gateway(folder, log, Rules(allow, published), secrets, supervisor=supervisor) as gateway:
                 (folder / "lifetime").unlink(missing_ok=True)
                 lifetime.bind(str(folder / "lifetime"))
                 lifetime.listen()

@@ -58,7 +58,10 @@ MAY_IMPORT = {
     "pyro_mcp.environments": {*_GROUND, "pyro_mcp.host"},
     "pyro_mcp.redaction": {"pyro_mcp.errors"},
     "pyro_mcp.terminal": {"pyro_mcp.errors"},
-    "pyro_mcp.network": {*_NETWORK, *(f"pyro_mcp.network.{room}" for room in ("gateway", "devices", "http", "policy"))},
+    "pyro_mcp.network": {
+        *_NETWORK,
+        *(f"pyro_mcp.network.{room}" for room in ("gateway", "devices", "http", "policy", "supervision")),
+    },
     "pyro_mcp.network.addressing": _GROUND,
     "pyro_mcp.network.metering": _GROUND,
     "pyro_mcp.network.dns": _NETWORK,
@@ -68,8 +71,9 @@ MAY_IMPORT = {
     "pyro_mcp.network.devices": {*_NETWORK, "pyro_mcp.network.channel"},
     "pyro_mcp.network.gateway": {
         *_NETWORK,
-        *(f"pyro_mcp.network.{room}" for room in ("channel", "dns", "devices", "http", "policy")),
+        *(f"pyro_mcp.network.{room}" for room in ("channel", "dns", "devices", "http", "policy", "supervision")),
     },
+    "pyro_mcp.network.supervision": {*_NETWORK, "pyro_mcp.network.channel", "pyro_mcp.network.policy"},
     "pyro_mcp.engine": {*_GROUND, "pyro_mcp.host", "pyro_mcp.guest_protocol"},
     "pyro_mcp.engine.guest": {
         *_GROUND,

@@ -43,6 +43,14 @@ for the container, commands that add them to the lists of its image, and variabl
 The TLS proxy replaces the placeholder by the value. The container's `/etc/resolv.conf` names `RESOLVER_ADDRESS`
 (`docker run --dns`).
 
+Another process of the host can supervise a gateway: it records each decision before it takes effect, can refuse it, and
+can change the rules while the gateway runs. Without that process the guest has no network.
+
+    channel, _ = listen_for_gateway(folder / "supervisor").accept()  # launch_gateway(..., supervisor=that path)
+    gateway = serve_supervisor(channel, supervisor)  # a Supervisor
+    gateway.set_rules(other_rules)
+    gateway.wait()
+
 A backend for virtual machines leaves `namespace` out, passes the descriptor `starting.tap()` to its hypervisor, and
 calls `starting.attach` with a socket that the machine's processes hold open.
 """
@@ -60,6 +68,8 @@ from pyro_mcp.network.policy.allow_list import AllowGiven
 from pyro_mcp.network.policy.host_secret import DEFAULT_HEADER, HostSecret
 from pyro_mcp.network.policy.log import read_network_log
 from pyro_mcp.network.policy.rules import Rules
+from pyro_mcp.network.supervision.server import SupervisedGateway, listen_for_gateway, serve_supervisor
+from pyro_mcp.network.supervision.supervisor import Refusal, Supervisor
 
 __all__ = [
     "CA_LISTS",
@@ -76,12 +86,17 @@ __all__ = [
     "ModelRefusal",
     "ModelRequest",
     "ModelUsage",
+    "Refusal",
     "Reservation",
     "Rules",
     "StartingGateway",
+    "SupervisedGateway",
+    "Supervisor",
     "is_our_ca_file",
     "isolated_tap",
     "launch_gateway",
+    "listen_for_gateway",
     "network_problems",
     "read_network_log",
+    "serve_supervisor",
 ]

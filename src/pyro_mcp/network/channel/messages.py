@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 MOST_BYTES = 128 * 1024
-_MOST_DESCRIPTORS = 4
+_MOST_DESCRIPTORS = 8
 
 Message = dict[str, Any]
 

@@ -8,14 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from pyro_mcp.network.channel.messages import (
-    ChannelClosed,
-    Message,
-    close_all,
-    message_pair,
-    receive_message,
-    send_message,
-)
+from pyro_mcp.network.channel.messages import ChannelClosed, Message, close_all, send_message
+from pyro_mcp.network.channel.requests import NoAnswer, request
 from pyro_mcp.network.dns import dns_message
 
 _DEADLINE = 20.0
@@ -30,10 +24,14 @@ class Unreachable(Denied):
 
 
 class PolicyClient:
-    """The client of the policy process at the other end of `channel`, for any thread."""
+    """The client of the policy process at the other end of `channel`, for any thread.
 
-    def __init__(self, channel: socket.socket) -> None:
+    With a supervisor each HTTP request waits until it is recorded.
+    """
+
+    def __init__(self, channel: socket.socket, *, supervised: bool = False) -> None:
         self._channel = channel
+        self._supervised = supervised
 
     def resolve(self, question: dns_message.Question) -> tuple[int, list[dns_message.ResourceRecord], str]:
         """Return the code, records and reason to answer a question with; raises `Denied` when there is no answer."""
@@ -62,8 +60,8 @@ class PolicyClient:
 
         `server_name` is the name in the guest's first bytes; `reason` says why there is none.
         """
-        request = {"do": "dial", "address": address, "port": port, "protocol": protocol}
-        _, descriptors = self._request({**request, "server_name": server_name, "reason": reason})
+        wanted = {"do": "dial", "address": address, "port": port, "protocol": protocol}
+        _, descriptors = self._request({**wanted, "server_name": server_name, "reason": reason})
         if not descriptors:
             raise Denied("the answer holds no connection")
         return socket.socket(fileno=descriptors[0])
@@ -71,28 +69,36 @@ class PolicyClient:
     def report_refusal(self, address: str, port: int, reason: str) -> None:
         """Report that an allowed connection has been ended, and the reason, for the log."""
         with suppress(Denied):
-            request = {"do": "report_refusal", "address": address, "port": port, "protocol": "tcp", "reason": reason}
-            self._request(request)
+            report = {"do": "report_refusal", "address": address, "port": port, "protocol": "tcp", "reason": reason}
+            self._request(report)
 
-    def report_request(self, target: tuple[str, int], verdict: str, method: str, path: str, reason: str) -> None:
-        """Report an HTTP request that has been passed on or refused, for the log; does not wait for an answer."""
+    def report_request(
+        self, target: tuple[str, int], verdict: str, what: tuple[str, str], reason: str, secrets: Sequence[str]
+    ) -> str:
+        """Report an HTTP request, `what` is its method and path, that is about to be passed on or refused.
+
+        `secrets` are the names of those that would be put into it. For an allowed request return "", or why it must not
+        be passed on; for a refused one return what the guest is to read with the reason. Without a supervisor the
+        report is for the log alone, and nothing is waited for.
+        """
         report = {"do": "report_request", "address": target[0], "port": target[1], "verdict": verdict}
-        with suppress(ChannelClosed):
-            send_message(self._channel, {**report, "method": method, "path": path, "reason": reason})
+        report |= {"method": what[0], "path": what[1], "reason": reason, "secrets": list(secrets)}
+        if not self._supervised:
+            with suppress(ChannelClosed):
+                send_message(self._channel, report)
+            return ""
+        try:
+            return str(self._request(report)[0]["text"])
+        except Denied as error:
+            return str(error)
 
     def _request(self, message: Mapping[str, Any]) -> tuple[Message, Sequence[int]]:
-        ours, theirs = message_pair()
-        with ours:
-            with theirs:
-                try:
-                    send_message(self._channel, message, [theirs.fileno()])
-                except ChannelClosed as error:
-                    raise Denied(str(error)) from error
-            ours.settimeout(_DEADLINE)
-            try:
-                reply, descriptors = receive_message(ours)
-            except ChannelClosed as error:
-                raise Denied("too many requests are open at once") from error
+        try:
+            reply, descriptors = request(self._channel, message, seconds=_DEADLINE)
+        except NoAnswer as error:
+            raise Denied("too many requests are open at once") from error
+        except ChannelClosed as error:
+            raise Denied(str(error)) from error
         if "refused" in reply:
             close_all(descriptors)
             raise (Unreachable if reply.get("failed") else Denied)(str(reply["refused"]))

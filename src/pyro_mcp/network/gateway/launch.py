@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import socket
 import subprocess
@@ -22,6 +21,7 @@ from pyro_mcp.host.process import child_environment
 from pyro_mcp.host.seccomp import require_seccomp
 from pyro_mcp.host.sockets import bind, connect
 from pyro_mcp.host.user_ids import machine_ids
+from pyro_mcp.network.channel.memory_file import memory_file
 from pyro_mcp.network.channel.messages import (
     ChannelClosed,
     Message,
@@ -36,6 +36,7 @@ from pyro_mcp.network.gateway.control import CONTROL
 from pyro_mcp.network.policy.host_secret import HostSecret
 from pyro_mcp.network.policy.log import open_log
 from pyro_mcp.network.policy.rules import Rules
+from pyro_mcp.network.supervision.client import connect_to_supervisor
 
 if TYPE_CHECKING:
     from pyro_mcp.network.http.authority import Authority
@@ -120,6 +121,7 @@ def launch_gateway(
     authority: Authority | None = None,
     *,
     namespace: Path | None = None,
+    supervisor: Path | None = None,
 ) -> Iterator[StartingGateway]:
     """Start a guest's gateway; it ends with the block unless it was attached to the guest.
 
@@ -133,7 +135,11 @@ def launch_gateway(
     CAP_SYS_ADMIN and CAP_NET_ADMIN over the namespace. Its resolver is not changed, see `RESOLVER_ADDRESS`; but DNS
     is answered by the gateway whichever address it is sent to.
 
-    Raises `HostNotReady`, and `InvalidRequest` unless the path is a network namespace other than this process's own.
+    With `supervisor`, the socket of `listen_for_gateway` in another process, that process records each decision before
+    it takes effect, see `Supervisor`. The gateway ends when that process ends or closes the connection.
+
+    Raises `HostNotReady`, also when no supervisor answers, and `InvalidRequest` unless the path is a network namespace
+    other than this process's own.
     """
     require_seccomp()
     if rules.terminated_hosts and authority is None:
@@ -142,17 +148,17 @@ def launch_gateway(
             hint="make an Authority for the terminated_hosts of the rules",
         )
     ids = machine_ids(log.parent)
-    config = json.dumps(
-        {
-            "rules": rules.to_json(),
-            "secrets": [asdict(secret) for secret in secrets],
-            "authority": None if authority is None else authority.to_json(),
-            "users": None if ids is None else [ids.relay, ids.policy],
-        }
-    )
+    config = {
+        "rules": rules.to_json(),
+        "secrets": [asdict(secret) for secret in secrets],
+        "authority": None if authority is None else authority.to_json(),
+        "users": None if ids is None else [ids.relay, ids.policy],
+        "supervised": supervisor is not None,
+    }
     with ExitStack() as stack:
         namespaces = [] if namespace is None else [_open_namespace(namespace)]
         stack.callback(close_all, namespaces)
+        channels = [] if supervisor is None else [stack.enter_context(connect_to_supervisor(supervisor))]
         control = stack.enter_context(_listen(private_directory(folder) / CONTROL))
         log_file = open_log(log)
         stack.callback(os.close, log_file)
@@ -160,13 +166,15 @@ def launch_gateway(
         channel = _spawn("pyro_mcp.network.gateway.program", stderr)
         gateway = StartingGateway(channel, stderr, needs_tap=namespace is None)
         stack.callback(gateway.close)
-        settings = _memory_file(config)
+        settings = memory_file(config)
         stack.callback(os.close, settings)
         try:
-            send_message(channel, {}, [settings, control.fileno(), log_file, *namespaces])
+            supervisors = [one.fileno() for one in channels]
+            send_message(channel, {}, [settings, control.fileno(), log_file, *supervisors, *namespaces])
         except ChannelClosed as error:
             raise HostNotReady(f"the gateway did not start: {error}", hint=_RETRY) from error
-        control.close()
+        for sent in (control, *channels):
+            sent.close()
         yield gateway
 
 
@@ -217,15 +225,6 @@ def _listen(path: Path) -> socket.socket:
         raise HostNotReady(f"cannot listen at {path}: {error}") from error
     listener.listen(32)
     return listener
-
-
-def _memory_file(text: str) -> int:
-    """Return the descriptor of an anonymous file that holds `text`: secrets are in no command line and on no disk."""
-    file = os.memfd_create("settings", os.MFD_CLOEXEC)
-    with open(file, "w", encoding="utf-8", closefd=False) as writer:
-        writer.write(text)
-    os.lseek(file, 0, os.SEEK_SET)
-    return file
 
 
 def _spawn(module: str, stderr: Path = Path(os.devnull)) -> socket.socket:

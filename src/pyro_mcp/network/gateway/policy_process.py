@@ -11,13 +11,16 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pyro_mcp.network.addressing.routes import Address
 from pyro_mcp.network.channel.messages import ChannelClosed, Message, close_all, receive_message, send_message
 from pyro_mcp.network.gateway.ports import Ports
 from pyro_mcp.network.gateway.threads import spawn
-from pyro_mcp.network.policy.decisions import NoConnection, Policy, Refused, Target
+from pyro_mcp.network.policy.decisions import HttpRequest, NoConnection, Policy, Refused, Target
+
+if TYPE_CHECKING:
+    from pyro_mcp.network.supervision.client import SupervisorClient
 
 _MOST_REQUESTS = 1024  # more than the relay process ever has open at once
 _MOST_CLIENTS = 32
@@ -27,8 +30,9 @@ _DIAL_SECONDS = 8.0
 class PolicyServer:
     """The server for the relay process at the other end of `channel`."""
 
-    def __init__(self, policy: Policy, channel: socket.socket) -> None:
+    def __init__(self, policy: Policy, channel: socket.socket, supervisor: SupervisorClient | None = None) -> None:
         self._policy = policy
+        self._supervisor = supervisor
         self._channel = channel
         self._slots = threading.BoundedSemaphore(_MOST_REQUESTS)
 
@@ -37,9 +41,9 @@ class PolicyServer:
         with suppress(ChannelClosed):
             while True:
                 message, descriptors = receive_message(self._channel)
-                if message.get("do") == "report_request":
-                    close_all(descriptors)
-                    self._report_request(message)
+                if message.get("do") == "report_request" and not descriptors:  # there is no supervisor to wait for
+                    with suppress(KeyError, ValueError, TypeError):
+                        self._report_request(message)
                     continue
                 if len(descriptors) != 1 or not self._slots.acquire(blocking=False):
                     close_all(descriptors)  # the relay process sees the end as a refusal
@@ -56,6 +60,7 @@ class PolicyServer:
                     "target": self._target,
                     "dial": self._dial,
                     "report_refusal": self._report_refusal,
+                    "report_request": self._report_request,
                 }[message["do"]]
                 reply, opened = handler(message)
             except Refused as error:
@@ -91,18 +96,19 @@ class PolicyServer:
     def _report_refusal(self, message: Message) -> tuple[Message, None]:
         raise self._policy.refusal(self._policy.target(*_requested_target(message)), str(message["reason"])[:200])
 
-    def _report_request(self, message: Message) -> None:
-        with suppress(KeyError, ValueError, TypeError):
-            address, port, _ = _requested_target({**message, "protocol": "tcp"})
-            verdict: Literal["allowed", "refused"] = "allowed" if message["verdict"] == "allowed" else "refused"
-            method, path, reason = (str(message[key])[:300] for key in ("method", "path", "reason"))
-            self._policy.requested(address, port, verdict, (method, path), reason)
+    def _report_request(self, message: Message) -> tuple[Message, None]:
+        address, port, _ = _requested_target({**message, "protocol": "tcp"})
+        refused = message["verdict"] != "allowed" and (str(message["reason"])[:300] or "it is refused")
+        method, path = (str(message[key])[:300] for key in ("method", "path"))
+        secrets = tuple(str(one) for one in message["secrets"])
+        return {"text": self._policy.requested(address, port, HttpRequest(method, path, refused or "", secrets))}, None
 
     def _connect(self, target: Target) -> socket.socket:
         """Return a socket connected to the first address of the target that answers."""
         kind = socket.SOCK_STREAM if target.protocol == "tcp" else socket.SOCK_DGRAM
         end = time.monotonic() + _DIAL_SECONDS
         addresses = self._policy.addresses(target)
+        self._policy.allow(target, addresses[0])
         problem = ""
         for left in range(len(addresses), 0, -1):
             address = addresses[-left]

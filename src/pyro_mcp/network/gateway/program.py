@@ -1,9 +1,10 @@
 """The two processes of a gateway: `python -m pyro_mcp.network.gateway.program`, with a channel as standard input.
 
-The starter sends one message with these descriptors: settings (rules, secrets), control socket, log and, for a
-container, its network namespace. It gets a message with the tap's descriptor back, or without one for a container, and
-later sends the guest's lifetime: a descriptor that becomes readable when the guest ends. All ends when the starter goes
-away before that, when the guest ends after it, or when either process ends.
+The starter sends one message with these descriptors: settings (rules, secrets), control socket, log, the channel to the
+supervisor if there is one and, for a container, its network namespace. It gets a message with the tap's descriptor
+back, or without one for a container, and later sends the guest's lifetime: a descriptor that becomes readable when the
+guest ends. All ends when the starter goes away before that, when the guest ends after it, or when either process or the
+supervisor ends.
 
 Both processes are confined before they serve: each has mount, pid, ipc and uts namespaces of its own, a root that holds
 only what a resolver reads (the policy process) or nothing at all (the relay process), no capability, resource limits,
@@ -19,7 +20,8 @@ import socket
 import sys
 import traceback
 from contextlib import suppress
-from typing import Any, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pyro_mcp.errors import PyroError
 from pyro_mcp.host import privileges
@@ -42,9 +44,12 @@ from pyro_mcp.network.gateway.relay_process import HttpHandler, RelayProcess, op
 from pyro_mcp.network.gateway.system_calls import policy_filter, relay_filter
 from pyro_mcp.network.gateway.threads import spawn_or_exit
 from pyro_mcp.network.policy.allow_list import WEB_PORTS
-from pyro_mcp.network.policy.decisions import Policy
+from pyro_mcp.network.policy.decisions import Policy, Refused
 from pyro_mcp.network.policy.log import NetworkLog
 from pyro_mcp.network.policy.rules import Rules
+
+if TYPE_CHECKING:
+    from pyro_mcp.network.supervision.client import SupervisorClient
 
 _DESCRIPTORS = 8192
 
@@ -53,11 +58,12 @@ def main() -> NoReturn:
     """Become a gateway; never returns."""
     starter = socket.socket(fileno=os.dup(0))
     try:
-        _, (settings, control, log, *namespaces) = receive_message(starter)
+        _, (settings, control, log, *others) = receive_message(starter)
         with open(settings, encoding="utf-8") as file:
             config = json.load(file)
     except (ChannelClosed, ValueError):
         sys.exit("this program is started by pyro alone")
+    supervisors, namespaces = (others[:1], others[1:]) if config["supervised"] else ([], others)
     privileges.limit_files(_DESCRIPTORS)
     try:
         privileges.new_namespaces()
@@ -73,13 +79,14 @@ def main() -> NoReturn:
         ours.close()
         starter.close()
         os.close(control)
-        os.close(log)
+        close_all([log, *supervisors])
         _run_relay(config, theirs, namespaces)
     theirs.close()
     close_all(namespaces)
     _detach_input()
     try:
-        process = _PolicyProcess(config, ours, NetworkLog(log), outside)
+        supervisor = _supervisor(supervisors)
+        process = _PolicyProcess(config, ours, NetworkLog(log), outside, supervisor)
         process.run(starter, socket.socket(fileno=control))
     except BaseException:
         traceback.print_exc()
@@ -100,8 +107,9 @@ def _run_relay(config: Message, channel: socket.socket, namespaces: list[int]) -
         redirect(sockets.tcp.getsockname()[1], sockets.udp.getsockname()[1])
         rules = Rules.from_json(config["rules"])
         http_proxy = _http_proxy(config, rules) if config["secrets"] or rules.is_special else None
-        inspected = WEB_PORTS | rules.special_ports if rules.allow or config["secrets"] else ()
-        relay = RelayProcess(sockets, channel, inspected_ports=inspected, http_proxy=http_proxy)
+        supervised = config["supervised"]  # then the rules may change
+        inspected = WEB_PORTS | rules.special_ports if rules.allow or config["secrets"] or supervised else ()
+        relay = RelayProcess(sockets, channel, inspected_ports=inspected, http_proxy=http_proxy, supervised=supervised)
         _detach_input()
         send_message(channel, {"ready": True, "pid": outside}, taps)
         close_all(taps)
@@ -162,12 +170,29 @@ def _http_proxy(config: Message, rules: Rules) -> HttpHandler:
     return tls_proxy.server(config["secrets"], config["authority"], rules)
 
 
+def _supervisor(channels: list[int]) -> SupervisorClient | None:
+    """Return the supervisor at the other end of the channel, if there is one and it serves; raises `HostNotReady`."""
+    if not channels:
+        return None
+    from pyro_mcp.network.supervision.client import SupervisorClient  # noqa: PLC0415 - only some gateways have one
+
+    return SupervisorClient(socket.socket(fileno=channels[0]))
+
+
 class _PolicyProcess:
     """The parent: passes the tap to the starter, decides, and waits for the end."""
 
-    def __init__(self, config: Message, channel: socket.socket, log: NetworkLog, outside: int) -> None:
+    def __init__(
+        self,
+        config: Message,
+        channel: socket.socket,
+        log: NetworkLog,
+        outside: int,
+        supervisor: SupervisorClient | None,
+    ) -> None:
         rules = Rules.from_json(config["rules"])
-        self._policy = Policy(rules, log, [secret["host"] for secret in config["secrets"]])
+        self._supervisor = supervisor
+        self._policy = Policy(rules, log, [secret["host"] for secret in config["secrets"]], supervisor=supervisor)
         self._ports = Ports(channel, allowed=rules.published)
         self._channel = channel
         self._users = config["users"]
@@ -182,16 +207,29 @@ class _PolicyProcess:
             # Not before: until now the relay process may have been in this mount namespace.
             privileges.enter_empty_root(resolver_folders())
             _give_up(self._users, 1, policy_filter())
+            message = self._supervised(message)
             send_message(starter, message, descriptors)
             close_all(descriptors)
             if "error" in message:
                 return
-            spawn_or_exit(PolicyServer(self._policy, self._channel).serve)
+            spawn_or_exit(PolicyServer(self._policy, self._channel, self._supervisor).serve)
+            if self._supervisor is not None:
+                spawn_or_exit(partial(self._supervisor.serve, self._policy.set_rules))
             spawn_or_exit(ControlServer(control, self._ports, self._info).serve)
             _, (lifetime,) = receive_message(starter)
             send_message(starter, {})
             starter.close()
             wait_for_end(lifetime)
+
+    def _supervised(self, message: Message) -> Message:
+        """Return the message to the starter: an error if the supervisor does not serve."""
+        if self._supervisor is None or "error" in message:
+            return message
+        try:
+            self._supervisor.start()
+        except Refused as error:
+            return {"error": str(error), "hint": "start the program that supervises this network again"}
+        return message
 
     def _info(self) -> dict[str, Any]:
         return {**self._pids, "ports": self._ports.published()}

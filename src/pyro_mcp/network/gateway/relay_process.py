@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,7 +28,7 @@ _HELLO_SECONDS = 15.0
 _GUEST_SECONDS = 5.0
 _HTTP_PORT = 80
 
-RequestReport = Callable[[str, str, str, str], None]
+RequestReport = Callable[[str, tuple[str, str], str, Sequence[str]], str]
 HttpHandler = Callable[[socket.socket, str, int, Callable[[], socket.socket], RequestReport], None]
 """Serves a guest's connection to a server name and port; `TLSProxy.serve` describes it."""
 
@@ -68,6 +68,7 @@ class RelayProcess:
         *,
         inspected_ports: Collection[int],
         http_proxy: HttpHandler | None = None,
+        supervised: bool = False,
     ) -> None:
         self._sockets = sockets
         self._channel = channel
@@ -75,7 +76,7 @@ class RelayProcess:
         if inspected_ports:  # later this process cannot read files any more
             importlib.import_module("pyro_mcp.network.http.plain_http")
         self._http_proxy = http_proxy
-        self._policy = PolicyClient(channel)
+        self._policy = PolicyClient(channel, supervised=supervised)
         self._resolver = Resolver(self._policy)
         self._datagrams = Datagrams(sockets.udp, Packets(sockets.raw), self._policy, self._resolver)
         self._slots = threading.BoundedSemaphore(_MOST_CONNECTIONS)

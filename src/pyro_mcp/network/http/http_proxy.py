@@ -25,8 +25,11 @@ _PARTIAL = 206
 _SWITCHING_PROTOCOLS = 101
 
 
-Report = Callable[[str, str, str, str], None]
-"""A function that logs a request: "allowed" or "refused", method, path without the query, reason of a refusal."""
+Report = Callable[[str, tuple[str, str], str, Sequence[str]], str]
+"""A function that records a request before it is passed on; see `PolicyClient.report_request`.
+
+It takes "allowed" or "refused", method and path without the query, the reason of a refusal, and the names of secrets.
+"""
 
 
 @dataclass(frozen=True)
@@ -161,9 +164,10 @@ class HttpProxy:
             message_rules.check(request, self._site.name, self._site.port)
             message_rules.check_rules(request, self._site.name, self._site.rules)
         except RejectedRequest as error:
-            self._site.report("refused", *seen, str(error))
-            raise
-        self._site.report("allowed", *seen, "")
+            text = self._site.report("refused", seen, str(error), ())
+            raise RejectedRequest(error.status, str(error), f"{error.advice} {text}".rstrip()) from None
+        if reason := self._site.report("allowed", seen, "", message_rules.secrets_used(request, self._site.secrets)):
+            raise RejectedRequest(403, reason)
 
     def _take_responses(self) -> None:
         while self._server is not None and self._server_http.our_state is not h11.IDLE:

@@ -107,6 +107,16 @@ def to_server(request: h11.Request, secrets: Sequence[HostSecret]) -> h11.Reques
     return h11.Request(method=request.method, target=target, headers=headers)
 
 
+def secrets_used(request: h11.Request, secrets: Sequence[HostSecret]) -> list[str]:
+    """Return the names of those `secrets` that `to_server` puts into the request."""
+    headers = request.headers.raw_items()
+    return [
+        one.name
+        for one in secrets
+        if with_secrets(headers, [one]) != headers or with_query(request.target, [one]) != request.target
+    ]
+
+
 def to_guest(response: h11.Response | h11.InformationalResponse, mask: Mask, *, decompressed: bool = False) -> Headers:
     """Return the header of a response for the guest; `decompressed` if its content is no longer compressed."""
     chunked = decompressed or any(key == b"transfer-encoding" for key, _ in response.headers)

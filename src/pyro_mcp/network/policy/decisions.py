@@ -9,12 +9,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.network.addressing.addresses import FAKE_IPS
 from pyro_mcp.network.addressing.host_names import BadName, canonical_name, name_of_labels
 from pyro_mcp.network.addressing.routes import Address
 from pyro_mcp.network.dns import dns_message, upstream
+from pyro_mcp.network.policy.decision_record import DecisionRecord, Supervising
 from pyro_mcp.network.policy.log import Attempt, NetworkLog
 from pyro_mcp.network.policy.request_rule import shown_path
 from pyro_mcp.network.policy.rules import Rules
@@ -78,6 +79,19 @@ class Target:
         return Attempt(self.protocol, self.name or None, literal, self.port, upstream=self.upstream)
 
 
+@dataclass(frozen=True)
+class HttpRequest:
+    """An HTTP request as the relay process reports it: `refused` says why it is refused, "" for an allowed one.
+
+    `secrets` are the names of those that are put into it.
+    """
+
+    method: str
+    path: str
+    refused: str = ""
+    secrets: tuple[str, ...] = ()
+
+
 class FakeIPs:
     """The fake addresses that stand for names in a guest; a new name replaces the least recently used one."""
 
@@ -121,7 +135,8 @@ class FakeIPs:
 class Policy:
     """The decisions by `rules`, which it logs. HTTPS to `secret_hosts` must go through the TLS proxy.
 
-    `look_up` returns the addresses of a name; they are cached for `cache_seconds`.
+    `look_up` returns the addresses of a name; they are cached for `cache_seconds`. `supervisor` records each
+    decision.
     """
 
     def __init__(
@@ -131,15 +146,28 @@ class Policy:
         secret_hosts: Collection[str] = (),
         look_up: Callable[[str], list[Address]] = upstream.addresses_of,
         cache_seconds: float = _CACHE_SECONDS,
+        *,
+        supervisor: Supervising | None = None,
     ) -> None:
         self._rules = rules
-        self._log = log
+        self._record = DecisionRecord(log, supervisor)
+        self._supervisor = supervisor
         self._secret_hosts = frozenset(secret_hosts)
         self._look_up = look_up
         self._cache_seconds = cache_seconds
         self._fake_ips = FakeIPs()
         self._cached: OrderedDict[str, tuple[float, list[Address]]] = OrderedDict()
         self._lock = threading.Lock()
+
+    def set_rules(self, rules: Rules) -> None:
+        """Decide by other rules from now on; raises `InvalidRequest` for what only a new gateway can do."""
+        missing = sorted(set(rules.terminated_hosts) - set(self._rules.terminated_hosts))
+        if missing:
+            raise InvalidRequest(
+                f"TLS to {missing[0]} does not end at this gateway, so its requests cannot be limited now",
+                hint="allow the whole host, or start the gateway with the entry",
+            )
+        self._rules = rules
 
     def resolve(self, labels: Sequence[bytes], kind: int) -> Answer:
         """Answer a guest's question; a name that is not allowed is not looked up."""
@@ -158,11 +186,10 @@ class Policy:
                 )
             return Answer(0, tuple(self._other_records(name, kind)))
         except (BadName, Refused) as error:
-            self._log.add("refused", attempt, error.logged if isinstance(error, Refused) else str(error))
-            return Answer(dns_message.NO_SUCH_NAME, reason=str(error))
+            logged = error.logged if isinstance(error, Refused) else str(error)
+            return Answer(dns_message.NO_SUCH_NAME, reason=str(self._refusal(attempt, str(error), logged)))
         except upstream.LookupFailed as error:
-            self._log.add("refused", attempt, str(error))
-            return Answer(dns_message.SERVER_FAILURE, reason=str(error))
+            return Answer(dns_message.SERVER_FAILURE, reason=str(self._refusal(attempt, str(error))))
 
     def _fake_ip(self, name: str) -> bytes:
         return ipaddress.IPv4Address(self._fake_ips.of(name)).packed
@@ -230,9 +257,16 @@ class Policy:
         return _INSPECTED.get(port, "") if self._rules.allow else ""
 
     def refusal(self, target: Target, reason: str) -> Refused:
-        """Log a refusal, and return it."""
-        self._log.add("refused", target.attempt(), reason)
-        return Refused(reason)
+        """Record a refusal, and return it."""
+        return self._refusal(target.attempt(), reason)
+
+    def _refusal(self, attempt: Attempt, reason: str, logged: str = "") -> Refused:
+        """Record a refusal for the reason `logged`; return it with the reason for the guest."""
+        try:
+            text = self._record.refused(attempt, logged or reason)
+        except Refused as error:  # it is refused all the same
+            text = str(error)
+        return Refused(f"{reason}; {text}" if text else reason)
 
     def addresses(self, target: Target) -> list[Address]:
         """Return the addresses to connect to, best first; raises `Refused` if none is allowed."""
@@ -244,22 +278,42 @@ class Policy:
             return self._usable_addresses(target.name)
         except (Refused, upstream.LookupFailed) as error:
             logged = error.logged if isinstance(error, Refused) else str(error)
-            self._log.add("refused", target.attempt(), logged)
-            raise Refused(str(error)) from None
+            raise self._refusal(target.attempt(), str(error), logged) from None
+
+    def allow(self, target: Target, address: Address) -> None:
+        """Record a connection that is about to be made to `address`; raises `Refused` when that fails."""
+        self._record.allow(target.attempt(str(address)))
 
     def connected(self, target: Target, address: Address, problem: str = "") -> None:
         """Log an allowed connection, and the problem if it failed."""
-        self._log.add("allowed", target.attempt(str(address)), problem)
+        self._record.begun(target.attempt(str(address)), problem)
 
-    def requested(
-        self, address: str, port: int, verdict: Literal["allowed", "refused"], what: tuple[str, str], reason: str
-    ) -> None:
-        """Log an HTTP request over a connection to `address`; `what` is its method and path."""
+    def requested(self, address: str, port: int, request: HttpRequest) -> str:
+        """Record an HTTP request over a connection to `address`.
+
+        For an allowed request return "", or why it must not be passed on; for a refused one the supervisor's text.
+        """
         name = self._fake_ips.name(ipaddress.ip_address(address)) or ""
-        method, path = (shown_path(text) for text in what)
+        method, path = (shown_path(text) for text in (request.method, request.path))
         upstream_port = self._rules.upstream(name, port)
         attempt = Attempt("http", name or None, None if name else address, port, method, path, upstream_port)
-        self._log.add(verdict, attempt, reason)
+        if request.refused:
+            return self._record.refused(attempt, request.refused)
+        try:
+            if reason := self._secrets_refusal(request, name):
+                return str(self._refusal(attempt, reason))
+            self._record.allow(attempt)
+        except Refused as error:
+            return str(error)
+        self._record.begun(attempt)
+        return ""
+
+    def _secrets_refusal(self, request: HttpRequest, name: str) -> str:
+        if self._supervisor is None:
+            return ""
+        where = name, shown_path(request.method), shown_path(request.path)
+        reasons = [self._supervisor.secret_use(secret, *where) for secret in request.secrets]
+        return next(filter(None, reasons), "")
 
     def _usable_addresses(self, name: str) -> list[Address]:
         """Return the addresses of a name that the guest may be connected to; check them each time."""

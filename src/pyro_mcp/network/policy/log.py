@@ -43,12 +43,12 @@ class NetworkLog:
                 dropped, self._second, self._written, self._dropped = self._dropped, int(now), 0, 0
                 if dropped:
                     flood = f"{dropped} more within one second were not logged"
-                    self._append(_entry(now, "refused", Attempt("any"), flood))
+                    self._append(log_entry("refused", Attempt("any"), flood, now))
             if self._written >= _MOST_PER_SECOND:
                 self._dropped += 1
                 return
             self._written += 1
-            self._append(_entry(now, verdict, attempt, reason))
+            self._append(log_entry(verdict, attempt, reason, now))
 
     def _append(self, entry: NetworkLogEntry) -> None:
         line = json.dumps(entry).encode("ascii") + b"\n"
@@ -83,9 +83,12 @@ class Attempt:
     upstream: int | None = None
 
 
-def _entry(now: float, verdict: Literal["allowed", "refused"], attempt: Attempt, reason: str) -> NetworkLogEntry:
+def log_entry(
+    verdict: Literal["allowed", "refused"], attempt: Attempt, reason: str = "", now: float | None = None
+) -> NetworkLogEntry:
+    """Return the entry for an attempt at the time `now`, by default the present."""
     return {
-        "at": round(now, 3),
+        "at": round(time.time() if now is None else now, 3),
         "verdict": verdict,
         "protocol": attempt.protocol,
         "name": None if attempt.name is None else shown_name(attempt.name),

@@ -1,0 +1,86 @@
+"""The record of a gateway's decisions: its log, and its supervisor where it has one."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import Protocol
+
+from pyro_mcp.network.policy.log import Attempt, NetworkLog, log_entry
+from pyro_mcp.results import NetworkLogEntry
+
+_MOST_AT_ONCE = 64
+_PER_SECOND = 2.0
+_MOST_OPEN = 4
+_COUNT_SECONDS = 2.0
+
+
+class Supervising(Protocol):
+    """A supervisor, from the side of the gateway: see `Supervisor`. The methods raise `Refused` without an answer."""
+
+    def decided(self, entry: NetworkLogEntry) -> str: ...
+
+    def secret_use(self, secret: str, host: str, method: str, path: str) -> str: ...
+
+    def connect(self, name: str) -> socket.socket: ...
+
+
+class DecisionRecord:
+    """The record of decisions in `log`, and at `supervisor` if there is one.
+
+    Every allowed connection and request is recorded at the supervisor. Refusals are limited in number, so that a guest
+    can neither fill the supervisor's record with them nor occupy it: what is beyond the limit is counted.
+    """
+
+    def __init__(self, log: NetworkLog, supervisor: Supervising | None = None) -> None:
+        self._log = log
+        self._supervisor = supervisor
+        self._lock = threading.Lock()
+        self._left, self._since = float(_MOST_AT_ONCE), time.monotonic()
+        self._open = threading.BoundedSemaphore(_MOST_OPEN)
+        self._uncounted = 0
+
+    def allow(self, attempt: Attempt) -> None:
+        """Have the supervisor record what is about to begin; what it raises forbids it."""
+        if self._supervisor is not None:
+            self._supervisor.decided(log_entry("allowed", attempt))
+
+    def begun(self, attempt: Attempt, problem: str = "") -> None:
+        """Log what has begun, or the problem that prevented it."""
+        self._log.add("allowed", attempt, problem)
+
+    def refused(self, attempt: Attempt, reason: str) -> str:
+        """Record a refusal; return the supervisor's text for the guest, "" for none."""
+        self._log.add("refused", attempt, reason)
+        if self._supervisor is None or not self._may_record():
+            return ""
+        try:
+            return self._supervisor.decided(log_entry("refused", attempt, reason))
+        finally:
+            self._open.release()
+
+    def _may_record(self) -> bool:
+        """Return whether there is room for one more refusal, whose slot the caller releases; count it otherwise."""
+        with self._lock:
+            now = time.monotonic()
+            self._left = min(float(_MOST_AT_ONCE), self._left + (now - self._since) * _PER_SECOND)
+            self._since = now
+            if self._left >= 1 and self._open.acquire(blocking=False):
+                self._left -= 1
+                return True
+            self._uncounted += 1
+            first = self._uncounted == 1
+        if first:
+            timer = threading.Timer(_COUNT_SECONDS, self._record_count)
+            timer.daemon = True
+            timer.start()
+        return False
+
+    def _record_count(self) -> None:
+        with self._lock:
+            count, self._uncounted = self._uncounted, 0
+        assert self._supervisor is not None
+        self._supervisor.decided(
+            log_entry("refused", Attempt("any"), f"{count} more refusals were not recorded one by one")
+        )

@@ -1,0 +1,1 @@
+"""Supervision of a gateway by another process of the host, which records each decision before it takes effect."""

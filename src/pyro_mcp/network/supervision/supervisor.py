@@ -1,0 +1,54 @@
+"""What a supervisor does for a gateway."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from typing import Protocol
+
+from pyro_mcp.network.metering.values import ModelRefusal, ModelRequest, ModelUsage, Reservation
+from pyro_mcp.results import NetworkLogEntry
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The refusal of a connection; the guest reads the reason."""
+
+    reason: str
+
+
+class Supervisor(Protocol):
+    """A supervisor of one gateway. Its methods are called from several threads.
+
+    A method that raises refuses: the gateway passes nothing on, and the guest reads that no decision could be had.
+    """
+
+    def decided(self, entry: NetworkLogEntry) -> str:
+        """Record a decision of the gateway; for a refusal, return a text that the guest reads with the reason.
+
+        An allowed connection or request begins after the return. A flood of refusals is not recorded one by one: an
+        entry of the protocol "any" has their number in its reason.
+        """
+        ...
+
+    def connect(self, name: str) -> socket.socket | Refusal:
+        """Return a connected stream socket for a connection to a name with the upstream "supervisor".
+
+        The caller closes the socket.
+        """
+        ...
+
+    def secret_use(self, secret: str, host: str, method: str, path: str) -> str:
+        """Return "" if the secret of this name may be put into this request, otherwise why not."""
+        ...
+
+    def model_request(self, request: ModelRequest) -> Reservation | ModelRefusal:
+        """Decide on a metered request before it is sent."""
+        ...
+
+    def model_usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
+        """Take note of what an answer has used so far; the calls for one reservation come in order.
+
+        The last one, however the answer ends, is `final`; there is none if the gateway is killed.
+        """
+        ...
