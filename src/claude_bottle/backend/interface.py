@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 """Takes one line about the progress of a launch."""
+TREE = "/workspace"
+"""The agent's working folder in every bottle."""
 
 
 @dataclass(frozen=True)

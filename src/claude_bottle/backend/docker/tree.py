@@ -17,11 +17,12 @@ from typing import IO
 
 from claude_bottle.backend.docker.account import Account
 from claude_bottle.backend.docker.engine import Engine
-from claude_bottle.backend.docker.names import TREE, Names
+from claude_bottle.backend.docker.names import Names
 from claude_bottle.backend.export_remarks import export_remarks
-from pyro_mcp.errors import GuestFailed, HostCommandFailed, NoSpace, NotFound
+from claude_bottle.backend.interface import TREE
+from pyro_mcp.errors import HostCommandFailed, PyroError
 from pyro_mcp.host.files import private_directory, state_home, temporary_folder
-from pyro_mcp.trees import GuestTree, diff, export, prepare_seed, push_seed, tool_binary
+from pyro_mcp.trees import GuestTree, diff, export, prepare_seed, push_seed, tool_binary, tool_error
 
 _REPOSITORY = "claude-bottle/tool"
 _MERGED, _BASELINE = "/tree", "/baseline"
@@ -112,7 +113,7 @@ class ToolContainer:
             self._engine.run(["rm", "--force", "--volumes", name], deadline_seconds=_DEADLINE, check=False)
             raise
         if ended.exit_code != 0:
-            raise _complaint(ended.exit_code, ended.stderr.decode(errors="replace").strip())
+            raise _error(ended.exit_code, ended.stderr)
 
 
 def tool_image(engine: Engine) -> str:
@@ -141,12 +142,9 @@ def _guest_tree(run: ToolContainer) -> GuestTree:
     return GuestTree(run, merged=_MERGED, baseline=_BASELINE, upper=None)
 
 
-def _complaint(exit_code: int, said: str) -> Exception:
-    """Return the error for what a failed run of the tool, or of docker, wrote to standard error."""
+def _error(exit_code: int, stderr: bytes) -> PyroError:
+    """Return the error for a failed run of the tool, or of docker."""
     if exit_code in _DOCKER_FAILED or exit_code < 0:
-        return HostCommandFailed(f"docker could not read the tree of the bottle: {said or exit_code}")
-    if "No space left on device" in said:
-        return NoSpace(f"the disk of the docker daemon is full: {said}")
-    if "No such file or directory" in said:
-        return NotFound(said)
-    return GuestFailed(said or f"the guest tool ended with {exit_code}")
+        said = stderr.decode(errors="replace").strip() or exit_code
+        return HostCommandFailed(f"docker could not read the tree of the bottle: {said}")
+    return tool_error(exit_code, stderr, disk="the disk of the docker daemon")

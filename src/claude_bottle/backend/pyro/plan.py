@@ -13,7 +13,6 @@ from claude_bottle.harness.secrets import all_secrets
 from claude_bottle.manifest import EgressRule, SecretConfig
 from claude_bottle.state import prompt_file
 
-TREE = "/workspace"
 LABEL = "claude-bottle"
 AGENT_UIDS = {"debian:12-agent": 1000}
 """The id of the agent's user in the environments that are known to have one."""

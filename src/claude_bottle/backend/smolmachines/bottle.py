@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from claude_bottle.backend.export_remarks import export_remarks
-from claude_bottle.backend.interface import Guest, Outcome
+from claude_bottle.backend.interface import TREE, Guest, Outcome
 from claude_bottle.backend.smolmachines import smolvm
-from claude_bottle.backend.smolmachines.guest import TREE, SmolGuest
+from claude_bottle.backend.smolmachines.guest import SmolGuest
 from claude_bottle.backend.smolmachines.programs import AGENT, MachineRunner, sessions, tree
 from claude_bottle.errors import BottleFailed
 from pyro_mcp.errors import DeadlineExceeded, Interrupted, NotFound

@@ -9,10 +9,6 @@ HOME = "/root"
 """The home of the guest's only user: the virtual machine is the boundary, not a user inside it."""
 
 
-TREE = "/workspace"
-"""The agent's working folder, which every machine of smolvm has."""
-
-
 class Smolvm(Protocol):
     """The part of the module `smolvm` that provisioning uses."""
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from claude_bottle.backend import gateway_policy
-from claude_bottle.backend.interface import Bottle, BottlePlan, BottleSpec, Say, plan_as
+from claude_bottle.backend.interface import TREE, Bottle, BottlePlan, BottleSpec, Say, plan_as
 from claude_bottle.backend.smolmachines import bottle, programs, smolvm
 from claude_bottle.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
-from claude_bottle.backend.smolmachines.guest import HOME, TREE
+from claude_bottle.backend.smolmachines.guest import HOME
 from claude_bottle.backend.smolmachines.namespace import is_in, network_namespace
 from claude_bottle.backend.smolmachines.provision import ca, git, prompt, skills, supervise
 from claude_bottle.harness import harness_of

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO
 
+from claude_bottle.backend.interface import TREE
 from claude_bottle.backend.smolmachines import smolvm
-from claude_bottle.backend.smolmachines.guest import TREE
-from pyro_mcp.errors import GuestFailed, Interrupted, NoSpace, NotFound
+from pyro_mcp.errors import Interrupted
 from pyro_mcp.host.process import run
 from pyro_mcp.sessions import Command, Outcome, SessionClient, session_binary
-from pyro_mcp.trees import GuestTree, tool_binary
+from pyro_mcp.trees import GuestTree, tool_binary, tool_error
 
 FOLDER = "/var/lib/claude-bottle"
 BASELINE = f"{FOLDER}/baseline"
@@ -115,11 +115,8 @@ class ToolRunner:
             [_TOOL, *arguments], cwd="/", stdin=stdin, on_stdout=on_stdout, output_cap=0, timeout_seconds=_TOOL_SECONDS
         )
         done = self._runner.run(command)
-        if done.exit_code == 0:
-            return
-        said = done.stderr.decode(errors="replace").strip()[-2000:] or f"the guest tool ended with {done.exit_code}"
-        kind = NotFound if said.endswith("No such file or directory") else GuestFailed
-        raise (NoSpace if said.endswith("No space left on device") else kind)(said)
+        if done.exit_code != 0:
+            raise tool_error(done.exit_code, done.stderr, disk="the machine's disk")
 
 
 @contextmanager

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from claude_bottle.backend.interface import TREE
 from claude_bottle.backend.smolmachines import smolvm as _smolvm
 from claude_bottle.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
-from claude_bottle.backend.smolmachines.guest import TREE, SmolGuest
+from claude_bottle.backend.smolmachines.guest import SmolGuest
 from claude_bottle.provision import git
 
 
