@@ -34,8 +34,8 @@ from pyro_mcp.terminal import plain
 
 if TYPE_CHECKING:
     from claude_bottle.backend import Backend, Bottle
-    from claude_bottle.manifest import Loaded
-    from claude_bottle.planning import Asked
+    from claude_bottle.manifest import LoadedManifest
+    from claude_bottle.planning import LaunchRequest
 
 _SHOWN_OUTPUT = 256 * 1024
 _MOST_CONNECTIONS = 1000
@@ -55,14 +55,14 @@ class Bottles(AuditVerbs):
         self,
         *,
         folder: Path | None = None,
-        manifest: Loaded | None = None,
+        manifest: LoadedManifest | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._folder, self._manifest, self._say = folder or Path.cwd(), manifest, say
         self._shown: dict[str, Bottle] = {}  # by slug, while somebody looks at it: it knows the size of its terminal
 
     @property
-    def loaded(self) -> Loaded:
+    def loaded(self) -> LoadedManifest:
         """The manifest, with the file that each key came from."""
         if self._manifest is None:
             from claude_bottle.manifest import load  # noqa: PLC0415 - slow to import, and few verbs need it
@@ -77,10 +77,10 @@ class Bottles(AuditVerbs):
         from claude_bottle.planning import plan_report  # noqa: PLC0415
 
         with own_errors():
-            asked, its_backend = self._asked(agent, copy_cwd, args), backend_named(backend)
+            request, its_backend = self._request(agent, copy_cwd, args), backend_named(backend)
             slug = state.new_slug(agent)
             return plan_report(
-                asked, its_backend, its_backend.plan(asked.spec, slug=slug, stage_dir=state.stage_dir(slug))
+                request, its_backend, its_backend.plan(request.spec, slug=slug, stage_dir=state.stage_dir(slug))
             )
 
     @contextmanager
@@ -96,15 +96,15 @@ class Bottles(AuditVerbs):
 
         with own_errors():
             self._clear()
-            asked, its_backend = self._asked(agent, copy_cwd, args), backend_named(backend)
-            require_launchable(asked, its_backend)
-            record = self._record(asked, its_backend)
+            request, its_backend = self._request(agent, copy_cwd, args), backend_named(backend)
+            require_launchable(request, its_backend)
+            record = self._record(request, its_backend)
         launch: Launch | None = None
         with state.launching(record) as owned:
             try:
                 with own_errors():
-                    plan = its_backend.plan(asked.spec, slug=record.slug, stage_dir=state.stage_dir(record.slug))
-                    state.write_prompt(plan.prompt_file, asked.agent.prompt)
+                    plan = its_backend.plan(request.spec, slug=record.slug, stage_dir=state.stage_dir(record.slug))
+                    state.write_prompt(plan.prompt_file, request.agent.prompt)
                     launch = Launch(record, its_backend.launch(plan, self._say), its_backend, owned)
                 yield launch
                 if not launch.kept and not launch.removed:
@@ -263,27 +263,27 @@ class Bottles(AuditVerbs):
         record = state.read(slug)
         return self._shown.setdefault(slug, self._shown.get(slug) or bottle_of(record))
 
-    def _asked(self, agent: str, copy_cwd: bool, args: Sequence[str]) -> Asked:
+    def _request(self, agent: str, copy_cwd: bool, args: Sequence[str]) -> LaunchRequest:
         from claude_bottle.backend import BottleSpec  # noqa: PLC0415
-        from claude_bottle.planning import Asked  # noqa: PLC0415
+        from claude_bottle.planning import LaunchRequest  # noqa: PLC0415
 
         loaded = self.loaded
         loaded.manifest.bottle_of(agent)
-        return Asked(loaded, BottleSpec(loaded.manifest, agent, copy_cwd, str(self._folder), tuple(args)))
+        return LaunchRequest(loaded, BottleSpec(loaded.manifest, agent, copy_cwd, str(self._folder), tuple(args)))
 
-    def _record(self, asked: Asked, backend: Backend) -> Record:
-        agent = asked.agent
+    def _record(self, request: LaunchRequest, backend: Backend) -> Record:
+        agent = request.agent
         return Record(
-            slug=state.new_slug(asked.spec.agent_name),
-            agent=asked.spec.agent_name,
+            slug=state.new_slug(request.spec.agent_name),
+            agent=request.spec.agent_name,
             bottle=agent.bottle,
             backend=backend.name,
-            folder=asked.spec.user_cwd,
-            copied=asked.spec.copy_cwd,
+            folder=request.spec.user_cwd,
+            copied=request.spec.copy_cwd,
             harness=agent.harness if isinstance(agent.harness, str) else [*agent.harness],
             created_at=time.time(),
-            args=[*asked.spec.args],
-            manifest_files=[str(file) for file in asked.loaded.files],
+            args=[*request.spec.args],
+            manifest_files=[str(file) for file in request.loaded.files],
         )
 
     def _clear(self) -> None:

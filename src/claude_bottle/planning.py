@@ -20,7 +20,7 @@ from pyro_mcp.host.process import run
 
 if TYPE_CHECKING:
     from claude_bottle.backend import Backend, BottlePlan, BottleSpec
-    from claude_bottle.manifest import AgentConfig, BottleConfig, Loaded, SecretConfig
+    from claude_bottle.manifest import AgentConfig, BottleConfig, LoadedManifest, SecretConfig
 
 _GIT_SECONDS = 10.0
 _NOT_TRUSTED = (
@@ -32,10 +32,10 @@ _PASSWORD = re.compile(r"://[^/@:]*:[^/@]+@")
 
 
 @dataclass(frozen=True)
-class Asked:
+class LaunchRequest:
     """The request to launch an agent, with the manifest that describes it."""
 
-    loaded: Loaded
+    loaded: LoadedManifest
     spec: BottleSpec
 
     @property
@@ -55,34 +55,34 @@ class Asked:
         return dict(all_secrets(self.spec.manifest, self.spec.agent_name))
 
 
-def require_launchable(asked: Asked, backend: Backend) -> None:
+def require_launchable(request: LaunchRequest, backend: Backend) -> None:
     """Raise an error with every reason why a launch would fail; read no secret before the manifest is approved."""
-    require_trust(asked.loaded)
+    require_trust(request.loaded)
     if problems := backend.problems():
         raise HostNotReady("\n".join(problems), hint="'claude-bottle doctor' shows what each backend needs")
-    if problems := list(_problems(asked)):
-        raise InvalidRequest("\n".join(problems), hint=f"'claude-bottle plan {asked.spec.agent_name}' shows the plan")
+    if problems := list(_problems(request)):
+        raise InvalidRequest("\n".join(problems), hint=f"'claude-bottle plan {request.spec.agent_name}' shows the plan")
 
 
-def plan_report(asked: Asked, backend: Backend, plan: BottlePlan) -> PlanReport:
+def plan_report(request: LaunchRequest, backend: Backend, plan: BottlePlan) -> PlanReport:
     """Return everything that a launch of this plan will do."""
-    spec, agent, bottle = asked.spec, asked.agent, asked.bottle
-    trusted = is_trusted(asked.loaded)
-    problems = [*([] if trusted else [_NOT_TRUSTED]), *backend.problems(), *_problems(asked, look=trusted)]
+    spec, agent, bottle = request.spec, request.agent, request.bottle
+    trusted = is_trusted(request.loaded)
+    problems = [*([] if trusted else [_NOT_TRUSTED]), *backend.problems(), *_problems(request, look=trusted)]
     skills: list[PlannedSkill] = []
     if not problems:
         skills = [
             {"name": one.name, "folder": one.folder, "files": one.files, "size_bytes": one.size_bytes}
             for one in check_skills(agent.skills)
         ]
-    git, warnings = _git(asked)
+    git, warnings = _git(request)
     prompt_path = f"~/{PROMPT_NAME}" if agent.prompt else None
     return {
         "agent": spec.agent_name,
         "bottle": agent.bottle,
         "backend": backend.name,
-        "harness": asked.harness.name,
-        "command": asked.harness.argv(agent, spec.args, prompt_path=prompt_path),
+        "harness": request.harness.name,
+        "command": request.harness.argv(agent, spec.args, prompt_path=prompt_path),
         "environment": bottle.environment,
         "packages": list(bottle.packages),
         "resources": {
@@ -92,37 +92,37 @@ def plan_report(asked: Asked, backend: Backend, plan: BottlePlan) -> PlanReport:
         },
         "accelerator": bottle.accelerator,
         "copied_folder": spec.user_cwd if spec.copy_cwd else None,
-        "hosts": list(_hosts(asked)),
-        "secrets": [_secret(name, one) for name, one in sorted(asked.secrets.items())],
-        "variables": {name: value for name, value in sorted(plan.guest_env.items()) if name not in asked.secrets},
+        "hosts": list(_hosts(request)),
+        "secrets": [_secret(name, one) for name, one in sorted(request.secrets.items())],
+        "variables": {name: value for name, value in sorted(plan.guest_env.items()) if name not in request.secrets},
         "git": git,
         "prompt_bytes": len(agent.prompt.encode(errors="replace")),
         "skills": skills,
         "steps": list(backend.steps(plan)),
         "problems": problems,
-        "warnings": [*warnings, *_unreachable_secrets(asked)],
-        "origins": list(_origins(asked)),
+        "warnings": [*warnings, *_unreachable_secrets(request)],
+        "origins": list(_origins(request)),
     }
 
 
-def _problems(asked: Asked, *, look: bool = True) -> Iterator[str]:
+def _problems(request: LaunchRequest, *, look: bool = True) -> Iterator[str]:
     """Yield why a launch would fail, except for its backend's reasons; read nothing of this host unless `look`."""
-    path = f"bottles.{asked.agent.bottle}"
-    if asked.bottle.supervise:
+    path = f"bottles.{request.agent.bottle}"
+    if request.bottle.supervise:
         yield f"{path}.supervise: asking a person is not available yet; remove the key"
-    if asked.bottle.budget is not None:
+    if request.bottle.budget is not None:
         yield f"{path}.budget: limits are not available yet; remove the key"
-    if asked.bottle.git.remotes:
+    if request.bottle.git.remotes:
         yield f"{path}.git.remotes: the git gate is not available yet; remove the key"
     if not look:
         return
-    for name, secret in asked.secrets.items():
+    for name, secret in request.secrets.items():
         if problem := _unreadable(secret):
             yield f"{path}.secrets.{name}: {problem}"
     try:
-        check_skills(asked.agent.skills)
+        check_skills(request.agent.skills)
     except PyroError as error:
-        yield f"agents.{asked.spec.agent_name}.skills: {error.message}"
+        yield f"agents.{request.spec.agent_name}.skills: {error.message}"
 
 
 def _unreadable(secret: SecretConfig) -> str:
@@ -133,19 +133,19 @@ def _unreadable(secret: SecretConfig) -> str:
     return "" if os.path.isfile(path) and os.access(path, os.R_OK) else f"the file {path} cannot be read"
 
 
-def _hosts(asked: Asked) -> Iterator[PlannedHost]:
+def _hosts(request: LaunchRequest) -> Iterator[PlannedHost]:
     """Yield what the bottle may reach: the API of its model, and what the manifest allows."""
     from claude_bottle.backend.gateway_policy import allowed  # noqa: PLC0415 - slow to import
 
-    rules = allowed(asked.spec.manifest, asked.spec.agent_name)
-    for number, rule in enumerate(rules, len(asked.bottle.egress) - len(rules)):  # ours come first: below 0
-        listed = f"bottles.{asked.agent.bottle}.egress[{number}]"
+    rules = allowed(request.spec.manifest, request.spec.agent_name)
+    for number, rule in enumerate(rules, len(request.bottle.egress) - len(rules)):  # ours come first: below 0
+        listed = f"bottles.{request.agent.bottle}.egress[{number}]"
         yield {
             "host": rule.host,
             "methods": None if rule.methods is None else list(rule.methods),
             "paths": None if rule.paths is None else list(rule.paths),
             "upstream": rule.upstream,
-            "reason": f"model API of {asked.harness.name}" if number < 0 else listed,
+            "reason": f"model API of {request.harness.name}" if number < 0 else listed,
         }
 
 
@@ -160,23 +160,23 @@ def _secret(name: str, secret: SecretConfig) -> PlannedSecret:
     return {"name": name, "source": source, "placed": placed, "hosts": list(secret.hosts)}
 
 
-def _unreachable_secrets(asked: Asked) -> Iterator[str]:
+def _unreachable_secrets(request: LaunchRequest) -> Iterator[str]:
     """Yield a warning for each host of a secret that the bottle may not reach."""
-    allowed = [one["host"].partition(":")[0] for one in _hosts(asked)]
-    for name, secret in sorted(asked.secrets.items()):
+    allowed = [one["host"].partition(":")[0] for one in _hosts(request)]
+    for name, secret in sorted(request.secrets.items()):
         for host in secret.hosts:
             if not any(host == one or (one.startswith("*.") and host.endswith(one[1:])) for one in allowed):
                 yield f"secret {name} is for {host}, which the bottle may not reach: add it to egress"
 
 
-def _git(asked: Asked) -> tuple[PlannedGit, list[str]]:
+def _git(request: LaunchRequest) -> tuple[PlannedGit, list[str]]:
     """Return the author of commits, the remotes of the copied folder, and a warning for each password in them."""
-    found = _remotes(Path(asked.spec.user_cwd)) if asked.spec.copy_cwd else []
+    found = _remotes(Path(request.spec.user_cwd)) if request.spec.copy_cwd else []
     warnings = [
         f"{name} has a password in .git/config, which is copied in" for name, url in found if _PASSWORD.search(url)
     ]
     remotes = [f"{name} {_USER_INFO.sub('', url)}" for name, url in found]
-    git = asked.bottle.git
+    git = request.bottle.git
     return {"user_name": git.user_name, "user_email": git.user_email, "remotes": remotes}, warnings
 
 
@@ -191,9 +191,9 @@ def _remotes(folder: Path) -> Sequence[tuple[str, str]]:
     return [(key.removeprefix("remote.").removesuffix(".url"), url) for key, url in pairs]
 
 
-def _origins(asked: Asked) -> Iterator[KeyOrigin]:
+def _origins(request: LaunchRequest) -> Iterator[KeyOrigin]:
     """Yield the file that each key of this agent and its bottle came from."""
-    wanted = (("agents", asked.spec.agent_name), ("bottles", asked.agent.bottle))
-    for one in sorted(asked.loaded.settings, key=lambda setting: setting.path):
+    wanted = (("agents", request.spec.agent_name), ("bottles", request.agent.bottle))
+    for one in sorted(request.loaded.settings, key=lambda setting: setting.path):
         if one.where[:2] in wanted:
             yield {"key": one.path, "file": one.file}

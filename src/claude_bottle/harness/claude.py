@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from claude_bottle.backend.interface import Bottle
 from claude_bottle.harness.agent_state import HOOKS, read_state, report
-from claude_bottle.harness.interface import GuestHome, HarnessKey
+from claude_bottle.harness.interface import GuestPaths, HarnessKey
 
 if TYPE_CHECKING:
     from claude_bottle.manifest import AgentConfig
@@ -47,19 +47,19 @@ class ClaudeCode:
             "DISABLE_AUTOUPDATER": "1",
         }
 
-    def files(self, agent: AgentConfig, guest: GuestHome) -> Mapping[str, str]:
+    def files(self, agent: AgentConfig, guest: GuestPaths) -> Mapping[str, str]:
         return {
             f"{guest.home}/.claude.json": _text(self._configuration(guest)),
             f"{guest.home}/.claude/settings.json": _text(self._settings()),
         }
 
-    def links(self, guest: GuestHome) -> Mapping[str, str]:
+    def links(self, guest: GuestPaths) -> Mapping[str, str]:
         return {}
 
     def state(self, bottle: Bottle) -> str:
         return read_state(bottle)
 
-    def _configuration(self, guest: GuestHome) -> dict[str, Any]:
+    def _configuration(self, guest: GuestPaths) -> dict[str, Any]:
         """Return the answers to what its first start would ask a person."""
         found: dict[str, Any] = {
             "hasCompletedOnboarding": True,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.backend.interface import Bottle
 from claude_bottle.harness.agent_state import HOOKS, read_state, report
-from claude_bottle.harness.interface import GuestHome, HarnessKey
+from claude_bottle.harness.interface import GuestPaths, HarnessKey
 
 if TYPE_CHECKING:
     from claude_bottle.manifest import AgentConfig
@@ -45,7 +45,7 @@ class Codex:
     def variables(self, agent: AgentConfig) -> Mapping[str, str]:
         return {}
 
-    def files(self, agent: AgentConfig, guest: GuestHome) -> Mapping[str, str]:
+    def files(self, agent: AgentConfig, guest: GuestPaths) -> Mapping[str, str]:
         """Return its settings, with which it takes the key from the variable, and its hooks report its state."""
         # Its built-in provider would want a login in a file, and use WebSockets.
         provider = {"name": "OpenAI", "base_url": f"https://{_API_HOST}/v1", "env_key": _KEY, "wire_api": "responses"}
@@ -69,7 +69,7 @@ class Codex:
             "/etc/codex/config.toml": "".join(hooks),
         }
 
-    def links(self, guest: GuestHome) -> Mapping[str, str]:
+    def links(self, guest: GuestPaths) -> Mapping[str, str]:
         """Return links from where it looks for the user's instructions and skills."""
         found = {f"{guest.home}/.agents/skills": f"{guest.home}/.claude/skills"}
         if guest.prompt_path is not None:

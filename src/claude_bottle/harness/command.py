@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.backend.interface import Bottle
 from claude_bottle.harness.agent_state import read_state
-from claude_bottle.harness.interface import GuestHome, HarnessKey
+from claude_bottle.harness.interface import GuestPaths, HarnessKey
 
 if TYPE_CHECKING:
     from claude_bottle.manifest import AgentConfig
@@ -33,10 +33,10 @@ class AnyCommand:
     def variables(self, agent: AgentConfig) -> Mapping[str, str]:
         return {} if agent.model is None else {"CLAUDE_BOTTLE_MODEL": agent.model}
 
-    def files(self, agent: AgentConfig, guest: GuestHome) -> Mapping[str, str]:
+    def files(self, agent: AgentConfig, guest: GuestPaths) -> Mapping[str, str]:
         return {}
 
-    def links(self, guest: GuestHome) -> Mapping[str, str]:
+    def links(self, guest: GuestPaths) -> Mapping[str, str]:
         return {}
 
     def state(self, bottle: Bottle) -> str:

@@ -22,7 +22,7 @@ class HarnessKey:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GuestHome:
+class GuestPaths:
     """The paths of the guest, and the agent's variables (secrets as placeholders), for a harness's files."""
 
     home: str
@@ -45,10 +45,10 @@ class Harness(Protocol):
     def variables(self, agent: AgentConfig) -> Mapping[str, str]:
         """Return the environment variables that it is started with."""
 
-    def files(self, agent: AgentConfig, guest: GuestHome) -> Mapping[str, str]:
+    def files(self, agent: AgentConfig, guest: GuestPaths) -> Mapping[str, str]:
         """Return the settings that it needs in the guest: path → text."""
 
-    def links(self, guest: GuestHome) -> Mapping[str, str]:
+    def links(self, guest: GuestPaths) -> Mapping[str, str]:
         """Return the symbolic links that it needs in the guest: path → target."""
 
     def state(self, bottle: Bottle) -> str:

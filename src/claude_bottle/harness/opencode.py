@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from claude_bottle.backend.interface import Bottle
 from claude_bottle.harness.agent_state import STATE_NAME, read_state
-from claude_bottle.harness.interface import GuestHome, HarnessKey
+from claude_bottle.harness.interface import GuestPaths, HarnessKey
 
 if TYPE_CHECKING:
     from claude_bottle.manifest import AgentConfig
@@ -62,7 +62,7 @@ class OpenCode:
             "OPENCODE_DISABLE_MODELS_FETCH": "1",
         }
 
-    def files(self, agent: AgentConfig, guest: GuestHome) -> Mapping[str, str]:
+    def files(self, agent: AgentConfig, guest: GuestPaths) -> Mapping[str, str]:
         """Return its settings, and a plugin that reports its state. The bottle is the boundary, so it never asks."""
         settings: dict[str, Any] = {"permission": {"*": "allow"}, "share": "disabled", "autoupdate": False}
         if guest.prompt_path is not None:
@@ -80,7 +80,7 @@ class OpenCode:
             f"{folder}/plugin/claude-bottle.js": state + _PLUGIN,
         }
 
-    def links(self, guest: GuestHome) -> Mapping[str, str]:
+    def links(self, guest: GuestPaths) -> Mapping[str, str]:
         return {}
 
     def state(self, bottle: Bottle) -> str:

@@ -15,7 +15,7 @@ except ModuleNotFoundError as error:
 
 from claude_bottle.manifest.egress import EgressRule
 from claude_bottle.manifest.git import GitConfig, GitPushRule, GitRemoteConfig
-from claude_bottle.manifest.levels import Loaded, load
+from claude_bottle.manifest.levels import LoadedManifest, load
 from claude_bottle.manifest.models import (
     AgentConfig,
     BottleConfig,
@@ -34,7 +34,7 @@ __all__ = [
     "GitConfig",
     "GitPushRule",
     "GitRemoteConfig",
-    "Loaded",
+    "LoadedManifest",
     "Manifest",
     "ResourcesConfig",
     "SecretConfig",

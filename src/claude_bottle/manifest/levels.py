@@ -40,7 +40,7 @@ class Setting:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loaded:
+class LoadedManifest:
     """A manifest, the file of each level, and the keys that these files set; all other keys have their defaults.
 
     The levels are "user" and "project", or "given" for a file that the user named.
@@ -63,7 +63,7 @@ class Loaded:
         return {one.path: one.file for one in self.settings}
 
 
-def load(folder: Path | None = None, *, file: Path | None = None) -> Loaded:
+def load(folder: Path | None = None, *, file: Path | None = None) -> LoadedManifest:
     """Return the manifest for work in `folder` (default: the working folder): the user's and the project's, merged.
 
     With `file`, only that one is read. Raises `ManifestError` with all problems, and `NotFound` when there is no file.
@@ -90,7 +90,7 @@ def load(folder: Path | None = None, *, file: Path | None = None) -> Loaded:
         shown = {shown_path(where): path for where, path in origins.items()}
         raise ManifestError(tuple(Problem(one.path, one.message, _origin(one.path, shown)) for one in found[:_MOST]))
     settings = tuple(Setting(at, shown_path(at), value, origins[at]) for at, value in _leaves(merged, ()))
-    return Loaded(
+    return LoadedManifest(
         manifest=manifest,
         levels={level: path for level, (path, _) in levels.items()},
         digests={level: digest for level, (_, _, digest) in files.items()},

@@ -20,10 +20,10 @@ from pyro_mcp.errors import NotFound
 from pyro_mcp.host.files import private_directory, state_home, write_atomic
 
 if TYPE_CHECKING:
-    from claude_bottle.manifest.levels import Loaded
+    from claude_bottle.manifest.levels import LoadedManifest
 
 
-def require_trust(loaded: Loaded) -> None:
+def require_trust(loaded: LoadedManifest) -> None:
     """Raise `NotTrusted` unless the project's manifest has been approved as it is; call it before any launch."""
     path = loaded.levels.get("project")
     if path is None or is_trusted(loaded):
@@ -36,7 +36,7 @@ def require_trust(loaded: Loaded) -> None:
     )
 
 
-def is_trusted(loaded: Loaded) -> bool:
+def is_trusted(loaded: LoadedManifest) -> bool:
     """Return whether the project's manifest has been approved with this content; True when there is none."""
     path = loaded.levels.get("project")
     if path is None:
@@ -59,7 +59,7 @@ def distrust(path: Path) -> None:
         _record(path).unlink()
 
 
-def project_manifest(loaded: Loaded) -> Path:
+def project_manifest(loaded: LoadedManifest) -> Path:
     """Return the project's manifest; raises `NotFound` when there is none."""
     if "project" not in loaded.levels:
         raise NotFound("this project has no manifest", hint="only a project's manifest needs approval")

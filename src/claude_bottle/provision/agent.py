@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from claude_bottle.backend.interface import BottlePlan, Guest
-from claude_bottle.harness import GuestHome, harness_of
+from claude_bottle.harness import GuestPaths, harness_of
 from claude_bottle.provision.git import provision_git
 from claude_bottle.provision.prompt import provision_prompt
 from claude_bottle.provision.skills import provision_skills
@@ -29,6 +29,6 @@ def provision_agent(plan: BottlePlan, guest: Guest, *, tree: str, environ: Mappi
         user_email=bottle.git.user_email or f"{spec.agent_name}@claude-bottle.invalid",
         tree=tree,
     )
-    home = GuestHome(home=guest.home, tree=tree, prompt_path=prompt_path, environ=environ)
+    home = GuestPaths(home=guest.home, tree=tree, prompt_path=prompt_path, environ=environ)
     provision_supervise(guest, harness.files(agent, home), harness.links(home))
     return harness.argv(agent, spec.args, prompt_path=prompt_path)

@@ -8,7 +8,7 @@ from claude_bottle.backend.interface import TREE
 from claude_bottle.backend.smolmachines import smolvm as _smolvm
 from claude_bottle.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
 from claude_bottle.backend.smolmachines.guest import SmolGuest
-from claude_bottle.harness import GuestHome, harness_of
+from claude_bottle.harness import GuestPaths, harness_of
 from claude_bottle.provision import supervise
 
 
@@ -18,6 +18,6 @@ def provision_supervise(
     """Write what the harness needs into the machine; `environ` has the agent's variables."""
     guest = SmolGuest(_smolvm, machine_name)
     agent = plan.spec.manifest.agent(plan.spec.agent_name)
-    home = GuestHome(home=guest.home, tree=TREE, prompt_path=prompt_path, environ=environ)
+    home = GuestPaths(home=guest.home, tree=TREE, prompt_path=prompt_path, environ=environ)
     harness = harness_of(agent)
     supervise.provision_supervise(guest, harness.files(agent, home), harness.links(home))
