@@ -30,7 +30,7 @@ def add(verbs: Verbs) -> None:
     parser.add_argument("--kind", default="", metavar="KIND", help="egress, secret, push, approval, budget, ...")
     parser.add_argument("--limit", type=int, default=1000, metavar="N", help="at most the last N (default 1000)")
     verify = verb(
-        parser.add_subparsers(title="commands", metavar="COMMAND"),
+        parser.add_subparsers(title="commands", metavar="COMMAND", help="without one, the decisions are shown"),
         "verify",
         "check that no line of the journal was changed, removed, added or moved",
         _verify,
