@@ -60,7 +60,7 @@ class NetworkLogEntry(TypedDict):
     address: str | None
     port: int | None
     upstream: str | None
-    """The address and port of this host that the name leads to, when its entry has an upstream."""
+    """The address and port of this host that the name leads to when its entry has an upstream, or "supervisor"."""
     method: str | None
     """Of an HTTP request that the gateway has read: its method, and its path without the query."""
     path: str | None

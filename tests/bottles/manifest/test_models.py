@@ -138,6 +138,7 @@ def test_an_unknown_key_is_refused_at_every_depth() -> None:
         ({"host": "*.example", "methods": ["GET"]}, "egress[0]", "full name of one host"),
         ({"host": "10.0.0.1", "upstream": "http://127.0.0.1:80"}, "egress[0]", "full name of one host"),
         ({"host": "a.example", "upstream": "http://10.0.0.1:80"}, "egress[0].upstream", "http://127.0.0.1:PORT"),
+        ({"host": "a.example", "upstream": "supervisor"}, "egress[0].upstream", "http://127.0.0.1:PORT"),
         ({"host": "a.example", "upstream": "http://127.0.0.1:70000"}, "egress[0].upstream", "http://127.0.0.1:PORT"),
         ({"host": "a.example", "upstream": "http://127.0.0.1:80@b.example"}, "egress[0].upstream", "127.0.0.1:PORT"),
     ],

@@ -147,6 +147,11 @@ def launch_gateway(
             f"TLS to {rules.terminated_hosts[0]} ends at the gateway, which has no authority to sign for it",
             hint="make an Authority for the terminated_hosts of the rules",
         )
+    if rules.supervised_names and supervisor is None:
+        raise InvalidRequest(
+            f"{rules.supervised_names[0]} leads to the supervisor of the gateway, which has none",
+            hint="name the socket of the supervisor",
+        )
     ids = machine_ids(log.parent)
     config = {
         "rules": rules.to_json(),

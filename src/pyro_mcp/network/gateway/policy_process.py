@@ -17,6 +17,7 @@ from pyro_mcp.network.addressing.routes import Address
 from pyro_mcp.network.channel.messages import ChannelClosed, Message, close_all, receive_message, send_message
 from pyro_mcp.network.gateway.ports import Ports
 from pyro_mcp.network.gateway.threads import spawn
+from pyro_mcp.network.policy.allow_list import SUPERVISOR
 from pyro_mcp.network.policy.decisions import HttpRequest, NoConnection, Policy, Refused, Target
 
 if TYPE_CHECKING:
@@ -104,7 +105,9 @@ class PolicyServer:
         return {"text": self._policy.requested(address, port, HttpRequest(method, path, refused or "", secrets))}, None
 
     def _connect(self, target: Target) -> socket.socket:
-        """Return a socket connected to the first address of the target that answers."""
+        """Return a socket connected to the first address of the target that answers, or to its upstream."""
+        if target.upstream == SUPERVISOR:
+            return self._connect_by_supervisor(target)
         kind = socket.SOCK_STREAM if target.protocol == "tcp" else socket.SOCK_DGRAM
         end = time.monotonic() + _DIAL_SECONDS
         addresses = self._policy.addresses(target)
@@ -121,6 +124,18 @@ class PolicyServer:
             return sock
         self._policy.connected(target, addresses[0], problem)
         raise NoConnection(problem)
+
+    def _connect_by_supervisor(self, target: Target) -> socket.socket:
+        if self._supervisor is None:
+            raise self._policy.refusal(target, "there is no supervisor")
+        self._policy.allow(target, None)
+        try:
+            sock = self._supervisor.connect(target.name)
+        except Refused as error:
+            self._policy.connected(target, None, f"failed: {error}")
+            raise NoConnection(str(error)) from error
+        self._policy.connected(target, None)
+        return sock
 
 
 def _requested_target(message: Message) -> tuple[str, int, str]:

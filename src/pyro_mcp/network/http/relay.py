@@ -27,12 +27,14 @@ def reset(sock: socket.socket) -> None:
 
 
 def relay(one: socket.socket, other: socket.socket, filter_: Filter | None = None) -> None:
-    """Copy between two connected sockets until both directions have ended, then close both.
+    """Copy between two connected stream sockets until both directions have ended, then close both.
 
     A reset of one becomes a reset of the other. `filter_` maps what `one` sends to what `other` receives.
     """
     for sock in (one, other):
         sock.setblocking(False)
+        if sock.family == socket.AF_UNIX:  # the supervisor's
+            continue
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

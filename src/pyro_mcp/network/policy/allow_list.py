@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final, Literal
 
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.hints import near_match
@@ -22,6 +22,10 @@ AllowGiven = str | Mapping[str, Any]
 _HINT = "write NAME, *.SUFFIX, an address or a network, each with :PORT or :* for ports other than 80 and 443"
 _FORM = '{"host": "NAME[:PORT]", "methods": ["GET"], "paths": ["/v1/*"], "upstream": "http://127.0.0.1:PORT"}'
 _KEYS = ("host", "methods", "paths", "upstream")
+SUPERVISOR: Final = "supervisor"
+"""The upstream of a name to which the gateway's supervisor connects."""
+Upstream = int | Literal["supervisor"]
+"""What a name leads to instead of its own server: a port of this host's 127.0.0.1, or `SUPERVISOR`."""
 _UPSTREAM = re.compile(r"http://(?:127\.0\.0\.1|localhost):([0-9]{1,5})/?", re.ASCII)
 
 
@@ -37,8 +41,8 @@ class AllowedHost:
     """Whether UDP is allowed too: only for an entry with a port."""
     requests: RequestRule = ANY_REQUEST
     """The HTTP requests that it allows."""
-    upstream: int | None = None
-    """The port of this host's 127.0.0.1 that the name leads to; None for the name's own server."""
+    upstream: Upstream | None = None
+    """None for the name's own server."""
 
     def has_name(self, name: str) -> bool:
         """Return whether it allows `name`; a suffix allows every name below it at any depth, but not itself."""
@@ -113,7 +117,9 @@ def parse_entry(given: AllowGiven) -> AllowedHost:
     return replace(parsed, requests=rule, upstream=upstream, datagrams=False)
 
 
-def _upstream(host: str, given: object) -> int:
+def _upstream(host: str, given: object) -> Upstream:
+    if given == SUPERVISOR:
+        return SUPERVISOR
     found = _UPSTREAM.fullmatch(given) if isinstance(given, str) else None
     port = int(found[1]) if found else 0
     if not 0 < port < 65536:

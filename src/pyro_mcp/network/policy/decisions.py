@@ -15,6 +15,7 @@ from pyro_mcp.network.addressing.addresses import FAKE_IPS
 from pyro_mcp.network.addressing.host_names import BadName, canonical_name, name_of_labels
 from pyro_mcp.network.addressing.routes import Address
 from pyro_mcp.network.dns import dns_message, upstream
+from pyro_mcp.network.policy.allow_list import Upstream
 from pyro_mcp.network.policy.decision_record import DecisionRecord, Supervising
 from pyro_mcp.network.policy.log import Attempt, NetworkLog
 from pyro_mcp.network.policy.request_rule import shown_path
@@ -58,7 +59,7 @@ class Target:
     """The target of a connection: a name, or "" and a literal address.
 
     `inspect` says how the name must be confirmed: "tls", "http", "proxy" (by our HTTP proxy), or "" for not at all.
-    `upstream` is the port of this host's 127.0.0.1 that it leads to instead.
+    `upstream` is what it leads to instead.
     """
 
     name: str
@@ -66,12 +67,12 @@ class Target:
     port: int
     protocol: str
     inspect: str = ""
-    upstream: int | None = None
+    upstream: Upstream | None = None
 
     @property
     def connected_port(self) -> int:
         """The port to connect to."""
-        return self.upstream or self.port
+        return self.upstream if isinstance(self.upstream, int) else self.port
 
     def attempt(self, address: str | None = None) -> Attempt:
         """Return its entry for the log; `address` is the one that it was connected to."""
@@ -240,8 +241,8 @@ class Policy:
         else:
             reason = self._rules.name_refusal(name, port, protocol)
             if protocol == "tcp":
-                upstream_port = self._rules.upstream(name, port)
-                target = Target(name, address_text, port, protocol, self._inspection(name, port), upstream_port)
+                leads_to = self._rules.upstream(name, port)
+                target = Target(name, address_text, port, protocol, self._inspection(name, port), leads_to)
             elif name in self._secret_hosts and port == 443:
                 reason = reason or "QUIC hides what it carries"
         if reason:
@@ -280,13 +281,13 @@ class Policy:
             logged = error.logged if isinstance(error, Refused) else str(error)
             raise self._refusal(target.attempt(), str(error), logged) from None
 
-    def allow(self, target: Target, address: Address) -> None:
+    def allow(self, target: Target, address: Address | None) -> None:
         """Record a connection that is about to be made to `address`; raises `Refused` when that fails."""
-        self._record.allow(target.attempt(str(address)))
+        self._record.allow(target.attempt(_text(address)))
 
-    def connected(self, target: Target, address: Address, problem: str = "") -> None:
+    def connected(self, target: Target, address: Address | None, problem: str = "") -> None:
         """Log an allowed connection, and the problem if it failed."""
-        self._record.begun(target.attempt(str(address)), problem)
+        self._record.begun(target.attempt(_text(address)), problem)
 
     def requested(self, address: str, port: int, request: HttpRequest) -> str:
         """Record an HTTP request over a connection to `address`.
@@ -295,8 +296,8 @@ class Policy:
         """
         name = self._fake_ips.name(ipaddress.ip_address(address)) or ""
         method, path = (shown_path(text) for text in (request.method, request.path))
-        upstream_port = self._rules.upstream(name, port)
-        attempt = Attempt("http", name or None, None if name else address, port, method, path, upstream_port)
+        leads_to = self._rules.upstream(name, port)
+        attempt = Attempt("http", name or None, None if name else address, port, method, path, leads_to)
         if request.refused:
             return self._record.refused(attempt, request.refused)
         try:
@@ -341,3 +342,7 @@ class Policy:
             if len(self._cached) > _MOST_NAMES:
                 self._cached.popitem(last=False)
         return addresses
+
+
+def _text(address: Address | None) -> str | None:
+    return None if address is None else str(address)

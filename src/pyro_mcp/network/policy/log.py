@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from pyro_mcp.network.addressing.host_names import shown_name
+from pyro_mcp.network.policy.allow_list import Upstream
 from pyro_mcp.results import NetworkLogEntry
 
 MOST_BYTES = 1024 * 1024
@@ -71,7 +72,7 @@ class NetworkLog:
 class Attempt:
     """An attempt of a guest: protocol, name as the guest gave it, address, port; of an HTTP request method and path.
 
-    `upstream` is the port of this host's 127.0.0.1 that the name leads to.
+    `upstream` is what the name leads to instead of its own server.
     """
 
     protocol: str
@@ -80,7 +81,7 @@ class Attempt:
     port: int | None = None
     method: str | None = None
     path: str | None = None
-    upstream: int | None = None
+    upstream: Upstream | None = None
 
 
 def log_entry(
@@ -94,7 +95,7 @@ def log_entry(
         "name": None if attempt.name is None else shown_name(attempt.name),
         "address": attempt.address,
         "port": attempt.port,
-        "upstream": None if attempt.upstream is None else f"127.0.0.1:{attempt.upstream}",
+        "upstream": f"127.0.0.1:{attempt.upstream}" if isinstance(attempt.upstream, int) else attempt.upstream,
         "method": attempt.method,
         "path": attempt.path,
         "reason": reason,

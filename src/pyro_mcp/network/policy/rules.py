@@ -10,7 +10,14 @@ from typing import Any
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.network.addressing.addresses import AddressScope, scope_of
 from pyro_mcp.network.addressing.routes import Address, reach_of
-from pyro_mcp.network.policy.allow_list import AllowedHost, AllowGiven, parse_entry, recorded_entry
+from pyro_mcp.network.policy.allow_list import (
+    SUPERVISOR,
+    AllowedHost,
+    AllowGiven,
+    Upstream,
+    parse_entry,
+    recorded_entry,
+)
 from pyro_mcp.network.policy.request_rule import RequestRule
 
 _MOST_ENTRIES = 512
@@ -23,8 +30,9 @@ class Rules:
     An entry is `NAME`, `*.SUFFIX`, an address or a network, each with `:PORT` or `:*` for ports other than 80 and 443;
     or a mapping with such a `host`. Its `methods` and `paths` limit the HTTP requests to that one host, whose TLS then
     ends at the gateway (see `RequestRule`); its `upstream` "http://127.0.0.1:PORT" makes the name lead to that port of
-    this host. A request or connection is allowed if one entry allows it. `published` allows publishing ports of the
-    guest. Raises `InvalidRequest` for an entry that nothing can match.
+    this host, its `upstream` "supervisor" to what the gateway's supervisor connects it with. A request or connection is
+    allowed if one entry allows it. `published` allows publishing ports of the guest. Raises `InvalidRequest` for an
+    entry that nothing can match.
     """
 
     allow: tuple[AllowGiven, ...] = ()
@@ -66,8 +74,8 @@ class Rules:
         """Return whether a canonical name may be looked up."""
         return not self.allow or any(entry.has_name(name) for entry in self.entries)
 
-    def upstream(self, name: str, port: int) -> int | None:
-        """Return the port of this host's 127.0.0.1 that a port of a canonical name leads to; None for no such port."""
+    def upstream(self, name: str, port: int) -> Upstream | None:
+        """Return what a port of a canonical name leads to instead of its own server; None for nothing."""
         return next((entry.upstream for entry in self._for_port(name, port) if entry.upstream), None)
 
     def is_local(self, name: str) -> bool:
@@ -84,6 +92,11 @@ class Rules:
         """The names whose TLS ends at the gateway, which needs a certificate for each: see `Authority`."""
         ended = [one for one in self.entries if one.requests or (one.upstream and one.has_port(443, "tcp"))]
         return tuple(dict.fromkeys(entry.name for entry in ended))
+
+    @cached_property
+    def supervised_names(self) -> tuple[str, ...]:
+        """The names that lead to the supervisor, which the gateway therefore needs."""
+        return tuple(dict.fromkeys(entry.name for entry in self.entries if entry.upstream == SUPERVISOR))
 
     @property
     def is_special(self) -> bool:
