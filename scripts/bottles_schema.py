@@ -24,6 +24,7 @@ from claude_bottle.manifest import (
     Manifest,
     ResourcesConfig,
     SecretConfig,
+    SuperviseConfig,
 )
 
 SHIPPED = Path(__file__).parents[1] / "src/claude_bottle/bottles.schema.json"
@@ -35,6 +36,7 @@ PARTS: Mapping[str, type[BaseModel]] = {
     "bottles.NAME.egress[]": EgressRule,
     "bottles.NAME.secrets.VARIABLE": SecretConfig,
     "bottles.NAME.git": GitConfig,
+    "bottles.NAME.supervise": SuperviseConfig,
     "bottles.NAME.budget": BudgetConfig,
     "bottles.NAME.resources": ResourcesConfig,
     "agents.NAME": AgentConfig,
@@ -49,6 +51,7 @@ def schema() -> dict[str, Any]:
     _describe(found, Manifest)
     alone = {"type": "string", "description": meanings(EgressRule)["host"]}
     found["$defs"]["EgressRule"] = {"anyOf": [alone, found["$defs"]["EgressRule"]]}
+    found["$defs"]["SuperviseConfig"] = {"anyOf": [{"type": "boolean"}, found["$defs"]["SuperviseConfig"]]}
     found["properties"]["$schema"] = {"type": "string", "description": "Where an editor finds this schema."}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Bottles", **_without_titles(found)}
 

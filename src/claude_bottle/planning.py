@@ -108,8 +108,6 @@ def plan_report(request: LaunchRequest, backend: Backend, plan: BottlePlan) -> P
 def _problems(request: LaunchRequest, *, look: bool = True) -> Iterator[str]:
     """Yield why a launch would fail, except for its backend's reasons; read nothing of this host unless `look`."""
     path = f"bottles.{request.agent.bottle}"
-    if request.bottle.supervise:
-        yield f"{path}.supervise: asking a person is not available yet; remove the key"
     if request.bottle.budget is not None:
         yield f"{path}.budget: limits are not available yet; remove the key"
     if request.bottle.git.remotes:

@@ -47,6 +47,8 @@ def _lines(loaded: LoadedManifest) -> Iterator[str]:
         for rule in bottle.egress if name in used or ("bottles", name, "egress") in ours else ():
             target = f"leads to port {rule.upstream_port} of this host" if rule.upstream else "can be reached"
             yield f"{rule.host} {target} from the bottle {name}"
+        if bottle.supervise is not None and (name in used or ("bottles", name, "supervise") in ours):
+            yield f"the bottle {name} may ask you for: {', '.join(bottle.supervise.capabilities)}"
         for remote in bottle.git.declared() if name in used or ("bottles", name, "git", "remotes") in ours else ():
             yield from _remote(remote, name)
     for name, agent in agents.items():
@@ -69,4 +71,5 @@ def _remote(remote: Remote, bottle: str) -> Iterator[str]:
 def _secrets(found: Mapping[str, SecretConfig]) -> Iterator[str]:
     for secret in found.values():
         source = f"the variable {secret.env}" if secret.env is not None else f"the file {secret.file}"
-        yield f"{source} of this host goes to {', '.join(secret.hosts)}"
+        asks = ", when you have approved it" if secret.ask else ""
+        yield f"{source} of this host goes to {', '.join(secret.hosts)}{asks}"

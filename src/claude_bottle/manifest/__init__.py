@@ -24,6 +24,7 @@ from claude_bottle.manifest.models import (
     ResourcesConfig,
 )
 from claude_bottle.manifest.secret import SecretConfig
+from claude_bottle.manifest.supervise import SuperviseConfig
 from claude_bottle.manifest.trust import is_trusted, require_trust
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Manifest",
     "ResourcesConfig",
     "SecretConfig",
+    "SuperviseConfig",
     "is_trusted",
     "load",
     "require_trust",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, PlainValidator, ValidationError, WithJsonSchema, model_validator
+from pydantic import Field, PlainValidator, ValidationError, WithJsonSchema, field_validator, model_validator
 
 from claude_bottle.errors import ManifestError, NotInManifest, Problem
 from claude_bottle.manifest.egress import EgressRule, check_entries
@@ -24,6 +24,7 @@ from claude_bottle.manifest.fields import (
 from claude_bottle.manifest.git import GitConfig
 from claude_bottle.manifest.problems import Fault, problems_of, shortened, shown_path
 from claude_bottle.manifest.secret import SecretConfig
+from claude_bottle.manifest.supervise import SuperviseConfig
 from pyro_mcp.hints import near_match
 
 HARNESSES = ("claude", "codex", "opencode")
@@ -82,8 +83,8 @@ class BottleConfig(Model):
     """Secrets; each is named after the variable that holds its placeholder in the bottle."""
     git: GitConfig = GitConfig()
     """The author of the agent's commits, and the repositories that its git reaches."""
-    supervise: bool = False
-    """Whether the agent may ask a person to allow what is refused; not available yet."""
+    supervise: SuperviseConfig | None = None
+    """What the agent may ask a person for while it runs: `true` for all of it; without this key, nothing."""
     budget: BudgetConfig | None = None
     """Limits on the use of the model, at which the agent is stopped; not available yet."""
     env: dict[Variable, Text] = Field(default_factory=dict)
@@ -92,6 +93,11 @@ class BottleConfig(Model):
     """The size and the lifetime of the machine or container."""
     accelerator: Literal["auto", "kvm", "uml", "tcg"] = "auto"
     """What executes the processor of a machine; only for the backend `pyro`."""
+
+    @field_validator("supervise", mode="before")
+    @classmethod
+    def _nothing_at_all(cls, value: Any) -> Any:
+        return None if value is False else value
 
     @model_validator(mode="after")
     def _one_value_each(self) -> BottleConfig:

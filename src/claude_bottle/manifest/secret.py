@@ -38,6 +38,8 @@ class SecretConfig(Model):
     """The user name whose password in Basic authentication is the value."""
     query: Annotated[str, AfterValidator(matching(_PARAMETER, "is not the name of a parameter of a URL"))] | None = None
     """The URL parameter for the value."""
+    ask: bool = False
+    """Whether a person must approve the use of the secret while the agent runs."""
 
     @model_validator(mode="before")
     @classmethod

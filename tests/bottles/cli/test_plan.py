@@ -99,7 +99,6 @@ def test_the_model_is_named_before_the_list_unless_that_has_limits_for_it(cli: C
     [
         ({"secrets": {"KEY": {"env": "NOT_SET", "hosts": ["a.example"]}}}, {}, "NOT_SET of this host is not set"),
         ({"secrets": {"KEY": {"file": "~/none", "hosts": ["a.example"]}}}, {}, "/none cannot be read"),
-        ({"supervise": True}, {}, "bottles.small.supervise"),
         ({"budget": {"usd": 1}}, {}, "bottles.small.budget"),
         ({}, {"skills": ["none"]}, "agents.web.skills"),
     ],

@@ -204,7 +204,7 @@ def test_a_secret_names_its_hosts() -> None:
         ({"packages": ["-o=x"]}, "packages[0]", "not a Debian package"),
         ({"packages": ["git", "git"]}, "packages", "'git' twice"),
         ({"packages": "git"}, "packages", "must be a list, not a text"),
-        ({"supervise": "yes"}, "supervise", "must be true or false, not a text"),
+        ({"supervise": "yes"}, "supervise", "must be true, false or an object (in TOML: a table), not a text"),
         ({"budget": {"usd": 0}}, "budget.usd", "greater than 0"),
         ({"budget": {"usd": float("inf")}}, "budget.usd", "finite"),
         ({"resources": {"vcpu_count": True}}, "resources.vcpu_count", "whole number, not true or false"),
