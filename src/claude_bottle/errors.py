@@ -6,7 +6,8 @@ PyroError
 ├── NotFound
 │   └── NotInManifest      no such agent or bottle in the manifest
 ├── Conflict
-│   └── NotTrusted         a project's manifest that the user has not approved
+│   ├── NotTrusted         a project's manifest that the user has not approved
+│   └── TooManyRequests    a bottle that asks for more than a person can decide
 ├── HostNotReady
 │   └── ExtraMissing       the packages of an extra are not installed
 └── GuestFailed
@@ -60,6 +61,10 @@ class NotInManifest(NotFound):
 
 class NotTrusted(Conflict):
     code = "not_trusted"
+
+
+class TooManyRequests(Conflict):
+    code = "too_many_requests"
 
 
 class ExtraMissing(HostNotReady):

@@ -159,6 +159,48 @@ class StopReport(TypedDict):
     stopped: list[str]
 
 
+class RequestInfo(TypedDict):
+    """A request of an agent for more than its bottle allows; its texts hold only visible characters."""
+
+    reference: str
+    """Its name for `approve` and `deny`, which binds the exact rule."""
+    slug: str
+    agent: str
+    kind: str
+    rule: dict[str, object]
+    """Exactly what an approval allows; its texts may come from the guest as they are."""
+    allows: str
+    """The rule in one line."""
+    reason: str
+    """Why, in the agent's words."""
+    asked_by: str
+    """ "agent", or "refusal" when the guard asked about a refused connection."""
+    asked_at: float
+    expires_at: float
+    """When it is denied if nobody has decided."""
+    grant_seconds: float
+    """How long an approval lasts."""
+    state: str
+    """ "pending", "approved", "denied", "expired", "void" (the manifest has changed) or "ended" (its bottle has)."""
+    decided_by: str
+    granted_until: float | None
+
+
+class ExcessInfo(TypedDict):
+    """The requests of a bottle that were not recorded, because it asked for too much."""
+
+    slug: str
+    count: int
+    last_at: float
+
+
+class PendingReport(TypedDict):
+    """The requests that wait for a person, oldest first."""
+
+    requests: list[RequestInfo]
+    excess: list[ExcessInfo]
+
+
 class BackendReport(TypedDict):
     """Whether bottles run on a backend; `problems` say what is missing and how to get it."""
 

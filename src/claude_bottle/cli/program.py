@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from claude_bottle.cli import (
+    approvals,
     audit,
     bottles,
     check,
@@ -23,7 +24,7 @@ from pyro_mcp import __version__
 from pyro_mcp.command_line import Parser, add_verbs
 
 # In the order of the help: the manifest, launches, running bottles, the host.
-_VERBS = (init, check, trust, schema, plan, run, bottles, logs, files, audit, doctor, demo, completion)
+_VERBS = (init, check, trust, schema, plan, run, bottles, approvals, logs, files, audit, doctor, demo, completion)
 
 _EXAMPLES = """\
 examples:

@@ -285,7 +285,7 @@ def test_a_manifest_cannot_be_changed() -> None:
     manifest = Manifest.from_json_obj({"bottles": {"dev": {}}})
 
     with pytest.raises(ValueError, match="frozen"):
-        manifest.bottles["dev"].supervise = True
+        manifest.bottles["dev"].accelerator = "kvm"
 
 
 def test_a_million_problems_are_told_in_a_few_lines() -> None:

@@ -1,0 +1,37 @@
+"""The methods of `Bottles` for the requests of agents."""
+
+from __future__ import annotations
+
+from claude_bottle.audit.journal import person
+from claude_bottle.results import PendingReport, RequestInfo
+from pyro_mcp.errors import own_errors
+
+
+class ApprovalVerbs:
+    """See and decide what agents ask for."""
+
+    def pending(self) -> PendingReport:
+        """Return the requests that wait for a person, oldest first, and what bottles asked beyond their limits."""
+        from claude_bottle.guard.decisions import pending_report  # noqa: PLC0415 - few verbs need it
+
+        with own_errors():
+            return pending_report()
+
+    def approve(self, reference: str, *, who: str = "") -> RequestInfo:
+        """Allow exactly what a person saw as `reference`, for the time that its bottle's manifest says.
+
+        `who` is recorded, and is the user of this process without it. Takes effect within a second. Raises `Conflict`
+        when it was decided already, its time is over, its bottle has ended, or the manifest has changed since it was
+        asked; then nothing is allowed.
+        """
+        return self._decide(reference, who, approve=True)
+
+    def deny(self, reference: str, *, who: str = "") -> RequestInfo:
+        """Refuse what an agent asked for. Raises `Conflict` when it was decided already, or its time is over."""
+        return self._decide(reference, who, approve=False)
+
+    def _decide(self, reference: str, who: str, *, approve: bool) -> RequestInfo:
+        from claude_bottle.guard.decisions import decide  # noqa: PLC0415
+
+        with own_errors():
+            return decide(reference, approve=approve, who=who or person())

@@ -1,0 +1,77 @@
+"""What persons see of all requests, and decide: the core of the verbs `pending`, `approve` and `deny`."""
+
+from __future__ import annotations
+
+from claude_bottle.errors import BottleFailed
+from claude_bottle.guard.database import guard_database
+from claude_bottle.guard.journaling import recording
+from claude_bottle.guard.kinds import rule_text
+from claude_bottle.guard.presence import present_guard
+from claude_bottle.guard.requests import Request, Requests
+from claude_bottle.guard.settings import guard_dir, read_settings
+from claude_bottle.results import PendingReport, RequestInfo
+from claude_bottle.visible import visible_line
+from pyro_mcp.errors import Conflict, PyroError
+
+_LONGEST_REASON = 2000
+
+
+def pending_report() -> PendingReport:
+    """Return the requests that wait for a person, oldest first, and what bottles asked beyond their limits."""
+    with _requests() as requests:
+        requests.settle(_is_alive)
+        return {
+            "requests": [info_of(one) for one in requests.in_state("pending")],
+            "excess": [{"slug": one.slug, "count": one.count, "last_at": one.last_at} for one in requests.excess()],
+        }
+
+
+def decide(reference: str, *, approve: bool, who: str) -> RequestInfo:
+    """Approve or deny the request that a person saw as `reference`; raises `Conflict` when that has no effect."""
+    with _requests() as requests:
+        decided = requests.decide(reference, approve=approve, who=who, policy=_policy_now)
+    if decided.state == "void":
+        raise Conflict(
+            f"the manifest of {decided.slug} has changed since {decided.id} was asked, so its approval is void",
+            hint="the agent can ask again, under the manifest as it is",
+        )
+    return info_of(decided)
+
+
+def info_of(request: Request) -> RequestInfo:
+    """Return a request as persons see it; its texts hold only visible characters."""
+    return {
+        "reference": request.reference,
+        "slug": request.slug,
+        "agent": visible_line(request.agent),
+        "kind": request.kind,
+        "rule": dict(request.rule),
+        "allows": rule_text(request.kind, request.rule),
+        "reason": visible_line(request.reason, _LONGEST_REASON),
+        "asked_by": request.asked_by,
+        "asked_at": request.asked_at,
+        "expires_at": request.expires_at,
+        "grant_seconds": request.grant_seconds,
+        "state": request.state,
+        "decided_by": request.decided_by,
+        "granted_until": request.granted_until,
+    }
+
+
+def _requests() -> Requests:
+    return Requests(guard_database(), recording())
+
+
+def _is_alive(slug: str, guard: str) -> bool:
+    found = present_guard(guard_dir(slug))
+    return found is not None and found[0] == guard
+
+
+def _policy_now(request: Request) -> str | None:
+    """Return the digest of the policy that the bottle of a request has now; None when its guard does not run."""
+    if not _is_alive(request.slug, request.guard):
+        return None
+    try:
+        return read_settings(guard_dir(request.slug)).policy()
+    except PyroError as error:
+        raise BottleFailed(f"the policy of {request.slug} cannot be read: {error.message}", hint=error.hint) from error

@@ -1,0 +1,78 @@
+"""What a part of the guard gets, and what it can decide."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from claude_bottle.audit import Journal
+from claude_bottle.guard.approvals import Approvals
+from claude_bottle.guard.settings import GuardSettings
+from pyro_mcp.errors import NotFound
+from pyro_mcp.network import ModelRefusal, ModelRequest, ModelUsage, Reservation
+from pyro_mcp.results import NetworkLogEntry
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """The bottle of a guard, its private folder, the guards' database, the journal, and the bottle's requests."""
+
+    settings: GuardSettings
+    folder: Path
+    database: Path
+    journal: Journal
+    approvals: Approvals
+
+    @property
+    def slug(self) -> str:
+        """The bottle's name."""
+        return self.settings.slug
+
+    @property
+    def agent(self) -> str:
+        """The agent's name in the manifest."""
+        return self.settings.agent
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The bottle of the manifest as JSON, without its variables."""
+        return self.settings.config
+
+
+class Part:
+    """A part of the guard that decides nothing; others override what they decide.
+
+    All methods but `close` are called from any thread, several at once. One that raises an error refuses.
+    """
+
+    names: tuple[str, ...] = ()
+    """The names of the guest that lead to this part."""
+
+    def connect(self, name: str) -> socket.socket:
+        """Return a connection for one of `names`; the caller closes it."""
+        raise NotFound(f"nothing serves {name}")
+
+    def decided(self, entry: NetworkLogEntry) -> str:
+        """Take note of a decision of the gateway; return a text for the guest if it is a refusal."""
+        return ""
+
+    def secret_use(self, secret: str, host: str, method: str, path: str) -> str:
+        """Return why a secret may not be put into a request; "" if this part does not object."""
+        return ""
+
+    def model_request(self, request: ModelRequest) -> Reservation | ModelRefusal | None:
+        """Decide on a metered request; None if this part does not meter."""
+        return None
+
+    def model_usage(self, reservation: Reservation, usage: ModelUsage, *, final: bool) -> str | None:
+        """Take note of what an answer has used; return why it must be cut, or ""; None if this part does not meter."""
+        return None
+
+    def changed(self) -> None:
+        """Apply the approvals of this bottle, which have just changed; also called once at the start."""
+
+    def close(self) -> None:
+        """Release what the part holds; the guard is about to end."""

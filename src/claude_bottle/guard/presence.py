@@ -1,0 +1,33 @@
+"""Whether the guard of a bottle runs: it holds a lock, which the kernel releases however it dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+_FILE = "alive"
+
+
+def hold_presence(folder: Path, guard: str) -> int:
+    """Hold the lock of the guard with this name until this process ends; return its descriptor."""
+    descriptor = os.open(folder / _FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    os.write(descriptor, f"{guard} {os.getpid()}".encode())
+    return descriptor
+
+
+def present_guard(folder: Path) -> tuple[str, int] | None:
+    """Return the name and the process id of the guard that runs with this folder; None if none does."""
+    try:
+        descriptor = os.open(folder / _FILE, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        name, _, pid = os.pread(descriptor, 200, 0).decode().partition(" ")
+        return (name, int(pid)) if pid.isdigit() else None
+    finally:
+        os.close(descriptor)
+    return None
