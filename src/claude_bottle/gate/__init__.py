@@ -1,5 +1,7 @@
 """The git gate: the only remote of a bottle's git, and what a person sees of a push that it holds.
 
+    gate = Gate(folder, remotes, approvals, record)  # claude_bottle.gate.gate; the manifest needs only the remotes
+
     guest's git ── smart HTTP ── gateway ── guard ── Gate.connect()
                                                        ├─ fetch: a mirror of the upstream; its credentials stay here
                                                        └─ push: quarantine ─ checks ─ held ─ approved ─ forwarded

@@ -58,6 +58,8 @@ class Remote:
     url: str
     fetch: bool = True
     push: tuple[PushRule, ...] = ()
+    not_secret: tuple[str, ...] = ()
+    """Fingerprints of texts that look like secrets and are none."""
 
     @property
     def transport(self) -> Transport:
@@ -81,7 +83,7 @@ class Remote:
     def from_json(cls, found: Mapping[str, Any]) -> Remote:
         """Return the remote of an object that `to_json` made."""
         rules = tuple(PushRule(one["ref"], one["approve"]) for one in found["push"])
-        return cls(found["name"], found["url"], found["fetch"], rules)
+        return cls(found["name"], found["url"], found["fetch"], rules, tuple(found["not_secret"]))
 
 
 def guest_url(name: str) -> str:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
 from claude_bottle.gate.remotes import Approval as _Approval
 from claude_bottle.gate.remotes import PushRule, Remote, check_pattern, same_place, transport_of
-from claude_bottle.manifest.fields import Line, Model, Name
+from claude_bottle.manifest.fields import Line, Model, Name, matching
 from claude_bottle.manifest.problems import Fault
 
 
 def _address(text: str) -> str:
     transport_of(text)
     return text
+
+
+_Fingerprint = Annotated[
+    str, AfterValidator(matching(re.compile(r"[0-9a-f]{16}"), "is no fingerprint: 16 hexadecimal digits"))
+]
 
 
 class GitPushRule(Model):
@@ -35,6 +41,8 @@ class GitRemoteConfig(Model):
     """Whether the agent may fetch its branches and tags."""
     push: Annotated[tuple[GitPushRule, ...], Field(strict=False, max_length=64)] = ()
     """The branches and tags that the agent may push; all others are refused."""
+    not_secret: Annotated[tuple[_Fingerprint, ...], Field(strict=False, max_length=256)] = ()
+    """Fingerprints, as a refused push names them, of texts that look like secrets and are none."""
 
 
 class GitConfig(Model):
@@ -59,6 +67,8 @@ class GitConfig(Model):
     def declared(self) -> tuple[Remote, ...]:
         """Return the remotes as the gate takes them."""
         return tuple(
-            Remote(name, one.url, one.fetch, tuple(PushRule(rule.ref, rule.approve) for rule in one.push))
+            Remote(
+                name, one.url, one.fetch, tuple(PushRule(rule.ref, rule.approve) for rule in one.push), one.not_secret
+            )
             for name, one in self.remotes.items()
         )

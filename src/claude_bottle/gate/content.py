@@ -1,0 +1,189 @@
+"""What a push may not bring into a tree: files by which git, on the computer of whoever fetches it, does more.
+
+The rules look at all that new commits add or change, not only at the last one. What the upstream has already is left
+alone. A remark is for the person who decides; a fault refuses the push.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from claude_bottle.gate.git import lines_of
+from claude_bottle.gate.quarantine import Change, Quarantine
+from claude_bottle.gate.remotes import Remote, same_place
+from claude_bottle.visible import visible_line
+from pyro_mcp.errors import HostCommandFailed
+from pyro_mcp.trees import program_that_runs
+
+_LINK, _SUBMODULE = "120000", "160000"
+_MOST_REMARKS = 50
+_LONGEST_SETTINGS = 256 * 1024
+# gitattributes(5): attributes by which a file chooses a driver, which is a program where one is configured.
+_DRIVER = re.compile(r"(?:^|\s)(filter|diff|merge)=(\S+)")
+_BUILT_IN = {"merge": {"text", "binary", "union"}, "filter": set[str](), "diff": set[str]()}
+# What makes git take a folder as a repository, with settings and hooks of its own: gitrepository-layout(5).
+_REPOSITORY = (b"head", b"objects", b"refs")
+
+
+@dataclass
+class Findings:
+    """What is wrong with a push, and what its approver should know; each is a line of visible text."""
+
+    faults: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    def fault(self, text: str, path: bytes) -> None:
+        self.faults.append(f"{visible_line(os.fsdecode(path), 200)}: {text}")
+
+    def remark(self, text: str, path: bytes) -> None:
+        if len(self.remarks) < _MOST_REMARKS:
+            self.remarks.append(f"{visible_line(os.fsdecode(path), 200)}: {text}")
+
+
+def check_content(quarantine: Quarantine, remotes: Sequence[Remote]) -> Findings:
+    """Return what is wrong in the trees of the new commits; addresses of `remotes` are no fault."""
+    findings = Findings()
+    places = {same_place(one.url) for one in remotes}
+    for change in quarantine.changes:
+        name = posixpath.basename(change.path).lower()
+        if change.mode == _LINK:
+            _check_link(quarantine, change, findings)
+        elif change.mode == _SUBMODULE:
+            findings.remark("a submodule, whose content is in another repository", change.path)
+        elif name == b".gitmodules":
+            _check_addresses(quarantine, change, findings, places, "submodule")
+        elif name == b".lfsconfig":
+            _check_addresses(quarantine, change, findings, places, "LFS")
+        elif name == b".gitattributes":
+            _check_attributes(quarantine, change, findings)
+        if program := program_that_runs(change.path):
+            findings.remark(f"is run by {program}", change.path)
+    _check_hidden_repositories(quarantine, findings)
+    _check_names(quarantine, findings)
+    return findings
+
+
+def _check_link(quarantine: Quarantine, change: Change, findings: Findings) -> None:
+    target = quarantine.blob(change.id)
+    inside = posixpath.normpath(posixpath.join(posixpath.dirname(change.path), target))
+    if target.startswith(b"/") or inside == b".." or inside.startswith(b"../"):
+        findings.fault("a symbolic link that leads out of the tree", change.path)
+    elif any(part.lower() in (b".git", b"git~1") for part in inside.split(b"/")):
+        findings.fault("a symbolic link into .git", change.path)
+
+
+def _check_addresses(
+    quarantine: Quarantine, change: Change, findings: Findings, places: set[tuple[str, str]], what: str
+) -> None:
+    """Add a fault for each new address in a settings file that is no declared remote."""
+    try:
+        settings = _settings(quarantine, change)
+    except HostCommandFailed:
+        findings.fault("git cannot read it", change.path)
+        return
+    known = _known_settings(quarantine, change)
+    for name, value in settings:
+        if (name, value) in known or not name.endswith(("url", ".update", ".fetchurl")):
+            continue
+        if name.endswith(".update") and value.startswith("!"):
+            findings.fault("it names a program", change.path)
+        elif name.endswith("url") and not _is_declared(value, places):
+            shown = visible_line(value, 200)
+            findings.fault(f"the {what} address {shown} is no remote that the manifest declares", change.path)
+
+
+def _settings(quarantine: Quarantine, change: Change) -> list[tuple[str, str]]:
+    content = quarantine.blob(change.id)[:_LONGEST_SETTINGS]
+    argv = ["config", "--file", "-", "--no-includes", "--null", "--list"]
+    listed = quarantine.repository.git(*argv, stdin=content).decode(errors="surrogateescape")
+    pairs = (line.partition("\n") for line in listed.split("\0") if line)
+    return [(name, value) for name, _, value in pairs]
+
+
+def _known_settings(quarantine: Quarantine, change: Change) -> set[tuple[str, str]]:
+    """Return what the file has in the upstream, in the commits that the push begins at."""
+    known: set[tuple[str, str]] = set()
+    for update in quarantine.updates:
+        if (id_ := _id_at_base(quarantine, quarantine.base_of(update), change.path)) is not None:
+            known.update(_settings(quarantine, Change(change.path, change.mode, id_)))
+    return known
+
+
+def _is_declared(address: str, places: set[tuple[str, str]]) -> bool:
+    try:
+        return same_place(address) in places
+    except ValueError:
+        return False
+
+
+def _check_attributes(quarantine: Quarantine, change: Change, findings: Findings) -> None:
+    known: set[str] = set()
+    for update in quarantine.updates:
+        if (id_ := _id_at_base(quarantine, quarantine.base_of(update), change.path)) is not None:
+            known.update(lines_of(quarantine.blob(id_)))
+    for line in lines_of(quarantine.blob(change.id)):
+        if line in known or line.lstrip().startswith("#"):
+            continue
+        for attribute, driver in _DRIVER.findall(line):
+            if driver in _BUILT_IN[attribute]:
+                continue
+            if attribute == "diff":
+                findings.remark(f"chooses the diff driver {visible_line(driver, 60)}", change.path)
+            else:
+                findings.fault(f"chooses the {attribute} driver {visible_line(driver, 60)}", change.path)
+
+
+def _check_hidden_repositories(quarantine: Quarantine, findings: Findings) -> None:
+    """Add a fault for each folder that git would take as a repository, at some new commit or at the end."""
+    parts: dict[bytes, set[bytes]] = {}
+    for change in quarantine.changes:
+        names = change.path.split(b"/")
+        for depth, name in enumerate(names):
+            if name.lower() in _REPOSITORY:
+                parts.setdefault(b"/".join(names[:depth]), set()).add(name.lower())
+    for folder, seen in parts.items():
+        present = set(seen)
+        for update in quarantine.updates:
+            present |= {name.lower() for name in _names_in(quarantine, update.new, folder)}
+        if present.issuperset(_REPOSITORY):
+            findings.fault("a folder that git takes as a repository with settings of its own", folder or b".")
+
+
+def _check_names(quarantine: Quarantine, findings: Findings) -> None:
+    """Add a fault for each link whose name is another path's where case does not count, which could redirect it."""
+    links = {change.path for change in quarantine.changes if change.mode == _LINK}
+    if not links:
+        return
+    others: dict[bytes, set[bytes]] = {}
+    for update in quarantine.updates:
+        listed = quarantine.repository.git("ls-tree", "-r", "-t", "-z", "--name-only", "--full-tree", update.new)
+        for path in [*listed.split(b"\0"), *(change.path for change in quarantine.changes)]:
+            others.setdefault(path.lower(), set()).add(path)
+    for link in sorted(links):
+        if len(others.get(link.lower(), {link}) | {link}) > 1:
+            findings.fault("a symbolic link with the name of another path, but for the case of its letters", link)
+
+
+def _names_in(quarantine: Quarantine, commit: str, folder: bytes) -> list[bytes]:
+    where = [os.fsdecode(folder) + "/"] if folder else []
+    try:
+        options = ["-z", "--name-only", "--full-tree"]
+        listed = quarantine.repository.git("ls-tree", *options, commit, "--", *where)
+    except HostCommandFailed:  # a tag of something else than a commit
+        return []
+    return [posixpath.basename(path) for path in listed.split(b"\0") if path]
+
+
+def _id_at_base(quarantine: Quarantine, base: str | None, path: bytes) -> str | None:
+    """Return the object at a path of a commit, None when there is none."""
+    if base is None:
+        return None
+    try:
+        named = f"{base}:{os.fsdecode(path)}"
+        return quarantine.repository.git("rev-parse", "--verify", "--quiet", "--end-of-options", named).decode().strip()
+    except HostCommandFailed:
+        return None

@@ -1,0 +1,195 @@
+"""A push from its request to its report: quarantine, checks, a person's decision, and forwarding.
+
+Nothing of a push reaches the upstream before it has passed all checks and was approved. A push that is not decided in
+time stays held: the same push, once it is approved, is forwarded.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any
+
+from claude_bottle.errors import UpstreamFailed
+from claude_bottle.gate.commands import Commands, Update, asks, push_rule, read_commands, require_allowed, rule_key
+from claude_bottle.gate.content import check_content
+from claude_bottle.gate.git import Repository
+from claude_bottle.gate.http import Exchange
+from claude_bottle.gate.interface import PushAnswer, PushApprovals, Record
+from claude_bottle.gate.mirror import Mirror
+from claude_bottle.gate.pkt_line import progress, report
+from claude_bottle.gate.quarantine import PushLimits, Quarantine
+from claude_bottle.gate.remotes import Remote
+from claude_bottle.gate.secret_scan import find_secrets
+from claude_bottle.gate.shown import HeldPush, describe
+from claude_bottle.visible import visible_line
+from pyro_mcp.errors import InvalidRequest, PyroError
+from pyro_mcp.host.files import private_directory
+
+RESULT = "application/x-git-receive-pack-result"
+MOST_HELD = 8
+"""The most pushes of one remote that are held at once."""
+_COMMAND_BYTES = 256 * 1024
+_SHOWN = 600
+_MOST_FAULTS = 10
+
+
+@dataclass(frozen=True)
+class Held:
+    """A push that passed the checks: where it is kept, what its approval allows, and what a person sees of it."""
+
+    folder: Path
+    rule: Mapping[str, Any]
+    shown: HeldPush
+
+
+class Pushes:
+    """The pushes to one remote."""
+
+    def __init__(
+        self,
+        folder: Path,
+        mirror: Mirror,
+        remotes: Sequence[Remote],
+        approvals: PushApprovals,
+        record: Record,
+        *,
+        limits: PushLimits,
+        wait_seconds: float,
+    ) -> None:
+        self._folder = private_directory(folder)
+        self._held = private_directory(folder / "held")
+        self._mirror, self._remotes, self._approvals, self._record = mirror, remotes, approvals, record
+        self._limits, self._wait_seconds = limits, wait_seconds
+        self._lock = threading.Lock()
+
+    def receive(self, exchange: Exchange) -> None:
+        """Answer the request of a push."""
+        with TemporaryFile(dir=self._folder, buffering=0) as body:
+            for piece in exchange.body(most=self._limits.pack_bytes + _COMMAND_BYTES):
+                body.write(piece)
+            body.seek(0)
+            commands = read_commands(body)
+            if not commands.updates:  # git asks in this way if it may push at all
+                exchange.answer(200, RESULT, b"")
+                return
+            if not commands.capabilities.issuperset({"report-status", "side-band-64k"}):
+                raise InvalidRequest("this git is too old to push through the git gate")
+            exchange.start(200, RESULT)
+            refused = self._outcome(commands, body, lambda text: exchange.write(progress(text)))
+            exchange.write(_report(commands, refused))
+            exchange.end()
+
+    def _outcome(self, commands: Commands, body: IO[bytes], say: Callable[[str], None]) -> str:
+        """Do what a push asks for; return "" when it was forwarded, else why not, in one line."""
+        rule = push_rule(self._mirror.remote, commands.updates)
+        try:
+            held = self._checked(commands.updates, rule, body)
+            answer = self._answer(commands.updates, held, say)
+            if answer.state == "pending":
+                return f"held as request {answer.id}; ask again later: the same push is forwarded once it is approved"
+            if answer.state == "refused":
+                shutil.rmtree(held.folder, ignore_errors=True)
+                return f"request {answer.id} was not approved ({answer.by})" if answer.by else f"{answer.id}: denied"
+            self._forward(commands.updates, held, answer)
+            say(f"forwarded to {self._mirror.remote.url}")
+        except PyroError as error:
+            reason = visible_line(" ".join(error.message.split()), _SHOWN)
+            self._record("refused", who="policy", rule=_rule_text(rule), what={**rule, "reason": reason})
+            return reason
+        return ""
+
+    def _checked(self, updates: Sequence[Update], rule: Mapping[str, Any], body: IO[bytes]) -> Held:
+        """Return the push once it has passed all checks; raise `InvalidRequest` for one that does not."""
+        with self._lock:
+            remote = self._mirror.remote
+            require_allowed(remote, updates, self._mirror.repository.refs())
+            folder = self._held / rule_key(rule)
+            if (shown := HeldPush.load(folder)) is not None:
+                return Held(folder, rule, shown)
+            self._make_room()
+            private_directory(folder)
+            with _removed_on_error(folder):
+                quarantine = Quarantine(folder, self._mirror.repository, updates, self._limits)
+                quarantine.receive(body)
+                quarantine.check_objects()
+                findings = check_content(quarantine, self._remotes)
+                faults = findings.faults
+                faults += [str(one) for one in find_secrets(quarantine, not_secret=remote.not_secret)]
+                if faults:
+                    more = f"; and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else ""
+                    raise InvalidRequest(f"the push is refused: {'; '.join(faults[:_MOST_FAULTS])}{more}")
+                shown = describe(quarantine, remote, findings.remarks)
+                shown.save(folder)
+            return Held(folder, rule, shown)
+
+    def _answer(self, updates: Sequence[Update], held: Held, say: Callable[[str], None]) -> PushAnswer:
+        """Return whether the push is approved: by the manifest, or by a person who is waited for."""
+        if not asks(self._mirror.remote, updates) and not held.shown.remarks:
+            return PushAnswer("", "approved", "policy")
+        answer = self._approvals.ask(held.rule, held.shown.summary)
+        if answer.state == "pending":
+            what = {**held.rule, "request": answer.id}
+            self._record("held", who="policy", rule=_rule_text(held.rule), what=what)
+            say(f"held as request {answer.id}: a person on the host sees and decides it")
+            answer = self._approvals.wait(answer.id, self._wait_seconds)
+        return answer
+
+    def _forward(self, updates: Sequence[Update], held: Held, answer: PushAnswer) -> None:
+        """Push to the upstream, if it still is as it was; raise `InvalidRequest` when it has changed."""
+        remote = self._mirror.remote
+        with self._lock:
+            self._mirror.refresh(now=True)
+            refs = self._mirror.repository.refs()
+            if all(refs.get(one.ref) == one.new for one in updates):  # the same push came over another connection
+                return
+            require_allowed(remote, updates, refs)
+            what = {**held.rule, "request": answer.id}
+            self._record("allowed", who=answer.by or "policy", rule=_rule_text(held.rule), what=what)
+            repository = Repository(held.folder / "quarantine.git", self._mirror.repository.folder)
+            leases = [f"--force-with-lease={one.ref}:{'' if one.old.strip('0') == '' else one.old}" for one in updates]
+            options = ["--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no", "--no-signed"]
+            options += ["--atomic"] if len(updates) > 1 else []
+            refspecs = [f"{one.new}:{one.ref}" for one in updates]
+            argv = ["push", *options, *leases, *self._mirror.push_program(), "--", remote.address, *refspecs]
+            try:
+                self._mirror.upstream(argv, repository=repository)
+            except UpstreamFailed as error:
+                raise InvalidRequest(f"the upstream refused the push: {error.message}") from error
+            if answer.id:
+                self._approvals.spent(answer.id)
+            shutil.rmtree(held.folder, ignore_errors=True)
+            self._mirror.refresh(now=True)
+
+    def _make_room(self) -> None:
+        """Remove what a killed gate left, and the oldest held pushes when there are too many."""
+        folders = sorted(self._held.iterdir(), key=lambda one: one.stat().st_mtime)
+        for folder in [one for one in folders if HeldPush.load(one) is None]:
+            shutil.rmtree(folder, ignore_errors=True)
+        kept = [one for one in folders if one.exists()]
+        for folder in kept[: len(kept) - MOST_HELD + 1]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _removed_on_error(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _report(commands: Commands, refused: str) -> bytes:
+    """Return git's report about each ref of a push."""
+    lines = [f"ng {one.ref} {refused}" if refused else f"ok {one.ref}" for one in commands.updates]
+    return report(["unpack ok", *lines])
+
+
+def _rule_text(rule: Mapping[str, Any]) -> str:
+    return " ".join(f"{rule['remote']} {one['ref']} {one['old'][:12]}..{one['new'][:12]}" for one in rule["updates"])

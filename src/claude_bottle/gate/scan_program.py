@@ -1,0 +1,63 @@
+"""Find secrets in objects of git: the program that `secret_scan` runs in a sandbox, over untrusted content.
+
+It reads the output of `git cat-file --batch` from stdin and prints a line of JSON for each finding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from typing import IO
+
+from claude_bottle.gate.secret_rules import Detector, detectors, secrets_in
+
+MOST_FINDINGS = 200
+LFS_POINTER = "LFS pointer"
+"""The kind of a file that stands for one which the push does not have."""
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_LONGEST_POINTER = 1024
+
+
+def main() -> None:
+    known = detectors()
+    printed = 0
+    for id_, content in _objects(sys.stdin.buffer):
+        for found in _findings(content, known):
+            sys.stdout.write(json.dumps({"id": id_, **found}) + "\n")
+            printed += 1
+            if printed >= MOST_FINDINGS:
+                return
+
+
+def _findings(content: bytes, known: dict[str, Detector]) -> Iterator[dict[str, object]]:
+    if len(content) <= _LONGEST_POINTER and content.startswith(_POINTER):
+        whole = content.decode("latin-1")
+        yield {"kind": LFS_POINTER, "line": 1, "fingerprint": line_digest(whole)[:16], "text": line_digest(whole)}
+    for number, line in enumerate(_lines(content), 1):
+        for kind, value in secrets_in(line, known):
+            yield {"kind": kind, "line": number, "fingerprint": line_digest(value)[:16], "text": line_digest(line)}
+
+
+def line_digest(line: str) -> str:
+    """Return a name for the content of a line."""
+    return hashlib.sha256(line.encode("latin-1", "replace")).hexdigest()
+
+
+def _objects(source: IO[bytes]) -> Iterator[tuple[str, bytes]]:
+    while head := source.readline():
+        id_, _, size = head.decode().split(" ")
+        yield id_, source.read(int(size))
+        source.read(1)
+
+
+def _lines(content: bytes) -> Iterator[str]:
+    """Yield the lines of a file; of one with NUL bytes also without them, as UTF-16 has them between its letters."""
+    texts = [content, content.replace(b"\0", b"")] if b"\0" in content else [content]
+    for text in texts:
+        yield from text.decode("latin-1").split("\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""What a person sees of a held push: a summary, the log, and the diff, with all hostile text made visible."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from claude_bottle.gate.commands import ZERO, Update
+from claude_bottle.gate.git import Repository
+from claude_bottle.gate.quarantine import Quarantine
+from claude_bottle.gate.remotes import Remote
+from claude_bottle.visible import visible, visible_line
+from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.host.files import write_atomic
+
+MOST_SHOWN = 4 << 20
+"""The most bytes of a log or a diff that a person is shown; a larger push is not held but refused."""
+_FILE = "shown.json"
+_EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+# git-diff(1): nothing of the content, such as .gitattributes or .mailmap, and no program takes part.
+_PLAIN = [
+    "--no-ext-diff",
+    "--no-textconv",
+    "--no-color",
+    "--no-renames",
+    "--submodule=short",
+    "--ignore-submodules=none",
+]
+_LOG_FORM = "commit %H%nauthor %an <%ae> %aI%ncommitter %cn <%ce> %cI%n%n%w(0,4,4)%B"
+
+
+@dataclass(frozen=True)
+class HeldPush:
+    """A held push as text without control characters, but line ends; `remarks` are what its approver should know."""
+
+    remote: str
+    url: str
+    summary: str
+    remarks: tuple[str, ...]
+    log: str
+    diff: str
+
+    def text(self) -> str:
+        """Return all of it, for a terminal or a page."""
+        remarks = "".join(f"NOTE {one}\n" for one in self.remarks)
+        return f"{self.summary}\n{remarks}\n{self.log}\n{self.diff}"
+
+    def save(self, folder: Path) -> None:
+        """Keep it beside the quarantine."""
+        write_atomic(folder / _FILE, json.dumps(asdict(self)))
+
+    @classmethod
+    def load(cls, folder: Path) -> HeldPush | None:
+        """Return what `save` kept, None when there is nothing."""
+        try:
+            found = json.loads((folder / _FILE).read_text())
+        except FileNotFoundError:
+            return None
+        return cls(**{**found, "remarks": tuple(found["remarks"])})
+
+
+def describe(quarantine: Quarantine, remote: Remote, remarks: Sequence[str]) -> HeldPush:
+    """Return what a person sees of a push; raise `InvalidRequest` when that would be too much for a person."""
+    repository, logs, diffs, lines = quarantine.repository, [], [], []
+    if quarantine.new_commits:
+        given = "".join(f"{one}\n" for one in quarantine.new_commits).encode()
+        options = ["--no-walk=unsorted", "--stdin", "--encoding=UTF-8", "--no-show-signature", "--no-notes"]
+        options += ["--no-decorate", "--no-mailmap", "--stat=120", "--summary", "-m", "--first-parent"]
+        logs.append(_output(repository, ["log", *options, *_PLAIN, f"--format={_LOG_FORM}"], stdin=given))
+    for update in quarantine.updates:
+        base = quarantine.base_of(update) or _EMPTY_TREE
+        what = "new " if update.old == ZERO else f"{update.old[:12]} .. "
+        lines.append(f"{update.ref}: {what}{update.new[:12]}")
+        options = ["--full-index", "--stat=120", "--summary", "--patch"]
+        diffs.append(_output(repository, ["diff", *options, *_PLAIN, "--end-of-options", base, f"{update.new}^{{}}"]))
+        lines.extend(_tag_text(quarantine, update))
+    count = len(quarantine.new_commits)
+    summary = f"push to {remote.url}: {count} new commit{'' if count == 1 else 's'}\n  " + "\n  ".join(lines)
+    return HeldPush(
+        remote.name, remote.url, summary, tuple(remarks), _visible("\n".join(logs)), _visible("\n".join(diffs))
+    )
+
+
+def _tag_text(quarantine: Quarantine, update: Update) -> list[str]:
+    """Return the lines of an annotated tag."""
+    if quarantine.new_objects.get(update.new, ("", 0))[0] != "tag":
+        return []
+    text = quarantine.repository.git("cat-file", "tag", update.new).decode(errors="replace")
+    return [f"  {visible_line(line, 200)}" for line in text.splitlines()[:40]]
+
+
+def _output(repository: Repository, arguments: list[str], *, stdin: bytes | None = None) -> str:
+    kept = bytearray()
+
+    def take(data: bytes) -> None:
+        kept.extend(data)
+        if len(kept) > MOST_SHOWN:
+            raise InvalidRequest(
+                f"the push has more than {MOST_SHOWN >> 20} MiB of changes, too much to be shown to a person: push less"
+            )
+
+    repository.git(*arguments, stdin=stdin, on_stdout=take)
+    return os.fsdecode(bytes(kept))
+
+
+def _visible(text: str) -> str:
+    """Return a text whose characters are all visible, but line ends and tabs."""
+    lines = text.split("\n")
+    return "\n".join(line if line.isascii() and line.isprintable() else visible(line, keep="\t") for line in lines)
