@@ -22,7 +22,9 @@ def container(folder: Path, *before: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def container_with_egress(folder: Path, rules: Rules, secrets: Sequence[HostSecret] = ()) -> Iterator[Guest]:
+def container_with_egress(
+    folder: Path, rules: Rules, secrets: Sequence[HostSecret] = (), supervisor: Path | None = None
+) -> Iterator[Guest]:
     """Start a container whose only network is a gateway; what its programs trust is below `folder`/root."""
     hosts = [*rules.terminated_hosts, *(secret.host for secret in secrets)]
     authority = Authority(folder / "authority", hosts) if hosts else None
@@ -33,6 +35,9 @@ def container_with_egress(folder: Path, rules: Rules, secrets: Sequence[HostSecr
         placed.chmod(mode)
     with container(folder) as process:
         namespace = Path(f"/proc/{process.pid}/ns/net")
-        with launch_gateway(folder, folder / "network.log", rules, secrets, authority, namespace=namespace) as gateway:
+        log = folder / "network.log"
+        with launch_gateway(
+            folder, log, rules, secrets, authority, namespace=namespace, supervisor=supervisor
+        ) as gateway:
             gateway.attach_to_process(process.pid)
         yield Guest(process, GatewayControl(folder), folder / "network.log")

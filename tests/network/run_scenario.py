@@ -9,6 +9,7 @@ from tests.network import (
     address_scenarios,
     container_scenarios,
     gateway_scenarios,
+    metered_scenarios,
     supervised_scenarios,
     upstream_scenarios,
 )
@@ -17,7 +18,14 @@ from tests.network.testbed import Testbed
 
 __all__ = ["MODULES", "SCENARIOS"]
 
-MODULES = (address_scenarios, container_scenarios, gateway_scenarios, supervised_scenarios, upstream_scenarios)
+MODULES = (
+    address_scenarios,
+    container_scenarios,
+    gateway_scenarios,
+    metered_scenarios,
+    supervised_scenarios,
+    upstream_scenarios,
+)
 """The modules with scenarios; importing them fills `SCENARIOS`."""
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.network.addressing.host_names import BadName, canonical_name, name_of_labels, shown_name
-from pyro_mcp.network.policy.allow_list import parse_entry
+from pyro_mcp.network.policy.allow_list import AllowGiven, parse_entry
 from pyro_mcp.network.policy.host_secret import HostSecret
 from pyro_mcp.network.policy.rules import Rules
 
@@ -144,3 +144,27 @@ def test_rules_survive_the_way_to_the_gateway() -> None:
 
 def test_a_secrets_value_is_not_shown() -> None:
     assert "s3cr3t" not in repr(HostSecret("TOKEN", "placeholder", "s3cr3t", "a.test"))
+
+
+def test_a_meter_is_for_every_port_of_its_entry_and_whatever_else_allows_the_name() -> None:
+    metered: AllowGiven = {"host": "api.example.com:443", "meter": "anthropic"}
+    rules = Rules((metered, "*.example.com", "api.example.com:8443", "api.example.com"))
+    assert rules.meter("api.example.com", 443) == "anthropic"
+    assert rules.meter("api.example.com", 8443) is None and rules.meter("other.example.com", 443) is None
+    assert rules.terminated_hosts == rules.metered_hosts == ("api.example.com",)
+    assert Rules.from_json(rules.to_json()) == rules
+
+
+@pytest.mark.parametrize(
+    "allow",
+    [
+        ({"host": "api.example.com", "meter": "other"},),
+        ({"host": "*.example.com", "meter": "openai"},),
+        ({"host": "api.example.com:*", "meter": "openai"},),
+        ({"host": "10.0.0.1", "meter": "openai"},),
+        ({"host": "api.example.com", "meter": "openai"}, {"host": "api.example.com:443", "meter": "anthropic"}),
+    ],
+)
+def test_a_meter_needs_one_name_and_one_api(allow: tuple[AllowGiven, ...]) -> None:
+    with pytest.raises(InvalidRequest):
+        Rules(allow)

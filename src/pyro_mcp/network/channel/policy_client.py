@@ -11,6 +11,7 @@ from typing import Any
 from pyro_mcp.network.channel.messages import ChannelClosed, Message, close_all, send_message
 from pyro_mcp.network.channel.requests import NoAnswer, request
 from pyro_mcp.network.dns import dns_message
+from pyro_mcp.network.metering.values import ModelRefusal, ModelRequest, ModelUsage, Reservation, verdict_from_json
 
 _DEADLINE = 20.0
 
@@ -91,6 +92,20 @@ class PolicyClient:
             return str(self._request(report)[0]["text"])
         except Denied as error:
             return str(error)
+
+    def model_request(self, request: ModelRequest) -> Reservation | ModelRefusal:
+        """Return whether a request to a model may be sent; without an answer it may not."""
+        try:
+            reply, _ = self._request({"do": "model_request", "request": request.to_json()})
+            return verdict_from_json(reply)
+        except (Denied, ValueError) as error:
+            return ModelRefusal(f"its budget is not known: {error}")
+
+    def model_usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
+        """Report what a request to a model has used; does not wait for an answer."""
+        report = {"do": "model_usage", "reservation": reservation, "usage": usage.to_json(), "final": final}
+        with suppress(ChannelClosed):
+            send_message(self._channel, report)
 
     def _request(self, message: Mapping[str, Any]) -> tuple[Message, Sequence[int]]:
         try:

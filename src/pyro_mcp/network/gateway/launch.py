@@ -142,16 +142,7 @@ def launch_gateway(
     other than this process's own.
     """
     require_seccomp()
-    if rules.terminated_hosts and authority is None:
-        raise InvalidRequest(
-            f"TLS to {rules.terminated_hosts[0]} ends at the gateway, which has no authority to sign for it",
-            hint="make an Authority for the terminated_hosts of the rules",
-        )
-    if rules.supervised_names and supervisor is None:
-        raise InvalidRequest(
-            f"{rules.supervised_names[0]} leads to the supervisor of the gateway, which has none",
-            hint="name the socket of the supervisor",
-        )
+    _require_parts(rules, authority, supervisor)
     ids = machine_ids(log.parent)
     config = {
         "rules": rules.to_json(),
@@ -181,6 +172,25 @@ def launch_gateway(
         for sent in (control, *channels):
             sent.close()
         yield gateway
+
+
+def _require_parts(rules: Rules, authority: Authority | None, supervisor: Path | None) -> None:
+    """Raise `InvalidRequest` unless the gateway gets what these rules need."""
+    if rules.metered_hosts and supervisor is None:
+        raise InvalidRequest(
+            f"the requests to {rules.metered_hosts[0]} are counted by the supervisor of the gateway, which has none",
+            hint="name the socket of a supervisor, or leave out the meter",
+        )
+    if rules.terminated_hosts and authority is None:
+        raise InvalidRequest(
+            f"TLS to {rules.terminated_hosts[0]} ends at the gateway, which has no authority to sign for it",
+            hint="make an Authority for the terminated_hosts of the rules",
+        )
+    if rules.supervised_names and supervisor is None:
+        raise InvalidRequest(
+            f"{rules.supervised_names[0]} leads to the supervisor of the gateway, which has none",
+            hint="name the socket of the supervisor",
+        )
 
 
 @contextmanager

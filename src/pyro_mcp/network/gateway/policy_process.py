@@ -17,6 +17,7 @@ from pyro_mcp.network.addressing.routes import Address
 from pyro_mcp.network.channel.messages import ChannelClosed, Message, close_all, receive_message, send_message
 from pyro_mcp.network.gateway.ports import Ports
 from pyro_mcp.network.gateway.threads import spawn
+from pyro_mcp.network.metering.values import ModelRequest, ModelUsage
 from pyro_mcp.network.policy.allow_list import SUPERVISOR
 from pyro_mcp.network.policy.decisions import HttpRequest, NoConnection, Policy, Refused, Target
 
@@ -46,6 +47,9 @@ class PolicyServer:
                     with suppress(KeyError, ValueError, TypeError):
                         self._report_request(message)
                     continue
+                if message.get("do") == "model_usage" and not descriptors:
+                    self._model_usage(message)
+                    continue
                 if len(descriptors) != 1 or not self._slots.acquire(blocking=False):
                     close_all(descriptors)  # the relay process sees the end as a refusal
                     continue
@@ -62,6 +66,7 @@ class PolicyServer:
                     "dial": self._dial,
                     "report_refusal": self._report_refusal,
                     "report_request": self._report_request,
+                    "model_request": self._model_request,
                 }[message["do"]]
                 reply, opened = handler(message)
             except Refused as error:
@@ -103,6 +108,18 @@ class PolicyServer:
         method, path = (str(message[key])[:300] for key in ("method", "path"))
         secrets = tuple(str(one) for one in message["secrets"])
         return {"text": self._policy.requested(address, port, HttpRequest(method, path, refused or "", secrets))}, None
+
+    def _model_request(self, message: Message) -> tuple[Message, None]:
+        if self._supervisor is None:
+            raise Refused("nobody supervises this sandbox")
+        return self._supervisor.model_request(ModelRequest.from_json(message["request"])).to_json(), None
+
+    def _model_usage(self, message: Message) -> None:
+        """Pass on what a reservation has used; a message that is not valid, or is not taken, leaves it reserved."""
+        if self._supervisor is not None:
+            with suppress(KeyError, ValueError, TypeError, AttributeError, Refused):
+                usage, final = ModelUsage.from_json(message["usage"]), message["final"] is True
+                self._supervisor.model_usage(str(message["reservation"])[:100], usage, final=final)
 
     def _connect(self, target: Target) -> socket.socket:
         """Return a socket connected to the first address of the target that answers, or to its upstream."""

@@ -34,6 +34,7 @@ from pyro_mcp.network.channel.messages import (
     receive_message,
     send_message,
 )
+from pyro_mcp.network.channel.policy_client import PolicyClient
 from pyro_mcp.network.devices.capture import configure_device, redirect
 from pyro_mcp.network.devices.tap import open_tap
 from pyro_mcp.network.devices.veth import connect_namespace
@@ -106,7 +107,7 @@ def _run_relay(config: Message, channel: socket.socket, namespaces: list[int]) -
         sockets = open_sockets()
         redirect(sockets.tcp.getsockname()[1], sockets.udp.getsockname()[1])
         rules = Rules.from_json(config["rules"])
-        http_proxy = _http_proxy(config, rules) if config["secrets"] or rules.is_special else None
+        http_proxy = _http_proxy(config, rules, channel) if config["secrets"] or rules.is_special else None
         supervised = config["supervised"]  # then the rules may change
         inspected = WEB_PORTS | rules.special_ports if rules.allow or config["secrets"] or supervised else ()
         relay = RelayProcess(sockets, channel, inspected_ports=inspected, http_proxy=http_proxy, supervised=supervised)
@@ -164,10 +165,10 @@ def _problem(error: Exception) -> Message:
     return {"error": str(error), "hint": ""}
 
 
-def _http_proxy(config: Message, rules: Rules) -> HttpHandler:
+def _http_proxy(config: Message, rules: Rules, channel: socket.socket) -> HttpHandler:
     from pyro_mcp.network.http import tls_proxy  # noqa: PLC0415 - only some guests need it, and the ssl module
 
-    return tls_proxy.server(config["secrets"], config["authority"], rules)
+    return tls_proxy.server(config["secrets"], config["authority"], rules, PolicyClient(channel))
 
 
 def _supervisor(channels: list[int]) -> SupervisorClient | None:

@@ -6,12 +6,14 @@ import select
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NoReturn, TypeVar
 
 import h11
 
 from pyro_mcp.network.http import message_rules
 from pyro_mcp.network.http.gzip_content import GzipContent
 from pyro_mcp.network.http.message_rules import RejectedRequest
+from pyro_mcp.network.http.metered import Meter, MeteredExchange
 from pyro_mcp.network.http.plain_socket import PlainSocket
 from pyro_mcp.network.http.tunnel import drain, tunnel
 from pyro_mcp.network.policy.host_secret import HostSecret
@@ -25,6 +27,7 @@ _PARTIAL = 206
 _SWITCHING_PROTOCOLS = 101
 
 
+_Result = TypeVar("_Result")
 Report = Callable[[str, tuple[str, str], str, Sequence[str]], str]
 """A function that records a request before it is passed on; see `PolicyClient.report_request`.
 
@@ -34,7 +37,10 @@ It takes "allowed" or "refused", method and path without the query, the reason o
 
 @dataclass(frozen=True)
 class Site:
-    """The site of a connection: name and port, its own secrets, the mask for them, and the rules for requests to it."""
+    """The site of a connection: name and port, its own secrets, the mask for them, and the rules for requests to it.
+
+    With `meter` it is the API of a model, whose requests are counted.
+    """
 
     name: str
     port: int
@@ -42,6 +48,7 @@ class Site:
     mask: Mask
     rules: Sequence[RequestRule]
     report: Report
+    meter: Meter | None = None
 
 
 class HttpProxy:
@@ -59,6 +66,7 @@ class HttpProxy:
         self._server_http = h11.Connection(h11.CLIENT, max_incomplete_event_size=2 * message_rules.LARGEST_HEADER)
         self._body = site.mask.stream()
         self._gzip: GzipContent | None = None
+        self._metered = None if site.meter is None else MeteredExchange(site.meter, site.name)
         self._method = b""
         self._responses = 0
         self._switched = False
@@ -81,6 +89,8 @@ class HttpProxy:
         except h11.LocalProtocolError as error:
             self._answer(502, f"the message cannot be passed on: {error}")
         finally:
+            if self._metered is not None:
+                self._metered.close()
             if self._server is not None:
                 self._server.close()
         drain(self._guest, _IDLE_SECONDS)
@@ -145,29 +155,79 @@ class HttpProxy:
             event = self._guest_http.next_event()
             if isinstance(event, h11.Request):
                 self._check(event)
-                if self._server is None:
-                    self._server = self._connect()
-                self._to_server(message_rules.to_server(event, self._site.secrets))
+                if self._metered is not None:
+                    self._hold(self._metered, event)
+                if not self._is_holding():
+                    self._send_request(event)
             elif isinstance(event, h11.Data):
-                self._to_server(event)
+                self._take_content(event)
             elif isinstance(event, h11.EndOfMessage):
+                self._send_held()
                 # Some servers add trailers to the header, which has been checked already.
-                self._to_server(h11.EndOfMessage(headers=[] if self._site.rules else event.headers))
+                plain = self._site.rules or self._metered is not None
+                self._to_server(h11.EndOfMessage(headers=[] if plain else event.headers))
             else:
                 return  # incomplete, or at its end
 
-    def _check(self, request: h11.Request) -> None:
-        """Report a request; raise `RejectedRequest` unless it may be passed on."""
-        self._method = request.method
-        seen = request.method.decode("ascii"), shown_path(request.target.decode("latin-1"))
-        try:
-            message_rules.check(request, self._site.name, self._site.port)
-            message_rules.check_rules(request, self._site.name, self._site.rules)
-        except RejectedRequest as error:
-            text = self._site.report("refused", seen, str(error), ())
-            raise RejectedRequest(error.status, str(error), f"{error.advice} {text}".rstrip()) from None
-        if reason := self._site.report("allowed", seen, "", message_rules.secrets_used(request, self._site.secrets)):
+    def _send_request(self, request: h11.Request) -> None:
+        used = message_rules.secrets_used(request, self._site.secrets)
+        if reason := self._site.report("allowed", self._seen(request.target), "", used):
             raise RejectedRequest(403, reason)
+        if self._server is None:
+            self._server = self._connect()
+        metered = self._metered is not None
+        self._to_server(message_rules.to_server(request, self._site.secrets, readable=metered))
+
+    def _is_holding(self) -> bool:
+        return self._metered is not None and self._metered.holds
+
+    def _hold(self, metered: MeteredExchange, request: h11.Request) -> None:
+        """Hold a metered request until it is complete; report and raise `RejectedRequest` if it cannot be counted."""
+        self._refusing(request.target, lambda: metered.begin(request))
+        if metered.holds and self._guest_http.they_are_waiting_for_100_continue:
+            self._to_guest(h11.InformationalResponse(status_code=100, headers=[]))
+
+    def _take_content(self, event: h11.Data) -> None:
+        if self._metered is not None and self._metered.holds:
+            self._metered.add(bytes(event.data))
+        else:
+            self._to_server(event)
+
+    def _send_held(self) -> None:
+        """Send a metered request that is complete, if its supervisor lets it pass."""
+        if self._metered is None or not self._metered.holds:
+            return
+        if self._server is None:
+            self._server = self._connect()  # a request that cannot be sent reserves nothing
+        metered, target = self._metered, self._metered.target
+        request, content = self._refusing(target, metered.reserve)
+        try:
+            self._send_request(request)
+        except RejectedRequest:
+            metered.cancel()
+            raise
+        self._to_server(h11.Data(data=content))
+
+    def _refusing(self, target: bytes, action: Callable[[], _Result]) -> _Result:
+        """Do `action`; report the request as refused when it raises `RejectedRequest`."""
+        try:
+            return action()
+        except RejectedRequest as error:
+            self._report_refusal(target, error)
+
+    def _check(self, request: h11.Request) -> None:
+        """Raise `RejectedRequest`, and report it, unless the request may be passed on."""
+        self._method = request.method
+        site = self._site
+        self._refusing(request.target, lambda: message_rules.check(request, site.name, site.port))
+        self._refusing(request.target, lambda: message_rules.check_rules(request, site.name, site.rules))
+
+    def _report_refusal(self, target: bytes, error: RejectedRequest) -> NoReturn:
+        text = self._site.report("refused", self._seen(target), str(error), ())
+        raise RejectedRequest(error.status, str(error), f"{error.advice} {text}".rstrip()) from None
+
+    def _seen(self, target: bytes) -> tuple[str, str]:
+        return self._method.decode("ascii"), shown_path(target.decode("latin-1"))
 
     def _take_responses(self) -> None:
         while self._server is not None and self._server_http.our_state is not h11.IDLE:
@@ -184,15 +244,20 @@ class HttpProxy:
                 reason = self._mask.bytes(event.reason)
                 headers = message_rules.to_guest(event, self._mask, decompressed=self._gzip is not None)
                 self._to_guest(h11.Response(status_code=event.status_code, headers=headers, reason=reason))
+                if self._metered is not None:
+                    self._metered.answer(event)
             elif isinstance(event, h11.Data):
                 if self._gzip is not None:
                     self._gzip.take(bytes(event.data))
                 else:
-                    self._to_guest(h11.Data(data=self._body.feed(bytes(event.data))))
+                    self._pass(bytes(event.data))
             elif isinstance(event, h11.EndOfMessage):
-                left = self._body.feed(self._gzip.finish()) if self._gzip is not None else b""
-                self._gzip = None
-                self._to_guest(h11.Data(data=left + self._body.finish()))
+                if self._gzip is not None:
+                    self._pass(self._gzip.finish())
+                    self._gzip = None
+                self._to_guest(h11.Data(data=self._body.finish()))
+                if self._metered is not None:
+                    self._metered.end()
                 trailers = message_rules.masked(event.headers.raw_items(), self._mask)
                 self._to_guest(h11.EndOfMessage(headers=trailers))
             else:
@@ -208,7 +273,7 @@ class HttpProxy:
 
     def _decompressor(self, response: h11.Response) -> GzipContent | None:
         """Return a decompressor if the response needs one; raises `RejectedRequest` for an unsupported coding."""
-        coding = message_rules.content_coding(response) if self._mask else ""
+        coding = message_rules.content_coding(response) if self._mask or self._metered is not None else ""
         if not coding or self._method == b"HEAD" or response.status_code in _BODILESS:
             return None
         if coding not in ("gzip", "x-gzip") or response.status_code == _PARTIAL:
@@ -218,8 +283,14 @@ class HttpProxy:
     def _pass_decompressed(self, gzip: GzipContent) -> bool:
         """Pass decompressed content on while the guest has room; return whether that was all."""
         while gzip.waiting and not self._guest.full:
-            self._to_guest(h11.Data(data=self._body.feed(gzip.piece())))
+            self._pass(gzip.piece())
         return not gzip.waiting
+
+    def _pass(self, content: bytes) -> None:
+        """Send content of the response to the guest, and then count it."""
+        self._to_guest(h11.Data(data=self._body.feed(content)))
+        if self._metered is not None:
+            self._metered.feed(content)
 
     def _to_guest(self, event: h11.Event) -> None:
         if not isinstance(event, h11.Data) or event.data:
@@ -261,8 +332,12 @@ class HttpProxy:
         """Answer the guest with the reason, unless a response has begun already."""
         if self._guest_http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
-        body = f"pyro: {self._mask.text(reason)}\n".encode()
-        headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body))), ("Connection", "close")]
+        text = f"pyro: {self._mask.text(reason)}"
+        if self._metered is not None:
+            headers, body = self._metered.error(status, text)
+        else:
+            headers, body = [("Content-Type", "text/plain")], f"{text}\n".encode()
+        headers += [("Content-Length", str(len(body))), ("Connection", "close")]
         with suppress(h11.LocalProtocolError):
             self._to_guest(h11.Response(status_code=status, headers=headers))
             self._to_guest(h11.Data(data=b"" if self._method == b"HEAD" else body))

@@ -92,12 +92,15 @@ def check_rules(request: h11.Request, name: str, rules: Sequence[RequestRule]) -
         raise RejectedRequest(403, reason, f" at {name}. {ADVICE}")
 
 
-def to_server(request: h11.Request, secrets: Sequence[HostSecret]) -> h11.Request:
-    """Return the request for the site: with the secrets in their header fields, and in that case without a range."""
+def to_server(request: h11.Request, secrets: Sequence[HostSecret], *, readable: bool = False) -> h11.Request:
+    """Return the request for the site: with the secrets in their header fields, and in that case without a range.
+
+    With `readable`, or secrets, it asks for a response that is not compressed.
+    """
     passed = _passed(request.headers.raw_items())
     if _asks_for_websocket(request):
         passed += _UPGRADE
-    if not secrets:
+    if not secrets and not readable:
         return h11.Request(method=request.method, target=request.target, headers=passed)
     passed = [(key, value) for key, value in passed if key.lower() not in _COMPRESSING]
     headers, target = with_secrets(passed, secrets), with_query(request.target, secrets)

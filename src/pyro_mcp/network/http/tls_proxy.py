@@ -20,9 +20,11 @@ from pyro_mcp.network.channel.policy_client import Denied
 from pyro_mcp.network.http import message_rules
 from pyro_mcp.network.http.http_proxy import HttpProxy, Report, Site
 from pyro_mcp.network.http.message_rules import RejectedRequest
+from pyro_mcp.network.http.metered import Meter
 from pyro_mcp.network.http.plain_socket import PlainSocket
 from pyro_mcp.network.http.relay import reset
 from pyro_mcp.network.http.tls_socket import TlsSocket, handshake
+from pyro_mcp.network.metering.values import ModelSupervisor
 from pyro_mcp.network.policy.host_secret import HostSecret
 from pyro_mcp.network.policy.rules import Rules
 from pyro_mcp.redaction import Mask
@@ -37,7 +39,10 @@ _NOTHING = Mask({})
 
 
 def server(
-    secrets: Sequence[Mapping[str, str]], authority: Mapping[str, Any] | None, rules: Rules = _NO_RULES
+    secrets: Sequence[Mapping[str, str]],
+    authority: Mapping[str, Any] | None,
+    rules: Rules = _NO_RULES,
+    supervisor: ModelSupervisor | None = None,
 ) -> Callable[..., None]:
     """Return `TLSProxy.serve` for these secrets (fields of `HostSecret`), `Authority.to_json` and rules.
 
@@ -45,7 +50,7 @@ def server(
     """
     bound = [HostSecret(**one) for one in secrets]
     identities, roots = (authority["identities"], authority["roots"]) if authority else ({}, None)
-    return TLSProxy(bound, identities, roots, rules).serve
+    return TLSProxy(bound, identities, roots, rules, supervisor).serve
 
 
 def _no_report(*_: object) -> str:
@@ -57,7 +62,8 @@ class TLSProxy:
     """A proxy for connections to the sites of `secrets`, and to those whose requests or upstream `rules` set.
 
     `identities` are our keys and certificates for them, PEM; `roots` is the file with the authorities that may have
-    signed the certificates of the sites themselves, None where no site is reached by TLS.
+    signed the certificates of the sites themselves, None where no site is reached by TLS. `supervisor` decides
+    about the requests to sites with a meter.
     """
 
     def __init__(
@@ -66,8 +72,9 @@ class TLSProxy:
         identities: Mapping[str, str],
         roots: str | None,
         rules: Rules = _NO_RULES,
+        supervisor: ModelSupervisor | None = None,
     ) -> None:
-        self._secrets, self._rules = secrets, rules
+        self._secrets, self._rules, self._supervisor = secrets, rules, supervisor
         self._mask = message_rules.mask_of(secrets)
         self._mask.bytes(b"-" * self._mask.longest)  # imports the modules that are imported on first use
         self._server_contexts = {host: _server_context(host, identity) for host, identity in identities.items()}
@@ -91,7 +98,10 @@ class TLSProxy:
         to_upstream = self._rules.upstream(name, port) is not None
         bound = [one for one in self._secrets if one.host == name] if encrypted or to_upstream else []
         encrypted = encrypted and not to_upstream
-        site = Site(name, port, bound, self._mask if bound else _NOTHING, self._rules.request_rules(name, port), report)
+        api = self._rules.meter(name, port)
+        meter = None if api is None else Meter(api, self._supervisor)
+        mask = self._mask if bound else _NOTHING
+        site = Site(name, port, bound, mask, self._rules.request_rules(name, port), report, meter)
         try:
             HttpProxy(sock, site, lambda: self._connect(name, dial, encrypted=encrypted)).run()
         except OSError:  # no close_notify: the response is incomplete

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeGuard
 
 Api = Literal["anthropic", "openai"]
 """The APIs that can be metered."""
@@ -142,6 +142,16 @@ def verdict_from_json(given: Mapping[str, Any]) -> Reservation | ModelRefusal:
     raise ValueError("not a verdict about a request to a model")
 
 
-def is_count(value: object) -> bool:
+class ModelSupervisor(Protocol):
+    """What knows the budget of a guest."""
+
+    def model_request(self, request: ModelRequest) -> Reservation | ModelRefusal:
+        """Return whether a request may be sent."""
+
+    def model_usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
+        """Take what a reservation has used so far, or, with `final`, at its end."""
+
+
+def is_count(value: object) -> TypeGuard[int]:
     """Return whether a value is a number of tokens or the like: an integer that 48 bits can hold."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 48

@@ -13,19 +13,21 @@ from pyro_mcp.hints import near_match
 from pyro_mcp.network.addressing.addresses import AddressScope, Network, private_block, scope_of
 from pyro_mcp.network.addressing.host_names import BadName, canonical_name
 from pyro_mcp.network.addressing.routes import Address
+from pyro_mcp.network.metering.values import Api
 from pyro_mcp.network.policy.request_rule import ANY_REQUEST, RequestRule
 
 WEB_PORTS = frozenset({80, 443})
 """The ports of an entry without a port."""
 AllowGiven = str | Mapping[str, Any]
-"""An entry as it is given: `"NAME[:PORT]"`, or a mapping with `host` and any of `methods`, `paths` and `upstream`."""
+"""An entry as it is given: `"NAME[:PORT]"`, or a mapping with `host` and any of the other `_KEYS`."""
 _HINT = "write NAME, *.SUFFIX, an address or a network, each with :PORT or :* for ports other than 80 and 443"
 _FORM = '{"host": "NAME[:PORT]", "methods": ["GET"], "paths": ["/v1/*"], "upstream": "http://127.0.0.1:PORT"}'
-_KEYS = ("host", "methods", "paths", "upstream")
+_KEYS = ("host", "methods", "paths", "upstream", "meter")
 SUPERVISOR: Final = "supervisor"
 """The upstream of a name to which the gateway's supervisor connects."""
 Upstream = int | Literal["supervisor"]
 """What a name leads to instead of its own server: a port of this host's 127.0.0.1, or `SUPERVISOR`."""
+_METERS: tuple[Api, ...] = ("anthropic", "openai")
 _UPSTREAM = re.compile(r"http://(?:127\.0\.0\.1|localhost):([0-9]{1,5})/?", re.ASCII)
 
 
@@ -43,6 +45,13 @@ class AllowedHost:
     """The HTTP requests that it allows."""
     upstream: Upstream | None = None
     """None for the name's own server."""
+    meter: Api | None = None
+    """The API of a model that the name serves, whose requests are counted."""
+
+    @property
+    def is_special(self) -> bool:
+        """Whether the gateway must read the requests to it, or lead them elsewhere."""
+        return bool(self.requests or self.upstream or self.meter)
 
     def has_name(self, name: str) -> bool:
         """Return whether it allows `name`; a suffix allows every name below it at any depth, but not itself."""
@@ -83,6 +92,8 @@ def recorded_entry(given: AllowGiven) -> str | dict[str, Any]:
             found[key] = texts
     if given.get("upstream") is not None:
         found["upstream"] = given["upstream"]
+    if given.get("meter") is not None:
+        found["meter"] = given["meter"]
     return found if len(found) > 1 else host
 
 
@@ -105,16 +116,17 @@ def parse_entry(given: AllowGiven) -> AllowedHost:
     rule = RequestRule(tuple(entry.get("methods", ())), tuple(entry.get("paths", ())))
     if not parsed.name:
         raise InvalidRequest(
-            f"{entry['host']!r} cannot have methods, paths or an upstream",
+            f"{entry['host']!r} cannot have methods, paths, an upstream or a meter",
             hint="these need the full name of one host: no pattern, address or network",
         )
     if parsed.ports is None:
         raise InvalidRequest(
-            f"{entry['host']!r} cannot have methods, paths or an upstream: it is for every port",
+            f"{entry['host']!r} cannot have methods, paths, an upstream or a meter: it is for every port",
             hint="name one port, or leave it out for 80 and 443",
         )
     upstream = _upstream(entry["host"], entry["upstream"]) if "upstream" in entry else None
-    return replace(parsed, requests=rule, upstream=upstream, datagrams=False)
+    meter = _meter(entry["host"], entry["meter"]) if "meter" in entry else None
+    return replace(parsed, requests=rule, upstream=upstream, meter=meter, datagrams=False)
 
 
 def _upstream(host: str, given: object) -> Upstream:
@@ -128,6 +140,13 @@ def _upstream(host: str, given: object) -> Upstream:
             hint="write http://127.0.0.1:PORT; nothing else of this host can be an upstream",
         )
     return port
+
+
+def _meter(host: str, given: object) -> Api:
+    for api in _METERS:
+        if given == api:
+            return api
+    raise InvalidRequest(f"the meter of {host!r} is not known", hint=f"choose from {', '.join(_METERS)}")
 
 
 def _parse_host(text: str) -> AllowedHost:

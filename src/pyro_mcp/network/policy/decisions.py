@@ -253,7 +253,8 @@ class Policy:
         """Return the `inspect` of a TCP connection to a name."""
         to_upstream = self._rules.upstream(name, port) is not None
         with_secrets = name in self._secret_hosts and (port == 443 or to_upstream)
-        if with_secrets or self._rules.request_rules(name, port) or (to_upstream and port in _INSPECTED):
+        is_read = bool(self._rules.request_rules(name, port)) or self._rules.meter(name, port) is not None
+        if with_secrets or is_read or (to_upstream and port in _INSPECTED):
             return "proxy"
         return _INSPECTED.get(port, "") if self._rules.allow else ""
 

@@ -10,6 +10,7 @@ from typing import Any
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.network.addressing.addresses import AddressScope, scope_of
 from pyro_mcp.network.addressing.routes import Address, reach_of
+from pyro_mcp.network.metering.values import Api
 from pyro_mcp.network.policy.allow_list import (
     SUPERVISOR,
     AllowedHost,
@@ -30,9 +31,10 @@ class Rules:
     An entry is `NAME`, `*.SUFFIX`, an address or a network, each with `:PORT` or `:*` for ports other than 80 and 443;
     or a mapping with such a `host`. Its `methods` and `paths` limit the HTTP requests to that one host, whose TLS then
     ends at the gateway (see `RequestRule`); its `upstream` "http://127.0.0.1:PORT" makes the name lead to that port of
-    this host, its `upstream` "supervisor" to what the gateway's supervisor connects it with. A request or connection is
-    allowed if one entry allows it. `published` allows publishing ports of the guest. Raises `InvalidRequest` for an
-    entry that nothing can match.
+    this host, its `upstream` "supervisor" to what the gateway's supervisor connects it with. Its `meter` names the API
+    of a model that it serves: the supervisor is asked about each request, and told what it has used. A request or
+    connection is allowed if one entry allows it. `published` allows publishing ports of the guest. Raises
+    `InvalidRequest` for an entry that nothing can match.
     """
 
     allow: tuple[AllowGiven, ...] = ()
@@ -43,6 +45,7 @@ class Rules:
         if len(self.allow) > _MOST_ENTRIES:
             raise InvalidRequest(f"the allow list has {len(self.allow)} entries, at most {_MOST_ENTRIES} are possible")
         self._check_upstreams()
+        self._check_meters()
 
     @cached_property
     def entries(self) -> tuple[AllowedHost, ...]:
@@ -60,6 +63,13 @@ class Rules:
                     )
                 if len({other.upstream for other in self._for_port(entry.name, port) if other.upstream}) > 1:
                     raise InvalidRequest(f"{entry.name}:{port} leads to two upstreams", hint="keep one")
+
+    def _check_meters(self) -> None:
+        metered = [entry for entry in self.entries if entry.meter]
+        for entry in metered:
+            others = [one for one in metered if one.name == entry.name and one.meter != entry.meter]
+            if others and any(one.has_port(port, "tcp") for one in others for port in entry.ports or ()):
+                raise InvalidRequest(f"{entry.name} has two meters", hint="keep one")
 
     def to_json(self) -> dict[str, Any]:
         """Return the rules in the form that `from_json` reads."""
@@ -87,10 +97,22 @@ class Rules:
         rules = tuple(entry.requests for entry in self._for_port(name, port))
         return rules if all(rules) else ()
 
+    def meter(self, name: str, port: int) -> Api | None:
+        """Return the API that a port of a canonical name serves, if its requests are counted: one entry suffices."""
+        found = (entry for entry in self.entries if entry.has_name(name) and entry.has_port(port, "tcp"))
+        return next((entry.meter for entry in found if entry.meter), None)
+
+    @cached_property
+    def metered_hosts(self) -> tuple[str, ...]:
+        """The names whose requests the supervisor counts, which the gateway therefore needs."""
+        return tuple(dict.fromkeys(entry.name for entry in self.entries if entry.meter))
+
     @cached_property
     def terminated_hosts(self) -> tuple[str, ...]:
         """The names whose TLS ends at the gateway, which needs a certificate for each: see `Authority`."""
-        ended = [one for one in self.entries if one.requests or (one.upstream and one.has_port(443, "tcp"))]
+        ended = [
+            one for one in self.entries if one.requests or one.meter or (one.upstream and one.has_port(443, "tcp"))
+        ]
         return tuple(dict.fromkeys(entry.name for entry in ended))
 
     @cached_property
@@ -100,13 +122,13 @@ class Rules:
 
     @property
     def is_special(self) -> bool:
-        """Whether any entry limits requests or has an upstream."""
+        """Whether any entry limits or counts requests, or has an upstream."""
         return bool(self.special_ports)
 
     @cached_property
     def special_ports(self) -> frozenset[int]:
-        """The ports of entries that limit requests or have an upstream."""
-        special = [entry for entry in self.entries if entry.requests or entry.upstream]
+        """The ports of entries that limit or count requests, or have an upstream."""
+        special = [entry for entry in self.entries if entry.is_special]
         return frozenset(port for entry in special for port in entry.ports or ())
 
     def _for_port(self, name: str, port: int) -> list[AllowedHost]:

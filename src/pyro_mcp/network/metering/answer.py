@@ -1,0 +1,93 @@
+"""The usage that the answer of a model's API reports, found while the answer streams to the guest."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pyro_mcp.network.metering import anthropic, openai
+from pyro_mcp.network.metering.document import Uncountable
+from pyro_mcp.network.metering.events import EventParser
+from pyro_mcp.network.metering.values import NOTHING_USED, Api, ModelRequest, ModelUsage
+
+MOST_ANSWER_BYTES = 32 * 1024 * 1024
+"""The largest event or document that is read; a larger one leaves the usage unknown."""
+_MARK = b'"usage"'
+_FIRST_FAILURE, _FIRST_SUCCESS = 300, 200
+
+
+def is_free(api: Api, method: str, path: str) -> bool:
+    """Return whether a request costs nothing: it reads something, or only counts."""
+    return method in ("GET", "HEAD", "OPTIONS") or (method, path) in _module(api).FREE
+
+
+def read_request(api: Api, method: str, path: str, host: str, content: bytes) -> ModelRequest:
+    """Return what a request may use at most; raises `Uncountable`."""
+    if (method, path) not in _module(api).METERED:
+        raise Uncountable(f"the cost of {method} {path} is not known")
+    request: ModelRequest = _module(api).read_request(content, host, path)
+    return request
+
+
+def error(api: Api, kind: str, message: str) -> bytes:
+    """Return an error in the form of this API."""
+    return json.dumps(_module(api).error(kind, message)).encode("ascii")
+
+
+class AnswerReader:
+    """The reader of one answer, with its status and the type of its content."""
+
+    def __init__(self, api: Api, status: int, content_type: bytes) -> None:
+        self._usage = _usage_of(api)
+        self._failed = not _FIRST_SUCCESS <= status < _FIRST_FAILURE
+        kind = content_type.partition(b";")[0].strip().lower()
+        self._events = EventParser(MOST_ANSWER_BYTES) if kind == b"text/event-stream" and not self._failed else None
+        self._is_document = kind == b"application/json" and not self._failed
+        self._document = bytearray()
+        self._size = 0
+
+    def feed(self, content: bytes) -> ModelUsage | None:
+        """Take the next bytes of the answer; return the usage if it has changed."""
+        if self._events is not None:
+            new = [self._usage.take_event(event) for data in self._events.feed(content) if (event := _event(data))]
+            return self._usage.usage() if any(new) else None
+        if self._is_document:
+            self._size += len(content)
+            if self._size <= MOST_ANSWER_BYTES:
+                self._document += content
+        return None
+
+    def end(self, *, complete: bool) -> ModelUsage:
+        """Return the usage after the last byte, or after an answer was cut off.
+
+        A request that the API refused has used nothing.
+        """
+        if self._failed:
+            return NOTHING_USED
+        if complete and self._is_document and self._size <= MOST_ANSWER_BYTES and (whole := _object(self._document)):
+            self._usage.take_whole(whole)
+        return self._usage.usage()
+
+
+def _module(api: Api) -> Any:
+    return anthropic if api == "anthropic" else openai
+
+
+def _usage_of(api: Api) -> anthropic.MessageUsage | openai.OpenAIUsage:
+    return anthropic.MessageUsage() if api == "anthropic" else openai.OpenAIUsage()
+
+
+def _event(data: bytes) -> dict[str, Any] | None:
+    """Return the object of an event that may say something about its usage, None for any other event."""
+    return _object(data) if _MARK in data else None
+
+
+def _object(content: bytes | bytearray) -> dict[str, Any] | None:
+    try:
+        found = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError, MemoryError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+__all__ = ["MOST_ANSWER_BYTES", "AnswerReader", "Uncountable", "error", "is_free", "read_request"]
