@@ -111,14 +111,14 @@ class Answering(BaseHTTPRequestHandler):
 
 
 class Serving(RecordingSupervisor):
-    """A supervisor that serves HTTP at git.bottle.internal, and echoes what others send."""
+    """A supervisor that serves HTTP, and at echo.bottle.internal an echo."""
 
     def serve_name(self, name: str, sock: socket.socket) -> None:
         threading.Thread(target=self._serve, args=(name, sock), daemon=True).start()
 
     def _serve(self, name: str, sock: socket.socket) -> None:
         with sock, suppress(OSError):
-            if name == "git.bottle.internal":
+            if name != "echo.bottle.internal":
                 Answering(sock, ("guest", 0), None)  # type: ignore[arg-type]
             else:
                 while data := sock.recv(65536):
@@ -164,8 +164,8 @@ def a_name_leads_to_the_supervisor_with_streams_and_large_contents(testbed: Test
             "allowed http refused.bottle.internal:80/",
             "allowed tcp refused.bottle.internal:80",
         ]
-        log = [entry["upstream"] for entry in guest.log() if entry["name"] == "git.bottle.internal"]
-        assert log.count("supervisor") == 6, log
+        upstreams = [entry["upstream"] for entry in guest.log() if entry["name"] == "git.bottle.internal"]
+        assert upstreams.count("supervisor") == 6, upstreams
     folder, log = testbed.folder / "sockets", testbed.folder / "network.log"
     with pytest.raises(InvalidRequest, match="has none"), launch_gateway(folder, log, Rules(tuple(allow))):
         raise AssertionError("it started")
@@ -202,3 +202,89 @@ def a_flood_of_refusals_is_counted_and_does_not_delay_what_is_allowed(testbed: T
         assert int(counted["reason"].split()[0]) > 10, counted
         assert sum(entry["verdict"] == "allowed" for entry in guard.entries) == 20
         Slow.released.set()
+
+
+@scenario
+def other_rules_count_at_once_and_cut_what_they_no_longer_allow(testbed: Testbed) -> None:
+    path = testbed.folder / "supervisor"
+    open_all = """
+        import select
+        def stream(host):
+            line = socket.create_connection((host, 7000), 10)
+            line.recv(100)
+            return line
+        def flow(host):
+            line = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            line.settimeout(5)
+            line.connect((host, 7001))
+            line.send(b"x")
+            line.recv(10)
+            return line
+        names = ["web.test", "other.test"]
+        lines = {f"{make.__name__} {name}": make(name) for name in names for make in (stream, flow)}
+        print("open", flush=True)
+        cut = [name for name, line in lines.items() if name == "stream web.test" and line.recv(1) == b""]
+        for name, line in lines.items():
+            try:
+                line.send(b"y")
+                cut += [] if line.recv(10) else [name]
+            except OSError:
+                cut.append(name)
+        print(sorted(set(cut)))
+    """
+    ports = ("7000", "7001")
+    allow = [f"{name}:{port}" for name in ("web.test", "other.test") for port in ports]
+    with supervising(path, RecordingSupervisor()) as guard, testbed.guest(*allow, supervisor=path) as guest:
+        running = threading.Thread(target=lambda: said.append(guest.python(open_all)))
+        said: list[str] = []
+        running.start()
+        opened = [f"allowed {kind} {name}" for kind, name in (("tcp", "other.test:7000"), ("udp", "other.test:7001"))]
+        until("all are open", guard.decisions, lambda found: set(opened) <= set(found))
+        until(
+            "the last has begun", lambda: [one for one in guest.log() if one["port"] == 7001], lambda log: len(log) == 2
+        )
+        guard.gateway.set_rules(Rules(("other.test:7000", "other.test:7001", f"{WEB}:80")))
+        running.join(30)
+        assert said == ["open\n['flow web.test', 'stream web.test']"], said
+        assert UNKNOWN in guest.reached("web.test", 7000)
+        assert guest.reached("other.test", 7000).endswith(" 7000")
+        assert [one for one in guard.entries if "withdrawn" in one["reason"]] != []
+        guard.gateway.set_rules(Rules(("web.test:7000",)))
+        assert guest.reached("web.test", 7000) == f"{WEB} 7000"
+        for impossible, why in (
+            (Rules(("web.test",), published=True), "publishing of ports"),
+            (Rules(({"host": "web.test", "methods": ["GET"]},)), "TLS to web.test does not end"),
+            (Rules(({"host": "x.test:81", "upstream": "supervisor"},)), "reads no requests"),
+        ):
+            with pytest.raises(InvalidRequest, match=why):
+                guard.gateway.set_rules(impossible)
+        assert guest.reached("web.test", 7000) == f"{WEB} 7000"
+
+
+@scenario
+def a_connection_whose_requests_are_read_is_cut_when_its_rule_is_withdrawn(testbed: Testbed) -> None:
+    path = testbed.folder / "supervisor"
+    kept, gone = to_supervisor("git.bottle.internal:80", "other.bottle.internal:80")
+    with supervising(path, Serving()) as guard, testbed.guest(kept, gone, supervisor=path) as guest:
+        running = threading.Thread(
+            target=lambda: said.append(
+                guest.python("""
+                    import http.client
+                    lines = {}
+                    for name in ("git", "other", "git"):
+                        new = http.client.HTTPConnection(f"{name}.bottle.internal", timeout=20)
+                        lines.setdefault(name, new)
+                        lines[name].request("POST", "/x", body=b"1")
+                        lines[name].getresponse().read()
+                    print(lines["other"].sock.recv(1))
+                    lines["git"].request("POST", "/x", body=b"2")
+                    print(lines["git"].getresponse().status)
+                """)
+            )
+        )
+        said: list[str] = []
+        running.start()
+        until("both are open", lambda: [one["protocol"] for one in guard.entries].count("http"), lambda seen: seen == 3)
+        guard.gateway.set_rules(Rules((kept,)))
+        running.join(30)
+        assert said == ["b''\n200"], said

@@ -9,9 +9,11 @@ import struct
 import threading
 import time
 from collections import deque
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from pyro_mcp.network.channel.policy_client import Denied, PolicyClient
+from pyro_mcp.network.gateway.connections import OpenTarget, peer_of
 from pyro_mcp.network.gateway.packets import Packets
 from pyro_mcp.network.gateway.resolver import Resolver
 from pyro_mcp.network.gateway.threads import spawn
@@ -35,6 +37,7 @@ class _State:
     sock: socket.socket | None = None
     waiting: deque[bytes] = field(default_factory=lambda: deque(maxlen=_MOST_WAITING))
     used: float = field(default_factory=time.monotonic)
+    is_closed: bool = False
 
 
 class Datagrams:
@@ -116,11 +119,15 @@ class Datagrams:
             sock = self._policy.dial(flow[1], flow[2], "udp")
         except (Denied, OSError):
             with self._lock:
-                self._flows.pop(flow, None)
+                if self._flows.get(flow) is state:
+                    del self._flows[flow]
             self._packets.unreachable(flow[1:], flow[0])
             return
         sock.setblocking(False)
         with self._lock:
+            if state.is_closed:
+                sock.close()
+                return
             state.sock = sock
             waiting = list(state.waiting)
             state.waiting.clear()
@@ -153,12 +160,28 @@ class Datagrams:
         state.used = time.monotonic()
         self._packets.datagram(flow[1:], flow[0], data)
 
+    def targets(self) -> list[OpenTarget]:
+        """Return what the flows are to."""
+        with self._lock:
+            flows = [(flow, state.sock) for flow, state in self._flows.items()]
+            return sorted({(address, port, "udp", peer_of(sock) if sock else "") for (_, address, port), sock in flows})
+
+    def cut(self, targets: Collection[OpenTarget]) -> None:
+        """End the flows to `targets`, also those that are being connected."""
+        wanted = {target[:3] for target in targets}
+        with self._lock:
+            self._close([flow for flow in self._flows if (*flow[1:], "udp") in wanted])
+
     def _sweep(self, before: float) -> None:
         """Close the flows that have not been used since `before`."""
         with self._lock:
             idle = [flow for flow, state in self._flows.items() if state.sock is not None and state.used < before]
-            for flow in idle:
-                sock = self._flows.pop(flow).sock
-                assert sock is not None
-                self._selector.unregister(sock)
-                sock.close()
+            self._close(idle)
+
+    def _close(self, flows: Sequence[Flow]) -> None:
+        for flow in flows:
+            state = self._flows.pop(flow)
+            state.is_closed = True
+            if state.sock is not None:
+                self._selector.unregister(state.sock)
+                state.sock.close()

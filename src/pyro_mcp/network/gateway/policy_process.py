@@ -93,11 +93,16 @@ class PolicyServer:
         return {"name": target.name, "inspect": target.inspect}, None
 
     def _dial(self, message: Message) -> tuple[Message, socket.socket]:
+        rules = self._policy.rules
         target = self._policy.target(*_requested_target(message))
         if target.inspect in ("tls", "http") and message.get("server_name") != target.name:
             reason = str(message.get("reason") or "the connection is for another host")[:200]
             raise self._policy.refusal(target, reason)
-        return {}, self._connect(target)
+        sock = self._connect(target)
+        if self._policy.rules is not rules:
+            sock.close()
+            raise NoConnection("the rules have just changed")
+        return {}, sock
 
     def _report_refusal(self, message: Message) -> tuple[Message, None]:
         raise self._policy.refusal(self._policy.target(*_requested_target(message)), str(message["reason"])[:200])

@@ -41,7 +41,8 @@ from pyro_mcp.network.devices.veth import connect_namespace
 from pyro_mcp.network.dns import upstream
 from pyro_mcp.network.gateway.policy_process import ControlServer, PolicyServer, wait_for_end
 from pyro_mcp.network.gateway.ports import Ports
-from pyro_mcp.network.gateway.relay_process import HttpHandler, RelayProcess, open_sockets
+from pyro_mcp.network.gateway.relay_process import RelayProcess, open_sockets
+from pyro_mcp.network.gateway.rule_change import RuleChange, StartedWith
 from pyro_mcp.network.gateway.system_calls import policy_filter, relay_filter
 from pyro_mcp.network.gateway.threads import spawn_or_exit
 from pyro_mcp.network.policy.allow_list import WEB_PORTS
@@ -50,6 +51,7 @@ from pyro_mcp.network.policy.log import NetworkLog
 from pyro_mcp.network.policy.rules import Rules
 
 if TYPE_CHECKING:
+    from pyro_mcp.network.http.tls_proxy import TLSProxy
     from pyro_mcp.network.supervision.client import SupervisorClient
 
 _DESCRIPTORS = 8192
@@ -110,7 +112,14 @@ def _run_relay(config: Message, channel: socket.socket, namespaces: list[int]) -
         http_proxy = _http_proxy(config, rules, channel) if config["secrets"] or rules.is_special else None
         supervised = config["supervised"]  # then the rules may change
         inspected = WEB_PORTS | rules.special_ports if rules.allow or config["secrets"] or supervised else ()
-        relay = RelayProcess(sockets, channel, inspected_ports=inspected, http_proxy=http_proxy, supervised=supervised)
+        relay = RelayProcess(
+            sockets,
+            channel,
+            inspected_ports=inspected,
+            http_proxy=http_proxy.serve if http_proxy else None,
+            set_rules=http_proxy.set_rules if http_proxy else None,
+            supervised=supervised,
+        )
         _detach_input()
         send_message(channel, {"ready": True, "pid": outside}, taps)
         close_all(taps)
@@ -165,7 +174,7 @@ def _problem(error: Exception) -> Message:
     return {"error": str(error), "hint": ""}
 
 
-def _http_proxy(config: Message, rules: Rules, channel: socket.socket) -> HttpHandler:
+def _http_proxy(config: Message, rules: Rules, channel: socket.socket) -> TLSProxy:
     from pyro_mcp.network.http import tls_proxy  # noqa: PLC0415 - only some guests need it, and the ssl module
 
     return tls_proxy.server(config["secrets"], config["authority"], rules, PolicyClient(channel))
@@ -193,6 +202,8 @@ class _PolicyProcess:
     ) -> None:
         rules = Rules.from_json(config["rules"])
         self._supervisor = supervisor
+        certificates = (config["authority"] or {}).get("identities", ())
+        self._started_with = StartedWith(rules, frozenset(certificates), bool(config["secrets"]) or rules.is_special)
         self._policy = Policy(rules, log, [secret["host"] for secret in config["secrets"]], supervisor=supervisor)
         self._ports = Ports(channel, allowed=rules.published)
         self._channel = channel
@@ -215,7 +226,8 @@ class _PolicyProcess:
                 return
             spawn_or_exit(PolicyServer(self._policy, self._channel, self._supervisor).serve)
             if self._supervisor is not None:
-                spawn_or_exit(partial(self._supervisor.serve, self._policy.set_rules))
+                change = RuleChange(self._policy, self._channel, self._started_with)
+                spawn_or_exit(partial(self._supervisor.serve, change.set_rules))
             spawn_or_exit(ControlServer(control, self._ports, self._info).serve)
             _, (lifetime,) = receive_message(starter)
             send_message(starter, {})

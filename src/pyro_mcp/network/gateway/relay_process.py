@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from pyro_mcp.network.addressing.addresses import GUEST_ADDRESS
-from pyro_mcp.network.channel.messages import ChannelClosed, close_all, receive_message
+from pyro_mcp.network.channel.memory_file import read_memory_file
+from pyro_mcp.network.channel.messages import ChannelClosed, Message, close_all, receive_message, send_message
 from pyro_mcp.network.channel.policy_client import Denied, PolicyClient, Unreachable
+from pyro_mcp.network.gateway.connections import Connections, OpenConnection
 from pyro_mcp.network.gateway.datagrams import DNS_PORT, Datagrams
 from pyro_mcp.network.gateway.packets import Packets
 from pyro_mcp.network.gateway.resolver import Resolver
@@ -21,6 +23,7 @@ from pyro_mcp.network.gateway.threads import spawn, spawn_or_exit
 from pyro_mcp.network.http import client_hello
 from pyro_mcp.network.http.refusal import refuse_request
 from pyro_mcp.network.http.relay import Filter, Stopped, relay, reset
+from pyro_mcp.network.policy.rules import Rules
 
 _TRANSPARENT = 19  # linux/in.h: IP_TRANSPARENT
 _MOST_CONNECTIONS = 512
@@ -58,7 +61,8 @@ def open_sockets() -> RelaySockets:
 class RelayProcess:
     """The relay between the guest and the connections that the policy process, at the other end of `channel`, opens.
 
-    Connections to `inspected_ports` are inspected first. `http_proxy` serves those whose requests the gateway reads.
+    Connections to `inspected_ports` are inspected first. `http_proxy` serves those whose requests the gateway reads, by
+    the rules that `set_rules` changes.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class RelayProcess:
         *,
         inspected_ports: Collection[int],
         http_proxy: HttpHandler | None = None,
+        set_rules: Callable[[Rules], None] | None = None,
         supervised: bool = False,
     ) -> None:
         self._sockets = sockets
@@ -80,6 +85,8 @@ class RelayProcess:
         self._resolver = Resolver(self._policy)
         self._datagrams = Datagrams(sockets.udp, Packets(sockets.raw), self._policy, self._resolver)
         self._slots = threading.BoundedSemaphore(_MOST_CONNECTIONS)
+        self._connections = Connections(kept=supervised)
+        self._set_proxy_rules = set_rules
         self._published: dict[int, set[socket.socket]] = {}
         self._lock = threading.Lock()
 
@@ -93,11 +100,28 @@ class RelayProcess:
                 if len(descriptors) == 1 and "published" in message:
                     client = socket.socket(fileno=descriptors[0])
                     self._start(self._to_guest, client, message["host_port"], message["published"])
+                elif message.get("do") in ("rules", "cut"):
+                    self._change(message, descriptors)
                 else:
                     close_all(descriptors)
                     self._end_published(message.get("unpublished"))
         except ChannelClosed:
             os._exit(0)
+
+    def _change(self, message: Message, descriptors: list[int]) -> None:
+        """Take other rules and answer with the open connections, or cut some of these."""
+        with socket.socket(fileno=descriptors.pop()) as answer:
+            reply: Message = {}
+            if message["do"] == "cut":
+                targets = {(address, port, kind, peer) for address, port, kind, peer in message["targets"]}
+                self._connections.cut(targets)
+                self._datagrams.cut(targets)
+            else:
+                if self._set_proxy_rules is not None:
+                    self._set_proxy_rules(Rules.from_json(read_memory_file(descriptors[0])))
+                reply = {"open": [*self._connections.targets(), *self._datagrams.targets()]}
+            close_all(descriptors)
+            send_message(answer, reply)
 
     def _start(self, serve: Callable[..., None], sock: socket.socket, *more: object) -> None:
         """Serve one connection in a thread; reset it when there are too many."""
@@ -131,17 +155,27 @@ class RelayProcess:
             with sock:
                 self._resolver.serve_stream(sock)
             return
+        with self._connections.keep(sock, address, port) as connection:
+            self._pass_on(sock, connection)
+
+    def _pass_on(self, sock: socket.socket, connection: OpenConnection) -> None:
+        """Serve a guest's connection as the policy process decides."""
+        address, port = connection.address, connection.port
+
+        def dial(*, server_name: str | None = None, reason: str = "") -> socket.socket:
+            other = self._policy.dial(address, port, "tcp", server_name=server_name, reason=reason)
+            return self._connections.continued(connection, other)
+
         try:
             server_name, reason, first, inspect = None, "", b"", ""
             if port in self._inspected_ports:
                 name, inspect = self._policy.target(address, port, "tcp")
                 if inspect == "proxy" and self._http_proxy is not None:
-                    dial = partial(self._policy.dial, address, port, "tcp")
                     self._http_proxy(sock, name, port, dial, partial(self._policy.report_request, (address, port)))
                     return
                 if inspect:
                     server_name, reason, first = _identify(sock, inspect)
-            other = self._policy.dial(address, port, "tcp", server_name=server_name, reason=reason)
+            other = dial(server_name=server_name, reason=reason)
         except (Denied, OSError) as error:
             unread = not first  # a request whose first bytes are here already could not be answered: reset it at once
             if unread and port == _HTTP_PORT and isinstance(error, Denied) and not isinstance(error, Unreachable):

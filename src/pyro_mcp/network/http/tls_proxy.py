@@ -43,14 +43,14 @@ def server(
     authority: Mapping[str, Any] | None,
     rules: Rules = _NO_RULES,
     supervisor: ModelSupervisor | None = None,
-) -> Callable[..., None]:
-    """Return `TLSProxy.serve` for these secrets (fields of `HostSecret`), `Authority.to_json` and rules.
+) -> TLSProxy:
+    """Return the proxy for these secrets (fields of `HostSecret`), `Authority.to_json` and rules.
 
     It reads all files it needs now: later this process may have no access.
     """
     bound = [HostSecret(**one) for one in secrets]
     identities, roots = (authority["identities"], authority["roots"]) if authority else ({}, None)
-    return TLSProxy(bound, identities, roots, rules, supervisor).serve
+    return TLSProxy(bound, identities, roots, rules, supervisor)
 
 
 def _no_report(*_: object) -> str:
@@ -83,6 +83,10 @@ class TLSProxy:
         self._client_context = _strict(context)
         self._client_context.set_alpn_protocols(["http/1.1"])
 
+    def set_rules(self, rules: Rules) -> None:
+        """Serve by other rules the connections that begin from now on."""
+        self._rules = rules
+
     def serve(self, guest: socket.socket, name: str, port: int, dial: Dial, report: Report = _no_report) -> None:
         """Serve one connection to the site `name` until it ends, then close `guest`.
 
@@ -95,13 +99,14 @@ class TLSProxy:
         except OSError:
             reset(guest)
             return
-        to_upstream = self._rules.upstream(name, port) is not None
+        rules = self._rules
+        to_upstream = rules.upstream(name, port) is not None
         bound = [one for one in self._secrets if one.host == name] if encrypted or to_upstream else []
         encrypted = encrypted and not to_upstream
-        api = self._rules.meter(name, port)
+        api = rules.meter(name, port)
         meter = None if api is None else Meter(api, self._supervisor)
         mask = self._mask if bound else _NOTHING
-        site = Site(name, port, bound, mask, self._rules.request_rules(name, port), report, meter)
+        site = Site(name, port, bound, mask, rules.request_rules(name, port), report, meter)
         try:
             HttpProxy(sock, site, lambda: self._connect(name, dial, encrypted=encrypted)).run()
         except OSError:  # no close_notify: the response is incomplete

@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.network.addressing.addresses import FAKE_IPS
 from pyro_mcp.network.addressing.host_names import BadName, canonical_name, name_of_labels
 from pyro_mcp.network.addressing.routes import Address
@@ -160,15 +159,33 @@ class Policy:
         self._cached: OrderedDict[str, tuple[float, list[Address]]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def set_rules(self, rules: Rules) -> None:
-        """Decide by other rules from now on; raises `InvalidRequest` for what only a new gateway can do."""
-        missing = sorted(set(rules.terminated_hosts) - set(self._rules.terminated_hosts))
-        if missing:
-            raise InvalidRequest(
-                f"TLS to {missing[0]} does not end at this gateway, so its requests cannot be limited now",
-                hint="allow the whole host, or start the gateway with the entry",
-            )
-        self._rules = rules
+    @property
+    def rules(self) -> Rules:
+        """The present rules."""
+        return self._rules
+
+    def exchange_rules(self, rules: Rules) -> Rules:
+        """Decide by other rules from now on; return those until now."""
+        old, self._rules = self._rules, rules
+        return old
+
+    def is_revoked(self, old: Rules, connection: tuple[str, int, str, str]) -> bool:
+        """Return whether the rules decide otherwise than `old` about an open connection; record a refusal.
+
+        A connection is the address and port that the guest connected to, the protocol, and the address behind it.
+        """
+        address, port, protocol, peer = connection
+        rules = self._rules
+        now, reason = self._judge(rules, address, port, protocol)
+        if not reason and peer and not now.upstream:
+            reason = rules.address_refusal(ipaddress.ip_address(peer))
+        if reason:
+            self.refusal(now, f"{reason}; it was open until its rule was withdrawn")
+            return True
+        if not peer and not now.upstream and rules.networks != old.networks:
+            return True  # nobody knows yet whether its address is still allowed
+        before, _ = self._judge(old, address, port, protocol)
+        return now != before or rules.reading(now.name, port) != old.reading(now.name, port)
 
     def resolve(self, labels: Sequence[bytes], kind: int) -> Answer:
         """Answer a guest's question; a name that is not allowed is not looked up."""
@@ -231,32 +248,36 @@ class Policy:
         data = b"".join(bytes([len(label)]) + label.encode("ascii") for label in name.split(".")) + b"\0"
         return Answer(0, (dns_message.ResourceRecord(tuple(labels), dns_message.PTR, FAKE_IP_TTL, data),))
 
-    def target(self, address_text: str, port: int, protocol: str) -> Target:
-        """Return the target of a connection to that address; raises `Refused`, logged already, if it is denied."""
-        address = ipaddress.ip_address(address_text)
-        name = self._fake_ips.name(address)
-        target = Target(name or "", address_text, port, protocol)
-        if name is None:
-            reason = self._rules.literal_refusal(address, port, protocol)
-        else:
-            reason = self._rules.name_refusal(name, port, protocol)
-            if protocol == "tcp":
-                leads_to = self._rules.upstream(name, port)
-                target = Target(name, address_text, port, protocol, self._inspection(name, port), leads_to)
-            elif name in self._secret_hosts and port == 443:
-                reason = reason or "QUIC hides what it carries"
+    def target(self, address: str, port: int, protocol: str) -> Target:
+        """Return the target of a connection to that address; raises `Refused`, recorded already, if it is denied."""
+        target, reason = self._judge(self._rules, address, port, protocol)
         if reason:
             raise self.refusal(target, reason)
         return target
 
-    def _inspection(self, name: str, port: int) -> str:
+    def _judge(self, rules: Rules, address_text: str, port: int, protocol: str) -> tuple[Target, str]:
+        """Return the target of a connection, and why it is denied, "" if it is allowed."""
+        address = ipaddress.ip_address(address_text)
+        name = self._fake_ips.name(address)
+        target = Target(name or "", address_text, port, protocol)
+        if name is None:
+            return target, rules.literal_refusal(address, port, protocol)
+        reason = rules.name_refusal(name, port, protocol)
+        if protocol == "tcp":
+            inspection = self._inspection(rules, name, port)
+            return Target(name, address_text, port, protocol, inspection, rules.upstream(name, port)), reason
+        if name in self._secret_hosts and port == 443:
+            return target, reason or "QUIC hides what it carries"
+        return target, reason
+
+    def _inspection(self, rules: Rules, name: str, port: int) -> str:
         """Return the `inspect` of a TCP connection to a name."""
-        to_upstream = self._rules.upstream(name, port) is not None
+        to_upstream = rules.upstream(name, port) is not None
         with_secrets = name in self._secret_hosts and (port == 443 or to_upstream)
-        is_read = bool(self._rules.request_rules(name, port)) or self._rules.meter(name, port) is not None
+        is_read = bool(rules.request_rules(name, port)) or rules.meter(name, port) is not None
         if with_secrets or is_read or (to_upstream and port in _INSPECTED):
             return "proxy"
-        return _INSPECTED.get(port, "") if self._rules.allow else ""
+        return _INSPECTED.get(port, "") if rules.allow else ""
 
     def refusal(self, target: Target, reason: str) -> Refused:
         """Record a refusal, and return it."""

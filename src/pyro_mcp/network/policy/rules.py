@@ -102,6 +102,10 @@ class Rules:
         found = (entry for entry in self.entries if entry.has_name(name) and entry.has_port(port, "tcp"))
         return next((entry.meter for entry in found if entry.meter), None)
 
+    def reading(self, name: str, port: int) -> tuple[object, ...]:
+        """Return how the gateway reads the requests to a port of a canonical name."""
+        return self.request_rules(name, port), self.meter(name, port)
+
     @cached_property
     def metered_hosts(self) -> tuple[str, ...]:
         """The names whose requests the supervisor counts, which the gateway therefore needs."""
@@ -119,6 +123,11 @@ class Rules:
     def supervised_names(self) -> tuple[str, ...]:
         """The names that lead to the supervisor, which the gateway therefore needs."""
         return tuple(dict.fromkeys(entry.name for entry in self.entries if entry.upstream == SUPERVISOR))
+
+    @property
+    def networks(self) -> list[str]:
+        """The addresses and networks of the allow list."""
+        return [str(entry.network) for entry in self.entries if entry.network is not None]
 
     @property
     def is_special(self) -> bool:

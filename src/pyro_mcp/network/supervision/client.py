@@ -28,7 +28,7 @@ from pyro_mcp.results import NetworkLogEntry
 
 _ANSWER_SECONDS = 15.0
 _SEND_SECONDS = struct.pack("ll", 15, 0)
-_LONGEST_TEXT = 300
+_LONGEST_TEXT = 1000
 _LONGEST_ID = 200
 
 
@@ -104,8 +104,11 @@ class SupervisorClient:
         except ChannelClosed as error:
             raise Unsupervised(f"the supervisor does not answer: {error}") from error
 
-    def serve(self, set_rules: Callable[[Rules], None]) -> None:
-        """Carry out the supervisor's requests; return when it has ended."""
+    def serve(self, set_rules: Callable[[Rules, int], None]) -> None:
+        """Carry out the supervisor's requests; return when it has ended.
+
+        `set_rules` gets the rules, and the descriptor of the file that holds them.
+        """
         with suppress(ChannelClosed):
             while True:
                 message, descriptors = receive_message(self._channel)
@@ -150,9 +153,9 @@ def _shown(text: str) -> str:
     return "".join(one if one.isprintable() else " " for one in text[:_LONGEST_TEXT])
 
 
-def _set_rules(set_rules: Callable[[Rules], None], settings: int) -> dict[str, Any]:
+def _set_rules(set_rules: Callable[[Rules, int], None], settings: int) -> dict[str, Any]:
     try:
-        set_rules(Rules.from_json(read_memory_file(settings)))
+        set_rules(Rules.from_json(read_memory_file(settings)), settings)
     except PyroError as error:
         return {"error": error.message, "hint": error.hint}
     except (OSError, KeyError, TypeError, ValueError) as error:
