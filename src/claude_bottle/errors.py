@@ -72,10 +72,10 @@ class TooManyRequests(Conflict):
 class ExtraMissing(HostNotReady):
     code = "extra_missing"
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: str, *, extra: str = "bottles") -> None:
         super().__init__(
-            f"bottles need the Python package {module}, which is not installed",
-            hint="pip install 'pyro-mcp[bottles]'",
+            f"this needs the Python package {module}, which is not installed",
+            hint=f"pip install 'pyro-mcp[{extra}]'",
         )
 
 

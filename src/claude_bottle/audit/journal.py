@@ -83,6 +83,11 @@ class Journal:
         except FileNotFoundError:
             return
 
+    def offset_of(self, since: float) -> int:
+        """Return where in the file the first line is that may be as late as `since`; raises `FileNotFoundError`."""
+        with open(self.path, "rb") as file:
+            return first_line_at(file, since)
+
     def snapshot(self) -> tuple[Head | None, int]:
         """Return the head and the size of the file that belong together. Raises `PyroError`."""
         try:

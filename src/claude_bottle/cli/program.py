@@ -15,16 +15,35 @@ from claude_bottle.cli import (
     files,
     init,
     logs,
+    page,
     plan,
     run,
     schema,
     trust,
+    watch,
 )
 from pyro_mcp import __version__
 from pyro_mcp.command_line import Parser, add_verbs
 
 # In the order of the help: the manifest, launches, running bottles, the host.
-_VERBS = (init, check, trust, schema, plan, run, bottles, approvals, logs, files, audit, doctor, demo, completion)
+_VERBS = (
+    init,
+    check,
+    trust,
+    schema,
+    plan,
+    run,
+    bottles,
+    approvals,
+    watch,
+    page,
+    logs,
+    files,
+    audit,
+    doctor,
+    demo,
+    completion,
+)
 
 _EXAMPLES = """\
 examples:

@@ -1,0 +1,106 @@
+"""Single-use tokens: each allows one decision about one request, until that request's own end.
+
+A token is `ID.SECRET`. The database has the hash of the secret, so nobody can decide with what is in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from claude_bottle.guard.database import Database, Schema
+from claude_bottle.results import RequestInfo
+from pyro_mcp.host.files import private_directory, state_home
+
+Decision = Literal["approve", "deny"]
+
+_FORM = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_-]{43})", re.ASCII)
+_SCHEMA = Schema(
+    "page",
+    (
+        (
+            """CREATE TABLE tokens (
+                id TEXT PRIMARY KEY, hash TEXT NOT NULL, reference TEXT NOT NULL, rule TEXT NOT NULL,
+                decision TEXT NOT NULL, expires_at REAL NOT NULL, used_at REAL)""",
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Permit:
+    """What a token allows: one decision about the request `reference`, whose exact rule has the digest `rule`."""
+
+    id: str
+    reference: str
+    rule: str
+    decision: Decision
+
+    def is_for(self, request: RequestInfo) -> bool:
+        """Return whether a request is the one that the token was made for, with the same rule."""
+        same = hmac.compare_digest(self.rule, rule_digest(request))
+        return same and hmac.compare_digest(self.reference, request["reference"])
+
+
+def tokens_path() -> Path:
+    """Return the path of the database of tokens, in a private folder."""
+    return private_directory(state_home("claude-bottle") / "page") / "tokens.db"
+
+
+def rule_digest(request: RequestInfo) -> str:
+    """Return the digest of everything that an approval would allow, and to whom."""
+    bound = [request["reference"], request["slug"], request["kind"], request["rule"], request["grant_seconds"]]
+    return hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()
+
+
+class Tokens:
+    """The tokens in the database at `path`; `now` is the clock. Raises `PyroError`."""
+
+    def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
+        self._database, self._now = Database(path, _SCHEMA), now
+
+    def close(self) -> None:
+        self._database.close()
+
+    def issue(self, request: RequestInfo, decision: Decision) -> str:
+        """Return a new token for one decision about a request; forgets those that have expired."""
+        name, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+        row = (name, _hash(secret), request["reference"], rule_digest(request), decision, request["expires_at"])
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM tokens WHERE expires_at <= ?", (self._now(),))
+            connection.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, NULL)", row)
+        return f"{name}.{secret}"
+
+    def find(self, token: str) -> Permit | None:
+        """Return what a token allows now; None for one that is forged, used or expired."""
+        form = _FORM.fullmatch(token)
+        if form is None:
+            return None
+        rows = self._database.rows("SELECT * FROM tokens WHERE id = ?", form[1])
+        known = str(rows[0]["hash"]) if rows else _hash("")
+        # The hash is compared also if there is no such id, so that both take the same time.
+        if not hmac.compare_digest(known, _hash(form[2])) or not rows:
+            return None
+        row = rows[0]
+        if row["used_at"] is not None or row["expires_at"] <= self._now():
+            return None
+        return Permit(form[1], str(row["reference"]), str(row["rule"]), row["decision"])
+
+    def use(self, permit: Permit) -> bool:
+        """Use a token up; return False if another request was faster, or its time is over."""
+        now = self._now()
+        with self._database.transaction() as connection:
+            query = "UPDATE tokens SET used_at = ? WHERE id = ? AND used_at IS NULL AND expires_at > ?"
+            return connection.execute(query, (now, permit.id, now)).rowcount == 1
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
