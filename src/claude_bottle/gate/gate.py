@@ -29,7 +29,8 @@ _TARGET = re.compile(
     r"(?P<what>info/refs\?service=(?P<service>git-upload-pack|git-receive-pack)|git-upload-pack|git-receive-pack)",
     re.ASCII,
 )
-_PUSH_CAPABILITIES = "report-status side-band-64k ofs-delta quiet object-format=sha1 agent=claude-bottle"
+# Deletions are offered so that git sends them, and prints why they are refused.
+_PUSH_CAPABILITIES = "report-status delete-refs side-band-64k ofs-delta quiet object-format=sha1 agent=claude-bottle"
 _TEXT = "text/plain; charset=utf-8"
 
 

@@ -35,6 +35,7 @@ RESULT = "application/x-git-receive-pack-result"
 MOST_HELD = 8
 """The most pushes of one remote that are held at once."""
 _COMMAND_BYTES = 256 * 1024
+_MOST_READ = 16  # times the limit
 _SHOWN = 600
 _MOST_FAULTS = 10
 
@@ -71,8 +72,7 @@ class Pushes:
     def receive(self, exchange: Exchange) -> None:
         """Answer the request of a push."""
         with TemporaryFile(dir=self._folder, buffering=0) as body:
-            for piece in exchange.body(most=self._limits.pack_bytes + _COMMAND_BYTES):
-                body.write(piece)
+            too_large = self._take(exchange, body)
             body.seek(0)
             commands = read_commands(body)
             if not commands.updates:  # git asks in this way if it may push at all
@@ -81,11 +81,21 @@ class Pushes:
             if not commands.capabilities.issuperset({"report-status", "side-band-64k"}):
                 raise InvalidRequest("this git is too old to push through the git gate")
             exchange.start(200, RESULT)
-            refused = self._outcome(commands, body, lambda text: exchange.write(progress(text)))
+            refused = self._outcome(commands, None if too_large else body, lambda text: exchange.write(progress(text)))
             exchange.write(_report(commands, refused))
             exchange.end()
 
-    def _outcome(self, commands: Commands, body: IO[bytes], say: Callable[[str], None]) -> str:
+    def _take(self, exchange: Exchange, body: IO[bytes]) -> bool:
+        """Write the request to a file; return whether it is too large. Git reads our answer only after its request."""
+        most = self._limits.pack_bytes + _COMMAND_BYTES
+        seen = 0
+        for piece in exchange.body(most=_MOST_READ * most):
+            seen += len(piece)
+            if seen <= most:
+                body.write(piece)
+        return seen > most
+
+    def _outcome(self, commands: Commands, body: IO[bytes] | None, say: Callable[[str], None]) -> str:
         """Do what a push asks for; return "" when it was forwarded, else why not, in one line."""
         rule = push_rule(self._mirror.remote, commands.updates)
         try:
@@ -104,7 +114,7 @@ class Pushes:
             return reason
         return ""
 
-    def _checked(self, updates: Sequence[Update], rule: Mapping[str, Any], body: IO[bytes]) -> Held:
+    def _checked(self, updates: Sequence[Update], rule: Mapping[str, Any], body: IO[bytes] | None) -> Held:
         """Return the push once it has passed all checks; raise `InvalidRequest` for one that does not."""
         with self._lock:
             remote = self._mirror.remote
@@ -112,6 +122,8 @@ class Pushes:
             folder = self._held / rule_key(rule)
             if (shown := HeldPush.load(folder)) is not None:
                 return Held(folder, rule, shown)
+            if body is None:
+                raise InvalidRequest(f"the push is larger than {self._limits.pack_bytes >> 20} MiB: push less at once")
             self._make_room()
             private_directory(folder)
             with _removed_on_error(folder):
