@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from claude_bottle import state
-from claude_bottle.approval_verbs import ApprovalVerbs
 from claude_bottle.audit_verbs import AuditVerbs
 from claude_bottle.backend.table import BACKENDS, DEFAULT_BACKEND, backend_named, offered
 from claude_bottle.bottle_info import bottle_of, info_of, unknown_info
 from claude_bottle.launch import Launch
 from claude_bottle.network_report import refusals
+from claude_bottle.push_verbs import PushVerbs
 from claude_bottle.results import (
     BackendReport,
     BottleInfo,
@@ -44,7 +44,7 @@ _SIZE = (80, 24)
 _KILLED = 128 + 9
 
 
-class Bottles(ApprovalVerbs, AuditVerbs):
+class Bottles(PushVerbs, AuditVerbs):
     """The bottles of this user, and the manifest that new ones are launched from.
 
     Without `manifest`, the manifests of the user and of the project in `folder` are loaded when they are needed. `say`

@@ -194,6 +194,21 @@ class ExcessInfo(TypedDict):
     last_at: float
 
 
+class HeldPushReport(TypedDict):
+    """A push that waits for a person; its texts hold only visible characters, but line ends and tabs."""
+
+    reference: str
+    slug: str
+    remote: str
+    url: str
+    summary: str
+    """What would change: each ref with its old and its new commit."""
+    remarks: list[str]
+    """What a person should look at, such as files that a program runs by itself."""
+    log: str
+    diff: str
+
+
 class PendingReport(TypedDict):
     """The requests that wait for a person, oldest first."""
 

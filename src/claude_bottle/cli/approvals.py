@@ -12,13 +12,14 @@ from pyro_mcp.command_line import Verbs, ago, paragraph, print_json, shown, verb
 
 
 def add(verbs: Verbs) -> None:
-    verb(
+    pending = verb(
         verbs,
         "pending",
-        "show what agents ask for and nobody has decided",
+        "show what agents ask for and nobody has decided; with REQUEST, the log and the diff of that push",
         _pending,
-        example="claude-bottle pending",
+        example="claude-bottle pending\nclaude-bottle pending r7-3f9a1c2b",
     )
+    pending.add_argument("request", metavar="REQUEST", nargs="?", help="a held push, of which all is shown")
     approve = verb(
         verbs,
         "approve",
@@ -32,11 +33,23 @@ def add(verbs: Verbs) -> None:
 
 
 def _pending(arguments: argparse.Namespace) -> int:
+    if arguments.request:
+        return _held_push(arguments)
     found = Bottles().pending()
     if arguments.json:
         print_json(found)
     else:
         print("\n".join(_lines(found)))
+    return 0
+
+
+def _held_push(arguments: argparse.Namespace) -> int:
+    found = Bottles().held_push(arguments.request)
+    if arguments.json:
+        print_json(found)
+    else:
+        remarks = [f"NOTE {one}" for one in found["remarks"]]
+        print("\n".join([found["summary"], *remarks, "", found["log"], found["diff"]]))
     return 0
 
 
@@ -79,6 +92,8 @@ def _request_lines(one: RequestInfo) -> Iterator[str]:
         yield paragraph(f"  its reason: {shown(one['reason']) or '(none)'}", 4)
     else:
         yield "  asked by the guard, because the connection was refused"
+    if one["kind"] == "push":
+        yield f"  its log and diff: claude-bottle pending {one['reference']}"
     yield f"  asked {ago(one['asked_at'])}; denied in {_span(left)} if nobody decides"
 
 

@@ -96,7 +96,7 @@ def asks(remote: Remote, updates: Sequence[Update]) -> bool:
 def push_rule(remote: Remote, updates: Sequence[Update]) -> dict[str, Any]:
     """Return exactly what an approval of this push allows."""
     changes = [{"ref": one.ref, "old": one.old, "new": one.new} for one in sorted(updates, key=lambda one: one.ref)]
-    return {"kind": "push", "remote": remote.name, "url": remote.url, "updates": changes}
+    return {"remote": remote.name, "url": remote.url, "updates": changes}
 
 
 def rule_key(rule: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ class PushApprovals(Protocol):
         """Wait until a person has decided, and no longer than `seconds`; return the present answer."""
 
     def spent(self, id_: str) -> None:
-        """Take back an approval that has been used."""
+        """Take an approval back, because it is about to be used; raise `PyroError` unless it holds."""
 
 
 class Record(Protocol):

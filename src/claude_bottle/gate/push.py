@@ -26,7 +26,7 @@ from claude_bottle.gate.pkt_line import progress, report
 from claude_bottle.gate.quarantine import PushLimits, Quarantine
 from claude_bottle.gate.remotes import Remote
 from claude_bottle.gate.secret_scan import find_secrets
-from claude_bottle.gate.shown import HeldPush, describe
+from claude_bottle.gate.shown import HELD, HeldPush, describe
 from claude_bottle.visible import visible_line
 from pyro_mcp.errors import InvalidRequest, PyroError
 from pyro_mcp.host.files import private_directory
@@ -64,7 +64,7 @@ class Pushes:
         wait_seconds: float,
     ) -> None:
         self._folder = private_directory(folder)
-        self._held = private_directory(folder / "held")
+        self._held = private_directory(folder / HELD)
         self._mirror, self._remotes, self._approvals, self._record = mirror, remotes, approvals, record
         self._limits, self._wait_seconds = limits, wait_seconds
         self._lock = threading.Lock()
@@ -144,7 +144,7 @@ class Pushes:
         """Return whether the push is approved: by the manifest, or by a person who is waited for."""
         if not asks(self._mirror.remote, updates) and not held.shown.remarks:
             return PushAnswer("", "approved", "policy")
-        answer = self._approvals.ask(held.rule, held.shown.summary)
+        answer = self._approvals.ask(held.rule, held.shown.brief())
         if answer.state == "pending":
             what = {**held.rule, "request": answer.id}
             self._record("held", who="policy", rule=_rule_text(held.rule), what=what)
@@ -161,6 +161,8 @@ class Pushes:
             if all(refs.get(one.ref) == one.new for one in updates):  # the same push came over another connection
                 return
             require_allowed(remote, updates, refs)
+            if answer.id:
+                self._approvals.spent(answer.id)
             what = {**held.rule, "request": answer.id}
             self._record("allowed", who=answer.by or "policy", rule=_rule_text(held.rule), what=what)
             repository = Repository(held.folder / "quarantine.git", self._mirror.repository.folder)
@@ -173,8 +175,6 @@ class Pushes:
                 self._mirror.upstream(argv, repository=repository)
             except UpstreamFailed as error:
                 raise InvalidRequest(f"the upstream refused the push: {error.message}") from error
-            if answer.id:
-                self._approvals.spent(answer.id)
             shutil.rmtree(held.folder, ignore_errors=True)
             self._mirror.refresh(now=True)
 

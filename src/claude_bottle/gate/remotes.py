@@ -30,6 +30,7 @@ _SCP = re.compile(
     rf"((?P<user>[A-Za-z0-9_][A-Za-z0-9._-]*)@)?(?P<host>{_HOST}):(?P<path>[A-Za-z0-9._~/][A-Za-z0-9._~%+@,/-]*)",
     re.ASCII,
 )
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _CREDENTIALS = re.compile(r"[a-z+]+://[^/@]*@", re.IGNORECASE)
 # A part of git-check-ref-format(1): names that need no quoting anywhere.
 _REF = re.compile(r"refs/(heads|tags)(/[A-Za-z0-9_][A-Za-z0-9._+=@#-]{0,127}){1,16}", re.ASCII)
@@ -84,6 +85,11 @@ class Remote:
         """Return the remote of an object that `to_json` made."""
         rules = tuple(PushRule(one["ref"], one["approve"]) for one in found["push"])
         return cls(found["name"], found["url"], found["fetch"], rules, tuple(found["not_secret"]))
+
+
+def is_remote_name(text: str) -> bool:
+    """Return whether a text can be the name of a remote, which is also that of its folder."""
+    return bool(_NAME.fullmatch(text))
 
 
 def guest_url(name: str) -> str:

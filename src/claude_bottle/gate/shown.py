@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from claude_bottle.gate.commands import ZERO, Update
+from claude_bottle.gate.commands import ZERO, Update, rule_key
 from claude_bottle.gate.git import Repository
 from claude_bottle.gate.quarantine import Quarantine
-from claude_bottle.gate.remotes import Remote
+from claude_bottle.gate.remotes import Remote, is_remote_name
 from claude_bottle.visible import visible, visible_line
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.host.files import write_atomic
 
 MOST_SHOWN = 4 << 20
 """The most bytes of a log or a diff that a person is shown; a larger push is not held but refused."""
+HELD = "held"
+"""The folder of a remote in which each held push has a folder."""
 _FILE = "shown.json"
 _EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 # git-diff(1): nothing of the content, such as .gitattributes or .mailmap, and no program takes part.
@@ -43,10 +46,10 @@ class HeldPush:
     log: str
     diff: str
 
-    def text(self) -> str:
-        """Return all of it, for a terminal or a page."""
-        remarks = "".join(f"NOTE {one}\n" for one in self.remarks)
-        return f"{self.summary}\n{remarks}\n{self.log}\n{self.diff}"
+    def brief(self) -> str:
+        """Return what there is to know in a list of requests: one line."""
+        remarks = "; ".join(f"NOTE {one}" for one in self.remarks)
+        return " ".join(self.summary.split()) + (f"; {remarks}" if remarks else "")
 
     def save(self, folder: Path) -> None:
         """Keep it beside the quarantine."""
@@ -60,6 +63,12 @@ class HeldPush:
         except FileNotFoundError:
             return None
         return cls(**{**found, "remarks": tuple(found["remarks"])})
+
+
+def held_push(folder: Path, rule: Mapping[str, Any]) -> HeldPush | None:
+    """Return what a person sees of a push that the gate with this folder holds; None when it holds no such push."""
+    name = str(rule.get("remote"))
+    return HeldPush.load(folder / name / HELD / rule_key(rule)) if is_remote_name(name) else None
 
 
 def describe(quarantine: Quarantine, remote: Remote, remarks: Sequence[str]) -> HeldPush:

@@ -6,7 +6,9 @@ from importlib import import_module
 
 from claude_bottle.guard.part import Guarded, Part
 
-PARTS: dict[str, str] = {}
+PARTS: dict[str, str] = {
+    "gate": "claude_bottle.gate.part",
+}
 """The module of each part; its `part(guarded)` returns the part, or None when the bottle needs none."""
 
 

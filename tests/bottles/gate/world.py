@@ -15,7 +15,8 @@ from typing import Any
 
 from claude_bottle.gate.gate import Gate
 from claude_bottle.gate.interface import PushAnswer
-from claude_bottle.gate.remotes import PushRule, Remote
+from claude_bottle.gate.remotes import GATE_HOST, PushRule, Remote
+from claude_bottle.guard.part import Part
 
 MAIN = "refs/heads/main"
 AGENT = PushRule("refs/heads/agent/*")
@@ -140,7 +141,7 @@ class World:
 
 
 @contextmanager
-def listening(gate: Gate) -> Iterator[int]:
+def listening(gate: Gate | Part) -> Iterator[int]:
     """Listen on a port, and pass each connection on to the gate; end all of them at the end."""
     bridges: list[threading.Thread] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -148,7 +149,7 @@ def listening(gate: Gate) -> Iterator[int]:
         def accept() -> None:
             with contextlib.suppress(OSError):
                 while True:
-                    bridges.append(threading.Thread(target=_bridge, args=(listener.accept()[0], gate.connect())))
+                    bridges.append(threading.Thread(target=_bridge, args=(listener.accept()[0], _connect(gate))))
                     bridges[-1].start()
 
         accepting = threading.Thread(target=accept)
@@ -161,6 +162,10 @@ def listening(gate: Gate) -> Iterator[int]:
             gate.close()
             for one in bridges:
                 one.join()
+
+
+def _connect(gate: Gate | Part) -> socket.socket:
+    return gate.connect() if isinstance(gate, Gate) else gate.connect(GATE_HOST)
 
 
 def _bridge(near: socket.socket, far: socket.socket) -> None:
