@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, get_args
 
 from claude_bottle import state
 from claude_bottle.backend.table import backend_named
+from claude_bottle.login_loan import has_login, keep_login
 from claude_bottle.results import BottleInfo, BottleState
 from claude_bottle.state import Record
 from pyro_mcp.errors import NotFound, PyroError
@@ -38,10 +39,13 @@ def info_of(record: Record) -> BottleInfo:
         "copied": record.copied,
         "created_at": record.created_at,
         "problem": "",
+        "login": False,
     }
     try:
+        found["login"] = has_login(record)
         bottle = backend_named(record.backend).find(record.slug)
         found["exit_code"] = bottle.exit_code()
+        found["problem"] = keep_login(record, bottle)
         found["state"] = "ended" if found["exit_code"] is not None else _agent_state(record, bottle)
     except NotFound:
         pass
@@ -63,6 +67,7 @@ def unknown_info(slug: str) -> BottleInfo:
         "folder": "",
         "copied": False,
         "created_at": record.stat().st_mtime if record.exists() else 0.0,
+        "login": False,
         "problem": f"its record cannot be read; 'claude-bottle stop {slug}' removes it",
     }
 

@@ -14,6 +14,8 @@ from claude_bottle.audit_verbs import AuditVerbs
 from claude_bottle.backend.table import BACKENDS, DEFAULT_BACKEND, backend_named, offered
 from claude_bottle.bottle_info import bottle_of, info_of, unknown_info
 from claude_bottle.launch import Launch
+from claude_bottle.login_loan import keep_last_login, keep_login, lend
+from claude_bottle.logins import forget_logins
 from claude_bottle.network_report import refusals
 from claude_bottle.push_verbs import PushVerbs
 from claude_bottle.results import (
@@ -24,6 +26,7 @@ from claude_bottle.results import (
     DiffReport,
     DoctorReport,
     ExportReport,
+    LogoutReport,
     LogsReport,
     PlanReport,
     StopReport,
@@ -106,12 +109,15 @@ class Bottles(PushVerbs, AuditVerbs):
                 with own_errors():
                     plan = its_backend.plan(request.spec, slug=record.slug, stage_dir=state.stage_dir(record.slug))
                     state.write_prompt(plan.prompt_file, request.agent.prompt)
+                    if request.agent.login:
+                        lend(record, request.harness.name)
                     launch = Launch(record, its_backend.launch(plan, self._say), its_backend, owned)
                 yield launch
                 if not launch.kept and not launch.removed:
                     launch.keep()
             except BaseException:
                 if launch is None or not (launch.kept or launch.removed):
+                    keep_last_login(record)
                     its_backend.remove(record.slug)
                     state.forget(record.slug)
                 raise
@@ -140,7 +146,11 @@ class Bottles(PushVerbs, AuditVerbs):
         with own_errors():
             slug = _named(slug)
             try:
-                return self._bottle_shown(slug).attach(stdin, on_output, interrupt=interrupt)
+                bottle = self._bottle_shown(slug)
+                ended = bottle.attach(stdin, on_output, interrupt=interrupt)
+                if ended is not None and not state.is_stopped(slug):
+                    keep_login(state.read(slug), bottle)  # `status` says why it failed
+                return ended
             except PyroError:
                 if state.is_stopped(slug):  # its machine or container went away under us
                     return _KILLED
@@ -213,17 +223,17 @@ class Bottles(PushVerbs, AuditVerbs):
         with own_errors():
             self._clear()
             slug = _named(slug)
-            _remove(slug)
-            return {"stopped": [slug]}
+            remark = _remove(slug)
+            return {"stopped": [slug], "remarks": [remark] if remark else []}
 
     def stop_all(self) -> StopReport:
         """End and remove every bottle of this user; raise the first error after all have been tried."""
         with own_errors():
             self._clear()
-            stopped, failed = [], None
+            remarks, stopped, failed = [], [], None
             for slug in state.slugs():
                 try:
-                    _remove(slug)
+                    remarks.append(_remove(slug))
                     stopped.append(slug)
                 except NotFound:
                     continue
@@ -231,7 +241,14 @@ class Bottles(PushVerbs, AuditVerbs):
                     failed = failed or error
             if failed is not None:
                 raise failed
-            return {"stopped": stopped}
+            return {"stopped": stopped, "remarks": [one for one in remarks if one]}
+
+    def logout(self, agent: str) -> LogoutReport:
+        """Remove the login that is kept for an agent from this host. Raises `NotFound` when there is none."""
+        with own_errors():
+            self._clear()
+            lent = {one.lent_to for one in forget_logins(agent)}
+            return {"agent": agent, "still_in": sorted(lent.intersection(state.slugs()))}
 
     def doctor(self) -> DoctorReport:
         """Return, for each backend, what is missing on this host and how to get it."""
@@ -310,11 +327,13 @@ def _named(word: str) -> str:
     return found[0] if found else state.read(word).slug
 
 
-def _remove(slug: str) -> None:
+def _remove(slug: str) -> str:
+    """Remove a bottle after its login was kept; return why that could not be read, "" for no reason."""
     with state.removing(slug) as record:
         if record is not None:
+            remark = keep_last_login(record)
             backend_named(record.backend).remove(slug)
-            return
+            return remark
         for name in offered():  # the record is damaged
             backend = backend_named(name)
             try:
@@ -322,6 +341,7 @@ def _remove(slug: str) -> None:
             except PyroError:
                 if not backend.problems():  # a backend that cannot run here has no bottle
                     raise
+        return ""
 
 
 def _size_file(slug: str) -> Path:

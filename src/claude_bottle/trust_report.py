@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from claude_bottle.backend.gateway_policy import hosts_of_harness
 from claude_bottle.harness.secrets import all_secrets
 from claude_bottle.manifest.trust import project_manifest
 
@@ -56,6 +57,9 @@ def _lines(loaded: LoadedManifest) -> Iterator[str]:
         if ("agents", name, "harness") in ours:
             program = agent.harness if isinstance(agent.harness, str) else shlex.join(agent.harness)
             yield f"the agent {name} runs {program} in the bottle {agent.bottle}"
+        if agent.login:
+            hosts = ", ".join(hosts_of_harness(manifest, name))
+            yield f"your kept login of the agent {name} enters its bottles, which reach {hosts} and all listed hosts"
         if ("agents", name, "skills") in ours and agent.skills:
             yield f"your skills {', '.join(agent.skills)} are copied to the agent {name}"
 

@@ -20,15 +20,24 @@ NOTHING = "nothing.invalid"
 
 
 def allowed(manifest: Manifest, agent_name: str) -> tuple[EgressRule, ...]:
-    """Return what an agent's bottle may reach: its model's API if `egress` does not list it, and then its `egress`.
+    """Return what an agent's bottle may reach: the hosts of its harness that `egress` does not list, then its `egress`.
 
     An allow list is a union, so our entry would undo the methods and paths of an entry for the same host.
     """
     listed = manifest.bottle_of(agent_name).egress
     entries = Rules(tuple(rule.entry() for rule in listed)).entries  # their names are canonical
     named = {entry.name for entry in entries if entry.has_port(443, "tcp")}
-    own = [host for host in harness_of(manifest.agent(agent_name)).api_hosts if host not in named]
+    own = [host for host in hosts_of_harness(manifest, agent_name) if host not in named]
     return (*(EgressRule(host=f"{host}:443") for host in own), *listed)
+
+
+def hosts_of_harness(manifest: Manifest, agent_name: str) -> dict[str, str]:
+    """Return the hosts that an agent's program needs, each with the reason: its model's API, and its login if kept."""
+    agent = manifest.agent(agent_name)
+    harness = harness_of(agent)
+    login = harness.login.hosts if agent.login and harness.login is not None else ()
+    api = dict.fromkeys(harness.api_hosts, f"model API of {harness.name}")
+    return {**api, **dict.fromkeys(login, f"login of {harness.name}")}
 
 
 def rules_of(manifest: Manifest, agent_name: str) -> Rules:

@@ -118,6 +118,12 @@ class Bottle(Protocol):
     def execute(self, argv: Sequence[str], *, stdin: bytes = b"", deadline_seconds: float = 60.0) -> Outcome:
         """Run a program as the agent's user, in its tree and with its variables."""
 
+    def read_home(self, path: str, *, most: int) -> bytes | None:
+        """Return a regular file of at most `most` bytes below the home of the agent's user; None when there is none.
+
+        It works after the agent has ended too. Raises `BottleFailed` for a larger file, and for what is no file.
+        """
+
     def diff(self) -> str:
         """Return what changed in the tree since the launch, in the format of `git diff`."""
 

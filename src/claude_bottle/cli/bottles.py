@@ -7,7 +7,7 @@ import sys
 
 from claude_bottle.bottles import Bottles
 from claude_bottle.cli.launch_options import bottle_argument
-from claude_bottle.results import BottleInfo
+from claude_bottle.results import BottleInfo, StopReport
 from pyro_mcp.command_line import Verbs, ago, print_json, shown, table, verb
 from pyro_mcp.errors import InvalidRequest, PyroError
 
@@ -53,6 +53,8 @@ def _status(arguments: argparse.Namespace) -> int:
     print(f"{found['slug']}: {_state(found)}")
     print(f"  agent {shown(found['agent'])} in bottle {shown(found['bottle'])}, on {found['backend']}")
     print(f"  launched {ago(found['created_at'])}; its tree {shown(tree)}")
+    if found["login"]:
+        print("  it has the kept login of its agent; its tokens are in the bottle")
     print(f"  next: {_next(found)}")
     return 0
 
@@ -60,30 +62,32 @@ def _status(arguments: argparse.Namespace) -> int:
 def _stop(arguments: argparse.Namespace) -> int:
     if bool(arguments.bottle) == arguments.all:
         raise InvalidRequest("stop needs the names of bottles, or --all", hint="'claude-bottle list' shows the bottles")
-    bottles, stopped, failed = Bottles(), list[str](), list[PyroError]()
+    bottles, done, failed = Bottles(), StopReport(stopped=[], remarks=[]), list[PyroError]()
     if arguments.all:
-        stopped = bottles.stop_all()["stopped"]
+        done = bottles.stop_all()
     for name in arguments.bottle:
         try:
-            stopped += bottles.stop(name)["stopped"]
+            one = bottles.stop(name)
+            done = {"stopped": done["stopped"] + one["stopped"], "remarks": done["remarks"] + one["remarks"]}
         except PyroError as error:
             failed.append(error)
     if arguments.json and not failed:
-        print_json({"stopped": stopped})
+        print_json(done)
     elif not arguments.json:
-        for slug in stopped:
+        for slug in done["stopped"]:
             print(f"{slug} is removed")
-    for one in failed[:-1]:
-        print(f"claude-bottle: {shown(one.message)}", file=sys.stderr)
+        for remark in done["remarks"]:
+            print(f"claude-bottle: {shown(remark)}", file=sys.stderr)
+    for other in failed[:-1]:
+        print(f"claude-bottle: {shown(other.message)}", file=sys.stderr)
     if failed:
         raise failed[-1]
     return 0
 
 
 def _state(info: BottleInfo) -> str:
-    if info["exit_code"] is not None:
-        return f"ended with exit code {info['exit_code']}"
-    return f"{info['state']}: {shown(info['problem'])}" if info["problem"] else info["state"]
+    found = info["state"] if info["exit_code"] is None else f"ended with exit code {info['exit_code']}"
+    return f"{found}: {shown(info['problem'])}" if info["problem"] else found
 
 
 def _next(info: BottleInfo) -> str:

@@ -10,7 +10,7 @@ from claude_bottle.bottles import Bottles
 from claude_bottle.cli.launch_options import launch_options
 from claude_bottle.cli.manifest_option import loaded, manifest_option
 from claude_bottle.results import PlannedHost, PlanReport
-from pyro_mcp.command_line import Verbs, paragraph, print_json, shown, size, table, verb
+from pyro_mcp.command_line import Verbs, ago, paragraph, print_json, shown, size, table, verb
 from pyro_mcp.errors import InvalidRequest
 
 _LABEL = 13
@@ -73,6 +73,9 @@ def _facts(report: PlanReport) -> Iterator[tuple[str, str]]:
     yield "prompt", size(report["prompt_bytes"]) if report["prompt_bytes"] else "none"
     skills = [f"{one['name']} ({one['files']} files, {size(one['size_bytes'])})" for one in report["skills"]]
     yield "skills", ", ".join(skills) or "none"
+    if login := report["login"]:
+        kept = f"kept {ago(login['kept_at'])}" if login["kept_at"] else "not kept yet: log in in the bottle"
+        yield "login", f"{kept}; its tokens enter the bottle, and stay on this host for the agent's next one"
     yield "variables", " ".join(f"{name}={shlex.quote(value)}" for name, value in report["variables"].items()) or "none"
     git = report["git"]
     person = f"{git['user_name'] or report['agent']} <{git['user_email'] or 'no address'}>"

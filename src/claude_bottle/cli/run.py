@@ -14,7 +14,7 @@ from claude_bottle.bottles import Bottles
 from claude_bottle.cli.launch_options import bottle_argument, launch_options
 from claude_bottle.cli.manifest_option import loaded, manifest_option
 from claude_bottle.launch import Launch
-from pyro_mcp.command_line import Verbs, print_json, progress_line, verb
+from pyro_mcp.command_line import Verbs, print_json, progress_line, shown, verb
 from pyro_mcp.errors import NotFound
 from pyro_mcp.terminal import DETACH_KEY, own_terminal
 
@@ -119,7 +119,8 @@ def _print_output(arguments: argparse.Namespace, bottles: Bottles, launch: Launc
             return bottles.attach(launch.slug, keys, show)
     except BaseException as ending:
         if isinstance(ending, KeyboardInterrupt) or (isinstance(ending, SystemExit) and ending.code == _TERMINATED):
-            launch.remove()
+            if remark := launch.remove():
+                print(f"claude-bottle: {shown(remark)}", file=sys.stderr)
         elif launch.kept:
             with suppress(OSError):  # the terminal that we had
                 print(_keeps_running(launch.slug), file=sys.stderr)

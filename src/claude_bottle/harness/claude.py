@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from claude_bottle.backend.interface import Bottle
 from claude_bottle.harness.agent_state import HOOKS, read_state, report
-from claude_bottle.harness.interface import GuestPaths, HarnessKey
+from claude_bottle.harness.interface import GuestPaths, HarnessKey, HarnessLogin, LoginFile
 
 if TYPE_CHECKING:
     from claude_bottle.manifest import AgentConfig
@@ -26,6 +26,11 @@ class ClaudeCode:
     name = "claude"
     api_hosts: tuple[str, ...] = (_API_HOST,)
     key: HarnessKey | None = HarnessKey(_KEY, (_API_HOST,), "x-api-key")
+    # The host is that of TOKEN_URL in the program; the account is shown, and chooses the features of a subscription.
+    login: HarnessLogin | None = HarnessLogin(
+        (LoginFile(".claude/.credentials.json", ("claudeAiOauth",)), LoginFile(".claude.json", ("oauthAccount",))),
+        ("platform.claude.com",),
+    )
 
     def argv(self, agent: AgentConfig, args: Sequence[str], *, prompt_path: str | None) -> list[str]:
         words = [*agent.args, *args]

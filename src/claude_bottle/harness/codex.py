@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.backend.interface import Bottle
 from claude_bottle.harness.agent_state import HOOKS, read_state, report
-from claude_bottle.harness.interface import GuestPaths, HarnessKey
+from claude_bottle.harness.interface import GuestPaths, HarnessKey, HarnessLogin, LoginFile
 
 if TYPE_CHECKING:
     from claude_bottle.manifest import AgentConfig
@@ -32,6 +32,8 @@ class Codex:
     name = "codex"
     api_hosts: tuple[str, ...] = (_API_HOST,)
     key: HarnessKey | None = HarnessKey(_KEY, (_API_HOST,))
+    # With a login it uses the model at chatgpt.com, and renews its tokens at auth.openai.com.
+    login: HarnessLogin | None = HarnessLogin((LoginFile(".codex/auth.json"),), ("auth.openai.com", "chatgpt.com"))
 
     def argv(self, agent: AgentConfig, args: Sequence[str], *, prompt_path: str | None) -> list[str]:
         words = [*agent.args, *args]
@@ -46,19 +48,19 @@ class Codex:
         return {}
 
     def files(self, agent: AgentConfig, guest: GuestPaths) -> Mapping[str, str]:
-        """Return its settings, with which it takes the key from the variable, and its hooks report its state."""
+        """Return its settings: its hooks report its state, and without a login it takes the key from the variable."""
         # Its built-in provider would want a login in a file, and use WebSockets.
         provider = {"name": "OpenAI", "base_url": f"https://{_API_HOST}/v1", "env_key": _KEY, "wire_api": "responses"}
         lines = [
-            'model_provider = "bottle"',
+            'cli_auth_credentials_store = "file"' if agent.login else 'model_provider = "bottle"',
             "check_for_update_on_startup = false",
             "[analytics]",
             "enabled = false",
             f"[projects.{json.dumps(guest.tree)}]",
             'trust_level = "trusted"',
-            "[model_providers.bottle]",
-            *(f"{key} = {json.dumps(value)}" for key, value in provider.items()),
         ]
+        if not agent.login:
+            lines += ["[model_providers.bottle]", *(f"{key} = {json.dumps(value)}" for key, value in provider.items())]
         hooks = [
             f'[[hooks.{event}]]\n[[hooks.{event}.hooks]]\ntype = "command"\ncommand = {json.dumps(report(word))}\n'
             for event, word in HOOKS.items()

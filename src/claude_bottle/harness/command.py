@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.backend.interface import Bottle
 from claude_bottle.harness.agent_state import read_state
-from claude_bottle.harness.interface import GuestPaths, HarnessKey
+from claude_bottle.harness.interface import GuestPaths, HarnessKey, HarnessLogin
 
 if TYPE_CHECKING:
     from claude_bottle.manifest import AgentConfig
@@ -21,6 +21,7 @@ class AnyCommand:
 
     api_hosts: tuple[str, ...] = ()
     key: HarnessKey | None = None
+    login: HarnessLogin | None = None
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = tuple(command)

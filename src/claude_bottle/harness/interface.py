@@ -21,6 +21,25 @@ class HarnessKey:
     header: str = "Authorization"
 
 
+@dataclass(frozen=True)
+class LoginFile:
+    """A file of a login: a JSON object at `path` below the home; only its `keys` belong to the login, () for all."""
+
+    path: str
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class HarnessLogin:
+    """A harness's subscription login: its files, that with the tokens first, and the hosts that it needs at port 443.
+
+    The hosts begin and renew the login, or serve the model to those who are logged in.
+    """
+
+    files: tuple[LoginFile, ...]
+    hosts: tuple[str, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class GuestPaths:
     """The paths of the guest, and the agent's variables (secrets as placeholders), for a harness's files."""
@@ -38,6 +57,8 @@ class Harness(Protocol):
     api_hosts: tuple[str, ...]
     """The hosts of its model's API, which every bottle with this harness may reach at port 443."""
     key: HarnessKey | None
+    login: HarnessLogin | None
+    """Its subscription login; None when it has none that can be kept."""
 
     def argv(self, agent: AgentConfig, args: Sequence[str], *, prompt_path: str | None) -> list[str]:
         """Return the command line; `args` are added to the arguments in the manifest."""

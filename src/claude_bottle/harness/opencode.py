@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from claude_bottle.backend.interface import Bottle
 from claude_bottle.harness.agent_state import STATE_NAME, read_state
-from claude_bottle.harness.interface import GuestPaths, HarnessKey
+from claude_bottle.harness.interface import GuestPaths, HarnessKey, HarnessLogin, LoginFile
 
 if TYPE_CHECKING:
     from claude_bottle.manifest import AgentConfig
@@ -18,6 +18,7 @@ _KEYS = {
     "openai": HarnessKey("OPENAI_API_KEY", ("api.openai.com",)),
 }
 _DEFAULT_PROVIDER = "anthropic"
+_LOGIN_HOSTS = {"openai": ("auth.openai.com", "chatgpt.com")}  # it has no login of its own for other providers
 _PLUGIN = """\
 // Reports what the agent does, for `claude-bottle status`.
 import { renameSync, writeFileSync } from "node:fs"
@@ -50,6 +51,8 @@ class OpenCode:
     def __init__(self, model: str | None = None) -> None:
         provider = (model or "").partition("/")[0] or _DEFAULT_PROVIDER
         self.key = _KEYS.get(provider)
+        login = LoginFile(".local/share/opencode/auth.json")
+        self.login: HarnessLogin | None = HarnessLogin((login,), _LOGIN_HOSTS.get(provider, ()))
         self.api_hosts: tuple[str, ...] = self.key.hosts if self.key is not None else ()
 
     def argv(self, agent: AgentConfig, args: Sequence[str], *, prompt_path: str | None) -> list[str]:

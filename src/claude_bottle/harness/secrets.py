@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 def all_secrets(manifest: Manifest, agent_name: str) -> Mapping[str, SecretConfig]:
     """Return the secrets of an agent by name, without values.
 
-    The API key of its harness is one of them if the bottle declares it, or if this host has the variable with the key.
+    The API key of its harness is one of them if the bottle declares it, or if this host has the variable with the key
+    and the agent has no kept login, which would otherwise not be used.
     """
     from claude_bottle.manifest import SecretConfig  # noqa: PLC0415 - slow to import
 
     bottle = manifest.bottle_of(agent_name)
-    key = harness_of(manifest.agent(agent_name)).key
+    agent = manifest.agent(agent_name)
+    key = harness_of(agent).key if agent.login is None else None
     found = dict(bottle.secrets)
     if key is not None and key.variable not in (*found, *bottle.env) and os.environ.get(key.variable):
         found[key.variable] = SecretConfig(env=key.variable, hosts=key.hosts, header=key.header)

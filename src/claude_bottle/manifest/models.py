@@ -130,6 +130,14 @@ class AgentConfig(Model):
     """The model, as the program names it; without this key, the program's default."""
     args: Texts = ()
     """Additional arguments for the program."""
+    login: Literal["keep"] | None = None
+    """`keep`: a subscription login stays on this computer for the agent's later bottles, and enters each of them."""
+
+    @model_validator(mode="after")
+    def _login_can_be_kept(self) -> AgentConfig:
+        if self.login is not None and not isinstance(self.harness, str):
+            raise Fault(("login",), f"can only be kept for {', '.join(HARNESSES)}: a command's login files are unknown")
+        return self
 
 
 class Manifest(Model):

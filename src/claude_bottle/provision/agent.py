@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from claude_bottle.backend.interface import BottlePlan, Guest
 from claude_bottle.harness import GuestPaths, harness_of
 from claude_bottle.provision.git import provision_git
+from claude_bottle.provision.harness import provision_harness
 from claude_bottle.provision.prompt import provision_prompt
 from claude_bottle.provision.skills import provision_skills
-from claude_bottle.provision.supervise import provision_supervise
 
 
 def provision_agent(plan: BottlePlan, guest: Guest, *, tree: str, environ: Mapping[str, str]) -> list[str]:
@@ -20,7 +20,6 @@ def provision_agent(plan: BottlePlan, guest: Guest, *, tree: str, environ: Mappi
     """
     spec = plan.spec
     agent, bottle = spec.manifest.agent(spec.agent_name), spec.manifest.bottle_of(spec.agent_name)
-    harness = harness_of(agent)
     prompt_path = provision_prompt(guest, plan.prompt_file, agent.prompt)
     provision_skills(guest, agent.skills)
     provision_git(
@@ -29,6 +28,5 @@ def provision_agent(plan: BottlePlan, guest: Guest, *, tree: str, environ: Mappi
         user_email=bottle.git.user_email or f"{spec.agent_name}@claude-bottle.invalid",
         tree=tree,
     )
-    home = GuestPaths(home=guest.home, tree=tree, prompt_path=prompt_path, environ=environ)
-    provision_supervise(guest, harness.files(agent, home), harness.links(home))
-    return harness.argv(agent, spec.args, prompt_path=prompt_path)
+    provision_harness(guest, spec, GuestPaths(home=guest.home, tree=tree, prompt_path=prompt_path, environ=environ))
+    return harness_of(agent).argv(agent, spec.args, prompt_path=prompt_path)

@@ -16,6 +16,7 @@ from claude_bottle.backend.docker.removal import remove
 from claude_bottle.backend.docker.terminal import REPLAYED, Terminal
 from claude_bottle.backend.docker.tree import Tree
 from claude_bottle.backend.guest_output import GuestOutput
+from claude_bottle.backend.home_file import packed_file
 from claude_bottle.backend.interface import Guest, Outcome
 from claude_bottle.errors import BottleFailed
 from pyro_mcp.errors import DeadlineExceeded, NotFound
@@ -23,6 +24,8 @@ from pyro_mcp.network import read_network_log
 
 _ALIVE = ("created", "running", "paused", "restarting")
 _GRACE = 10.0
+_SHOWN = 2000
+_ARCHIVE_BYTES = 64 * 1024  # that an archive of one file has beside the file
 # Killing the program `docker` does not end what it started in the container.
 _WITH_DEADLINE = 'command -v timeout >/dev/null && set -- timeout -k 1 "$0" "$@"; exec "$@"'
 _TIMED_OUT = (124, 137)
@@ -80,6 +83,18 @@ class DockerBottle:
         if done.exit_code in _TIMED_OUT and time.monotonic() - started >= deadline_seconds:
             raise DeadlineExceeded(f"{argv[0]} did not end within {deadline_seconds:g} s in the bottle")
         return Outcome(done.exit_code, output.content, done.stderr)
+
+    def read_home(self, path: str, *, most: int) -> bytes | None:
+        """Return a file below the home; docker packs it, so no program of the container runs for that."""
+        where = f"{self._names.container}:{self.guest.home}/{path}"
+        output = GuestOutput(f"~/{path}", most + _ARCHIVE_BYTES)
+        found = self._engine.run(["cp", where, "-"], on_stdout=output.take, check=False)
+        if found.exit_code != 0:
+            said = found.stderr[-_SHOWN:].decode(errors="replace").strip()
+            if "could not find the file" in said.lower():
+                return None
+            raise BottleFailed(f"~/{path} could not be read: {said}")
+        return packed_file(output.content, path, most)
 
     def diff(self) -> str:
         return self._tree.diff()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from claude_bottle.backend.fake.supervisor import HEADER, SIZE
+from claude_bottle.backend.home_file import read_home
 from claude_bottle.backend.interface import Outcome
 from claude_bottle.errors import BottleFailed
 from pyro_mcp.errors import Conflict, InvalidRequest, PyroError
@@ -105,6 +106,9 @@ class FakeBottle:
             argv, input=stdin, capture_output=True, timeout=deadline_seconds, env=environ, cwd=self.tree, check=False
         )
         return Outcome(done.returncode, done.stdout, done.stderr)
+
+    def read_home(self, path: str, *, most: int) -> bytes | None:
+        return read_home(self.execute, path, most)
 
     def diff(self) -> str:
         self.git("add", "--all")

