@@ -13,12 +13,14 @@ import signal
 import socket
 import threading
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from pyro_mcp import Pyro
-from pyro_mcp.errors import Conflict, InvalidRequest
+from pyro_mcp.errors import Conflict, HostNotReady, InvalidRequest
 from pyro_mcp.network.gateway.control import GatewayControl
+from tests.network.recording_supervisor import RecordingSupervisor, supervising
 from tests.vm.conftest import Create
 from tests.vm.processes import home_of
 from tests.waiting import until
@@ -221,3 +223,34 @@ def test_an_invalid_policy_is_refused_and_nothing_is_made(
 def test_one_command_may_have_a_network(pyro: Pyro) -> None:
     done = pyro.run_in_vm("debian:12", command="ls /sys/class/net; cat /etc/resolv.conf", network=True)
     assert done["stdout"].split() == ["eth0", "lo", "nameserver", "10.0.2.3"]
+
+
+def test_a_supervised_network_starts_only_with_its_supervisor(pyro: Pyro, create: Create, tmp_path: Path) -> None:
+    path = tmp_path / "supervisor"
+    with supervising(path, RecordingSupervisor()) as guard:
+        id_ = create(network_policy="egress", allow_hosts=["example.com"], supervisor=path)
+        refused = pyro.exec_workspace(id_, command="getent ahostsv4 elsewhere.example || echo refused")
+        assert refused["stdout"] == "refused\n"
+        assert "refused dns elsewhere.example:None" in guard.decisions()
+        pyro.reset_workspace(id_)
+        assert pyro.network_info_workspace(id_)["state"] == "up"
+        guard.gateway.close()
+        assert GatewayControl(home_of(id_) / "sockets").wait_for_end(10)
+        assert pyro.network_info_workspace(id_)["state"] == "down"
+        pyro.stop_workspace(id_)
+    with pytest.raises(HostNotReady, match="supervisor of this network does not answer"):
+        pyro.start_workspace(id_)
+    with supervising(path, RecordingSupervisor()):
+        pyro.start_workspace(id_)
+        assert pyro.network_info_workspace(id_)["state"] == "up"
+        pyro.delete_workspace(id_)
+
+
+def test_a_supervisor_takes_a_network_and_some_entries_take_a_supervisor(create: Create, tmp_path: Path) -> None:
+    entry = {"host": "guard.bottle.internal:80", "upstream": "supervisor"}
+    with pytest.raises(InvalidRequest, match="takes a supervisor"):
+        create(network_policy="egress", allow_hosts=[entry])
+    with pytest.raises(InvalidRequest, match="nothing to supervise"):
+        create(supervisor=tmp_path / "supervisor")
+    with pytest.raises(InvalidRequest, match="absolute path"):
+        create(network_policy="egress", supervisor=Path("supervisor"))

@@ -65,6 +65,7 @@ class WorkspaceVerbs(Components):
         secrets: SecretsGiven | None = None,
         allow_host_compat: bool = False,
         accelerator: str | None = None,
+        supervisor: Path | None = None,
     ) -> WorkspaceInfo:
         """Make and start a workspace whose /workspace begins as `seed_path`: a folder, .tar, .tar.gz or .tgz.
 
@@ -88,6 +89,9 @@ class WorkspaceVerbs(Components):
         * `allow_host_compat`: where no guest can run, commands and file work happen in a sandbox on the host's own
           kernel, and `execution_mode` says so.
         * `accelerator` is that of `create_vm`; later starts, resets and forks request the same.
+        * `supervisor` is for programs that supervise the workspace's network: the socket where one listens, see
+          `pyro_mcp.network.Supervisor`. Every start of the network, also a later one, connects to it; without it, no
+          machine starts.
         """
         self._repair()
         return self._workspaces.create(
@@ -100,7 +104,7 @@ class WorkspaceVerbs(Components):
             name=name,
             labels=labels or {},
             ttl_seconds=ttl_seconds,
-            network=NetworkPolicy(network_policy, tuple(allow_hosts or ()), trust_host_ca, host_mirrors),
+            network=NetworkPolicy(network_policy, tuple(allow_hosts or ()), trust_host_ca, host_mirrors, supervisor),
             secrets=secrets or (),
             allow_host_compat=allow_host_compat,
             accelerator=accelerator,

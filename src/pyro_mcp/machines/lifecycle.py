@@ -73,6 +73,7 @@ class Lifecycle(LockedMachines):
             allow_hosts=network.allow_hosts,
             trust_host_ca=network.trust_host_ca,
             host_mirrors=network.host_mirrors,
+            supervisor=None if network.supervisor is None else str(network.supervisor),
             requested_accelerator=requested(accelerator),
         )
         self.store.add(record)

@@ -60,6 +60,8 @@ class MachineRecord:
     """The end of its time in seconds since that boot of the host, which counts until the next one."""
     requested_accelerator: str | None = None
     """The accelerator of every start, or "auto"; None when that was not recorded yet."""
+    supervisor: str | None = None
+    """The socket of the process that supervises its network."""
 
     @property
     def identity(self) -> Identity | None:
@@ -73,7 +75,8 @@ class MachineRecord:
 
     @property
     def network(self) -> NetworkPolicy:
-        return NetworkPolicy(self.network_policy, self.allow_hosts, self.trust_host_ca, self.host_mirrors)
+        supervisor = None if self.supervisor is None else Path(self.supervisor)
+        return NetworkPolicy(self.network_policy, self.allow_hosts, self.trust_host_ca, self.host_mirrors, supervisor)
 
     @property
     def expired(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 from pyro_mcp.errors import InvalidRequest
@@ -20,7 +21,8 @@ class NetworkPolicy:
     (see `Rules`).
 
     With `trust_host_ca` its programs trust the certificate authorities that this host trusts, with `host_mirrors` they
-    get packages from the mirrors that this host's pip and npm use.
+    get packages from the mirrors that this host's pip and npm use. `supervisor` is the socket of the process that
+    records each decision of its gateway, see `pyro_mcp.network.Supervisor`; without it the gateway does not start.
 
     Raises `InvalidRequest` for an unknown policy, for an entry that names no host, and for hosts without network.
     """
@@ -29,6 +31,7 @@ class NetworkPolicy:
     allow_hosts: tuple[AllowGiven, ...] = ()
     trust_host_ca: bool = False
     host_mirrors: bool = False
+    supervisor: Path | None = None
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
@@ -49,7 +52,26 @@ class NetworkPolicy:
             raise InvalidRequest(
                 "a machine without network reaches no mirror", hint=Hint("add {}", Argument("network_policy", "egress"))
             )
+        self._check_supervisor()
         object.__setattr__(self, "allow_hosts", self.rules().allow)
+
+    def _check_supervisor(self) -> None:
+        rules = self.rules()
+        needing = (*rules.supervised_names, *rules.metered_hosts)
+        if self.supervisor is None and needing:
+            raise InvalidRequest(
+                f"{needing[0]} takes a supervisor of the network, and there is none",
+                hint="leave out its upstream or meter; only a program that uses the SDK can supervise a network",
+            )
+        if self.supervisor is not None and not self.on:
+            raise InvalidRequest(
+                "there is nothing to supervise for a machine without network",
+                hint=Hint("add {}", Argument("network_policy", "egress")),
+            )
+        if self.supervisor is not None and not self.supervisor.is_absolute():
+            raise InvalidRequest(
+                "the supervisor of a network is the absolute path of a socket", hint="see listen_for_gateway"
+            )
 
     @property
     def on(self) -> bool:

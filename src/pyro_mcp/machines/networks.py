@@ -50,8 +50,15 @@ def start_gateway(record: MachineRecord, folders: Folders, secrets: Secrets) -> 
         yield None
         return
     folder = private_directory(folders.sockets(record.id))
-    log, rules = folders.network_log(record.id), record.network.rules()
-    with launch_gateway(folder, log, rules, secrets.host_secrets(), secrets.authority(record.network)) as gateway:
+    network, log = record.network, folders.network_log(record.id)
+    with launch_gateway(
+        folder,
+        log,
+        network.rules(),
+        secrets.host_secrets(),
+        secrets.authority(network),
+        supervisor=network.supervisor,
+    ) as gateway:
         yield gateway
 
 

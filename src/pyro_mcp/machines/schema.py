@@ -106,6 +106,7 @@ MIGRATIONS = (
     "ALTER TABLE machines ADD COLUMN boot_id TEXT",
     "ALTER TABLE machines ADD COLUMN expires_uptime REAL",
     "ALTER TABLE machines ADD COLUMN requested_accelerator TEXT",
+    "ALTER TABLE machines ADD COLUMN supervisor TEXT",
 )
 _INCREMENTAL = 2  # of the pragma auto_vacuum
 CURRENT = len(MIGRATIONS)
