@@ -10,6 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -77,16 +78,14 @@ class Page:
         options.check()
         self._decider, self._options, self._say = decider, options, say
         self._stopped = threading.Event()
-        self._tokens = Tokens(tokens_path())
         self._sender = Sender(hooks, say, self._stopped) if hooks else None
         self._told: set[str] = set()
-        try:
-            self._listener = _listen(options.host, options.port)
-        except BaseException:
-            self._tokens.close()
-            raise
         self._key = secrets.token_urlsafe(32)
-        self._server = self._uvicorn()
+        with ExitStack() as owned:
+            self._tokens = owned.enter_context(closing(Tokens(tokens_path())))
+            self._listener = owned.enter_context(closing(_listen(options.host, options.port)))
+            self._server = self._uvicorn()
+            self._owned = owned.pop_all()
 
     @property
     def own_url(self) -> str:
@@ -123,8 +122,7 @@ class Page:
 
     def close(self) -> None:
         """Free the address and the database of tokens."""
-        self._listener.close()
-        self._tokens.close()
+        self._owned.close()
 
     def _uvicorn(self) -> uvicorn.Server:
         site = Site(self._decider, self._tokens, key=self._key, who=f"{person()} by the page", push=lambda _request: [])

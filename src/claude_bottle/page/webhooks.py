@@ -131,7 +131,7 @@ class Sender:
                     break
                 again = "" if final or not pause else f"; trying again in {pause:.0f} s"
                 self._say(f"the message to {host} failed: {problem}{again}")
-                if final or not pause or self._stopped.wait(pause):
+                if final or not pause or self._stopped.wait(max(0.0, min(pause, deadline - time.time()))):
                     break
 
     def _attempt(self, hook: Webhook, text: str, headers: dict[str, str], seconds: float) -> tuple[str, bool]:
