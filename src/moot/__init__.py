@@ -1,1 +1,1 @@
-"""Will let several bottled agents meet in a shared space of messages and decisions; there is nothing here yet."""
+"""Lets agents and people meet in a shared space of messages and decisions; `moot.server` is the space server."""

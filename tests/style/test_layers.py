@@ -46,6 +46,14 @@ PUBLISHED = {
 ABOVE = ("claude_bottle", "moot")
 PUBLISHED_OF_HOST = {"pyro_mcp.host", *(f"pyro_mcp.host.{name}" for name in host.__all__)}
 
+# The layers of the space server, from the bottom; each may import those before it.
+_SPACE_LAYERS = (
+    *("clock", "errors", "ids", "results", "settings", "logs"),
+    *("database", "identity", "spaces", "events", "delivery", "objects", "admin", "api"),
+)
+_OF_SPACES = [f"moot.server.{name}" for name in _SPACE_LAYERS]
+MOOT_SERVER = {layer: {*PUBLISHED, *_OF_SPACES[:number]} for number, layer in enumerate(_OF_SPACES)}
+
 # Each layer, and the layers that it may import. A module belongs to the longest name that it starts with.
 MAY_IMPORT = {
     "pyro_mcp._version": set[str](),
@@ -112,13 +120,15 @@ MAY_IMPORT = {
     "pyro_mcp.workspace_use_case_smokes": _FACE,
     "claude_bottle": PUBLISHED,
     "moot": {*PUBLISHED, "claude_bottle"},
+    **MOOT_SERVER,
+    "moot.cli": {*PUBLISHED, *_OF_SPACES},
 }
 
 # Packages whose modules are used directly; every other package is used by its own name alone.
 USED_BY_MODULE = {
     "pyro_mcp.host",
     "pyro_mcp.guest_protocol",
-    *(layer for layer in MAY_IMPORT if layer.startswith("pyro_mcp.network.")),
+    *(layer for layer in MAY_IMPORT if layer.startswith(("pyro_mcp.network.", "moot.server."))),
 }
 
 
@@ -143,7 +153,9 @@ def layer_faults(graph: Graph) -> list[str]:
             if its_layer not in MAY_IMPORT[layer]:
                 faults.append(f"{module} imports {target}, which {layer} may not")
             elif (
-                layer in ("claude_bottle", "moot") and its_layer == "pyro_mcp.host" and target not in PUBLISHED_OF_HOST
+                layer.startswith(("claude_bottle", "moot"))
+                and its_layer == "pyro_mcp.host"
+                and target not in PUBLISHED_OF_HOST
             ):
                 faults.append(f"{module} imports {target}, which is not in pyro_mcp.host.__all__")
             elif target != its_layer and its_layer not in USED_BY_MODULE and not layer.startswith(f"{its_layer}."):
@@ -188,6 +200,7 @@ def test_no_module_imports_itself_in_a_ring() -> None:
         ("../claude_bottle/bottle", "from pyro_mcp.network.policy import rules"),
         ("../claude_bottle/bottle", "from pyro_mcp.host import seccomp"),
         ("../claude_bottle/bottle", "import moot"),
+        ("../moot/server/database/tables", "from moot.server.events import log"),
     ],
 )
 def test_an_import_against_the_table_is_seen(tmp_path: Path, module: str, line: str) -> None:
@@ -196,7 +209,8 @@ def test_an_import_against_the_table_is_seen(tmp_path: Path, module: str, line: 
     tree = {f"pyro_mcp/{name}/__init__.py": "" for name in packages} | {"pyro_mcp/__init__.py": ""}
     tree |= {f"pyro_mcp/{name}.py": "" for name in ("engine/disks", "engine/guest/choice", "core/pyro")}
     tree |= {f"pyro_mcp/{name}.py": "" for name in ("host/seccomp", "mcp_server/tools", "network/policy/rules")}
-    tree |= {"claude_bottle/__init__.py": ""}
+    tree |= {f"{name}/__init__.py": "" for name in ("claude_bottle", "moot", "moot/server", "moot/server/database")}
+    tree |= {"moot/server/events/__init__.py": "", "moot/server/events/log.py": ""}
 
     assert len(layer_faults(planted(tmp_path, {**tree, f"pyro_mcp/{module}.py": line}))) == 1
 

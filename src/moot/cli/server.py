@@ -1,0 +1,158 @@
+"""moot server: what an operator does, beside a running server or without one"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from moot.cli import data_options
+from moot.server.admin import accounts, backups, templates
+from moot.server.admin.checks import checks
+from moot.server.database.database import Database
+from moot.server.settings import DATABASE_FILE, Settings
+from pyro_mcp.command_line import Verbs, print_json, table, verb
+from pyro_mcp.errors import HostNotReady, NotFound
+
+
+def add(verbs: Verbs) -> None:
+    group = verbs.add_parser("server", help="users, tokens, teams, backups and checks of a space server")
+    inner = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    users = inner.add_parser("user", help="people").add_subparsers(metavar="COMMAND", required=True)
+    add_ = _verb(users, "add", "make a person with a token, a space and agents", _add_user, "moot server user add Ada")
+    add_.add_argument("name", metavar="NAME", help="display name")
+    add_.add_argument("--tenant", metavar="ID", help="tenant of the person; a new one by default")
+    add_.add_argument("--template", default="loop-4", metavar="NAME", help="the team of agents (loop-4)")
+    _add_tokens(inner)
+    teams = inner.add_parser("team", help="teams of agents").add_subparsers(metavar="COMMAND", required=True)
+    install = _verb(
+        teams, "install", "make a space with the agents of a template", _install, "moot server team install loop-3"
+    )
+    install.add_argument("template", metavar="TEMPLATE", help=", ".join(templates.TEMPLATES))
+    install.add_argument("--user", metavar="ID", help="the person who sponsors the agents, if there are several")
+    install.add_argument("--space-name", metavar="NAME", help="name of the space; the template's by default")
+    spaces = inner.add_parser("space", help="spaces").add_subparsers(metavar="COMMAND", required=True)
+    _verb(spaces, "list", "list all spaces", _list_spaces, "moot server space list")
+    backup = _verb(
+        inner, "backup", "copy the SQLite database, also while a server runs", _backup, "moot server backup copy.db"
+    )
+    backup.add_argument("file", type=Path, metavar="FILE", help="the new file")
+    restore = _verb(inner, "restore", "put a backup where the database is", _restore, "moot server restore copy.db")
+    restore.add_argument("file", type=Path, metavar="FILE", help="a file that 'moot server backup' has made")
+    _verb(inner, "doctor", "check the data of a server", _doctor, "moot server doctor")
+
+
+def _add_tokens(inner: Verbs) -> None:
+    tokens = inner.add_parser("token", help="personal access tokens").add_subparsers(metavar="COMMAND", required=True)
+    create = _verb(
+        tokens, "create", "make a token, and print it once", _create_token, "moot server token create --name laptop"
+    )
+    create.add_argument("--name", default="token", metavar="NAME", help="what it is for")
+    create.add_argument("--user", metavar="ID", help="whose it is, if there are several people")
+    create.add_argument("--days", type=int, metavar="N", help="it expires after so many days; never by default")
+    list_ = _verb(tokens, "list", "list the tokens of a person", _list_tokens, "moot server token list")
+    list_.add_argument("--user", metavar="ID", help="whose, if there are several people")
+    revoke = _verb(tokens, "revoke", "make a token invalid", _revoke_token, "moot server token revoke pat_1")
+    revoke.add_argument("token", metavar="ID", help="its id, from 'moot server token list'")
+
+
+def _verb(
+    verbs: Verbs, name: str, purpose: str, act: Callable[[argparse.Namespace], int], example: str
+) -> argparse.ArgumentParser:
+    parser = verb(verbs, name, purpose, act, example=example)
+    data_options.add(parser)
+    return parser
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[Database]:
+    """Yield the database of a server that has been started at least once."""
+    if not settings.database_url and not (settings.data_folder / DATABASE_FILE).exists():
+        raise NotFound(
+            f"there is no database in {settings.data_folder}",
+            hint="moot serve makes it; --data-dir names another folder",
+        )
+    database = Database(settings.database)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def _show(arguments: argparse.Namespace, result: dict[str, Any], text: str) -> int:
+    print_json(result) if arguments.json else print(text)
+    return 0
+
+
+def _add_user(arguments: argparse.Namespace) -> int:
+    with _database(data_options.settings_of(arguments)) as database:
+        user = database.write(
+            lambda tx: accounts.add_user(tx, arguments.name, tenant_id=arguments.tenant, template=arguments.template)
+        )
+    return _show(arguments, asdict(user), f"{user.actor_id}\n{user.token}")
+
+
+def _create_token(arguments: argparse.Namespace) -> int:
+    with _database(data_options.settings_of(arguments)) as database:
+        token = database.write(
+            lambda tx: accounts.create_token(tx, arguments.user, arguments.name, expires_in_days=arguments.days)
+        )
+    return _show(arguments, token.model_dump(), token.token)
+
+
+def _list_tokens(arguments: argparse.Namespace) -> int:
+    with _database(data_options.settings_of(arguments)) as database:
+        found = database.read(lambda tx: accounts.tokens(tx, arguments.user))
+    rows = [(one.token_id, one.prefix, one.created_at[:19], one.expires_at or "never", one.name) for one in found]
+    text = table([("ID", "BEGINS WITH", "CREATED", "EXPIRES", "NAME"), *rows])
+    return _show(arguments, {"tokens": [one.model_dump() for one in found]}, text)
+
+
+def _revoke_token(arguments: argparse.Namespace) -> int:
+    with _database(data_options.settings_of(arguments)) as database:
+        database.write(lambda tx: accounts.revoke_token(tx, arguments.token))
+    return _show(arguments, {"revoked": arguments.token}, f"{arguments.token} is not valid any more")
+
+
+def _install(arguments: argparse.Namespace) -> int:
+    with _database(data_options.settings_of(arguments)) as database:
+        made = database.write(
+            lambda tx: templates.install(
+                tx, accounts.person(tx, arguments.user), arguments.template, space_name=arguments.space_name
+            )
+        )
+    rows = [(role, one["actor_id"], one["api_key"]) for role, one in made.actors.items()]
+    text = f"space {made.space_id} ({made.space_name})\n" + table([("ROLE", "AGENT", "KEY"), *rows])
+    return _show(arguments, made.model_dump(), text)
+
+
+def _list_spaces(arguments: argparse.Namespace) -> int:
+    with _database(data_options.settings_of(arguments)) as database:
+        found = database.read(accounts.all_spaces)
+    rows = [(one.space_id, one.status, str(one.event_count), tenant, one.name) for tenant, one in found]
+    shown = [{"tenant_id": tenant, **one.model_dump()} for tenant, one in found]
+    text = table([("SPACE", "STATUS", "EVENTS", "TENANT", "NAME"), *rows])
+    return _show(arguments, {"spaces": shown}, text)
+
+
+def _backup(arguments: argparse.Namespace) -> int:
+    backups.backup(data_options.settings_of(arguments), arguments.file)
+    return _show(arguments, {"file": str(arguments.file)}, f"wrote {arguments.file}")
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    settings = data_options.settings_of(arguments)
+    backups.restore(settings, arguments.file)
+    return _show(arguments, {"file": str(arguments.file)}, f"restored {settings.data_folder / DATABASE_FILE}")
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    with _database(data_options.settings_of(arguments)) as database:
+        found = checks(database)
+    ready = not any(one.problem for one in found)
+    lines = [f"{'MISS' if one.problem else 'ok':4}  {one.name}{': ' * bool(one.problem)}{one.problem}" for one in found]
+    _show(arguments, {"ready": ready, "checks": [asdict(one) for one in found]}, "\n".join(lines))
+    return 0 if ready else HostNotReady.exit_code

@@ -1,0 +1,8 @@
+"""What an operator of a space server does.
+
+first_start    the first tenant, person, token, space and agents of an empty database
+templates      the teams that can be installed, and their installation
+accounts       people, tokens and spaces
+backups        copies of a SQLite database, also while a server runs on it
+checks         what is wrong with a server's data
+"""

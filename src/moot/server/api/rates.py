@@ -1,0 +1,37 @@
+"""A bound on the calls with one key: a token bucket for each."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from moot.server.errors import TooManyRequests
+
+_MOST_KEYS = 10_000
+
+
+class Rates:
+    """The buckets of the keys that were used last. Not thread-safe: it is used on the event loop alone."""
+
+    def __init__(self, per_second: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._clock = clock
+        self._buckets: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
+
+    def take(self, token: str) -> None:
+        """Count one call. Raises `TooManyRequests`."""
+        key = hashlib.blake2b(token.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        now = self._clock()
+        left, then = self._buckets.pop(key, (float(self._burst), now))
+        left = min(self._burst, left + (now - then) * self._per_second)
+        if left < 1:
+            self._buckets[key] = (left, now)
+            raise TooManyRequests(
+                f"More than {self._per_second:g} calls a second with one key", hint="wait a second, then go on"
+            )
+        self._buckets[key] = (left - 1, now)
+        if len(self._buckets) > _MOST_KEYS:
+            self._buckets.popitem(last=False)

@@ -1,0 +1,170 @@
+"""The bodies of requests. Fields that were renamed since 0.3.0 are accepted in both spellings."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from moot.server.api.fields import Body, Identifier, JsonObject, Name, Uri, Uris, Word
+from moot.server.identity.callers import Caller
+from pyro_mcp.errors import InvalidRequest
+
+
+class ByCaller(BaseModel):
+    """A body that may name its sender, who can only be the caller."""
+
+    def check(self, caller: Caller, *names: str) -> None:
+        """Raise `InvalidRequest` when one of these fields names another actor than the caller."""
+        for name in names:
+            given = getattr(self, name)
+            if given is not None and given != caller.actor_id:
+                raise InvalidRequest(
+                    f"{name} is {given[:200]!r}, but this key belongs to {caller.actor_id}",
+                    hint="leave it out, or use the actor_id of GET /api/actors/me",
+                )
+
+
+class NewSpace(BaseModel):
+    space_id: Identifier | None = None
+    name: Name | None = None
+    description: Body = ""
+
+
+class SpaceChanges(BaseModel):
+    name: Name | None = None
+    description: Body | None = None
+    status: Literal["active", "paused", "archived"] | None = None
+    links: Uris | None = None
+
+
+class Join(BaseModel):
+    """Who joins is the caller: the id, name and type that a client sends are not used."""
+
+    participant_id: Word | None = None
+    name: Annotated[str, Field(max_length=500)] | None = None
+    participant_type: Word | None = None
+    agent_adapter: Word | None = None
+
+
+class NewStatus(BaseModel):
+    status: Word | None
+
+
+class NewEvent(ByCaller):
+    """A message. `participant_id` is the newer name of `speaker_id`."""
+
+    speaker_id: Word | None = None
+    participant_id: Word | None = None
+    speaker_name: Annotated[str, Field(max_length=500)] | None = None
+    speaker_type: Word | None = None
+    text: Body
+    metadata: JsonObject | None = None
+    parent_event_id: Word | None = None
+    references: Uris | None = None
+    thread_id: Word | None = None
+
+
+class NewResponse(ByCaller):
+    """A message of an agent. `participant_id` is the newer name of `agent_id`."""
+
+    agent_id: Word | None = None
+    participant_id: Word | None = None
+    agent_name: Annotated[str, Field(max_length=500)] | None = None
+    text: Body
+    metadata: JsonObject | None = None
+    parent_event_id: Word | None = None
+    references: Uris | None = None
+    thread_id: Word | None = None
+
+
+class NewSpeech(ByCaller):
+    """What was said aloud, as text."""
+
+    speaker_id: Word | None = None
+    participant_id: Word | None = None
+    speaker_name: Annotated[str, Field(max_length=500)] | None = None
+    text: Body
+
+
+class Acknowledgement(BaseModel):
+    """All messages up to a number, or these messages alone."""
+
+    sequence: Annotated[int, Field(ge=0, lt=2**62)] | None = None
+    event_ids: Annotated[list[Identifier], Field(max_length=200)] | None = None
+
+
+class NewActor(BaseModel):
+    display_name: Name
+    agent_profile: Annotated[str, Field(max_length=500)] | None = None
+
+
+class ActorChanges(BaseModel):
+    display_name: Name | None = None
+    email: Name | None = None
+    agent_profile: Name | None = None
+    metadata: JsonObject | None = None
+
+
+class Focus(BaseModel):
+    actor_ids: Annotated[list[Identifier], Field(min_length=1, max_length=200)]
+    space_id: Identifier | None
+
+
+class NewPersonalAccessToken(BaseModel):
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    expires_in_days: Annotated[int, Field(ge=1, le=3650)] | None = None
+
+
+class NewThread(BaseModel):
+    parent_event_id: Identifier
+    subject: Name | None = None
+
+
+class NewDecision(ByCaller):
+    proposed_by: Word | None = None
+    text: Annotated[Body, Field(min_length=1)]
+    question_id: Word | None = None
+
+
+class Resolution(ByCaller):
+    resolved_by: Word | None = None
+    resolution: Body
+    status: Literal["resolved", "rejected"] = "resolved"
+
+
+class NewQuestion(ByCaller):
+    asked_by: Word | None = None
+    text: Annotated[Body, Field(min_length=1)]
+    assigned_to: Word | None = None
+
+
+class QuestionChanges(BaseModel):
+    status: Literal["open", "answered", "deferred"] | None = None
+    answer: Body | None = None
+    assigned_to: Word | None = None
+
+
+class NewLink(BaseModel):
+    link_type: Identifier
+    target_id: Word | None = None
+    target_uri: Uri | None = None
+    attributes: JsonObject | None = None
+
+
+class NewTimer(BaseModel):
+    tool_name: Word
+    tool_args: JsonObject = {}
+    timer_type: Literal["interval", "delay"]
+    duration_secs: Annotated[int, Field(ge=0, le=366 * 86_400)]
+
+
+class NewArchive(BaseModel):
+    session_id: Identifier
+    summary: Body
+    metadata: JsonObject | None = None
+
+
+def given_fields(body: BaseModel) -> dict[str, Any]:
+    """Return the fields that a client sent and that are not null."""
+    return body.model_dump(exclude_unset=True, exclude_none=True)

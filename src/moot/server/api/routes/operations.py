@@ -1,0 +1,49 @@
+"""What an operator asks a server process: is it alive, is it ready, what has it done."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+
+from moot.server.api.state import ServerState
+from moot.server.database import schema
+from moot.server.results import Done
+from pyro_mcp.errors import PyroError
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/health")
+async def health() -> Done:
+    """Return that the process answers."""
+    return Done(status="ok")
+
+
+@router.get("/ready", responses={503: {"model": Done}})
+def ready(request: Request) -> Response:
+    """Return whether the database answers and has the schema of this program."""
+    state: ServerState = request.app.state.server
+    try:
+        found = state.database.schema_version()
+    except PyroError as error:
+        return JSONResponse({"status": error.message}, 503)
+    if found != schema.newest():
+        return JSONResponse({"status": f"the schema is {found or 'missing'}, not {schema.newest()}"}, 503)
+    return JSONResponse({"status": "ready"})
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(request: Request) -> PlainTextResponse:
+    """Return counters in the text format of Prometheus."""
+    state: ServerState = request.app.state.server
+    gauges = {"subscribers": len(state.feeds.subscriptions()), "connections": len(state.connections)}
+    return PlainTextResponse(state.metrics.text(gauges), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@router.get("/", include_in_schema=False, response_class=PlainTextResponse)
+async def index(request: Request) -> str:
+    """Return what this server is, for somebody who opens its address."""
+    address = str(request.base_url).rstrip("/")
+    return (
+        f"This is a moot space server.\n\n  moot login --api-url {address}\n\nIts interface: {address}/openapi.json\n"
+    )

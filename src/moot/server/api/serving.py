@@ -1,0 +1,124 @@
+"""One server process, from its sockets to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+
+import uvicorn
+
+# uvicorn looks for this package by itself, and serves no WebSocket without it.
+import websockets  # noqa: F401
+
+from moot.server.admin import first_start
+from moot.server.admin.backups import LOCK_FILE
+from moot.server.api.app import create_app
+from moot.server.api.state import ServerState
+from moot.server.database.database import Database
+from moot.server.database.listening import listening
+from moot.server.delivery import connections
+from moot.server.settings import Settings
+from pyro_mcp.errors import Conflict, HostNotReady, InvalidRequest
+from pyro_mcp.host.files import locked, private_directory
+
+_BACKLOG = 1024
+_SECONDS_TO_LEAVE = 5
+
+
+def serve(settings: Settings, say: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM. `say` gets what an operator should read.
+
+    Raises `Busy` when another server uses the same SQLite database, and `Conflict` when the port is taken.
+    """
+    with ExitStack() as stack:
+        database = stack.enter_context(opened(settings))
+        listener = stack.enter_context(_bound(settings))
+        user = database.write(first_start.first_user)
+        if user is not None:
+            say(first_start.welcome(user, settings.address))
+        state = ServerState(database, settings.limits)
+        if database.is_postgresql:
+            stack.enter_context(listening(settings.database, state.feeds.hear))
+        config = uvicorn.Config(
+            create_app(state),
+            ws="websockets-sansio",
+            ws_max_size=1 << 20,
+            ws_per_message_deflate=False,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="on",
+            timeout_graceful_shutdown=_SECONDS_TO_LEAVE,
+            timeout_keep_alive=75,
+            ssl_certfile=settings.tls_certificate,
+            ssl_keyfile=settings.tls_key,
+        )
+        asyncio.run(_Server(config, state, lambda: say(f"serving {settings.address}")).serve([listener]))
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Database]:
+    """Yield the database of a server process, with the newest schema; SQLite's for this process alone."""
+    with ExitStack() as stack:
+        if not settings.database_url:
+            private_directory(settings.data_folder)
+            lock = settings.data_folder / LOCK_FILE
+            stack.enter_context(locked(lock, deadline_seconds=0, what=f"the database in {settings.data_folder}"))
+        database = Database(settings.database)
+        stack.callback(database.close)
+        database.upgrade()
+        if not database.is_postgresql:
+            database.write(connections.forget_all)
+        yield database
+
+
+@contextmanager
+def _bound(settings: Settings) -> Iterator[socket.socket]:
+    """Yield a listening socket."""
+    if (settings.tls_certificate is None) != (settings.tls_key is None):
+        raise InvalidRequest("TLS needs a certificate and its key", hint="give both --tls-cert and --tls-key")
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host, settings.port))
+        except socket.gaierror as error:
+            raise InvalidRequest(f"{settings.host!r} is not an address of this host: {error.strerror}") from error
+        except OSError as error:
+            raise Conflict(
+                f"cannot listen on {settings.host} port {settings.port}: {error.strerror}",
+                hint="choose another one with --port",
+            ) from error
+        except OverflowError as error:
+            raise InvalidRequest(f"{settings.port} is not a port") from error
+        listener.listen(_BACKLOG)
+        yield listener
+
+
+class _Server(uvicorn.Server):
+    """Ends the live subscriptions when it ends, so that their clients learn why and come again."""
+
+    def __init__(self, config: uvicorn.Config, state: ServerState, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._state = state
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.should_exit:
+            raise HostNotReady("the server could not start", hint="see its log")
+        self._ready()
+
+    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
+        """End in order at the first signal, and at once at a second SIGINT; the exit code is 0."""
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._state.feeds.stop()
+        await asyncio.sleep(0)
+        await super().shutdown(sockets)

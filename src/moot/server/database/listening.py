@@ -1,0 +1,49 @@
+"""Changes that other server processes have committed to PostgreSQL: LISTEN, in a thread."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from moot.server.database.database import Listener
+from moot.server.database.transaction import Change
+from moot.server.database.writer import CHANNEL
+
+_log = logging.getLogger("moot.server")
+_LOOK_SECONDS = 0.5
+_RETRY_SECONDS = 1.0
+
+
+@contextmanager
+def listening(url: str, listener: Listener) -> Iterator[None]:
+    """Call a function with the changes that all server processes commit, while the block runs."""
+    end = threading.Event()
+    plain = url.replace("postgresql+psycopg://", "postgresql://", 1)
+    thread = threading.Thread(target=_listen, args=(plain, listener, end), name="moot-listener", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+
+
+def _listen(url: str, listener: Listener, end: threading.Event) -> None:
+    while not end.is_set():
+        try:
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute(f"LISTEN {CHANNEL}")
+                # What was committed while nobody listened is found by looking once.
+                listener([Change("all")])
+                while not end.is_set():
+                    for notice in connection.notifies(timeout=_LOOK_SECONDS):
+                        kind, space_key, actor_id = json.loads(notice.payload)
+                        listener([Change(kind, space_key, actor_id)])
+        except psycopg.Error as error:
+            _log.error("the database does not answer, and is asked again: %s", error)
+            end.wait(_RETRY_SECONDS)

@@ -1,0 +1,183 @@
+"""The states of deliveries, and the cursors of participants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import Row, and_, case, func, select, update
+
+from moot.server import clock
+from moot.server.database import tables
+from moot.server.database.transaction import Change, Transaction
+from moot.server.events.addressing import MENTION
+from moot.server.events.reading import event_of
+from moot.server.results import Cursor, Delivery, Event
+from moot.server.spaces.spaces import Room
+from pyro_mcp.errors import Conflict, NotFound
+
+QUEUED, PUSHED, ACKNOWLEDGED, DEAD = "queued", "pushed", "acknowledged", "dead"
+_OPEN = (QUEUED, PUSHED)
+_deliveries = tables.deliveries
+_participants = tables.participants
+
+
+def cursor(tx: Transaction, room: Room, actor_id: str) -> Cursor:
+    """Return how far a participant is in a space. Raises `NotFound`."""
+    row = tx.first(select(_participants).where(*_participant(room.key, actor_id)))
+    if row is None:
+        raise NotFound(f"{actor_id} has not joined the space {room.space_id}")
+    return Cursor(
+        space_id=room.space_id,
+        pushed_sequence=row.pushed_sequence or 0,
+        acknowledged_sequence=row.acknowledged_sequence,
+        last_sequence=room.last_sequence,
+    )
+
+
+def pushed(tx: Transaction, positions: Mapping[tuple[int, str], int]) -> None:
+    """Record that all events up to these numbers were sent: by the key of the space and the recipient."""
+    for (space_key, actor_id), sequence in positions.items():
+        mine = _mine(space_key, actor_id)
+        waiting = and_(
+            *mine, _deliveries.c.state == QUEUED, _deliveries.c.sequence <= sequence, _deliveries.c.again.is_(False)
+        )
+        tx.execute(update(_deliveries).where(waiting).values(state=PUSHED, pushed_at=tx.now))
+        behind = and_(*_participant(space_key, actor_id), func.coalesce(_participants.c.pushed_sequence, 0) < sequence)
+        tx.execute(update(_participants).where(behind).values(pushed_sequence=sequence))
+
+
+def acknowledge_up_to(tx: Transaction, room: Room, actor_id: str, sequence: int) -> Cursor:
+    """Acknowledge all messages to a participant up to this number, and move its cursor there."""
+    sequence = min(sequence, room.last_sequence)
+    _acknowledge(tx, room.key, actor_id, _deliveries.c.sequence <= sequence)
+    behind = and_(*_participant(room.key, actor_id), _participants.c.acknowledged_sequence < sequence)
+    tx.execute(update(_participants).where(behind).values(acknowledged_sequence=sequence))
+    return cursor(tx, room, actor_id)
+
+
+def acknowledge(tx: Transaction, room: Room, actor_id: str, sequences: Iterable[int]) -> None:
+    """Acknowledge these messages to a participant, and no other."""
+    if numbers := list(sequences):
+        _acknowledge(tx, room.key, actor_id, _deliveries.c.sequence.in_(numbers))
+
+
+def acknowledge_pushed(tx: Transaction, room: Room, actor_id: str) -> None:
+    """Acknowledge all messages that were pushed to a participant before now."""
+    _acknowledge(tx, room.key, actor_id, _deliveries.c.state == PUSHED)
+
+
+def _acknowledge(tx: Transaction, space_key: int, actor_id: str, which: Any) -> None:
+    still = and_(*_mine(space_key, actor_id), _deliveries.c.state.in_(_OPEN), which)
+    tx.execute(
+        update(_deliveries)
+        .where(still)
+        .values(
+            state=ACKNOWLEDGED,
+            acknowledged_at=tx.now,
+            pushed_at=case((_deliveries.c.pushed_at.is_(None), tx.now), else_=_deliveries.c.pushed_at),
+        )
+    )
+
+
+def unread_mentions(tx: Transaction, room: Room, actor_id: str) -> int:
+    """Return how many mentions an actor has not acknowledged; the dead ones are not counted."""
+    still = (*_mine(room.key, actor_id), _deliveries.c.state.in_(_OPEN), _deliveries.c.relevance == MENTION)
+    found = tx.first(select(func.count()).select_from(_deliveries).where(*still))
+    return int(found[0]) if found else 0
+
+
+def of_event(tx: Transaction, room: Room, event_id: str) -> list[Delivery]:
+    """Return what has become of a message, to each of its recipients."""
+    return _list(tx, room, tables.events.c.event_id == event_id)
+
+
+def of_recipient(
+    tx: Transaction, room: Room, actor_id: str | None, state: str | None, *, limit: int, after: int = 0
+) -> list[Delivery]:
+    """Return the deliveries in a space, of one recipient and in one state where these are given."""
+    where = [_deliveries.c.sequence > after]
+    where += [] if actor_id is None else [_deliveries.c.recipient_id == actor_id]
+    where += [] if state is None else [_deliveries.c.state == state]
+    return _list(tx, room, *where, limit=limit)
+
+
+def bury(tx: Transaction) -> int:
+    """Make the deliveries dead whose deadline has passed; return how many."""
+    late = and_(_deliveries.c.state.in_(_OPEN), _deliveries.c.deadline_at <= tx.now)
+    reason = case(
+        (_deliveries.c.state == QUEUED, "the recipient was not connected until the deadline"),
+        else_="the recipient did not acknowledge it until the deadline",
+    )
+    return tx.execute(update(_deliveries).where(late).values(state=DEAD, dead_at=tx.now, reason=reason)).rowcount
+
+
+def next_deadline(tx: Transaction) -> str | None:
+    """Return the time of the next deadline of a delivery that is open."""
+    found = tx.first(select(func.min(_deliveries.c.deadline_at)).where(_deliveries.c.state.in_(_OPEN)))
+    return found[0] if found else None
+
+
+def revive(tx: Transaction, room: Room, actor_id: str, sequence: int, *, acknowledge_seconds: float) -> Delivery:
+    """Queue a dead message again, with a new deadline. Raises `NotFound`, and `Conflict` when it is not dead."""
+    one = (*_mine(room.key, actor_id), _deliveries.c.sequence == sequence)
+    changed = tx.execute(
+        update(_deliveries)
+        .where(*one, _deliveries.c.state == DEAD)
+        .values(
+            state=QUEUED,
+            queued_at=tx.now,
+            pushed_at=None,
+            dead_at=None,
+            reason=None,
+            again=True,
+            deadline_at=clock.seconds_from_now(acknowledge_seconds),
+        )
+    )
+    found = _list(tx, room, *one)
+    if not found:
+        raise NotFound(f"No message with the number {sequence} is addressed to {actor_id}")
+    if changed.rowcount == 0:
+        raise Conflict(f"The message is {found[0].state}; only a dead one can be sent again")
+    tx.announce(Change("again", room.key, actor_id))
+    return found[0]
+
+
+def to_send_again(tx: Transaction, room: Room, actor_id: str) -> list[Event]:
+    """Return the messages that were dead and are to be sent again to a recipient."""
+    which = (*_mine(room.key, actor_id), _deliveries.c.state == QUEUED, _deliveries.c.again.is_(True))
+    events = tables.events
+    same = and_(events.c.space_key == _deliveries.c.space_key, events.c.sequence == _deliveries.c.sequence)
+    statement = select(events).join(_deliveries, same).where(*which).order_by(events.c.sequence)
+    return [event_of(row, room.space_id) for row in tx.rows(statement)]
+
+
+def record_sent_again(tx: Transaction, space_key: int, actor_id: str, sequence: int) -> None:
+    """Record that a message was sent again."""
+    one = and_(*_mine(space_key, actor_id), _deliveries.c.sequence == sequence, _deliveries.c.state == QUEUED)
+    tx.execute(update(_deliveries).where(one).values(state=PUSHED, pushed_at=tx.now, again=False))
+
+
+def _mine(space_key: int, actor_id: str) -> tuple[Any, Any]:
+    return _deliveries.c.space_key == space_key, _deliveries.c.recipient_id == actor_id
+
+
+def _participant(space_key: int, actor_id: str) -> tuple[Any, Any]:
+    return _participants.c.space_key == space_key, _participants.c.actor_id == actor_id
+
+
+def _list(tx: Transaction, room: Room, *where: Any, limit: int = 1000) -> list[Delivery]:
+    events = tables.events
+    statement = (
+        select(_deliveries, events.c.event_id)
+        .join(events, and_(events.c.space_key == _deliveries.c.space_key, events.c.sequence == _deliveries.c.sequence))
+        .where(_deliveries.c.space_key == room.key, *where)
+        .order_by(_deliveries.c.sequence, _deliveries.c.recipient_id)
+        .limit(limit)
+    )
+    return [_delivery(row) for row in tx.rows(statement)]
+
+
+def _delivery(row: Row[Any]) -> Delivery:
+    names = Delivery.model_fields
+    return Delivery.model_validate({name: value for name, value in row._mapping.items() if name in names})

@@ -1,0 +1,32 @@
+"""Which calls show that a recipient has had a turn.
+
+A client of our own acknowledges each message by itself. The published client does not, but what it calls tells: a model
+decides on each call of the MCP adapter, in a turn that began with all that was pushed before. So
+
+* a write into a space (a message, a thread, a decision, a question, a status, a link, a timer, an archive)
+  acknowledges all messages that were pushed to the writer there before;
+* a read of mentions, of a thread or of one event acknowledges the messages to the reader that it returns.
+
+Reading the log itself acknowledges nothing, because the published channel adapter does so without a turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from moot.server.database.transaction import Transaction
+from moot.server.delivery import receipts
+from moot.server.identity.callers import Caller
+from moot.server.results import Event
+from moot.server.spaces import spaces
+
+
+def wrote(tx: Transaction, caller: Caller, space_id: str) -> None:
+    """Acknowledge what was pushed to the caller before it wrote into a space."""
+    receipts.acknowledge_pushed(tx, spaces.find(tx, caller, space_id), caller.actor_id)
+
+
+def has_read(tx: Transaction, caller: Caller, space_id: str, events: Iterable[Event]) -> None:
+    """Acknowledge those of these messages that are addressed to the caller."""
+    room = spaces.find(tx, caller, space_id)
+    receipts.acknowledge(tx, room, caller.actor_id, (event.sequence for event in events))

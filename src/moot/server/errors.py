@@ -1,0 +1,65 @@
+"""The errors of the space server, and the HTTP status of each. The rest are those of `pyro_mcp.errors`.
+
+PyroError
+├── Unauthenticated        401  no key, or one that is not valid (any more)
+├── Forbidden              403  the caller may not do this
+├── TooLarge               413  a body, or a text in it
+├── TooManyRequests        429  more than the rate of one key
+├── Conflict
+│   └── AgentConnected     409  the agent of this key is connected; it is rotated only by force
+└── HostNotReady
+    └── Unavailable        503  the database cannot be reached, or the server is stopping
+"""
+
+from __future__ import annotations
+
+from pyro_mcp.errors import Conflict, HostNotReady, InvalidRequest, NoSpace, NotFound, PyroError
+
+
+class Unauthenticated(PyroError):
+    code = "unauthenticated"
+
+
+class Forbidden(PyroError):
+    code = "forbidden"
+
+
+class TooLarge(InvalidRequest):
+    code = "too_large"
+
+
+class TooManyRequests(PyroError):
+    code = "too_many_requests"
+
+
+class AgentConnected(Conflict):
+    code = "agent_connected"
+
+    def __init__(self, actor_id: str) -> None:
+        super().__init__(
+            "The agent is connected: a new key would break its connection",
+            hint="stop the agent, or send the header X-Force-Rotate: true",
+        )
+        self.details = {"error": self.code, "message": self.message, "agent_id": actor_id}
+
+
+class Unavailable(HostNotReady):
+    code = "unavailable"
+
+
+_STATUSES: tuple[tuple[type[PyroError], int], ...] = (
+    (Unauthenticated, 401),
+    (Forbidden, 403),
+    (NotFound, 404),
+    (Conflict, 409),
+    (TooLarge, 413),
+    (TooManyRequests, 429),
+    (InvalidRequest, 400),
+    (NoSpace, 507),
+    (HostNotReady, 503),
+)
+
+
+def status_of(error: PyroError) -> int:
+    """Return the HTTP status that says the same as an error; 500 for one that no client can cause."""
+    return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)

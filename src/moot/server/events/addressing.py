@@ -1,0 +1,97 @@
+"""The recipients of a message, and why each of them is one.
+
+A message is addressed to those whom its metadata mentions or whose `@Name` is in its text, to those who have spoken in
+its thread, and, when it is about a decision, to all participants; never to its speaker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import insert, select
+
+from moot.server import clock
+from moot.server.database import tables
+from moot.server.database.transaction import Transaction
+from moot.server.spaces.spaces import Room
+from pyro_mcp.errors import InvalidRequest
+
+SYSTEM = "system"
+"""The speaker id of what the server itself says. Replies mention it; nobody receives them."""
+DECISION = "decision"
+MENTION = "mention"
+THREAD_REPLY = "thread_reply"
+_MOST_MENTIONS = 200
+
+
+def queue(
+    tx: Transaction,
+    room: Room,
+    *,
+    sequence: int,
+    speaker_id: str,
+    text: str,
+    thread_id: str | None,
+    metadata: Mapping[str, Any] | None,
+    acknowledge_seconds: float,
+) -> None:
+    """Queue a delivery for each recipient of a message. Raises `InvalidRequest` for a mention of nobody."""
+    metadata = metadata or {}
+    mentioned = _mentions(tx, room, metadata.get("mentions"), text)
+    relevance = dict.fromkeys(mentioned, MENTION)
+    if thread_id is not None:
+        speakers = tables.thread_speakers.c
+        for (actor_id,) in tx.rows(select(speakers.actor_id).where(speakers.thread_id == thread_id)):
+            relevance.setdefault(actor_id, THREAD_REPLY)
+    if text.startswith("[DECISION") or metadata.get("message_type") == DECISION:
+        for actor_id, _ in _participants(tx, room):
+            relevance.setdefault(actor_id, DECISION)
+    relevance.pop(speaker_id, None)
+    if relevance:
+        row = {
+            "space_key": room.key,
+            "sequence": sequence,
+            "state": "queued",
+            "queued_at": tx.now,
+            "deadline_at": clock.seconds_from_now(acknowledge_seconds),
+        }
+        rows = [{**row, "recipient_id": actor_id, "relevance": why} for actor_id, why in relevance.items()]
+        tx.execute(insert(tables.deliveries), rows)
+
+
+def _mentions(tx: Transaction, room: Room, given: object, text: str) -> list[str]:
+    given = [] if given is None else given
+    if not isinstance(given, list) or len(given) > _MOST_MENTIONS:
+        raise InvalidRequest(f"mentions must be a list of at most {_MOST_MENTIONS} ids of participants")
+    ids = [one for one in given if isinstance(one, str)]
+    if len(ids) < len(given):
+        raise InvalidRequest("each of the mentions must be the id of a participant")
+    wanted = list(dict.fromkeys(one for one in ids if one != SYSTEM))
+    found: list[str] = []
+    if wanted:
+        actors = tables.actors.c
+        statement = select(actors.actor_id).where(
+            actors.actor_id.in_(wanted), actors.tenant_id == room.tenant_id, actors.deleted_at.is_(None)
+        )
+        known = {actor_id for (actor_id,) in tx.rows(statement)}
+        _refuse_unknown(one for one in wanted if one not in known)
+        found += wanted
+    if "@" in text:
+        folded = text.casefold()
+        found += [actor_id for actor_id, name in _participants(tx, room) if f"@{name}".casefold() in folded]
+    return found
+
+
+def _refuse_unknown(unknown: Iterable[str]) -> None:
+    if names := sorted(unknown):
+        raise InvalidRequest(
+            f"There is no participant {', '.join(names)[:200]} to mention",
+            hint="mention by participant_id: GET /api/spaces/{space_id}/participants lists them",
+        )
+
+
+def _participants(tx: Transaction, room: Room) -> list[tuple[str, str]]:
+    actors, joined = tables.actors, tables.participants
+    statement = select(actors.c.actor_id, actors.c.display_name).join(joined).where(joined.c.space_key == room.key)
+    return [(row.actor_id, row.display_name) for row in tx.rows(statement)]

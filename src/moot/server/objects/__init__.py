@@ -1,0 +1,1 @@
+"""What a space holds besides its log: threads, decisions, questions, links, timers, archives, and views of the log."""

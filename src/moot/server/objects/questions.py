@@ -1,0 +1,85 @@
+"""Questions: open, then answered or deferred. Asking one is also a message to whom it is assigned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+
+from moot.server.database import tables
+from moot.server.database.transaction import Transaction
+from moot.server.events import log
+from moot.server.events.log import Draft
+from moot.server.identity.callers import Caller
+from moot.server.ids import new_id
+from moot.server.results import Question
+from moot.server.spaces import spaces
+from moot.server.spaces.spaces import Room
+from pyro_mcp.errors import NotFound
+
+_questions = tables.questions
+
+
+def ask(tx: Transaction, caller: Caller, space_id: str, text: str, assigned_to: str | None) -> Question:
+    """Record a question. Raises `InvalidRequest` when it is assigned to nobody of this tenant."""
+    room = spaces.find_active(tx, caller, space_id)
+    question_id = new_id("qst")
+    metadata: dict[str, Any] = {"message_type": "question", "question_id": question_id}
+    if assigned_to is not None:
+        metadata["mentions"] = [assigned_to]
+    log.post(tx, caller, space_id, Draft(text, metadata=metadata))
+    values = {"question_id": question_id, "asked_by": caller.actor_id, "text": text, "assigned_to": assigned_to}
+    times = {"created_at": tx.now, "updated_at": tx.now}
+    tx.execute(insert(_questions).values(**values, **times, space_key=room.key, status="open"))
+    return _find(tx, room, question_id)
+
+
+def change(tx: Transaction, caller: Caller, space_id: str, question_id: str, changes: Mapping[str, Any]) -> Question:
+    """Set the status, the answer or the assignee of a question. Raises `NotFound`."""
+    return _change(tx, spaces.find_active(tx, caller, space_id), question_id, changes)
+
+
+def link(tx: Transaction, room: Room, question_id: str, decision_id: str) -> None:
+    """Record that a decision may answer a question. Raises `NotFound`."""
+    _change(tx, room, question_id, {"decision_id": decision_id})
+
+
+def answer(tx: Transaction, room: Room, question_id: str, text: str) -> None:
+    """Record the answer of a question. Raises `NotFound`."""
+    _change(tx, room, question_id, {"status": "answered", "answer": text})
+
+
+def get(tx: Transaction, caller: Caller, space_id: str, question_id: str) -> Question:
+    """Return a question. Raises `NotFound`."""
+    return _find(tx, spaces.find(tx, caller, space_id), question_id)
+
+
+def all_of(tx: Transaction, caller: Caller, space_id: str, status: str | None) -> list[Question]:
+    """Return the questions of a space, in the order of their asking."""
+    room = spaces.find(tx, caller, space_id)
+    statement = select(_questions).where(_questions.c.space_key == room.key).order_by(_questions.c.created_at)
+    if status is not None:
+        statement = statement.where(_questions.c.status == status)
+    return [_question(row, room) for row in tx.rows(statement.limit(1000))]
+
+
+def _change(tx: Transaction, room: Room, question_id: str, changes: Mapping[str, Any]) -> Question:
+    _find(tx, room, question_id)
+    values = {**changes, "updated_at": tx.now}
+    tx.execute(update(_questions).where(_questions.c.question_id == question_id).values(**values))
+    return _find(tx, room, question_id)
+
+
+def _find(tx: Transaction, room: Room, question_id: str) -> Question:
+    mine = (_questions.c.space_key == room.key, _questions.c.question_id == question_id)
+    row = tx.first(select(_questions).where(*mine))
+    if row is None:
+        raise NotFound(f"There is no question {question_id}")
+    return _question(row, room)
+
+
+def _question(row: Row[Any], room: Room) -> Question:
+    values = dict(row._mapping)
+    del values["space_key"]
+    return Question(space_id=room.space_id, **values)

@@ -1,0 +1,309 @@
+"""The objects that the server returns, with the fields of the published interface and a few of our own."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+ActorType = Literal["human", "agent"]
+SpaceState = Literal["active", "paused", "archived"]
+DeliveryState = Literal["queued", "pushed", "acknowledged", "dead"]
+Relevance = Literal["mention", "thread_reply", "decision"]
+
+
+class Actor(BaseModel):
+    """A person or an agent. `api_key_prefix` is null while an agent has no key."""
+
+    actor_id: str
+    display_name: str
+    actor_type: ActorType
+    sponsor_id: str | None
+    tenant_id: str | None
+    is_admin: bool
+    email: str | None
+    agent_profile: str | None
+    api_key_prefix: str | None
+    default_space_id: str | None
+    is_connected: bool | None
+    focus_space_id: str | None
+    metadata: dict[str, Any] | None
+    last_seen_at: str | None
+    created_at: str
+    updated_at: str
+
+
+class ActorWithKey(Actor):
+    """An actor and its new key, which is shown this once."""
+
+    api_key: str
+
+
+class PersonalToken(BaseModel):
+    """A personal access token, without its secret part."""
+
+    token_id: str
+    name: str
+    prefix: str
+    created_at: str
+    expires_at: str | None
+    last_used_at: str | None
+    revoked_at: str | None
+
+
+class NewPersonalToken(PersonalToken):
+    """A new personal access token; `token` is shown this once."""
+
+    token: str
+
+
+class Event(BaseModel):
+    """One entry of a space's log. `sequence` counts the entries of the space from 1, without holes."""
+
+    event_id: str
+    space_id: str
+    speaker_id: str
+    speaker_name: str
+    speaker_type: str
+    text: str
+    timestamp: str
+    parent_event_id: str | None
+    references: list[str]
+    thread_id: str | None
+    metadata: dict[str, Any] | None
+    sequence: int
+
+
+class Participant(BaseModel):
+    """An actor that has joined a space."""
+
+    participant_id: str
+    name: str
+    participant_type: ActorType
+    joined_at: str
+    agent_adapter: str | None
+    actor_id: str
+    status: str | None
+    status_updated_at: str | None
+    last_seen_at: str | None
+
+
+class Space(BaseModel):
+    """A space, as lists show it."""
+
+    space_id: str
+    name: str
+    description: str
+    status: SpaceState
+    links: list[str]
+    started_at: str
+    event_count: int
+    last_event_at: str | None
+
+
+class SpaceStatus(Space):
+    """A space with its participants."""
+
+    participants: list[Participant]
+
+
+class Delivery(BaseModel):
+    """What has become of a message to one recipient."""
+
+    event_id: str
+    sequence: int
+    recipient_id: str
+    relevance: Relevance
+    state: DeliveryState
+    queued_at: str
+    pushed_at: str | None
+    acknowledged_at: str | None
+    dead_at: str | None
+    reason: str | None
+
+
+class Cursor(BaseModel):
+    """How far a participant is in a space: all events up to these numbers were sent to it, or acknowledged by it."""
+
+    space_id: str
+    pushed_sequence: int
+    acknowledged_sequence: int
+    last_sequence: int
+
+
+class Thread(BaseModel):
+    """A conversation that begins at one event."""
+
+    thread_id: str
+    space_id: str
+    parent_event_id: str
+    subject: str | None
+    created_by: str
+    created_at: str
+
+
+class ThreadWithMessages(BaseModel):
+    """A thread and its messages, the first of which is the event where it begins."""
+
+    thread: Thread
+    messages: list[Event]
+
+
+class Decision(BaseModel):
+    decision_id: str
+    space_id: str
+    proposed_by: str
+    text: str
+    status: Literal["proposed", "resolved", "rejected"]
+    question_id: str | None
+    resolved_by: str | None
+    resolved_at: str | None
+    resolution: str | None
+    created_at: str
+
+
+class DecisionCounts(BaseModel):
+    """How many decisions of a space are in each state."""
+
+    proposed: int = 0
+    resolved: int = 0
+    rejected: int = 0
+
+
+class Question(BaseModel):
+    question_id: str
+    space_id: str
+    asked_by: str
+    assigned_to: str | None
+    text: str
+    status: Literal["open", "answered", "deferred"]
+    decision_id: str | None
+    answer: str | None
+    created_at: str
+    updated_at: str
+
+
+class Link(BaseModel):
+    link_id: str
+    space_id: str
+    link_type: str
+    target_id: str | None
+    target_uri: str | None
+    attributes: dict[str, Any] | None
+    created_by: str
+    created_at: str
+
+
+class Timer(BaseModel):
+    """A call that the server makes for an agent, once or again and again."""
+
+    timer_id: str
+    tool_name: str
+    tool_args: dict[str, Any]
+    timer_type: Literal["interval", "delay"]
+    duration_secs: int
+    fire_count: int
+    space_id: str
+    created_at: str
+    next_fire_at: str | None
+
+
+class Archive(BaseModel):
+    """The summary of one session of a harness."""
+
+    archive_id: str
+    space_id: str
+    actor_id: str
+    session_id: str
+    summary: str
+    metadata: dict[str, Any] | None
+    created_at: str
+
+
+class ActiveParticipant(BaseModel):
+    name: str
+    participant_id: str
+    event_count: int
+    last_active: str
+    summary_events: list[dict[str, Any]]
+
+
+class Activity(BaseModel):
+    """Who has said how much in a space since a time."""
+
+    since: str
+    participants: list[ActiveParticipant]
+
+
+class Identity(BaseModel):
+    actor_id: str
+    display_name: str
+    actor_type: ActorType
+    is_admin: bool
+
+
+class FocusSpace(BaseModel):
+    space_id: str
+    name: str
+    description: str
+    status: SpaceState
+
+
+class Present(BaseModel):
+    """A participant, as orientation shows it."""
+
+    name: str
+    participant_id: str
+    participant_type: ActorType
+    status: str | None
+
+
+class Orientation(BaseModel):
+    """What an agent needs to begin: who it is, where it works, what waits for it."""
+
+    identity: Identity
+    focus_space: FocusSpace | None
+    unread_mentions: int
+    last_status: str | None
+    participants: list[Present]
+    context: str | None
+
+
+class Summary(BaseModel):
+    """An extract of a part of a space's log."""
+
+    summary_id: str
+    space_id: str
+    start: str | None
+    end: str | None
+    event_count: int
+    summary_text: str
+
+
+class Found(BaseModel):
+    """One result of a search."""
+
+    event_id: str
+    space_id: str
+    speaker_id: str
+    speaker_name: str
+    text: str
+    timestamp: str
+    thread_id: str | None
+    snippet: str
+
+
+class Installation(BaseModel):
+    """A team that was installed: a space and its agents, with their keys, by role."""
+
+    installation_id: str
+    team_id: str
+    space_id: str
+    space_name: str
+    actors: dict[str, dict[str, str]] = Field(default_factory=dict)
+
+
+class Done(BaseModel):
+    """The answer of a call that has nothing else to say."""
+
+    status: str

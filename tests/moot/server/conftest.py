@@ -1,0 +1,76 @@
+"""A database with a tenant, a person and two agents for these tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from moot.server.database.database import Database
+from moot.server.database.transaction import Transaction
+from moot.server.events import log
+from moot.server.events.log import Draft
+from moot.server.identity import actors, personal
+from moot.server.identity.callers import Caller, authenticate
+from moot.server.results import Event
+from moot.server.spaces import participants, spaces
+from moot.server.spaces.spaces import Room
+
+SPACE = "spc_1"
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """An empty database with the newest schema."""
+    made = Database(f"sqlite:///{tmp_path / 'space.db'}")
+    made.upgrade()
+    yield made
+    made.close()
+
+
+@dataclass(frozen=True)
+class Team:
+    """A person and two agents in one space, with their keys."""
+
+    database: Database
+    person: Caller
+    spec: Caller
+    qa: Caller
+    keys: dict[str, str]
+
+    def room(self) -> Room:
+        return self.database.read(lambda tx: spaces.find(tx, self.person, SPACE))
+
+    def post(self, caller: Caller, text: str, **more: object) -> Event:
+        draft = Draft(text, **more)  # type: ignore[arg-type] # the fields of a draft
+        return self.database.write(lambda tx: log.post(tx, caller, SPACE, draft))
+
+
+def new_person(tx: Transaction, name: str) -> tuple[str, Caller]:
+    """Make a tenant with one person; return the person's token, and the person as a caller."""
+    actor_id = actors.new_human(tx, actors.new_tenant(tx, name), name)
+    token = personal.create(tx, actor_id, "test").token
+    return token, authenticate(tx, token)
+
+
+def new_team(tx: Transaction) -> dict[str, tuple[str, Caller]]:
+    """Make a tenant with a person and the agents Spec and QA, who have all joined a space."""
+    token, person = new_person(tx, "Person")
+    made = {"person": (token, person)}
+    room = spaces.create(tx, person, SPACE, name="Workshop")
+    participants.join(tx, room, person.actor_id)
+    for name in ("Spec", "QA"):
+        actor_id = actors.new_agent(tx, person, name, focus_space_id=SPACE)
+        key = actors.rotate_key(tx, person, actor_id, force=False).api_key
+        made[name.lower()] = (key, authenticate(tx, key))
+        participants.join(tx, room, actor_id)
+    return made
+
+
+@pytest.fixture
+def team(database: Database) -> Team:
+    made = database.write(new_team)
+    callers = {name: caller for name, (_, caller) in made.items()}
+    return Team(database, **callers, keys={name: key for name, (key, _) in made.items()})

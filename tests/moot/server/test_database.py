@@ -1,0 +1,116 @@
+"""Writes share commits, fail alone, and are on the disk when they return."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert, select, text
+
+from moot.server.database import schema, tables
+from moot.server.database.database import Database
+from moot.server.database.transaction import Change, Transaction
+from moot.server.errors import Unavailable
+from pyro_mcp.errors import InvalidRequest
+
+
+def new_tenant(tx: Transaction, tenant_id: str) -> None:
+    tx.execute(insert(tables.tenants).values(tenant_id=tenant_id, name=tenant_id, created_at=tx.now))
+
+
+def tenants_of(database: Database) -> set[str]:
+    return database.read(lambda tx: {row.tenant_id for row in tx.rows(select(tables.tenants.c.tenant_id))})
+
+
+def test_a_write_that_fails_undoes_its_own_part_alone(database: Database) -> None:
+    begin = threading.Event()
+
+    def slow(_tx: Transaction) -> None:
+        begin.wait(10)
+
+    def half(tx: Transaction) -> None:
+        new_tenant(tx, "half")
+        raise InvalidRequest("no")
+
+    futures = [database.submit(slow)]
+    futures += [database.submit(lambda tx: new_tenant(tx, "first")), database.submit(half)]
+    futures += [database.submit(lambda tx: new_tenant(tx, "last"))]
+    begin.set()
+
+    futures[1].result(10)
+    futures[3].result(10)
+    with pytest.raises(InvalidRequest):
+        futures[2].result(10)
+    assert tenants_of(database) == {"first", "last"}
+
+
+def test_a_change_is_announced_once_and_after_its_commit(database: Database) -> None:
+    seen: list[tuple[Change, set[str]]] = []
+    database.listen(lambda changes: seen.extend((one, tenants_of(database)) for one in changes))
+
+    def write(tx: Transaction) -> None:
+        new_tenant(tx, "one")
+        tx.announce(Change("space", 1))
+        tx.announce(Change("space", 1))
+
+    database.write(write)
+    database.write(lambda tx: new_tenant(tx, "two"))
+
+    database.close()
+    assert seen == [(Change("space", 1), {"one"})]
+
+
+def test_a_write_that_fails_announces_nothing(database: Database) -> None:
+    seen: list[Change] = []
+    database.listen(seen.extend)
+
+    def write(tx: Transaction) -> None:
+        tx.announce(Change("space", 1))
+        raise InvalidRequest("no")
+
+    with pytest.raises(InvalidRequest):
+        database.write(write)
+    database.close()
+    assert seen == []
+
+
+def test_commits_are_flushed_to_the_disk(database: Database) -> None:
+    def pragmas(tx: Transaction) -> list[object]:
+        return [tx.connection.execute(text(f"PRAGMA {one}")).scalar() for one in ("journal_mode", "synchronous")]
+
+    assert database.write(pragmas) == ["wal", 2]
+
+
+def test_a_closed_database_takes_no_write(database: Database) -> None:
+    database.close()
+
+    with pytest.raises(Unavailable):
+        database.write(lambda _tx: None)
+
+
+def test_a_database_that_is_locked_for_long_refuses_and_recovers(database: Database, tmp_path: Path) -> None:
+    database.write(lambda tx: tx.execute(text("PRAGMA busy_timeout=1")))
+    other = sqlite3.connect(tmp_path / "space.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(Unavailable, match="locked"):
+        database.write(lambda tx: new_tenant(tx, "one"))
+    other.execute("ROLLBACK")
+    other.close()
+    database.write(lambda tx: new_tenant(tx, "two"))
+
+    assert tenants_of(database) == {"two"}
+
+
+def test_an_upgrade_is_made_once(database: Database) -> None:
+    database.upgrade()
+
+    assert database.schema_version() == schema.newest() != ""
+
+
+@pytest.mark.parametrize("url", ["mysql://host/name", "nothing", ""])
+def test_another_database_is_refused(url: str) -> None:
+    with pytest.raises(InvalidRequest):
+        Database(url)

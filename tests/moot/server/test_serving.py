@@ -1,0 +1,345 @@
+"""A real server process: its first start, its surfaces, its end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.moot.server.running import Client, Server, free_port, running, until_state
+from tests.waiting import until
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(tmp_path_factory.mktemp("moot")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def agents(server: Server) -> dict[str, Client]:
+    return server.agents()
+
+
+@pytest.fixture(scope="module")
+def space(server: Server) -> str:
+    return server.space()
+
+
+def id_of(client: Client) -> str:
+    return str(client.get("/api/actors/me")["actor_id"])
+
+
+def moot(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command `moot` to its end."""
+    argv = [sys.executable, "-m", "moot.cli", *words]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_first_start_makes_a_person_a_space_and_keyless_agents(server: Server) -> None:
+    me = server.person.get("/api/actors/me")
+    assert me["actor_type"] == "human" and me["default_space_id"]
+    assert server.person.get(f"/api/spaces/{me['default_space_id']}")["name"] == "Home"
+    assert [one["display_name"] for one in server.person.get("/api/actors/me/agents")] == [
+        "Product",
+        "Spec",
+        "Implementation",
+        "QA",
+    ]
+
+
+def test_the_openapi_document_has_every_published_path(server: Server) -> None:
+    document = Client(server.port).get("/openapi.json")
+
+    assert document["openapi"].startswith("3.1")
+    paths = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    space = "/api/spaces/{space_id}"
+    wanted = {
+        ("GET", "/api/actors/me"),
+        ("GET", "/api/actors/me/agents"),
+        ("GET", "/api/actors/me/spaces"),
+        ("GET", "/api/actors/me/orientation"),
+        ("POST", "/api/actors/{actor_id}/rotate-key"),
+        ("POST", "/api/agents/{actor_id}/first-key"),
+        ("POST", "/api/actors/{actor_id}/release"),
+        ("POST", "/api/tenants/{tenant_id}/agents"),
+        ("GET", "/api/spaces"),
+        ("POST", "/api/spaces"),
+        ("GET", space),
+        ("PATCH", space),
+        ("GET", "/api/search"),
+        ("GET", "/health"),
+    }
+    wanted |= {
+        ("POST", f"{space}/{one}") for one in ("join", "events", "response", "threads", "decisions", "questions")
+    }
+    wanted |= {("POST", f"{space}/{one}") for one in ("links", "timers", "archives", "speech", "ack", "archive")}
+    wanted |= {("GET", f"{space}/{one}") for one in ("status", "events", "participants", "transcript", "activity")}
+    wanted |= {("GET", f"{space}/{one}") for one in ("summary", "decisions", "questions", "links", "timers")}
+    wanted |= {("GET", f"{space}/{one}") for one in ("events/{event_id}", "mentions/{participant_id}", "events/stream")}
+    wanted |= {("PUT", f"{space}/decisions/{{decision_id}}/resolve"), ("DELETE", f"{space}/links/{{link_id}}")}
+    wanted |= {("PATCH", f"{space}/questions/{{question_id}}"), ("DELETE", f"{space}/timers/{{timer_id}}")}
+    wanted |= {
+        ("PATCH", f"{space}/participants/{{actor_id}}/status"),
+        ("GET", f"{space}/threads/{{thread_or_event_id}}"),
+    }
+    assert wanted - paths == set()
+
+
+@pytest.mark.parametrize("path", ["/api/actors/me", "/api/spaces", "/api/search?q=x"])
+def test_a_call_without_a_valid_key_is_refused(server: Server, path: str) -> None:
+    for key in ("", "mootup_pat_x", "convo_x", "é"):
+        answer = Client(server.port).call(
+            "GET", path, headers={"Authorization": f"Bearer {key}".encode().decode("latin-1")}
+        )
+        assert answer.status == 401 and "key" in answer.body["detail"]
+
+
+def test_a_key_is_not_stored(server: Server, agents: dict[str, Client]) -> None:
+    files = b"".join(path.read_bytes() for path in server.data.iterdir())
+
+    assert [one.key for one in (server.person, *agents.values()) if one.key.encode() in files] == []
+    assert server.token not in server.log()
+
+
+@pytest.mark.parametrize("path", ["events", "response"])
+@pytest.mark.parametrize("name", ["speaker_id", "agent_id", "participant_id"])
+def test_both_spellings_of_the_sender_are_accepted_and_only_the_caller(
+    agents: dict[str, Client], space: str, path: str, name: str
+) -> None:
+    if (path, name) in {("events", "agent_id"), ("response", "speaker_id")}:
+        return
+    spec, other = agents["Spec"], id_of(agents["QA"])
+
+    event = spec.post(f"/api/spaces/{space}/{path}", {name: id_of(spec), "text": "hello"})
+    assert event["speaker_id"] == id_of(spec)
+    forged = spec.call("POST", f"/api/spaces/{space}/{path}", {name: other, "text": "hello"})
+    assert forged.status == 400 and name in forged.body["detail"]
+
+
+def test_a_message_reaches_a_socket_and_is_acknowledged_over_it(agents: dict[str, Client], space: str) -> None:
+    spec, qa = agents["Spec"], agents["QA"]
+    mention = {"text": "please look", "metadata": {"mentions": [id_of(qa)]}}
+    with qa.live(space, qa.newest(space)) as live:
+        event = spec.post(f"/api/spaces/{space}/events", mention)
+
+        assert live.event() == event
+        until_state(spec, space, event, id_of(qa), "pushed")
+        live.send(type="ack", sequence=event["sequence"])
+        assert live.frame("acknowledged")["sequence"] == event["sequence"]
+        until_state(spec, space, event, id_of(qa), "acknowledged")
+
+
+def test_a_subscriber_gets_once_and_in_order_what_it_missed(agents: dict[str, Client], space: str) -> None:
+    spec, qa = agents["Spec"], agents["QA"]
+    with qa.live(space, qa.newest(space)) as live:
+        first = spec.post(f"/api/spaces/{space}/events", {"text": "first"})
+        assert live.event() == first
+    missed = [spec.post(f"/api/spaces/{space}/events", {"text": f"missed {number}"}) for number in range(250)]
+
+    with qa.live(space, first["sequence"]) as live:
+        later = spec.post(f"/api/spaces/{space}/events", {"text": "later"})
+        assert [live.event() for _ in range(251)] == [*missed, later]
+    with qa.live(space, missed[-1]["event_id"]) as live:
+        assert live.event() == later
+    with qa.live(space) as live:
+        last = spec.post(f"/api/spaces/{space}/events", {"text": "last"})
+        assert live.event() == last
+
+
+def test_a_status_reaches_a_socket(agents: dict[str, Client], space: str) -> None:
+    spec, qa = agents["Spec"], agents["QA"]
+    with qa.live(space) as live:
+        spec.call("PATCH", f"/api/spaces/{space}/participants/{id_of(spec)}/status", {"status": "ready"})
+
+        assert live.frame("participant_update")["data"]["status"] == "ready"
+
+
+def test_a_stream_of_server_sent_events_resumes(agents: dict[str, Client], space: str) -> None:
+    import http.client  # noqa: PLC0415
+
+    spec, qa = agents["Spec"], agents["QA"]
+    first, second = (spec.post(f"/api/spaces/{space}/events", {"text": text}) for text in ("one", "two"))
+    connection = http.client.HTTPConnection("127.0.0.1", qa.port, timeout=30)
+    headers = {"Authorization": f"Bearer {qa.key}", "Last-Event-ID": str(first["sequence"])}
+    connection.request("GET", f"/api/spaces/{space}/events/stream", headers=headers)
+    response = connection.getresponse()
+    assert response.headers["content-type"].startswith("text/event-stream")
+    lines = iter(response.readline, b"")
+    found = next(line for line in lines if line.startswith(b"data: "))
+    connection.close()
+
+    assert json.loads(found[6:])["data"] == second
+
+
+def test_rotating_a_key_ends_the_old_one_and_its_socket_at_once(server: Server, space: str) -> None:
+    person = server.person
+    agent = person.post("/api/actors", {"display_name": "Short"})
+    client, path = Client(server.port, agent["api_key"]), f"/api/actors/{agent['actor_id']}/rotate-key"
+    client.post(f"/api/spaces/{space}/join", {})
+    with client.live(space) as live:
+        refused = person.call("POST", path)
+        assert refused.status == 409
+        assert {name: refused.body[name] for name in ("error", "agent_id")} == {
+            "error": "agent_connected",
+            "agent_id": agent["actor_id"],
+        }
+        assert person.get(f"/api/actors/{agent['actor_id']}")["is_connected"]
+
+        new = person.post(path, **{"X-Force-Rotate": "true"})
+
+        assert client.call("GET", "/api/actors/me").status == 401
+        with pytest.raises(ConnectionClosed) as closed:
+            live.event()
+    assert closed.value.rcvd is not None and closed.value.rcvd.code == 4401
+    assert Client(server.port, new["api_key"]).get("/api/actors/me")["api_key_prefix"] == new["api_key"][:8]
+
+
+def test_a_token_that_the_command_line_revokes_ends_its_socket(server: Server, space: str) -> None:
+    data = ("--data-dir", str(server.data))
+    made = json.loads(moot("--json", "server", "token", "create", "--name", "laptop", *data).stdout)
+    with Client(server.port, made["token"]).live(space, server.person.newest(space)) as live:
+        assert moot("server", "token", "revoke", made["token_id"], *data).returncode == 0
+
+        with pytest.raises(ConnectionClosed):
+            live.event()
+    assert Client(server.port, made["token"]).call("GET", "/api/actors/me").status == 401
+
+
+def test_another_tenant_sees_nothing(server: Server, agents: dict[str, Client], space: str) -> None:
+    made = json.loads(moot("--json", "server", "user", "add", "Eve", "--data-dir", str(server.data)).stdout)
+    eve = Client(server.port, made["token"])
+    event = agents["Spec"].post(f"/api/spaces/{space}/events", {"text": "secret plan"})
+    spec = id_of(agents["Spec"])
+
+    paths = [
+        "",
+        "/status",
+        "/events",
+        f"/events/{event['event_id']}",
+        "/participants",
+        f"/mentions/{spec}",
+        "/deliveries",
+    ]
+    assert [eve.call("GET", f"/api/spaces/{space}{path}").status for path in paths] == [404] * len(paths)
+    assert eve.call("POST", f"/api/spaces/{space}/events", {"text": "hello"}).status == 404
+    assert eve.call("GET", f"/api/actors/{spec}").status == 404
+    assert eve.call("POST", f"/api/actors/{spec}/rotate-key").status == 404
+    assert eve.get("/api/search?q=secret") == []
+    assert [one["space_id"] for one in eve.get("/api/spaces")] == [made["space_id"]]
+    with pytest.raises(InvalidStatus) as refused, eve.live(space):
+        pass
+    assert refused.value.response.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{", 422),
+        (b"\xff\xfe", 422),
+        (b"[" * 100_000, 400),
+        (b'{"text": "\\ud800"}', 422),
+        (b'{"text": "\\u0000"}', 422),
+        (b'{"text": "x", "metadata": {"a": NaN}}', 422),
+        (b'{"text": "x", "metadata": ' + b'{"a":' * 40 + b"1" + b"}" * 40 + b"}", 422),
+        (b'{"text": "' + b"x" * 65_537 + b'"}', 422),
+        (b'{"text": "' + b"x" * (1 << 20) + b'"}', 413),
+        (b'{"text": "x", "references": null}', 200),
+        (b'{"text": "x", "metadata": null, "more": 1}', 200),
+    ],
+    ids=str,
+)
+def test_a_malformed_or_oversized_body_is_refused(
+    agents: dict[str, Client], space: str, body: bytes, status: int
+) -> None:
+    answer = agents["Spec"].call("POST", f"/api/spaces/{space}/events", body)
+
+    assert answer.status == status, answer
+    if status == 422:
+        assert {"loc", "msg", "type"} == set(answer.body["detail"][0])
+
+
+def test_a_connection_with_an_unknown_key_is_refused(server: Server, space: str) -> None:
+    with pytest.raises(InvalidStatus) as refused, Client(server.port, "convo_no").live(space):
+        pass
+    assert refused.value.response.status_code == 401
+
+
+def test_frames_that_mean_nothing_do_no_harm(agents: dict[str, Client], space: str) -> None:
+    qa = agents["QA"]
+    with qa.live(space, qa.newest(space)) as live:
+        for text in (
+            "",
+            "[]",
+            "{",
+            "[" * 50_000,
+            '{"type": "ack"}',
+            '{"type": "heartbeat"}',
+            '{"type": "ack", "sequence": -1}',
+        ):
+            live.socket.send(text)
+        event = agents["Spec"].post(f"/api/spaces/{space}/events", {"text": "still here"})
+        assert live.event() == event
+
+
+def test_a_second_server_on_the_same_data_is_refused(server: Server) -> None:
+    result = moot("serve", "--data-dir", str(server.data), "--port", str(free_port()))
+
+    assert result.returncode == 4 and str(server.data) in result.stderr
+
+
+def test_a_taken_port_is_refused_and_nothing_is_made(server: Server, tmp_path: Path) -> None:
+    result = moot("serve", "--data-dir", str(tmp_path / "data"), "--port", str(server.port))
+
+    assert result.returncode == 4 and "--port" in result.stderr
+    assert "mootup_pat_" not in result.stdout
+
+
+def test_a_backup_while_the_server_runs_can_be_restored(server: Server, space: str, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    server.person.post(f"/api/spaces/{space}/events", {"text": "before the backup"})
+
+    assert moot("server", "backup", str(copy), "--data-dir", str(server.data)).returncode == 0
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert moot("server", "backup", str(copy), "--data-dir", str(server.data)).returncode == 4
+    assert moot("server", "restore", str(copy), "--data-dir", str(server.data)).returncode == 4
+    other = tmp_path / "other"
+    other.mkdir(mode=0o700)
+    assert moot("server", "restore", str(copy), "--data-dir", str(other)).returncode == 0
+    assert moot("server", "doctor", "--data-dir", str(other)).returncode == 0
+    found = json.loads(moot("--json", "server", "space", "list", "--data-dir", str(other)).stdout)
+    mine = next(one for one in found["spaces"] if one["space_id"] == space)
+    assert mine["event_count"] == server.person.get(f"/api/spaces/{space}")["event_count"]
+
+
+def test_metrics_count_requests(server: Server) -> None:
+    text = Client(server.port).get("/metrics")
+
+    assert 'moot_requests_total{method="GET",route="/api/actors/me",status="200"}' in text
+    assert "moot_subscribers " in text
+
+
+def test_what_was_accepted_survives_a_kill_and_a_stop_says_resume(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        space, spec = server.space(), server.agents()["Spec"]
+        events: list[dict[str, Any]] = [
+            spec.post(f"/api/spaces/{space}/events", {"text": str(number)}) for number in range(20)
+        ]
+        server.kill()
+        token = server.token
+        server.start()
+        assert server.token == token and not any("mootup_pat_" in line for line in server.said)
+
+        assert spec.get(f"/api/spaces/{space}/events")[-20:] == events
+        with spec.live(space, spec.newest(space)) as live:
+            until("the server sees the socket", lambda: "moot_subscribers 1" in Client(server.port).get("/metrics"))
+            assert server.stop() == 0
+            with pytest.raises(ConnectionClosed) as closed:
+                live.event()
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1012
