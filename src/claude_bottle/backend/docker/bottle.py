@@ -25,6 +25,7 @@ from pyro_mcp.network import read_network_log
 _ALIVE = ("created", "running", "paused", "restarting")
 _GRACE = 10.0
 _SHOWN = 2000
+_NOT_THERE = ("no such container:path", "could not find the file")  # releases before and since 24
 _ARCHIVE_BYTES = 64 * 1024  # that an archive of one file has beside the file
 # Killing the program `docker` does not end what it started in the container.
 _WITH_DEADLINE = 'command -v timeout >/dev/null && set -- timeout -k 1 "$0" "$@"; exec "$@"'
@@ -91,7 +92,7 @@ class DockerBottle:
         found = self._engine.run(["cp", where, "-"], on_stdout=output.take, check=False)
         if found.exit_code != 0:
             said = found.stderr[-_SHOWN:].decode(errors="replace").strip()
-            if "could not find the file" in said.lower():
+            if any(words in said.lower() for words in _NOT_THERE):
                 return None
             raise BottleFailed(f"~/{path} could not be read: {said}")
         return packed_file(output.content, path, most)
