@@ -104,6 +104,7 @@ setup-programs: setup-check
 setup-test: setup
 	@scripts/setup-host test
 	@scripts/setup-chat-hosts
+	@scripts/setup-moot-client
 	@$(PYTHON) -m tests.setup_environments
 
 setup-check:
