@@ -249,7 +249,7 @@ def _measure(runs: int) -> list[Figure]:
             ) as gateway:
                 gateway.attach_to_process(guest.pid)
             guests.append(guest)
-        return _figures(*guests, direct, runs)
+        return _figures(guests, direct, runs)
 
 
 class _Recorder:
@@ -279,9 +279,8 @@ class _Recorder:
         self._journal.add(kind, decision, bottle="bench", agent="bench", who="policy", rule="", what=what)
 
 
-def _figures(
-    guest: subprocess.Popen[str], supervised: subprocess.Popen[str], direct: subprocess.Popen[str], runs: int
-) -> list[Figure]:
+def _figures(guests: Sequence[subprocess.Popen[str]], direct: subprocess.Popen[str], runs: int) -> list[Figure]:
+    guest, supervised = guests
     found: dict[str, list[tuple[float, float]]] = {}
     for _ in range(runs):
         for what in ("small", "new", "rate", "events"):

@@ -10,6 +10,7 @@ from tests.network import (
     container_scenarios,
     gateway_scenarios,
     metered_scenarios,
+    supervised_end_scenarios,
     supervised_scenarios,
     upstream_scenarios,
 )
@@ -23,6 +24,7 @@ MODULES = (
     container_scenarios,
     gateway_scenarios,
     metered_scenarios,
+    supervised_end_scenarios,
     supervised_scenarios,
     upstream_scenarios,
 )

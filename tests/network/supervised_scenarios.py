@@ -8,13 +8,14 @@ import threading
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 import pytest
 
 from pyro_mcp.errors import HostNotReady, InvalidRequest
-from pyro_mcp.network import AllowGiven, Rules, launch_gateway
+from pyro_mcp.network import AllowGiven, HostSecret, Rules, launch_gateway
 from pyro_mcp.results import NetworkLogEntry
-from tests.network.internet import WEB
+from tests.network.internet import SITE_KEY, SITE_NAME, WEB
 from tests.network.recording_supervisor import RecordingSupervisor, supervising
 from tests.network.scenario import RESET, UNKNOWN, scenario
 from tests.network.testbed import Testbed
@@ -70,7 +71,8 @@ def a_gateway_ends_with_its_supervisor_and_the_supervisor_sees_its_end(testbed: 
             assert not guard.gateway.wait(0)
             guard.gateway.close()
             assert guest.control.wait_for_end(5)
-            assert "timed out" in guest.reached(WEB, 7000) or "unreachable" in guest.reached(WEB, 7000)
+            said = guest.python(f"socket.create_connection(({WEB!r}, 7000), 0.5)")
+            assert "timed out" in said or "unreachable" in said, said
         with testbed.guest(supervisor=path) as guest:
             assert guest.reached(WEB, 7000) == f"{WEB} 7000"
             guest.close_lifetime()
@@ -123,6 +125,21 @@ class Serving(RecordingSupervisor):
             else:
                 while data := sock.recv(65536):
                     sock.sendall(data)
+
+
+SECRET = HostSecret("SITE", "pyro-secret-SITE-0123456789ab", SITE_KEY, SITE_NAME)
+
+
+def https(folder: Path, host: str, path: str, *, placeholder: str = SECRET.placeholder) -> str:
+    """Return a program for a container that prints the status and the content of an answer."""
+    return f"""
+        import http.client, ssl
+        context = ssl.create_default_context(cafile="{folder}/root/etc/pyro-mcp/ca.pem")
+        client = http.client.HTTPSConnection({host!r}, timeout=10, context=context)
+        client.request("GET", {path!r}, headers={{"Authorization": "Bearer {placeholder}"}})
+        answer = client.getresponse()
+        print(answer.status, answer.read().decode())
+    """
 
 
 def to_supervisor(*hosts: str) -> list[AllowGiven]:
