@@ -1,24 +1,40 @@
-"""Write docs/pyro.1 from the parser itself: `.venv/bin/python scripts/man_page.py > docs/pyro.1`."""
+"""Write the man page of a command line from its parser, to standard output.
+
+.venv/bin/python scripts/man_page.py >docs/pyro.1
+.venv/bin/python scripts/man_page.py claude-bottle >docs/claude-bottle.1
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from pyro_mcp.cli.program import command_parser
+import claude_bottle.cli.program
+import pyro_mcp.cli.program
 from pyro_mcp.command_line import own_actions, spelled, verbs
 
-_NAME = "pyro \\- disposable microVM workspaces for coding agents"
-_DESCRIPTION = (
-    "Each command below also takes --json and --help. The words after the first -- are the command for the machine."
-)
+_PROGRAMS = {
+    "pyro": (
+        pyro_mcp.cli.program.command_parser,
+        "disposable microVM workspaces for coding agents",
+        "the command for the machine",
+    ),
+    "claude-bottle": (
+        claude_bottle.cli.program.command_parser,
+        "a coding agent in a virtual machine or a container",
+        "arguments for the agent's program",
+    ),
+}
 
 
-def man_page() -> str:
+def man_page(program: str) -> str:
     """Return the whole page in the man(7) macros."""
-    parser = command_parser()
-    parts = [".TH PYRO 1", ".SH NAME", _NAME, ".SH SYNOPSIS", ".B pyro", "COMMAND ...", ".SH DESCRIPTION"]
-    parts += [escaped(_DESCRIPTION), ".SH COMMANDS"]
+    command_parser, purpose, after_dashes = _PROGRAMS[program]
+    parser, name = command_parser(), escaped(program)
+    parts = [f".TH {name.upper()} 1", ".SH NAME", f"{name} \\- {purpose}"]
+    parts += [".SH SYNOPSIS", f".B {name}", "COMMAND ...", ".SH DESCRIPTION"]
+    about = f"Each command below also takes --json and --help. The words after the first -- are {after_dashes}."
+    parts += [escaped(about), ".SH COMMANDS"]
     for verb in verbs(parser):
         parts += _command(verb)
     parts += [".SH EXAMPLES AND EXIT STATUS", ".EX", escaped(parser.epilog or ""), ".EE"]
@@ -39,4 +55,4 @@ def escaped(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(man_page())
+    sys.stdout.write(man_page(*sys.argv[1:] or ["pyro"]))
