@@ -190,7 +190,9 @@ def _git(request: LaunchRequest) -> tuple[PlannedGit, list[str]]:
     """Return the author of commits, the remotes of the copied folder, and a warning for each password in them."""
     found = _remotes(Path(request.spec.user_cwd)) if request.spec.copy_cwd else []
     warnings = [
-        f"{name} has a password in .git/config, which is copied in" for name, url in found if _PASSWORD.search(url)
+        f"{name} has a password in .git/config, which is left out of the copy"
+        for name, url in found
+        if _PASSWORD.search(url)
     ]
     remotes = [f"{name} {_USER_INFO.sub('', url)}" for name, url in found]
     git = request.bottle.git

@@ -27,6 +27,8 @@ def provision_agent(plan: BottlePlan, guest: Guest, *, tree: str, environ: Mappi
         user_name=bottle.git.user_name or spec.agent_name,
         user_email=bottle.git.user_email or f"{spec.agent_name}@claude-bottle.invalid",
         tree=tree,
+        remotes=bottle.git.declared(),
+        copied=spec.user_cwd if spec.copy_cwd else "",
     )
     provision_harness(guest, spec, GuestPaths(home=guest.home, tree=tree, prompt_path=prompt_path, environ=environ))
     return harness_of(agent).argv(agent, spec.args, prompt_path=prompt_path)

@@ -53,6 +53,7 @@ class WorkspaceVerbs(Components):
         seed_origin: SeedOrigin | None = None,
         no_ignored: bool = False,
         seed_owner: int = 0,
+        seed_left_out: Sequence[str] = (),
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
         vcpu_count: int = 1,
@@ -73,6 +74,7 @@ class WorkspaceVerbs(Components):
         * `no_ignored` leaves out ignored files that git does not track. Without it, the result's `workspace_seed` says
           how many were copied, and which of them may hold secrets.
         * `seed_owner` is the number of the guest's user who owns all of /workspace; root is 0.
+        * `seed_left_out` are paths in the folder `seed_path` that are not copied.
         * `name` need not be unique; the id counts.
         * `ttl_seconds` from now the workspace is stopped in any case; `reap_expired` then deletes it.
         * `network_policy` is "off", "egress" (every public address, or only `allow_hosts`) or "egress+published-ports"
@@ -101,6 +103,7 @@ class WorkspaceVerbs(Components):
             seed_origin=seed_origin,
             no_ignored=no_ignored,
             seed_owner=seed_owner,
+            seed_left_out=seed_left_out,
             name=name,
             labels=labels or {},
             ttl_seconds=ttl_seconds,

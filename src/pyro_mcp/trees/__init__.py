@@ -16,6 +16,7 @@ from pyro_mcp.engine import tool_binary
 from pyro_mcp.trees.diff import diff
 from pyro_mcp.trees.export import MAX_EXPORT_BYTES, MAX_EXPORT_ENTRIES, export
 from pyro_mcp.trees.files import list_files, read_file, write_file
+from pyro_mcp.trees.git_folders import git_config_text, git_settings
 from pyro_mcp.trees.guest_tree import GuestToolRunner, GuestTree
 from pyro_mcp.trees.host_files import host_edits
 from pyro_mcp.trees.patch import apply_patch
@@ -32,6 +33,8 @@ __all__ = [
     "apply_patch",
     "diff",
     "export",
+    "git_config_text",
+    "git_settings",
     "host_edits",
     "list_files",
     "prepare_seed",

@@ -9,7 +9,7 @@ the seed: a hook or a setting of the seed may run a file that the guest has chan
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from pyro_mcp.errors import PyroError
@@ -42,6 +42,7 @@ _CHECKED = {
     "remote": re.compile(r"\.|\w[\w.-]*"),
 }
 _CHECKED["pushurl"] = _CHECKED["url"]
+_UNREADABLE = "all, because git cannot read the file"
 _NEW_CONFIG = b"[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n"
 
 
@@ -71,20 +72,32 @@ def verdict(folder: bytes, below: bytes, kind: str) -> Verdict:
 
 def safe_config(text: bytes) -> tuple[bytes, list[str]]:
     """Return a repository's config with only the settings that are data, and the names of the others."""
+    settings, left_out = git_settings(text)
+    return (git_config_text(settings), left_out) if settings or left_out != [_UNREADABLE] else (_NEW_CONFIG, left_out)
+
+
+def git_settings(text: bytes) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return the settings of a repository's config that are data, and the names of the others."""
     try:
         with bare_repository() as repository:
             listed = repository.git("config", "--file", "-", "--no-includes", "--null", "--list", stdin=text)
     except PyroError:
-        return _NEW_CONFIG, ["all, because git cannot read the file"]
-    lines: list[str] = []
+        return [], [_UNREADABLE]
+    settings: list[tuple[str, str]] = []
     left_out: list[str] = []
     for one in listed.decode(errors="surrogateescape").split("\0")[:-1]:
         name, has_value, value = one.partition("\n")
         if has_value and _is_data(name, value):
-            lines += _config_lines(name, value)
+            settings.append((name, value))
         else:
             left_out.append(name)
-    return "".join(lines).encode(errors="surrogateescape"), sorted(set(left_out))
+    return settings, sorted(set(left_out))
+
+
+def git_config_text(settings: Sequence[tuple[str, str]]) -> bytes:
+    """Return settings of git as the text of a config file."""
+    lines = [line for name, value in settings for line in _config_lines(name, value)]
+    return "".join(lines).encode(errors="surrogateescape")
 
 
 def _is_data(name: str, value: str) -> bool:

@@ -47,11 +47,12 @@ class Seed:
     remarks: list[str] = field(default_factory=list)
 
 
-def prepare_seed(source: Path, work: Path, *, no_ignored: bool = False) -> Seed:
+def prepare_seed(source: Path, work: Path, *, no_ignored: bool = False, left_out: Sequence[bytes] = ()) -> Seed:
     """Prepare `source` as a seed: a folder as it is, or an archive, which is unpacked into the empty folder `work`.
 
-    With `no_ignored`, files that the `.gitignore` files ignore are left out unless git tracks them. Raises `NotFound`,
-    and `InvalidRequest` for a source that is neither, cannot be read, or is a damaged archive.
+    The paths `left_out` of a folder are not copied. With `no_ignored`, files that the `.gitignore` files ignore are
+    left out unless git tracks them. Raises `NotFound`, and `InvalidRequest` for a source that is neither, cannot be
+    read, or is a damaged archive.
     """
     try:
         found = source.stat()
@@ -60,7 +61,8 @@ def prepare_seed(source: Path, work: Path, *, no_ignored: bool = False) -> Seed:
     except (OSError, ValueError) as error:
         raise InvalidRequest(f"cannot read {str(source)!r}: {error}") from error
     if stat.S_ISDIR(found.st_mode):
-        return _scanned(source, "directory", [], no_ignored=no_ignored)
+        seed = _scanned(source, "directory", [], no_ignored=no_ignored)
+        return replace(seed, left_out=[*seed.left_out, *left_out]) if left_out else seed
     if stat.S_ISREG(found.st_mode) and source.name.lower().endswith(ARCHIVES):
         unpacked = unpack(source, work)
         seed = _scanned(work, "archive", unpacked.skipped, no_ignored=no_ignored)

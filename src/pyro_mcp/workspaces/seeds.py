@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -30,6 +32,13 @@ class Source:
     no_ignored: bool
     owner: int
     """The number of the guest's user and group that own all of it."""
+    left_out: Sequence[str] = ()
+    """Paths that are not copied."""
+
+    @property
+    def left_out_paths(self) -> list[bytes]:
+        """The bytes of the paths that are not copied."""
+        return [os.fsencode(path) for path in self.left_out]
 
     def __post_init__(self) -> None:
         if isinstance(self.owner, bool) or not isinstance(self.owner, int) or not 0 <= self.owner <= _LARGEST_ID:

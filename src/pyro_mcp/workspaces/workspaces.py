@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +78,7 @@ class Workspaces:
         seed_origin: SeedOrigin | None = None,
         no_ignored: bool = False,
         seed_owner: int = 0,
+        seed_left_out: Sequence[str] = (),
         name: str | None,
         labels: Mapping[str, str],
         ttl_seconds: float,
@@ -90,7 +91,8 @@ class Workspaces:
         check_ttl(ttl_seconds)
         requested(accelerator)
         check_labels(name, labels)
-        source = Source(None if seed_path is None else Path(seed_path), seed_origin, no_ignored, seed_owner)
+        path = None if seed_path is None else Path(seed_path)
+        source = Source(path, seed_origin, no_ignored, seed_owner, seed_left_out)
         kept = read_secrets(secrets)
         check_reach(kept, network)
         check_mirrors(network)
@@ -125,7 +127,7 @@ class Workspaces:
                 nothing = Seed(work, "directory", 0, 0)
                 return self._start_new(record, image, nothing, source.owner, progress), NO_SEED
             progress(f"reading {source.path}", None)
-            seed = prepare_seed(source.path, work, no_ignored=source.no_ignored)
+            seed = prepare_seed(source.path, work, no_ignored=source.no_ignored, left_out=source.left_out_paths)
             return self._start_new(record, image, seed, source.owner, progress), described(seed, source)
         finally:
             shutil.rmtree(work, ignore_errors=True)

@@ -20,6 +20,7 @@ from claude_bottle.backend.docker.engine import Engine
 from claude_bottle.backend.docker.names import Names
 from claude_bottle.backend.export_remarks import export_remarks
 from claude_bottle.backend.interface import TREE
+from claude_bottle.provision.git_config import config_files
 from pyro_mcp.errors import HostCommandFailed, PyroError
 from pyro_mcp.host.files import private_directory, state_home, temporary_folder
 from pyro_mcp.trees import GuestTree, diff, export, prepare_seed, push_seed, tool_binary, tool_error
@@ -47,7 +48,8 @@ class Tree:
         """Copy a folder of the host into the empty tree, give it to `owner`, and keep a copy as the baseline."""
         ours = ToolContainer(self._engine, self._names, user=f"{owner.uid}:{owner.gid}", writable=True)
         with temporary_folder() as work:
-            push_seed(_guest_tree(ours), prepare_seed(source, work))
+            left_out = [os.fsencode(path) for path in config_files(source)]
+            push_seed(_guest_tree(ours), prepare_seed(source, work, left_out=left_out))
         copier = ToolContainer(
             self._engine, self._names, capabilities=("CHOWN", "DAC_OVERRIDE", "FOWNER"), writable=True
         )

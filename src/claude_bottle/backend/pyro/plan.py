@@ -11,6 +11,7 @@ from claude_bottle.backend.interface import BottlePlan, BottleSpec
 from claude_bottle.harness import harness_of
 from claude_bottle.harness.secrets import all_secrets
 from claude_bottle.manifest import EgressRule, SecretConfig
+from claude_bottle.provision.git_config import config_files
 from claude_bottle.state import prompt_file
 
 LABEL = "claude-bottle"
@@ -55,6 +56,7 @@ def workspace_options(plan: PyroPlan) -> dict[str, Any]:
         "name": plan.slug,
         "labels": {LABEL: plan.slug},
         "seed_path": spec.user_cwd if spec.copy_cwd else None,
+        "seed_left_out": config_files(Path(spec.user_cwd)) if spec.copy_cwd else (),
         "seed_owner": AGENT_UIDS.get(bottle.environment, 0),
         "vcpu_count": size.vcpu_count,
         "mem_mib": size.mem_mib,

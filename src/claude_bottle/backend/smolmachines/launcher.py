@@ -15,6 +15,7 @@ from claude_bottle.backend.smolmachines.guest import HOME
 from claude_bottle.backend.smolmachines.namespace import is_in, network_namespace
 from claude_bottle.backend.smolmachines.provision import ca, git, prompt, skills, supervise
 from claude_bottle.harness import harness_of
+from claude_bottle.provision.git_config import config_files
 from claude_bottle.state import prompt_file, stage_dir
 from pyro_mcp.errors import GuestFailed, HostToolMissing, InvalidRequest
 from pyro_mcp.host.files import private_directory, temporary_folder
@@ -115,7 +116,8 @@ class SmolmachinesBackend:
         programs.install_programs(name)
         if spec.copy_cwd:
             with temporary_folder() as work:
-                push_seed(programs.tree(name), prepare_seed(Path(spec.user_cwd), work))
+                left_out = [os.fsencode(path) for path in config_files(Path(spec.user_cwd))]
+                push_seed(programs.tree(name), prepare_seed(Path(spec.user_cwd), work, left_out=left_out))
         environ |= ca.provision_ca(plan, name, authority)
         prompt_path = prompt.provision_prompt(plan, name)
         skills.provision_skills(plan, name)

@@ -11,11 +11,13 @@ from claude_bottle.provision import git
 
 def provision_git(plan: SmolmachinesBottlePlan, machine_name: str) -> None:
     """Write the settings of git into the machine; no credential of this host enters."""
-    name = plan.spec.agent_name
+    spec, name = plan.spec, plan.spec.agent_name
     config = plan.spec.manifest.bottle_of(name).git
     git.provision_git(
         SmolGuest(_smolvm, machine_name),
         user_name=config.user_name or name,
         user_email=config.user_email or f"{name}@claude-bottle.invalid",
         tree=TREE,
+        remotes=config.declared(),
+        copied=spec.user_cwd if spec.copy_cwd else "",
     )
