@@ -17,15 +17,37 @@ from moot.server.identity.callers import Caller, authenticate
 from moot.server.results import Event
 from moot.server.spaces import participants, spaces
 from moot.server.spaces.spaces import Room
+from tests.moot.server.postgresql import cluster, find_programs, new_database
 
 SPACE = "spc_1"
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of a real PostgreSQL, without the name of a database."""
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("make setup-test installs PostgreSQL")
+    with cluster(programs) as url:
+        yield url
+
+
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    """An empty database with the newest schema."""
+def sqlite(tmp_path: Path) -> Iterator[Database]:
+    """An empty SQLite database with the newest schema."""
     made = Database(f"sqlite:///{tmp_path / 'space.db'}")
     made.upgrade()
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """An empty database with the newest schema: one of SQLite, and one of PostgreSQL."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("sqlite")
+        return
+    made = Database(new_database(request.getfixturevalue("postgresql")))
     yield made
     made.close()
 

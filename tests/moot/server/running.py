@@ -197,6 +197,12 @@ def running(folder: Path, *options: str) -> Iterator[Server]:
             server.kill()
 
 
+def moot(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command `moot` to its end."""
+    argv = [sys.executable, "-m", "moot.cli", *words]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+
+
 def delivery_states(client: Client, space_id: str, event_id: str) -> dict[str, str]:
     """Return the state of a message's delivery to each recipient."""
     found = client.get(f"/api/spaces/{space_id}/events/{event_id}/deliveries")

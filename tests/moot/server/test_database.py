@@ -76,11 +76,11 @@ def test_a_write_that_fails_announces_nothing(database: Database) -> None:
     assert seen == []
 
 
-def test_commits_are_flushed_to_the_disk(database: Database) -> None:
+def test_commits_are_flushed_to_the_disk(sqlite: Database) -> None:
     def pragmas(tx: Transaction) -> list[object]:
         return [tx.connection.execute(text(f"PRAGMA {one}")).scalar() for one in ("journal_mode", "synchronous")]
 
-    assert database.write(pragmas) == ["wal", 2]
+    assert sqlite.write(pragmas) == ["wal", 2]
 
 
 def test_a_closed_database_takes_no_write(database: Database) -> None:
@@ -90,7 +90,8 @@ def test_a_closed_database_takes_no_write(database: Database) -> None:
         database.write(lambda _tx: None)
 
 
-def test_a_database_that_is_locked_for_long_refuses_and_recovers(database: Database, tmp_path: Path) -> None:
+def test_a_database_that_is_locked_for_long_refuses_and_recovers(sqlite: Database, tmp_path: Path) -> None:
+    database = sqlite
     database.write(lambda tx: tx.execute(text("PRAGMA busy_timeout=1")))
     other = sqlite3.connect(tmp_path / "space.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

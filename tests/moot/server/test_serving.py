@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.moot.server.running import Client, Server, free_port, running, until_state
+from tests.moot.server.running import Client, Server, free_port, moot, running, until_state
 from tests.waiting import until
 
 
@@ -34,12 +32,6 @@ def space(server: Server) -> str:
 
 def id_of(client: Client) -> str:
     return str(client.get("/api/actors/me")["actor_id"])
-
-
-def moot(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run the command `moot` to its end."""
-    argv = [sys.executable, "-m", "moot.cli", *words]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_the_first_start_makes_a_person_a_space_and_keyless_agents(server: Server) -> None:

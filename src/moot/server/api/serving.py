@@ -13,6 +13,7 @@ import uvicorn
 
 # uvicorn looks for this package by itself, and serves no WebSocket without it.
 import websockets  # noqa: F401
+from sqlalchemy import text
 
 from moot.server.admin import first_start
 from moot.server.admin.backups import LOCK_FILE
@@ -70,10 +71,21 @@ def opened(settings: Settings) -> Iterator[Database]:
             stack.enter_context(locked(lock, deadline_seconds=0, what=f"the database in {settings.data_folder}"))
         database = Database(settings.database)
         stack.callback(database.close)
+        _require_utf8(database)
         database.upgrade()
         if not database.is_postgresql:
             database.write(connections.forget_all)
         yield database
+
+
+def _require_utf8(database: Database) -> None:
+    if database.is_postgresql:
+        encoding = database.read(lambda tx: tx.execute(text("SHOW server_encoding")).scalar_one())
+        if encoding != "UTF8":
+            raise InvalidRequest(
+                f"the encoding of the database is {encoding}, not UTF8",
+                hint="make it with: createdb --encoding=UTF8 --template=template0 NAME",
+            )
 
 
 @contextmanager

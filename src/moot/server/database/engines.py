@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
@@ -51,10 +53,9 @@ def _sqlite(url: str) -> tuple[Engine, Engine]:
 
 def _postgresql(url: str) -> tuple[Engine, Engine]:
     # A reader's statements see one state of the database, as they do in SQLite.
-    reading = create_engine(
-        url, pool_size=_READERS, max_overflow=0, pool_pre_ping=True, isolation_level="REPEATABLE READ"
-    )
-    writing = create_engine(url, pool_size=1, max_overflow=1, pool_pre_ping=True)
+    options: dict[str, Any] = {"pool_pre_ping": True, "connect_args": {"client_encoding": "utf8"}}
+    reading = create_engine(url, pool_size=_READERS, max_overflow=0, isolation_level="REPEATABLE READ", **options)
+    writing = create_engine(url, pool_size=1, max_overflow=1, **options)
 
     @event.listens_for(writing, "begin")
     def lock(connection: Connection) -> None:

@@ -55,7 +55,7 @@ def _sqlite(words: Sequence[str]) -> Select[tuple[object, ...]]:
 def _postgresql(words: Sequence[str]) -> Select[tuple[object, ...]]:
     terms = func.plainto_tsquery(literal_column("'simple'"), " ".join(words))
     simple: ColumnElement[str] = literal_column("'simple'::regconfig")
-    options = f"MaxWords={_SNIPPET_WORDS}, MinWords=8, StartSel=, StopSel="
+    options = f'MaxWords={_SNIPPET_WORDS}, MinWords=8, StartSel="", StopSel=""'
     return select(_events, func.ts_headline(simple, _events.c.text, terms, options).label("snippet")).where(
         func.to_tsvector(simple, _events.c.text).op("@@")(terms)
     )
