@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Protocol
 
-from claude_bottle.results import RequestInfo
+from claude_bottle.results import HeldPushReport, RequestInfo
 from claude_bottle.visible import visible
+
+_LONGEST_TEXT = 256 * 1024
+
+
+class HeldPushes(Protocol):
+    """Who can show a held push; `Bottles` can."""
+
+    def held_push(self, reference: str) -> HeldPushReport: ...
 
 
 def request_facts(one: RequestInfo) -> list[tuple[str, str]]:
@@ -14,14 +23,27 @@ def request_facts(one: RequestInfo) -> list[tuple[str, str]]:
     left = max(0.0, one["expires_at"] - time.time())
     asker = visible(one["agent"]) if one["asked_by"] == "agent" else "the guard, because a connection was refused"
     return [
+        ("exact rule", visible(json.dumps(one["rule"], ensure_ascii=False, sort_keys=True))),
         ("bottle", visible(one["slug"])),
         ("asked by", asker),
         ("its reason", visible(one["reason"]) or "(none)"),
-        ("exact rule", visible(json.dumps(one["rule"], ensure_ascii=False, sort_keys=True))),
         ("an approval lasts", span(one["grant_seconds"])),
         ("denied in", f"{span(left)}, if nobody decides"),
         ("request", visible(one["reference"])),
     ]
+
+
+def push_texts(source: HeldPushes, one: RequestInfo) -> list[tuple[str, str]]:
+    """Return the summary, log and changes of a held push, each with its title; nothing for another request.
+
+    Raises `NotFound` when the push cannot be shown; then nobody should decide about it.
+    """
+    if one["kind"] != "push":
+        return []
+    held = source.held_push(one["reference"])
+    summary = "\n".join([held["summary"], *(f"NOTE {remark}" for remark in held["remarks"])])
+    texts = [("push", summary), ("log", held["log"]), ("changes", held["diff"])]
+    return [(title, _cut(visible(text, keep="\n\t"), one["reference"])) for title, text in texts if text]
 
 
 def span(seconds: float) -> str:
@@ -30,3 +52,10 @@ def span(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds / length:.3g} {unit}"
     return f"{seconds:.0f} s"
+
+
+def _cut(text: str, reference: str) -> str:
+    if len(text) <= _LONGEST_TEXT:
+        return text
+    left = len(text) - _LONGEST_TEXT
+    return f"{text[:_LONGEST_TEXT]}\n[{left} more characters: 'claude-bottle pending {reference}' shows them]"

@@ -8,6 +8,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from claude_bottle import state
+from claude_bottle.gate.commands import rule_key
+from claude_bottle.gate.part import gate_folder
+from claude_bottle.gate.shown import HELD, HeldPush
 from claude_bottle.guard.database import guard_database
 from claude_bottle.guard.journaling import recording
 from claude_bottle.guard.presence import hold_presence
@@ -43,6 +46,13 @@ class AskingBottle:
         asker = Asker(_GUARD, self.slug, "web", self._settings.policy(), self._timeout, 3600.0)
         with self._requests() as requests:
             return requests.ask(asker, kind, rule or {"host": "pypi.org:443"}, reason=reason)
+
+    def hold_push(self, log: str = "commit 1", diff: str = "+line") -> Request:
+        """Hold a push, as the gate does, and ask for it."""
+        rule: dict[str, object] = {"remote": "origin", "url": "https://example.org/x.git", "updates": []}
+        folder = gate_folder(self._folder) / "origin" / HELD / rule_key(rule)
+        HeldPush("origin", "https://example.org/x.git", "push to x: 1 new commit", ("a hook",), log, diff).save(folder)
+        return self.ask("push", rule)
 
     def state_of(self, request: Request) -> tuple[str, str]:
         """Return the state of a request now, and who decided."""

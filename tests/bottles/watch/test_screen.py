@@ -137,6 +137,35 @@ def test_hostile_text_is_shown_with_its_characters_visible(asking: AskingBottle)
     play(story)
 
 
+def test_a_held_push_is_shown_with_its_log_and_changes(asking: AskingBottle) -> None:
+    async def story(app: WatchApp, pilot: Pilot[None]) -> None:
+        request = asking.hold_push(log="commit 1\n\n    [b]repair[/b]", diff="-old\n+new\x1b[2J\u202e")
+        await until(pilot, lambda: "-old\n+new\\x1b[2J\\u202e" in text(app, "text"))
+        assert "[b]repair[/b]" in text(app, "text") and "NOTE a hook" in text(app, "text")
+        await pilot.press("a")
+        await until(pilot, lambda: len(app.screen_stack) == 2)
+        assert "-old\n+new" in text(app, "asked")
+        await pilot.press("y")
+        await until(pilot, lambda: asking.state_of(request)[0] == "approved")
+
+    play(story)
+
+
+def test_a_push_that_cannot_be_shown_can_be_denied_but_not_approved(asking: AskingBottle) -> None:
+    async def story(app: WatchApp, pilot: Pilot[None]) -> None:
+        request = asking.ask("push", {"remote": "origin", "url": "x", "updates": []})
+        await until(pilot, lambda: "it cannot be shown" in text(app, "text"))
+        await pilot.press("a")
+        await until(pilot, lambda: any("is no push that is held" in one.message for one in app._notifications))
+        assert len(app.screen_stack) == 1
+        await pilot.press("d")
+        await until(pilot, lambda: len(app.screen_stack) == 2)
+        await pilot.press("y")
+        await until(pilot, lambda: asking.state_of(request)[0] == "denied")
+
+    play(story)
+
+
 @pytest.mark.parametrize("size", [(80, 24), (40, 12), (200, 60)])
 def test_everything_fits_the_terminal_also_without_colours(
     asking: AskingBottle, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
@@ -166,9 +195,10 @@ def test_quitting_ends_the_threads_of_the_screen() -> None:
 
 
 @pytest.mark.usefixtures("asking")
-def test_a_damaged_database_is_told() -> None:
+def test_a_database_that_cannot_be_read_is_told() -> None:
+    guard_database().mkdir()
+
     async def story(app: WatchApp, pilot: Pilot[None]) -> None:
-        guard_database().write_bytes(b"no database" * 1000)
         await until(pilot, lambda: "the requests cannot be read" in text(app, "problem"))
 
     play(story)
