@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
+from pyro_mcp.network.http import http_proxy
 from pyro_mcp.network.http.http_proxy import HttpProxy, Site
 from pyro_mcp.network.http.plain_socket import PlainSocket
 from pyro_mcp.network.policy.request_rule import RequestRule
@@ -39,6 +41,7 @@ def proxied(*rules: RequestRule) -> Iterator[tuple[socket.socket, socket.socket]
         yield guest, site
     running.join(10)
     assert not running.is_alive()
+    to_site.close()  # the proxy has not, if it never asked for it
 
 
 def received(sock: socket.socket, end: bytes) -> bytes:
@@ -67,6 +70,21 @@ def test_a_client_that_is_gone_ends_the_connection_to_the_site() -> None:
         guest.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         guest.close()
         assert site.recv(1) == b""
+
+
+def test_a_slow_header_is_refused_however_steadily_it_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_proxy, "_HEAD_SECONDS", 0.5)
+    with proxied() as (guest, _):
+        guest.sendall(f"GET /x HTTP/1.1\r\nHost: {HOST}\r\n".encode())
+        answered = b""
+        guest.settimeout(0.05)
+        end = time.monotonic() + 20
+        while not answered and time.monotonic() < end:
+            with suppress(OSError):  # after the answer nobody reads any more
+                guest.sendall(b"X: y\r\n")
+            with suppress(TimeoutError):
+                answered = guest.recv(65536)
+        assert answered.startswith(b"HTTP/1.1 408 "), answered
 
 
 @pytest.mark.parametrize(("rules", "passed"), [((), True), ((RequestRule(("POST",)),), False)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pyro_mcp.redaction import Mask
 
 _IDLE_SECONDS = 75.0
 _ANSWER_SECONDS = 900.0
+_HEAD_SECONDS = 60.0
 _BODILESS = frozenset({204, 304})
 _PARTIAL = 206
 _SWITCHING_PROTOCOLS = 101
@@ -70,6 +72,7 @@ class HttpProxy:
         self._method = b""
         self._responses = 0
         self._switched = False
+        self._head_end: float | None = None
 
     def run(self) -> None:
         """Pass messages on until one side ends or is silent for too long; raises `OSError` when a connection breaks."""
@@ -108,8 +111,7 @@ class HttpProxy:
             wanted = sock.interest(reads=reads) | (sock.end_of_peer if is_guest else 0)
             if wanted or is_guest:  # poll would report the end of an unread side again and again
                 poll.register(sock, wanted)
-        seconds = _IDLE_SECONDS if self._guest_http.their_state is h11.IDLE else _ANSWER_SECONDS
-        ready = dict(poll.poll(seconds * 1000))
+        ready = dict(poll.poll(self._patience() * 1000))
         for sock, connection, reads in sides:
             events = ready.get(sock.fileno(), 0)
             if not reads and events & ~(select.POLLIN | select.POLLOUT) and sock is self._guest:
@@ -118,7 +120,22 @@ class HttpProxy:
                 sock.flush()
             if reads and events:
                 _receive(sock, connection)
-        return bool(ready)
+        return bool(ready) or self._head_end is not None
+
+    def _patience(self) -> float:
+        """Return how long to wait for either side; raise `RejectedRequest` when a request's header takes too long."""
+        if self._guest_http.their_state is not h11.IDLE:
+            self._head_end = None
+            return _ANSWER_SECONDS
+        if not self._guest_http.trailing_data[0]:
+            self._head_end = None
+            return _IDLE_SECONDS
+        now = time.monotonic()
+        if self._head_end is None:
+            self._head_end = now + _HEAD_SECONDS
+        if now >= self._head_end:
+            raise RejectedRequest(408, "the request's header did not arrive in time")
+        return self._head_end - now
 
     def _take(self) -> None:
         """Pass on what has arrived; start the next cycle whenever a request and its response are complete."""
