@@ -13,7 +13,9 @@ from moot.cli import data_options
 from moot.server.admin import accounts, backups, templates
 from moot.server.admin.checks import checks
 from moot.server.database.database import Database
+from moot.server.events import pruning
 from moot.server.settings import DATABASE_FILE, Settings
+from moot.server.spaces import spaces
 from pyro_mcp.command_line import Verbs, print_json, table, verb
 from pyro_mcp.errors import HostNotReady, NotFound
 
@@ -34,8 +36,14 @@ def add(verbs: Verbs) -> None:
     install.add_argument("template", metavar="TEMPLATE", help=", ".join(templates.TEMPLATES))
     install.add_argument("--user", metavar="ID", help="the person who sponsors the agents, if there are several")
     install.add_argument("--space-name", metavar="NAME", help="name of the space; the template's by default")
-    spaces = inner.add_parser("space", help="spaces").add_subparsers(metavar="COMMAND", required=True)
-    _verb(spaces, "list", "list all spaces", _list_spaces, "moot server space list")
+    rooms = inner.add_parser("space", help="spaces").add_subparsers(metavar="COMMAND", required=True)
+    _verb(rooms, "list", "list all spaces", _list_spaces, "moot server space list")
+    prune = _verb(
+        rooms, "prune", "remove the oldest messages of a space", _prune, "moot server space prune spc_1 --keep 100000"
+    )
+    prune.add_argument("space", metavar="ID", help="the space")
+    prune.add_argument("--keep", type=int, required=True, metavar="N", help="keep the last N messages")
+    prune.add_argument("--user", metavar="ID", help="a person of its tenant, if there are several people")
     backup = _verb(
         inner, "backup", "copy the SQLite database, also while a server runs", _backup, "moot server backup copy.db"
     )
@@ -136,6 +144,16 @@ def _list_spaces(arguments: argparse.Namespace) -> int:
     shown = [{"tenant_id": tenant, **one.model_dump()} for tenant, one in found]
     text = table([("SPACE", "STATUS", "EVENTS", "TENANT", "NAME"), *rows])
     return _show(arguments, {"spaces": shown}, text)
+
+
+def _prune(arguments: argparse.Namespace) -> int:
+    with _database(data_options.settings_of(arguments)) as database:
+        number = database.write(
+            lambda tx: pruning.prune(
+                tx, spaces.find(tx, accounts.person(tx, arguments.user), arguments.space), keep=arguments.keep
+            )
+        )
+    return _show(arguments, {"pruned": number}, f"removed {number} messages")
 
 
 def _backup(arguments: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select, text
 
-from moot.server.database import schema, tables
+from moot.server.database import tables
 from moot.server.database.database import Database
 from moot.server.database.transaction import Change, Transaction
 from moot.server.errors import Unavailable
@@ -103,12 +103,6 @@ def test_a_database_that_is_locked_for_long_refuses_and_recovers(sqlite: Databas
     database.write(lambda tx: new_tenant(tx, "two"))
 
     assert tenants_of(database) == {"two"}
-
-
-def test_an_upgrade_is_made_once(database: Database) -> None:
-    database.upgrade()
-
-    assert database.schema_version() == schema.newest() != ""
 
 
 @pytest.mark.parametrize("url", ["mysql://host/name", "nothing", ""])

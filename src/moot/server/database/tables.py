@@ -1,7 +1,7 @@
 """The tables. Times are text as `moot.server.clock` writes them; `space_key` is the internal number of a space.
 
-The first migration makes these tables; a later change is a migration of its own and a change here
-(`tests/moot/server/test_migrations.py` compares both).
+A change here is a new migration as well: `tests/moot/server/test_migrations.py` compares what all migrations make with
+these tables.
 """
 
 from __future__ import annotations

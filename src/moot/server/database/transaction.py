@@ -48,7 +48,8 @@ class Transaction:
     def insert_if_new(self, table: Table, values: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> int:
         """Insert rows, leaving out those whose unique columns are taken; return how many were inserted."""
         make = postgresql.insert if self.is_postgresql else sqlite.insert
-        return self.connection.execute(make(table).values(values).on_conflict_do_nothing()).rowcount
+        statement = make(table).values(values).on_conflict_do_nothing().returning(*table.primary_key)
+        return len(self.connection.execute(statement).all())
 
     def announce(self, change: Change) -> None:
         """Let live connections, of all server processes, learn of this change after the commit."""

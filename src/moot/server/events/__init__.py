@@ -4,4 +4,5 @@ log           appending: the next sequence number, the speaker, the thread
 addressing    the recipients of a message, for each of whom a delivery is queued
 reading       pages of the log, mentions, threads, transcripts
 searching     full-text search
+pruning       removing the oldest entries
 """

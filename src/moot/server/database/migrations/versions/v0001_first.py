@@ -1,10 +1,10 @@
-"""The first schema: all tables of `moot.server.database.tables`, and the index for full-text search."""
+"""The first schema: all tables, and the index for full-text search."""
 
 from __future__ import annotations
 
 from alembic import op
 
-from moot.server.database.tables import metadata
+from moot.server.database.migrations.first_tables import metadata
 
 revision = "0001"
 down_revision = None
