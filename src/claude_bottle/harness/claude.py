@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from claude_bottle.backend.interface import Bottle
+from claude_bottle.guard.names import MCP_SERVER
 from claude_bottle.harness.agent_state import HOOKS, read_state, report
 from claude_bottle.harness.interface import GuestPaths, HarnessKey, HarnessLogin, LoginFile
 
@@ -72,6 +73,8 @@ class ClaudeCode:
         }
         if placeholder := guest.environ.get(_KEY):
             found["customApiKeyResponses"] = {"approved": [placeholder[-_APPROVED_BY:]], "rejected": []}
+        if guest.mcp_url is not None:
+            found["mcpServers"] = {MCP_SERVER: {"type": "http", "url": guest.mcp_url}}
         return found
 
     def _settings(self) -> dict[str, Any]:

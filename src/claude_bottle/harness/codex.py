@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from claude_bottle.backend.interface import Bottle
+from claude_bottle.guard.names import MCP_SERVER
 from claude_bottle.harness.agent_state import HOOKS, read_state, report
 from claude_bottle.harness.interface import GuestPaths, HarnessKey, HarnessLogin, LoginFile
 
@@ -61,6 +62,9 @@ class Codex:
         ]
         if not agent.login:
             lines += ["[model_providers.bottle]", *(f"{key} = {json.dumps(value)}" for key, value in provider.items())]
+        if guest.mcp_url is not None:
+            lines += [f"[mcp_servers.{MCP_SERVER}]", f"url = {json.dumps(guest.mcp_url)}"]
+            lines += ["startup_timeout_sec = 60", "tool_timeout_sec = 120"]
         hooks = [
             f'[[hooks.{event}]]\n[[hooks.{event}.hooks]]\ntype = "command"\ncommand = {json.dumps(report(word))}\n'
             for event, word in HOOKS.items()

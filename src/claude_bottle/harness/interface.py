@@ -48,6 +48,8 @@ class GuestPaths:
     tree: str
     prompt_path: str | None
     environ: Mapping[str, str] = field(default_factory=dict)
+    mcp_url: str | None = None
+    """The address of the guard's MCP server; None where the agent may ask for nothing."""
 
 
 class Harness(Protocol):

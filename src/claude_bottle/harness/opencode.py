@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from claude_bottle.backend.interface import Bottle
+from claude_bottle.guard.names import MCP_SERVER
 from claude_bottle.harness.agent_state import STATE_NAME, read_state
 from claude_bottle.harness.interface import GuestPaths, HarnessKey, HarnessLogin, LoginFile
 
@@ -72,6 +73,8 @@ class OpenCode:
             settings["instructions"] = [guest.prompt_path]
         if agent.model is not None:
             settings["model"] = settings["small_model"] = agent.model
+        if guest.mcp_url is not None:
+            settings["mcp"] = {MCP_SERVER: {"type": "remote", "url": guest.mcp_url, "oauth": False, "timeout": 120_000}}
         state = f"const STATE = {json.dumps(f'{guest.home}/{STATE_NAME}')}\n"
         folder = f"{guest.home}/.config/opencode"
         # It installs this package for plugins unless its lock file has it; without a registry that takes a minute.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from claude_bottle.backend.interface import BottleSpec, Guest
+from claude_bottle.guard.names import mcp_url
 from claude_bottle.harness import GuestPaths, harness_of
 from claude_bottle.logins import kept_login
 from claude_bottle.provision.supervise import provision_supervise
@@ -16,6 +18,7 @@ def provision_harness(guest: Guest, spec: BottleSpec, paths: GuestPaths) -> None
     """Write the files and links of the agent's harness into the guest, and its login if the agent has a kept one."""
     agent = spec.manifest.agent(spec.agent_name)
     harness = harness_of(agent)
+    paths = replace(paths, mcp_url=mcp_url(spec.manifest.bottle_of(spec.agent_name)))
     files = harness.files(agent, paths)
     provision_supervise(guest, files, harness.links(paths))
     if agent.login:
