@@ -46,7 +46,8 @@ class BottlePlan:
     `slug` names the bottle on this host. `stage_dir` is the host's private folder for what the launch prepares and for
     what `Backend.find` needs later: `claude_bottle.state` makes it before the launch and removes it after the stop.
     `prompt_file` in it has the agent's prompt; it is written between `Backend.plan` and `Backend.launch`. `guest_env`
-    has the variables of the agent, secrets as placeholders.
+    has the variables of the agent, secrets as placeholders. `supervisor` is the socket of the bottle's guard, for its
+    gateway.
     """
 
     spec: BottleSpec
@@ -54,6 +55,12 @@ class BottlePlan:
     stage_dir: Path
     prompt_file: Path
     guest_env: Mapping[str, str]
+    supervisor: Path | None = None
+
+    @property
+    def has_gateway(self) -> bool:
+        """Whether the bottle reaches the network through a gateway, which a guard supervises."""
+        return True
 
 
 @dataclass(frozen=True)
@@ -135,6 +142,12 @@ class Bottle(Protocol):
 
     def network_log(self, *, limit: int) -> list[Mapping[str, object]]:
         """Return the newest connections that the guest attempted, refused ones with the reason."""
+
+    def ends_at(self) -> float:
+        """Return when its lifetime is over, in seconds since 1970; raises `Conflict` when it has no end."""
+
+    def live_until(self, moment: float) -> None:
+        """Let its lifetime be over at another time; raises `Conflict` when it has no end."""
 
     def stop(self) -> None:
         """End the bottle and remove all that its launch made, in any state; a second call does nothing."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from claude_bottle.backend.docker import container
 from claude_bottle.backend.docker.account import Account
 from claude_bottle.backend.docker.container import AS_AGENT
 from claude_bottle.backend.docker.engine import Engine
@@ -105,6 +106,12 @@ class DockerBottle:
 
     def network_log(self, *, limit: int) -> list[Mapping[str, object]]:
         return list(read_network_log(self._names.network_log, limit=limit))
+
+    def ends_at(self) -> float:
+        return container.ends_at(self._names.deadline)
+
+    def live_until(self, moment: float) -> None:
+        container.end_at(self._names.deadline, moment)
 
     def stop(self) -> None:
         remove(self._engine, self._names)

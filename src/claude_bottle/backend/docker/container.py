@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import tarfile
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from claude_bottle.backend.docker.names import SLUG_LABEL, Names
 from claude_bottle.backend.interface import TREE
 from claude_bottle.errors import BottleFailed
 from claude_bottle.manifest import ResourcesConfig
+from pyro_mcp.host.files import write_atomic
 from pyro_mcp.network import RESOLVER_ADDRESS
 
 FOLDER = "run/claude-bottle"
@@ -32,10 +34,9 @@ _CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETPCAP",
 _MOST_PROCESSES = 4096
 # `docker wait` also fails when the daemon restarts, and containers may outlive that: the time limit holds until the
 # container has ended or was removed. An hour after its time the process gives up waiting for a daemon.
+# The file $3 has the end, in seconds since the host's start: it can be moved while this waits for the present one.
 _KILL = """\
-read -r now _ </proc/uptime
-end=$((${now%.*} + $3))
-while read -r now _ </proc/uptime && left=$((end - ${now%.*})) && [ "$left" -gt -3600 ]; do
+while read -r end <"$3" && read -r now _ </proc/uptime && left=$((end - ${now%.*})) && [ "$left" -gt -3600 ]; do
   [ "$left" -gt 0 ] || { "$1" kill "$2"; left=5; }
   timeout "$left" "$1" wait "$2" && exit
   [ $? = 124 ] && continue
@@ -137,11 +138,22 @@ def first_process(engine: Engine, container: str) -> int:
     return pid
 
 
-def kill_in_time(engine: Engine, container: str, seconds: float) -> None:
-    """Start a process on this host that kills the container after `seconds`, and that ends with the container."""
+def ends_at(deadline: Path) -> float:
+    """Return when the container is killed, in seconds since 1970."""
+    return time.time() + float(deadline.read_text()) - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def end_at(deadline: Path, moment: float) -> None:
+    """Let the container be killed at a time in seconds since 1970; an earlier end than before may come late."""
+    left = moment - time.time()
+    write_atomic(deadline, f"{math.ceil(time.clock_gettime(time.CLOCK_BOOTTIME) + left)}\n")
+
+
+def kill_in_time(engine: Engine, container: str, deadline: Path) -> None:
+    """Start a process on this host that kills the container at its end (`end_at`), and that ends with the container."""
     program = engine.argv([])[0]
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    argv = ["/bin/sh", "-c", _KILL, "sh", program, container, str(math.ceil(seconds))]
+    argv = ["/bin/sh", "-c", _KILL, "sh", program, container, str(deadline)]
     watcher = engine.start_program(argv, **streams)
     # It usually outlives this process. If it does not, this thread keeps it from staying a zombie.
     threading.Thread(target=watcher.wait, daemon=True).start()

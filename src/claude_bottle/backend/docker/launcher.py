@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -141,7 +142,9 @@ class DockerBackend:
             secrets,
             ca.authority,
             namespace=Path(f"/proc/{pid}/ns/net"),
+            supervisor=plan.supervisor,
         ) as gateway:
             gateway.attach_to_process(pid)
-            container.kill_in_time(self._engine, plan.names.container, plan.bottle.resources.ttl_seconds)
+            container.end_at(plan.names.deadline, time.time() + plan.bottle.resources.ttl_seconds)
+            container.kill_in_time(self._engine, plan.names.container, plan.names.deadline)
             container.begin(self._engine, plan.names.container)

@@ -42,6 +42,11 @@ class Names:
         return self.stage / "gateway"
 
     @property
+    def deadline(self) -> Path:
+        """The file with the end of its lifetime."""
+        return self.stage / "deadline"
+
+    @property
     def network_log(self) -> Path:
         """The log of the gateway, in a folder that belongs to this bottle alone."""
         return self.stage / "network.log"

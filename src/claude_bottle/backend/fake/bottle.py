@@ -130,6 +130,12 @@ class FakeBottle:
             return []
         return found[-limit:]
 
+    def ends_at(self) -> float:
+        raise Conflict("the lifetime of this bottle has no end")
+
+    def live_until(self, moment: float) -> None:
+        raise Conflict("the lifetime of this bottle has no end")
+
     def stop(self) -> None:
         if supervisor := self._supervisor():
             with suppress(ProcessLookupError):

@@ -29,6 +29,10 @@ class FakePlan(BottlePlan):
 
     source: str | None
 
+    @property
+    def has_gateway(self) -> bool:
+        return False
+
 
 class FakeBackend:
     """Runs agents as ordinary processes of this host."""

