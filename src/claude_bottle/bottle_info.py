@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, get_args
 
 from claude_bottle import state
 from claude_bottle.backend.table import backend_named
+from claude_bottle.guard.presence import guard_problem
 from claude_bottle.login_loan import has_login, keep_login
 from claude_bottle.results import BottleInfo, BottleState
 from claude_bottle.state import Record
@@ -13,6 +14,9 @@ from pyro_mcp.errors import NotFound, PyroError
 
 if TYPE_CHECKING:
     from claude_bottle.backend import Bottle
+
+
+_ALIVE = ("running", "idle", "waiting for permission")
 
 
 def bottle_of(record: Record) -> Bottle:
@@ -47,6 +51,8 @@ def info_of(record: Record) -> BottleInfo:
         found["exit_code"] = bottle.exit_code()
         found["problem"] = keep_login(record, bottle)
         found["state"] = "ended" if found["exit_code"] is not None else _agent_state(record, bottle)
+        if found["state"] in _ALIVE:
+            found["problem"] = guard_problem(record.slug)
     except NotFound:
         pass
     except PyroError as error:

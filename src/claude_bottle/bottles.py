@@ -13,7 +13,7 @@ from claude_bottle import state
 from claude_bottle.audit_verbs import AuditVerbs
 from claude_bottle.backend.table import BACKENDS, DEFAULT_BACKEND, backend_named, offered
 from claude_bottle.bottle_info import bottle_of, info_of, unknown_info
-from claude_bottle.launch import Launch
+from claude_bottle.launch import Launch, remove_bottle, supervised
 from claude_bottle.login_loan import keep_last_login, keep_login, lend
 from claude_bottle.logins import forget_logins
 from claude_bottle.network_report import refusals
@@ -111,14 +111,16 @@ class Bottles(PushVerbs, AuditVerbs):
                     state.write_prompt(plan.prompt_file, request.agent.prompt)
                     if request.agent.login:
                         lend(record, request.harness.name)
-                    launch = Launch(record, its_backend.launch(plan, self._say), its_backend, owned)
+                    with supervised(plan, record) as guarded:
+                        bottle = its_backend.launch(guarded, self._say)
+                    launch = Launch(record, bottle, its_backend, owned)
                 yield launch
                 if not launch.kept and not launch.removed:
                     launch.keep()
             except BaseException:
                 if launch is None or not (launch.kept or launch.removed):
                     keep_last_login(record)
-                    its_backend.remove(record.slug)
+                    remove_bottle(its_backend, record.slug)
                     state.forget(record.slug)
                 raise
 
@@ -332,12 +334,12 @@ def _remove(slug: str) -> str:
     with state.removing(slug) as record:
         if record is not None:
             remark = keep_last_login(record)
-            backend_named(record.backend).remove(slug)
+            remove_bottle(backend_named(record.backend), slug)
             return remark
         for name in offered():  # the record is damaged
             backend = backend_named(name)
             try:
-                backend.remove(slug)
+                remove_bottle(backend, slug)
             except PyroError:
                 if not backend.problems():  # a backend that cannot run here has no bottle
                     raise

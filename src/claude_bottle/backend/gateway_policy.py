@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claude_bottle.gate.remotes import GATE_HOST
+from claude_bottle.guard.names import GUARD_HOST
 from claude_bottle.harness import harness_of
 from claude_bottle.harness.secrets import all_secrets
 from claude_bottle.manifest import EgressRule
-from pyro_mcp.network import Authority, HostSecret, Rules
+from pyro_mcp.network import AllowGiven, Authority, HostSecret, Rules
 
 if TYPE_CHECKING:
     from claude_bottle.manifest import Manifest
@@ -40,10 +42,23 @@ def hosts_of_harness(manifest: Manifest, agent_name: str) -> dict[str, str]:
     return {**api, **dict.fromkeys(login, f"login of {harness.name}")}
 
 
+def entries_of(manifest: Manifest, agent_name: str) -> tuple[AllowGiven, ...]:
+    """Return the allow list of an agent's bottle: what it may reach, and the names that lead to its guard.
+
+    It is empty for a bottle that reaches nothing.
+    """
+    bottle = manifest.bottle_of(agent_name)
+    own = [GUARD_HOST] if bottle.supervise is not None else []
+    own += [GATE_HOST] if bottle.git.remotes else []
+    return (
+        *(rule.entry() for rule in allowed(manifest, agent_name)),
+        *({"host": f"{host}:80", "upstream": "supervisor"} for host in own),
+    )
+
+
 def rules_of(manifest: Manifest, agent_name: str) -> Rules:
     """Return the gateway's rules for an agent's bottle; an empty list denies everything."""
-    entries = [rule.entry() for rule in allowed(manifest, agent_name)]
-    return Rules(tuple(entries) or (NOTHING,))
+    return Rules(entries_of(manifest, agent_name) or (NOTHING,))
 
 
 def placeholders(manifest: Manifest, agent_name: str) -> dict[str, str]:

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from claude_bottle.guard.requests import Asker, Request, Requests
 
 
 class Approvals:
-    """The requests of the bottle `asker`; any thread may call all methods."""
+    """The requests of the bottle `asker`; any thread may call all methods.
+
+    A decision counts for the agent when it has taken effect: see `take_effect` and `announce`.
+    """
 
     def __init__(self, requests: Requests, asker: Asker) -> None:
         self._requests, self.asker = requests, asker
         self._changed = threading.Condition()
-        self._generation = 0
+        self._effective: tuple[Request, ...] = ()
+        self._announced: frozenset[int] = frozenset()
 
     def ask(self, kind: str, rule: Mapping[str, object], *, reason: str, asked_by: str = "agent") -> Request:
         """Record a request, or return the one that is pending or approved for this rule: see `Requests.ask`."""
-        return self._requests.ask(self.asker, kind, rule, reason=reason, asked_by=asked_by)
+        found = self._requests.ask(self.asker, kind, rule, reason=reason, asked_by=asked_by)
+        return self._as_it_counts(found)
 
     def get(self, number: int) -> Request:
-        """Return a request of this bottle in its present state; raises `NotFound`."""
-        return self._requests.get(number, self.asker.guard)
+        """Return a request of this bottle; raises `NotFound`."""
+        return self._as_it_counts(self._requests.get(number, self.asker.guard))
 
     def all(self) -> list[Request]:
         """Return all requests of this bottle, oldest first."""
-        return self._requests.of_guard(self.asker.guard)
+        return [self._as_it_counts(one) for one in self._requests.of_guard(self.asker.guard)]
 
     def granted(self, kind: str = "") -> list[Request]:
-        """Return the approvals of one kind, or of all kinds, that hold now."""
+        """Return the approvals of one kind, or of all kinds, that are in effect."""
         now = time.time()
-        return [one for one in self.all() if one.allows(now) and kind in ("", one.kind)]
+        with self._changed:
+            found = self._effective
+        return [one for one in found if one.allows(now) and kind in ("", one.kind)]
 
     def spent(self, number: int) -> None:
         """Take an approval back, because what it allowed is about to be done; raises `Conflict` unless it holds."""
@@ -40,19 +48,39 @@ class Approvals:
 
     def wait(self, number: int, seconds: float) -> Request:
         """Wait until a request is decided and that has taken effect, but not longer; return it."""
-        end = time.monotonic() + seconds
-        while True:
-            with self._changed:
-                generation = self._generation
-            found = self.get(number)
-            left = end - time.monotonic()
-            if found.state != "pending" or left <= 0:
-                return found
-            with self._changed:
-                self._changed.wait_for(lambda seen=generation: self._generation != seen, left)  # type: ignore[misc]
+        self.get(number)
+        with self._changed:
+            self._changed.wait_for(lambda: number in self._announced, seconds)
+        return self.get(number)
+
+    def decided(self) -> list[Request]:
+        """Return the decided requests as they are in the database; expire those whose time is over."""
+        found = self._requests.of_guard(self.asker.guard)
+        if any(one.state == "pending" and one.expires_at <= time.time() for one in found):
+            self._requests.expire()
+            found = self._requests.of_guard(self.asker.guard)
+        return [one for one in found if one.state != "pending"]
+
+    def next_end(self) -> float:
+        """Return when the next request or approval ends; infinity when none does."""
+        found = self._requests.of_guard(self.asker.guard)
+        now = time.time()
+        ends = [one.expires_at if one.state == "pending" else one.granted_until or 0.0 for one in found]
+        return min((end for end in ends if end > now), default=float("inf"))
+
+    def take_effect(self, decided: Sequence[Request]) -> None:
+        """Let these decisions count for the guard, as `granted` returns them."""
+        with self._changed:
+            self._effective = tuple(decided)
 
     def announce(self) -> None:
-        """Wake the threads that wait for a decision; call it when the decisions have taken effect."""
+        """Let the decisions that are in effect count for the agent too, and wake the threads that wait for them."""
         with self._changed:
-            self._generation += 1
+            self._announced = frozenset(one.number for one in self._effective)
             self._changed.notify_all()
+
+    def _as_it_counts(self, request: Request) -> Request:
+        with self._changed:
+            if request.state == "pending" or request.number in self._announced:
+                return request
+        return dataclasses.replace(request, state="pending")

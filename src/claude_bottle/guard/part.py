@@ -67,9 +67,8 @@ class Part:
         """Decide on a metered request; None if this part does not meter."""
         return None
 
-    def model_usage(self, reservation: Reservation, usage: ModelUsage, *, final: bool) -> str | None:
-        """Take note of what an answer has used; return why it must be cut, or ""; None if this part does not meter."""
-        return None
+    def model_usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
+        """Take note of what an answer has used so far."""
 
     def changed(self) -> None:
         """Apply the approvals of this bottle, which have just changed; also called once at the start."""

@@ -6,7 +6,8 @@ from importlib import import_module
 
 from claude_bottle.guard.part import Guarded, Part
 
-PARTS: dict[str, str] = {
+PARTS = {
+    "approvals": "claude_bottle.guard.capabilities",
     "gate": "claude_bottle.gate.part",
 }
 """The module of each part; its `part(guarded)` returns the part, or None when the bottle needs none."""

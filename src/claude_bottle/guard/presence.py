@@ -6,6 +6,10 @@ import fcntl
 import os
 from pathlib import Path
 
+from claude_bottle.guard.settings import guard_dir
+
+SOCKET = "supervisor"
+"""The name of the socket for the gateway in the guard's folder."""
 _FILE = "alive"
 
 
@@ -31,3 +35,11 @@ def present_guard(folder: Path) -> tuple[str, int] | None:
     finally:
         os.close(descriptor)
     return None
+
+
+def guard_problem(slug: str) -> str:
+    """Return why a running bottle has no network any more; "" while its guard runs, or when it has none."""
+    folder = guard_dir(slug)
+    if not (folder / SOCKET).exists() or present_guard(folder) is not None:
+        return ""
+    return "its guard has ended, so it has no network; stop it and launch it again"

@@ -22,9 +22,9 @@ class SuperviseConfig(Model):
     """What the agent may ask for: a `host`, a `push`, the use of a `secret`, more `budget`, more `time`."""
     ask_when_refused: bool = False
     """Whether a refused connection to a host becomes a request by itself."""
-    timeout_seconds: Annotated[float, Field(ge=10, le=_DAY)] = 900
+    timeout_seconds: Annotated[float, Field(ge=1, le=_DAY)] = 900
     """The time that a request waits for a person; after it, the request is denied."""
-    grant_seconds: Annotated[float, Field(ge=10, le=7 * _DAY)] = 3600
+    grant_seconds: Annotated[float, Field(ge=1, le=7 * _DAY)] = 3600
     """The time that an approval lasts."""
 
     @model_validator(mode="before")

