@@ -127,14 +127,12 @@ class Guarded:
     settings: GuardSettings
     gateway: Gateway
     pid: int
+    process: int
+    """A descriptor that becomes readable when the guard has ended."""
 
     def ended(self) -> bool:
         """Wait for the end of the guard; return whether it came in time."""
-        end_of = os.pidfd_open(self.pid)
-        try:
-            return bool(select.select([end_of], [], [], 20)[0])
-        finally:
-            os.close(end_of)
+        return bool(select.select([self.process], [], [], 20)[0])
 
 
 Guard = Callable[..., Guarded]
@@ -164,10 +162,11 @@ def guard(home: Path) -> Iterator[Guard]:
             gateway = Gateway(path)
         present = present_guard(guard_dir(slug))
         assert present is not None and present[0] == settings.guard
-        started.append(Guarded(settings, gateway, present[1]))
+        started.append(Guarded(settings, gateway, present[1], os.pidfd_open(present[1])))
         return started[-1]
 
     yield start
     for one in started:
         one.gateway.close()
         end_guard(one.settings.slug)
+        os.close(one.process)
