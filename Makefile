@@ -105,6 +105,7 @@ setup-programs: setup-check
 setup-test: setup
 	@scripts/setup-host test
 	@scripts/setup-chat-hosts
+	@scripts/setup-java || echo "== going on without Java, whose test is then skipped (see above)" >&2
 	@scripts/setup-moot-client
 	@$(PYTHON) -m tests.setup_environments
 
