@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import machines, workspaces
+from benchmarks.audit import of_journal
 from benchmarks.by_history import of_history
 from benchmarks.command import arguments_parser, write_report
 from benchmarks.figures import ratio, table
@@ -55,6 +56,8 @@ def _measure(environment: str, *, quick: bool) -> dict[str, object]:
         work += of_history(environment, Path(state, "pyro-mcp"), 20 if quick else 200, few)
         _say("shells and services, network")
         work += of_sessions(environment, Path(state, "pyro-mcp"), few)
+        _say("audit journal")
+        work += of_journal(100_000 if quick else 1_000_000, few)
         if os.getuid() == 0:
             work += [*of_network(environment, Path(state, "pyro-mcp"), few), *of_proxy(few)]
     figures = [cold, *life, execute, *rest, ratio("create ÷ cold boot", life[0], cold, target=1 / 8), *work]
