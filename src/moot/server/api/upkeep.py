@@ -25,6 +25,7 @@ async def upkeep(state: ServerState) -> None:
             if await asyncio.to_thread(state.database.read, _is_due):
                 await asyncio.wrap_future(state.database.submit(_do_what_is_due))
             await state.feeds.check_all()
+            state.feeds.look()
             if time.monotonic() - refreshed > connections.REFRESH_SECONDS:
                 alive = list(state.connections)
                 await asyncio.wrap_future(state.database.submit(lambda tx, ids=alive: connections.refresh(tx, ids)))  # type: ignore[misc]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from moot.server.spaces import participants, spaces
 from moot.server.spaces.spaces import Room
 from pyro_mcp.errors import NotFound, PyroError
 
+_log = logging.getLogger("moot.server")
 _KEPT_FRAMES = 512
 _PAGE = 200
 _MOST_ASIDES = 100
@@ -39,6 +41,7 @@ class Closed(Exception):
 
 RESTART = Closed(1012, "the server restarts; resume with since")
 REVOKED = Closed(4401, "the key is not valid any more")
+UNAVAILABLE = Closed(1013, "the database does not answer; resume with since")
 TOO_SLOW = Closed(4408, "too slow; resume with since")
 
 
@@ -138,6 +141,8 @@ class Feeds:
             if change.kind == "space" and feed is not None:
                 feed.stale = True
                 if not feed.reading:
+                    # Before the task begins: two tasks would read the same events.
+                    feed.reading = True
                     self._begin(self._read_on(feed))
             elif change.kind == "participant" and feed is not None:
                 self._begin(self._tell_of_participant(feed, change.actor_id))
@@ -184,6 +189,10 @@ class Feeds:
                 return frames
             await subscription.wake.wait()
 
+    def look(self) -> None:
+        """Look for events of which no word has come: the database was away, or another process was killed."""
+        self._heard([Change("all")])
+
     async def check_all(self) -> None:
         """End the subscriptions whose keys were revoked by a program other than a server."""
         await self._check(self.subscriptions())
@@ -196,7 +205,6 @@ class Feeds:
 
     async def _read_on(self, feed: _Feed) -> None:
         """Add the events that were committed to the frames, and wake the subscriptions."""
-        feed.reading = True
         try:
             while feed.stale:
                 feed.stale = False
@@ -206,6 +214,8 @@ class Feeds:
                     feed.newest = frames[-1].sequence
                     feed.stale = len(frames) == _PAGE or feed.stale
                     feed.wake()
+        except PyroError as error:
+            _log.error("new events cannot be read, and are looked for again: %s", error)
         finally:
             feed.reading = False
 

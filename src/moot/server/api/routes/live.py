@@ -18,7 +18,7 @@ from moot.server.api.fields import Asked, InPath
 from moot.server.api.state import ServerState
 from moot.server.database.transaction import Transaction
 from moot.server.delivery import connections, feeds, receipts
-from moot.server.delivery.feeds import TOO_SLOW, Closed, Frame, Subscription
+from moot.server.delivery.feeds import TOO_SLOW, UNAVAILABLE, Closed, Frame, Subscription
 from moot.server.errors import TooManyRequests
 from moot.server.events import reading
 from moot.server.identity.callers import authenticate
@@ -63,7 +63,11 @@ async def _subscribed(
 async def _pump(state: ServerState, subscription: Subscription, send: Callable[[Frame], Awaitable[None]]) -> None:
     """Send what comes, until the subscription ends. Raises `Closed`."""
     while True:
-        for frame in await state.feeds.next_frames(subscription):
+        try:
+            frames = await state.feeds.next_frames(subscription)
+        except PyroError as error:
+            raise UNAVAILABLE from error
+        for frame in frames:
             try:
                 async with asyncio.timeout(state.limits.push_seconds):
                     await send(frame)
@@ -78,8 +82,8 @@ async def _pump(state: ServerState, subscription: Subscription, send: Callable[[
 async def live_socket(socket: WebSocket, space_id: str, since: str | None = None) -> None:
     """Send each event of a space as a frame, and take acknowledgements and heartbeats.
 
-    Close codes: 1012 the server restarts, 4401 the key is not valid any more, 4408 too slow. After each of them a
-    client may connect again with `since`, the number of the last event that it has got.
+    Close codes: 1012 the server restarts, 1013 the database does not answer, 4401 the key is not valid any more,
+    4408 too slow. A client then connects again with `since`, the number of the last event that it has got.
     """
     state: ServerState = socket.app.state.server
     try:
