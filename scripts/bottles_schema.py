@@ -22,6 +22,7 @@ from claude_bottle.manifest import (
     EgressRule,
     GitConfig,
     Manifest,
+    PriceConfig,
     ResourcesConfig,
     SecretConfig,
     SuperviseConfig,
@@ -38,6 +39,7 @@ PARTS: Mapping[str, type[BaseModel]] = {
     "bottles.NAME.git": GitConfig,
     "bottles.NAME.supervise": SuperviseConfig,
     "bottles.NAME.budget": BudgetConfig,
+    "bottles.NAME.budget.prices.MODEL": PriceConfig,
     "bottles.NAME.resources": ResourcesConfig,
     "agents.NAME": AgentConfig,
 }
@@ -57,9 +59,10 @@ def schema() -> dict[str, Any]:
 
 
 def meanings(model: type[BaseModel]) -> dict[str, str]:
-    """Return what each key of a model means: the text that stands below it in the source."""
+    """Return what each key of a model means: the text that stands below it in the source, or in that of its base."""
+    bases = [base for base in model.__bases__ if base.__module__ == model.__module__]
+    found = {name: text for base in bases for name, text in meanings(base).items()}
     body = ast.parse(inspect.getsource(model)).body[0].body  # type: ignore[attr-defined]
-    found = {}
     for line, below in pairwise(body):
         match line, below:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):

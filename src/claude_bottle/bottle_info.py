@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, get_args
 
 from claude_bottle import state
 from claude_bottle.backend.table import backend_named
+from claude_bottle.budget.report import uses_of
 from claude_bottle.guard.presence import guard_problem
 from claude_bottle.login_loan import has_login, keep_login
 from claude_bottle.results import BottleInfo, BottleState
@@ -44,9 +45,11 @@ def info_of(record: Record) -> BottleInfo:
         "created_at": record.created_at,
         "problem": "",
         "login": False,
+        "budget": [],
     }
     try:
         found["login"] = has_login(record)
+        found["budget"] = uses_of([record.slug]).get(record.slug, [])
         bottle = backend_named(record.backend).find(record.slug)
         found["exit_code"] = bottle.exit_code()
         found["problem"] = keep_login(record, bottle)
@@ -75,6 +78,7 @@ def unknown_info(slug: str) -> BottleInfo:
         "created_at": record.stat().st_mtime if record.exists() else 0.0,
         "login": False,
         "problem": f"its record cannot be read; 'claude-bottle stop {slug}' removes it",
+        "budget": [],
     }
 
 

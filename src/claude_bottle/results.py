@@ -15,6 +15,8 @@ class PlannedHost(TypedDict):
     methods: list[str] | None
     paths: list[str] | None
     upstream: str | None
+    meter: str | None
+    """The API of a model whose requests count for the budget."""
     reason: str
     """Why it is allowed: "model API of HARNESS", or the path of its entry in the manifest."""
 
@@ -81,6 +83,8 @@ class PlanReport(TypedDict):
     accelerator: str
     copied_folder: str | None
     hosts: list[PlannedHost]
+    budget: list[str]
+    """The limits on the use of models, each as a text; empty without a budget."""
     secrets: list[PlannedSecret]
     variables: dict[str, str]
     git: PlannedGit
@@ -93,6 +97,17 @@ class PlanReport(TypedDict):
     warnings: list[str]
     """What the user may have overlooked."""
     origins: list[KeyOrigin]
+
+
+class BudgetUse(TypedDict):
+    """The use of one limit: what was used, and what is reserved for requests that run or whose end is unknown."""
+
+    span: Literal["run", "day", "bottle"]
+    """This run; all runs of the bottle on this day (UTC); all runs of the bottle."""
+    unit: Literal["requests", "tokens", "usd"]
+    used: float
+    reserved: float
+    limit: float
 
 
 class BottleInfo(TypedDict):
@@ -112,6 +127,8 @@ class BottleInfo(TypedDict):
     """Why the state is unknown; else empty."""
     login: bool
     """Whether it has the kept login of its agent."""
+    budget: list[BudgetUse]
+    """The use of each limit of its budget; empty without one."""
 
 
 class BottleList(TypedDict):

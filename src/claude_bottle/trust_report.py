@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from claude_bottle.backend.gateway_policy import hosts_of_harness
+from claude_bottle.budget.limits import SPAN_TEXTS, amount, limits_of
 from claude_bottle.harness.secrets import all_secrets
 from claude_bottle.manifest.trust import project_manifest
 
 if TYPE_CHECKING:
     from claude_bottle.gate.remotes import Remote
-    from claude_bottle.manifest import LoadedManifest, SecretConfig
+    from claude_bottle.manifest import BottleConfig, LoadedManifest, SecretConfig
 
 
 def taken_from_host(loaded: LoadedManifest) -> list[str]:
@@ -50,6 +51,8 @@ def _lines(loaded: LoadedManifest) -> Iterator[str]:
             yield f"{rule.host} {target} from the bottle {name}"
         if bottle.supervise is not None and (name in used or ("bottles", name, "supervise") in ours):
             yield f"the bottle {name} may ask you for: {', '.join(bottle.supervise.capabilities)}"
+        if any(where[:3] == ("bottles", name, "budget") for where in ours):
+            yield from _budget(bottle, name)
         for remote in bottle.git.declared() if name in used or ("bottles", name, "git", "remotes") in ours else ():
             yield from _remote(remote, name)
     for name, agent in agents.items():
@@ -62,6 +65,15 @@ def _lines(loaded: LoadedManifest) -> Iterator[str]:
             yield f"your kept login of the agent {name} enters its bottles, which reach {hosts} and all listed hosts"
         if ("agents", name, "skills") in ours and agent.skills:
             yield f"your skills {', '.join(agent.skills)} are copied to the agent {name}"
+
+
+def _budget(bottle: BottleConfig, name: str) -> Iterator[str]:
+    """Yield what the agent may use of the models, and the prices that it is counted with."""
+    given = bottle.model_dump(mode="json")["budget"]
+    limits = [f"{amount(limit.unit, limit.most)} for {SPAN_TEXTS[limit.span]}" for limit in limits_of(given)]
+    yield f"the bottle {name} may use {', '.join(limits)} of its models"
+    if given["prices"]:
+        yield f"the bottle {name} counts with prices of its own for {', '.join(given['prices'])}"
 
 
 def _remote(remote: Remote, bottle: str) -> Iterator[str]:

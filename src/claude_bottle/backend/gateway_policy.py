@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from claude_bottle.budget.model_hosts import metered
 from claude_bottle.gate.remotes import GATE_HOST
 from claude_bottle.guard.names import GUARD_HOST
 from claude_bottle.harness import harness_of
@@ -24,13 +25,15 @@ NOTHING = "nothing.invalid"
 def allowed(manifest: Manifest, agent_name: str) -> tuple[EgressRule, ...]:
     """Return what an agent's bottle may reach: the hosts of its harness that `egress` does not list, then its `egress`.
 
-    An allow list is a union, so our entry would undo the methods and paths of an entry for the same host.
+    An allow list is a union, so our entry would undo the methods and paths of an entry for the same host. With a budget
+    the requests to models are counted.
     """
     listed = manifest.bottle_of(agent_name).egress
     entries = Rules(tuple(rule.entry() for rule in listed)).entries  # their names are canonical
     named = {entry.name for entry in entries if entry.has_port(443, "tcp")}
     own = [host for host in hosts_of_harness(manifest, agent_name) if host not in named]
-    return (*(EgressRule(host=f"{host}:443") for host in own), *listed)
+    bottle = manifest.bottle_of(agent_name)
+    return metered((*(EgressRule(host=f"{host}:443") for host in own), *listed), bottle)
 
 
 def hosts_of_harness(manifest: Manifest, agent_name: str) -> dict[str, str]:

@@ -65,7 +65,7 @@ class Budget:
 
     def request(self, request: ModelRequest) -> Reservation | ModelRefusal:
         """Reserve the most that a request may use, or refuse it. Raises `PyroError`, which refuses it too."""
-        rule = "; ".join(limit.text(0).replace(" has used ", ": ") for limit in self.limits())
+        rule = "; ".join(f"{limit.span}: {amount(limit.unit, limit.most)}" for limit in self.limits())
         try:
             most = self._most(request)
         except Unpriced as error:

@@ -14,11 +14,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from claude_bottle.budget.limits import SPANS, Amounts, Limit, Span
 from claude_bottle.guard.database import Database, Schema
 from pyro_mcp.host.files import private_directory, state_home
-from pyro_mcp.network import ModelUsage
+
+if TYPE_CHECKING:
+    from pyro_mcp.network import ModelUsage
 
 SCHEMA = Schema(
     "budget",

@@ -12,7 +12,8 @@ Span = Literal["run", "day", "bottle"]
 Unit = Literal["requests", "tokens", "usd"]
 SPANS: tuple[Span, ...] = get_args(Span)
 UNITS: tuple[Unit, ...] = get_args(Unit)
-_SPAN_TEXT = {"run": "this run", "day": "this day (UTC)", "bottle": "all runs of this bottle"}
+SPAN_TEXTS: dict[Span, str] = {"run": "one run", "day": "one day (UTC)", "bottle": "all runs together"}
+_NOW = {"run": "this run has", "day": "this day (UTC) has", "bottle": "all runs of this bottle have"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Limit:
 
     def text(self, used: int) -> str:
         """Return "SPAN has used N of M UNIT"."""
-        return f"{_SPAN_TEXT[self.span]} has used {amount(self.unit, used)} of {amount(self.unit, self.most)}"
+        return f"{_NOW[self.span]} used {amount(self.unit, used)} of {amount(self.unit, self.most)}"
 
     def raised(self, by: int) -> Limit:
         """Return the limit with more in it."""

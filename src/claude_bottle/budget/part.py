@@ -48,9 +48,8 @@ class BudgetPart(Part):
     def model_request(self, request: ModelRequest) -> Reservation | ModelRefusal | None:
         return self._budget.request(request)
 
-    def model_usage(self, reservation: Reservation, usage: ModelUsage, *, final: bool) -> str | None:
-        self._budget.usage(reservation.id, usage, final=final)
-        return ""
+    def model_usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
+        self._budget.usage(reservation, usage, final=final)
 
     def changed(self) -> None:
         self._budget.announce()

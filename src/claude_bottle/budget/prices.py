@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pyro_mcp.network import ModelRequest, ModelUsage
+if TYPE_CHECKING:
+    from pyro_mcp.network import ModelRequest, ModelUsage
+
 
 PICODOLLARS = 10**12
 _TABLE = Path(__file__).with_name("prices.json")

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from claude_bottle.bottles import Bottles
+from claude_bottle.budget.report import use_text
 from claude_bottle.cli.launch_options import bottle_argument
 from claude_bottle.results import BottleInfo, StopReport
 from pyro_mcp.command_line import Verbs, ago, print_json, shown, table, verb
@@ -35,11 +36,13 @@ def _list(arguments: argparse.Namespace) -> int:
     if not found["bottles"]:
         print("no bottles; 'claude-bottle run AGENT' launches one")
         return 0
-    rows = [("BOTTLE", "AGENT", "BACKEND", "LAUNCHED", "STATE")]
+    rows = [["BOTTLE", "AGENT", "BACKEND", "LAUNCHED", "BUDGET", "STATE"]]
     rows += [
-        (one["slug"], shown(one["agent"]), one["backend"], ago(one["created_at"]), _state(one))
+        [one["slug"], shown(one["agent"]), one["backend"], ago(one["created_at"]), _budget(one), _state(one)]
         for one in found["bottles"]
     ]
+    if not any(one["budget"] for one in found["bottles"]):
+        rows = [[*row[:4], row[5]] for row in rows]
     print(table(rows))
     return 0
 
@@ -55,6 +58,8 @@ def _status(arguments: argparse.Namespace) -> int:
     print(f"  launched {ago(found['created_at'])}; its tree {shown(tree)}")
     if found["login"]:
         print("  it has the kept login of its agent; its tokens are in the bottle")
+    if found["budget"]:
+        print(f"  budget used: {_budget(found)}")
     print(f"  next: {_next(found)}")
     return 0
 
@@ -88,6 +93,10 @@ def _stop(arguments: argparse.Namespace) -> int:
 def _state(info: BottleInfo) -> str:
     found = info["state"] if info["exit_code"] is None else f"ended with exit code {info['exit_code']}"
     return f"{found}: {shown(info['problem'])}" if info["problem"] else found
+
+
+def _budget(info: BottleInfo) -> str:
+    return ", ".join(use_text(one) for one in info["budget"]) or "-"
 
 
 def _next(info: BottleInfo) -> str:

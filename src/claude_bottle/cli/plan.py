@@ -70,6 +70,7 @@ def _facts(report: PlanReport) -> Iterator[tuple[str, str]]:
     yield "resources", f"{resources['vcpu_count']} CPUs, {resources['mem_mib']} MiB, for {hours}"
     copied = report["copied_folder"]
     yield "tree", f"a copy of {copied}" if copied else "empty; --copy-cwd copies the working folder in"
+    yield "budget", f"{', '.join(report['budget'])}" if report["budget"] else "no limit"
     yield "prompt", size(report["prompt_bytes"]) if report["prompt_bytes"] else "none"
     skills = [f"{one['name']} ({one['files']} files, {size(one['size_bytes'])})" for one in report["skills"]]
     yield "skills", ", ".join(skills) or "none"
@@ -89,6 +90,8 @@ def _host_rows(hosts: Sequence[PlannedHost]) -> list[Sequence[str]]:
         limits = [*(one["methods"] or []), *(one["paths"] or [])]
         if one["upstream"]:
             limits.append(f"leads to {one['upstream']}")
+        if one["meter"]:
+            limits.append("requests count for the budget")
         rows.append((one["host"], " ".join(limits) or "-", one["reason"]))
     return rows
 

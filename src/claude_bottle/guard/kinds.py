@@ -123,8 +123,16 @@ def _push_text(rule: Given) -> str:
     return f"push to {rule.get('remote')} ({rule.get('url')}): {', '.join(changes)}"
 
 
-def _no_budget(_given: Given, _settings: GuardSettings) -> Rule:
-    raise Conflict("this bottle has no budget to raise", hint="go on")
+def _budget_rule(given: Given, settings: GuardSettings) -> Rule:
+    from claude_bottle.budget.request_kind import budget_rule  # noqa: PLC0415 - only when it is used
+
+    return budget_rule(given, settings.config)
+
+
+def _budget_text(rule: Given) -> str:
+    from claude_bottle.budget.request_kind import budget_text  # noqa: PLC0415 - only when it is used
+
+    return budget_text(rule)
 
 
 def _text(given: Given, key: str) -> str:
@@ -144,6 +152,6 @@ KINDS: Mapping[str, Kind] = {
     "host": Kind(_host_rule, lambda rule: _port_text(rule.get("host"))),
     "push": Kind(_push_rule, _push_text),
     "secret": Kind(_secret_rule, lambda rule: f"use the secret {rule.get('secret')} in requests to {rule.get('host')}"),
-    "budget": Kind(_no_budget, lambda rule: f"more budget: {dict(rule)}"),
+    "budget": Kind(_budget_rule, _budget_text),
     "time": Kind(_time_rule, lambda rule: f"live {rule.get('seconds')} seconds longer"),
 }

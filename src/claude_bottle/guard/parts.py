@@ -8,6 +8,7 @@ from claude_bottle.guard.part import Guarded, Part
 
 PARTS = {
     "approvals": "claude_bottle.guard.capabilities",
+    "budget": "claude_bottle.budget.part",
     "gate": "claude_bottle.gate.part",
 }
 """The module of each part; its `part(guarded)` returns the part, or None when the bottle needs none."""

@@ -13,13 +13,13 @@ try:
 except ModuleNotFoundError as error:
     raise ExtraMissing("pydantic") from error
 
+from claude_bottle.manifest.budget import BudgetConfig, PriceConfig
 from claude_bottle.manifest.egress import EgressRule
 from claude_bottle.manifest.git import GitConfig, GitPushRule, GitRemoteConfig
 from claude_bottle.manifest.levels import LoadedManifest, load
 from claude_bottle.manifest.models import (
     AgentConfig,
     BottleConfig,
-    BudgetConfig,
     Manifest,
     ResourcesConfig,
 )
@@ -37,6 +37,7 @@ __all__ = [
     "GitRemoteConfig",
     "LoadedManifest",
     "Manifest",
+    "PriceConfig",
     "ResourcesConfig",
     "SecretConfig",
     "SuperviseConfig",

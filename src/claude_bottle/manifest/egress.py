@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -55,6 +55,8 @@ class EgressRule(Model):
     """The allowed paths of HTTPS requests; `/v1/*` is everything below `/v1/`; without this key, all."""
     upstream: str | None = None
     """`http://127.0.0.1:PORT`: the name leads to this port of this computer, and nowhere else."""
+    meter: Literal["anthropic", "openai"] | None = None
+    """The API of a model that the host serves, whose requests count for the budget; known hosts have it already."""
 
     @model_validator(mode="before")
     @classmethod

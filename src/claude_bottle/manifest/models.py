@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, PlainValidator, ValidationError, WithJsonSchema, field_validator, model_validator
 
 from claude_bottle.errors import ManifestError, NotInManifest, Problem
+from claude_bottle.manifest.budget import BudgetConfig
 from claude_bottle.manifest.egress import EgressRule, check_entries
 from claude_bottle.manifest.fields import (
     Line,
@@ -48,17 +49,6 @@ def harness_of_manifest(value: Any) -> str | tuple[str, ...]:
     return tuple(without_nul(one) for one in value)
 
 
-class BudgetConfig(Model):
-    """Limits on the use of the model, at which the agent is stopped; not available yet."""
-
-    requests: Annotated[int, Field(ge=1)] | None = None
-    """The number of requests to the model."""
-    tokens: Annotated[int, Field(ge=1)] | None = None
-    """The number of tokens in requests and answers together."""
-    usd: Annotated[float, Field(gt=0)] | None = None
-    """The cost in US dollars."""
-
-
 class ResourcesConfig(Model):
     """The size and the lifetime of the machine or container."""
 
@@ -86,7 +76,7 @@ class BottleConfig(Model):
     supervise: SuperviseConfig | None = None
     """What the agent may ask a person for while it runs: `true` for all of it; without this key, nothing."""
     budget: BudgetConfig | None = None
-    """Limits on the use of the model, at which the agent is stopped; not available yet."""
+    """Limits on the use of the model; a request that could pass one is refused before it is sent."""
     env: dict[Variable, Text] = Field(default_factory=dict)
     """Environment variables of the agent."""
     resources: ResourcesConfig = ResourcesConfig()

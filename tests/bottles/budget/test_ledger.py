@@ -190,7 +190,7 @@ def test_limits_of_a_day_and_of_a_bottle_count_all_its_runs(ledger: Ledger, cloc
         clock.now += 24 * 3600
         reserved(second.request(ASKED))
     clock.now += 24 * 3600
-    assert "all runs of this bottle has used 45,000" in refused(second.request(ASKED)).reason
+    assert "all runs of this bottle have used 45,000" in refused(second.request(ASKED)).reason
 
 
 def test_what_a_person_adds_holds_for_as_long_as_the_approval(ledger: Ledger) -> None:
