@@ -12,8 +12,9 @@ import pytest
 from pyro_mcp.network.addressing.routes import Address
 from pyro_mcp.network.dns import dns_message
 from pyro_mcp.network.dns.upstream import LookupFailed
-from pyro_mcp.network.policy.decisions import FakeIPs, Policy, Refused
+from pyro_mcp.network.policy.decisions import FakeIPs, Policy
 from pyro_mcp.network.policy.log import NetworkLog, open_log, read_network_log
+from pyro_mcp.network.policy.refused import Refused
 from pyro_mcp.network.policy.rules import Rules
 
 

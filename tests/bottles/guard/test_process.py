@@ -13,7 +13,7 @@ from claude_bottle.audit import user_journal
 from claude_bottle.bottles import Bottles
 from claude_bottle.guard.presence import guard_problem
 from pyro_mcp.errors import Conflict
-from pyro_mcp.network.policy.decisions import Refused
+from pyro_mcp.network.policy.refused import Refused
 from tests.bottles.guard.conftest import Guard
 
 

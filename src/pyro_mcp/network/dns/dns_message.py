@@ -122,7 +122,7 @@ def _fixed(record: ResourceRecord) -> bytes:
 
 
 def _opt(reason: str) -> bytes:
-    text = struct.pack("!H", _BLOCKED) + reason.encode()[:200]
+    text = struct.pack("!H", _BLOCKED) + reason.encode()[:200].decode(errors="ignore").encode()
     option = struct.pack("!HH", 15, len(text)) + text if reason else b""
     return b"\0" + struct.pack("!HHIH", OPT, _UDP_BYTES, 0, len(option)) + option
 

@@ -19,13 +19,15 @@ from pyro_mcp.network.gateway.ports import Ports
 from pyro_mcp.network.gateway.threads import spawn
 from pyro_mcp.network.metering.values import ModelRequest, ModelUsage
 from pyro_mcp.network.policy.allow_list import SUPERVISOR
-from pyro_mcp.network.policy.decisions import HttpRequest, NoConnection, Policy, Refused, Target
+from pyro_mcp.network.policy.decisions import HttpRequest, Policy, Target
+from pyro_mcp.network.policy.refused import NoConnection, Refused
 
 if TYPE_CHECKING:
     from pyro_mcp.network.supervision.client import SupervisorClient
 
 _MOST_REQUESTS = 1024  # more than the relay process ever has open at once
 _MOST_CLIENTS = 32
+_MOST_SECRETS = 256
 _DIAL_SECONDS = 8.0
 
 
@@ -111,7 +113,9 @@ class PolicyServer:
         address, port, _ = _requested_target({**message, "protocol": "tcp"})
         refused = message["verdict"] != "allowed" and (str(message["reason"])[:300] or "it is refused")
         method, path = (str(message[key])[:300] for key in ("method", "path"))
-        secrets = tuple(str(one) for one in message["secrets"])
+        secrets = tuple(str(one)[:200] for one in message["secrets"])
+        if len(secrets) > _MOST_SECRETS:
+            raise ValueError("a request has too many secrets")
         return {"text": self._policy.requested(address, port, HttpRequest(method, path, refused or "", secrets))}, None
 
     def _model_request(self, message: Message) -> tuple[Message, None]:

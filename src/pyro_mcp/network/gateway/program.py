@@ -46,8 +46,9 @@ from pyro_mcp.network.gateway.rule_change import RuleChange, StartedWith
 from pyro_mcp.network.gateway.system_calls import policy_filter, relay_filter
 from pyro_mcp.network.gateway.threads import spawn_or_exit
 from pyro_mcp.network.policy.allow_list import WEB_PORTS
-from pyro_mcp.network.policy.decisions import Policy, Refused
+from pyro_mcp.network.policy.decisions import Policy
 from pyro_mcp.network.policy.log import NetworkLog
+from pyro_mcp.network.policy.refused import Refused
 from pyro_mcp.network.policy.rules import Rules
 
 if TYPE_CHECKING:

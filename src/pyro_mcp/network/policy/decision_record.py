@@ -8,10 +8,11 @@ import time
 from typing import Protocol
 
 from pyro_mcp.network.policy.log import Attempt, NetworkLog, log_entry
+from pyro_mcp.network.policy.refused import Refused
 from pyro_mcp.results import NetworkLogEntry
 
 _MOST_AT_ONCE = 64
-_PER_SECOND = 2.0
+_PER_SECOND = 1.0
 _MOST_OPEN = 4
 _COUNT_SECONDS = 2.0
 
@@ -39,7 +40,7 @@ class DecisionRecord:
         self._lock = threading.Lock()
         self._left, self._since = float(_MOST_AT_ONCE), time.monotonic()
         self._open = threading.BoundedSemaphore(_MOST_OPEN)
-        self._uncounted = 0
+        self._counted, self._is_counting = 0, False
 
     def allow(self, attempt: Attempt) -> None:
         """Have the supervisor record what is about to begin; what it raises forbids it."""
@@ -69,18 +70,26 @@ class DecisionRecord:
             if self._left >= 1 and self._open.acquire(blocking=False):
                 self._left -= 1
                 return True
-            self._uncounted += 1
-            first = self._uncounted == 1
-        if first:
-            timer = threading.Timer(_COUNT_SECONDS, self._record_count)
-            timer.daemon = True
-            timer.start()
+            self._counted += 1
+            starts = not self._is_counting
+            self._is_counting = True
+        if starts:
+            threading.Thread(target=self._record_counts, daemon=True).start()
         return False
 
-    def _record_count(self) -> None:
-        with self._lock:
-            count, self._uncounted = self._uncounted, 0
+    def _record_counts(self) -> None:
+        """Record how many refusals were not recorded, again and again until there are no more."""
         assert self._supervisor is not None
-        self._supervisor.decided(
-            log_entry("refused", Attempt("any"), f"{count} more refusals were not recorded one by one")
-        )
+        while True:
+            time.sleep(_COUNT_SECONDS)
+            with self._lock:
+                count, self._counted = self._counted, 0
+                self._is_counting = count > 0
+            if not count:
+                return
+            reason = f"{count} more refusals were not recorded one by one"
+            try:
+                self._supervisor.decided(log_entry("refused", Attempt("any"), reason))
+            except Refused:
+                with self._lock:
+                    self._counted += count

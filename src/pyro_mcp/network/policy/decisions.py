@@ -17,6 +17,7 @@ from pyro_mcp.network.dns import dns_message, upstream
 from pyro_mcp.network.policy.allow_list import Upstream
 from pyro_mcp.network.policy.decision_record import DecisionRecord, Supervising
 from pyro_mcp.network.policy.log import Attempt, NetworkLog
+from pyro_mcp.network.policy.refused import Refused
 from pyro_mcp.network.policy.request_rule import shown_path
 from pyro_mcp.network.policy.rules import Rules
 
@@ -26,19 +27,6 @@ _MOST_NAMES = 4096
 _CACHE_SECONDS = 30.0
 _INSPECTED = {80: "http", 443: "tls"}
 _LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
-
-
-class Refused(Exception):
-    """A refusal; the message is the reason that the guest may see, `logged` the one for the log."""
-
-    def __init__(self, message: str, logged: str = "") -> None:
-        super().__init__(message)
-        self.logged = logged or message
-
-
-class NoConnection(Refused):
-    """An allowed connection that could not be made; the message says why."""
-
 
 _NOTHING_USABLE = "the name has no address that may be reached"
 """The reason for every name that a guest cannot use, so that it learns nothing about the host's internal names."""

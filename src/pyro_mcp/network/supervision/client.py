@@ -22,7 +22,7 @@ from pyro_mcp.network.metering.values import (
     Reservation,
     verdict_from_json,
 )
-from pyro_mcp.network.policy.decisions import Refused
+from pyro_mcp.network.policy.refused import Refused
 from pyro_mcp.network.policy.rules import Rules
 from pyro_mcp.results import NetworkLogEntry
 
@@ -73,8 +73,12 @@ class SupervisorClient:
         if len(descriptors) != 1:
             close_all(descriptors)
             raise Unsupervised(_problem(reply) or "the supervisor's answer holds no connection")
-        sock = socket.socket(fileno=descriptors[0])
-        if sock.type != socket.SOCK_STREAM or "refused" in reply:
+        try:
+            sock = socket.socket(fileno=descriptors[0])
+        except OSError as error:
+            close_all(descriptors)
+            raise Unsupervised("the supervisor's answer holds no connection") from error
+        if sock.type != socket.SOCK_STREAM:
             sock.close()
             raise Unsupervised("the supervisor's answer holds no stream")
         return sock

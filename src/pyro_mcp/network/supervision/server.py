@@ -8,8 +8,8 @@ import socket
 import struct
 import threading
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -108,9 +108,9 @@ class SupervisedGateway:
             self._channel.shutdown(socket.SHUT_RDWR)
 
     def serve(self) -> None:
-        """Answer the gateway's requests until it ends."""
+        """Answer the gateway's requests until it ends; end it when something is wrong with them."""
         threading.Thread(target=self._count_usages, daemon=True).start()
-        try:
+        with suppress(ChannelClosed), self._ending():
             while True:
                 message, descriptors = receive_message(self._channel)
                 if message.get("do") == "model_usage":
@@ -125,7 +125,14 @@ class SupervisedGateway:
                     self._answer(message, answer)  # in this thread: it is fast, and none of it waits for refusals
                 else:
                     self._spawn(message, answer)
-        except ChannelClosed:
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        """End the gateway after the block, whatever happens in it."""
+        try:
+            yield
+        finally:
+            self.close()
             self._usages.put(None)
 
     def _count_usages(self) -> None:
