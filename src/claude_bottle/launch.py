@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from claude_bottle import state
 from claude_bottle.backend.interface import Backend, Bottle, BottlePlan
+from claude_bottle.launch_records import record_end, record_launch
 from claude_bottle.login_loan import keep_last_login
 from claude_bottle.state import Record
 from pyro_mcp.errors import NotFound
@@ -19,11 +20,13 @@ def remove_bottle(backend: Backend, slug: str) -> None:
 
     backend.remove(slug)
     end_guard(slug)
+    record_end(slug, backend.name)
 
 
 @contextmanager
 def supervised(plan: BottlePlan, record: Record) -> Iterator[BottlePlan]:
-    """Start the guard of a bottle, if it needs one; yields the plan with the guard's socket."""
+    """Record the launch, and start the guard of the bottle if it needs one; yields the plan with the guard's socket."""
+    record_launch(record)
     if not plan.has_gateway:
         yield plan
         return

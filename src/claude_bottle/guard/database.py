@@ -45,7 +45,8 @@ class Database:
         self._lock = threading.RLock()
         self.path = path
         with _as_own_errors(path):
-            path.touch(mode=0o600)
+            if not path.exists():  # a touch would look like a change to those who watch the file
+                path.touch(mode=0o600)
             self._connection = sqlite3.connect(
                 path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )

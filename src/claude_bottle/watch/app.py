@@ -148,8 +148,9 @@ class WatchApp(App[None]):
         self._show_request()
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
-        if event.option_list.id == "requests":
-            self._show_request()
+        with suppress(NoMatches):  # as in `on_changed`
+            if event.option_list.id == "requests":
+                self._show_request()
 
     def _show_request(self) -> None:
         chosen = self._chosen()

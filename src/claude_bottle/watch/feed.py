@@ -85,7 +85,7 @@ class Feed:
                     self._tell(News(decisions=tuple(decisions)))
                     if any(one.kind in ("launch", "stop") for one in decisions):
                         self._agents_now.set()
-                version = _database_version()
+                version = database_version()
                 if version != seen or time.monotonic() - read_at > _REQUESTS_EVERY:
                     self._tell(News(requests=self._source.pending(), problems={"requests": ""}))
                     seen, read_at = version, time.monotonic()
@@ -124,7 +124,8 @@ class Tail:
         return self._journal.offset_of(time.time() - _EARLIER_SECONDS) if self._inode else 0
 
 
-def _database_version() -> object:
+def database_version() -> object:
+    """Return what changes when a request is made or decided."""
     path = guard_database()
     return _version(path), _version(path.with_name(f"{path.name}-wal"))
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from claude_bottle.audit import user_journal
-from tests.bottles.cli.conftest import Cli
+from tests.bottles.cli.conftest import Cli, Write, launched
 
 
 @pytest.fixture
@@ -75,3 +75,26 @@ def test_verify_names_the_changed_line_and_fails(decisions: Cli) -> None:
     assert told.returncode == 4 and "line 2 was changed" in told.stdout
     found = json.loads(decisions("audit", "verify", "--json").stdout)
     assert (found["intact"], found["problem_count"], found["problems"][0]["first"]) == (False, 1, 2)
+
+
+def test_a_launch_and_its_end_are_recorded(agent: Write, cli: Cli) -> None:
+    agent("sleep 60")
+    slug = launched(cli)
+    cli("stop", slug)
+
+    found = json.loads(cli("audit", "--json").stdout)["entries"]
+    assert [(one["kind"], one["decision"], one["bottle"], one["agent"], one["rule"]) for one in found] == [
+        ("launch", "started", slug, "web", "small"),
+        ("stop", "ended", slug, "web", "small"),
+    ]
+    assert all(one["who"].startswith("person ") and one["what"]["backend"] == "fake" for one in found)
+
+
+def test_a_launch_that_cannot_be_recorded_is_refused(agent: Write, cli: Cli) -> None:
+    agent("sleep 60")
+    user_journal().path.mkdir(parents=True)
+
+    told = cli("run", "web", "--backend", "fake", "-d")
+    assert told.returncode == 125 and "audit journal" in told.stderr
+    user_journal().path.rmdir()
+    assert json.loads(cli("list", "--json").stdout)["bottles"] == []

@@ -15,6 +15,7 @@ from claude_bottle.audit import user_journal
 from claude_bottle.bottles import Bottles
 from claude_bottle.guard.database import guard_database
 from claude_bottle.watch.app import WatchApp
+from claude_bottle.watch.feed import database_version
 from tests.bottles.asking import AskingBottle
 
 DEADLINE = 30.0
@@ -181,6 +182,16 @@ def test_everything_fits_the_terminal_also_without_colours(
         assert app.no_color
 
     play(story, size)
+
+
+def test_reading_the_requests_looks_like_no_change_of_them(asking: AskingBottle) -> None:
+    asking.ask()
+    Bottles().pending()
+    before = database_version()
+    assert Bottles().pending()["requests"] and database_version() == before
+
+    asking.ask(rule={"host": "other.org:443"})
+    assert database_version() != before
 
 
 @pytest.mark.usefixtures("asking")
