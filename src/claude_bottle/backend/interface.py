@@ -82,8 +82,8 @@ def plan_as(kind: type[AnyPlan], plan: BottlePlan) -> AnyPlan:
     return plan
 
 
-class Guest(Protocol):
-    """The inside of a bottle, as provisioning sees it; both methods raise `BottleFailed`.
+class Steps(Protocol):
+    """What provisioning does in a guest: at once in a `Guest`, later in a batch of `claude_bottle.provision.batch`.
 
     Paths of the guest are absolute. Everything is done as the guest's root.
     """
@@ -93,6 +93,13 @@ class Guest(Protocol):
 
     def copy_in(self, source: str, target: str) -> None:
         """Copy a file or a folder of the host to `target`, which is its new name, and replace a file there."""
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"") -> object:
+        """Run a program to its end; an exit code other than 0 ends the launch."""
+
+
+class Guest(Steps, Protocol):
+    """The inside of a bottle; both methods raise `BottleFailed`."""
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"") -> bytes:
         """Run a program to its end and return its standard output; raises when its exit code is not 0."""

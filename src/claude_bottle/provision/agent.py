@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from claude_bottle.backend.interface import BottlePlan, Guest
+from claude_bottle.backend.interface import BottlePlan, Steps
 from claude_bottle.harness import GuestPaths, harness_of
 from claude_bottle.provision.git import provision_git
 from claude_bottle.provision.harness import provision_harness
@@ -12,7 +12,7 @@ from claude_bottle.provision.prompt import provision_prompt
 from claude_bottle.provision.skills import provision_skills
 
 
-def provision_agent(plan: BottlePlan, guest: Guest, *, tree: str, environ: Mapping[str, str]) -> list[str]:
+def provision_agent(plan: BottlePlan, guest: Steps, *, tree: str, environ: Mapping[str, str]) -> list[str]:
     """Bring all that the agent of a plan needs into the guest; return the agent's command line.
 
     `tree` is its working folder in the guest; `environ` has its variables, secrets as placeholders. Root owns what is

@@ -8,12 +8,12 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping
 
-from claude_bottle.backend.interface import Guest
+from claude_bottle.backend.interface import Steps
 from pyro_mcp.host.files import temporary_folder
 from pyro_mcp.network import GuestCA
 
 
-def provision_ca(guest: Guest, ca: GuestCA) -> Mapping[str, str]:
+def provision_ca(guest: Steps, ca: GuestCA) -> Mapping[str, str]:
     """Install the certificates in the guest; return the variables with which its programs find them.
 
     They are in the lists of its image (curl, git, Python), in a bundle that the variables name (OpenSSL, Go, Node,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from claude_bottle.backend.interface import Guest
+from claude_bottle.backend.interface import Steps
 from claude_bottle.gate.remotes import Remote
 from claude_bottle.provision.git_config import config_files, gate_settings, guest_config
 from claude_bottle.provision.supervise import provision_supervise
@@ -16,7 +16,7 @@ _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\b": "\\b"}
 
 
 def provision_git(
-    guest: Guest, *, user_name: str, user_email: str, tree: str, remotes: Sequence[Remote] = (), copied: str = ""
+    guest: Steps, *, user_name: str, user_email: str, tree: str, remotes: Sequence[Remote] = (), copied: str = ""
 ) -> None:
     """Write git's settings of the user: `user_name` and `user_email`, and `tree` as a safe folder.
 
@@ -37,7 +37,7 @@ def provision_git(
         _replace_configs(guest, Path(copied), tree, remotes)
 
 
-def _replace_configs(guest: Guest, copied: Path, tree: str, remotes: Sequence[Remote]) -> None:
+def _replace_configs(guest: Steps, copied: Path, tree: str, remotes: Sequence[Remote]) -> None:
     """Write the settings of the copied repositories, which belong to whom the tree belongs to."""
     with temporary_folder() as scratch:
         for path in config_files(copied):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
-from claude_bottle.backend.interface import Guest
+from claude_bottle.backend.interface import Steps
 
 
 def host_skill_dir(skill: str) -> str:
@@ -20,7 +20,7 @@ def guest_skills_dir(home: str) -> str:
 
 
 def provision_skills(
-    guest: Guest, skills: Sequence[str], host_skill_dir: Callable[[str], str] = host_skill_dir
+    guest: Steps, skills: Sequence[str], host_skill_dir: Callable[[str], str] = host_skill_dir
 ) -> None:
     """Copy each skill into the guest, in place of an older copy; do nothing without skills.
 

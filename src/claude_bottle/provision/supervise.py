@@ -5,11 +5,11 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping
 
-from claude_bottle.backend.interface import Guest
+from claude_bottle.backend.interface import Steps
 from pyro_mcp.host.files import temporary_folder
 
 
-def provision_supervise(guest: Guest, files: Mapping[str, str], links: Mapping[str, str] | None = None) -> None:
+def provision_supervise(guest: Steps, files: Mapping[str, str], links: Mapping[str, str] | None = None) -> None:
     """Write the `files` of a harness into the guest, and make its symbolic `links`, in place of older ones."""
     links = links or {}
     folders = sorted({posixpath.dirname(path) for path in (*files, *links)})

