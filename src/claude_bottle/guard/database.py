@@ -29,7 +29,7 @@ class Schema:
 
 
 def guard_folder() -> Path:
-    """Return the folder of the database, made if missing; nothing else is in it, because the guards watch it."""
+    """Return the folder of the database, made if missing; the guards watch it, so nothing else belongs in it."""
     return private_directory(state_home("claude-bottle") / "guard")
 
 

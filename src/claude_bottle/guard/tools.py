@@ -108,9 +108,9 @@ def _request(guarded: Guarded, kinds: Sequence[str], given: Mapping[str, Any]) -
         raise InvalidRequest("this bottle may not ask for that kind", hint=f"ask for one of {', '.join(kinds)}")
     if not isinstance(reason, str) or not reason.strip():
         raise InvalidRequest("the reason is missing", hint="say why you need it: a person reads it")
-    rule = rule_of(kind, given, guarded.settings)
+    rule, wait = rule_of(kind, given, guarded.settings), _wait_seconds(given)
     asked = guarded.approvals.ask(kind, rule, reason=reason)
-    if wait := _wait_seconds(given):
+    if wait:
         asked = guarded.approvals.wait(asked.number, wait)
     return _answer(asked)
 

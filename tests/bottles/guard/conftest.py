@@ -9,7 +9,7 @@ import queue
 import select
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,7 +145,7 @@ def guard(home: Path) -> Iterator[Guard]:
     manifest.write_text("")
     started: list[Guarded] = []
 
-    def start(slug: str = "web-1", **bottle: Any) -> Guarded:
+    def start(slug: str = "web-1", rules: Sequence[Any] = ("pypi.org",), **bottle: Any) -> Guarded:
         config = BottleConfig.model_validate(bottle)
         settings = GuardSettings(
             guard=new_guard_name(),
@@ -153,7 +153,7 @@ def guard(home: Path) -> Iterator[Guard]:
             agent="web",
             bottle="small",
             backend="pyro",
-            rules=Rules(("pypi.org",)).to_json(),
+            rules=Rules(tuple(rules)).to_json(),
             config=config.model_dump(mode="json"),
             manifest_files=(str(manifest),),
         )
