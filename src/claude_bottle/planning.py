@@ -28,6 +28,7 @@ from claude_bottle.results import (
 )
 from pyro_mcp.errors import HostCommandFailed, HostNotReady, InvalidRequest, PyroError
 from pyro_mcp.host.process import run
+from pyro_mcp.host.programs import find_program
 
 if TYPE_CHECKING:
     from claude_bottle.backend import Backend, BottlePlan, BottleSpec
@@ -123,10 +124,11 @@ def _problems(request: LaunchRequest, *, look: bool = True) -> Iterator[str]:
     path = f"bottles.{request.agent.bottle}"
     for problem in meter_problems(_allowed(request), request.bottle):
         yield f"{path}.{problem}"
-    if request.bottle.git.remotes:
-        yield f"{path}.git.remotes: the git gate is not available yet; remove the key"
     if not look:
         return
+    for program in ("git", "bwrap") if request.bottle.git.remotes else ():
+        if find_program(program) is None:
+            yield f"{path}.git.remotes: the git gate needs the program {program}, which is not installed"
     for name, secret in request.secrets.items():
         if problem := _unreadable(secret):
             yield f"{path}.secrets.{name}: {problem}"
@@ -212,7 +214,22 @@ def _git(request: LaunchRequest) -> tuple[PlannedGit, list[str]]:
     ]
     remotes = [f"{name} {_USER_INFO.sub('', url)}" for name, url in found]
     git = request.bottle.git
-    return {"user_name": git.user_name, "user_email": git.user_email, "remotes": remotes}, warnings
+    return {
+        "user_name": git.user_name,
+        "user_email": git.user_email,
+        "remotes": remotes,
+        "gate": list(_gate(request)),
+    }, warnings
+
+
+def _gate(request: LaunchRequest) -> Iterator[str]:
+    """Yield what the bottle may fetch and push, one line for each remote."""
+    for remote in request.bottle.git.declared():
+        allowed = ["fetch"] if remote.fetch else []
+        allowed += [
+            f"push {rule.ref}" + (" without asking" if rule.approve == "always" else "") for rule in remote.push
+        ]
+        yield f"{remote.name} is {remote.url}: {', '.join(allowed) or 'nothing is allowed'}"
 
 
 def _remotes(folder: Path) -> Sequence[tuple[str, str]]:

@@ -45,6 +45,8 @@ class PlannedGit(TypedDict):
     user_name: str | None
     user_email: str | None
     remotes: list[str]
+    gate: list[str]
+    """What the agent may fetch and push, by remote; its git reaches nothing else."""
 
 
 class PlannedLogin(TypedDict):

@@ -81,7 +81,9 @@ def _facts(report: PlanReport) -> Iterator[tuple[str, str]]:
     git = report["git"]
     person = f"{git['user_name'] or report['agent']} <{git['user_email'] or 'no address'}>"
     remotes = f"; remotes in the copy: {', '.join(git['remotes'])}" if git["remotes"] else ""
-    yield "git", f"commits are by {person}{remotes}; git's credential stores are not copied"
+    yield "git", f"commits are by {person}{remotes}; git's credentials are not copied"
+    for line in git["gate"]:
+        yield "git remote", line
 
 
 def _host_rows(hosts: Sequence[PlannedHost]) -> list[Sequence[str]]:

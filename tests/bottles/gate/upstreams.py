@@ -85,8 +85,8 @@ def https_upstream(world: World) -> Iterator[Served]:
     (home / "credentials").write_text(
         f"https://{USER}:{WORD}@{host.replace(':', '%3a')}\nhttps://{USER}:{WORD}@{host}\n"
     )
-    (home / ".gitconfig").write_text(
-        f"[http]\n\tsslCAInfo = {certificate}\n[credential]\n\thelper = store --file={home}/credentials\n"
+    _add_settings(
+        home, f"[http]\n\tsslCAInfo = {certificate}\n[credential]\n\thelper = store --file={home}/credentials\n"
     )
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -162,13 +162,18 @@ def ssh_upstream(world: World) -> Iterator[Served]:
             known = (folder / "host.pub").read_text().rsplit(" ", 1)[0]
             (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {known}\n")
             command = f"ssh -F none -i {folder}/user -o UserKnownHostsFile={folder}/known_hosts"
-            (home / ".gitconfig").write_text(f"[core]\n\tsshCommand = {command}\n")
+            _add_settings(home, f"[core]\n\tsshCommand = {command}\n")
             yield Served(f"ssh://root@127.0.0.1:{port}{world.upstream}")
         finally:
             daemon.terminate()
             daemon.wait(30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _add_settings(home: Path, text: str) -> None:
+    with open(home / ".gitconfig", "a") as file:
+        file.write(text)
 
 
 def _free_port() -> int:
