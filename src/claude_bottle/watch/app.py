@@ -118,7 +118,7 @@ class WatchApp(App[None]):
         """Show what has changed."""
         self._show_problems(news)
         if news.agents is not None:
-            self._show_agents(news.agents, news)
+            self._show_agents(news.agents)
         if news.requests is not None:
             self._show_requests(news.requests)
         if news.decisions:
@@ -131,9 +131,9 @@ class WatchApp(App[None]):
         problem.display = bool(lines)
         problem.update(Content("\n".join(lines)))
 
-    def _show_agents(self, found: BottleList, news: News) -> None:
+    def _show_agents(self, found: BottleList) -> None:
         names = [one["slug"] for one in found["bottles"]]
-        _fill(self.query_one("#agents", OptionList), names, agent_lines(found["bottles"], news.budgets))
+        _fill(self.query_one("#agents", OptionList), names, agent_lines(found["bottles"]))
         self.query_one("#agents").border_title = f"Agents: {found['count']}"
 
     def _show_requests(self, report: PendingReport) -> None:

@@ -46,7 +46,6 @@ class News:
     """
 
     agents: BottleList | None = None
-    budgets: Mapping[str, str] = field(default_factory=dict)
     requests: PendingReport | None = None
     decisions: tuple[Entry, ...] = ()
     problems: Mapping[str, str] = field(default_factory=dict)

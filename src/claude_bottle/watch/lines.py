@@ -5,10 +5,11 @@ Every text of an agent has its control, bidirectional and invisible characters e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from claude_bottle.audit import Entry
+from claude_bottle.budget.report import use_text
 from claude_bottle.request_facts import request_facts
 from claude_bottle.results import BottleInfo, RequestInfo
 from claude_bottle.visible import visible, visible_line
@@ -17,10 +18,13 @@ from pyro_mcp.command_line import until
 _LONGEST_CELL = 400
 
 
-def agent_lines(bottles: Sequence[BottleInfo], budgets: Mapping[str, str]) -> list[str]:
+def agent_lines(bottles: Sequence[BottleInfo]) -> list[str]:
     """Return one line for each bottle: name, state, what it has used of its budget, backend, kind of bottle."""
     return _aligned(
-        [(one["slug"], _state(one), budgets.get(one["slug"], ""), one["backend"], one["bottle"]) for one in bottles]
+        [
+            (one["slug"], _state(one), ", ".join(map(use_text, one["budget"])), one["backend"], one["bottle"])
+            for one in bottles
+        ]
     )
 
 

@@ -16,6 +16,7 @@ from claude_bottle.bottles import Bottles
 from claude_bottle.guard.database import guard_database
 from claude_bottle.watch.app import WatchApp
 from claude_bottle.watch.feed import database_version
+from claude_bottle.watch.lines import agent_lines
 from tests.bottles.asking import AskingBottle
 
 DEADLINE = 30.0
@@ -62,6 +63,15 @@ def test_agents_requests_and_decisions_appear_as_they_come(asking: AskingBottle)
         await until(pilot, lambda: any("egress refused by policy: evil.org" in one for one in app.query_one(Log).lines))
 
     play(story)
+
+
+@pytest.mark.usefixtures("asking")
+def test_an_agent_is_shown_with_the_use_of_its_budget() -> None:
+    (info,) = Bottles().list()["bottles"]
+    info["budget"] = [{"span": "run", "unit": "usd", "used": 0.25, "reserved": 0, "limit": 2.0}]
+
+    (line,) = agent_lines([info])
+    assert line.startswith(info["slug"]) and "gone" in line and "0.25" in line and "of $2" in line and len(line) <= 80
 
 
 def test_a_request_is_approved_only_after_the_confirmation(asking: AskingBottle) -> None:
