@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pyro_mcp.network.policy.decisions import FakeIPs, Policy
 from pyro_mcp.network.policy.log import NetworkLog, open_log, read_network_log
 from pyro_mcp.network.policy.refused import Refused
 from pyro_mcp.network.policy.rules import Rules
+from pyro_mcp.results import NetworkLogEntry
 
 
 class Names:
@@ -46,6 +48,26 @@ class Scene:
 
     def reasons(self) -> list[str]:
         return [entry["reason"] for entry in read_network_log(self.path, 100)]
+
+
+class Recording:
+    """A supervisor that records names until it is full."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.recorded: list[str] = []
+
+    def decided(self, entry: NetworkLogEntry) -> str:
+        if len(self.recorded) >= self.most:
+            raise Refused("it is full")
+        self.recorded.append(f"{entry['verdict']} {entry['protocol']} {entry['name']}")
+        return ""
+
+    def secret_use(self, secret: str, host: str, method: str, path: str) -> str:
+        return f"{secret} is not for {method} {path} at {host}"
+
+    def connect(self, name: str) -> socket.socket:
+        raise Refused(name)
 
 
 @pytest.fixture
@@ -153,3 +175,16 @@ def test_a_pointer_leads_back_from_a_fake_ip_only(scene: Scene) -> None:
     assert (
         policy.resolve([b"1", b"0", b"0", b"10", b"in-addr", b"arpa"], dns_message.PTR).code == dns_message.NO_SUCH_NAME
     )
+
+
+def test_a_name_whose_labels_the_guest_chose_is_recorded_before_it_is_looked_up(scene: Scene) -> None:
+    supervisor = Recording(most=1)
+    scene.names.answers |= {"one.b.test": ["93.184.215.14"], "two.b.test": ["93.184.215.14"]}
+    rules = Rules(("a.test", "*.b.test"))
+    policy = Policy(rules, NetworkLog(scene.descriptor), (), scene.names, supervisor=supervisor)
+
+    assert address_of(policy, "a.test") and address_of(policy, "one.b.test") and address_of(policy, "one.b.test")
+    assert policy.resolve((b"two", b"b", b"test"), dns_message.A).records == ()
+
+    assert supervisor.recorded == ["allowed dns one.b.test"]
+    assert scene.names.asked == ["a.test", "one.b.test"]

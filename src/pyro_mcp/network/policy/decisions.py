@@ -211,6 +211,7 @@ class Policy:
             return []
         if kind not in dns_message.NAMING_HOSTS and not self._has_usable_address(name):
             return []
+        self._allow_question(name)
         found = upstream.records_of(name, kind)
         return [
             one
@@ -339,12 +340,21 @@ class Policy:
             raise Refused(_NOTHING_USABLE, next(iter(reasons.values()), "the name has no address"))
         return usable
 
+    def _allow_question(self, name: str) -> None:
+        """Record that a name is about to be looked up, unless the allow list has it in full.
+
+        The labels that a guest chooses itself reach the servers of the domain.
+        """
+        if not any(entry.name == name for entry in self._rules.entries):
+            self._record.allow(Attempt("dns", name))
+
     def _addresses(self, name: str) -> list[Address]:
         now = time.monotonic()
         with self._lock:
             since, addresses = self._cached.get(name, (0.0, []))
         if addresses and now - since < self._cache_seconds:
             return addresses
+        self._allow_question(name)
         addresses = self._look_up(name)
         with self._lock:
             self._cached[name] = (now, addresses)
