@@ -63,7 +63,7 @@ class Budget:
         """Write down the present limits, for persons."""
         self._ledger.begin(self._run, self.limits())
 
-    def request(self, request: ModelRequest) -> Reservation | ModelRefusal:
+    def model_request(self, request: ModelRequest) -> Reservation | ModelRefusal:
         """Reserve the most that a request may use, or refuse it. Raises `PyroError`, which refuses it too."""
         rule = "; ".join(f"{limit.span}: {amount(limit.unit, limit.most)}" for limit in self.limits())
         try:
@@ -84,7 +84,7 @@ class Budget:
             self._open[number] = _Open(request, most)
         return Reservation(str(number))
 
-    def usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
+    def model_usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
         """Take what a request has used; at its end this takes the place of what was reserved."""
         number = int(reservation)
         if not final:

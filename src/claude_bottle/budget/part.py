@@ -46,10 +46,10 @@ class BudgetPart(Part):
         )
 
     def model_request(self, request: ModelRequest) -> Reservation | ModelRefusal | None:
-        return self._budget.request(request)
+        return self._budget.model_request(request)
 
     def model_usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
-        self._budget.usage(reservation, usage, final=final)
+        self._budget.model_usage(reservation, usage, final=final)
 
     def changed(self) -> None:
         self._budget.announce()

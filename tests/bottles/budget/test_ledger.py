@@ -89,26 +89,26 @@ def refused(verdict: Reservation | ModelRefusal) -> ModelRefusal:
 def test_a_request_that_could_pass_the_limit_is_refused_before_it_is_sent(ledger: Ledger) -> None:
     one = budget(ledger, {"usd": 0.50})
     for _ in range(4):
-        one.usage(reserved(one.request(ASKED)), used(10_000, 5_000), final=True)
+        one.model_usage(reserved(one.model_request(ASKED)), used(10_000, 5_000), final=True)
 
-    refusal = refused(one.request(ASKED))
+    refusal = refused(one.model_request(ASKED))
 
     assert refusal.reason == (
         "budget: this run has used $0.42 of $0.50; this request could use $0.11 (at most 10,000 input and 5,000 output "
         "tokens), so it is not sent. Ask."
     )
     assert not refusal.passing
-    reserved(one.request(replace(ASKED, most_output=1000)))  # a smaller one still fits
+    reserved(one.model_request(replace(ASKED, most_output=1000)))  # a smaller one still fits
 
 
 def test_a_request_counts_what_it_has_used_and_not_its_most(ledger: Ledger) -> None:
     one = budget(ledger, {"tokens": 16_000})
     for _ in range(10):
-        one.usage(reserved(one.request(ASKED)), used(90, 10), final=True)
+        one.model_usage(reserved(one.model_request(ASKED)), used(90, 10), final=True)
     spent = ledger.spent(RUN)["run"]
     assert (spent.used.tokens, spent.used.requests, spent.reserved.tokens) == (1000, 10, 0)
-    one.usage(reserved(one.request(ASKED)), used(90, 10), final=True)
-    assert "1,100 tokens of 16,000 tokens" in refused(one.request(ASKED)).reason
+    one.model_usage(reserved(one.model_request(ASKED)), used(90, 10), final=True)
+    assert "1,100 tokens of 16,000 tokens" in refused(one.model_request(ASKED)).reason
 
 
 def test_parallel_streams_cannot_pass_the_limit_together(tmp_path: Path, clock: Clock) -> None:
@@ -119,7 +119,7 @@ def test_parallel_streams_cannot_pass_the_limit_together(tmp_path: Path, clock: 
 
     def stream(one: Budget) -> None:
         start.wait(30)
-        verdicts.append((one, one.request(ASKED)))
+        verdicts.append((one, one.model_request(ASKED)))
 
     threads = [threading.Thread(target=stream, args=(budgets[index % 10],)) for index in range(50)]
     for thread in threads:
@@ -129,23 +129,23 @@ def test_parallel_streams_cannot_pass_the_limit_together(tmp_path: Path, clock: 
     running = [(one, verdict.id) for one, verdict in verdicts if isinstance(verdict, Reservation)]
     assert (len(verdicts), len(running)) == (50, 4)
     for one, reservation in running:
-        one.usage(reservation, used(10_000, 5_000), final=True)
+        one.model_usage(reservation, used(10_000, 5_000), final=True)
     assert ledgers[0].spent(RUN)["run"].used.usd == 4 * MOST_COST <= 0.50 * PICODOLLARS
 
 
 def test_a_request_that_only_waits_for_others_is_told_to_come_again(ledger: Ledger) -> None:
     one = budget(ledger, {"usd": 0.15})
-    first = reserved(one.request(ASKED))
-    refusal = refused(one.request(ASKED))
+    first = reserved(one.model_request(ASKED))
+    refusal = refused(one.model_request(ASKED))
     assert refusal.passing and "run now have ended" in refusal.reason
-    one.usage(first, used(100, 10), final=True)
-    reserved(one.request(ASKED))
+    one.model_usage(first, used(100, 10), final=True)
+    reserved(one.model_request(ASKED))
 
 
 def test_what_an_answer_did_not_say_stays_reserved(ledger: Ledger) -> None:
     one = budget(ledger, {"tokens": 1_000_000, "usd": 10})
-    one.usage(reserved(one.request(ASKED)), ModelUsage(), final=True)
-    one.usage(reserved(one.request(ASKED)), used(700, None), final=True)
+    one.model_usage(reserved(one.model_request(ASKED)), ModelUsage(), final=True)
+    one.model_usage(reserved(one.model_request(ASKED)), used(700, None), final=True)
     spent = ledger.spent(RUN)["run"]
     assert spent.used.tokens == 0 and spent.reserved.tokens == 15_000 + 5_700
     assert spent.reserved.usd == MOST_COST + 700 * 3_000_000 + 5_000 * 15_000_000
@@ -153,56 +153,56 @@ def test_what_an_answer_did_not_say_stays_reserved(ledger: Ledger) -> None:
 
 def test_usage_on_the_way_takes_nothing_back(ledger: Ledger) -> None:
     one = budget(ledger, {"tokens": 20_000})
-    reservation = reserved(one.request(ASKED))
-    one.usage(reservation, used(10, None), final=False)
+    reservation = reserved(one.model_request(ASKED))
+    one.model_usage(reservation, used(10, None), final=False)
     assert ledger.spent(RUN)["run"].reserved.tokens == 15_000
-    one.usage(reservation, used(10, 20), final=True)
-    one.usage(reservation, used(0, 0), final=True)  # a second end changes nothing
+    one.model_usage(reservation, used(10, 20), final=True)
+    one.model_usage(reservation, used(0, 0), final=True)  # a second end changes nothing
     assert ledger.spent(RUN)["run"].used.tokens == 30
 
 
 def test_a_request_that_the_api_refused_counts_for_nothing(ledger: Ledger) -> None:
     one = budget(ledger, {"requests": 1})
     for _ in range(3):
-        one.usage(reserved(one.request(ASKED)), used(0, 0), final=True)
-    one.usage(reserved(one.request(ASKED)), used(1, 1), final=True)
-    assert "1 requests of 1 requests" in refused(one.request(ASKED)).reason
+        one.model_usage(reserved(one.model_request(ASKED)), used(0, 0), final=True)
+    one.model_usage(reserved(one.model_request(ASKED)), used(1, 1), final=True)
+    assert "1 requests of 1 requests" in refused(one.model_request(ASKED)).reason
 
 
 def test_a_limit_on_requests_alone_needs_neither_price_nor_size(ledger: Ledger) -> None:
     one = budget(ledger, {"requests": 2})
-    reserved(one.request(replace(ASKED, model="unknown", most_input=None, most_output=None, unpriced=("speed",))))
+    reserved(one.model_request(replace(ASKED, model="unknown", most_input=None, most_output=None, unpriced=("speed",))))
 
 
 def test_an_unknown_model_is_refused_with_the_key_to_add(ledger: Ledger) -> None:
-    reason = refused(budget(ledger, {"usd": 1}).request(replace(ASKED, model="other-model"))).reason
+    reason = refused(budget(ledger, {"usd": 1}).model_request(replace(ASKED, model="other-model"))).reason
     assert 'budget.prices."other-model" with input and output' in reason
 
 
 def test_limits_of_a_day_and_of_a_bottle_count_all_its_runs(ledger: Ledger, clock: Clock) -> None:
     limits = {"day": {"tokens": 20_000}, "bottle": {"tokens": 50_000}}
-    budget(ledger, limits).usage(reserved(budget(ledger, limits).request(ASKED)), ModelUsage(), final=True)
+    budget(ledger, limits).model_usage(reserved(budget(ledger, limits).model_request(ASKED)), ModelUsage(), final=True)
     second = budget(ledger, limits, replace(RUN, run="guard-2", slug="coder-2"))
-    assert "this day (UTC) has used 15,000 tokens of 20,000" in refused(second.request(ASKED)).reason
-    reserved(budget(ledger, limits, replace(RUN, bottle="other")).request(ASKED))
+    assert "this day (UTC) has used 15,000 tokens of 20,000" in refused(second.model_request(ASKED)).reason
+    reserved(budget(ledger, limits, replace(RUN, bottle="other")).model_request(ASKED))
 
     for _ in range(2):
         clock.now += 24 * 3600
-        reserved(second.request(ASKED))
+        reserved(second.model_request(ASKED))
     clock.now += 24 * 3600
-    assert "all runs of this bottle have used 45,000" in refused(second.request(ASKED)).reason
+    assert "all runs of this bottle have used 45,000" in refused(second.model_request(ASKED)).reason
 
 
 def test_what_a_person_adds_holds_for_as_long_as_the_approval(ledger: Ledger) -> None:
     added: list[Limit] = []
     one = Budget(ledger, RUN, limits_of({"requests": 1}), Prices(), raises=lambda: added)
-    reserved(one.request(ASKED))
-    refused(one.request(ASKED))
+    reserved(one.model_request(ASKED))
+    refused(one.model_request(ASKED))
     added.append(Limit("run", "requests", 1))
-    reserved(one.request(ASKED))
-    assert "2 requests of 2" in refused(one.request(ASKED)).reason
+    reserved(one.model_request(ASKED))
+    assert "2 requests of 2" in refused(one.model_request(ASKED)).reason
     added.clear()
-    assert "2 requests of 1" in refused(one.request(ASKED)).reason
+    assert "2 requests of 1" in refused(one.model_request(ASKED)).reason
 
 
 def test_a_decision_that_cannot_be_recorded_is_a_refusal_and_reserves_nothing(ledger: Ledger) -> None:
@@ -211,7 +211,7 @@ def test_a_decision_that_cannot_be_recorded_is_a_refusal_and_reserves_nothing(le
 
     one = Budget(ledger, RUN, limits_of({"tokens": 100_000}), Prices(), record=record)
     with pytest.raises(HostNotReady):
-        one.request(ASKED)
+        one.model_request(ASKED)
     assert ledger.spent(RUN)["run"].total.tokens == 0
 
 
@@ -221,7 +221,7 @@ def test_a_flood_of_refusals_is_recorded_in_few_lines(ledger: Ledger) -> None:
         ledger, RUN, limits_of({"tokens": 1}), Prices(), record=lambda decision, *_: lines.append(decision)
     )  # fmt: skip
     for _ in range(200):
-        refused(one.request(ASKED))
+        refused(one.model_request(ASKED))
     assert 1 <= len(lines) < 100
 
 
@@ -230,7 +230,7 @@ import sys
 from pathlib import Path
 from tests.bottles.budget.test_ledger import ASKED, Clock, budget, opened, reserved
 one = budget(opened(Path(sys.argv[1]), Clock()), {"usd": 0.25})
-reserved(one.request(ASKED)), reserved(one.request(ASKED))
+reserved(one.model_request(ASKED)), reserved(one.model_request(ASKED))
 if sys.argv[2] == "settling":
     one._ledger._database._connection.execute("BEGIN IMMEDIATE")
     one._ledger._database._connection.execute("UPDATE model_requests SET usd = 0")
@@ -248,7 +248,7 @@ def test_what_a_killed_guard_had_reserved_stays_reserved(tmp_path: Path, clock: 
         guard.wait(30)
     after = opened(tmp_path, clock)
     assert after.spent(RUN)["run"].reserved.usd == 2 * MOST_COST
-    assert "requests without a known end" in refused(budget(after, {"usd": 0.25}).request(ASKED)).reason
+    assert "requests without a known end" in refused(budget(after, {"usd": 0.25}).model_request(ASKED)).reason
 
 
 def test_the_latest_run_of_a_bottle_is_found_by_its_slug(ledger: Ledger, clock: Clock) -> None:
@@ -283,7 +283,7 @@ class Spending(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1), entered=st.integers(0, 20_000), output=st.integers(0, 20_000))
     def ask(self, which: int, entered: int, output: int) -> None:
         asked = replace(ASKED, most_input=entered, most_output=output)
-        verdict = self.budgets[which].request(asked)
+        verdict = self.budgets[which].model_request(asked)
         if isinstance(verdict, Reservation):
             self.running.append((self.budgets[which], verdict.id, asked))
 
@@ -295,7 +295,7 @@ class Spending(RuleBasedStateMachine):
         entered = data.draw(st.none() | st.integers(0, asked.most_input or 0))
         output = data.draw(st.none() | st.integers(0, asked.most_output or 0))
         usage = ModelUsage() if entered is None else used(entered, output)
-        one.usage(reservation, usage, final=final)
+        one.model_usage(reservation, usage, final=final)
         if not final:
             self.running.append((one, reservation, asked))
 
