@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,14 @@ def test_claude_code_finds_its_first_questions_answered() -> None:
     assert configuration["customApiKeyResponses"]["approved"] == [PLACEHOLDER[-20:]]
     assert settings["skipDangerousModePermissionPrompt"] is True
     assert "waiting_for_permission" in settings["hooks"]["PermissionRequest"][0]["hooks"][0]["command"]
+
+
+def test_codex_does_not_search_the_web_where_a_budget_could_not_count_it() -> None:
+    path = "/home/agent/.codex/config.toml"
+    config = agent(harness="codex")
+    plain, metered = (harness_of(config).files(config, paths)[path] for paths in (GUEST, replace(GUEST, metered=True)))
+    assert "web_search" not in tomllib.loads(plain)
+    assert tomllib.loads(metered)["web_search"] == "disabled"
 
 
 def test_codex_takes_its_key_from_the_variable_and_reads_the_prompt() -> None:

@@ -55,6 +55,7 @@ class Codex:
         lines = [
             'cli_auth_credentials_store = "file"' if agent.login else 'model_provider = "bottle"',
             "check_for_update_on_startup = false",
+            *(['web_search = "disabled"'] if guest.metered else []),
             "[analytics]",
             "enabled = false",
             f"[projects.{json.dumps(guest.tree)}]",

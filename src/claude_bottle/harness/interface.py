@@ -50,6 +50,8 @@ class GuestPaths:
     environ: Mapping[str, str] = field(default_factory=dict)
     mcp_url: str | None = None
     """The address of the guard's MCP server; None where the agent may ask for nothing."""
+    metered: bool = False
+    """Whether a budget counts the requests to its model, and so refuses tools that the API runs without a bound."""
 
 
 class Harness(Protocol):

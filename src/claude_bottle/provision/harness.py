@@ -18,7 +18,8 @@ def provision_harness(guest: Steps, spec: BottleSpec, paths: GuestPaths) -> None
     """Write the files and links of the agent's harness into the guest, and its login if the agent has a kept one."""
     agent = spec.manifest.agent(spec.agent_name)
     harness = harness_of(agent)
-    paths = replace(paths, mcp_url=mcp_url(spec.manifest.bottle_of(spec.agent_name)))
+    bottle = spec.manifest.bottle_of(spec.agent_name)
+    paths = replace(paths, mcp_url=mcp_url(bottle), metered=bottle.budget is not None)
     files = harness.files(agent, paths)
     provision_supervise(guest, files, harness.links(paths))
     if agent.login:

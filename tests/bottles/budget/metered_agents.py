@@ -78,17 +78,22 @@ class Agent:
         model = f"anthropic/{self.model}"
         settings = {"model": model, "small_model": model, "permission": {"*": "allow"}, "autoupdate": False}
         folder = home / ".config/opencode"
-        folder.mkdir(parents=True)
+        (folder / "node_modules").mkdir(parents=True)  # else it installs a package from a registry
+        installed = {"packages": {"": {"dependencies": {"@opencode-ai/plugin": "*"}}}}
+        (folder / "package-lock.json").write_text(json.dumps(installed))
         (folder / "opencode.json").write_text(json.dumps({**settings, "provider": {"anthropic": {"options": options}}}))
         variables = {"OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_MODELS_FETCH": "1"}
         return ["run", "do it"], {**variables, "OPENCODE_DISABLE_LSP_DOWNLOAD": "1"}
 
 
+_CLAUDE = _HOSTS / "@anthropic-ai/claude-code-linux-x64/claude"
+_CODEX = _HOSTS / "@openai/codex/vendor/x86_64-unknown-linux-musl/bin/codex"
+_OPENCODE = _HOSTS / "opencode-linux-x64-baseline/bin/opencode"
 AGENTS = (
-    Agent("claude", "anthropic", "claude-sonnet-4-5", "Bash", "command", _HOSTS / "@anthropic-ai/claude-code-linux-x64/claude"),
-    Agent("codex", "openai", "gpt-5", "exec_command", "cmd", _HOSTS / "@openai/codex/vendor/x86_64-unknown-linux-musl/bin/codex"),
-    Agent("opencode", "anthropic", "claude-sonnet-4-5", "bash", "command", _HOSTS / "opencode-linux-x64-baseline/bin/opencode"),
-)  # fmt: skip
+    Agent("claude", "anthropic", "claude-sonnet-4-5", "Bash", "command", _CLAUDE),
+    Agent("codex", "openai", "gpt-5", "exec_command", "cmd", _CODEX),
+    Agent("opencode", "anthropic", "claude-sonnet-4-5", "bash", "command", _OPENCODE),
+)
 
 
 @contextmanager
