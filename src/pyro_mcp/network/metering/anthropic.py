@@ -6,6 +6,7 @@ https://platform.claude.com/docs/en/build-with-claude/streaming (the usage of `m
 https://platform.claude.com/docs/en/build-with-claude/compaction-threshold (`usage.iterations`: without the
 iterations of a compaction, the numbers at the top are too small)
 https://platform.claude.com/docs/en/agents-and-tools/tool-use/web-search-tool (`max_uses`)
+https://platform.claude.com/docs/en/build-with-claude/cache-diagnostics (`diagnostics` only compares two requests)
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ METERED = frozenset({("POST", "/v1/messages")})
 FREE = frozenset({("POST", "/v1/messages/count_tokens")})
 
 _FREE_KEYS = frozenset({
-    "cache_control", "context_management", "inference_geo", "max_tokens", "mcp_servers", "messages", "metadata",
-    "model", "output_config", "output_format", "service_tier", "speed", "stop_sequences", "stream", "system",
-    "temperature", "thinking", "tool_choice", "tools", "top_k", "top_p",
+    "cache_control", "context_management", "diagnostics", "inference_geo", "max_tokens", "mcp_servers", "messages",
+    "metadata", "model", "output_config", "output_format", "service_tier", "speed", "stop_sequences", "stream",
+    "system", "temperature", "thinking", "tool_choice", "tools", "top_k", "top_p",
 })  # fmt: skip
 """The keys that do not change the price by themselves, or that are checked here."""
 _GUEST_TOOLS = ("bash_", "computer_", "memory_", "text_editor_")
