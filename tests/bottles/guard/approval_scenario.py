@@ -6,6 +6,7 @@ them. Prints one JSON object.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import socket
@@ -13,25 +14,33 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from benchmarks.docker_engine import NoEngine, started_engine
 from claude_bottle import state
 from claude_bottle.bottles import Bottles
 from claude_bottle.manifest import load
+from claude_bottle.page.serving import Page, PageOptions
 from tests.chat_hosts.model_api import Call, Model, Story, served
 from tests.leaks.guests import Workspaces
 from tests.leaks.lab import Lab, knock, settle
 from tests.leaks.world import OTHER
+from tests.waiting import until
 
 KEY = "sk-ant-the-real-value-0123456789"
 REASON = "to install\u202e it \x1b[31mnow"
 _SECONDS = 120.0
 # All ways from the guest to whoever approves: the guard's other ports and paths, tools that do not exist, its files.
 _FORGE = """
+for way in 127.0.0.1 10.0.2.2 10.0.2.3 localhost guard.bottle.internal git.bottle.internal other.test; do
+  for port in 80 PAGE_PORT; do
+    curl -sS --max-time 3 -H "Host: 127.0.0.1:PAGE_PORT" "http://$way:$port/list/x"; echo
+  done
+done
 for way in guard.bottle.internal:8080/ guard.bottle.internal/ guard.bottle.internal/approve/r1 git.bottle.internal/ \
   10.0.2.2/ 10.0.2.3/ 127.0.0.1/ page.bottle.internal/; do curl -sS --max-time 5 -X POST "http://$way"; echo; done
 curl -sS --max-time 9 -H 'Accept: application/json, text/event-stream' -H 'Content-Type: application/json' \
@@ -46,12 +55,13 @@ def fetch(token: str) -> Call:
     return Call("Bash", {"command": f"curl -sS --max-time 9 http://other.test/{token}; echo", "description": "fetch"})
 
 
-def story(told: dict[str, Any], waiting: threading.Event) -> Story:
+def story(told: dict[str, Any], waiting: threading.Event, page: Page) -> Story:
     """Try the host, ask for it, try to approve it alone, wait for the person, and try the host again."""
     told["refused"] = yield fetch("token-before")
     asked = yield Call("request_capability", {"kind": "host", "host": "other.test:80", "reason": REASON})
     told["asked"] = asked
-    told["forged"] = yield Call("Bash", {"command": _FORGE, "description": "look around"})
+    forge = _FORGE.replace("PAGE_PORT", page.own_url.rpartition(":")[2])
+    told["forged"] = yield Call("Bash", {"command": forge, "description": "look around"})
     told["still"] = yield Call("capability_status", {"request": "r1"})
     yield fetch("token-forged")
     waiting.set()
@@ -102,14 +112,16 @@ def launch(folder: Path, backend: str, api: str) -> Bottles:
 def run(lab: Lab, backend: str, folder: Path) -> dict[str, Any]:
     told: dict[str, Any] = {}
     waiting = threading.Event()
-    model = Model(story(told, waiting))
-    with socket.create_server(("127.0.0.1", 0)) as listening, served(model, listening) as api:
+    page = Page(Bottles(), PageOptions(), [], print)
+    model = Model(story(told, waiting, page))
+    with served_page(page), socket.create_server(("127.0.0.1", 0)) as listening, served(model, listening) as api:
         bottles = launch(folder, backend, api)
         told["alive"] = _alive(lab)
         slug = bottles.run("tester", backend=backend, args=("-p", "get what you need"))["slug"]
         try:
             told["waited"] = waiting.wait(_SECONDS)
             told["arrived_before"] = tokens(lab)
+            told["page_requests"], told["page_shows"] = requests_and_list(page)
             told["pending"] = command("pending")["requests"]
             began = time.monotonic()
             command("approve", told["pending"][0]["reference"])
@@ -121,8 +133,35 @@ def run(lab: Lab, backend: str, folder: Path) -> dict[str, Any]:
             bottles.stop(slug)
     told["failure"], told["closing"] = model.failure and str(model.failure), model.closing
     told["journal"] = [[one["kind"], one["decision"], one["who"]] for one in command("audit")["entries"]]
+    told["verified"] = command("audit", "verify")["intact"]
     told["left"] = [*state.slugs(), *(path.name for path in state.bottles_home().iterdir())]
     return told
+
+
+@contextmanager
+def served_page(page: Page) -> Iterator[None]:
+    """Serve the page of a phone meanwhile."""
+    thread = threading.Thread(target=page.serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        page.stop()
+        thread.join(30)
+        page.close()
+
+
+def requests_and_list(page: Page) -> tuple[int, bool]:
+    """Return how many requests have come to the page so far, and whether it shows this host the request."""
+    before = page._server.server_state.total_requests
+    parts = urlsplit(page.list_url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=30)
+    connection.request("GET", parts.path)
+    shown = "other.test" in connection.getresponse().read().decode()
+    connection.close()
+    # It counts an answer after it was sent.
+    until("the page has counted", lambda: page._server.server_state.total_requests, lambda count: count == before + 1)
+    return before, shown
 
 
 def _ended(bottles: Bottles, slug: str) -> bool:

@@ -57,6 +57,8 @@ def test_claude_code_reaches_a_host_only_after_a_person_has_approved_it(
     assert told["arrived_before"] == [], shown
     assert told["arrived_after"] == ["token-after"], shown
     assert '"pending"' in told["asked"] and '"pending"' in told["still"] and '"approved"' in told["decided"], shown
+    assert (told["page_requests"], told["page_shows"]) == (0, True), shown
+    assert told["verified"], shown
     [request] = told["pending"]
     assert (request["allows"], request["rule"]) == (
         "connect to other.test, port 80 (TCP and UDP)",
