@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Row, and_, case, func, select, update
+from sqlalchemy import Row, and_, bindparam, case, func, select, update
 
 from moot.server import clock
 from moot.server.database import tables
@@ -62,9 +62,21 @@ def acknowledge(tx: Transaction, room: Room, actor_id: str, sequences: Iterable[
         _acknowledge(tx, room.key, actor_id, _deliveries.c.sequence.in_(numbers))
 
 
+# Built once: each write of an agent uses it.
+_ACKNOWLEDGE_PUSHED = (
+    update(_deliveries)
+    .where(
+        _deliveries.c.space_key == bindparam("space"),
+        _deliveries.c.recipient_id == bindparam("actor"),
+        _deliveries.c.state == PUSHED,
+    )
+    .values(state=ACKNOWLEDGED, acknowledged_at=bindparam("now"))
+)
+
+
 def acknowledge_pushed(tx: Transaction, room: Room, actor_id: str) -> None:
     """Acknowledge all messages that were pushed to a participant before now."""
-    _acknowledge(tx, room.key, actor_id, _deliveries.c.state == PUSHED)
+    tx.execute(_ACKNOWLEDGE_PUSHED, {"space": room.key, "actor": actor_id, "now": tx.now})
 
 
 def _acknowledge(tx: Transaction, space_key: int, actor_id: str, which: Any) -> None:

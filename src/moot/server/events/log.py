@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from moot.server.database import tables
 from moot.server.database.transaction import Change, Transaction
@@ -45,6 +45,14 @@ class Speaker:
 SERVER = Speaker(addressing.SYSTEM, "Space", "system")
 """The server itself, as a speaker."""
 _DEADLINE = Limits.acknowledge_seconds
+# Built once: each message uses them.
+_COUNT = (
+    update(tables.spaces)
+    .where(tables.spaces.c.space_key == bindparam("space"))
+    .values(last_sequence=tables.spaces.c.last_sequence + 1, last_event_at=bindparam("now"))
+    .returning(tables.spaces.c.last_sequence)
+)
+_INSERT = insert(tables.events).inline()
 
 
 def post(
@@ -61,8 +69,7 @@ def post(
         mine = (events.speaker_id == caller.actor_id, events.idempotency_key == draft.idempotency_key)
         if (before := tx.first(select(tables.events).where(*mine))) is not None:
             return event_of(before, spaces.by_key(tx, before.space_key).space_id)
-    participants.join(tx, room, caller.actor_id)
-    participants.touch(tx, room.key, caller.actor_id)
+    participants.see(tx, room, caller.actor_id)
     speaker = Speaker(caller.actor_id, caller.display_name, caller.actor_type)
     return append(tx, room, speaker, draft, acknowledge_seconds=acknowledge_seconds)
 
@@ -72,13 +79,7 @@ def append(
 ) -> Event:
     """Append an entry with the next sequence number, and queue its deliveries."""
     thread_id = _thread(tx, room, draft)
-    counted = (
-        update(tables.spaces)
-        .where(tables.spaces.c.space_key == room.key)
-        .values(last_sequence=tables.spaces.c.last_sequence + 1, last_event_at=tx.now)
-        .returning(tables.spaces.c.last_sequence)
-    )
-    sequence = tx.execute(counted).scalar_one()
+    sequence = tx.execute(_COUNT, {"space": room.key, "now": tx.now}).scalar_one()
     values = {
         "sequence": sequence,
         "event_id": new_id("evt"),
@@ -93,7 +94,7 @@ def append(
     }
     references = list(draft.references)
     row = {**values, "reference_uris": references, "idempotency_key": draft.idempotency_key}
-    tx.execute(insert(tables.events).values(space_key=room.key, **row))
+    tx.execute(_INSERT, {"space_key": room.key, **row})
     addressing.queue(
         tx,
         room,

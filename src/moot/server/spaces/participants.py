@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Row, Select, select, update
+from sqlalchemy import Row, Select, bindparam, select, update
 
 from moot.server.database import tables
 from moot.server.database.transaction import Change, Transaction
@@ -64,10 +64,22 @@ def set_status(tx: Transaction, room: Room, caller: Caller, status: str | None) 
     return get(tx, room, caller.actor_id)
 
 
+_SEE = (
+    update(_participants)
+    .where(_participants.c.space_key == bindparam("space"), _participants.c.actor_id == bindparam("actor"))
+    .values(last_seen_at=bindparam("now"))
+)
+
+
+def see(tx: Transaction, room: Room, actor_id: str) -> None:
+    """Record that an actor was seen in a space, which it joins if it has not."""
+    if tx.execute(_SEE, {"space": room.key, "actor": actor_id, "now": tx.now}).rowcount == 0:
+        join(tx, room, actor_id)
+
+
 def touch(tx: Transaction, space_key: int, actor_id: str) -> None:
     """Record that an actor was seen, in this space and at all."""
-    mine = (_participants.c.space_key == space_key, _participants.c.actor_id == actor_id)
-    tx.execute(update(_participants).where(*mine).values(last_seen_at=tx.now))
+    tx.execute(_SEE, {"space": space_key, "actor": actor_id, "now": tx.now})
     tx.execute(update(_actors).where(_actors.c.actor_id == actor_id).values(last_seen_at=tx.now))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, bindparam, select, update
 
 from moot.server.database import tables
 from moot.server.database.transaction import Transaction
@@ -68,9 +68,13 @@ _COLUMNS = tuple(
 )
 
 
+# Built once: most calls begin with it.
+_FIND = select(*_COLUMNS).where(_spaces.c.tenant_id == bindparam("tenant"), _spaces.c.space_id == bindparam("space"))
+
+
 def find(tx: Transaction, caller: Caller, space_id: str) -> Room:
     """Return a space of the caller's tenant. Raises `NotFound`."""
-    row = tx.first(select(*_COLUMNS).where(_spaces.c.tenant_id == caller.tenant_id, _spaces.c.space_id == space_id))
+    row = tx.execute(_FIND, {"tenant": caller.tenant_id, "space": space_id}).first()
     if row is None:
         raise NotFound(f"There is no space {space_id}", hint="POST /api/spaces makes one")
     return _room(row)
