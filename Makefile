@@ -48,6 +48,7 @@ references: setup-check ## write anew what is generated: docs/cli.md, claude-bot
 		$(PYTHON) "scripts/$${pair%:*}.py" >build/reference; mv build/reference "docs/$${pair#*:}"; \
 	done
 	@$(PYTHON) scripts/cli_reference.py claude-bottle >build/reference; mv build/reference docs/claude-bottle.md
+	@$(PYTHON) scripts/cli_reference.py moot >build/reference; mv build/reference docs/moot.md
 	@$(PYTHON) scripts/man_page.py claude-bottle >build/reference; mv build/reference docs/claude-bottle.1
 	@$(PYTHON) -m scripts.public_contract
 	@$(PYTHON) -m scripts.bottles_schema

@@ -2,6 +2,7 @@
 
 .venv/bin/python scripts/cli_reference.py >docs/cli.md
 .venv/bin/python scripts/cli_reference.py claude-bottle >docs/claude-bottle.md
+.venv/bin/python scripts/cli_reference.py moot >docs/moot.md
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import sys
 
 import claude_bottle.cli.program
+import moot.cli.program
 import pyro_mcp.cli.program
 from pyro_mcp.command_line import own_actions, spelled, verbs
 
@@ -33,6 +35,10 @@ _PROGRAMS = {
             title="The command claude-bottle",
             after_dashes="The words after the first `--` are arguments for the agent's program.",
         ),
+    ),
+    "moot": (
+        moot.cli.program.command_parser,
+        _OPENING.format(title="The command moot", after_dashes="").rstrip() + "\n",
     ),
 }
 

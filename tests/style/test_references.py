@@ -26,6 +26,7 @@ def functions_of(path: Path) -> set[str]:
     [
         ("cli_reference.py", "docs/cli.md"),
         ("cli_reference.py claude-bottle", "docs/claude-bottle.md"),
+        ("cli_reference.py moot", "docs/moot.md"),
         ("man_page.py", "docs/pyro.1"),
         ("man_page.py claude-bottle", "docs/claude-bottle.1"),
         ("mcp_reference.py", "docs/mcp-tools.md"),

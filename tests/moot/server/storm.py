@@ -18,7 +18,7 @@ from websockets.exceptions import WebSocketException
 
 from tests.moot.server.running import Client, Server
 
-_SECONDS = 240.0
+_SECONDS = 600.0
 _SENDERS = 4
 _PAUSE_SECONDS = 0.02
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -335,3 +337,21 @@ def test_what_was_accepted_survives_a_kill_and_a_stop_says_resume(tmp_path: Path
             with pytest.raises(ConnectionClosed) as closed:
                 live.event()
         assert closed.value.rcvd is not None and closed.value.rcvd.code == 1012
+
+
+def test_a_timer_that_was_due_while_the_server_was_down_fires_once(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        space, agents = server.space(), server.agents()
+        timer = {"tool_name": "list_participants", "timer_type": "delay", "duration_secs": 30}
+        agents["Spec"].post(f"/api/spaces/{space}/timers", timer)
+        server.kill()
+        with closing(sqlite3.connect(server.data / "space.db")) as database:
+            database.execute("UPDATE timers SET next_fire_at = '2026-01-01'")
+            database.commit()
+        server.start()
+
+        with agents["Spec"].live(space, 0) as live:
+            event = live.event()
+            assert event["speaker_id"] == "system" and event["metadata"]["mentions"] == [id_of(agents["Spec"])]
+        assert agents["Spec"].get(f"/api/spaces/{space}/timers") == []
+        assert server.person.newest(space) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
@@ -30,6 +31,11 @@ class Call:
     def write(self, work: Callable[[Transaction, Caller], Result]) -> Result:
         """Return what a function returns, after its changes are on the disk."""
         return self.state.database.write(lambda tx: work(tx, authenticate(tx, self.token)))
+
+    async def written(self, work: Callable[[Transaction, Caller], Result]) -> Result:
+        """Return what `write` returns, without a thread that waits: so as many calls as come share a commit."""
+        future = self.state.database.submit(lambda tx: work(tx, authenticate(tx, self.token)))
+        return await asyncio.wrap_future(future)
 
 
 def token_of(connection: HTTPConnection) -> str:

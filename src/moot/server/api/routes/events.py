@@ -25,7 +25,7 @@ IdempotencyKey = Annotated[str | None, Header(max_length=200, min_length=1)]
 _MOST_IN_TRANSCRIPT = 5000
 
 
-def _post(call: Call, space_id: str, body: NewEvent | NewResponse, key: str | None, *named: str) -> Event:
+async def _post(call: Call, space_id: str, body: NewEvent | NewResponse, key: str | None, *named: str) -> Event:
     def work(tx: Transaction, caller: Caller) -> Event:
         body.check(caller, *named)
         draft = Draft(
@@ -35,19 +35,21 @@ def _post(call: Call, space_id: str, body: NewEvent | NewResponse, key: str | No
         seconds = call.state.limits.acknowledge_seconds
         return log.post(tx, caller, space_id, draft, acknowledge_seconds=seconds)
 
-    return call.write(work)
+    return await call.written(work)
 
 
 @router.post("/events")
-def post_event(space_id: InPath, body: NewEvent, call: WithCall, idempotency_key: IdempotencyKey = None) -> Event:
+async def post_event(space_id: InPath, body: NewEvent, call: WithCall, idempotency_key: IdempotencyKey = None) -> Event:
     """Post a message of the caller. A second call with the same Idempotency-Key returns the first one's event."""
-    return _post(call, space_id, body, idempotency_key, "speaker_id", "participant_id")
+    return await _post(call, space_id, body, idempotency_key, "speaker_id", "participant_id")
 
 
 @router.post("/response")
-def post_response(space_id: InPath, body: NewResponse, call: WithCall, idempotency_key: IdempotencyKey = None) -> Event:
+async def post_response(
+    space_id: InPath, body: NewResponse, call: WithCall, idempotency_key: IdempotencyKey = None
+) -> Event:
     """Post a message of the caller, as the published adapter does."""
-    return _post(call, space_id, body, idempotency_key, "agent_id", "participant_id")
+    return await _post(call, space_id, body, idempotency_key, "agent_id", "participant_id")
 
 
 @router.post("/speech")
