@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from moot.server.database import schema
 from moot.server.database.engines import engines
@@ -46,6 +47,8 @@ class Database:
                 return work(Transaction(connection))
         except OperationalError as error:
             raise Unavailable(f"the database cannot be read: {error.orig}", hint="see the server's log") from error
+        except NoConnection as error:
+            raise Unavailable("the server is overloaded", hint="try again in a few seconds") from error
 
     def write(self, work: Callable[[Transaction], Result]) -> Result:
         """Return what a function returns, after its changes are committed and on the disk."""

@@ -60,7 +60,7 @@ async def _subscribed(
             state.database.submit(lambda tx: connections.closed(tx, connection_id))
 
 
-async def _pump(state: ServerState, subscription: Subscription, send: Callable[[Frame], Awaitable[None]]) -> None:
+async def pump(state: ServerState, subscription: Subscription, send: Callable[[Frame], Awaitable[None]]) -> None:
     """Send what comes, until the subscription ends. Raises `Closed`."""
     while True:
         try:
@@ -104,7 +104,7 @@ async def _serve(state: ServerState, socket: WebSocket, subscription: Subscripti
     """Send and receive until either side ends. Raises `Closed`."""
     if gap is not None:
         await socket.send_text(gap.text)
-    sending = asyncio.ensure_future(_pump(state, subscription, lambda frame: socket.send_text(frame.text)))
+    sending = asyncio.ensure_future(pump(state, subscription, lambda frame: socket.send_text(frame.text)))
     receiving = asyncio.ensure_future(_receive(state, socket, subscription))
     try:
         await asyncio.wait((sending, receiving), return_when=asyncio.FIRST_COMPLETED)
@@ -195,7 +195,7 @@ class _EventStream(Response):
 
         if gap is not None:
             await send_frame(gap)
-        work = (_pump(self._state, subscription, send_frame), keep_alive(), gone())
+        work = (pump(self._state, subscription, send_frame), keep_alive(), gone())
         tasks = [asyncio.ensure_future(one) for one in work]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
