@@ -97,8 +97,11 @@ class Page:
     @property
     def base_url(self) -> str:
         """The address under which a phone reaches the page."""
+        if not self._options.url:
+            return self.own_url
         parts = urlsplit(self._options.url)
-        return f"{parts.scheme}://{parts.netloc.lower()}" if self._options.url else self.own_url
+        usual = {"http": ":80", "https": ":443"}[parts.scheme]  # browsers leave it out
+        return f"{parts.scheme}://{parts.netloc.lower().removesuffix(usual)}"
 
     @property
     def list_url(self) -> str:

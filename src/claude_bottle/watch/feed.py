@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from claude_bottle.audit import Entry, Journal
-from claude_bottle.audit.line import entry_of
+from claude_bottle.audit.line import LONGEST_LINE, entry_of
 from claude_bottle.guard.database import guard_database
 from claude_bottle.request_facts import HeldPushes
 from claude_bottle.results import BottleList, PendingReport, RequestInfo
@@ -106,11 +106,13 @@ class Tail:
             with open(self._journal.path, "rb") as file:
                 inode, size, _ = file_version(self._journal.path)
                 if inode != self._inode:
-                    self._inode, self._offset = inode, self._start()
+                    self._inode = inode
+                    self._offset = self._journal.offset_of(time.time() - _EARLIER_SECONDS)
                 self._offset = min(self._offset, size)
                 file.seek(self._offset)
                 found = list[Entry]()
-                while (line := file.readline()).endswith(b"\n"):
+                # A longer line is none of a journal, and comes in parts; the last one may be half written.
+                while (line := file.readline(LONGEST_LINE)).endswith(b"\n") or len(line) == LONGEST_LINE:
                     self._offset += len(line)
                     if (entry := entry_of(line)) is not None:
                         found.append(entry[0])
@@ -118,9 +120,6 @@ class Tail:
                 return found
         except FileNotFoundError:
             return []
-
-    def _start(self) -> int:
-        return self._journal.offset_of(time.time() - _EARLIER_SECONDS) if self._inode else 0
 
 
 def database_version() -> object:
