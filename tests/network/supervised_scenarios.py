@@ -210,14 +210,16 @@ def a_flood_of_refusals_is_counted_and_does_not_delay_what_is_allowed(testbed: T
                 try: socket.create_connection(({WEB!r}, 7001), 5)
                 except OSError: pass
         """)
-        until("the flood is counted", lambda: [one for one in guard.entries if one["protocol"] == "any"], bool)
-        for _ in range(20):
+
+        def counted() -> int:
+            return sum(int(one["reason"].split()[0]) for one in guard.entries if one["protocol"] == "any")
+
+        until("the flood is counted", counted, lambda count: count > 10)
+        for _ in range(5):
             assert guest.reached("web.test", 7000) == f"{WEB} 7000"
+        assert sum(entry["verdict"] == "allowed" for entry in guard.entries) == 5
         refused = [entry for entry in guard.entries if entry["verdict"] == "refused" and entry["protocol"] != "any"]
-        assert len(refused) == 4
-        counted = next(entry for entry in guard.entries if entry["protocol"] == "any")
-        assert int(counted["reason"].split()[0]) > 10, counted
-        assert sum(entry["verdict"] == "allowed" for entry in guard.entries) == 20
+        assert 4 <= len(refused) <= 16, refused  # at most 4 at once, and each is given up after a while
         Slow.released.set()
 
 
@@ -227,12 +229,12 @@ def other_rules_count_at_once_and_cut_what_they_no_longer_allow(testbed: Testbed
     open_all = """
         import select
         def stream(host):
-            line = socket.create_connection((host, 7000), 10)
+            line = socket.create_connection((host, 7000), 30)
             line.recv(100)
             return line
         def flow(host):
             line = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            line.settimeout(5)
+            line.settimeout(30)
             line.connect((host, 7001))
             line.send(b"x")
             line.recv(10)
@@ -261,7 +263,7 @@ def other_rules_count_at_once_and_cut_what_they_no_longer_allow(testbed: Testbed
             "the last has begun", lambda: [one for one in guest.log() if one["port"] == 7001], lambda log: len(log) == 2
         )
         guard.gateway.set_rules(Rules(("other.test:7000", "other.test:7001", f"{WEB}:80")))
-        running.join(30)
+        running.join(90)
         assert said == ["open\n['flow web.test', 'stream web.test']"], said
         assert UNKNOWN in guest.reached("web.test", 7000)
         assert guest.reached("other.test", 7000).endswith(" 7000")
