@@ -114,7 +114,12 @@ def plan_report(request: LaunchRequest, backend: Backend, plan: BottlePlan) -> P
         "skills": skills,
         "steps": list(backend.steps(plan)),
         "problems": problems,
-        "warnings": [*warnings, *meter_warnings(_allowed(request), bottle), *_unreachable_secrets(request)],
+        "warnings": [
+            *warnings,
+            *meter_warnings(_allowed(request), bottle),
+            *_unreachable_secrets(request),
+            *_keyless(request),
+        ],
         "origins": list(_origins(request)),
     }
 
@@ -195,6 +200,16 @@ def _login(request: LaunchRequest) -> PlannedLogin | None:
     return {"kept_at": login.kept_at if login.files else None}
 
 
+def _keyless(request: LaunchRequest) -> Iterator[str]:
+    """Yield a warning when the agent's program has nothing with which its model's API accepts it."""
+    key = request.harness.key
+    if key is not None and not request.agent.login and key.variable not in {**request.secrets, **request.bottle.env}:
+        yield (
+            f'the agent has no API key: set {key.variable} on this computer, or write login = "keep" in '
+            f"agents.{request.spec.agent_name} to use a subscription"
+        )
+
+
 def _unreachable_secrets(request: LaunchRequest) -> Iterator[str]:
     """Yield a warning for each host of a secret that the bottle may not reach."""
     allowed = [one["host"].partition(":")[0] for one in _hosts(request)]
@@ -213,10 +228,10 @@ def _git(request: LaunchRequest) -> tuple[PlannedGit, list[str]]:
         if _PASSWORD.search(url)
     ]
     remotes = [f"{name} {_USER_INFO.sub('', url)}" for name, url in found]
-    git = request.bottle.git
+    user_name, user_email = request.bottle.git.author(request.spec.agent_name)
     return {
-        "user_name": git.user_name,
-        "user_email": git.user_email,
+        "user_name": user_name,
+        "user_email": user_email,
         "remotes": remotes,
         "gate": list(_gate(request)),
     }, warnings

@@ -42,8 +42,8 @@ class PlannedSkill(TypedDict):
 class PlannedGit(TypedDict):
     """The author of commits, and the remotes of the copied folder: name and URL, without user name and password."""
 
-    user_name: str | None
-    user_email: str | None
+    user_name: str
+    user_email: str
     remotes: list[str]
     gate: list[str]
     """What the agent may fetch and push, by remote; its git reaches nothing else."""

@@ -59,6 +59,7 @@ prompt = ""                                   # added to the system prompt
 skills = []                                   # folders of ~/.claude/skills
 #model = "sonnet"
 #args = []
+#login = "keep"                               # a subscription: log in once in the bottle; without it, an API key
 """
 
 

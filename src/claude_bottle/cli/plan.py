@@ -79,7 +79,7 @@ def _facts(report: PlanReport) -> Iterator[tuple[str, str]]:
         yield "login", f"{kept}; its tokens enter the bottle, and stay on this host for the agent's next one"
     yield "variables", " ".join(f"{name}={shlex.quote(value)}" for name, value in report["variables"].items()) or "none"
     git = report["git"]
-    person = f"{git['user_name'] or report['agent']} <{git['user_email'] or 'no address'}>"
+    person = f"{git['user_name']} <{git['user_email']}>"
     remotes = f"; remotes in the copy: {', '.join(git['remotes'])}" if git["remotes"] else ""
     yield "git", f"commits are by {person}{remotes}; git's credentials are not copied"
     for line in git["gate"]:

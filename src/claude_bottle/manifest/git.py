@@ -64,6 +64,10 @@ class GitConfig(Model):
                 raise Fault(("remotes", name), f"is the same repository as {other}; remove one of them")
         return self
 
+    def author(self, agent_name: str) -> tuple[str, str]:
+        """Return the name and the address of the author, by default those of the agent."""
+        return self.user_name or agent_name, self.user_email or f"{agent_name}@claude-bottle.invalid"
+
     def declared(self) -> tuple[Remote, ...]:
         """Return the remotes as the gate takes them."""
         return tuple(

@@ -22,10 +22,11 @@ def provision_agent(plan: BottlePlan, guest: Steps, *, tree: str, environ: Mappi
     agent, bottle = spec.manifest.agent(spec.agent_name), spec.manifest.bottle_of(spec.agent_name)
     prompt_path = provision_prompt(guest, plan.prompt_file, agent.prompt)
     provision_skills(guest, agent.skills)
+    user_name, user_email = bottle.git.author(spec.agent_name)
     provision_git(
         guest,
-        user_name=bottle.git.user_name or spec.agent_name,
-        user_email=bottle.git.user_email or f"{spec.agent_name}@claude-bottle.invalid",
+        user_name=user_name,
+        user_email=user_email,
         tree=tree,
         remotes=bottle.git.declared(),
         copied=spec.user_cwd if spec.copy_cwd else "",

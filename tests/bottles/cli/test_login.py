@@ -262,3 +262,15 @@ def test_a_project_cannot_take_a_kept_login_before_it_is_trusted(cli: Cli, claud
     assert refused.returncode == 125 and "not approved" in " ".join(refused.stderr.split())
     shown = " ".join(cli("trust", "--show").stdout.split())
     assert "your kept login of the agent dev enters its bottles" in shown
+
+
+def test_an_agent_without_a_key_and_a_login_is_warned_about(
+    cli: Cli, manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(json.dumps({"bottles": {"b": {}}, "agents": {"dev": {"bottle": "b"}}}))
+    said = "the agent has no API key: set ANTHROPIC_API_KEY on this computer"
+
+    assert said in " ".join(cli("plan", "dev", "--backend", "fake").stdout.split())
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk")
+    assert said not in " ".join(cli("plan", "dev", "--backend", "fake").stdout.split())

@@ -13,10 +13,11 @@ def provision_git(plan: SmolmachinesBottlePlan, machine_name: str) -> None:
     """Write the settings of git into the machine; no credential of this host enters."""
     spec, name = plan.spec, plan.spec.agent_name
     config = plan.spec.manifest.bottle_of(name).git
+    user_name, user_email = config.author(name)
     git.provision_git(
         SmolGuest(_smolvm, machine_name),
-        user_name=config.user_name or name,
-        user_email=config.user_email or f"{name}@claude-bottle.invalid",
+        user_name=user_name,
+        user_email=user_email,
         tree=TREE,
         remotes=config.declared(),
         copied=spec.user_cwd if spec.copy_cwd else "",
