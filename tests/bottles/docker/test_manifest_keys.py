@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -72,6 +73,18 @@ def test_a_container_is_killed_when_its_time_is_over(shelf: Shelf, monkeypatch: 
     monkeypatch.setattr(type(plan), "bottle", plan.bottle.model_copy(update={"resources": resources}))
     bottle = shelf.backend.launch(plan, shelf.said.append)
     assert shelf.wait(bottle) == 137
+
+
+def test_the_end_of_a_container_can_be_moved_while_it_runs(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = shelf.plan(["sleep", "60"])
+    resources = plan.bottle.resources.model_copy(update={"ttl_seconds": 5.0})
+    monkeypatch.setattr(type(plan), "bottle", plan.bottle.model_copy(update={"resources": resources}))
+    bottle = shelf.backend.launch(plan, shelf.said.append)
+    later = bottle.ends_at() + 3
+
+    bottle.live_until(later)
+
+    assert shelf.wait(bottle) == 137 and time.time() >= later - 1
 
 
 def test_a_container_is_killed_in_time_also_after_docker_lost_its_connection(

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.docker_engine import NoEngine, started_engine
 from claude_bottle import state
+from claude_bottle.bottle_info import bottle_of
 from claude_bottle.bottles import Bottles
 from claude_bottle.manifest import load
 from claude_bottle.page.serving import Page, PageOptions
@@ -60,6 +61,7 @@ def story(told: dict[str, Any], waiting: threading.Event, page: Page) -> Story:
     told["refused"] = yield fetch("token-before")
     asked = yield Call("request_capability", {"kind": "host", "host": "other.test:80", "reason": REASON})
     told["asked"] = asked
+    yield Call("request_capability", {"kind": "time", "seconds": 600, "reason": "the tests are slow"})
     forge = _FORGE.replace("PAGE_PORT", page.own_url.rpartition(":")[2])
     told["forged"] = yield Call("Bash", {"command": forge, "description": "look around"})
     told["still"] = yield Call("capability_status", {"request": "r1"})
@@ -123,10 +125,11 @@ def run(lab: Lab, backend: str, folder: Path) -> dict[str, Any]:
             told["arrived_before"] = tokens(lab)
             told["page_requests"], told["page_shows"] = requests_and_list(page)
             told["pending"] = command("pending")["requests"]
-            began = time.monotonic()
-            command("approve", told["pending"][0]["reference"])
+            first_end = bottle_of(state.read(slug)).ends_at()
+            for request in reversed(told["pending"]):
+                command("approve", request["reference"])
+            told["longer"] = _longer(slug, first_end)
             told["ended"] = _ended(bottles, slug)
-            told["seconds"] = time.monotonic() - began
             told["output"] = bottles.logs(slug)["output"]
             told["arrived_after"] = tokens(lab, "token-after")
         finally:
@@ -162,6 +165,14 @@ def requests_and_list(page: Page) -> tuple[int, bool]:
     # It counts an answer after it was sent.
     until("the page has counted", lambda: page._server.server_state.total_requests, lambda count: count == before + 1)
     return before, shown
+
+
+def _longer(slug: str, first_end: float) -> float:
+    """Return by how much the lifetime of a bottle has grown, once it has."""
+    end = time.monotonic() + 60
+    while (grown := bottle_of(state.read(slug)).ends_at() - first_end) < 60 and time.monotonic() < end:
+        time.sleep(0.1)
+    return grown
 
 
 def _ended(bottles: Bottles, slug: str) -> bool:

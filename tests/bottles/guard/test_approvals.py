@@ -59,7 +59,8 @@ def test_claude_code_reaches_a_host_only_after_a_person_has_approved_it(
     assert '"pending"' in told["asked"] and '"pending"' in told["still"] and '"approved"' in told["decided"], shown
     assert (told["page_requests"], told["page_shows"]) == (0, True), shown
     assert told["verified"], shown
-    [request] = told["pending"]
+    request, time_request = told["pending"]
+    assert time_request["allows"] == "live 600 seconds longer" and 590 < told["longer"] < 610, shown
     assert (request["allows"], request["rule"]) == (
         "connect to other.test, port 80 (TCP and UDP)",
         {"host": "other.test:80"},
