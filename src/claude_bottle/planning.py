@@ -109,6 +109,7 @@ def plan_report(request: LaunchRequest, backend: Backend, plan: BottlePlan) -> P
         "secrets": [_secret(name, one) for name, one in sorted(request.secrets.items())],
         "variables": {name: value for name, value in sorted(plan.guest_env.items()) if name not in request.secrets},
         "git": git,
+        "may_ask_for": [] if bottle.supervise is None else list(bottle.supervise.capabilities),
         "login": _login(request),
         "prompt_bytes": len(agent.prompt.encode(errors="replace")),
         "skills": skills,
@@ -189,7 +190,7 @@ def _secret(name: str, secret: SecretConfig) -> PlannedSecret:
     else:
         placed = f"header {secret.header}"
     source = f"variable {secret.env}" if secret.env is not None else f"file {secret.file}"
-    return {"name": name, "source": source, "placed": placed, "hosts": list(secret.hosts)}
+    return {"name": name, "source": source, "placed": placed, "hosts": list(secret.hosts), "ask": secret.ask}
 
 
 def _login(request: LaunchRequest) -> PlannedLogin | None:

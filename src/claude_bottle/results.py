@@ -28,6 +28,8 @@ class PlannedSecret(TypedDict):
     source: str
     placed: str
     hosts: list[str]
+    ask: bool
+    """Whether a person must approve its use."""
 
 
 class PlannedSkill(TypedDict):
@@ -90,6 +92,8 @@ class PlanReport(TypedDict):
     secrets: list[PlannedSecret]
     variables: dict[str, str]
     git: PlannedGit
+    may_ask_for: list[str]
+    """The kinds of requests with which the agent may ask a person for more while it runs."""
     login: PlannedLogin | None
     prompt_bytes: int
     skills: list[PlannedSkill]

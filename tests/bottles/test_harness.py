@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tomllib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from claude_bottle.harness.secrets import all_secrets
 from claude_bottle.manifest import AgentConfig, Manifest
 from claude_bottle.provision.agent import provision_agent
 from claude_bottle.provision.git import provision_git
+from claude_bottle.provision.harness import provision_harness
 from pyro_mcp.errors import GuestFailed
 from tests.bottles.memory_guest import MemoryGuest
 
@@ -196,3 +198,30 @@ def test_provisioning_brings_all_that_the_agent_needs_and_can_be_repeated(tmp_pa
     ]
     assert provision_agent(plan, guest, tree="/workspace", environ={"ANTHROPIC_API_KEY": PLACEHOLDER}) == argv
     assert guest.files == first
+
+
+def test_each_harness_gets_the_server_with_which_it_may_ask_and_only_then() -> None:
+    url = "http://guard.bottle.internal/mcp"
+    asking = replace(GUEST, mcp_url=url)
+
+    def files(name: str, guest: GuestPaths) -> Mapping[str, str]:
+        config = agent(harness=name)
+        return harness_of(config).files(config, guest)
+
+    claude = json.loads(files("claude", asking)["/home/agent/.claude.json"])
+    codex = tomllib.loads(files("codex", asking)["/home/agent/.codex/config.toml"])
+    opencode = json.loads(files("opencode", asking)["/home/agent/.config/opencode/opencode.json"])
+
+    assert claude["mcpServers"] == {"bottle": {"type": "http", "url": url}}
+    assert codex["mcp_servers"]["bottle"]["url"] == url
+    assert (opencode["mcp"]["bottle"]["type"], opencode["mcp"]["bottle"]["url"]) == ("remote", url)
+    for name in ("claude", "codex", "opencode"):
+        assert not any("guard.bottle.internal" in text for text in files(name, GUEST).values())
+
+
+def test_provisioning_tells_the_harness_of_a_supervised_bottle_where_to_ask() -> None:
+    for supervise in (True, False):
+        guest = MemoryGuest()
+        spec = BottleSpec(manifest({}, supervise=supervise), "a", False, "/")
+        provision_harness(guest, spec, GUEST)
+        assert ("mcpServers" in json.loads(guest.files["/home/agent/.claude.json"])) == supervise

@@ -46,7 +46,15 @@ def _lines(report: PlanReport) -> Iterator[str]:
         yield paragraph(f"{label:{_LABEL}}{shown(text)}", _LABEL)
     yield from _listed("network: the agent reaches only", _host_rows(report["hosts"]), "nothing")
     rows: list[Sequence[str]] = [("NAME", "FROM", "PLACE", "HOSTS")]
-    rows += [(one["name"], one["source"], one["placed"], ", ".join(one["hosts"])) for one in report["secrets"]]
+    rows += [
+        (
+            one["name"],
+            one["source"],
+            f"{one['placed']}, when approved" if one["ask"] else one["placed"],
+            ", ".join(one["hosts"]),
+        )
+        for one in report["secrets"]
+    ]
     yield from _listed("secrets: the agent gets placeholders; the gateway puts the values into requests", rows, "none")
     yield from _listed("steps:", [("#", "STEP"), *((str(n), one) for n, one in enumerate(report["steps"], 1))], "none")
     rows = [("KEY", "FILE"), *((one["key"], one["file"]) for one in report["origins"])]
@@ -81,6 +89,8 @@ def _facts(report: PlanReport) -> Iterator[tuple[str, str]]:
     git = report["git"]
     person = f"{git['user_name']} <{git['user_email']}>"
     remotes = f"; remotes in the copy: {', '.join(git['remotes'])}" if git["remotes"] else ""
+    asks = ", ".join(report["may_ask_for"])
+    yield "requests", f"the agent may ask you for: {asks}" if asks else "the agent may ask for nothing more"
     yield "git", f"commits are by {person}{remotes}; git's credentials are not copied"
     for line in git["gate"]:
         yield "git remote", line

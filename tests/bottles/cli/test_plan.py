@@ -159,3 +159,13 @@ def test_a_plan_names_the_file_of_each_key_also_of_names_that_are_quoted(cli: Cl
         'agents["a.b"].harness',
         'bottles["1"].env.A',
     }
+
+
+def test_the_plan_says_what_the_agent_may_ask_for(cli: Cli, agent: Write) -> None:
+    secret = {"env": "PATH", "hosts": ["a.example"], "ask": True}
+    agent("true", bottle={"supervise": {"capabilities": ["host", "time"]}, "secrets": {"KEY": secret}})
+
+    shown = " ".join(cli("plan", "web", "--backend", "fake").stdout.split())
+
+    assert "requests the agent may ask you for: host, time" in shown
+    assert "KEY variable PATH header Authorization, when approved a.example" in shown
