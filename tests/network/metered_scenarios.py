@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from pyro_mcp.network import ModelRefusal, ModelRequest, ModelUsage, Reservation
 from tests.network.container_backend import container_with_egress
 from tests.network.recording_supervisor import RecordingSupervisor, supervising
 from tests.network.scenario import scenario
-from tests.network.test_metering_answers import MESSAGE, USED
+from tests.network.test_metering_answers import MESSAGE, START, USED, events
 from tests.network.test_metering_requests import MESSAGE as ASKED
 from tests.network.testbed import Testbed
 from tests.waiting import until
@@ -40,9 +42,10 @@ class Model(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def model() -> Iterator[int]:
+def model(kind: type[Model] = Model) -> Iterator[int]:
     """Serve at a port of the host's 127.0.0.1."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Model) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield server.server_port
@@ -103,3 +106,43 @@ def a_meter_needs_a_supervisor(testbed: Testbed) -> None:
         launch_gateway(testbed.folder / "sockets", testbed.folder / "network.log", rules),
     ):
         raise AssertionError("it started")
+
+
+class Stalling(Model):
+    """Begins its answer, and ends it only when the test is over."""
+
+    over = threading.Event()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        start = events(START)
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(start), start))
+        self.wfile.flush()
+        type(self).over.wait(60)
+        self.close_connection = True
+
+
+@scenario
+def a_gateway_that_is_killed_in_a_stream_gives_nothing_back(testbed: Testbed) -> None:
+    folder, path = testbed.container_folder(), testbed.folder / "supervisor"
+    with model(Stalling) as port, supervising(path, Accountant(most=1)) as guard:
+        assert isinstance(guard, Accountant)
+        rules = Rules(({"host": "model.test", "upstream": f"http://127.0.0.1:{port}", "meter": "anthropic"},))
+        with container_with_egress(folder, rules, supervisor=path) as guest:
+            guest.start(f"""
+                import http.client, json, ssl
+                context = ssl.create_default_context(cafile="{folder}/root/etc/pyro-mcp/ca.pem")
+                client = http.client.HTTPSConnection("model.test", timeout=60, context=context)
+                client.request("POST", "/v1/messages", json.dumps({ASKED!r}), {{"Content-Type": "application/json"}})
+                client.getresponse().read()
+            """)
+            until("the stream has begun", lambda: guard.used)
+            os.kill(guest.control.info().relay_pid, signal.SIGKILL)
+            assert guest.control.wait_for_end(10) and guard.gateway.wait(10)
+            ((reservation, usage, final),) = guard.used
+            assert (reservation, usage.input_tokens, usage.output_tokens, final) == ("number 1", 25, None, False)
+        Stalling.over.set()

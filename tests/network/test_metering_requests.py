@@ -57,12 +57,15 @@ def test_a_request_without_its_own_limit_leaves_the_limit_to_the_model() -> None
 
 
 def test_an_image_counts_more_than_its_bytes_and_a_document_as_much_as_fits() -> None:
-    image = {"type": "image", "source": {**source("base64"), "media_type": "image/png"}}
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
     seen = anthropic(messages=[{"role": "user", "content": [image]}])
     assert seen.most_input is not None and seen.most_input > 5000
     for kind in ("base64", "url", "file"):
         document = {"type": "document", "source": source(kind)}
         assert anthropic(messages=[{"role": "user", "content": [document]}]).most_input is None
+    upload = {"type": "container_upload", "file_id": "f"}
+    assert anthropic(messages=[{"role": "user", "content": [upload]}]).most_input is None
+    assert anthropic(tools=[{"name": "t", "input_schema": {"file_id": {"type": "string"}}}]).most_input is not None
     text = {"type": "document", "source": {"type": "text", "data": "hello"}}
     assert anthropic(messages=[{"role": "user", "content": [text]}]).most_input is not None
     assert responses(input=[{"content": [{"type": "input_file", "file_id": "f"}]}]).most_input is None

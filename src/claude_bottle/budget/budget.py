@@ -86,13 +86,13 @@ class Budget:
 
     def model_usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
         """Take what a request has used; at its end this takes the place of what was reserved."""
-        number = int(reservation)
         if not final:
             return  # the most stays reserved until the end
         with self._lock:
+            number = int(reservation) if reservation.isdecimal() else 0
             found = self._open.pop(number, None)
         if found is None:
-            return
+            return  # it has ended already, or is not ours
         used = self._used(found, usage)
         self._ledger.settle(number, used, usage, known=usage.is_known)
         what = {**_what(found.request), "number": number, "used": _shown(used), "usage": usage.to_json()}

@@ -263,3 +263,13 @@ def test_plan_and_run_read_no_secret_of_a_hostile_manifest(
 
     assert told.returncode == (2 if words[0] == "plan" else 125)
     assert "claude-bottle trust" in told.stdout + told.stderr
+
+
+def test_trust_shows_the_budget_that_a_project_sets(project: Path, own: Path) -> None:
+    (own / "bottles.toml").write_text("[bottles.dev.budget]\nusd = 1\n[agents.a]\nbottle = 'dev'\n")
+    (project / "bottles.toml").write_text(
+        "[bottles.dev.budget]\nusd = 9999\nday = { tokens = 5 }\nprices = { 'm-1' = { input = 0, output = 0 } }\n"
+    )
+    shown = taken_from_host(load(project))
+    assert "the bottle dev may use $9999.00 for one run, 5 tokens for one day (UTC) of its models" in shown
+    assert "the bottle dev counts with prices of its own for m-1" in shown

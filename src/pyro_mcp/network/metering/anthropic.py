@@ -59,8 +59,7 @@ class _Content:
         elif kind == "document":
             source = found.get("source")
             self.is_bounded &= isinstance(source, dict) and source.get("type") in ("text", "content")
-        elif kind == "container_upload":
-            self.is_bounded = False
+        self.is_bounded &= not isinstance(found.get("file_id"), str)
         control = found.get("cache_control")
         if isinstance(control, dict):
             self.cache_writes = "1h" if "1h" in (control.get("ttl"), self.cache_writes) else "5m"

@@ -65,6 +65,7 @@ class _Content:
         kind = found.get("type")
         self.images += kind in ("input_image", "image_url", "computer_screenshot")
         self.is_bounded &= kind not in ("input_file", "file", "item_reference")
+        self.is_bounded &= not isinstance(found.get("file_id"), str)
         self.has_audio |= kind == "input_audio"
 
 
