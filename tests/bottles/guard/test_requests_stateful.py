@@ -39,7 +39,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.now = 1000.0
         self.folder = tempfile.TemporaryDirectory()
         self.recorded: list[tuple[int, str]] = []
-        path = Path(self.folder.name) / "guard.db"
+        path = Path(self.folder.name) / "guard" / "guard.db"
+        path.parent.mkdir()
         self.requests = Requests(path, lambda one: self.recorded.append((one.number, one.state)), lambda: self.now)
         self.other = Requests(path, lambda one: self.recorded.append((one.number, one.state)), lambda: self.now)
         self.known: dict[int, Expected] = {}
