@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import signal
 import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -81,3 +82,11 @@ def test_an_address_that_cannot_be_used_is_refused(cli: Cli, address: str) -> No
     told = cli("page", "--listen", address)
 
     assert told.returncode in (2, 4) and "Traceback" not in told.stderr and told.stdout == ""
+
+
+@pytest.mark.usefixtures("project")
+def test_the_screen_says_how_to_install_what_is_missing() -> None:
+    lines = ["import sys", "sys.modules['textual'] = None", "from claude_bottle.cli import main", "sys.exit(main())"]
+    with at_terminal([sys.executable, "-c", "\n".join(lines), "watch"]) as person:
+        person.wait_for(b"pip install 'pyro-mcp[watch]'")
+        assert person.program.wait(SECONDS) == 5
