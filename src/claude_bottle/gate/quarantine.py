@@ -77,8 +77,9 @@ class Quarantine:
         for one in self.updates:
             if one.old != ZERO and not self.repository.succeeds("merge-base", "--is-ancestor", one.old, one.new):
                 raise InvalidRequest(f"{one.ref} would lose commits; force is never allowed: fetch, merge, push again")
-            if one.ref.startswith("refs/heads/") and self._kind(one.new) != "commit":
-                raise InvalidRequest(f"{one.ref} would not be a commit")
+            is_branch = one.ref.startswith("refs/heads/")
+            if self._kind(one.new if is_branch else f"{one.new}^{{}}") != "commit":  # the checks look at commits alone
+                raise InvalidRequest(f"{one.ref} would not {'be' if is_branch else 'name'} a commit")
         packed = self._packed()
         if hidden := packed - set(reachable) - self._known(packed):
             kinds = [kind for kind, _ in self._sizes(hidden).values()]

@@ -38,7 +38,7 @@ def find_secrets(quarantine: Quarantine, *, not_secret: Collection[str] = ()) ->
 
     `not_secret` are fingerprints that are left out. Raises `InvalidRequest` when the search does not end in time.
     """
-    wanted = [id_ for id_, (kind, _) in quarantine.new_objects.items() if kind in ("blob", "commit", "tag")]
+    wanted = list(quarantine.new_objects)  # trees too: names can hold secrets
     if not wanted:
         return []
     with temporary_folder() as work:

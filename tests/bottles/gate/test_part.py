@@ -54,8 +54,7 @@ def guarded(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guarded]:
 
 def take_effect(approvals: Approvals) -> None:
     """Do what the guard's own thread does after each decision."""
-    if hasattr(approvals, "take_effect") and hasattr(approvals, "decided"):
-        approvals.take_effect(approvals.decided())
+    approvals.take_effect(approvals.decided())
     approvals.announce()
 
 

@@ -186,6 +186,24 @@ def test_a_secret_in_the_message_of_a_commit_or_a_tag(world: World) -> None:
         assert "AWS Access Key in the text of" in refused(world, "origin", "v2")
 
 
+def test_a_secret_in_the_name_of_a_file(world: World) -> None:
+    with world.gate():
+        world.commit({f"notes/{AWS}.txt": "x"})
+        assert "AWS Access Key in the text of" in refused(world, "origin", "HEAD:agent/x")
+
+
+@pytest.mark.parametrize("named", ["HEAD^{tree}", "HEAD:README"])
+def test_a_tag_of_something_that_is_no_commit(world: World, named: str) -> None:
+    with world.gate(world.remote(PushRule("refs/tags/*"))):
+        world.commit({"a": "b"})
+        world.git("tag", "lone", named)
+        world.git("tag", "-a", "-m", "x", "annotated", named)
+        for tag in ("lone", "annotated"):
+            assert "would not name a commit" in refused(world, "origin", tag)
+        world.git("tag", "good")
+        arrives(world, "origin", "good")
+
+
 def test_a_comment_does_not_excuse_a_secret_but_the_manifest_does(world: World) -> None:
     with world.gate():
         world.commit({"a": f"key = '{AWS}'  # pragma: allowlist secret\n"})
