@@ -18,6 +18,7 @@ from pyro_mcp.errors import Conflict, NotFound
 
 QUEUED, PUSHED, ACKNOWLEDGED, DEAD = "queued", "pushed", "acknowledged", "dead"
 _OPEN = (QUEUED, PUSHED)
+_MOST_UNREAD = 1000
 _deliveries = tables.deliveries
 _participants = tables.participants
 
@@ -93,10 +94,10 @@ def _acknowledge(tx: Transaction, space_key: int, actor_id: str, which: Any) -> 
 
 
 def unread_mentions(tx: Transaction, room: Room, actor_id: str) -> int:
-    """Return how many mentions an actor has not acknowledged; the dead ones are not counted."""
+    """Return how many mentions an actor has not acknowledged, at most 1,000; the dead ones are not counted."""
     still = (*_mine(room.key, actor_id), _deliveries.c.state.in_(_OPEN), _deliveries.c.relevance == MENTION)
-    found = tx.first(select(func.count()).select_from(_deliveries).where(*still))
-    return int(found[0]) if found else 0
+    found = select(_deliveries.c.sequence).where(*still).limit(_MOST_UNREAD).subquery()
+    return int(tx.execute(select(func.count()).select_from(found)).scalar_one())
 
 
 def of_event(tx: Transaction, room: Room, event_id: str) -> list[Delivery]:

@@ -24,7 +24,7 @@ def search(tx: Transaction, query: str, rooms: Sequence[Room], limit: int) -> li
         return []
     ids = {room.key: room.space_id for room in rooms}
     statement = _postgresql(words) if tx.is_postgresql else _sqlite(words)
-    found = tx.rows(statement.where(_events.c.space_key.in_(ids)).order_by(_events.c.event_key.desc()).limit(limit))
+    found = tx.rows(statement.where(_events.c.space_key.in_(ids)).limit(limit))
     return [
         Found(
             event_id=row.event_id,
@@ -49,6 +49,8 @@ def _sqlite(words: Sequence[str]) -> Select[tuple[object, ...]]:
         select(_events, snippet.label("snippet"))
         .join(index, index.c.rowid == _events.c.event_key)
         .where(text("events_search MATCH :terms").bindparams(terms=terms))
+        # By the number of the index, which has its entries in that order: nothing is sorted, and nothing more is read.
+        .order_by(index.c.rowid.desc())
     )
 
 
@@ -56,6 +58,8 @@ def _postgresql(words: Sequence[str]) -> Select[tuple[object, ...]]:
     terms = func.plainto_tsquery(literal_column("'simple'"), " ".join(words))
     simple: ColumnElement[str] = literal_column("'simple'::regconfig")
     options = f'MaxWords={_SNIPPET_WORDS}, MinWords=8, StartSel="", StopSel=""'
-    return select(_events, func.ts_headline(simple, _events.c.text, terms, options).label("snippet")).where(
-        func.to_tsvector(simple, _events.c.text).op("@@")(terms)
+    return (
+        select(_events, func.ts_headline(simple, _events.c.text, terms, options).label("snippet"))
+        .where(func.to_tsvector(simple, _events.c.text).op("@@")(terms))
+        .order_by(_events.c.event_key.desc())
     )
