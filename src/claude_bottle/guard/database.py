@@ -88,9 +88,7 @@ class Database:
     def _prepare(self, schema: Schema) -> None:
         if self._connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             # Two processes that change the mode at once do not wait for each other: sqlite.org/wal.html
-            with locked(
-                self.path.parent.parent / "guard.lock", deadline_seconds=_LOCK_SECONDS, what="the guard's database"
-            ):
+            with locked(self.path.with_suffix(".lock"), deadline_seconds=_LOCK_SECONDS, what="the guard's database"):
                 self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         if self._version(schema) != len(schema.versions):

@@ -168,5 +168,6 @@ def guard(home: Path) -> Iterator[Guard]:
     yield start
     for one in started:
         one.gateway.close()
+    for one in started:
         end_guard(one.settings.slug)
         os.close(one.process)
