@@ -57,7 +57,7 @@ def _status(arguments: argparse.Namespace) -> int:
     print(f"  agent {shown(found['agent'])} in bottle {shown(found['bottle'])}, on {found['backend']}")
     print(f"  launched {ago(found['created_at'])}; its tree {shown(tree)}")
     if found["login"]:
-        print("  it has the kept login of its agent; its tokens are in the bottle")
+        print("  it has the login that is kept for its agent: its tokens are in the bottle")
     if found["budget"]:
         print(f"  budget used: {_budget(found)}")
     print(f"  next: {_next(found)}")

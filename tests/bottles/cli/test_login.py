@@ -98,7 +98,7 @@ def test_the_token_is_in_no_plan_status_or_record(cli: Cli, claude: Any) -> None
 
     assert "login        kept " in said[0] and '"kept_at": 1' in said[0] and '"platform.claude.com:443"' in said[0]
     assert "login of claude" in said[0]
-    assert "it has the kept login of its agent" in said[1] and '"login": true' in said[1]
+    assert "it has the login that is kept for its agent" in said[1] and '"login": true' in said[1]
     assert not any(SECRET in text for text in said)
     assert SECRET not in (state.bottle_dir(slug) / "record.json").read_text()
 
