@@ -273,52 +273,53 @@ def test_a_pack_that_unpacks_to_much_more_than_it_is(world: World) -> None:
         arrives(world, "origin", "HEAD:agent/x")
 
 
-@pytest.mark.parametrize(
-    ("path", "target", "reason"),
-    [
-        ("a", "/etc/passwd", "a symbolic link that leads out of the tree"),
-        ("src/a", "../../x", "a symbolic link that leads out of the tree"),
-        ("a", ".git/config", "a symbolic link into .git"),
-        ("src/a", "../.GIT/hooks", "a symbolic link into .git"),
-        ("readme", "src", "but for the case of its letters"),
-    ],
-)
-def test_a_link_that_leads_where_it_should_not(world: World, path: str, target: str, reason: str) -> None:
+LINKS = [
+    ("a", "/etc/passwd", "a symbolic link that leads out of the tree"),
+    ("src/a", "../../x", "a symbolic link that leads out of the tree"),
+    ("a", ".git/config", "a symbolic link into .git"),
+    ("src/a", "../.GIT/hooks", "a symbolic link into .git"),
+    ("readme", "src", "but for the case of its letters"),
+]
+
+
+def test_a_link_that_leads_where_it_should_not(world: World) -> None:
     with world.gate():
         (world.clone / "src/b").symlink_to("../README")
-        world.commit({})
+        good = world.commit({})
         arrives(world, "origin", "HEAD:agent/good")
-        (world.clone / path).unlink(missing_ok=True)
-        (world.clone / path).symlink_to(target)
-        world.commit({})
-        (world.clone / path).unlink()
-        world.commit({})
-        assert reason in refused(world, "origin", "HEAD:agent/x")
+        for path, target, reason in LINKS:
+            (world.clone / path).symlink_to(target)
+            world.commit({})
+            (world.clone / path).unlink()
+            world.commit({})
+            assert reason in refused(world, "origin", "HEAD:agent/x"), (path, target)
+            world.git("reset", "-q", "--hard", good)
 
 
-@pytest.mark.parametrize(
-    ("files", "reason"),
-    [
-        ({".gitmodules": '[submodule "a"]\n\tpath = a\n\turl = https://evil.example/x\n'}, "the submodule address"),
-        ({".gitmodules": '[submodule "a"]\n\tpath = a\n\turl = ./a\n\tupdate = !sh x\n'}, "git refuses the objects"),
-        ({".gitmodules": '[submodule "a"]\n\tpath = a\n\turl = --upload-pack=x\n'}, "git refuses the objects"),
-        ({".gitmodules": '[submodule "../a"]\n\tpath = a\n\turl = /srv/a\n'}, "git refuses the objects"),
-        ({".lfsconfig": "[lfs]\n\turl = https://evil.example/lfs\n"}, "the LFS address https://evil.example/lfs"),
-        ({".LfsConfig": '[remote "o"]\n\tlfsurl = https://evil.example/\n'}, "the LFS address"),
-        ({"big": "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"}, "LFS pointer"),
-        ({"src/.gitattributes": "*.c filter=evil\n"}, "chooses the filter driver evil"),
-        ({".gitattributes": "[attr]x merge=evil\n"}, "chooses the merge driver evil"),
-        ({"a/HEAD": "ref: x\n", "a/objects/x": "", "a/refs/x": "", "a/config": "[core]\n"}, "takes as a repository"),
-    ],
-)
-def test_files_by_which_git_does_more(world: World, files: dict[str, str], reason: str) -> None:
+FILES: list[tuple[dict[str, str], str]] = [
+    ({".gitmodules": '[submodule "a"]\n\tpath = a\n\turl = https://evil.example/x\n'}, "the submodule address"),
+    ({".gitmodules": '[submodule "a"]\n\tpath = a\n\turl = ./a\n\tupdate = !sh x\n'}, "git refuses the objects"),
+    ({".gitmodules": '[submodule "a"]\n\tpath = a\n\turl = --upload-pack=x\n'}, "git refuses the objects"),
+    ({".gitmodules": '[submodule "../a"]\n\tpath = a\n\turl = /srv/a\n'}, "git refuses the objects"),
+    ({".lfsconfig": "[lfs]\n\turl = https://evil.example/lfs\n"}, "the LFS address https://evil.example/lfs"),
+    ({".LfsConfig": '[remote "o"]\n\tlfsurl = https://evil.example/\n'}, "the LFS address"),
+    ({"big": "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"}, "LFS pointer"),
+    ({"src/.gitattributes": "*.c filter=evil\n"}, "chooses the filter driver evil"),
+    ({".gitattributes": "[attr]x merge=evil\n"}, "chooses the merge driver evil"),
+    ({"a/HEAD": "ref: x\n", "a/objects/x": "", "a/refs/x": "", "a/config": "[core]\n"}, "takes as a repository"),
+]
+
+
+def test_files_by_which_git_does_more(world: World) -> None:
     with world.gate():
-        world.commit({"a.txt": "x", ".gitattributes": "*.txt text eol=lf\n*.md merge=union\n"})
+        good = world.commit({"a.txt": "x", ".gitattributes": "*.txt text eol=lf\n*.md merge=union\n"})
         arrives(world, "origin", "HEAD:agent/good")
-        world.commit(files)
-        world.git("rm", "-q", "-r", *files)
-        world.git("commit", "-q", "-m", "and remove them")
-        assert reason in refused(world, "origin", "HEAD:agent/x")
+        for files, reason in FILES:
+            world.commit(files)
+            world.git("rm", "-q", "-r", *files)
+            world.git("commit", "-q", "-m", "and remove them")
+            assert reason in refused(world, "origin", "HEAD:agent/x"), files
+            world.git("reset", "-q", "--hard", good)
 
 
 def test_a_submodule_of_a_declared_remote_is_a_remark_for_a_person(world: World) -> None:
@@ -332,14 +333,17 @@ def test_a_submodule_of_a_declared_remote_is_a_remark_for_a_person(world: World)
     assert "a: a submodule, whose content is in another repository" in shown
 
 
-@pytest.mark.parametrize("name", [".git", ".GIT", "git~1", ".git ", ".git::$INDEX_ALLOCATION", ".g\u200cit", "..", "."])
-def test_names_that_are_dot_git_on_some_file_system(world: World, name: str) -> None:
+def test_names_that_are_dot_git_on_some_file_system(world: World) -> None:
+    names = [".git", ".GIT", "git~1", ".git ", ".git::$INDEX_ALLOCATION", ".g\u200cit", "..", "."]
     with world.gate():
         blob = world.git("hash-object", "-w", "--stdin", stdin=b"x").stdout.decode().strip()
         inner = _tree(world, [("100644", "config", blob)])
-        tree = _tree(world, [("40000", name, inner)])
-        new = world.out("commit-tree", "-p", world.base, "-m", "x", tree)
-        assert "git refuses the objects" in refused(world, "origin", f"{new}:refs/heads/agent/x")
+        for name in [*names, "good"]:
+            new = world.out("commit-tree", "-p", world.base, "-m", "x", _tree(world, [("40000", name, inner)]))
+            if name == "good":
+                arrives(world, "origin", f"{new}:refs/heads/agent/x")
+            else:
+                assert "git refuses the objects" in refused(world, "origin", f"{new}:refs/heads/agent/x"), name
 
 
 def _tree(world: World, entries: list[tuple[str, str, str]]) -> str:
