@@ -33,6 +33,7 @@ STATES: tuple[RequestState, ...] = get_args(RequestState)
 
 MOST_PENDING = 16
 MOST_IN_WINDOW = 60
+MOST_OF_LAUNCH = 1000
 WINDOW_SECONDS = 600.0
 LONGEST_REASON = 1000
 LARGEST_RULE = 16 * 1024
@@ -315,6 +316,8 @@ class Requests:
         count = "SELECT COUNT(*) FROM requests WHERE guard = ?"
         if connection.execute(f"{count} AND state = 'pending'", (guard,)).fetchone()[0] >= MOST_PENDING:
             return f"{MOST_PENDING} requests of this bottle wait for a decision already"
+        if connection.execute(count, (guard,)).fetchone()[0] >= MOST_OF_LAUNCH:
+            return f"this bottle has asked {MOST_OF_LAUNCH} times"
         asked = connection.execute(f"{count} AND asked_at > ?", (guard, now - WINDOW_SECONDS)).fetchone()[0]
         if asked >= MOST_IN_WINDOW:
             return f"this bottle has asked {MOST_IN_WINDOW} times within {WINDOW_SECONDS / 60:g} minutes"

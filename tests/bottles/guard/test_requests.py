@@ -182,6 +182,18 @@ def test_a_bottle_cannot_ask_again_and_again(requests: Requests, asker: Asker, u
     ask_and_deny(1001)
 
 
+def test_a_launch_can_ask_so_many_times_and_no_more(
+    requests: Requests, asker: Asker, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_OF_LAUNCH", 3)
+    for number in range(3):
+        asked(requests, asker, {"host": f"h{number}.example:443"})
+        clock.now += module.WINDOW_SECONDS * 2
+
+    with pytest.raises(TooManyRequests, match="has asked 3 times"):
+        asked(requests, asker, {"host": "one-more.example:443"})
+
+
 def test_what_is_asked_has_a_limited_size(requests: Requests, asker: Asker) -> None:
     with pytest.raises(InvalidRequest, match="at most 1000"):
         requests.ask(asker, "host", HOST, reason="x" * 1001)
