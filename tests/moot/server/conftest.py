@@ -67,7 +67,7 @@ class Team:
 
     def post(self, caller: Caller, text: str, **more: object) -> Event:
         draft = Draft(text, **more)  # type: ignore[arg-type] # the fields of a draft
-        return self.database.write(lambda tx: log.post(tx, caller, SPACE, draft))
+        return self.database.write(lambda tx: log.post(tx, caller, spaces.find_active(tx, caller, SPACE), draft))
 
 
 def new_person(tx: Transaction, name: str) -> tuple[str, Caller]:

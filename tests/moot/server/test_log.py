@@ -62,7 +62,7 @@ def test_pages_go_forward_and_back(team: Team) -> None:
 
 
 def test_an_inactive_space_takes_no_message(team: Team) -> None:
-    team.database.write(lambda tx: spaces.change(tx, team.person, SPACE, {"status": "paused"}))
+    team.database.write(lambda tx: spaces.change(tx, team.room(), {"status": "paused"}))
 
     with pytest.raises(Conflict, match="Space is not active"):
         team.post(team.spec, "hello")
@@ -104,10 +104,10 @@ def test_an_actor_of_another_tenant_cannot_be_mentioned(team: Team) -> None:
 
 def test_an_event_of_another_space_cannot_be_replied_to(team: Team) -> None:
     event = team.post(team.spec, "hello")
-    team.database.write(lambda tx: spaces.create(tx, team.person, "other"))
+    other = team.database.write(lambda tx: spaces.create(tx, team.person, "other"))
 
     with pytest.raises(InvalidRequest):
-        team.database.write(lambda tx: log.post(tx, team.qa, "other", Draft("hi", parent_event_id=event.event_id)))
+        team.database.write(lambda tx: log.post(tx, team.qa, other, Draft("hi", parent_event_id=event.event_id)))
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ def events_of(team: Team) -> list[Event]:
 
 def test_a_thread_begins_once_and_is_found_by_every_event_in_it(team: Team) -> None:
     root = team.post(team.spec, "a question")
-    thread = write(team, lambda tx: threads.begin(tx, team.qa, SPACE, root.event_id, "subject"))
-    assert write(team, lambda tx: threads.begin(tx, team.spec, SPACE, root.event_id, None)) == thread
+    thread = write(team, lambda tx: threads.begin(tx, team.qa, team.room(), root.event_id, "subject"))
+    assert write(team, lambda tx: threads.begin(tx, team.spec, team.room(), root.event_id, None)) == thread
     reply = team.post(team.qa, "an answer", thread_id=thread.thread_id)
     again = team.post(team.spec, "thanks", parent_event_id=reply.event_id)
 
@@ -53,13 +53,15 @@ def test_there_is_no_thread_at_an_event_that_began_none(team: Team) -> None:
 
 
 def test_a_decision_is_decided_once_and_answers_its_question(team: Team) -> None:
-    question = write(team, lambda tx: questions.ask(tx, team.spec, SPACE, "which?", team.qa.actor_id))
-    decision = write(team, lambda tx: decisions.propose(tx, team.qa, SPACE, "the first", question.question_id))
+    question = write(team, lambda tx: questions.ask(tx, team.spec, team.room(), "which?", team.qa.actor_id))
+    decision = write(team, lambda tx: decisions.propose(tx, team.qa, team.room(), "the first", question.question_id))
 
     def resolve(status: str) -> str:
         return write(
             team,
-            lambda tx: decisions.resolve(tx, team.person, SPACE, decision.decision_id, resolution="yes", status=status),
+            lambda tx: decisions.resolve(
+                tx, team.person, team.room(), decision.decision_id, resolution="yes", status=status
+            ),
         ).status
 
     assert resolve("resolved") == "resolved"
@@ -76,11 +78,13 @@ def test_a_decision_is_decided_once_and_answers_its_question(team: Team) -> None
 
 
 def test_a_rejected_decision_leaves_its_question_open(team: Team) -> None:
-    question = write(team, lambda tx: questions.ask(tx, team.spec, SPACE, "which?", None))
-    decision = write(team, lambda tx: decisions.propose(tx, team.qa, SPACE, "the first", question.question_id))
+    question = write(team, lambda tx: questions.ask(tx, team.spec, team.room(), "which?", None))
+    decision = write(team, lambda tx: decisions.propose(tx, team.qa, team.room(), "the first", question.question_id))
     write(
         team,
-        lambda tx: decisions.resolve(tx, team.spec, SPACE, decision.decision_id, resolution="no", status="rejected"),
+        lambda tx: decisions.resolve(
+            tx, team.spec, team.room(), decision.decision_id, resolution="no", status="rejected"
+        ),
     )
 
     assert team.database.read(lambda tx: questions.get(tx, team.spec, SPACE, question.question_id)).status == "open"
@@ -97,7 +101,7 @@ def test_links_lead_to_spaces_of_the_tenant_alone(team: Team) -> None:
             lambda tx: links.add(
                 tx,
                 team.spec,
-                SPACE,
+                team.room(),
                 link_type="tracks",
                 target_id=target_id,
                 target_uri=target_uri,
@@ -113,9 +117,9 @@ def test_links_lead_to_spaces_of_the_tenant_alone(team: Team) -> None:
         link("ours", "https://example.org")
     rooms = team.database.read(lambda tx: links.linked_rooms(tx, team.spec, "ours"))
     assert {room.space_id for room in rooms} == {SPACE, "ours"}
-    write(team, lambda tx: links.remove(tx, team.spec, SPACE, first))
+    write(team, lambda tx: links.remove(tx, team.room(), first))
     with pytest.raises(NotFound):
-        write(team, lambda tx: links.remove(tx, team.spec, SPACE, first))
+        write(team, lambda tx: links.remove(tx, team.room(), first))
 
 
 def schedule(team: Team, tool: str, kind: str = "interval", seconds: int = 60) -> str:
@@ -123,7 +127,7 @@ def schedule(team: Team, tool: str, kind: str = "interval", seconds: int = 60) -
     timer = write(
         team,
         lambda tx: timers.add(
-            tx, team.spec, SPACE, tool=tool, arguments={"detail": "full"}, kind=kind, seconds=seconds
+            tx, team.spec, team.room(), tool=tool, arguments={"detail": "full"}, kind=kind, seconds=seconds
         ),
     )
     return timer.timer_id
@@ -188,14 +192,15 @@ def test_a_timer_is_its_agents_own(team: Team) -> None:
 
     assert team.database.read(lambda tx: timers.all_of(tx, team.qa, SPACE)) == []
     with pytest.raises(NotFound):
-        write(team, lambda tx: timers.cancel(tx, team.qa, SPACE, timer_id))
-    write(team, lambda tx: timers.cancel(tx, team.spec, SPACE, timer_id))
+        write(team, lambda tx: timers.cancel(tx, team.qa, team.room(), timer_id))
+    write(team, lambda tx: timers.cancel(tx, team.spec, team.room(), timer_id))
 
 
 def test_a_session_is_archived_once(team: Team) -> None:
     def add() -> str:
         made = write(
-            team, lambda tx: archives.add(tx, team.spec, SPACE, session_id="s1", summary="did it", metadata={"a": 1})
+            team,
+            lambda tx: archives.add(tx, team.spec, team.room(), session_id="s1", summary="did it", metadata={"a": 1}),
         )
         return made.archive_id
 

@@ -77,7 +77,7 @@ def test_a_write_acknowledges_what_was_pushed_before_and_nothing_else(team: Team
     seen, unseen = team.post(team.person, "@Spec one"), team.post(team.person, "@Spec two")
     push(team, team.spec, seen.sequence)
 
-    team.database.write(lambda tx: turns.wrote(tx, team.spec, SPACE))
+    team.database.write(lambda tx: turns.wrote(tx, team.spec, team.room()))
 
     assert states(team, seen)["Spec"][1] == "acknowledged"
     assert states(team, unseen)["Spec"][1] == "queued"
@@ -98,7 +98,7 @@ def test_a_read_of_mentions_acknowledges_those_that_it_returns(team: Team) -> No
 
 def test_a_message_is_dead_after_its_deadline_and_can_be_sent_again(team: Team) -> None:
     draft = Draft("@Spec @QA")
-    event = team.database.write(lambda tx: log.post(tx, team.person, SPACE, draft, acknowledge_seconds=-1))
+    event = team.database.write(lambda tx: log.post(tx, team.person, team.room(), draft, acknowledge_seconds=-1))
     push(team, team.qa, event.sequence)
     room = team.room()
 
@@ -127,7 +127,7 @@ def test_a_message_is_dead_after_its_deadline_and_can_be_sent_again(team: Team) 
 
 def test_a_dead_message_stays_dead_when_the_cursor_passes_it(team: Team) -> None:
     draft = Draft("@Spec")
-    event = team.database.write(lambda tx: log.post(tx, team.person, SPACE, draft, acknowledge_seconds=-1))
+    event = team.database.write(lambda tx: log.post(tx, team.person, team.room(), draft, acknowledge_seconds=-1))
     team.database.write(receipts.bury)
 
     push(team, team.spec, event.sequence)

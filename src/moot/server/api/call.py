@@ -12,9 +12,13 @@ from starlette.requests import HTTPConnection
 
 from moot.server.api.state import ServerState
 from moot.server.database.transaction import Transaction
+from moot.server.delivery import turns
 from moot.server.identity.callers import Caller, authenticate
+from moot.server.spaces import spaces
+from moot.server.spaces.spaces import Room
 
 Result = TypeVar("Result")
+WorkInSpace = Callable[[Transaction, Caller, Room], Result]
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,29 @@ class Call:
         """Return what a function returns, after its changes are on the disk."""
         return self.state.database.write(lambda tx: work(tx, authenticate(tx, self.token)))
 
-    async def written(self, work: Callable[[Transaction, Caller], Result]) -> Result:
-        """Return what `write` returns, without a thread that waits: so as many calls as come share a commit."""
-        future = self.state.database.submit(lambda tx: work(tx, authenticate(tx, self.token)))
+    def write_in(self, space_id: str, work: WorkInSpace[Result], *, active: bool = True) -> Result:
+        """Return what a function returns that writes into a space, and acknowledge what the caller got there before.
+
+        Raises `NotFound`, and `Conflict` when the space must be active and is not.
+        """
+        return self.write(_in_space(space_id, work, active=active))
+
+    async def written_in(self, space_id: str, work: WorkInSpace[Result]) -> Result:
+        """Return what `write_in` returns, without a thread that waits: so as many calls as come share a commit."""
+        inside = _in_space(space_id, work, active=True)
+        future = self.state.database.submit(lambda tx: inside(tx, authenticate(tx, self.token)))
         return await asyncio.wrap_future(future)
+
+
+def _in_space(space_id: str, work: WorkInSpace[Result], *, active: bool) -> Callable[[Transaction, Caller], Result]:
+    find = spaces.find_active if active else spaces.find
+
+    def inside(tx: Transaction, caller: Caller) -> Result:
+        room = find(tx, caller, space_id)
+        turns.wrote(tx, caller, room)
+        return work(tx, caller, room)
+
+    return inside
 
 
 def token_of(connection: HTTPConnection) -> str:

@@ -2,7 +2,7 @@
 
     database = Database("sqlite:////var/lib/moot/space.db")     # or postgresql://…
     database.upgrade()                                          # to the newest schema
-    event = database.write(lambda tx: log.post(tx, caller, space, draft))
+    event = database.write(lambda tx: log.post(tx, caller, room, draft))
     events = database.read(lambda tx: log.latest(tx, space, 50))
     database.close()
 

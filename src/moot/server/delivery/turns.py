@@ -3,8 +3,8 @@
 A client of our own acknowledges each message by itself. The published client does not, but what it calls tells: a model
 decides on each call of the MCP adapter, in a turn that began with all that was pushed before. So
 
-* a write into a space (a message, a thread, a decision, a question, a status, a link, a timer, an archive)
-  acknowledges all messages that were pushed to the writer there before;
+* a write into a space acknowledges all messages that were pushed to the writer there before. To join a space and to
+  send a heartbeat are no such writes: the published channel adapter does both without a turn;
 * a read of mentions, of a thread or of one event acknowledges the messages to the reader that it returns.
 
 Reading the log itself acknowledges nothing, because the published channel adapter does so without a turn.
@@ -19,11 +19,12 @@ from moot.server.delivery import receipts
 from moot.server.identity.callers import Caller
 from moot.server.results import Event
 from moot.server.spaces import spaces
+from moot.server.spaces.spaces import Room
 
 
-def wrote(tx: Transaction, caller: Caller, space_id: str) -> None:
+def wrote(tx: Transaction, caller: Caller, room: Room) -> None:
     """Acknowledge what was pushed to the caller before it wrote into a space."""
-    receipts.acknowledge_pushed(tx, spaces.find(tx, caller, space_id), caller.actor_id)
+    receipts.acknowledge_pushed(tx, room, caller.actor_id)
 
 
 def has_read(tx: Transaction, caller: Caller, space_id: str, events: Iterable[Event]) -> None:

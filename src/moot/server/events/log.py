@@ -55,15 +55,12 @@ _COUNT = (
 _INSERT = insert(tables.events).inline()
 
 
-def post(
-    tx: Transaction, caller: Caller, space_id: str, draft: Draft, *, acknowledge_seconds: float = _DEADLINE
-) -> Event:
-    """Append a message of the caller, who joins the space if it has not.
+def post(tx: Transaction, caller: Caller, room: Room, draft: Draft, *, acknowledge_seconds: float = _DEADLINE) -> Event:
+    """Append a message of the caller to an active space; the caller joins it if it has not.
 
     A second call with the same idempotency key returns the first one's event, whatever else it says.
-    Raises `NotFound`, `Conflict` when the space is not active, and `InvalidRequest` for a reference to nothing.
+    Raises `InvalidRequest` for a reference to nothing.
     """
-    room = spaces.find_active(tx, caller, space_id)
     if draft.idempotency_key is not None:
         events = tables.events.c
         mine = (events.speaker_id == caller.actor_id, events.idempotency_key == draft.idempotency_key)

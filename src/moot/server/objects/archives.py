@@ -20,21 +20,23 @@ _archives = tables.archives
 
 
 def add(
-    tx: Transaction, caller: Caller, space_id: str, *, session_id: str, summary: str, metadata: Mapping[str, Any] | None
+    tx: Transaction, caller: Caller, room: Room, *, session_id: str, summary: str, metadata: Mapping[str, Any] | None
 ) -> Archive:
     """Keep the summary of a session. Raises `Conflict` when this session has one."""
-    room = spaces.find_active(tx, caller, space_id)
     archive_id = new_id("arc")
     values = {"archive_id": archive_id, "session_id": session_id, "summary": summary, "metadata": metadata}
     made = {"space_key": room.key, "actor_id": caller.actor_id, "created_at": tx.now}
     if not tx.insert_if_new(_archives, {**values, **made}):
         raise Conflict(f"Session {session_id} already archived")
-    return get(tx, caller, space_id, archive_id)
+    return _find(tx, room, archive_id)
 
 
 def get(tx: Transaction, caller: Caller, space_id: str, archive_id: str) -> Archive:
     """Return an archive. Raises `NotFound`."""
-    room = spaces.find(tx, caller, space_id)
+    return _find(tx, spaces.find(tx, caller, space_id), archive_id)
+
+
+def _find(tx: Transaction, room: Room, archive_id: str) -> Archive:
     mine = (_archives.c.space_key == room.key, _archives.c.archive_id == archive_id)
     row = tx.first(select(_archives).where(*mine))
     if row is None:

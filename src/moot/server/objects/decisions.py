@@ -21,9 +21,8 @@ from pyro_mcp.errors import Conflict, NotFound
 _decisions = tables.decisions
 
 
-def propose(tx: Transaction, caller: Caller, space_id: str, text: str, question_id: str | None) -> Decision:
+def propose(tx: Transaction, caller: Caller, room: Room, text: str, question_id: str | None) -> Decision:
     """Record a proposed decision, which may answer a question. Raises `NotFound` for the question."""
-    room = spaces.find_active(tx, caller, space_id)
     decision_id = new_id("dec")
     if question_id is not None:
         questions.link(tx, room, question_id, decision_id)
@@ -33,14 +32,11 @@ def propose(tx: Transaction, caller: Caller, space_id: str, text: str, question_
     return _find(tx, room, decision_id)
 
 
-def resolve(
-    tx: Transaction, caller: Caller, space_id: str, decision_id: str, *, resolution: str, status: str
-) -> Decision:
+def resolve(tx: Transaction, caller: Caller, room: Room, decision_id: str, *, resolution: str, status: str) -> Decision:
     """Resolve or reject a proposed decision; one that is resolved answers its question.
 
     Raises `NotFound`, and `Conflict` when it is not proposed any more.
     """
-    room = spaces.find_active(tx, caller, space_id)
     before = _find(tx, room, decision_id)
     if before.status != "proposed":
         raise Conflict(f"The decision is {before.status} already", hint="propose a new one")
@@ -75,7 +71,7 @@ def counts(tx: Transaction, caller: Caller, space_id: str) -> DecisionCounts:
 
 def _tell(tx: Transaction, caller: Caller, room: Room, *, decision_id: str, status: str, text: str) -> None:
     metadata = {"message_type": "decision", "decision_id": decision_id, "decision_status": status}
-    log.post(tx, caller, room.space_id, Draft(f"[DECISION {status}] {text}", metadata=metadata))
+    log.post(tx, caller, room, Draft(f"[DECISION {status}] {text}", metadata=metadata))
 
 
 def _find(tx: Transaction, room: Room, decision_id: str) -> Decision:

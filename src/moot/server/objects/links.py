@@ -22,7 +22,7 @@ _links = tables.links
 def add(
     tx: Transaction,
     caller: Caller,
-    space_id: str,
+    room: Room,
     *,
     link_type: str,
     target_id: str | None,
@@ -30,7 +30,6 @@ def add(
     attributes: Mapping[str, Any] | None,
 ) -> Link:
     """Link a space. Raises `NotFound` for a target space that the caller cannot see."""
-    room = spaces.find_active(tx, caller, space_id)
     if (target_id is None) == (target_uri is None):
         raise InvalidRequest("give either target_id or target_uri")
     if target_id is not None:
@@ -39,7 +38,8 @@ def add(
     values = {"link_type": link_type, "target_id": target_id, "target_uri": target_uri, "attributes": attributes}
     made = {"link_id": link_id, "space_key": room.key, "created_by": caller.actor_id, "created_at": tx.now}
     tx.execute(insert(_links).values(**values, **made))
-    return next(one for one in all_of(tx, caller, space_id) if one.link_id == link_id)
+    row = tx.rows(select(_links).where(_links.c.link_id == link_id))[0]
+    return _link(row, room)
 
 
 def all_of(tx: Transaction, caller: Caller, space_id: str, link_type: str | None = None) -> list[Link]:
@@ -51,9 +51,8 @@ def all_of(tx: Transaction, caller: Caller, space_id: str, link_type: str | None
     return [_link(row, room) for row in tx.rows(statement)]
 
 
-def remove(tx: Transaction, caller: Caller, space_id: str, link_id: str) -> None:
+def remove(tx: Transaction, room: Room, link_id: str) -> None:
     """Remove a link. Raises `NotFound`."""
-    room = spaces.find_active(tx, caller, space_id)
     mine = (_links.c.space_key == room.key, _links.c.link_id == link_id)
     if tx.execute(delete(_links).where(*mine)).rowcount == 0:
         raise NotFound(f"There is no link {link_id}")

@@ -21,33 +21,35 @@ from pyro_mcp.errors import NotFound
 _questions = tables.questions
 
 
-def ask(tx: Transaction, caller: Caller, space_id: str, text: str, assigned_to: str | None) -> Question:
+def ask(tx: Transaction, caller: Caller, room: Room, text: str, assigned_to: str | None) -> Question:
     """Record a question. Raises `InvalidRequest` when it is assigned to nobody of this tenant."""
-    room = spaces.find_active(tx, caller, space_id)
     question_id = new_id("qst")
     metadata: dict[str, Any] = {"message_type": "question", "question_id": question_id}
     if assigned_to is not None:
         metadata["mentions"] = [assigned_to]
-    log.post(tx, caller, space_id, Draft(text, metadata=metadata))
+    log.post(tx, caller, room, Draft(text, metadata=metadata))
     values = {"question_id": question_id, "asked_by": caller.actor_id, "text": text, "assigned_to": assigned_to}
     times = {"created_at": tx.now, "updated_at": tx.now}
     tx.execute(insert(_questions).values(**values, **times, space_key=room.key, status="open"))
     return _find(tx, room, question_id)
 
 
-def change(tx: Transaction, caller: Caller, space_id: str, question_id: str, changes: Mapping[str, Any]) -> Question:
+def change(tx: Transaction, room: Room, question_id: str, changes: Mapping[str, Any]) -> Question:
     """Set the status, the answer or the assignee of a question. Raises `NotFound`."""
-    return _change(tx, spaces.find_active(tx, caller, space_id), question_id, changes)
+    _find(tx, room, question_id)
+    values = {**changes, "updated_at": tx.now}
+    tx.execute(update(_questions).where(_questions.c.question_id == question_id).values(**values))
+    return _find(tx, room, question_id)
 
 
 def link(tx: Transaction, room: Room, question_id: str, decision_id: str) -> None:
     """Record that a decision may answer a question. Raises `NotFound`."""
-    _change(tx, room, question_id, {"decision_id": decision_id})
+    change(tx, room, question_id, {"decision_id": decision_id})
 
 
 def answer(tx: Transaction, room: Room, question_id: str, text: str) -> None:
     """Record the answer of a question. Raises `NotFound`."""
-    _change(tx, room, question_id, {"status": "answered", "answer": text})
+    change(tx, room, question_id, {"status": "answered", "answer": text})
 
 
 def get(tx: Transaction, caller: Caller, space_id: str, question_id: str) -> Question:
@@ -62,13 +64,6 @@ def all_of(tx: Transaction, caller: Caller, space_id: str, status: str | None) -
     if status is not None:
         statement = statement.where(_questions.c.status == status)
     return [_question(row, room) for row in tx.rows(statement.limit(1000))]
-
-
-def _change(tx: Transaction, room: Room, question_id: str, changes: Mapping[str, Any]) -> Question:
-    _find(tx, room, question_id)
-    values = {**changes, "updated_at": tx.now}
-    tx.execute(update(_questions).where(_questions.c.question_id == question_id).values(**values))
-    return _find(tx, room, question_id)
 
 
 def _find(tx: Transaction, room: Room, question_id: str) -> Question:

@@ -20,12 +20,11 @@ _threads = tables.threads
 _MOST_MESSAGES = 1000
 
 
-def begin(tx: Transaction, caller: Caller, space_id: str, event_id: str, subject: str | None) -> Thread:
+def begin(tx: Transaction, caller: Caller, room: Room, event_id: str, subject: str | None) -> Thread:
     """Return the thread that begins at an event; make it first when there is none.
 
     The event's speaker has spoken in it, and so learns of replies. Raises `NotFound`.
     """
-    room = spaces.find_active(tx, caller, space_id)
     event = reading.one(tx, room, event_id)
     thread_id = new_id("thr")
     row = {"thread_id": thread_id, "space_key": room.key, "parent_event_id": event_id, "subject": subject}

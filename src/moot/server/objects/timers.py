@@ -5,7 +5,7 @@ The result of a call is a message of the server that mentions the agent; an empt
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row, delete, func, insert, select, update
@@ -35,7 +35,7 @@ _timers = tables.timers
 def add(
     tx: Transaction,
     caller: Caller,
-    space_id: str,
+    room: Room,
     *,
     tool: str,
     arguments: Mapping[str, Any],
@@ -43,12 +43,11 @@ def add(
     seconds: int,
 ) -> Timer:
     """Schedule a call. Raises `InvalidRequest` for another tool, or a time that is too short."""
-    room = spaces.find_active(tx, caller, space_id)
     if tool not in TOOLS:
         raise InvalidRequest(f"{tool!r} cannot be scheduled", hint=f"choose from {', '.join(TOOLS)}")
     if seconds < _SHORTEST[kind]:
         raise InvalidRequest(f"the shortest {kind} is {_SHORTEST[kind]} seconds")
-    if len(all_of(tx, caller, space_id)) >= _MOST_OF_ONE_AGENT:
+    if len(_pending(tx, caller, room)) >= _MOST_OF_ONE_AGENT:
         raise Conflict(f"An agent may have at most {_MOST_OF_ONE_AGENT} timers in a space", hint="delete some")
     participants.join(tx, room, caller.actor_id)
     timer_id = new_id("tmr")
@@ -56,20 +55,23 @@ def add(
     times = {"duration_secs": seconds, "created_at": tx.now, "next_fire_at": clock.seconds_from_now(seconds)}
     who = {"space_key": room.key, "actor_id": caller.actor_id, "seen_sequence": room.last_sequence}
     tx.execute(insert(_timers).values(**values, **times, **who))
-    return next(one for one in all_of(tx, caller, space_id) if one.timer_id == timer_id)
+    return _timer(tx.rows(select(_timers).where(_timers.c.timer_id == timer_id))[0], room)
 
 
 def all_of(tx: Transaction, caller: Caller, space_id: str) -> list[Timer]:
     """Return the caller's timers in a space that will fire, in the order of their making."""
     room = spaces.find(tx, caller, space_id)
+    return [_timer(row, room) for row in _pending(tx, caller, room)]
+
+
+def _pending(tx: Transaction, caller: Caller, room: Room) -> Sequence[Row[Any]]:
     mine = (_timers.c.space_key == room.key, _timers.c.actor_id == caller.actor_id)
     statement = select(_timers).where(*mine, _timers.c.next_fire_at.is_not(None)).order_by(_timers.c.created_at)
-    return [_timer(row, room) for row in tx.rows(statement)]
+    return tx.rows(statement)
 
 
-def cancel(tx: Transaction, caller: Caller, space_id: str, timer_id: str) -> None:
+def cancel(tx: Transaction, caller: Caller, room: Room, timer_id: str) -> None:
     """Remove a timer of the caller. Raises `NotFound`."""
-    room = spaces.find(tx, caller, space_id)
     mine = (_timers.c.space_key == room.key, _timers.c.actor_id == caller.actor_id, _timers.c.timer_id == timer_id)
     if tx.execute(delete(_timers).where(*mine)).rowcount == 0:
         raise NotFound(f"There is no timer {timer_id} of yours")

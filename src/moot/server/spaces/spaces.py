@@ -120,9 +120,8 @@ def create(
     return find(tx, caller, space_id)
 
 
-def change(tx: Transaction, caller: Caller, space_id: str, changes: Mapping[str, Any]) -> Room:
+def change(tx: Transaction, room: Room, changes: Mapping[str, Any]) -> Room:
     """Set the name, description, status or links of a space."""
-    room = find(tx, caller, space_id)
     if changes:
         tx.execute(update(_spaces).where(_spaces.c.space_key == room.key).values(**changes))
     return by_key(tx, room.key)

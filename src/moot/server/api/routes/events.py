@@ -18,6 +18,7 @@ from moot.server.events.log import Draft
 from moot.server.identity.callers import Caller
 from moot.server.results import Cursor, Delivery, DeliveryState, Event
 from moot.server.spaces import spaces
+from moot.server.spaces.spaces import Room
 from pyro_mcp.errors import InvalidRequest
 
 router = APIRouter(prefix="/api/spaces/{space_id}", tags=["events"])
@@ -26,16 +27,15 @@ _MOST_IN_TRANSCRIPT = 5000
 
 
 async def _post(call: Call, space_id: str, body: NewEvent | NewResponse, key: str | None, *named: str) -> Event:
-    def work(tx: Transaction, caller: Caller) -> Event:
+    def work(tx: Transaction, caller: Caller, room: Room) -> Event:
         body.check(caller, *named)
         draft = Draft(
             body.text, body.parent_event_id, body.thread_id, body.references or (), body.metadata, idempotency_key=key
         )
-        turns.wrote(tx, caller, space_id)
         seconds = call.state.limits.acknowledge_seconds
-        return log.post(tx, caller, space_id, draft, acknowledge_seconds=seconds)
+        return log.post(tx, caller, room, draft, acknowledge_seconds=seconds)
 
-    return await call.written(work)
+    return await call.written_in(space_id, work)
 
 
 @router.post("/events")
@@ -56,11 +56,11 @@ async def post_response(
 def post_speech(space_id: InPath, body: NewSpeech, call: WithCall) -> Event:
     """Post what the caller said aloud."""
 
-    def work(tx: Transaction, caller: Caller) -> Event:
+    def work(tx: Transaction, caller: Caller, room: Room) -> Event:
         body.check(caller, "speaker_id", "participant_id")
-        return log.post(tx, caller, space_id, Draft(body.text, metadata={"message_type": "speech"}))
+        return log.post(tx, caller, room, Draft(body.text, metadata={"message_type": "speech"}))
 
-    return call.write(work)
+    return call.write_in(space_id, work)
 
 
 @router.get("/events")
@@ -146,11 +146,10 @@ def send_again(space_id: InPath, recipient_id: InPath, sequence: int, call: With
         raise InvalidRequest("the sequence number of a message is a positive one")
     seconds = call.state.limits.acknowledge_seconds
 
-    def work(tx: Transaction, caller: Caller) -> Delivery:
-        room = spaces.find_active(tx, caller, space_id)
-        return receipts.revive(tx, room, recipient_id, sequence, acknowledge_seconds=seconds)
-
-    return call.write(work)
+    return call.write_in(
+        space_id,
+        lambda tx, _, room: receipts.revive(tx, room, recipient_id, sequence, acknowledge_seconds=seconds),
+    )
 
 
 @router.get("/cursor")

@@ -42,6 +42,7 @@ from moot.server.results import (
     Timer,
 )
 from moot.server.spaces import spaces
+from moot.server.spaces.spaces import Room
 
 router = APIRouter(prefix="/api/spaces/{space_id}", tags=["objects"])
 search_router = APIRouter(prefix="/api", tags=["objects"])
@@ -57,7 +58,9 @@ def list_threads(space_id: InPath, call: WithCall) -> list[Thread]:
 @router.post("/threads")
 def begin_thread(space_id: InPath, body: NewThread, call: WithCall) -> Thread:
     """Return the thread that begins at an event; make it first when there is none."""
-    return call.write(lambda tx, caller: threads.begin(tx, caller, space_id, body.parent_event_id, body.subject))
+    return call.write_in(
+        space_id, lambda tx, caller, room: threads.begin(tx, caller, room, body.parent_event_id, body.subject)
+    )
 
 
 @router.get("/threads/{thread_or_event_id}")
@@ -80,12 +83,11 @@ def list_decisions(
 def propose_decision(space_id: InPath, body: NewDecision, call: WithCall) -> Decision:
     """Propose a decision."""
 
-    def work(tx: Transaction, caller: Caller) -> Decision:
+    def work(tx: Transaction, caller: Caller, room: Room) -> Decision:
         body.check(caller, "proposed_by")
-        turns.wrote(tx, caller, space_id)
-        return decisions.propose(tx, caller, space_id, body.text, body.question_id)
+        return decisions.propose(tx, caller, room, body.text, body.question_id)
 
-    return call.write(work)
+    return call.write_in(space_id, work)
 
 
 @router.get("/decisions/summary")
@@ -104,12 +106,11 @@ def get_decision(space_id: InPath, decision_id: InPath, call: WithCall) -> Decis
 def resolve_decision(space_id: InPath, decision_id: InPath, body: Resolution, call: WithCall) -> Decision:
     """Resolve or reject a decision."""
 
-    def work(tx: Transaction, caller: Caller) -> Decision:
+    def work(tx: Transaction, caller: Caller, room: Room) -> Decision:
         body.check(caller, "resolved_by")
-        turns.wrote(tx, caller, space_id)
-        return decisions.resolve(tx, caller, space_id, decision_id, resolution=body.resolution, status=body.status)
+        return decisions.resolve(tx, caller, room, decision_id, resolution=body.resolution, status=body.status)
 
-    return call.write(work)
+    return call.write_in(space_id, work)
 
 
 @router.get("/questions")
@@ -124,12 +125,11 @@ def list_questions(
 def ask_question(space_id: InPath, body: NewQuestion, call: WithCall) -> Question:
     """Ask a question."""
 
-    def work(tx: Transaction, caller: Caller) -> Question:
+    def work(tx: Transaction, caller: Caller, room: Room) -> Question:
         body.check(caller, "asked_by")
-        turns.wrote(tx, caller, space_id)
-        return questions.ask(tx, caller, space_id, body.text, body.assigned_to)
+        return questions.ask(tx, caller, room, body.text, body.assigned_to)
 
-    return call.write(work)
+    return call.write_in(space_id, work)
 
 
 @router.get("/questions/{question_id}")
@@ -142,11 +142,7 @@ def get_question(space_id: InPath, question_id: InPath, call: WithCall) -> Quest
 def change_question(space_id: InPath, question_id: InPath, body: QuestionChanges, call: WithCall) -> Question:
     """Answer, defer or reassign a question."""
 
-    def work(tx: Transaction, caller: Caller) -> Question:
-        turns.wrote(tx, caller, space_id)
-        return questions.change(tx, caller, space_id, question_id, given_fields(body))
-
-    return call.write(work)
+    return call.write_in(space_id, lambda tx, _, room: questions.change(tx, room, question_id, given_fields(body)))
 
 
 @router.get("/links")
@@ -159,17 +155,13 @@ def list_links(space_id: InPath, call: WithCall, link_type: Asked = None) -> lis
 def add_link(space_id: InPath, body: NewLink, call: WithCall) -> Link:
     """Link a space to another one, or to a URI."""
 
-    def work(tx: Transaction, caller: Caller) -> Link:
-        turns.wrote(tx, caller, space_id)
-        return links.add(tx, caller, space_id, **body.model_dump())
-
-    return call.write(work)
+    return call.write_in(space_id, lambda tx, caller, room: links.add(tx, caller, room, **body.model_dump()))
 
 
 @router.delete("/links/{link_id}")
 def remove_link(space_id: InPath, link_id: InPath, call: WithCall) -> Done:
     """Remove a link."""
-    call.write(lambda tx, caller: links.remove(tx, caller, space_id, link_id))
+    call.write_in(space_id, lambda tx, _, room: links.remove(tx, room, link_id))
     return Done(status="deleted")
 
 
@@ -183,25 +175,24 @@ def list_timers(space_id: InPath, call: WithCall) -> list[Timer]:
 def add_timer(space_id: InPath, body: NewTimer, call: WithCall) -> Timer:
     """Schedule a call, whose result the caller gets as a message."""
 
-    def work(tx: Transaction, caller: Caller) -> Timer:
-        turns.wrote(tx, caller, space_id)
+    def work(tx: Transaction, caller: Caller, room: Room) -> Timer:
         return timers.add(
             tx,
             caller,
-            space_id,
+            room,
             tool=body.tool_name,
             arguments=body.tool_args,
             kind=body.timer_type,
             seconds=body.duration_secs,
         )
 
-    return call.write(work)
+    return call.write_in(space_id, work)
 
 
 @router.delete("/timers/{timer_id}")
 def cancel_timer(space_id: InPath, timer_id: InPath, call: WithCall) -> Done:
     """Remove a timer of the caller."""
-    call.write(lambda tx, caller: timers.cancel(tx, caller, space_id, timer_id))
+    call.write_in(space_id, lambda tx, caller, room: timers.cancel(tx, caller, room, timer_id), active=False)
     return Done(status="cancelled")
 
 
@@ -215,11 +206,7 @@ def list_archives(space_id: InPath, call: WithCall) -> list[Archive]:
 def add_archive(space_id: InPath, body: NewArchive, call: WithCall) -> Archive:
     """Keep the summary of a session."""
 
-    def work(tx: Transaction, caller: Caller) -> Archive:
-        turns.wrote(tx, caller, space_id)
-        return archives.add(tx, caller, space_id, **body.model_dump())
-
-    return call.write(work)
+    return call.write_in(space_id, lambda tx, caller, room: archives.add(tx, caller, room, **body.model_dump()))
 
 
 @router.get("/archives/{archive_id}")

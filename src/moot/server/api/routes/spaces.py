@@ -10,11 +10,11 @@ from moot.server.api.call import WithCall
 from moot.server.api.fields import InPath
 from moot.server.api.requests import Join, NewSpace, NewStatus, SpaceChanges, given_fields
 from moot.server.database.transaction import Transaction
-from moot.server.delivery import turns
 from moot.server.errors import Forbidden
 from moot.server.identity.callers import Caller
 from moot.server.results import Participant, Space, SpaceStatus
 from moot.server.spaces import participants, spaces
+from moot.server.spaces.spaces import Room
 
 router = APIRouter(prefix="/api/spaces", tags=["spaces"])
 
@@ -44,13 +44,17 @@ def get_space(space_id: InPath, call: WithCall) -> Space:
 @router.patch("/{space_id}")
 def change_space(space_id: InPath, body: SpaceChanges, call: WithCall) -> Space:
     """Change the name, description, status or links of a space."""
-    return call.write(lambda tx, caller: spaces.change(tx, caller, space_id, given_fields(body)).shown())
+    return call.write_in(
+        space_id, lambda tx, _, room: spaces.change(tx, room, given_fields(body)).shown(), active=False
+    )
 
 
 @router.post("/{space_id}/archive")
 def archive_space(space_id: InPath, call: WithCall) -> Space:
     """Let nobody write to a space any more, until its status is changed."""
-    return call.write(lambda tx, caller: spaces.change(tx, caller, space_id, {"status": "archived"}).shown())
+    return call.write_in(
+        space_id, lambda tx, _, room: spaces.change(tx, room, {"status": "archived"}).shown(), active=False
+    )
 
 
 @router.get("/{space_id}/status")
@@ -85,13 +89,12 @@ def list_participants(space_id: InPath, call: WithCall) -> list[Participant]:
 def set_status(space_id: InPath, actor_id: InPath, body: NewStatus, call: WithCall) -> Participant:
     """Set what the caller says about itself in a space."""
 
-    def work(tx: Transaction, caller: Caller) -> Participant:
+    def work(tx: Transaction, caller: Caller, room: Room) -> Participant:
         if actor_id != caller.actor_id:
             raise Forbidden("A participant sets only its own status")
-        turns.wrote(tx, caller, space_id)
-        return participants.set_status(tx, spaces.find_active(tx, caller, space_id), caller, body.status)
+        return participants.set_status(tx, room, caller, body.status)
 
-    return call.write(work)
+    return call.write_in(space_id, work)
 
 
 @router.post("/{space_id}/participants/{actor_id}/heartbeat")
