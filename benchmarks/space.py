@@ -1,6 +1,6 @@
-"""Measure the space server on SQLite, and let it be killed under load; write docs/space-figures.txt.
+"""Measure the space server on SQLite.
 
-    .venv/bin/python -m benchmarks.space [PART...]        parts: accept, push, idle, large, storm; all by default
+    .venv/bin/python -m benchmarks.space [PART...]        parts: accept, push, idle, large; all by default
 
 Client and server share this host's processors, so the server alone is faster than this says.
 """
@@ -24,29 +24,23 @@ from websockets.asyncio.client import connect
 
 from moot.server.ids import new_id
 from tests.moot.server.running import Client, Server, running
-from tests.moot.server.storm import weather
 
-_PAGE = Path(__file__).parents[1] / "docs/space-figures.txt"
 _EVENTS = 1_000_000
 _SEARCHED = ("parser", "manifest", "gateway", "snapshot", "review", "branch", "commit", "policy")
 
 
 def main(parts: list[str]) -> int:
-    """Measure the wanted parts, print the figures, and write them down when all were measured."""
+    """Measure the wanted parts and print the figures."""
     known: dict[str, Callable[[], Iterator[str]]] = {
         "accept": accepted,
         "push": pushed,
         "idle": idle,
         "large": large,
-        "storm": storm,
     }
-    lines = [f"{os.cpu_count()} processors, {time.strftime('%Y-%m-%d', time.gmtime())}; python -m benchmarks.space"]
+    print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
     for name in parts or known:
         for line in known[name]():
             print(line, flush=True)
-            lines.append(line)
-    if not parts:
-        _PAGE.write_text("\n".join(lines) + "\n")
     return 0
 
 
@@ -221,17 +215,6 @@ def _fill(database: Path, recipient_id: str) -> None:
         connection.executemany(f"INSERT INTO deliveries ({names}) VALUES (?, ?, ?, ?, ?, ?, ?)", mentions)  # noqa: S608
         connection.execute("UPDATE spaces SET last_sequence = ?, last_event_at = ?", (_EVENTS, moment))
         connection.commit()
-
-
-def storm() -> Iterator[str]:
-    """Let the server be killed while 5,000 messages go to four agents."""
-    with _server() as server:
-        found = weather(server, messages=5000, kills=12, seed=1)
-    yield (
-        f"{found.messages} messages to each of {found.receivers} agents, {found.kills} times kill -9 of the server, "
-        f"{found.disconnects} broken connections, {found.attempts - found.messages} attempts again: {found.lost} lost, "
-        f"{found.doubled} doubled, {found.out_of_order} out of order, {found.not_acknowledged} not acknowledged"
-    )
 
 
 if __name__ == "__main__":

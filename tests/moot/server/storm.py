@@ -32,6 +32,8 @@ class Report:
     kills: int = 0
     disconnects: int = 0
     attempts: int = 0
+    unanswered: int = 0
+    """The attempts of which the sender does not know whether the server has accepted the message."""
     lost: int = 0
     doubled: int = 0
     out_of_order: int = 0
@@ -60,6 +62,7 @@ class _Storm:
     space: str
     end: float
     attempts: Counter[str] = field(default_factory=Counter)
+    unanswered: Counter[str] = field(default_factory=Counter)
     last: int | None = None
     """The number of the last message, once all are sent."""
 
@@ -77,7 +80,10 @@ class _Storm:
         try:
             path = f"/api/spaces/{self.space}/events"
             return client.call("POST", path, body, headers={"Idempotency-Key": name}).status == 200
+        except ConnectionRefusedError:
+            return False
         except (OSError, HTTPException, ValueError):
+            self.unanswered[name] += 1
             return False
 
     def receive(self, one: _Receiver) -> None:
@@ -118,7 +124,7 @@ class _Storm:
 
 
 def weather(server: Server, *, messages: int, kills: int, seed: int) -> Report:
-    """Send messages to the agents of a server that is killed so many times meanwhile; return what became of them."""
+    """Send messages to the agents of a server that is killed at random meanwhile; return what became of them."""
     chance = random.Random(seed)  # noqa: S311 - it repeats a storm
     agents, space = server.agents(), server.space()
     ids = {name: str(client.get("/api/actors/me")["actor_id"]) for name, client in agents.items()}
@@ -131,11 +137,12 @@ def weather(server: Server, *, messages: int, kills: int, seed: int) -> Report:
     per_sender = messages // _SENDERS
     plan = [[chance.sample(list(ids.values()), 2) for _ in range(per_sender)] for _ in range(_SENDERS)]
     report = Report(per_sender * _SENDERS, len(receivers))
+    moments = sorted(chance.sample(range(1, report.messages), kills))
     with ThreadPoolExecutor(_SENDERS + len(receivers)) as pool:
         sending = [pool.submit(storm.send, server.person, number, plan[number]) for number in range(_SENDERS)]
         receiving = [pool.submit(storm.receive, one) for one in receivers]
-        for number in range(kills):
-            _wait_for(storm, sending, (number + 1) * report.messages // (kills + 1))
+        for number in moments:
+            _wait_for(storm, sending, number)
             server.kill()
             server.start()
         for future in sending:
@@ -145,8 +152,10 @@ def weather(server: Server, *, messages: int, kills: int, seed: int) -> Report:
             future.result()
     report.kills = kills
     report.attempts = sum(storm.attempts.values())
+    report.unanswered = sum(storm.unanswered.values())
     report.disconnects = sum(one.disconnects for one in receivers)
-    _judge(report, storm, receivers, start, {f"{sender}-{n}" for sender in range(_SENDERS) for n in range(per_sender)})
+    addressed = {f"{sender}-{n}": plan[sender][n] for sender in range(_SENDERS) for n in range(per_sender)}
+    _judge(report, storm, receivers, start, addressed)
     return report
 
 
@@ -157,18 +166,33 @@ def _wait_for(storm: _Storm, sending: list[Future[None]], number: int) -> None:
         time.sleep(_PAUSE_SECONDS)
 
 
-def _judge(report: Report, storm: _Storm, receivers: list[_Receiver], start: int, sent: set[str]) -> None:
+def _judge(
+    report: Report, storm: _Storm, receivers: list[_Receiver], start: int, addressed: dict[str, list[str]]
+) -> None:
     assert storm.last is not None
-    report.doubled += max(0, storm.last - start - len(sent))
+    report.doubled += max(0, storm.last - start - len(addressed))
     for one in receivers:
         texts = [event["text"] for event in one.got]
-        report.lost += len(sent - set(texts))
+        report.lost += len(addressed.keys() - set(texts))
         report.doubled += len(texts) - len(set(texts))
         report.out_of_order += sum(
             event["sequence"] != number for number, event in enumerate(one.got, start + 1)
         ) + sum(_backwards(texts))
-    state = storm.server.person.get(f"/api/spaces/{storm.space}/deliveries?limit=1000&after_sequence={start}")
-    report.not_acknowledged = sum(one["state"] != "acknowledged" for one in state)
+        mine = {event["sequence"] for event in one.got if one.actor_id in addressed.get(event["text"], ())}
+        report.not_acknowledged += len(mine ^ _acknowledged(storm, one.actor_id, start))
+
+
+def _acknowledged(storm: _Storm, actor_id: str, start: int) -> set[int]:
+    """Return the numbers of the messages to a recipient that the server has as acknowledged."""
+    found: set[int] = set()
+    after = start
+    while True:
+        query = f"recipient_id={actor_id}&after_sequence={after}&limit=1000"
+        page = storm.server.person.get(f"/api/spaces/{storm.space}/deliveries?{query}")
+        if not page:
+            return found
+        found |= {one["sequence"] for one in page if one["state"] == "acknowledged"}
+        after = page[-1]["sequence"]
 
 
 def _backwards(texts: list[str]) -> list[bool]:
