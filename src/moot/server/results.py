@@ -307,3 +307,9 @@ class Done(BaseModel):
     """The answer of a call that has nothing else to say."""
 
     status: str
+
+
+class Problem(BaseModel):
+    """The answer to a call that failed. A conflict about a connected agent has more fields."""
+
+    detail: str

@@ -86,6 +86,36 @@ def test_the_openapi_document_has_every_published_path(server: Server) -> None:
     assert wanted - paths == set()
 
 
+def test_the_openapi_document_has_every_answer_that_is_an_error(server: Server) -> None:
+    document = Client(server.port).get("/openapi.json")
+
+    problem = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    calls = [call for path, calls in document["paths"].items() if path.startswith("/api/") for call in calls.values()]
+    codes = ("400", "401", "403", "404", "409", "413", "429", "503")
+    assert [
+        call["operationId"] for call in calls for code in codes if call["responses"][code]["content"] != problem
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/actors", {"display_name": "x", "agent_profile": "\ud800"}),
+        ("/api/actors", {"display_name": "x", "agent_profile": "\0"}),
+        ("/api/personal-access-tokens", {"name": "\ud800"}),
+    ],
+    ids=str,
+)
+def test_a_text_that_cannot_be_stored_is_refused(server: Server, path: str, body: dict[str, str]) -> None:
+    assert server.person.call("POST", path, body).status == 422
+
+
+def test_a_method_that_a_path_does_not_have_is_told_the_others(server: Server) -> None:
+    answer = server.person.call("PUT", f"/api/spaces/{server.space()}")
+
+    assert answer.status == 405 and answer.headers["allow"] == "GET, PATCH"
+
+
 @pytest.mark.parametrize("path", ["/api/actors/me", "/api/spaces", "/api/search?q=x"])
 def test_a_call_without_a_valid_key_is_refused(server: Server, path: str) -> None:
     for key in ("", "mootup_pat_x", "convo_x", "é"):
@@ -276,6 +306,9 @@ def test_frames_that_mean_nothing_do_no_harm(agents: dict[str, Client], space: s
             '{"type": "ack"}',
             '{"type": "heartbeat"}',
             '{"type": "ack", "sequence": -1}',
+            '{"type": "ack", "event_id": "\\u0000"}',
+            '{"type": "ack", "event_id": "\\ud800"}',
+            '{"type": "ack", "event_id": "' + "x" * 10_000 + '"}',
         ):
             live.socket.send(text)
         event = agents["Spec"].post(f"/api/spaces/{space}/events", {"text": "still here"})

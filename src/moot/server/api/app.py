@@ -44,15 +44,8 @@ def create_app(state: ServerState) -> FastAPI:
     app.state.server = state
     failures.add_handlers(app)
     # The stream of events comes before the route of one event, whose pattern has room for its name.
-    for router in (
-        operations.router,
-        actors.router,
-        spaces.router,
-        live.router,
-        events.router,
-        objects.router,
-        objects.search_router,
-    ):
-        app.include_router(router)
+    app.include_router(operations.router)
+    for router in (actors.router, spaces.router, live.router, events.router, objects.router, objects.search_router):
+        app.include_router(router, responses=failures.ANSWERS)
     app.add_middleware(Bounds, state=state)
     return app

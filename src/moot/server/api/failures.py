@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from starlette.routing import compile_path
 
 from moot.server.errors import TooManyRequests, Unauthenticated, status_of
+from moot.server.results import Problem
 from pyro_mcp.errors import PyroError
+
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "The request says what cannot be."},
+    401: {"model": Problem, "description": "The key is missing, or not valid (any more)."},
+    403: {"model": Problem, "description": "The caller may not do this."},
+    404: {"model": Problem, "description": "It does not exist, or belongs to another tenant."},
+    409: {"model": Problem, "description": "The present state does not allow this."},
+    413: {"model": Problem, "description": "The body is too large."},
+    429: {"model": Problem, "description": "Too many calls or connections; Retry-After says when to go on."},
+    503: {"model": Problem, "description": "The database does not answer, or the server is stopping."},
+}
+"""What each call may answer instead of its result, for the OpenAPI document."""
 
 _log = logging.getLogger("moot.server")
 
@@ -40,6 +55,14 @@ def add_handlers(app: FastAPI) -> None:
         for problem in problems:
             problem["loc"] = [_printable(part) for part in problem["loc"]]
         return JSONResponse({"detail": problems}, 422)
+
+    @app.exception_handler(405)
+    async def of_methods(request: Request, _error: Exception) -> Response:
+        # By itself Starlette names the methods of the first route of a path alone.
+        paths = app.openapi()["paths"].items()
+        found = [methods for path, methods in paths if compile_path(path)[0].match(request.url.path)]
+        methods = {method.upper() for methods in found for method in methods}
+        return JSONResponse({"detail": "Method Not Allowed"}, 405, {"Allow": ", ".join(sorted(methods))})
 
     @app.exception_handler(Exception)
     async def of_others(request: Request, error: Exception) -> Response:

@@ -42,17 +42,25 @@ def _size(value: object, depth: int) -> int:
     return 8 if not isinstance(value, int) or abs(value) < 2**63 else len(hex(value))
 
 
-Identifier = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable)]
-Word = Annotated[str, Field(max_length=200), AfterValidator(storable)]
-Name = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(storable)]
-Body = Annotated[str, Field(max_length=65_536), AfterValidator(storable)]
-Uri = Annotated[str, Field(max_length=2048), AfterValidator(storable)]
+# What `storable` refuses, as far as a schema can say it.
+_NO_NUL = {"pattern": "^[^\\u0000]*$"}
+_STORABLE = AfterValidator(storable)
+_STORABLE_OR_NONE = AfterValidator(lambda text: text and storable(text))
+
+Identifier = Annotated[str, Field(min_length=1, max_length=200, json_schema_extra=_NO_NUL), _STORABLE]
+Word = Annotated[str, Field(max_length=200, json_schema_extra=_NO_NUL), _STORABLE]
+Name = Annotated[str, Field(min_length=1, max_length=500, json_schema_extra=_NO_NUL), _STORABLE]
+Line = Annotated[str, Field(max_length=500, json_schema_extra=_NO_NUL), _STORABLE]
+Body = Annotated[str, Field(max_length=65_536, json_schema_extra=_NO_NUL), _STORABLE]
+Uri = Annotated[str, Field(max_length=2048, json_schema_extra=_NO_NUL), _STORABLE]
 Uris = Annotated[list[Uri], Field(max_length=100)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(storable_object)]
 
-InPath = Annotated[str, Path(max_length=200), AfterValidator(storable)]
-Asked = Annotated[str | None, Query(max_length=200), AfterValidator(lambda text: text and storable(text))]
+InPath = Annotated[str, Path(max_length=200, json_schema_extra=_NO_NUL), _STORABLE]
+Asked = Annotated[str | None, Query(max_length=200, json_schema_extra=_NO_NUL), _STORABLE_OR_NONE]
 """An optional word in the query."""
+Moment = Annotated[str | None, Query(max_length=50, json_schema_extra={"format": "date-time"}), _STORABLE_OR_NONE]
+"""An optional time in the query."""
 
 
 def count(default: int, most: int) -> Any:

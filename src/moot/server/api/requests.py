@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from moot.server.api.fields import Body, Identifier, JsonObject, Name, Uri, Uris, Word
+from moot.server.api.fields import Body, Identifier, JsonObject, Line, Name, Uri, Uris, Word
 from moot.server.identity.callers import Caller
 from pyro_mcp.errors import InvalidRequest
 
@@ -42,7 +42,7 @@ class Join(BaseModel):
     """Who joins is the caller: the id, name and type that a client sends are not used."""
 
     participant_id: Word | None = None
-    name: Annotated[str, Field(max_length=500)] | None = None
+    name: Line | None = None
     participant_type: Word | None = None
     agent_adapter: Word | None = None
 
@@ -56,7 +56,7 @@ class NewEvent(ByCaller):
 
     speaker_id: Word | None = None
     participant_id: Word | None = None
-    speaker_name: Annotated[str, Field(max_length=500)] | None = None
+    speaker_name: Line | None = None
     speaker_type: Word | None = None
     text: Body
     metadata: JsonObject | None = None
@@ -70,7 +70,7 @@ class NewResponse(ByCaller):
 
     agent_id: Word | None = None
     participant_id: Word | None = None
-    agent_name: Annotated[str, Field(max_length=500)] | None = None
+    agent_name: Line | None = None
     text: Body
     metadata: JsonObject | None = None
     parent_event_id: Word | None = None
@@ -83,7 +83,7 @@ class NewSpeech(ByCaller):
 
     speaker_id: Word | None = None
     participant_id: Word | None = None
-    speaker_name: Annotated[str, Field(max_length=500)] | None = None
+    speaker_name: Line | None = None
     text: Body
 
 
@@ -96,7 +96,7 @@ class Acknowledgement(BaseModel):
 
 class NewActor(BaseModel):
     display_name: Name
-    agent_profile: Annotated[str, Field(max_length=500)] | None = None
+    agent_profile: Line | None = None
 
 
 class ActorChanges(BaseModel):
@@ -112,7 +112,7 @@ class Focus(BaseModel):
 
 
 class NewPersonalAccessToken(BaseModel):
-    name: Annotated[str, Field(min_length=1, max_length=64)]
+    name: Annotated[Name, Field(max_length=64)]
     expires_in_days: Annotated[int, Field(ge=1, le=3650)] | None = None
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
-from pydantic import AfterValidator
 
 from moot.server import clock
 from moot.server.api.call import Call, WithCall
-from moot.server.api.fields import Asked, InPath, count, storable
+from moot.server.api.fields import Asked, InPath, Moment, count
 from moot.server.api.requests import Acknowledgement, NewEvent, NewResponse, NewSpeech
 from moot.server.database.transaction import Transaction
 from moot.server.delivery import receipts, turns
@@ -106,9 +105,6 @@ def list_mentions(
     )
     call.write(lambda tx, caller: turns.has_read(tx, caller, space_id, events))
     return events
-
-
-Moment = Annotated[str | None, Query(max_length=50), AfterValidator(lambda text: text and storable(text))]
 
 
 @router.get("/transcript")

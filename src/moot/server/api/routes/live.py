@@ -14,7 +14,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from moot.server.api.call import WithCall, token_of
 from moot.server.api.failures import answer
-from moot.server.api.fields import Asked, InPath
+from moot.server.api.fields import Asked, InPath, storable
 from moot.server.api.state import ServerState
 from moot.server.database.transaction import Transaction
 from moot.server.delivery import connections, feeds, receipts
@@ -28,6 +28,7 @@ from pyro_mcp.errors import InvalidRequest, PyroError
 router = APIRouter(prefix="/api/spaces/{space_id}", tags=["live"])
 _KEEP_ALIVE_SECONDS = 20.0
 _LARGEST_FRAME = 65_536
+_LONGEST_ID = 200
 _TEXT = {"type": "string"}
 
 
@@ -87,8 +88,8 @@ async def live_socket(socket: WebSocket, space_id: str, since: str | None = None
     """
     state: ServerState = socket.app.state.server
     try:
-        if len(space_id) > 200 or (since is not None and len(since) > 200):
-            raise InvalidRequest("the id of a space and a cursor have at most 200 characters")
+        for given in (space_id, since or ""):
+            _require_word(given)
         async with _subscribed(state, token_of(socket), space_id, since) as (subscription, gap):
             await socket.accept()
             await _serve(state, socket, subscription, gap)
@@ -98,6 +99,16 @@ async def live_socket(socket: WebSocket, space_id: str, since: str | None = None
     except Closed as end:
         with suppress(WebSocketDisconnect, RuntimeError):
             await socket.close(end.code, end.reason)
+
+
+def _require_word(text: str) -> None:
+    """Raise `InvalidRequest` for a text that is no id."""
+    try:
+        storable(text)
+    except ValueError as error:
+        raise InvalidRequest(f"an id {error}") from None
+    if len(text) > _LONGEST_ID:
+        raise InvalidRequest(f"an id has at most {_LONGEST_ID} characters")
 
 
 async def _serve(state: ServerState, socket: WebSocket, subscription: Subscription, gap: Frame | None) -> None:
@@ -142,6 +153,7 @@ async def _take(state: ServerState, subscription: Subscription, frame: dict[str,
             event_id, sequence = frame.get("event_id"), frame.get("sequence")
             now = spaces.by_key(tx, room.key)
             if isinstance(event_id, str):
+                _require_word(event_id)
                 receipts.acknowledge(tx, now, actor_id, [reading.one(tx, now, event_id).sequence])
             elif isinstance(sequence, int) and 0 <= sequence < 2**62:
                 return receipts.acknowledge_up_to(tx, now, actor_id, sequence).acknowledged_sequence

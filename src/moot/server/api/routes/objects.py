@@ -9,7 +9,7 @@ from pydantic import AfterValidator
 
 from moot.server import clock
 from moot.server.api.call import WithCall
-from moot.server.api.fields import Asked, InPath, count, storable
+from moot.server.api.fields import Asked, InPath, Moment, count, storable
 from moot.server.api.requests import (
     NewArchive,
     NewDecision,
@@ -21,7 +21,6 @@ from moot.server.api.requests import (
     Resolution,
     given_fields,
 )
-from moot.server.api.routes.events import Moment
 from moot.server.database.transaction import Transaction
 from moot.server.delivery import turns
 from moot.server.events import searching
