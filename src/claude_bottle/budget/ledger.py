@@ -29,14 +29,14 @@ SCHEMA = Schema(
         (
             """CREATE TABLE model_requests (
                 number INTEGER PRIMARY KEY AUTOINCREMENT,
-                run TEXT NOT NULL, bottle TEXT NOT NULL, day TEXT NOT NULL, at REAL NOT NULL,
+                run TEXT NOT NULL, account TEXT NOT NULL, day TEXT NOT NULL, at REAL NOT NULL,
                 host TEXT NOT NULL, model TEXT NOT NULL,
                 state TEXT NOT NULL DEFAULT 'open',
                 tokens INTEGER NOT NULL, usd INTEGER NOT NULL, usage TEXT)""",
             "CREATE INDEX model_requests_by_run ON model_requests (run, state, tokens, usd)",
-            "CREATE INDEX model_requests_by_bottle ON model_requests (bottle, day, state, tokens, usd)",
+            "CREATE INDEX model_requests_by_account ON model_requests (account, day, state, tokens, usd)",
             """CREATE TABLE runs (
-                run TEXT PRIMARY KEY, slug TEXT NOT NULL, bottle TEXT NOT NULL, limits TEXT NOT NULL,
+                run TEXT PRIMARY KEY, slug TEXT NOT NULL, account TEXT NOT NULL, limits TEXT NOT NULL,
                 started_at REAL NOT NULL)""",
             "CREATE INDEX runs_by_slug ON runs (slug)",
         ),
@@ -45,8 +45,8 @@ SCHEMA = Schema(
 _SUMS = "SELECT state = 'settled', COUNT(*), COALESCE(SUM(tokens), 0), COALESCE(SUM(usd), 0) FROM model_requests"
 _QUERIES: Mapping[Span, str] = {
     "run": f"{_SUMS} WHERE run = :run GROUP BY 1",
-    "day": f"{_SUMS} WHERE bottle = :bottle AND day = :day GROUP BY 1",
-    "bottle": f"{_SUMS} WHERE bottle = :bottle GROUP BY 1",
+    "day": f"{_SUMS} WHERE account = :account AND day = :day GROUP BY 1",
+    "bottle": f"{_SUMS} WHERE account = :account GROUP BY 1",
 }
 
 
@@ -57,11 +57,11 @@ def ledger_path() -> Path:
 
 @dataclass(frozen=True)
 class Run:
-    """One launch of a bottle: `run` is its own name, `bottle` the name that all launches of the bottle share."""
+    """One launch of a bottle: `run` is its own name, `account` the name that all launches of its bottle share."""
 
     run: str
     slug: str
-    bottle: str
+    account: str
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Ledger:
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT INTO runs VALUES (?, ?, ?, ?, ?) ON CONFLICT (run) DO UPDATE SET limits = excluded.limits",
-                (run.run, run.slug, run.bottle, text, self._now()),
+                (run.run, run.slug, run.account, text, self._now()),
             )
 
     def reserve(
@@ -108,9 +108,9 @@ class Ledger:
                 if (spent.total + most).of(limit.unit) > limit.most:
                     return None, (limit, spent)
             number = connection.execute(
-                "INSERT INTO model_requests (run, bottle, day, at, host, model, tokens, usd) "
+                "INSERT INTO model_requests (run, account, day, at, host, model, tokens, usd) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (run.run, run.bottle, day, now, host, model, most.tokens, most.usd),
+                (run.run, run.account, day, now, host, model, most.tokens, most.usd),
             ).lastrowid
         return int(number or 0), None
 
@@ -142,7 +142,7 @@ class Ledger:
             rows = self._database.rows("SELECT * FROM runs WHERE slug = ? ORDER BY started_at DESC LIMIT 1", slug)
             for row in rows:
                 limits = tuple(Limit(**one) for one in json.loads(row["limits"]))
-                found[slug] = Run(row["run"], row["slug"], row["bottle"]), limits
+                found[slug] = Run(row["run"], row["slug"], row["account"]), limits
         return found
 
     def __enter__(self) -> Ledger:
@@ -153,7 +153,7 @@ class Ledger:
 
 
 def _spent(connection: sqlite3.Connection, run: Run, day: str, span: Span) -> Spent:
-    names = {"run": run.run, "bottle": run.bottle, "day": day}
+    names = {"run": run.run, "account": run.account, "day": day}
     rows = connection.execute(_QUERIES[span], names).fetchall()
     found = {bool(row[0]): Amounts(int(row[1]), int(row[2]), int(row[3])) for row in rows}
     return Spent(found.get(True, Amounts()), found.get(False, Amounts()))

@@ -184,7 +184,7 @@ def test_limits_of_a_day_and_of_a_bottle_count_all_its_runs(ledger: Ledger, cloc
     budget(ledger, limits).model_usage(reserved(budget(ledger, limits).model_request(ASKED)), ModelUsage(), final=True)
     second = budget(ledger, limits, replace(RUN, run="guard-2", slug="coder-2"))
     assert "this day (UTC) has used 15,000 tokens of 20,000" in refused(second.model_request(ASKED)).reason
-    reserved(budget(ledger, limits, replace(RUN, bottle="other")).model_request(ASKED))
+    reserved(budget(ledger, limits, replace(RUN, account="other")).model_request(ASKED))
 
     for _ in range(2):
         clock.now += 24 * 3600
