@@ -45,7 +45,9 @@ def _seconds(act: Callable[[], object]) -> float:
 
 def _add(journal: Journal) -> None:
     for _ in range(_ADDED):
-        journal.add("egress", "allowed", bottle="web-3f9a1c", agent="web", who="policy", rule="pypi.org", what=_WHAT)
+        journal.add(
+            "egress", "allowed", slug="web-3f9a1c", bottle="dev", agent="web", who="policy", rule="pypi.org", what=_WHAT
+        )
 
 
 def _fill(journal: Journal, lines: int) -> None:
@@ -54,7 +56,16 @@ def _fill(journal: Journal, lines: int) -> None:
     with journal.path.open("wb") as file:
         for number in range(1, lines + 1):
             entry = Entry(
-                number, float(number), "egress", "allowed", "web-3f9a1c", "web", "policy", "*.pythonhosted.org", _WHAT
+                number=number,
+                at=float(number),
+                kind="egress",
+                decision="allowed",
+                slug="web-3f9a1c",
+                bottle="dev",
+                agent="web",
+                who="policy",
+                rule="files.pythonhosted.org:443",
+                what=_WHAT,
             )
             line, previous = line_of(entry, previous, 0.0)
             size += file.write(line)

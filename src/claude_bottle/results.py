@@ -300,12 +300,16 @@ class DemoReport(TypedDict):
 
 
 class AuditEntry(TypedDict):
-    """One decision: `who` is "policy", "person NAME", "timeout" and the like; `rule` is what allowed or refused it."""
+    """One decision about the launched bottle `slug`; `bottle` is its name in the manifest.
+
+    `who` is "policy", "person NAME", "timeout" and the like; `rule` is what allowed or refused it.
+    """
 
     number: int
     at: float
     kind: str
     decision: str
+    slug: str
     bottle: str
     agent: str
     who: str

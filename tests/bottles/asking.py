@@ -43,7 +43,7 @@ class AskingBottle:
 
     def ask(self, kind: str = "host", rule: Mapping[str, object] | None = None, reason: str = "to fetch it") -> Request:
         """Ask for a host, or for something else."""
-        asker = Asker(_GUARD, self.slug, "web", self._settings.policy(), self._timeout, 3600.0)
+        asker = Asker(_GUARD, self.slug, "small", "web", self._settings.policy(), self._timeout, 3600.0)
         with self._requests() as requests:
             return requests.ask(asker, kind, rule or {"host": "pypi.org:443"}, reason=reason)
 

@@ -1,7 +1,7 @@
 """The audit journal: one line for each decision about what a bottle may do, with who decided and by which rule.
 
     journal = user_journal()
-    journal.add("egress", "allowed", bottle=slug, agent="claude", who="policy", rule="pypi.org", what={"port": 443})
+    journal.add("egress", "allowed", slug=slug, bottle="dev", agent="web", who="policy", rule="pypi.org:443", what={})
     for entry in journal.entries(since=time.time() - 3600, kind="push"): ...
     found = verify(journal.path)
 
@@ -10,7 +10,19 @@ the line before it, and a file beside the journal holds the number and the hash 
 """
 
 from claude_bottle.audit.journal import Journal, user_journal
-from claude_bottle.audit.line import DECISION_KINDS, Entry
+from claude_bottle.audit.line import Entry
 from claude_bottle.audit.verify import Mark, Problem, Verification, verify
+from claude_bottle.audit.vocabulary import DECISIONS, Decision, DecisionKind
 
-__all__ = ["DECISION_KINDS", "Entry", "Journal", "Mark", "Problem", "Verification", "user_journal", "verify"]
+__all__ = [
+    "DECISIONS",
+    "Decision",
+    "DecisionKind",
+    "Entry",
+    "Journal",
+    "Mark",
+    "Problem",
+    "Verification",
+    "user_journal",
+    "verify",
+]

@@ -15,13 +15,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from claude_bottle.audit.head import Head, read_head, write_head
-from claude_bottle.audit.line import DECISION_KINDS, LONGEST_LINE, Entry, entry_of, line_of, link_of
+from claude_bottle.audit.line import LONGEST_LINE, Entry, entry_of, line_of, link_of
 from claude_bottle.audit.reading import first_line_at, lines_from
+from claude_bottle.audit.vocabulary import DECISIONS, Decision, DecisionKind
 from pyro_mcp.errors import HostNotReady, InvalidRequest, PyroError
 from pyro_mcp.host.files import locked, no_space, private_directory, state_home
 
 _LOCK_SECONDS = 10.0
-_FLUSHED = {"push", "approval", "launch", "stop"}  # the decisions of people, and few; the others may be thousands
+_FLUSHED = {
+    "push",
+    "approval",
+    "launch",
+    "stop",
+    "guard",
+}  # few; of the others there may be thousands
 _FILE = "journal.jsonl"
 
 
@@ -47,33 +54,47 @@ class Journal:
         self._lock = path.with_suffix(".lock")
 
     def add(
-        self, kind: str, decision: str, *, bottle: str, agent: str, who: str, rule: str, what: Mapping[str, object]
+        self,
+        kind: DecisionKind,
+        decision: Decision,
+        *,
+        slug: str,
+        bottle: str,
+        agent: str,
+        who: str,
+        rule: str,
+        what: Mapping[str, object],
     ) -> None:
-        """Append one decision, before it takes effect.
+        """Append one decision, before it takes effect; `DECISIONS` has those of each kind.
 
-        Long texts are cut; what is cut keeps its length and hash. Lines of the kinds push, approval, launch and stop
-        are on disk when this returns; others survive the death of processes, but not always a loss of power. Raises
-        `PyroError` if the line could not be written: then nothing of it is in the journal, and the caller must refuse.
+        Long texts are cut; what is cut keeps its length and hash. Lines of the kinds push, approval, launch, stop and
+        guard are on disk when this returns; others survive the death of processes, but not always a loss of power.
+        Raises `PyroError` if the line could not be written: then nothing of it is in the journal, and the caller must
+        refuse.
         """
-        if kind not in DECISION_KINDS:
-            raise InvalidRequest(f"the audit journal has no kind {kind!r}", hint=f"one of {', '.join(DECISION_KINDS)}")
+        if kind not in DECISIONS:
+            raise InvalidRequest(f"the audit journal has no kind {kind!r}", hint=f"one of {', '.join(DECISIONS)}")
+        if decision not in DECISIONS[kind]:
+            hint = f"one of {', '.join(DECISIONS[kind])}"
+            raise InvalidRequest(f"the audit journal has no decision {decision!r} of the kind {kind}", hint=hint)
         try:
             with self._opened() as fd:
                 head = self._taken_over(fd)
-                entry = Entry(head.count + 1, time.time(), kind, decision, bottle, agent, who, rule, what)
+                entry = Entry(head.count + 1, time.time(), kind, decision, slug, bottle, agent, who, rule, what)
                 line, own = line_of(entry, head.own, head.latest)
                 self._append(fd, line, Head(entry.number, own, 0, max(head.latest, entry.at)), flush=kind in _FLUSHED)
         except OSError as error:
             raise _unwritable(error, self.path) from error
 
-    def entries(self, *, since: float = 0.0, bottle: str = "", kind: str = "") -> Iterator[Entry]:
+    def entries(self, *, since: float = 0.0, slug: str = "", bottle: str = "", kind: str = "") -> Iterator[Entry]:
         """Yield the decisions from the time `since` on, oldest first; lines that are damaged are left out."""
         for line in self.lines(since=since):
             found = entry_of(line)
             if found is None or found[0].at < since:
                 continue
-            if bottle in ("", found[0].bottle) and kind in ("", found[0].kind):
-                yield found[0]
+            entry = found[0]
+            if slug in ("", entry.slug) and bottle in ("", entry.bottle) and kind in ("", entry.kind):
+                yield entry
 
     def lines(self, *, since: float = 0.0) -> Iterator[bytes]:
         """Yield the lines from the first that may be as late as `since`; found without reading those before it."""

@@ -15,9 +15,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-DECISION_KINDS = ("egress", "secret", "push", "approval", "budget", "time", "launch", "stop")
-"""The kinds of decisions."""
-
 FIRST_PREVIOUS = "0" * 64
 """What the first line has for the hash of the line before it."""
 
@@ -30,7 +27,7 @@ _MOST_WHAT = 32 * 1024
 _MOST_VALUES = 256
 _DEEPEST = 4
 _LARGEST_NUMBER = 2**63
-_WORDS = ("kind", "decision", "bottle", "agent", "who", "rule")
+_WORDS = ("kind", "decision", "slug", "bottle", "agent", "who", "rule")
 
 _FORM = re.compile(rb'\{"n":([1-9][0-9]{0,17}),"prev":"([0-9a-f]{64})",[ -~]*,"hash":"([0-9a-f]{64})"\}\n')
 _HASH_LENGTH = len(',"hash":"') + 64 + len('"}\n')
@@ -48,12 +45,16 @@ class Link:
 
 @dataclass(frozen=True)
 class Entry:
-    """One decision. `at` is in seconds since 1970; `who` is "policy", "person NAME", "timeout" and the like."""
+    """One decision about the launched bottle `slug`; `bottle` is its name in the manifest.
+
+    `at` is in seconds since 1970; `who` is "policy", "person NAME", "timeout" and the like.
+    """
 
     number: int
     at: float
     kind: str
     decision: str
+    slug: str
     bottle: str
     agent: str
     who: str
@@ -78,6 +79,7 @@ def line_of(entry: Entry, previous: str, latest: float) -> tuple[bytes, str]:
         "at": round(entry.at, 6),
         "kind": entry.kind,
         "decision": _cut(entry.decision, _LONGEST_WORD),
+        "slug": _cut(entry.slug, _LONGEST_WORD),
         "bottle": _cut(entry.bottle, _LONGEST_WORD),
         "agent": _cut(entry.agent, _LONGEST_WORD),
         "who": _cut(entry.who, _LONGEST_WORD),
@@ -95,12 +97,12 @@ def entry_of(line: bytes) -> tuple[Entry, float] | None:
     """Return the decision of a line and the latest time so far; None for bytes that are no line of a journal."""
     try:
         found = json.loads(line)
-        kind, decision, bottle, agent, who, rule = (str(found[name]) for name in _WORDS)
+        kind, decision, slug, bottle, agent, who, rule = (str(found[name]) for name in _WORDS)
         at, latest, number = float(found["at"]), float(found.get("latest", found["at"])), int(found["n"])
         what = {str(key): value for key, value in found["what"].items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         return None
-    return Entry(number, at, kind, decision, bottle, agent, who, rule, what), max(at, latest)
+    return Entry(number, at, kind, decision, slug, bottle, agent, who, rule, what), max(at, latest)
 
 
 def _dumped(value: object) -> str:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from claude_bottle.audit import Decision
 from claude_bottle.budget.ledger import Ledger, Run, Spent
 from claude_bottle.budget.limits import Amounts, Limit, amount
 from claude_bottle.budget.prices import Most, Prices, Unpriced
@@ -16,7 +17,7 @@ from pyro_mcp.network import ModelRefusal, ModelRequest, ModelUsage, Reservation
 _SECONDS_BETWEEN_REFUSALS = 1.0
 Raises = Callable[[], Iterable[Limit]]
 """Returns what persons have added to the limits, which holds now; `Limit.most` is what was added."""
-Record = Callable[[str, str, dict[str, object]], None]
+Record = Callable[[Decision, str, dict[str, object]], None]
 """Records a decision, its rule and what it is about, before it takes effect; raises `PyroError` when it cannot."""
 
 
@@ -96,7 +97,7 @@ class Budget:
         used = self._used(found, usage)
         self._ledger.settle(number, used, usage, known=usage.is_known)
         what = {**_what(found.request), "number": number, "used": _shown(used), "usage": usage.to_json()}
-        self._record("used" if usage.is_known else "end unknown", "", what)
+        self._record("used" if usage.is_known else "unknown", "", what)
 
     def _most(self, request: ModelRequest) -> Most:
         if all(limit.unit == "requests" for limit in self._limits):

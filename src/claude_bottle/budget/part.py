@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from claude_bottle.audit import Decision
 from claude_bottle.budget.budget import Budget
 from claude_bottle.budget.ledger import Ledger, Run, ledger_path
 from claude_bottle.budget.limits import Limit, limits_of
@@ -60,16 +61,8 @@ class BudgetPart(Part):
     def _raises(self) -> Iterator[Limit]:
         return (raise_of(request.rule) for request in self._guarded.approvals.granted("budget"))
 
-    def _record(self, decision: str, rule: str, what: dict[str, object]) -> None:
-        self._guarded.journal.add(
-            "budget",
-            decision,
-            bottle=self._guarded.slug,
-            agent=self._guarded.agent,
-            who="policy",
-            rule=rule,
-            what=what,
-        )
+    def _record(self, decision: Decision, rule: str, what: dict[str, object]) -> None:
+        self._guarded.record("budget", decision, rule=rule, what=what)
 
 
 def _advice(guarded: Guarded) -> str:

@@ -26,7 +26,10 @@ def add(verbs: Verbs) -> None:
     parser.add_argument(
         "--since", type=_moment, default=0.0, metavar="TIME", help="30m, 2h, 3d, or a time such as 2026-03-01T09:00"
     )
-    parser.add_argument("--bottle", default="", metavar="BOTTLE", help="the decisions about one bottle")
+    parser.add_argument("--slug", default="", metavar="SLUG", help="the decisions about one launched bottle")
+    parser.add_argument(
+        "--bottle", default="", metavar="NAME", help="those about all launches of this bottle of the manifest"
+    )
     parser.add_argument("--kind", default="", metavar="KIND", help="egress, secret, push, approval, budget, ...")
     parser.add_argument("--limit", type=int, default=1000, metavar="N", help="at most the last N (default 1000)")
     verify = verb(
@@ -42,17 +45,23 @@ def add(verbs: Verbs) -> None:
 
 
 def _audit(arguments: argparse.Namespace) -> int:
-    found = Bottles().audit(since=arguments.since, bottle=arguments.bottle, kind=arguments.kind, limit=arguments.limit)
+    found = Bottles().audit(
+        since=arguments.since,
+        slug=arguments.slug,
+        bottle=arguments.bottle,
+        kind=arguments.kind,
+        limit=arguments.limit,
+    )
     if arguments.json:
         print_json(found)
         return 0
     if found["omitted"]:
         print(f"({found['omitted']} earlier decisions are left out; --limit shows more)")
-    rows = [("AT", "BOTTLE", "KIND", "DECISION", "WHO", "RULE")]
+    rows = [("AT", "SLUG", "KIND", "DECISION", "WHO", "RULE")]
     for one in found["entries"]:
         at = datetime.fromtimestamp(one["at"], UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
         rule = shown(one["rule"][:_SHOWN_RULE])
-        rows.append((at, shown(one["bottle"]), shown(one["kind"]), shown(one["decision"]), shown(one["who"]), rule))
+        rows.append((at, shown(one["slug"]), shown(one["kind"]), shown(one["decision"]), shown(one["who"]), rule))
     print(table(rows) if len(rows) > 1 else "no decisions")
     return 0
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from claude_bottle.audit import Decision
+
 PushState = Literal["pending", "approved", "refused"]
 
 
@@ -34,4 +36,4 @@ class PushApprovals(Protocol):
 class Record(Protocol):
     """Adds a line to the journal, and returns when it is there."""
 
-    def __call__(self, decision: str, *, who: str, rule: str, what: Mapping[str, object]) -> None: ...
+    def __call__(self, decision: Decision, *, who: str, rule: str, what: Mapping[str, object]) -> None: ...

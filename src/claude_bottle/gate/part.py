@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from claude_bottle.audit import Decision
 from claude_bottle.gate.interface import PushAnswer
 from claude_bottle.gate.remotes import GATE_HOST, PushRule, Remote
 from claude_bottle.guard.part import Guarded, Part
@@ -61,9 +62,8 @@ class _GatePart(Part):
             if self._gate is not None:
                 self._gate.close()
 
-    def _record(self, decision: str, *, who: str, rule: str, what: Mapping[str, object]) -> None:
-        guarded = self._guarded
-        guarded.journal.add("push", decision, bottle=guarded.slug, agent=guarded.agent, who=who, rule=rule, what=what)
+    def _record(self, decision: Decision, *, who: str, rule: str, what: Mapping[str, object]) -> None:
+        self._guarded.record("push", decision, who=who, rule=rule, what=what)
 
 
 class _Approvals:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from claude_bottle.audit import Decision
 from claude_bottle.gate.interface import Record
 
 AT_ONCE, PER_SECOND = 64, 2.0
@@ -20,7 +21,7 @@ class LimitedRefusals:
         self._lock = threading.Lock()
         self._left, self._counted_at, self._omitted = float(AT_ONCE), now(), 0
 
-    def __call__(self, decision: str, *, who: str, rule: str, what: Mapping[str, object]) -> None:
+    def __call__(self, decision: Decision, *, who: str, rule: str, what: Mapping[str, object]) -> None:
         if decision == "refused":
             if not self._take():
                 return

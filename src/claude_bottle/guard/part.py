@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from claude_bottle.audit import Journal
+from claude_bottle.audit import Decision, DecisionKind, Journal
 from claude_bottle.guard.approvals import Approvals
 from claude_bottle.guard.settings import GuardSettings
 from pyro_mcp.errors import NotFound
@@ -35,6 +35,22 @@ class Guarded:
     def agent(self) -> str:
         """The agent's name in the manifest."""
         return self.settings.agent
+
+    def record(
+        self, kind: DecisionKind, decision: Decision, *, rule: str, what: Mapping[str, object], who: str = "policy"
+    ) -> None:
+        """Add a decision about the bottle to the journal; raises `PyroError` if that is impossible."""
+        settings = self.settings
+        self.journal.add(
+            kind,
+            decision,
+            slug=settings.slug,
+            bottle=settings.bottle,
+            agent=settings.agent,
+            who=who,
+            rule=rule,
+            what=what,
+        )
 
     @property
     def config(self) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from claude_bottle.audit import user_journal
+from claude_bottle.audit import Decision, user_journal
 from claude_bottle.guard.approvals import Approvals
 from claude_bottle.guard.database import guard_database
 from claude_bottle.guard.journaling import recording
@@ -70,7 +70,7 @@ class _Guard:
 
     def run(self, listener: socket.socket) -> None:
         """Guard until the launch is over and its gateway has ended."""
-        self._add("launch", "started", {"rules": dict(self._settings.rules), "policy": self._approvals.asker.policy})
+        self._record("started", {"rules": dict(self._settings.rules)})
         parts = parts_of(self._guarded)
         supervisor = BottleSupervisor(self._guarded, parts)
         threading.Thread(target=self._accept, args=(listener, supervisor), daemon=True).start()
@@ -82,7 +82,7 @@ class _Guard:
         self._requests.end(self._settings.guard)
         for part in parts:
             part.close()
-        self._add("stop", "ended", {})
+        self._record("ended", {})
 
     def _accept(self, listener: socket.socket, supervisor: BottleSupervisor) -> None:
         while True:
@@ -129,11 +129,8 @@ class _Guard:
                 part.changed()
         self._approvals.announce()
 
-    def _add(self, kind: str, decision: str, what: dict[str, object]) -> None:
-        settings = self._settings
-        self._guarded.journal.add(
-            kind, decision, bottle=settings.slug, agent=settings.agent, who="policy", rule=settings.bottle, what=what
-        )
+    def _record(self, decision: Decision, what: dict[str, object]) -> None:
+        self._guarded.record("guard", decision, rule=self._approvals.asker.policy, what=what)
 
 
 def _asker(settings: GuardSettings) -> Asker:
@@ -141,6 +138,7 @@ def _asker(settings: GuardSettings) -> Asker:
     return Asker(
         guard=settings.guard,
         slug=settings.slug,
+        bottle=settings.bottle,
         agent=settings.agent,
         policy=settings.policy(),
         timeout_seconds=float(supervise.get("timeout_seconds", _TIMEOUT_SECONDS)),

@@ -47,7 +47,7 @@ SCHEMA = Schema(
         (
             """CREATE TABLE requests (
                 number INTEGER PRIMARY KEY AUTOINCREMENT,
-                guard TEXT NOT NULL, slug TEXT NOT NULL, agent TEXT NOT NULL,
+                guard TEXT NOT NULL, slug TEXT NOT NULL, bottle TEXT NOT NULL, agent TEXT NOT NULL,
                 kind TEXT NOT NULL, rule TEXT NOT NULL, digest TEXT NOT NULL, policy TEXT NOT NULL,
                 reason TEXT NOT NULL, asked_by TEXT NOT NULL,
                 asked_at REAL NOT NULL, expires_at REAL NOT NULL, grant_seconds REAL NOT NULL,
@@ -69,6 +69,7 @@ class Request:
     number: int
     guard: str
     slug: str
+    bottle: str
     agent: str
     kind: str
     rule: Mapping[str, object]
@@ -106,6 +107,7 @@ class Asker:
 
     guard: str
     slug: str
+    bottle: str
     agent: str
     policy: str
     timeout_seconds: float
@@ -171,10 +173,11 @@ class Requests:
                 return known
             if not (problem := self._limit(connection, asker.guard, now)):
                 number = connection.execute(
-                    "INSERT INTO requests (guard, slug, agent, kind, rule, digest, policy, reason, asked_by, asked_at, "
-                    "expires_at, grant_seconds) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO requests (guard, slug, bottle, agent, kind, rule, digest, policy, reason, asked_by, "
+                    "asked_at, expires_at, grant_seconds) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
-                        *(asker.guard, asker.slug, asker.agent, kind, text, digest, asker.policy, reason, asked_by),
+                        *(asker.guard, asker.slug, asker.bottle, asker.agent),
+                        *(kind, text, digest, asker.policy, reason, asked_by),
                         *(now, now + asker.timeout_seconds, asker.grant_seconds),
                     ),
                 ).lastrowid

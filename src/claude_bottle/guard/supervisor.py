@@ -5,13 +5,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping, Sequence
 
+from claude_bottle.audit import Decision, DecisionKind
 from claude_bottle.guard.part import Guarded, Part
 from claude_bottle.guard.requests import Request
 from pyro_mcp.errors import PyroError
 from pyro_mcp.network import ModelRefusal, ModelRequest, ModelUsage, Refusal, Reservation
 from pyro_mcp.results import NetworkLogEntry
-
-_POLICY = "policy"
 
 
 class BottleSupervisor:
@@ -24,7 +23,7 @@ class BottleSupervisor:
     def decided(self, entry: NetworkLogEntry) -> str:
         host = f"{entry['name'] or entry['address'] or ''}:{entry['port'] or ''}"
         approval = self._approval("host", {"host": host}) if entry["verdict"] == "allowed" else None
-        self._record("egress", entry["verdict"], approval, rule=host, what=dict(entry))
+        self._record("egress", entry["verdict"], approval, rule=host, what=entry)
         said = [part.decided(entry) for part in self._parts]
         return "; ".join(text for text in said if text)
 
@@ -58,14 +57,11 @@ class BottleSupervisor:
         return next((one for one in self._guarded.approvals.granted(kind) if one.rule == rule), None)
 
     def _record(
-        self, kind: str, decision: str, approval: Request | None, *, rule: str, what: Mapping[str, object]
+        self, kind: DecisionKind, decision: Decision, approval: Request | None, *, rule: str, what: Mapping[str, object]
     ) -> None:
-        self._guarded.journal.add(
-            kind,
-            decision,
-            bottle=self._guarded.slug,
-            agent=self._guarded.agent,
-            who=approval.decided_by if approval else _POLICY,
-            rule=f"{approval.id} {rule}" if approval else rule,
-            what=what,
-        )
+        """Record a decision of the policy, or of the person who approved it: `request` then names the approval."""
+        if approval is None:
+            self._guarded.record(kind, decision, rule=rule, what=what)
+        else:
+            who, what = approval.decided_by, {**what, "request": approval.id}
+            self._guarded.record(kind, decision, rule=rule, what=what, who=who)

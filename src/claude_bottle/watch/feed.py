@@ -82,7 +82,7 @@ class Feed:
             try:
                 if decisions := self._tail.more():
                     self._tell(News(decisions=tuple(decisions)))
-                    if any(one.kind in ("launch", "stop") for one in decisions):
+                    if any(one.kind in ("launch", "stop", "guard") for one in decisions):
                         self._agents_now.set()
                 version = database_version()
                 if version != seen or time.monotonic() - read_at > _REQUESTS_EVERY:

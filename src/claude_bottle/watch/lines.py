@@ -43,7 +43,7 @@ def request_text(one: RequestInfo, push: Sequence[tuple[str, str]] = ()) -> str:
 def decision_line(entry: Entry) -> str:
     """Return one line: time, bottle, what was decided, who decided, by which rule."""
     at = datetime.fromtimestamp(entry.at, UTC).astimezone().strftime("%H:%M:%S")
-    text = f"{at}  {entry.bottle}  {entry.kind} {entry.decision} by {entry.who}: {entry.rule}"
+    text = f"{at}  {entry.slug}  {entry.kind} {entry.decision} by {entry.who}: {entry.rule}"
     return visible_line(text, _LONGEST_CELL)
 
 

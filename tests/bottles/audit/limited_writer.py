@@ -13,7 +13,7 @@ journal = Journal(Path(sys.argv[1]))
 
 
 def add(rule: str) -> None:
-    journal.add("egress", "allowed", bottle="b", agent="a", who="policy", rule=rule, what={})
+    journal.add("egress", "allowed", slug="b-1", bottle="b", agent="a", who="policy", rule=rule, what={})
 
 
 add("before")

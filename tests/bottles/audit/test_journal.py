@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from claude_bottle.audit import Journal, verify
+from claude_bottle.audit import DECISIONS, DecisionKind, Journal, verify
 from claude_bottle.audit import journal as journal_module
 from claude_bottle.audit.head import Head
 from pyro_mcp.errors import HostNotReady, InvalidRequest, NoSpace
@@ -24,8 +26,8 @@ def journal(tmp_path: Path) -> Journal:
     return Journal(tmp_path / "audit" / "journal.jsonl")
 
 
-def add(journal: Journal, rule: str = "pypi.org", kind: str = "egress", **what: object) -> None:
-    journal.add(kind, "allowed", bottle="web-3f9a1c", agent="web", who="policy", rule=rule, what=what)
+def add(journal: Journal, rule: str = "pypi.org", kind: DecisionKind = "egress", **what: object) -> None:
+    journal.add(kind, "allowed", slug="web-3f9a1c", bottle="dev", agent="web", who="policy", rule=rule, what=what)
 
 
 def rules(journal: Journal) -> list[str]:
@@ -34,12 +36,20 @@ def rules(journal: Journal) -> list[str]:
 
 def test_a_decision_is_read_back_as_it_was_added(journal: Journal) -> None:
     journal.add(
-        "push", "refused", bottle="web-3f9a1c", agent="web", who="person ada", rule="main", what={"ref": "x", "n": 3}
+        "push",
+        "refused",
+        slug="web-3f9a1c",
+        bottle="dev",
+        agent="web",
+        who="person ada",
+        rule="main",
+        what={"ref": "x", "n": 3},
     )
 
     (entry,) = journal.entries()
     assert (entry.number, entry.kind, entry.decision, entry.who) == (1, "push", "refused", "person ada")
-    assert (entry.bottle, entry.agent, entry.rule, entry.what) == ("web-3f9a1c", "web", "main", {"ref": "x", "n": 3})
+    assert (entry.slug, entry.bottle, entry.agent) == ("web-3f9a1c", "dev", "web")
+    assert (entry.rule, entry.what) == ("main", {"ref": "x", "n": 3})
     assert verify(journal.path).intact
 
 
@@ -52,15 +62,29 @@ def test_the_files_are_private(journal: Journal) -> None:
 
 def test_a_kind_that_nobody_knows_is_refused(journal: Journal) -> None:
     with pytest.raises(InvalidRequest, match="no kind 'egres'"):
-        add(journal, kind="egres")
+        add(journal, kind=cast(DecisionKind, "egres"))
     assert not journal.path.exists()
+
+
+def test_only_a_decision_of_its_kind_is_taken(journal: Journal) -> None:
+    with pytest.raises(InvalidRequest, match="no decision 'allowed' of the kind launch"):
+        add(journal, kind="launch")
+    assert not journal.path.exists()
+
+
+def test_the_documentation_names_each_kind_and_its_decisions() -> None:
+    page = Path(__file__).parents[3].joinpath("docs/bottles.md").read_text()
+
+    rows = re.findall(r"^\| `(\w+)` \| ([a-z, ]+) \| ", page.partition("## The audit journal")[2], re.MULTILINE)
+    assert {kind: tuple(decisions.split(", ")) for kind, decisions in rows} == DECISIONS
 
 
 @pytest.mark.parametrize(
     "text", ["\x1b]0;owned\x07", "a\nb\r\x00", "\u202egpj.exe", "\ud800", "ü" * 100_000, '"}\n{"n":9']
 )
 def test_hostile_text_stays_in_its_one_line_of_printable_ascii(journal: Journal, text: str) -> None:
-    journal.add("egress", text, bottle=text, agent=text, who=text, rule=text, what={text: [text, {text: text}]})
+    what = {text: [text, {text: text}]}
+    journal.add("egress", "allowed", slug=text, bottle=text, agent=text, who=text, rule=text, what=what)
     add(journal)
 
     first, second = journal.path.read_bytes().splitlines()
@@ -221,7 +245,8 @@ def rules_since(journal: Journal, since: float) -> list[str]:
 def test_entries_of_one_bottle_or_kind_are_chosen(journal: Journal) -> None:
     add(journal, "a")
     add(journal, "b", kind="push")
-    journal.add("push", "held", bottle="other-000000", agent="o", who="policy", rule="c", what={})
+    journal.add("push", "held", slug="other-000000", bottle="other", agent="o", who="policy", rule="c", what={})
 
     assert [one.rule for one in journal.entries(kind="push")] == ["b", "c"]
-    assert [one.rule for one in journal.entries(kind="push", bottle="web-3f9a1c")] == ["b"]
+    assert [one.rule for one in journal.entries(kind="push", slug="web-3f9a1c")] == ["b"]
+    assert [one.rule for one in journal.entries(bottle="other")] == ["c"]

@@ -34,7 +34,16 @@ def journal(tmp_path: Path) -> Journal:
 
 
 def add(journal: Journal, rule: str) -> None:
-    journal.add("egress", "allowed", bottle="web-3f9a1c", agent="web", who="policy", rule=rule, what={"port": 443})
+    journal.add(
+        "egress",
+        "allowed",
+        slug="web-3f9a1c",
+        bottle="dev",
+        agent="web",
+        who="policy",
+        rule=rule,
+        what={"port": 443},
+    )
 
 
 def checked(journal: Journal, lines: Lines, head: bytes, mark: Mark | None = None) -> Verification:
@@ -182,7 +191,7 @@ def test_any_change_of_bytes_is_found(written: tuple[bytes, bytes], tmp_path: Pa
 def test_any_text_is_written_and_read_back(tmp_path: Path, words: list[str], what: dict[str, str]) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
     for word in words:
-        journal.add("push", word, bottle=word, agent=word, who=word, rule=word, what=what)
+        journal.add("push", "held", slug=word, bottle=word, agent=word, who=word, rule=word, what=what)
 
     assert verify(journal.path).intact
     assert [one.rule for one in journal.entries()][-len(words) :] == words

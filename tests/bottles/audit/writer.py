@@ -10,7 +10,14 @@ from claude_bottle.audit import Journal
 path, count, name = sys.argv[1:]
 for number in range(int(count)):
     Journal(Path(path)).add(
-        "egress", "allowed", bottle=name, agent=name, who="policy", rule=f"{name} {number}", what={"n": number}
+        "egress",
+        "allowed",
+        slug=name,
+        bottle=name,
+        agent=name,
+        who="policy",
+        rule=f"{name} {number}",
+        what={"n": number},
     )
     sys.stdout.write(f"{number}\n")
     sys.stdout.flush()

@@ -7,19 +7,22 @@ import time
 
 import pytest
 
-from claude_bottle.audit import user_journal
+from claude_bottle.audit import Decision, DecisionKind, user_journal
 from tests.bottles.cli.conftest import Cli, Write, launched
 
 
 @pytest.fixture
 def decisions(cli: Cli) -> Cli:
     """The command, in a home with three decisions."""
-    for kind, decision, rule in (
+    decided: list[tuple[DecisionKind, Decision, str]] = [
         ("egress", "allowed", "pypi.org"),
         ("push", "held", "main"),
         ("stop", "ended", "\x1b[2J"),
-    ):
-        user_journal().add(kind, decision, bottle="web-3f9a1c", agent="web", who="policy", rule=rule, what={})
+    ]
+    for kind, decision, rule in decided:
+        user_journal().add(
+            kind, decision, slug="web-3f9a1c", bottle="small", agent="web", who="policy", rule=rule, what={}
+        )
     return cli
 
 
@@ -39,7 +42,8 @@ def test_decisions_are_chosen_by_kind_bottle_time_and_number(decisions: Cli) -> 
         return [one["number"] for one in json.loads(decisions("audit", "--json", *words).stdout)["entries"]]
 
     assert numbers("--kind", "push") == [2]
-    assert numbers("--bottle", "other") == []
+    assert numbers("--slug", "web-3f9a1c") == numbers("--bottle", "small") == [1, 2, 3]
+    assert numbers("--slug", "small") == numbers("--bottle", "web-3f9a1c") == []
     assert numbers("--since", "1h") == [1, 2, 3]
     assert numbers("--since", time.strftime("%Y-%m-%dT%H:%M", time.localtime(time.time() + 120))) == []
     assert numbers("--limit", "2") == [2, 3]
@@ -83,9 +87,9 @@ def test_a_launch_and_its_end_are_recorded(agent: Write, cli: Cli) -> None:
     cli("stop", slug)
 
     found = json.loads(cli("audit", "--json").stdout)["entries"]
-    assert [(one["kind"], one["decision"], one["bottle"], one["agent"], one["rule"]) for one in found] == [
-        ("launch", "started", slug, "web", "small"),
-        ("stop", "ended", slug, "web", "small"),
+    assert [(one["kind"], one["decision"], one["slug"], one["bottle"], one["agent"]) for one in found] == [
+        ("launch", "started", slug, "small", "web"),
+        ("stop", "ended", slug, "small", "web"),
     ]
     assert all(one["who"].startswith("person ") and one["what"]["backend"] == "fake" for one in found)
 

@@ -47,7 +47,7 @@ def guarded(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guarded]:
     folder = private_directory(guard_dir(SLUG))
     settings.write(folder)
     hold_presence(folder, settings.guard)
-    asker = Asker("g1", SLUG, "agent", settings.policy(), 600.0, 600.0)
+    asker = Asker("g1", SLUG, "dev", "agent", settings.policy(), 600.0, 600.0)
     with Requests(guard_database(), recording()) as requests:
         yield Guarded(settings, folder, guard_database(), user_journal(), Approvals(requests, asker))
 

@@ -57,7 +57,9 @@ def requests(tmp_path: Path, clock: Clock, recorded: list[tuple[str, str]]) -> I
 
 @pytest.fixture
 def asker() -> Asker:
-    return Asker(guard="g1", slug="web-1", agent="web", policy="p1", timeout_seconds=900, grant_seconds=3600)
+    return Asker(
+        guard="g1", slug="web-1", bottle="small", agent="web", policy="p1", timeout_seconds=900, grant_seconds=3600
+    )
 
 
 Policy = Callable[[Request], str | None]

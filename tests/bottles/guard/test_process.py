@@ -125,7 +125,7 @@ def test_a_secret_that_must_be_asked_for_is_used_only_after_an_approval(guard: G
     assert bottle.gateway.client.secret_use(*use) == ""
     assert "a person has been asked (r2)" in bottle.gateway.client.secret_use("KEY", "b.example", "GET", "/")
     allowed = [one for one in user_journal().entries(kind="secret") if one.decision == "allowed"]
-    assert allowed and {(one.who, one.rule) for one in allowed} == {("person ann", "r1 KEY")}
+    assert allowed and {(one.who, one.rule, one.what["request"]) for one in allowed} == {("person ann", "KEY", "r1")}
 
 
 def test_a_bottle_that_may_not_ask_has_no_tool(guard: Guard) -> None:
@@ -143,10 +143,10 @@ def test_each_decision_is_in_the_journal_before_the_gateway_hears_of_it(guard: G
     Bottles().approve(pending()[0], who="person ann")
     bottle.gateway.rules.get(timeout=10)
 
-    lines = [(one.kind, one.decision, one.who) for one in user_journal().entries(bottle="web-1")]
+    lines = [(one.kind, one.decision, one.who) for one in user_journal().entries(slug="web-1")]
 
     assert lines == [
-        ("launch", "started", "policy"),
+        ("guard", "started", "policy"),
         ("egress", "refused", "policy"),
         ("approval", "asked", "agent web"),
         ("approval", "approved", "person ann"),

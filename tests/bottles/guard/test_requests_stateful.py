@@ -155,7 +155,7 @@ class AnyOrder(RuleBasedStateMachine):
                 assert one.state == "pending" or (number, one.state) in self.recorded
 
     def _asker(self, guard: str) -> Asker:
-        return Asker(guard, guard, "web", self.policy[guard], TIMEOUT, GRANT)
+        return Asker(guard, guard, "small", "web", self.policy[guard], TIMEOUT, GRANT)
 
     def _present(self, request: Request) -> str | None:
         return self.policy[request.guard] if request.guard in self.alive else None

@@ -61,6 +61,6 @@ def test_claude_code_stops_at_its_budget_in_a_machine(
     assert headers["x-api-key"] == API_KEYS["ANTHROPIC_API_KEY"]
     uses = {(one["span"], one["unit"]): (one["used"], one["reserved"], one["limit"]) for one in ended["budget"]}
     assert uses == {("run", "requests"): (2, 0, 2), ("bottle", "usd"): (pytest.approx(2 * 18e-6), 0, 20)}
-    decisions = [one.decision for one in user_journal().entries(kind="budget", bottle=slug)]
+    decisions = [one.decision for one in user_journal().entries(kind="budget", slug=slug)]
     assert sorted(decisions) == ["allowed", "allowed", "refused", "used", "used"]
     assert pyro.list_workspaces()["count"] == 0

@@ -59,7 +59,9 @@ def test_agents_requests_and_decisions_appear_as_they_come(asking: AskingBottle)
         await until(pilot, lambda: len(rows(app, "requests")) == 1)
         assert rows(app, "requests")[0].startswith(request.reference)
         assert "connect to pypi.org, port 443" in text(app, "text") and '{"host": "pypi.org:443"}' in text(app, "text")
-        user_journal().add("egress", "refused", bottle="b-1", agent="a", who="policy", rule="evil.org", what={})
+        user_journal().add(
+            "egress", "refused", slug="b-1", bottle="b", agent="a", who="policy", rule="evil.org", what={}
+        )
         await until(pilot, lambda: any("egress refused by policy: evil.org" in one for one in app.query_one(Log).lines))
 
     play(story)
@@ -139,7 +141,7 @@ def test_hostile_text_is_shown_with_its_characters_visible(asking: AskingBottle)
 
     async def story(app: WatchApp, pilot: Pilot[None]) -> None:
         asking.ask(rule={"host": f"{evil}:443"}, reason=evil)
-        user_journal().add("egress", "refused", bottle="b-1", agent="a", who="policy", rule=evil, what={})
+        user_journal().add("egress", "refused", slug="b-1", bottle="b", agent="a", who="policy", rule=evil, what={})
         await until(pilot, lambda: len(rows(app, "requests")) == 1 and app.query_one(Log).line_count >= 2)
         shown = [text(app, "text"), *rows(app, "requests"), *app.query_one(Log).lines]
         assert all(one.replace("\n", "").isprintable() for one in shown)
