@@ -43,7 +43,7 @@ def info_of(record: Record) -> BottleInfo:
         "folder": record.folder,
         "copied": record.copied,
         "created_at": record.created_at,
-        "problem": "",
+        "problems": [],
         "login": False,
         "budget": [],
     }
@@ -52,14 +52,14 @@ def info_of(record: Record) -> BottleInfo:
         found["budget"] = uses_of([record.slug]).get(record.slug, [])
         bottle = backend_named(record.backend).find(record.slug)
         found["exit_code"] = bottle.exit_code()
-        found["problem"] = keep_login(record, bottle)
+        login_problem = keep_login(record, bottle)
         found["state"] = "ended" if found["exit_code"] is not None else _agent_state(record, bottle)
-        if found["state"] in _ALIVE:
-            found["problem"] = guard_problem(record.slug)
+        its_guard_problem = guard_problem(record.slug) if found["state"] in _ALIVE else ""
+        found["problems"] = [one for one in (login_problem, its_guard_problem) if one]
     except NotFound:
         pass
     except PyroError as error:
-        found["state"], found["problem"] = "unknown", error.message
+        found["state"], found["problems"] = "unknown", [error.message]
     return found
 
 
@@ -77,7 +77,7 @@ def unknown_info(slug: str) -> BottleInfo:
         "copied": False,
         "created_at": record.stat().st_mtime if record.exists() else 0.0,
         "login": False,
-        "problem": f"its record cannot be read; 'claude-bottle stop {slug}' removes it",
+        "problems": [f"its record cannot be read; 'claude-bottle stop {slug}' removes it"],
         "budget": [],
     }
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from claude_bottle.budget.limits import SPAN_TEXTS, amount, limits_of
 from claude_bottle.budget.model_hosts import meter_problems, meter_warnings
+from claude_bottle.budget.report import planned_limits
 from claude_bottle.harness import Harness, harness_of
 from claude_bottle.harness.secrets import all_secrets
 from claude_bottle.logins import kept_login
@@ -19,6 +19,7 @@ from claude_bottle.provision.prompt import PROMPT_NAME
 from claude_bottle.provision.skill_check import check_skills
 from claude_bottle.results import (
     KeyOrigin,
+    PlannedGateRemote,
     PlannedGit,
     PlannedHost,
     PlannedLogin,
@@ -105,7 +106,7 @@ def plan_report(request: LaunchRequest, backend: Backend, plan: BottlePlan) -> P
         "accelerator": bottle.accelerator,
         "copied_folder": spec.user_cwd if spec.copy_cwd else None,
         "hosts": list(_hosts(request)),
-        "budget": _limits(bottle),
+        "budget": planned_limits(bottle.model_dump(mode="json")["budget"] or {}),
         "secrets": [_secret(name, one) for name, one in sorted(request.secrets.items())],
         "variables": {name: value for name, value in sorted(plan.guest_env.items()) if name not in request.secrets},
         "git": git,
@@ -176,12 +177,6 @@ def _allowed(request: LaunchRequest) -> tuple[EgressRule, ...]:
     return allowed(request.spec.manifest, request.spec.agent_name)
 
 
-def _limits(bottle: BottleConfig) -> list[str]:
-    """Return the limits of a bottle's budget, one text each."""
-    given = bottle.model_dump(mode="json")["budget"] or {}
-    return [f"{amount(limit.unit, limit.most)} for {SPAN_TEXTS[limit.span]}" for limit in limits_of(given)]
-
-
 def _secret(name: str, secret: SecretConfig) -> PlannedSecret:
     if secret.query is not None:
         placed = f"query parameter {secret.query}"
@@ -228,24 +223,24 @@ def _git(request: LaunchRequest) -> tuple[PlannedGit, list[str]]:
         for name, url in found
         if _PASSWORD.search(url)
     ]
-    remotes = [f"{name} {_USER_INFO.sub('', url)}" for name, url in found]
     user_name, user_email = request.bottle.git.author(request.spec.agent_name)
     return {
         "user_name": user_name,
         "user_email": user_email,
-        "remotes": remotes,
+        "remotes": [{"name": name, "url": _USER_INFO.sub("", url)} for name, url in found],
         "gate": list(_gate(request)),
     }, warnings
 
 
-def _gate(request: LaunchRequest) -> Iterator[str]:
-    """Yield what the bottle may fetch and push, one line for each remote."""
+def _gate(request: LaunchRequest) -> Iterator[PlannedGateRemote]:
+    """Yield what the bottle may fetch and push at each remote."""
     for remote in request.bottle.git.declared():
-        allowed = ["fetch"] if remote.fetch else []
-        allowed += [
-            f"push {rule.ref}" + (" without asking" if rule.approve == "always" else "") for rule in remote.push
-        ]
-        yield f"{remote.name} is {remote.url}: {', '.join(allowed) or 'nothing is allowed'}"
+        yield {
+            "name": remote.name,
+            "url": remote.url,
+            "fetch": remote.fetch,
+            "push": [{"ref": rule.ref, "approve": rule.approve} for rule in remote.push],
+        }
 
 
 def _remotes(folder: Path) -> Sequence[tuple[str, str]]:

@@ -6,6 +6,9 @@ from typing import Literal, TypedDict
 
 BottleState = Literal["launching", "running", "idle", "waiting for permission", "ended", "gone", "unknown"]
 """The state of an agent. "gone": something else removed its machine or container; "unknown": its backend failed."""
+BudgetSpan = Literal["run", "day", "bottle"]
+"""One run; all runs of the bottle on one day (UTC); all runs of the bottle."""
+BudgetUnit = Literal["requests", "tokens", "usd"]
 
 
 class PlannedHost(TypedDict):
@@ -41,14 +44,45 @@ class PlannedSkill(TypedDict):
     size_bytes: int
 
 
+class PlannedRemote(TypedDict):
+    """A remote of the copied folder; its URL has no user name and no password."""
+
+    name: str
+    url: str
+
+
+class PlannedPush(TypedDict):
+    """Refs that may be pushed: after a person approves each push, or always."""
+
+    ref: str
+    approve: Literal["ask", "always"]
+
+
+class PlannedGateRemote(TypedDict):
+    """What the agent may fetch and push at one remote."""
+
+    name: str
+    url: str
+    fetch: bool
+    push: list[PlannedPush]
+
+
 class PlannedGit(TypedDict):
-    """The author of commits, and the remotes of the copied folder: name and URL, without user name and password."""
+    """The author of commits, the remotes of the copied folder, and those of the git gate."""
 
     user_name: str
     user_email: str
-    remotes: list[str]
-    gate: list[str]
-    """What the agent may fetch and push, by remote; its git reaches nothing else."""
+    remotes: list[PlannedRemote]
+    gate: list[PlannedGateRemote]
+    """The agent's git reaches nothing else."""
+
+
+class PlannedLimit(TypedDict):
+    """A limit on the use of models."""
+
+    span: BudgetSpan
+    unit: BudgetUnit
+    limit: float
 
 
 class PlannedLogin(TypedDict):
@@ -87,8 +121,8 @@ class PlanReport(TypedDict):
     accelerator: str
     copied_folder: str | None
     hosts: list[PlannedHost]
-    budget: list[str]
-    """The limits on the use of models, each as a text; empty without a budget."""
+    budget: list[PlannedLimit]
+    """The limits on the use of models; empty without a budget."""
     secrets: list[PlannedSecret]
     variables: dict[str, str]
     git: PlannedGit
@@ -108,9 +142,8 @@ class PlanReport(TypedDict):
 class BudgetUse(TypedDict):
     """The use of one limit: what was used, and what is reserved for requests that run or whose end is unknown."""
 
-    span: Literal["run", "day", "bottle"]
-    """This run; all runs of the bottle on this day (UTC); all runs of the bottle."""
-    unit: Literal["requests", "tokens", "usd"]
+    span: BudgetSpan
+    unit: BudgetUnit
     used: float
     reserved: float
     limit: float
@@ -129,8 +162,8 @@ class BottleInfo(TypedDict):
     folder: str
     copied: bool
     created_at: float
-    problem: str
-    """Why the state is unknown; else empty."""
+    problems: list[str]
+    """Why its state is unknown, why its login could not be kept, and that its guard has ended; else empty."""
     login: bool
     """Whether it has the kept login of its agent."""
     budget: list[BudgetUse]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from claude_bottle.backend.gateway_policy import hosts_of_harness
-from claude_bottle.budget.limits import SPAN_TEXTS, amount, limits_of
+from claude_bottle.budget.report import limit_text, planned_limits
 from claude_bottle.harness.secrets import all_secrets
 from claude_bottle.manifest.trust import project_manifest
 
@@ -70,8 +70,7 @@ def _lines(loaded: LoadedManifest) -> Iterator[str]:
 def _budget(bottle: BottleConfig, name: str) -> Iterator[str]:
     """Yield what the agent may use of the models, and the prices that it is counted with."""
     given = bottle.model_dump(mode="json")["budget"]
-    limits = [f"{amount(limit.unit, limit.most)} for {SPAN_TEXTS[limit.span]}" for limit in limits_of(given)]
-    yield f"the bottle {name} may use {', '.join(limits)} of its models"
+    yield f"the bottle {name} may use {', '.join(map(limit_text, planned_limits(given)))} of its models"
     if given["prices"]:
         yield f"the bottle {name} counts with prices of its own for {', '.join(given['prices'])}"
 

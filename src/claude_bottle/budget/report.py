@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from claude_bottle.budget.ledger import Ledger, ledger_path
-from claude_bottle.budget.limits import Limit, amount, in_unit
+from claude_bottle.budget.limits import SPAN_TEXTS, Limit, Unit, amount, in_unit, limits_of
 from claude_bottle.budget.prices import PICODOLLARS
-from claude_bottle.results import BudgetUse
+from claude_bottle.results import BudgetUse, PlannedLimit
 
 
 def uses_of(slugs: Sequence[str]) -> dict[str, list[BudgetUse]]:
@@ -35,12 +36,26 @@ def use_text(use: BudgetUse) -> str:
     return f"{used}{reserved} of {limit}{span}"
 
 
+def planned_limits(budget: Mapping[str, Any]) -> list[PlannedLimit]:
+    """Return the limits in the key `budget` of a manifest, as JSON."""
+    return [{"span": one.span, "unit": one.unit, "limit": _number(one.unit, one.most)} for one in limits_of(budget)]
+
+
+def limit_text(limit: PlannedLimit) -> str:
+    """Return a limit in a few words."""
+    return f"{amount(limit['unit'], in_unit(limit['unit'], limit['limit']))} for {SPAN_TEXTS[limit['span']]}"
+
+
 def _use(limit: Limit, used: int, reserved: int) -> BudgetUse:
-    scale = PICODOLLARS if limit.unit == "usd" else 1
     return {
         "span": limit.span,
         "unit": limit.unit,
-        "used": used / scale if scale > 1 else used,
-        "reserved": reserved / scale if scale > 1 else reserved,
-        "limit": limit.most / scale if scale > 1 else limit.most,
+        "used": _number(limit.unit, used),
+        "reserved": _number(limit.unit, reserved),
+        "limit": _number(limit.unit, limit.most),
     }
+
+
+def _number(unit: Unit, number: int) -> float:
+    """Return a number of the ledger as results have it: picodollars as dollars."""
+    return number / PICODOLLARS if unit == "usd" else number

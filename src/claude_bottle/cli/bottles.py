@@ -92,7 +92,7 @@ def _stop(arguments: argparse.Namespace) -> int:
 
 def _state(info: BottleInfo) -> str:
     found = info["state"] if info["exit_code"] is None else f"ended with exit code {info['exit_code']}"
-    return f"{found}: {shown(info['problem'])}" if info["problem"] else found
+    return f"{found}: {shown('; '.join(info['problems']))}" if info["problems"] else found
 
 
 def _budget(info: BottleInfo) -> str:

@@ -7,9 +7,10 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from claude_bottle.bottles import Bottles
+from claude_bottle.budget.report import limit_text
 from claude_bottle.cli.launch_options import launch_options
 from claude_bottle.cli.manifest_option import loaded, manifest_option
-from claude_bottle.results import PlannedHost, PlanReport
+from claude_bottle.results import PlannedGateRemote, PlannedHost, PlanReport
 from pyro_mcp.command_line import Verbs, ago, paragraph, print_json, shown, size, table, verb
 from pyro_mcp.errors import InvalidRequest
 
@@ -78,7 +79,7 @@ def _facts(report: PlanReport) -> Iterator[tuple[str, str]]:
     yield "resources", f"{resources['vcpu_count']} CPUs, {resources['mem_mib']} MiB, for {hours}"
     copied = report["copied_folder"]
     yield "tree", f"a copy of {copied}" if copied else "empty; --copy-cwd copies the working folder in"
-    yield "budget", f"{', '.join(report['budget'])}" if report["budget"] else "no limit"
+    yield "budget", ", ".join(map(limit_text, report["budget"])) or "no limit"
     yield "prompt", size(report["prompt_bytes"]) if report["prompt_bytes"] else "none"
     skills = [f"{one['name']} ({one['files']} files, {size(one['size_bytes'])})" for one in report["skills"]]
     yield "skills", ", ".join(skills) or "none"
@@ -88,12 +89,21 @@ def _facts(report: PlanReport) -> Iterator[tuple[str, str]]:
     yield "variables", " ".join(f"{name}={shlex.quote(value)}" for name, value in report["variables"].items()) or "none"
     git = report["git"]
     person = f"{git['user_name']} <{git['user_email']}>"
-    remotes = f"; remotes in the copy: {', '.join(git['remotes'])}" if git["remotes"] else ""
+    listed = ", ".join(f"{one['name']} {one['url']}" for one in git["remotes"])
+    remotes = f"; remotes in the copy: {listed}" if listed else ""
     asks = ", ".join(report["may_ask_for"])
     yield "requests", f"the agent may ask you for: {asks}" if asks else "the agent may ask for nothing more"
     yield "git", f"commits are by {person}{remotes}; git's credentials are not copied"
-    for line in git["gate"]:
-        yield "git remote", line
+    for remote in git["gate"]:
+        yield "git remote", _gate_text(remote)
+
+
+def _gate_text(remote: PlannedGateRemote) -> str:
+    allowed = ["fetch"] if remote["fetch"] else []
+    allowed += [
+        f"push {rule['ref']}" + (" without asking" if rule["approve"] == "always" else "") for rule in remote["push"]
+    ]
+    return f"{remote['name']} is {remote['url']}: {', '.join(allowed) or 'nothing is allowed'}"
 
 
 def _host_rows(hosts: Sequence[PlannedHost]) -> list[Sequence[str]]:

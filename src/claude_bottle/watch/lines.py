@@ -50,7 +50,7 @@ def decision_line(entry: Entry) -> str:
 def _state(info: BottleInfo) -> str:
     if info["exit_code"] is not None:
         return f"ended with {info['exit_code']}"
-    return f"{info['state']}: {info['problem']}" if info["problem"] else info["state"]
+    return f"{info['state']}: {'; '.join(info['problems'])}" if info["problems"] else info["state"]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from claude_bottle import state
+from claude_bottle.guard.presence import SOCKET
+from claude_bottle.guard.settings import guard_dir
 from claude_bottle.logins import kept_login
+from pyro_mcp.host.files import private_directory
 from tests.bottles.cli.conftest import Cli
 from tests.waiting import until
 
@@ -170,6 +173,21 @@ HOSTILE = {
     "a pipe": "rm ~/.claude/.credentials.json; mkfifo ~/.claude/.credentials.json",
     "a folder": "rm ~/.claude/.credentials.json; mkdir ~/.claude/.credentials.json",
 }
+
+
+def test_a_problem_of_the_guard_does_not_hide_that_of_the_login(cli: Cli, claude: Any) -> None:
+    claude(f"mkdir -p ~/.claude; {HOSTILE['a link']}; sleep 600")
+    slug = start(cli)
+    # What a guard leaves that was killed: its socket, and nobody who holds its lock.
+    (private_directory(guard_dir(slug)) / SOCKET).touch()
+
+    problems = until("both problems", lambda: json.loads(cli("status", slug, "--json").stdout)["problems"], two)
+
+    assert "its login could not be read" in problems[0] and "its guard has ended" in problems[1]
+
+
+def two(found: list[str]) -> bool:
+    return len(found) == 2
 
 
 @pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE)

@@ -169,3 +169,29 @@ def test_the_plan_says_what_the_agent_may_ask_for(cli: Cli, agent: Write) -> Non
 
     assert "requests the agent may ask you for: host, time" in shown
     assert "KEY variable PATH header Authorization, when approved a.example" in shown
+
+
+def test_a_plan_as_json_has_limits_and_remotes_that_a_program_can_read(cli: Cli, agent: Write, project: Path) -> None:
+    subprocess.run(["git", "init", "--quiet", project], check=True)
+    subprocess.run(["git", "-C", project, "remote", "add", "origin", "https://ada@git.example/x.git"], check=True)
+    push = [{"ref": "refs/heads/agent/*"}, {"ref": "refs/heads/wip", "approve": "always"}]
+    remotes = {"up": {"url": "https://git.example/y.git", "fetch": False, "push": push}}
+    budget = {"usd": 1.5, "day": {"tokens": 5000}, "bottle": {"requests": 7}}
+    agent("true", harness="claude", bottle={"budget": budget, "git": {"remotes": remotes}})
+
+    report = json.loads(cli("plan", "web", "--backend", "fake", "--copy-cwd", "--json").stdout)
+    shown = " ".join(cli("plan", "web", "--backend", "fake", "--copy-cwd").stdout.split())
+
+    assert report["budget"] == [
+        {"span": "run", "unit": "usd", "limit": 1.5},
+        {"span": "day", "unit": "tokens", "limit": 5000},
+        {"span": "bottle", "unit": "requests", "limit": 7},
+    ]
+    assert report["git"]["remotes"] == [{"name": "origin", "url": "https://git.example/x.git"}]
+    allowed = [{"ref": "refs/heads/agent/*", "approve": "ask"}, {"ref": "refs/heads/wip", "approve": "always"}]
+    assert report["git"]["gate"] == [
+        {"name": "up", "url": "https://git.example/y.git", "fetch": False, "push": allowed}
+    ]
+    assert "budget $1.50 for one run, 5,000 tokens for one day (UTC), 7 requests for all runs together" in shown
+    assert "remotes in the copy: origin https://git.example/x.git" in shown
+    assert "up is https://git.example/y.git: push refs/heads/agent/*, push refs/heads/wip without asking" in shown

@@ -158,7 +158,7 @@ def test_list_shows_a_damaged_record_and_stop_removes_its_agent(cli: Cli, agent:
 
     listed = {one["slug"]: one for one in json.loads(cli("list", "--json").stdout)["bottles"]}
     assert {slug: one["state"] for slug, one in listed.items()} == {broken: "unknown", sound: "running"}
-    assert f"claude-bottle stop {broken}" in listed[broken]["problem"]
+    assert f"claude-bottle stop {broken}" in listed[broken]["problems"][0]
     assert broken in cli("list").stdout
     told = cli("stop", broken)
     assert told.stderr == ""
