@@ -17,29 +17,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from claude_bottle.budget.limits import SPANS, Amounts, Limit, Span
-from claude_bottle.guard.database import Database, Schema
+from claude_bottle.database import Database, Version
 from pyro_mcp.host.files import private_directory, state_home
 
 if TYPE_CHECKING:
     from pyro_mcp.network import ModelUsage
 
-SCHEMA = Schema(
-    "budget",
+_VERSIONS: tuple[Version, ...] = (
     (
-        (
-            """CREATE TABLE model_requests (
-                number INTEGER PRIMARY KEY AUTOINCREMENT,
-                run TEXT NOT NULL, account TEXT NOT NULL, day TEXT NOT NULL, at REAL NOT NULL,
-                host TEXT NOT NULL, model TEXT NOT NULL,
-                state TEXT NOT NULL DEFAULT 'open',
-                tokens INTEGER NOT NULL, usd INTEGER NOT NULL, usage TEXT)""",
-            "CREATE INDEX model_requests_by_run ON model_requests (run, state, tokens, usd)",
-            "CREATE INDEX model_requests_by_account ON model_requests (account, day, state, tokens, usd)",
-            """CREATE TABLE runs (
-                run TEXT PRIMARY KEY, slug TEXT NOT NULL, account TEXT NOT NULL, limits TEXT NOT NULL,
-                started_at REAL NOT NULL)""",
-            "CREATE INDEX runs_by_slug ON runs (slug)",
-        ),
+        """CREATE TABLE model_requests (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            run TEXT NOT NULL, account TEXT NOT NULL, day TEXT NOT NULL, at REAL NOT NULL,
+            host TEXT NOT NULL, model TEXT NOT NULL,
+            state TEXT NOT NULL DEFAULT 'open',
+            tokens INTEGER NOT NULL, usd INTEGER NOT NULL, usage TEXT)""",
+        "CREATE INDEX model_requests_by_run ON model_requests (run, state, tokens, usd)",
+        "CREATE INDEX model_requests_by_account ON model_requests (account, day, state, tokens, usd)",
+        """CREATE TABLE runs (
+            run TEXT PRIMARY KEY, slug TEXT NOT NULL, account TEXT NOT NULL, limits TEXT NOT NULL,
+            started_at REAL NOT NULL)""",
+        "CREATE INDEX runs_by_slug ON runs (slug)",
     ),
 )
 _SUMS = "SELECT state = 'settled', COUNT(*), COALESCE(SUM(tokens), 0), COALESCE(SUM(usd), 0) FROM model_requests"
@@ -81,7 +78,10 @@ class Ledger:
     """The ledger at `path`, for any thread; `now` is the clock. Raises `PyroError` when it cannot be used."""
 
     def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
-        self._database, self._now = Database(path, SCHEMA), now
+        self._database = Database(
+            path, _VERSIONS, what="the ledger of the budgets", loses="what all bottles have spent"
+        )
+        self._now = now
 
     def close(self) -> None:
         """Close the ledger."""

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+from claude_bottle.database import Database, Version
 from claude_bottle.errors import TooManyRequests
-from claude_bottle.guard.database import Database, Schema
 from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
 
 RequestState = Literal["pending", "approved", "denied", "expired", "void", "ended"]
@@ -41,23 +41,20 @@ _KEPT_SECONDS = 30 * 24 * 3600.0
 _DIGEST_SHOWN = 8
 _REFERENCE = re.compile(rf"r([0-9]{{1,9}})-([0-9a-f]{{{_DIGEST_SHOWN}}})", re.ASCII)
 
-SCHEMA = Schema(
-    "requests",
+_VERSIONS: tuple[Version, ...] = (
     (
-        (
-            """CREATE TABLE requests (
-                number INTEGER PRIMARY KEY AUTOINCREMENT,
-                guard TEXT NOT NULL, slug TEXT NOT NULL, bottle TEXT NOT NULL, agent TEXT NOT NULL,
-                kind TEXT NOT NULL, rule TEXT NOT NULL, digest TEXT NOT NULL, policy TEXT NOT NULL,
-                reason TEXT NOT NULL, asked_by TEXT NOT NULL,
-                asked_at REAL NOT NULL, expires_at REAL NOT NULL, grant_seconds REAL NOT NULL,
-                state TEXT NOT NULL DEFAULT 'pending',
-                decided_at REAL, decided_by TEXT NOT NULL DEFAULT '', granted_until REAL, spent_at REAL)""",
-            "CREATE INDEX requests_of_guard ON requests (guard, state)",
-            "CREATE INDEX requests_by_state ON requests (state)",
-            """CREATE TABLE excess (
-                guard TEXT PRIMARY KEY, slug TEXT NOT NULL, count INTEGER NOT NULL, last_at REAL NOT NULL)""",
-        ),
+        """CREATE TABLE requests (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            guard TEXT NOT NULL, slug TEXT NOT NULL, bottle TEXT NOT NULL, agent TEXT NOT NULL,
+            kind TEXT NOT NULL, rule TEXT NOT NULL, digest TEXT NOT NULL, policy TEXT NOT NULL,
+            reason TEXT NOT NULL, asked_by TEXT NOT NULL,
+            asked_at REAL NOT NULL, expires_at REAL NOT NULL, grant_seconds REAL NOT NULL,
+            state TEXT NOT NULL DEFAULT 'pending',
+            decided_at REAL, decided_by TEXT NOT NULL DEFAULT '', granted_until REAL, spent_at REAL)""",
+        "CREATE INDEX requests_of_guard ON requests (guard, state)",
+        "CREATE INDEX requests_by_state ON requests (state)",
+        """CREATE TABLE excess (
+            guard TEXT PRIMARY KEY, slug TEXT NOT NULL, count INTEGER NOT NULL, last_at REAL NOT NULL)""",
     ),
 )
 
@@ -146,7 +143,8 @@ class Requests:
     """
 
     def __init__(self, path: Path, record: Callable[[Request], None], now: Callable[[], float] = time.time) -> None:
-        self._database, self._record, self._now = Database(path, SCHEMA), record, now
+        self._database = Database(path, _VERSIONS, what="the guards' database", loses="all requests and approvals")
+        self._record, self._now = record, now
 
     def close(self) -> None:
         self._database.close()

@@ -16,21 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from claude_bottle.guard.database import Database, Schema
+from claude_bottle.database import Database, Version
 from claude_bottle.results import RequestInfo
 from pyro_mcp.host.files import private_directory, state_home
 
 Decision = Literal["approve", "deny"]
 
 _FORM = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_-]{43})", re.ASCII)
-_SCHEMA = Schema(
-    "page",
+_VERSIONS: tuple[Version, ...] = (
     (
-        (
-            """CREATE TABLE tokens (
-                id TEXT PRIMARY KEY, hash TEXT NOT NULL, reference TEXT NOT NULL, rule TEXT NOT NULL,
-                decision TEXT NOT NULL, expires_at REAL NOT NULL, used_at REAL)""",
-        ),
+        """CREATE TABLE tokens (
+            id TEXT PRIMARY KEY, hash TEXT NOT NULL, reference TEXT NOT NULL, rule TEXT NOT NULL,
+            decision TEXT NOT NULL, expires_at REAL NOT NULL, used_at REAL)""",
     ),
 )
 
@@ -65,7 +62,10 @@ class Tokens:
     """The tokens in the database at `path`; `now` is the clock. Raises `PyroError`."""
 
     def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
-        self._database, self._now = Database(path, _SCHEMA), now
+        self._database = Database(
+            path, _VERSIONS, what="the database of the page's tokens", loses="the links that were sent to persons"
+        )
+        self._now = now
 
     def close(self) -> None:
         self._database.close()

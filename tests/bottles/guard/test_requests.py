@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from claude_bottle.errors import TooManyRequests
 from claude_bottle.guard import requests as module
 from claude_bottle.guard.requests import Asker, Request, Requests
-from pyro_mcp.errors import Conflict, HostNotReady, InvalidRequest, NoSpace, NotFound
+from pyro_mcp.errors import Conflict, InvalidRequest, NoSpace, NotFound
 from tests.bottles.guard.conftest import Clock, Policy
 
 HOST = {"host": "pypi.org:443"}
@@ -250,23 +249,3 @@ def test_old_requests_are_forgotten_and_their_numbers_are_not_used_again(
 
     assert requests.of_guard("g1") == []
     assert asked(requests, asker).number == 2
-
-
-def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "guard.db"
-    Requests(path, lambda _: None).close()
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE versions SET version = 99")
-    connection.close()
-
-    with pytest.raises(HostNotReady, match="newer version"):
-        Requests(path, lambda _: None)
-
-
-def test_a_damaged_database_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
-    path = tmp_path / "guard.db"
-    path.write_bytes(b"not a database, but longer than a header would be" * 100)
-
-    with pytest.raises(HostNotReady, match="cannot be used") as caught:
-        Requests(path, lambda _: None)
-    assert "remove it" in caught.value.hint
