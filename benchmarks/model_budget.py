@@ -169,8 +169,8 @@ class _Guard:
     def model_request(self, request: ModelRequest) -> Reservation | ModelRefusal:
         return self._budget.model_request(request)
 
-    def model_usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
-        self._budget.model_usage(reservation, usage, final=final)
+    def model_usage(self, reservation: str, usage: ModelUsage) -> None:
+        self._budget.model_usage(reservation, usage)
 
 
 @contextmanager

@@ -272,8 +272,8 @@ class _Recorder:
     def model_request(self, request: ModelRequest) -> ModelRefusal:
         return ModelRefusal(request.model)
 
-    def model_usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
-        raise RuntimeError((reservation, usage, final))
+    def model_usage(self, reservation: str, usage: ModelUsage) -> None:
+        raise RuntimeError((reservation, usage))
 
     def _add(self, kind: DecisionKind, decision: Decision, **what: object) -> None:
         self._journal.add(kind, decision, slug="bench", bottle="bench", agent="bench", who="policy", rule="", what=what)

@@ -74,8 +74,8 @@ class RecordingSupervisor:
     def model_request(self, request: ModelRequest) -> Reservation | ModelRefusal:
         return ModelRefusal(f"{request.model} is not for you")
 
-    def model_usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
-        raise AssertionError((reservation, usage, final))
+    def model_usage(self, reservation: str, usage: ModelUsage) -> None:
+        raise AssertionError((reservation, usage))
 
     def decisions(self) -> list[str]:
         """Return what was recorded, one line each; what was repeated, as a resolver does, once."""

@@ -36,19 +36,18 @@ class Books:
 
     refusal: ModelRefusal | None = None
     asked: list[ModelRequest] = field(default_factory=list)
-    told: list[tuple[str, ModelUsage, bool]] = field(default_factory=list)
+    told: list[tuple[str, ModelUsage]] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
 
     def model_request(self, request: ModelRequest) -> Reservation | ModelRefusal:
         self.asked.append(request)
         return self.refusal or Reservation(str(len(self.asked)))
 
-    def model_usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
-        self.told.append((reservation, usage, final))
-        if final:
-            self.ended.set()
+    def model_usage(self, reservation: str, usage: ModelUsage) -> None:
+        self.told.append((reservation, usage))
+        self.ended.set()
 
-    def last(self) -> tuple[str, ModelUsage, bool]:
+    def last(self) -> tuple[str, ModelUsage]:
         assert self.ended.wait(30)
         return self.told[-1]
 
@@ -107,10 +106,10 @@ def test_a_stream_is_reserved_before_it_is_sent_and_counted_at_its_end(web: Web,
     assert MESSAGE in received.replace(b"\r\n", b"") or b"message_stop" in received
     (asked,) = books.asked
     assert (asked.host, asked.path, asked.model) == (HOST, "/v1/messages", ASKED["model"])
-    assert books.last() == ("1", USED, True)
+    assert books.last() == ("1", USED)
 
 
-def test_the_input_is_reported_while_the_answer_streams(web: Web, books: Books) -> None:
+def test_an_answer_is_passed_on_while_it_streams_and_its_usage_is_reported_once(web: Web, books: Books) -> None:
     go = threading.Event()
 
     def site(line: ssl.SSLSocket) -> None:
@@ -127,9 +126,7 @@ def test_the_input_is_reported_while_the_answer_streams(web: Web, books: Books) 
         go.set()
         while line.recv(65536):
             pass
-    reservation, usage, final = books.told[0]
-    assert (reservation, usage.input_tokens, usage.output_tokens, final) == ("1", 25, None, False)
-    assert books.last() == ("1", USED, True)
+    assert books.last() == ("1", USED) and books.told == [("1", USED)]
 
 
 def test_a_refused_request_never_reaches_the_site(web: Web, books: Books) -> None:
@@ -200,7 +197,7 @@ def test_a_refusal_of_the_api_costs_nothing(web: Web, books: Books) -> None:
     error = b'{"type":"error","error":{"type":"overloaded_error","message":"x"}}'
     head = b"HTTP/1.1 529 Overloaded\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(error)
     talk(web, REQUEST, says(head + error))
-    assert books.last() == ("1", NOTHING_USED, True)
+    assert books.last() == ("1", NOTHING_USED)
 
 
 def test_a_connection_that_breaks_leaves_what_it_did_not_say_unknown(web: Web, books: Books) -> None:
@@ -214,13 +211,13 @@ def test_a_connection_that_breaks_leaves_what_it_did_not_say_unknown(web: Web, b
         with suppress(OSError):  # the connection to the guest breaks too
             while line.recv(65536):
                 pass
-    _, usage, final = books.last()
-    assert final and usage.input_tokens == 25 and usage.output_tokens is None
+    _, usage = books.last()
+    assert usage.input_tokens == 25 and usage.output_tokens is None
 
 
 def test_an_answer_that_never_comes_leaves_everything_unknown(web: Web, books: Books) -> None:
     talk(web, REQUEST, says())
-    assert books.last() == ("1", ModelUsage(), True)
+    assert books.last() == ("1", ModelUsage())
 
 
 def test_a_guest_that_goes_away_does_not_hide_what_it_used(web: Web, books: Books) -> None:
@@ -236,15 +233,15 @@ def test_a_guest_that_goes_away_does_not_hide_what_it_used(web: Web, books: Book
         while b"message_start" not in line.recv(65536):
             pass
     begun.set()
-    _, usage, final = books.last()
-    assert final and usage.input_tokens == 25 and not usage.is_known
+    _, usage = books.last()
+    assert usage.input_tokens == 25 and not usage.is_known
 
 
 def test_a_compressed_answer_is_read_and_another_coding_is_not(web: Web, books: Books) -> None:
     body = gzip.compress(json.dumps({"usage": {"input_tokens": 3, "output_tokens": 4}}).encode())
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: %b\r\nContent-Length: %d\r\n\r\n"
     talk(web, REQUEST, says(head % (b"gzip", len(body)) + body))
-    _, usage, _ = books.last()
+    _, usage = books.last()
     assert (usage.input_tokens, usage.output_tokens) == (3, 4)
     books.ended.clear()
 
@@ -262,7 +259,7 @@ def test_requests_on_one_connection_are_counted_apart(web: Web, books: Books) ->
         line.unwrap()
 
     talk(web, REQUEST + REQUEST, site)
-    assert [(one, usage.input_tokens) for one, usage, _ in books.told] == [("1", 5), ("2", 6)]
+    assert [(one, usage.input_tokens) for one, usage in books.told] == [("1", 5), ("2", 6)]
 
 
 def test_a_client_that_waits_for_leave_gets_it_from_the_gateway(web: Web, books: Books) -> None:

@@ -85,10 +85,8 @@ class Budget:
             self._open[number] = _Open(request, most)
         return Reservation(str(number))
 
-    def model_usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
-        """Take what a request has used; at its end this takes the place of what was reserved."""
-        if not final:
-            return  # the most stays reserved until the end
+    def model_usage(self, reservation: str, usage: ModelUsage) -> None:
+        """Put what a request has used at its end in the place of what was reserved for it."""
         with self._lock:
             number = int(reservation) if reservation.isdecimal() else 0
             found = self._open.pop(number, None)

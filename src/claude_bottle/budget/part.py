@@ -49,8 +49,8 @@ class BudgetPart(Part):
     def model_request(self, request: ModelRequest) -> Reservation | ModelRefusal | None:
         return self._budget.model_request(request)
 
-    def model_usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
-        self._budget.model_usage(reservation, usage, final=final)
+    def model_usage(self, reservation: str, usage: ModelUsage) -> None:
+        self._budget.model_usage(reservation, usage)
 
     def changed(self) -> None:
         self._budget.announce()

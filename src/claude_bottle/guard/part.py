@@ -83,8 +83,8 @@ class Part:
         """Decide on a metered request; None if this part does not meter."""
         return None
 
-    def model_usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
-        """Take note of what an answer has used so far."""
+    def model_usage(self, reservation: str, usage: ModelUsage) -> None:
+        """Take note of what a request to a model has used."""
 
     def changed(self) -> None:
         """Apply the approvals of this bottle, which have just changed; also called once at the start."""

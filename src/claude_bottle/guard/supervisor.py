@@ -49,9 +49,9 @@ class BottleSupervisor:
                 return decision
         return ModelRefusal("this bottle has nothing that counts what its model uses")
 
-    def model_usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
+    def model_usage(self, reservation: str, usage: ModelUsage) -> None:
         for part in self._parts:
-            part.model_usage(reservation, usage, final=final)
+            part.model_usage(reservation, usage)
 
     def _approval(self, kind: str, rule: Mapping[str, object]) -> Request | None:
         return next((one for one in self._guarded.approvals.granted(kind) if one.rule == rule), None)

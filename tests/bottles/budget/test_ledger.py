@@ -89,7 +89,7 @@ def refused(verdict: Reservation | ModelRefusal) -> ModelRefusal:
 def test_a_request_that_could_pass_the_limit_is_refused_before_it_is_sent(ledger: Ledger) -> None:
     one = budget(ledger, {"usd": 0.50})
     for _ in range(4):
-        one.model_usage(reserved(one.model_request(ASKED)), used(10_000, 5_000), final=True)
+        one.model_usage(reserved(one.model_request(ASKED)), used(10_000, 5_000))
 
     refusal = refused(one.model_request(ASKED))
 
@@ -104,10 +104,10 @@ def test_a_request_that_could_pass_the_limit_is_refused_before_it_is_sent(ledger
 def test_a_request_counts_what_it_has_used_and_not_its_most(ledger: Ledger) -> None:
     one = budget(ledger, {"tokens": 16_000})
     for _ in range(10):
-        one.model_usage(reserved(one.model_request(ASKED)), used(90, 10), final=True)
+        one.model_usage(reserved(one.model_request(ASKED)), used(90, 10))
     spent = ledger.spent(RUN)["run"]
     assert (spent.used.tokens, spent.used.requests, spent.reserved.tokens) == (1000, 10, 0)
-    one.model_usage(reserved(one.model_request(ASKED)), used(90, 10), final=True)
+    one.model_usage(reserved(one.model_request(ASKED)), used(90, 10))
     assert "1,100 tokens of 16,000 tokens" in refused(one.model_request(ASKED)).reason
 
 
@@ -129,7 +129,7 @@ def test_parallel_streams_cannot_pass_the_limit_together(tmp_path: Path, clock: 
     running = [(one, verdict.id) for one, verdict in verdicts if isinstance(verdict, Reservation)]
     assert (len(verdicts), len(running)) == (50, 4)
     for one, reservation in running:
-        one.model_usage(reservation, used(10_000, 5_000), final=True)
+        one.model_usage(reservation, used(10_000, 5_000))
     assert ledgers[0].spent(RUN)["run"].used.usd == 4 * MOST_COST <= 0.50 * PICODOLLARS
 
 
@@ -138,34 +138,33 @@ def test_a_request_that_only_waits_for_others_is_told_to_come_again(ledger: Ledg
     first = reserved(one.model_request(ASKED))
     refusal = refused(one.model_request(ASKED))
     assert refusal.passing and "run now have ended" in refusal.reason
-    one.model_usage(first, used(100, 10), final=True)
+    one.model_usage(first, used(100, 10))
     reserved(one.model_request(ASKED))
 
 
 def test_what_an_answer_did_not_say_stays_reserved(ledger: Ledger) -> None:
     one = budget(ledger, {"tokens": 1_000_000, "usd": 10})
-    one.model_usage(reserved(one.model_request(ASKED)), ModelUsage(), final=True)
-    one.model_usage(reserved(one.model_request(ASKED)), used(700, None), final=True)
+    one.model_usage(reserved(one.model_request(ASKED)), ModelUsage())
+    one.model_usage(reserved(one.model_request(ASKED)), used(700, None))
     spent = ledger.spent(RUN)["run"]
     assert spent.used.tokens == 0 and spent.reserved.tokens == 15_000 + 5_700
     assert spent.reserved.usd == MOST_COST + 700 * 3_000_000 + 5_000 * 15_000_000
 
 
-def test_usage_on_the_way_takes_nothing_back(ledger: Ledger) -> None:
+def test_the_end_of_a_request_counts_once(ledger: Ledger) -> None:
     one = budget(ledger, {"tokens": 20_000})
     reservation = reserved(one.model_request(ASKED))
-    one.model_usage(reservation, used(10, None), final=False)
     assert ledger.spent(RUN)["run"].reserved.tokens == 15_000
-    one.model_usage(reservation, used(10, 20), final=True)
-    one.model_usage(reservation, used(0, 0), final=True)  # a second end changes nothing
+    one.model_usage(reservation, used(10, 20))
+    one.model_usage(reservation, used(0, 0))
     assert ledger.spent(RUN)["run"].used.tokens == 30
 
 
 def test_a_request_that_the_api_refused_counts_for_nothing(ledger: Ledger) -> None:
     one = budget(ledger, {"requests": 1})
     for _ in range(3):
-        one.model_usage(reserved(one.model_request(ASKED)), used(0, 0), final=True)
-    one.model_usage(reserved(one.model_request(ASKED)), used(1, 1), final=True)
+        one.model_usage(reserved(one.model_request(ASKED)), used(0, 0))
+    one.model_usage(reserved(one.model_request(ASKED)), used(1, 1))
     assert "1 requests of 1 requests" in refused(one.model_request(ASKED)).reason
 
 
@@ -181,7 +180,7 @@ def test_an_unknown_model_is_refused_with_the_key_to_add(ledger: Ledger) -> None
 
 def test_limits_of_a_day_and_of_a_bottle_count_all_its_runs(ledger: Ledger, clock: Clock) -> None:
     limits = {"day": {"tokens": 20_000}, "bottle": {"tokens": 50_000}}
-    budget(ledger, limits).model_usage(reserved(budget(ledger, limits).model_request(ASKED)), ModelUsage(), final=True)
+    budget(ledger, limits).model_usage(reserved(budget(ledger, limits).model_request(ASKED)), ModelUsage())
     second = budget(ledger, limits, replace(RUN, run="guard-2", slug="coder-2"))
     assert "this day (UTC) has used 15,000 tokens of 20,000" in refused(second.model_request(ASKED)).reason
     reserved(budget(ledger, limits, replace(RUN, account="other")).model_request(ASKED))
@@ -288,16 +287,14 @@ class Spending(RuleBasedStateMachine):
             self.running.append((self.budgets[which], verdict.id, asked))
 
     @precondition(lambda self: self.running)
-    @rule(data=st.data(), final=st.booleans())
-    def answer(self, data: st.DataObject, final: bool) -> None:
+    @rule(data=st.data())
+    def answer(self, data: st.DataObject) -> None:
         at = data.draw(st.integers(0, len(self.running) - 1))
         one, reservation, asked = self.running.pop(at)
         entered = data.draw(st.none() | st.integers(0, asked.most_input or 0))
         output = data.draw(st.none() | st.integers(0, asked.most_output or 0))
         usage = ModelUsage() if entered is None else used(entered, output)
-        one.model_usage(reservation, usage, final=final)
-        if not final:
-            self.running.append((one, reservation, asked))
+        one.model_usage(reservation, usage)
 
     @rule(which=st.integers(0, 1))
     def die(self, which: int) -> None:

@@ -25,8 +25,7 @@ def test_the_guard_counts_for_its_gateway_and_tells_persons(guard: Guard) -> Non
     assert isinstance(verdict, Reservation)
     assert uses() == ["$0.00 and $0.11 reserved of $0.25", "0 requests and 1 requests reserved of 9 requests (day)"]
 
-    gateway.client.model_usage(verdict.id, used(1000, 100), final=False)
-    gateway.client.model_usage(verdict.id, used(10_000, 5_000), final=True)
+    gateway.client.model_usage(verdict.id, used(10_000, 5_000))
 
     until("the usage is settled", uses, lambda found: found == ["$0.11 of $0.25", "1 requests of 9 requests (day)"])
     assert isinstance(gateway.client.model_request(replace(ASKED, most_output=9_000)), ModelRefusal)
@@ -61,7 +60,7 @@ def test_a_person_adds_to_a_limit_when_the_agent_asks(guard: Guard) -> None:
     gateway = guard(budget={"requests": 1}, supervise=True).gateway
     first = gateway.client.model_request(ASKED)
     assert isinstance(first, Reservation)
-    gateway.client.model_usage(first.id, used(1, 1), final=True)
+    gateway.client.model_usage(first.id, used(1, 1))
     refused = gateway.client.model_request(ASKED)
     assert isinstance(refused, ModelRefusal) and "request_capability" in refused.reason
 

@@ -101,9 +101,9 @@ class PolicyClient:
         except (Denied, ValueError) as error:
             return ModelRefusal(f"its budget is not known: {error}")
 
-    def model_usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
-        """Report what a request to a model has used; does not wait for an answer."""
-        report = {"do": "model_usage", "reservation": reservation, "usage": usage.to_json(), "final": final}
+    def model_usage(self, reservation: str, usage: ModelUsage) -> None:
+        """Report what a request to a model has used at its end; does not wait for an answer."""
+        report = {"do": "model_usage", "reservation": reservation, "usage": usage.to_json()}
         with suppress(ChannelClosed):
             send_message(self._channel, report)
 

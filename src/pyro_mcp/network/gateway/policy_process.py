@@ -127,8 +127,8 @@ class PolicyServer:
         """Pass on what a reservation has used; a message that is not valid, or is not taken, leaves it reserved."""
         if self._supervisor is not None:
             with suppress(KeyError, ValueError, TypeError, AttributeError, Refused):
-                usage, final = ModelUsage.from_json(message["usage"]), message["final"] is True
-                self._supervisor.model_usage(str(message["reservation"])[:100], usage, final=final)
+                usage = ModelUsage.from_json(message["usage"])
+                self._supervisor.model_usage(str(message["reservation"])[:100], usage)
 
     def _connect(self, target: Target) -> socket.socket:
         """Return a socket connected to the first address of the target that answers, or to its upstream."""

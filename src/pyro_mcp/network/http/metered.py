@@ -129,7 +129,7 @@ class MeteredExchange:
         """Give the reservation of a request back that was not sent."""
         reservation, self._reservation = self._reservation, None
         if reservation is not None:
-            self._tell(reservation, NOTHING_USED, final=True)
+            self._tell(reservation, NOTHING_USED)
 
     def answer(self, response: h11.Response) -> None:
         """Take the header of the answer."""
@@ -139,10 +139,8 @@ class MeteredExchange:
 
     def feed(self, content: bytes) -> None:
         """Take content of the answer, which the guest has been sent already."""
-        if self._answer is not None and self._reservation is not None:
-            usage = self._answer.feed(content)
-            if usage is not None:
-                self._tell(self._reservation, usage, final=False)
+        if self._answer is not None:
+            self._answer.feed(content)
 
     def end(self) -> None:
         """Report the usage of a complete answer."""
@@ -164,11 +162,11 @@ class MeteredExchange:
         self._reservation = self._answer = None
         if reservation is not None:
             usage = answer.end(complete=complete) if answer is not None else ModelUsage()
-            self._tell(reservation, usage, final=True)
+            self._tell(reservation, usage)
 
-    def _tell(self, reservation: Reservation, usage: ModelUsage, *, final: bool) -> None:
+    def _tell(self, reservation: Reservation, usage: ModelUsage) -> None:
         assert self._meter.supervisor is not None
-        self._meter.supervisor.model_usage(reservation.id, usage, final=final)
+        self._meter.supervisor.model_usage(reservation.id, usage)
 
     def _release(self) -> None:
         _held.give_back(len(self._content))

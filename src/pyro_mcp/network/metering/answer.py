@@ -46,16 +46,16 @@ class AnswerReader:
         self._document = bytearray()
         self._size = 0
 
-    def feed(self, content: bytes) -> ModelUsage | None:
-        """Take the next bytes of the answer; return the usage if it has changed."""
+    def feed(self, content: bytes) -> None:
+        """Take the next bytes of the answer."""
         if self._events is not None:
-            new = [self._usage.take_event(event) for data in self._events.feed(content) if (event := _event(data))]
-            return self._usage.usage() if any(new) else None
-        if self._is_document:
+            for data in self._events.feed(content):
+                if event := _event(data):
+                    self._usage.take_event(event)
+        elif self._is_document:
             self._size += len(content)
             if self._size <= MOST_ANSWER_BYTES:
                 self._document += content
-        return None
 
     def end(self, *, complete: bool) -> ModelUsage:
         """Return the usage after the last byte, or after an answer was cut off.

@@ -140,8 +140,8 @@ class MessageUsage:
         if isinstance(usage := message.get("usage"), dict):
             self._numbers, self._stopped = usage, True
 
-    def take_event(self, event: Json) -> bool:
-        """Take an event of a stream; return whether it tells something new."""
+    def take_event(self, event: Json) -> None:
+        """Take an event of a stream."""
         kind = event.get("type")
         if kind == "message_start":
             message = event.get("message")
@@ -150,11 +150,9 @@ class MessageUsage:
             usage, delta = event.get("usage"), event.get("delta")
             self._stopped |= isinstance(delta, dict) and delta.get("stop_reason") is not None
         else:
-            return False
-        if not isinstance(usage, dict):
-            return False
-        self._numbers.update({key: value for key, value in usage.items() if value is not None})
-        return True
+            return
+        if isinstance(usage, dict):
+            self._numbers.update({key: value for key, value in usage.items() if value is not None})
 
     def usage(self) -> ModelUsage:
         """Return what is known so far."""

@@ -14,8 +14,6 @@ class EventParser:
         self._data: list[bytes] = []
         self._size = 0
         self._after_return = False
-        self.left_out = 0
-        """The number of events that were too large."""
 
     def feed(self, received: bytes) -> Iterator[bytes]:
         """Take the next bytes of the stream; yield the data of each event that is now complete."""
@@ -47,7 +45,6 @@ class EventParser:
         if not is_blank:
             return
         data, self._data = b"\n".join(self._data), []
-        self.left_out += self._size > self._most
         self._size = 0
         if data:
             yield data

@@ -132,17 +132,17 @@ class OpenAIUsage:
         """Take an answer that was not streamed."""
         self._take(response.get("usage"))
 
-    def take_event(self, event: Json) -> bool:
-        """Take an event of a stream; return whether it tells something new."""
+    def take_event(self, event: Json) -> None:
+        """Take an event of a stream."""
         if event.get("type") in _ENDS:
             response = event.get("response")
-            return self._take(response.get("usage") if isinstance(response, dict) else None)
-        return "type" not in event and self._take(event.get("usage"))  # a chunk of a chat
+            self._take(response.get("usage") if isinstance(response, dict) else None)
+        elif "type" not in event:  # a chunk of a chat
+            self._take(event.get("usage"))
 
-    def _take(self, usage: object) -> bool:
+    def _take(self, usage: object) -> None:
         if isinstance(usage, dict):
             self._usage = usage
-        return isinstance(usage, dict)
 
     def usage(self) -> ModelUsage:
         """Return what is known so far: nothing before the end."""

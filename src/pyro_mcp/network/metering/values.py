@@ -148,8 +148,8 @@ class ModelSupervisor(Protocol):
     def model_request(self, request: ModelRequest) -> Reservation | ModelRefusal:
         """Return whether a request may be sent."""
 
-    def model_usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
-        """Take what a reservation has used so far, or, with `final`, at its end."""
+    def model_usage(self, reservation: str, usage: ModelUsage) -> None:
+        """Take what a request has used, once, when its answer has ended in any way."""
 
 
 def is_count(value: object) -> TypeGuard[int]:

@@ -100,9 +100,9 @@ class SupervisorClient:
             raise Unsupervised("the supervisor's answer is not valid")
         return verdict
 
-    def model_usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
-        """Report what an answer has used; does not wait for an answer. Raises `Unsupervised`."""
-        message = {"do": "model_usage", "reservation": reservation, "usage": usage.to_json(), "final": final}
+    def model_usage(self, reservation: str, usage: ModelUsage) -> None:
+        """Report what a request to a model has used at its end; does not wait for an answer. Raises `Unsupervised`."""
+        message = {"do": "model_usage", "reservation": reservation, "usage": usage.to_json()}
         try:
             send_message(self._channel, message)
         except ChannelClosed as error:

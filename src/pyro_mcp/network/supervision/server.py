@@ -136,7 +136,7 @@ class SupervisedGateway:
             self._usages.put(None)
 
     def _count_usages(self) -> None:
-        """Pass the usages on in order; the gateway has ended when all are."""
+        """Pass the usages on; the gateway has ended when all are."""
         while (message := self._usages.get()) is not None:
             self._model_usage(message)
         self._channel.close()
@@ -181,7 +181,7 @@ class SupervisedGateway:
     def _model_usage(self, message: Message) -> None:
         try:
             usage = ModelUsage.from_json(message["usage"])
-            self._supervisor.model_usage(str(message["reservation"]), usage, final=message["final"] is True)
+            self._supervisor.model_usage(str(message["reservation"]), usage)
         except Exception:  # noqa: BLE001 - the gateway must not spend what nobody counts
             traceback.print_exc()
             self.close()

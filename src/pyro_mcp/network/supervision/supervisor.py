@@ -46,9 +46,6 @@ class Supervisor(Protocol):
         """Decide on a metered request before it is sent."""
         ...
 
-    def model_usage(self, reservation: str, usage: ModelUsage, *, final: bool) -> None:
-        """Take note of what an answer has used so far; the calls for one reservation come in order.
-
-        The last one, however the answer ends, is `final`; there is none if the gateway is killed.
-        """
+    def model_usage(self, reservation: str, usage: ModelUsage) -> None:
+        """Take note of what a request has used: once, however its answer ends; never if the gateway is killed."""
         ...
