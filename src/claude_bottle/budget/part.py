@@ -71,6 +71,6 @@ def _advice(guarded: Guarded) -> str:
     if isinstance(supervise, dict) and "budget" in supervise.get("capabilities", ()):
         return (
             " Stop, or ask a person for more with the tool request_capability "
-            '(kind "budget", budget for example {"scope": "run", "unit": "usd", "add": 1}).'
+            '(kind "budget", budget for example {"span": "run", "unit": "usd", "add": 1}).'
         )
     return " Stop here: nobody can be asked for more; the person who launched this agent sets the budget."

@@ -12,7 +12,7 @@ _MOST = {"requests": 100_000, "tokens": 10**9, "usd": 10_000}
 
 
 def budget_rule(given: Mapping[str, object], config: Mapping[str, Any]) -> dict[str, object]:
-    """Return the one form of a request to add to a limit of the bottle: `scope`, `unit` and the number `add`.
+    """Return the one form of a request to add to a limit of the bottle: `span`, `unit` and the number `add`.
 
     The agent gives these three as `budget`. Raises `InvalidRequest`, and `Conflict` for a limit that the bottle does
     not have.
@@ -24,12 +24,12 @@ def budget_rule(given: Mapping[str, object], config: Mapping[str, Any]) -> dict[
     asked = given.get("budget")
     if not isinstance(asked, Mapping):
         raise InvalidRequest(
-            "the argument 'budget' is missing", hint='give budget as {"scope": "run", "unit": "usd", "add": 1}'
+            "the argument 'budget' is missing", hint='give budget as {"span": "run", "unit": "usd", "add": 1}'
         )
-    span, unit, add = asked.get("scope", "run"), asked.get("unit"), asked.get("add")
+    span, unit, add = asked.get("span", "run"), asked.get("unit"), asked.get("add")
     if span not in SPANS or unit not in UNITS:
         raise InvalidRequest(
-            f"scope is one of {', '.join(SPANS)}, unit one of {', '.join(UNITS)}", hint=f"there is a limit on: {listed}"
+            f"span is one of {', '.join(SPANS)}, unit one of {', '.join(UNITS)}", hint=f"there is a limit on: {listed}"
         )
     if not any((limit.span, limit.unit) == (span, unit) for limit in limits):
         raise Conflict(f"this bottle has no limit on the {unit} of the {span}", hint=f"there is one on: {listed}")
@@ -37,7 +37,7 @@ def budget_rule(given: Mapping[str, object], config: Mapping[str, Any]) -> dict[
         raise InvalidRequest(f"add must be a number above 0, at most {_MOST[unit]:,}", hint="ask again")
     if unit != "usd" and add != int(add):
         raise InvalidRequest(f"a number of {unit} is a whole number", hint="ask again")
-    return {"scope": span, "unit": unit, "add": round(float(add), 6) if unit == "usd" else int(add)}
+    return {"span": span, "unit": unit, "add": round(float(add), 6) if unit == "usd" else int(add)}
 
 
 def budget_text(rule: Mapping[str, object]) -> str:
@@ -49,7 +49,7 @@ def budget_text(rule: Mapping[str, object]) -> str:
 
 def raise_of(rule: Mapping[str, object]) -> Limit:
     """Return what an approved rule adds to a limit."""
-    span, unit = _span(rule.get("scope")), _unit(rule.get("unit"))
+    span, unit = _span(rule.get("span")), _unit(rule.get("unit"))
     add = rule.get("add")
     return Limit(span, unit, in_unit(unit, add if isinstance(add, int | float) else 0))
 

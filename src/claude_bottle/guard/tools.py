@@ -26,7 +26,7 @@ _WHAT = {
     "host": "host: connections to `host`, NAME or NAME:PORT (port 443 without one)",
     "push": "push: just run git push to one of your remotes; it is held, and its request is made by itself",
     "secret": "secret: the use of the secret `secret` in requests to `host`",
-    "budget": "budget: more `budget` for the model (scope run, day or bottle; unit usd, tokens or requests; add N)",
+    "budget": "budget: more `budget` for the model (span run, day or bottle; unit usd, tokens or requests; add N)",
     "time": "time: a lifetime of the bottle that is longer by `seconds`",
 }
 _ADVICE = {
@@ -49,7 +49,7 @@ def tools(kinds: Sequence[str]) -> list[dict[str, Any]]:
         "budget": {
             "type": "object",
             "properties": {
-                "scope": {"type": "string", "enum": ["run", "day", "bottle"]},
+                "span": {"type": "string", "enum": ["run", "day", "bottle"]},
                 "unit": {"type": "string", "enum": ["usd", "tokens", "requests"]},
                 "add": {"type": "number"},
             },

@@ -64,7 +64,7 @@ def test_a_person_adds_to_a_limit_when_the_agent_asks(guard: Guard) -> None:
     refused = gateway.client.model_request(ASKED)
     assert isinstance(refused, ModelRefusal) and "request_capability" in refused.reason
 
-    rule = {"scope": "run", "unit": "requests", "add": 1}
+    rule = {"span": "run", "unit": "requests", "add": 1}
     asked = gateway.tool("request_capability", kind="budget", budget=rule, reason="one more answer", wait_seconds=0)
     (pending,) = Bottles().pending()["requests"]
     assert pending["allows"] == "use 1 requests more of the model within this run", asked
@@ -82,8 +82,8 @@ def test_a_person_adds_to_a_limit_when_the_agent_asks(guard: Guard) -> None:
 def test_what_cannot_be_raised_cannot_be_asked_for(guard: Guard) -> None:
     gateway = guard(budget={"requests": 1}, supervise=True).gateway
     for rule in (
-        {"scope": "run", "unit": "usd", "add": 1},
-        {"scope": "week", "unit": "requests", "add": 1},
+        {"span": "run", "unit": "usd", "add": 1},
+        {"span": "week", "unit": "requests", "add": 1},
         {"unit": "requests", "add": -1},
         {"unit": "requests", "add": 1.5},
         {"unit": "requests", "add": 10**9},
