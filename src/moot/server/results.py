@@ -89,7 +89,7 @@ class Participant(BaseModel):
 
 
 class Space(BaseModel):
-    """A space, as lists show it."""
+    """A space, as lists show it. `event_count` is without the entries that were pruned; `last_sequence` counts them."""
 
     space_id: str
     name: str
@@ -98,6 +98,7 @@ class Space(BaseModel):
     links: list[str]
     started_at: str
     event_count: int
+    last_sequence: int
     last_event_at: str | None
 
 

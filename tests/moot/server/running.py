@@ -80,7 +80,7 @@ class Client:
 
     def newest(self, space_id: str) -> int:
         """Return the number of the last event of a space."""
-        return int(self.get(f"/api/spaces/{space_id}")["event_count"])
+        return int(self.get(f"/api/spaces/{space_id}")["last_sequence"])
 
     @contextmanager
     def live(self, space_id: str, since: object = None) -> Iterator[Live]:

@@ -267,6 +267,15 @@ def test_a_subscriber_from_before_what_was_pruned_is_told_of_the_gap(team: Team)
         start(events[0].event_id)
 
 
+def test_what_was_pruned_is_not_counted(team: Team) -> None:
+    for number in range(5):
+        team.post(team.spec, str(number))
+    write(team, lambda tx: pruning.prune(tx, team.room(), keep=2))
+
+    shown = team.room().shown()
+    assert (shown.event_count, shown.last_sequence) == (2, 5)
+
+
 def test_a_subscriber_without_a_cursor_gets_a_bounded_past(team: Team) -> None:
     for number in range(10):
         team.post(team.spec, str(number))

@@ -45,7 +45,8 @@ class Room:
             status=self.status,  # type: ignore[arg-type] # only the known ones are stored
             links=self.links,
             started_at=self.started_at,
-            event_count=self.last_sequence,
+            event_count=self.last_sequence - self.pruned_sequence,
+            last_sequence=self.last_sequence,
             last_event_at=self.last_event_at,
         )
 
