@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import update
@@ -21,6 +21,7 @@ from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
 from tests.moot.server.conftest import SPACE, Team, new_person
 
 Result = TypeVar("Result")
+LINK: Any = {"link_type": "tracks", "target_id": None, "target_uri": "https://example.org", "attributes": None}
 
 
 def write(team: Team, work: Callable[[Transaction], Result]) -> Result:
@@ -209,6 +210,35 @@ def test_a_session_is_archived_once(team: Team) -> None:
         add()
     found = team.database.read(lambda tx: archives.get(tx, team.qa, SPACE, archive_id))
     assert (found.summary, found.metadata) == ("did it", {"a": 1})
+
+
+def test_lists_of_objects_end_with_the_newest(team: Team) -> None:
+    made = [write(team, lambda tx: questions.ask(tx, team.spec, team.room(), "?", None)).question_id for _ in range(7)]
+
+    def page(before: str | None, limit: int, status: str | None = None) -> list[str]:
+        found = team.database.read(lambda tx: questions.all_of(tx, team.qa, SPACE, status, before=before, limit=limit))
+        return [one.question_id for one in found]
+
+    assert page(None, 3) == made[4:]
+    assert page(made[4], 3) == made[1:4]
+    assert page(made[1], 3, "open") == made[:1]
+    assert page(made[0], 3) == []
+    with pytest.raises(NotFound, match="qst_0"):
+        page("qst_0", 3)
+
+
+def test_objects_that_were_made_at_one_instant_are_on_one_page_each(team: Team) -> None:
+    made = {write(team, lambda tx: links.add(tx, team.spec, team.room(), **LINK)).link_id for _ in range(5)}
+    write(team, lambda tx: tx.execute(update(tables.links).values(created_at=clock.now())))
+
+    def page(before: str | None) -> list[str]:
+        found = team.database.read(lambda tx: links.all_of(tx, team.qa, SPACE, before=before, limit=2))
+        return [one.link_id for one in found]
+
+    found = page(None)
+    while more := page(found[0]):
+        found = more + found
+    assert len(found) == 5 and set(found) == made
 
 
 def test_activity_and_summary_are_about_their_time(team: Team) -> None:

@@ -11,6 +11,7 @@ from moot.server.database import tables
 from moot.server.database.transaction import Transaction
 from moot.server.identity.callers import Caller
 from moot.server.ids import new_id
+from moot.server.objects import pages
 from moot.server.results import Archive
 from moot.server.spaces import spaces
 from moot.server.spaces.spaces import Room
@@ -44,11 +45,12 @@ def _find(tx: Transaction, room: Room, archive_id: str) -> Archive:
     return _archive(row, room)
 
 
-def all_of(tx: Transaction, caller: Caller, space_id: str) -> list[Archive]:
-    """Return the archives of a space, in the order of their making."""
+def all_of(
+    tx: Transaction, caller: Caller, space_id: str, *, before: str | None = None, limit: int = pages.MOST
+) -> list[Archive]:
+    """Return the newest archives of a space, in the order of their making."""
     room = spaces.find(tx, caller, space_id)
-    statement = select(_archives).where(_archives.c.space_key == room.key).order_by(_archives.c.created_at)
-    return [_archive(row, room) for row in tx.rows(statement.limit(1000))]
+    return [_archive(row, room) for row in pages.newest(tx, room, _archives, before=before, limit=limit)]
 
 
 def _archive(row: Row[Any], room: Room) -> Archive:

@@ -12,7 +12,7 @@ from moot.server.events import log
 from moot.server.events.log import Draft
 from moot.server.identity.callers import Caller
 from moot.server.ids import new_id
-from moot.server.objects import questions
+from moot.server.objects import pages, questions
 from moot.server.results import Decision, DecisionCounts
 from moot.server.spaces import spaces
 from moot.server.spaces.spaces import Room
@@ -53,13 +53,19 @@ def get(tx: Transaction, caller: Caller, space_id: str, decision_id: str) -> Dec
     return _find(tx, spaces.find(tx, caller, space_id), decision_id)
 
 
-def all_of(tx: Transaction, caller: Caller, space_id: str, status: str | None) -> list[Decision]:
-    """Return the decisions of a space, in the order of their making."""
+def all_of(
+    tx: Transaction,
+    caller: Caller,
+    space_id: str,
+    status: str | None,
+    *,
+    before: str | None = None,
+    limit: int = pages.MOST,
+) -> list[Decision]:
+    """Return the newest decisions of a space, in the order of their making."""
     room = spaces.find(tx, caller, space_id)
-    statement = select(_decisions).where(_decisions.c.space_key == room.key).order_by(_decisions.c.created_at)
-    if status is not None:
-        statement = statement.where(_decisions.c.status == status)
-    return [_decision(row, room) for row in tx.rows(statement.limit(1000))]
+    where = [] if status is None else [_decisions.c.status == status]
+    return [_decision(row, room) for row in pages.newest(tx, room, _decisions, *where, before=before, limit=limit)]
 
 
 def counts(tx: Transaction, caller: Caller, space_id: str) -> DecisionCounts:

@@ -11,6 +11,7 @@ from moot.server.database import tables
 from moot.server.database.transaction import Transaction
 from moot.server.identity.callers import Caller
 from moot.server.ids import new_id
+from moot.server.objects import pages
 from moot.server.results import Link
 from moot.server.spaces import spaces
 from moot.server.spaces.spaces import Room
@@ -42,13 +43,19 @@ def add(
     return _link(row, room)
 
 
-def all_of(tx: Transaction, caller: Caller, space_id: str, link_type: str | None = None) -> list[Link]:
-    """Return the links of a space, in the order of their making."""
+def all_of(
+    tx: Transaction,
+    caller: Caller,
+    space_id: str,
+    link_type: str | None = None,
+    *,
+    before: str | None = None,
+    limit: int = pages.MOST,
+) -> list[Link]:
+    """Return the newest links of a space, in the order of their making."""
     room = spaces.find(tx, caller, space_id)
-    statement = select(_links).where(_links.c.space_key == room.key).order_by(_links.c.created_at)
-    if link_type is not None:
-        statement = statement.where(_links.c.link_type == link_type)
-    return [_link(row, room) for row in tx.rows(statement)]
+    where = [] if link_type is None else [_links.c.link_type == link_type]
+    return [_link(row, room) for row in pages.newest(tx, room, _links, *where, before=before, limit=limit)]
 
 
 def remove(tx: Transaction, room: Room, link_id: str) -> None:

@@ -13,6 +13,7 @@ from moot.server.events import log
 from moot.server.events.log import Draft
 from moot.server.identity.callers import Caller
 from moot.server.ids import new_id
+from moot.server.objects import pages
 from moot.server.results import Question
 from moot.server.spaces import spaces
 from moot.server.spaces.spaces import Room
@@ -57,13 +58,19 @@ def get(tx: Transaction, caller: Caller, space_id: str, question_id: str) -> Que
     return _find(tx, spaces.find(tx, caller, space_id), question_id)
 
 
-def all_of(tx: Transaction, caller: Caller, space_id: str, status: str | None) -> list[Question]:
-    """Return the questions of a space, in the order of their asking."""
+def all_of(
+    tx: Transaction,
+    caller: Caller,
+    space_id: str,
+    status: str | None,
+    *,
+    before: str | None = None,
+    limit: int = pages.MOST,
+) -> list[Question]:
+    """Return the newest questions of a space, in the order of their asking."""
     room = spaces.find(tx, caller, space_id)
-    statement = select(_questions).where(_questions.c.space_key == room.key).order_by(_questions.c.created_at)
-    if status is not None:
-        statement = statement.where(_questions.c.status == status)
-    return [_question(row, room) for row in tx.rows(statement.limit(1000))]
+    where = [] if status is None else [_questions.c.status == status]
+    return [_question(row, room) for row in pages.newest(tx, room, _questions, *where, before=before, limit=limit)]
 
 
 def _find(tx: Transaction, room: Room, question_id: str) -> Question:

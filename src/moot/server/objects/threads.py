@@ -11,6 +11,7 @@ from moot.server.database.transaction import Transaction
 from moot.server.events import reading
 from moot.server.identity.callers import Caller
 from moot.server.ids import new_id
+from moot.server.objects import pages
 from moot.server.results import Thread, ThreadWithMessages
 from moot.server.spaces import spaces
 from moot.server.spaces.spaces import Room
@@ -42,11 +43,12 @@ def get(tx: Transaction, caller: Caller, space_id: str, thread_or_event_id: str)
     return ThreadWithMessages(thread=thread, messages=messages)
 
 
-def all_of(tx: Transaction, caller: Caller, space_id: str) -> list[Thread]:
-    """Return the threads of a space, in the order of their making."""
+def all_of(
+    tx: Transaction, caller: Caller, space_id: str, *, before: str | None = None, limit: int = pages.MOST
+) -> list[Thread]:
+    """Return the newest threads of a space, in the order of their making."""
     room = spaces.find(tx, caller, space_id)
-    statement = select(_threads).where(_threads.c.space_key == room.key).order_by(_threads.c.created_at).limit(1000)
-    return [_thread(row, room) for row in tx.rows(statement)]
+    return [_thread(row, room) for row in pages.newest(tx, room, _threads, before=before, limit=limit)]
 
 
 def _find(tx: Transaction, room: Room, thread_or_event_id: str) -> Thread:

@@ -25,7 +25,7 @@ from moot.server.database.transaction import Transaction
 from moot.server.delivery import turns
 from moot.server.events import searching
 from moot.server.identity.callers import Caller
-from moot.server.objects import activity, archives, decisions, links, questions, threads, timers
+from moot.server.objects import activity, archives, decisions, links, pages, questions, threads, timers
 from moot.server.results import (
     Activity,
     Archive,
@@ -49,9 +49,11 @@ _HOUR_SECONDS = 3600
 
 
 @router.get("/threads")
-def list_threads(space_id: InPath, call: WithCall) -> list[Thread]:
-    """Return the threads of a space."""
-    return call.read(lambda tx, caller: threads.all_of(tx, caller, space_id))
+def list_threads(
+    space_id: InPath, call: WithCall, *, before: Asked = None, limit: int = count(pages.MOST, pages.MOST)
+) -> list[Thread]:
+    """Return the newest threads of a space, before that with the id `before`; the oldest first."""
+    return call.read(lambda tx, caller: threads.all_of(tx, caller, space_id, before=before, limit=limit))
 
 
 @router.post("/threads")
@@ -72,10 +74,15 @@ def get_thread(space_id: InPath, thread_or_event_id: InPath, call: WithCall) -> 
 
 @router.get("/decisions")
 def list_decisions(
-    space_id: InPath, call: WithCall, status: Literal["proposed", "resolved", "rejected"] | None = None
+    space_id: InPath,
+    call: WithCall,
+    *,
+    status: Literal["proposed", "resolved", "rejected"] | None = None,
+    before: Asked = None,
+    limit: int = count(pages.MOST, pages.MOST),
 ) -> list[Decision]:
-    """Return the decisions of a space."""
-    return call.read(lambda tx, caller: decisions.all_of(tx, caller, space_id, status))
+    """Return the newest decisions of a space, before that with the id `before`; the oldest first."""
+    return call.read(lambda tx, caller: decisions.all_of(tx, caller, space_id, status, before=before, limit=limit))
 
 
 @router.post("/decisions")
@@ -114,10 +121,15 @@ def resolve_decision(space_id: InPath, decision_id: InPath, body: Resolution, ca
 
 @router.get("/questions")
 def list_questions(
-    space_id: InPath, call: WithCall, status: Literal["open", "answered", "deferred"] | None = None
+    space_id: InPath,
+    call: WithCall,
+    *,
+    status: Literal["open", "answered", "deferred"] | None = None,
+    before: Asked = None,
+    limit: int = count(pages.MOST, pages.MOST),
 ) -> list[Question]:
-    """Return the questions of a space."""
-    return call.read(lambda tx, caller: questions.all_of(tx, caller, space_id, status))
+    """Return the newest questions of a space, before that with the id `before`; the oldest first."""
+    return call.read(lambda tx, caller: questions.all_of(tx, caller, space_id, status, before=before, limit=limit))
 
 
 @router.post("/questions")
@@ -145,9 +157,16 @@ def change_question(space_id: InPath, question_id: InPath, body: QuestionChanges
 
 
 @router.get("/links")
-def list_links(space_id: InPath, call: WithCall, link_type: Asked = None) -> list[Link]:
-    """Return the links of a space."""
-    return call.read(lambda tx, caller: links.all_of(tx, caller, space_id, link_type))
+def list_links(
+    space_id: InPath,
+    call: WithCall,
+    *,
+    link_type: Asked = None,
+    before: Asked = None,
+    limit: int = count(pages.MOST, pages.MOST),
+) -> list[Link]:
+    """Return the newest links of a space, before that with the id `before`; the oldest first."""
+    return call.read(lambda tx, caller: links.all_of(tx, caller, space_id, link_type, before=before, limit=limit))
 
 
 @router.post("/links")
@@ -196,9 +215,11 @@ def cancel_timer(space_id: InPath, timer_id: InPath, call: WithCall) -> Done:
 
 
 @router.get("/archives")
-def list_archives(space_id: InPath, call: WithCall) -> list[Archive]:
-    """Return the archives of a space."""
-    return call.read(lambda tx, caller: archives.all_of(tx, caller, space_id))
+def list_archives(
+    space_id: InPath, call: WithCall, *, before: Asked = None, limit: int = count(pages.MOST, pages.MOST)
+) -> list[Archive]:
+    """Return the newest archives of a space, before that with the id `before`; the oldest first."""
+    return call.read(lambda tx, caller: archives.all_of(tx, caller, space_id, before=before, limit=limit))
 
 
 @router.post("/archives", status_code=201)
