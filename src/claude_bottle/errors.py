@@ -6,8 +6,7 @@ PyroError
 ├── NotFound
 │   └── NotInManifest      no such agent or bottle in the manifest
 ├── Conflict
-│   ├── NotTrusted         a project's manifest that the user has not approved
-│   └── TooManyRequests    a bottle that asks for more than a person can decide
+│   └── NotTrusted         a project's manifest that the user has not approved
 ├── HostNotReady
 │   └── ExtraMissing       the packages of an extra are not installed
 ├── HostCommandFailed
@@ -63,10 +62,6 @@ class NotInManifest(NotFound):
 
 class NotTrusted(Conflict):
     code = "not_trusted"
-
-
-class TooManyRequests(Conflict):
-    code = "too_many_requests"
 
 
 class ExtraMissing(HostNotReady):

@@ -5,7 +5,8 @@
     │   └── UnknownEnvironment
     ├── NotFound               no such vm, workspace, snapshot, file …
     ├── Conflict               it exists, but not in a state that allows this
-    │   └── Busy               somebody else is using it right now
+    │   ├── Busy               somebody else is using it right now
+    │   └── TooManyRequests    more than one caller may ask, at once or in some time
     ├── HostNotReady           this machine lacks something; the hint says what to install or change
     │   └── HostToolMissing
     ├── HostCommandFailed      a program we ran on the host failed; the message can be pasted to replay it
@@ -72,6 +73,10 @@ class Conflict(PyroError):
 
 class Busy(Conflict):
     code = "busy"
+
+
+class TooManyRequests(Conflict):
+    code = "too_many_requests"
 
 
 class HostNotReady(PyroError):

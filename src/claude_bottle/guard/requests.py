@@ -25,8 +25,7 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from claude_bottle.database import Database, Version
-from claude_bottle.errors import TooManyRequests
-from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
+from pyro_mcp.errors import Conflict, InvalidRequest, NotFound, TooManyRequests
 
 RequestState = Literal["pending", "approved", "denied", "expired", "void", "ended"]
 STATES: tuple[RequestState, ...] = get_args(RequestState)

@@ -3,17 +3,18 @@
 PyroError
 ├── Unauthenticated        401  no key, or one that is not valid (any more)
 ├── Forbidden              403  the caller may not do this
-├── TooLarge               413  a body, or a text in it
-├── TooManyRequests        429  more than the rate of one key
+├── InvalidRequest         400
+│   └── TooLarge           413  a body, or a text in it
 ├── Conflict
-│   └── AgentConnected     409  the agent of this key is connected; it is rotated only by force
+│   ├── AgentConnected     409  the agent of this key is connected; it is rotated only by force
+│   └── TooManyRequests    429  more than the rate of one key, or too many connections; of `pyro_mcp.errors`
 └── HostNotReady
     └── Unavailable        503  the database cannot be reached, or the server is stopping
 """
 
 from __future__ import annotations
 
-from pyro_mcp.errors import Conflict, HostNotReady, InvalidRequest, NoSpace, NotFound, PyroError
+from pyro_mcp.errors import Conflict, HostNotReady, InvalidRequest, NoSpace, NotFound, PyroError, TooManyRequests
 
 
 class Unauthenticated(PyroError):
@@ -26,10 +27,6 @@ class Forbidden(PyroError):
 
 class TooLarge(InvalidRequest):
     code = "too_large"
-
-
-class TooManyRequests(PyroError):
-    code = "too_many_requests"
 
 
 class AgentConnected(Conflict):
@@ -51,9 +48,9 @@ _STATUSES: tuple[tuple[type[PyroError], int], ...] = (
     (Unauthenticated, 401),
     (Forbidden, 403),
     (NotFound, 404),
+    (TooManyRequests, 429),
     (Conflict, 409),
     (TooLarge, 413),
-    (TooManyRequests, 429),
     (InvalidRequest, 400),
     (NoSpace, 507),
     (HostNotReady, 503),

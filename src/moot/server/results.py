@@ -313,4 +313,5 @@ class Done(BaseModel):
 class Problem(BaseModel):
     """The answer to a call that failed. A conflict about a connected agent has more fields."""
 
+    code: str
     detail: str

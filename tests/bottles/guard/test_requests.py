@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from claude_bottle.errors import TooManyRequests
 from claude_bottle.guard import requests as module
 from claude_bottle.guard.requests import Asker, Request, Requests
-from pyro_mcp.errors import Conflict, InvalidRequest, NoSpace, NotFound
+from pyro_mcp.errors import Conflict, InvalidRequest, NoSpace, NotFound, TooManyRequests
 from tests.bottles.guard.conftest import Clock, Policy
 
 HOST = {"host": "pypi.org:443"}

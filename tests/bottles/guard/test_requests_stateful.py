@@ -10,9 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from claude_bottle.errors import TooManyRequests
 from claude_bottle.guard.requests import MOST_IN_WINDOW, MOST_PENDING, Asker, Request, Requests
-from pyro_mcp.errors import Conflict
+from pyro_mcp.errors import Conflict, TooManyRequests
 
 TIMEOUT, GRANT = 100.0, 300.0
 HOSTS = st.sampled_from([f"h{number}.example:443" for number in range(6)])

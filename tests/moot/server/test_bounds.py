@@ -12,8 +12,8 @@ from moot.server.api.routes.live import pump
 from moot.server.api.state import ServerState
 from moot.server.delivery import connections, feeds
 from moot.server.delivery.feeds import TOO_SLOW, Closed, Frame
-from moot.server.errors import TooManyRequests
 from moot.server.settings import Limits
+from pyro_mcp.errors import TooManyRequests
 from tests.moot.server.conftest import SPACE, Team
 
 

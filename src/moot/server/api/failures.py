@@ -1,4 +1,4 @@
-"""Errors as answers: `{"detail": "…"}` with the status of the error."""
+"""Errors as answers: `{"code": "…", "detail": "…"}` with the status of the error."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
-from moot.server.errors import TooManyRequests, Unauthenticated, status_of
+from moot.server.errors import Unauthenticated, status_of
 from moot.server.results import Problem
-from pyro_mcp.errors import PyroError
+from pyro_mcp.errors import InvalidRequest, NotFound, PyroError, TooManyRequests
 
 ANSWERS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The request says what cannot be."},
@@ -36,7 +37,7 @@ def answer(error: PyroError) -> JSONResponse:
     headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
     if isinstance(error, TooManyRequests):
         headers = {"Retry-After": "1"}
-    return JSONResponse({"detail": detail, **error.details}, status, headers)
+    return JSONResponse({"code": error.code, "detail": detail, **error.details}, status, headers)
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -54,7 +55,12 @@ def add_handlers(app: FastAPI) -> None:
         problems = [{name: one[name] for name in ("loc", "msg", "type")} for one in error.errors()]
         for problem in problems:
             problem["loc"] = [_printable(part) for part in problem["loc"]]
-        return JSONResponse({"detail": problems}, 422)
+        return JSONResponse({"code": InvalidRequest.code, "detail": problems}, 422)
+
+    @app.exception_handler(HTTPException)
+    async def of_routing(_request: Request, error: HTTPException) -> Response:
+        kind = NotFound if error.status_code == 404 else InvalidRequest
+        return JSONResponse({"code": kind.code, "detail": error.detail}, error.status_code, error.headers)
 
     @app.exception_handler(405)
     async def of_methods(request: Request, _error: Exception) -> Response:
@@ -62,12 +68,14 @@ def add_handlers(app: FastAPI) -> None:
         paths = app.openapi()["paths"].items()
         found = [methods for path, methods in paths if compile_path(path)[0].match(request.url.path)]
         methods = {method.upper() for methods in found for method in methods}
-        return JSONResponse({"detail": "Method Not Allowed"}, 405, {"Allow": ", ".join(sorted(methods))})
+        return JSONResponse(
+            {"code": InvalidRequest.code, "detail": "Method Not Allowed"}, 405, {"Allow": ", ".join(sorted(methods))}
+        )
 
     @app.exception_handler(Exception)
     async def of_others(request: Request, error: Exception) -> Response:
         _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return JSONResponse({"detail": "Internal error; the server's log has the cause"}, 500)
+        return JSONResponse({"code": PyroError.code, "detail": "Internal error; the server's log has the cause"}, 500)
 
 
 def _printable(part: object) -> object:

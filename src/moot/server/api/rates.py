@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from moot.server.errors import TooManyRequests
+from pyro_mcp.errors import TooManyRequests
 
 _MOST_KEYS = 10_000
 

@@ -9,10 +9,10 @@ from sqlalchemy import delete, func, insert, select, update
 from moot.server import clock
 from moot.server.database import tables
 from moot.server.database.transaction import Transaction
-from moot.server.errors import TooManyRequests
 from moot.server.identity.actors import CONNECTION_LIFETIME_SECONDS
 from moot.server.ids import new_id
 from moot.server.spaces import participants
+from pyro_mcp.errors import TooManyRequests
 
 _connections = tables.connections
 REFRESH_SECONDS = CONNECTION_LIFETIME_SECONDS / 3

@@ -19,11 +19,10 @@ from moot.server.api.state import ServerState
 from moot.server.database.transaction import Transaction
 from moot.server.delivery import connections, feeds, receipts
 from moot.server.delivery.feeds import TOO_SLOW, UNAVAILABLE, Closed, Frame, Subscription
-from moot.server.errors import TooManyRequests
 from moot.server.events import reading
 from moot.server.identity.callers import authenticate
 from moot.server.spaces import participants, spaces
-from pyro_mcp.errors import InvalidRequest, PyroError
+from pyro_mcp.errors import InvalidRequest, PyroError, TooManyRequests
 
 router = APIRouter(prefix="/api/spaces/{space_id}", tags=["live"])
 _KEEP_ALIVE_SECONDS = 20.0
@@ -165,7 +164,7 @@ async def _take(state: ServerState, subscription: Subscription, frame: dict[str,
             reached = await asyncio.wrap_future(state.database.submit(acknowledge))
             reply: dict[str, object] = {"type": "acknowledged", "sequence": reached}
         except PyroError as error:
-            reply = {"type": "error", "detail": error.message}
+            reply = {"type": "error", "code": error.code, "detail": error.message}
         subscription.asides.append(Frame(json.dumps(reply)))
         subscription.wake.set()
 
