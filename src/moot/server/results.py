@@ -10,6 +10,9 @@ ActorType = Literal["human", "agent"]
 SpaceState = Literal["active", "paused", "archived"]
 DeliveryState = Literal["queued", "pushed", "acknowledged", "dead"]
 Relevance = Literal["mention", "thread_reply", "decision"]
+DecisionState = Literal["proposed", "resolved", "rejected"]
+QuestionState = Literal["open", "answered", "deferred"]
+TimerType = Literal["interval", "delay"]
 
 
 class Actor(BaseModel):
@@ -155,7 +158,7 @@ class Decision(BaseModel):
     space_id: str
     proposed_by: str
     text: str
-    status: Literal["proposed", "resolved", "rejected"]
+    status: DecisionState
     question_id: str | None
     resolved_by: str | None
     resolved_at: str | None
@@ -177,7 +180,7 @@ class Question(BaseModel):
     asked_by: str
     assigned_to: str | None
     text: str
-    status: Literal["open", "answered", "deferred"]
+    status: QuestionState
     decision_id: str | None
     answer: str | None
     created_at: str
@@ -201,7 +204,7 @@ class Timer(BaseModel):
     timer_id: str
     tool_name: str
     tool_args: dict[str, Any]
-    timer_type: Literal["interval", "delay"]
+    timer_type: TimerType
     duration_secs: int
     fire_count: int
     space_id: str

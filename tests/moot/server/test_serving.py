@@ -147,6 +147,48 @@ def test_both_spellings_of_the_sender_are_accepted_and_only_the_caller(
     assert forged.status == 400 and name in forged.body["detail"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body", "answer"),
+    [
+        ("GET", "/api/spaces/none", None, (404, "not_found")),
+        ("GET", "/nothing", None, (404, "not_found")),
+        ("PUT", "/api/spaces", {}, (405, "invalid_request")),
+        ("POST", "/api/spaces", {"space_id": "/"}, (400, "invalid_request")),
+        ("POST", "/api/spaces", {"space_id": ""}, (422, "invalid_request")),
+        ("POST", "/api/spaces", b"{" + b" " * (1 << 20), (413, "too_large")),
+    ],
+)
+def test_each_error_has_a_code(server: Server, method: str, path: str, body: object, answer: tuple[int, str]) -> None:
+    found = server.person.call(method, path, body)
+
+    assert (found.status, found.body["code"]) == answer
+    assert Client(server.port).call("GET", "/api/actors/me").body["code"] == "unauthenticated"
+
+
+def test_null_clears_a_field_that_may_be_empty_and_no_other(server: Server, agents: dict[str, Client]) -> None:
+    path = f"/api/actors/{id_of(agents['Product'])}"
+    set_ = {"agent_profile": "writes", "email": "p@example.org", "metadata": {"a": 1}}
+    before = server.person.call("PATCH", path, set_).body
+    assert set_.items() <= before.items()
+
+    assert server.person.call("PATCH", path, {"display_name": None}).status == 422
+    after = server.person.call("PATCH", path, dict.fromkeys(set_)).body
+
+    assert after == {**before, **dict.fromkeys(set_), "updated_at": after["updated_at"]}
+    for one in ("name", "description", "status", "links"):
+        assert server.person.call("PATCH", f"/api/spaces/{server.space()}", {one: None}).status == 422
+
+
+def test_null_takes_back_the_answer_of_a_question(agents: dict[str, Client], space: str) -> None:
+    spec, path = agents["Spec"], f"/api/spaces/{space}/questions"
+    path += "/" + spec.post(path, {"text": "why?", "assigned_to": id_of(agents["QA"])})["question_id"]
+    assert spec.call("PATCH", path, {"answer": "so", "status": "answered"}).body["answer"] == "so"
+
+    found = spec.call("PATCH", path, {"answer": None, "assigned_to": None}).body
+
+    assert (found["answer"], found["assigned_to"], found["status"]) == (None, None, "answered")
+
+
 def test_a_message_reaches_a_socket_and_is_acknowledged_over_it(agents: dict[str, Client], space: str) -> None:
     spec, qa = agents["Spec"], agents["QA"]
     mention = {"text": "please look", "metadata": {"mentions": [id_of(qa)]}}

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from moot.server.api.fields import Body, Identifier, JsonObject, Line, Name, Uri, Uris, Word
 from moot.server.identity.callers import Caller
+from moot.server.results import QuestionState, SpaceState, TimerType
 from pyro_mcp.errors import InvalidRequest
 
 
@@ -25,6 +26,11 @@ class ByCaller(BaseModel):
                 )
 
 
+def left_out() -> Any:
+    """Return the default of a field that may be left out, but that may not be null."""
+    return Field(default_factory=lambda: None)
+
+
 class NewSpace(BaseModel):
     space_id: Identifier | None = None
     name: Name | None = None
@@ -32,10 +38,10 @@ class NewSpace(BaseModel):
 
 
 class SpaceChanges(BaseModel):
-    name: Name | None = None
-    description: Body | None = None
-    status: Literal["active", "paused", "archived"] | None = None
-    links: Uris | None = None
+    name: Name = left_out()
+    description: Body = left_out()
+    status: SpaceState = left_out()
+    links: Uris = left_out()
 
 
 class Join(BaseModel):
@@ -100,7 +106,9 @@ class NewActor(BaseModel):
 
 
 class ActorChanges(BaseModel):
-    display_name: Name | None = None
+    """Null clears `email`, `agent_profile` and `metadata`."""
+
+    display_name: Name = left_out()
     email: Name | None = None
     agent_profile: Name | None = None
     metadata: JsonObject | None = None
@@ -140,7 +148,9 @@ class NewQuestion(ByCaller):
 
 
 class QuestionChanges(BaseModel):
-    status: Literal["open", "answered", "deferred"] | None = None
+    """Null clears `answer` and `assigned_to`."""
+
+    status: QuestionState = left_out()
     answer: Body | None = None
     assigned_to: Word | None = None
 
@@ -155,7 +165,7 @@ class NewLink(BaseModel):
 class NewTimer(BaseModel):
     tool_name: Word
     tool_args: JsonObject = {}
-    timer_type: Literal["interval", "delay"]
+    timer_type: TimerType
     duration_secs: Annotated[int, Field(ge=0, le=366 * 86_400)]
 
 
@@ -166,5 +176,5 @@ class NewArchive(BaseModel):
 
 
 def given_fields(body: BaseModel) -> dict[str, Any]:
-    """Return the fields that a client sent and that are not null."""
-    return body.model_dump(exclude_unset=True, exclude_none=True)
+    """Return the fields that a client sent; null clears one that may be null."""
+    return body.model_dump(exclude_unset=True)

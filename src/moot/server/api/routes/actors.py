@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Header
 
@@ -22,6 +22,7 @@ from moot.server.results import (
     Orientation,
     PersonalToken,
     Space,
+    SpaceState,
 )
 from moot.server.spaces import spaces
 from pyro_mcp.errors import NotFound
@@ -42,7 +43,7 @@ def list_my_agents(call: WithCall) -> list[Actor]:
 
 
 @router.get("/actors/me/spaces")
-def list_my_spaces(call: WithCall, status: Literal["active", "paused", "archived"] | None = None) -> list[Space]:
+def list_my_spaces(call: WithCall, status: SpaceState | None = None) -> list[Space]:
     """Return the spaces that the caller has joined."""
     return call.read(lambda tx, caller: [room.shown() for room in spaces.joined(tx, caller, status=status)])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator
@@ -31,10 +31,12 @@ from moot.server.results import (
     Archive,
     Decision,
     DecisionCounts,
+    DecisionState,
     Done,
     Found,
     Link,
     Question,
+    QuestionState,
     Summary,
     Thread,
     ThreadWithMessages,
@@ -77,7 +79,7 @@ def list_decisions(
     space_id: InPath,
     call: WithCall,
     *,
-    status: Literal["proposed", "resolved", "rejected"] | None = None,
+    status: DecisionState | None = None,
     before: Asked = None,
     limit: int = count(pages.MOST, pages.MOST),
 ) -> list[Decision]:
@@ -124,7 +126,7 @@ def list_questions(
     space_id: InPath,
     call: WithCall,
     *,
-    status: Literal["open", "answered", "deferred"] | None = None,
+    status: QuestionState | None = None,
     before: Asked = None,
     limit: int = count(pages.MOST, pages.MOST),
 ) -> list[Question]:

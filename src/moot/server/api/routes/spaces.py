@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from fastapi import APIRouter
 
 from moot.server.api.call import WithCall
@@ -12,7 +10,7 @@ from moot.server.api.requests import Join, NewSpace, NewStatus, SpaceChanges, gi
 from moot.server.database.transaction import Transaction
 from moot.server.errors import Forbidden
 from moot.server.identity.callers import Caller
-from moot.server.results import Participant, Space, SpaceStatus
+from moot.server.results import Participant, Space, SpaceState, SpaceStatus
 from moot.server.spaces import participants, spaces
 from moot.server.spaces.spaces import Room
 
@@ -20,7 +18,7 @@ router = APIRouter(prefix="/api/spaces", tags=["spaces"])
 
 
 @router.get("")
-def list_spaces(call: WithCall, status: Literal["active", "paused", "archived"] | None = None) -> list[Space]:
+def list_spaces(call: WithCall, status: SpaceState | None = None) -> list[Space]:
     """Return the spaces of the caller's tenant."""
     return call.read(lambda tx, caller: [room.shown() for room in spaces.of_tenant(tx, caller, status=status)])
 
