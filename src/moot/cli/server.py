@@ -132,7 +132,7 @@ def _install(arguments: argparse.Namespace) -> int:
                 tx, accounts.person(tx, arguments.user), arguments.template, space_name=arguments.space_name
             )
         )
-    rows = [(role, one["actor_id"], one["api_key"]) for role, one in made.actors.items()]
+    rows = [(role, one.actor_id, one.api_key) for role, one in made.actors.items()]
     text = f"space {made.space_id} ({made.space_name})\n" + table([("ROLE", "AGENT", "KEY"), *rows])
     return _show(arguments, made.model_dump(), text)
 

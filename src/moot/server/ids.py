@@ -5,9 +5,7 @@ from __future__ import annotations
 import secrets
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-PREFIXES = frozenset(
-    ("usr", "agt", "mem", "ten", "spc", "evt", "inv", "dec", "qst", "thr", "sum", "lnk", "tmr", "arc", "pat", "tea")
-)
+PREFIXES = frozenset(("usr", "agt", "ten", "spc", "evt", "dec", "qst", "thr", "lnk", "tmr", "arc", "pat", "key", "con"))
 
 
 def new_id(prefix: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 ActorType = Literal["human", "agent"]
 SpaceState = Literal["active", "paused", "archived"]
@@ -50,7 +50,6 @@ class PersonalToken(BaseModel):
     prefix: str
     created_at: str
     expires_at: str | None
-    last_used_at: str | None
     revoked_at: str | None
 
 
@@ -276,7 +275,6 @@ class Orientation(BaseModel):
 class Summary(BaseModel):
     """An extract of a part of a space's log."""
 
-    summary_id: str
     space_id: str
     start: str | None
     end: str | None
@@ -297,14 +295,20 @@ class Found(BaseModel):
     snippet: str
 
 
-class Installation(BaseModel):
-    """A team that was installed: a space and its agents, with their keys, by role."""
+class InstalledAgent(BaseModel):
+    """An agent of a team, and its key, which is shown this once."""
 
-    installation_id: str
-    team_id: str
+    actor_id: str
+    api_key: str
+    display_name: str
+
+
+class Installation(BaseModel):
+    """A team that was installed: a space and its agents by role."""
+
     space_id: str
     space_name: str
-    actors: dict[str, dict[str, str]] = Field(default_factory=dict)
+    actors: dict[str, InstalledAgent]
 
 
 class Done(BaseModel):

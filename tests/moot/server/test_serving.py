@@ -278,6 +278,31 @@ def test_a_token_that_the_command_line_revokes_ends_its_socket(server: Server, s
     assert Client(server.port, made["token"]).call("GET", "/api/actors/me").status == 401
 
 
+def test_a_team_is_installed_with_a_key_for_each_agent(server: Server) -> None:
+    data = ("--data-dir", str(server.data))
+    user = json.loads(moot("--json", "server", "user", "add", "Installer", *data).stdout)["actor_id"]
+    made = json.loads(moot("--json", "server", "team", "install", "loop-3", "--user", user, *data).stdout)
+
+    assert made.keys() == {"space_id", "space_name", "actors"} and made["space_name"] == "loop-3"
+    assert {role: one["display_name"] for role, one in made["actors"].items()} == {
+        "leader": "Leader",
+        "implementation": "Implementation",
+        "qa": "Verifier",
+    }
+    for one in made["actors"].values():
+        agent = Client(server.port, one["api_key"])
+        assert id_of(agent) == one["actor_id"]
+        assert [room["space_id"] for room in agent.get("/api/actors/me/spaces")] == [made["space_id"]]
+
+
+def test_what_an_answer_names_can_be_found_again(server: Server, space: str) -> None:
+    summary = server.person.get(f"/api/spaces/{space}/summary?end=2026-01-01")
+    assert server.person.get(f"/api/spaces/{space}/summary?end=2026-01-01") == summary
+    token = server.person.post("/api/personal-access-tokens", {"name": "laptop"})
+    assert token.pop("token").startswith(token["prefix"])
+    assert token in server.person.get("/api/personal-access-tokens")
+
+
 def test_another_tenant_sees_nothing(server: Server, agents: dict[str, Client], space: str) -> None:
     made = json.loads(moot("--json", "server", "user", "add", "Eve", "--data-dir", str(server.data)).stdout)
     eve = Client(server.port, made["token"])

@@ -45,7 +45,7 @@ def add_user(
     elif tx.first(select(tables.tenants).where(tables.tenants.c.tenant_id == tenant_id)) is None:
         raise NotFound(f"there is no tenant {tenant_id}")
     actor_id = actors.new_human(tx, tenant_id, name, is_admin=is_admin)
-    person = Caller(actor_id, tenant_id, "human", name, is_admin, "")
+    person = Caller(actor_id, tenant_id, "human", name, is_admin)
     room = spaces.create(tx, person, name=_SPACE_NAME)
     participants.join(tx, room, actor_id)
     actors.change(tx, person, actor_id, {"default_space_id": room.space_id})
@@ -71,7 +71,7 @@ def person(tx: Transaction, wanted: str | None) -> Caller:
         names = ", ".join(f"{row.display_name} ({row.actor_id})" for row in found[:10])
         raise InvalidRequest(f"there are several people: {names}", hint="name one by its id with --user")
     row = found[0]
-    return Caller(row.actor_id, row.tenant_id, row.actor_type, row.display_name, row.is_admin, "")
+    return Caller(row.actor_id, row.tenant_id, row.actor_type, row.display_name, row.is_admin)
 
 
 def create_token(tx: Transaction, user: str | None, name: str, *, expires_in_days: int | None) -> NewPersonalToken:

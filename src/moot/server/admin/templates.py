@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from moot.server.database.transaction import Transaction
 from moot.server.identity import actors
 from moot.server.identity.callers import Caller
-from moot.server.ids import new_id
-from moot.server.results import Installation
+from moot.server.results import Installation, InstalledAgent
 from moot.server.spaces import participants, spaces
 from moot.server.spaces.spaces import Room
 from pyro_mcp.errors import InvalidRequest
@@ -72,11 +71,5 @@ def install(tx: Transaction, sponsor: Caller, template: str, *, space_name: str 
     found = {}
     for role, actor_id in add_agents(tx, sponsor, room, template).items():
         key = actors.first_key(tx, sponsor, actor_id).api_key
-        found[role] = {"actor_id": actor_id, "api_key": key, "display_name": roles[role]}
-    return Installation(
-        installation_id=new_id("inv"),
-        team_id=new_id("tea"),
-        space_id=room.space_id,
-        space_name=room.name,
-        actors=found,
-    )
+        found[role] = InstalledAgent(actor_id=actor_id, api_key=key, display_name=roles[role])
+    return Installation(space_id=room.space_id, space_name=room.name, actors=found)

@@ -83,7 +83,6 @@ credentials = Table(
     Column("created_at", Moment, nullable=False),
     Column("expires_at", Moment),
     Column("revoked_at", Moment),
-    Column("last_used_at", Moment),
 )
 
 spaces = Table(

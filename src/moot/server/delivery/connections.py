@@ -23,7 +23,7 @@ def opened(tx: Transaction, actor_id: str, space_key: int, *, most: int) -> str:
     mine = select(func.count()).select_from(_connections).where(_connections.c.actor_id == actor_id)
     if tx.execute(mine.where(_connections.c.seen_at > _oldest())).scalar_one() >= most:
         raise TooManyRequests(f"An actor may have at most {most} live connections", hint="close some of them")
-    connection_id = new_id("mem")
+    connection_id = new_id("con")
     values = {"actor_id": actor_id, "space_key": space_key, "opened_at": tx.now, "seen_at": tx.now}
     tx.execute(insert(_connections).values(connection_id=connection_id, **values))
     participants.touch(tx, space_key, actor_id)

@@ -91,7 +91,7 @@ def _with_new_key(tx: Transaction, caller: Caller, actor_id: str) -> ActorWithKe
     tx.execute(
         insert(credentials).values(
             token_hash=hash_of(token),
-            credential_id=new_id("pat"),
+            credential_id=new_id("key"),
             actor_id=actor_id,
             kind="agent",
             name="agent key",

@@ -23,7 +23,6 @@ class Caller:
     actor_type: str
     display_name: str
     is_admin: bool
-    credential_id: str
 
     @property
     def is_human(self) -> bool:
@@ -38,7 +37,6 @@ _FIND = (
         tables.actors.c.actor_type,
         tables.actors.c.display_name,
         tables.actors.c.is_admin,
-        tables.credentials.c.credential_id,
         tables.credentials.c.expires_at,
         tables.tenants.c.suspended_at,
     )
@@ -63,4 +61,4 @@ def authenticate(tx: Transaction, token: str) -> Caller:
         raise Unauthenticated("This key is not valid", hint="ask for a new one: moot server token create")
     if found.suspended_at is not None:
         raise Forbidden("Tenant is suspended")
-    return Caller(*found[:6])  # type: ignore[call-arg] # the columns are in the order of its fields
+    return Caller(*found[:5])  # type: ignore[call-arg] # the columns are in the order of its fields

@@ -30,7 +30,6 @@ def create(tx: Transaction, actor_id: str, name: str, *, expires_in_days: int | 
         prefix=shown_prefix(token),
         created_at=tx.now,
         expires_at=expires_at,
-        last_used_at=None,
         revoked_at=None,
         token=token,
     )

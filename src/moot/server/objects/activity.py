@@ -12,7 +12,6 @@ from moot.server.database import tables
 from moot.server.database.transaction import Transaction
 from moot.server.events import reading
 from moot.server.identity.callers import Caller
-from moot.server.ids import new_id
 from moot.server.results import ActiveParticipant, Activity, Event, Summary
 from moot.server.spaces import spaces
 from moot.server.spaces.spaces import Room
@@ -57,7 +56,6 @@ def summary(tx: Transaction, caller: Caller, space_id: str, start: str | None, e
     room = spaces.find(tx, caller, space_id)
     events = reading.between(tx, room, start, end, _MOST_READ)
     return Summary(
-        summary_id=new_id("sum"),
         space_id=space_id,
         start=start,
         end=end,
