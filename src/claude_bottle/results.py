@@ -240,6 +240,8 @@ class RequestInfo(TypedDict):
 
     reference: str
     """Its name for `approve` and `deny`, which binds the exact rule."""
+    digest: str
+    """The digest, in full, of the rule, the policy of the bottle and its launch; the reference has the beginning."""
     slug: str
     agent: str
     kind: str

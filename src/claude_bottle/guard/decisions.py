@@ -42,6 +42,7 @@ def info_of(request: Request) -> RequestInfo:
     """Return a request as persons see it; its texts hold only visible characters."""
     return {
         "reference": request.reference,
+        "digest": request.digest,
         "slug": request.slug,
         "agent": visible_line(request.agent),
         "kind": request.kind,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import re
 import secrets
 import time
@@ -26,7 +25,7 @@ _FORM = re.compile(r"([0-9a-f]{16})\.([A-Za-z0-9_-]{43})", re.ASCII)
 _VERSIONS: tuple[Version, ...] = (
     (
         """CREATE TABLE tokens (
-            id TEXT PRIMARY KEY, hash TEXT NOT NULL, reference TEXT NOT NULL, rule TEXT NOT NULL,
+            id TEXT PRIMARY KEY, hash TEXT NOT NULL, reference TEXT NOT NULL, digest TEXT NOT NULL,
             decision TEXT NOT NULL, expires_at REAL NOT NULL, used_at REAL)""",
     ),
 )
@@ -34,28 +33,22 @@ _VERSIONS: tuple[Version, ...] = (
 
 @dataclass(frozen=True)
 class Permit:
-    """What a token allows: one decision about the request `reference`, whose exact rule has the digest `rule`."""
+    """What a token allows: one decision about the request `reference`, whose rule and policy have this digest."""
 
     id: str
     reference: str
-    rule: str
+    digest: str
     decision: Decision
 
     def is_for(self, request: RequestInfo) -> bool:
-        """Return whether a request is the one that the token was made for, with the same rule."""
-        same = hmac.compare_digest(self.rule, rule_digest(request))
+        """Return whether a request is the one that the token was made for, with the same digest."""
+        same = hmac.compare_digest(self.digest, request["digest"])
         return same and hmac.compare_digest(self.reference, request["reference"])
 
 
 def tokens_path() -> Path:
     """Return the path of the database of tokens, in a private folder."""
     return private_directory(state_home("claude-bottle") / "page") / "tokens.db"
-
-
-def rule_digest(request: RequestInfo) -> str:
-    """Return the digest of everything that an approval would allow, and to whom."""
-    bound = [request["reference"], request["slug"], request["kind"], request["rule"], request["grant_seconds"]]
-    return hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()
 
 
 class Tokens:
@@ -73,7 +66,7 @@ class Tokens:
     def issue(self, request: RequestInfo, decision: Decision) -> str:
         """Return a new token for one decision about a request; forgets those that have expired."""
         name, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
-        row = (name, _hash(secret), request["reference"], rule_digest(request), decision, request["expires_at"])
+        row = (name, _hash(secret), request["reference"], request["digest"], decision, request["expires_at"])
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM tokens WHERE expires_at <= ?", (self._now(),))
             connection.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, NULL)", row)
@@ -92,7 +85,7 @@ class Tokens:
         row = rows[0]
         if row["used_at"] is not None or row["expires_at"] <= self._now():
             return None
-        return Permit(form[1], str(row["reference"]), str(row["rule"]), row["decision"])
+        return Permit(form[1], str(row["reference"]), str(row["digest"]), row["decision"])
 
     def use(self, permit: Permit) -> bool:
         """Use a token up; return False if another request was faster, or its time is over."""

@@ -145,7 +145,7 @@ def test_a_token_for_the_same_number_with_another_rule_is_refused(client: Client
     request = asking.ask()
     path = client.token_for(request.reference, "approve")
     with sqlite3.connect(tokens_path()) as database:
-        database.execute("UPDATE tokens SET rule = ?", ("0" * 64,))
+        database.execute("UPDATE tokens SET digest = ?", ("0" * 64,))
     database.close()
 
     assert client.post(path, APPROVE).status == 410
