@@ -1,9 +1,10 @@
-"""What a person must see of a request before deciding, for the screen and the page: exact, every character visible."""
+"""What a person must see of a request before deciding, on every surface: exact, every character visible."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 from claude_bottle.results import HeldPushReport, RequestInfo
@@ -40,10 +41,25 @@ def push_texts(source: HeldPushes, one: RequestInfo) -> list[tuple[str, str]]:
     """
     if one["kind"] != "push":
         return []
-    held = source.held_push(one["reference"])
+    return [(title, _cut(text, one["reference"])) for title, text in held_texts(source.held_push(one["reference"]))]
+
+
+def held_texts(held: HeldPushReport) -> list[tuple[str, str]]:
+    """Return the summary, log and changes of a held push in full, each with its title."""
     summary = "\n".join([held["summary"], *(f"NOTE {remark}" for remark in held["remarks"])])
     texts = [("push", summary), ("log", held["log"]), ("changes", held["diff"])]
-    return [(title, _cut(visible(text, keep="\n\t"), one["reference"])) for title, text in texts if text]
+    return [(title, visible(text, keep="\n\t")) for title, text in texts if text]
+
+
+def request_text(one: RequestInfo, push: Sequence[tuple[str, str]] = ()) -> str:
+    """Return all of a request: what an approval allows, for how long, who asks and why; then its held push."""
+    facts = "".join(f"\n{name}: {text}" for name, text in request_facts(one))
+    return f"{visible(one['allows'])}{facts}{titled(push)}"
+
+
+def titled(texts: Sequence[tuple[str, str]]) -> str:
+    """Return texts below their titles."""
+    return "".join(f"\n\n{title}:\n{text}" for title, text in texts)
 
 
 def span(seconds: float) -> str:

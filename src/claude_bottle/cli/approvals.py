@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Iterator
 
 from claude_bottle.bottles import Bottles
+from claude_bottle.request_facts import held_texts, request_text, span, titled
 from claude_bottle.results import PendingReport, RequestInfo
-from pyro_mcp.command_line import Verbs, ago, paragraph, print_json, shown, verb
+from claude_bottle.visible import visible
+from pyro_mcp.command_line import Verbs, ago, paragraph, print_json, verb
 
 
 def add(verbs: Verbs) -> None:
@@ -48,8 +49,7 @@ def _held_push(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(found)
     else:
-        remarks = [f"NOTE {one}" for one in found["remarks"]]
-        print("\n".join([found["summary"], *remarks, "", found["log"], found["diff"]]))
+        print(titled(held_texts(found)).strip("\n"))
     return 0
 
 
@@ -58,7 +58,7 @@ def _approve(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(done)
     else:
-        print(f"{done['slug']} may {done['allows']}, for {_span(done['grant_seconds'])}")
+        print(f"{visible(done['slug'])} may {visible(done['allows'])}, for {span(done['grant_seconds'])}")
     return 0
 
 
@@ -67,7 +67,7 @@ def _deny(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(done)
     else:
-        print(f"{done['slug']} may not {done['allows']}")
+        print(f"{visible(done['slug'])} may not {visible(done['allows'])}")
     return 0
 
 
@@ -81,24 +81,12 @@ def _lines(found: PendingReport) -> Iterator[str]:
         yield "no agent waits for a decision"
     for excess in found["excess"]:
         text = f"{excess['slug']} asked {excess['count']} times more than a bottle may, last {ago(excess['last_at'])}"
-        yield paragraph(shown(text))
+        yield paragraph(visible(text))
 
 
 def _request_lines(one: RequestInfo) -> Iterator[str]:
-    left = max(0.0, one["expires_at"] - time.time())
-    yield f"{one['reference']}  {one['slug']} asks to"
-    yield paragraph(f"  {shown(one['allows'])}, for {_span(one['grant_seconds'])}", 4)
-    if one["asked_by"] == "agent":
-        yield paragraph(f"  its reason: {shown(one['reason']) or '(none)'}", 4)
-    else:
-        yield "  asked by the guard, because the connection was refused"
+    """Yield all of a request; no line is broken, because an exact rule could be read differently then."""
+    yield f"{visible(one['reference'])}  asked {ago(one['asked_at'])}"
+    yield from (f"  {line}" for line in request_text(one).splitlines())
     if one["kind"] == "push":
-        yield f"  its log and diff: claude-bottle pending {one['reference']}"
-    yield f"  asked {ago(one['asked_at'])}; denied in {_span(left)} if nobody decides"
-
-
-def _span(seconds: float) -> str:
-    for unit, length in (("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.0f} s"
+        yield f"  its log and changes: claude-bottle pending {visible(one['reference'])}"

@@ -12,8 +12,8 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from claude_bottle.request_facts import request_text
 from claude_bottle.results import RequestInfo
-from claude_bottle.watch.lines import request_text
 
 
 class Confirm(ModalScreen[bool]):

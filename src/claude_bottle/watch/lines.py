@@ -1,4 +1,4 @@
-"""The text of the screen: one line for each agent, request and decision, and all of one request.
+"""The text of the screen: one line for each agent, request and decision.
 
 Every text of an agent has its control, bidirectional and invisible characters escaped.
 """
@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 
 from claude_bottle.audit import Entry
 from claude_bottle.budget.report import use_text
-from claude_bottle.request_facts import request_facts
 from claude_bottle.results import BottleInfo, RequestInfo
-from claude_bottle.visible import visible, visible_line
+from claude_bottle.visible import visible_line
 from pyro_mcp.command_line import until
 
 _LONGEST_CELL = 400
@@ -31,13 +30,6 @@ def agent_lines(bottles: Sequence[BottleInfo]) -> list[str]:
 def request_lines(requests: Sequence[RequestInfo]) -> list[str]:
     """Return one line for each request: reference, bottle, when it is denied by itself, what it would allow."""
     return _aligned([(one["reference"], one["slug"], until(one["expires_at"]), one["allows"]) for one in requests])
-
-
-def request_text(one: RequestInfo, push: Sequence[tuple[str, str]] = ()) -> str:
-    """Return all of a request: what an approval allows, for how long, who asks and why; then its held push."""
-    facts = "\n".join(f"{name}: {text}" for name, text in request_facts(one))
-    texts = "".join(f"\n\n{title}:\n{text}" for title, text in push)
-    return f"{visible(one['allows'])}\n{facts}{texts}"
 
 
 def decision_line(entry: Entry) -> str:
