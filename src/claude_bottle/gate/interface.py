@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
 from claude_bottle.audit import Decision
-
-PushState = Literal["pending", "approved", "refused"]
-
-
-@dataclass(frozen=True)
-class PushAnswer:
-    """The state of a request to push: its number, and who decided it."""
-
-    id: str
-    state: PushState
-    by: str = ""
+from claude_bottle.guard.requests import Request
 
 
 class PushApprovals(Protocol):
-    """The requests of one bottle that a person decides."""
+    """The requests of one bottle that a person decides; `Approvals` of the guard is one."""
 
-    def ask(self, rule: Mapping[str, Any], what: str) -> PushAnswer:
+    def ask(self, kind: str, rule: Mapping[str, object], *, reason: str) -> Request:
         """Return the request for exactly this rule, a new one if there is none; raise `PyroError` for too many."""
 
-    def wait(self, id_: str, seconds: float) -> PushAnswer:
-        """Wait until a person has decided, and no longer than `seconds`; return the present answer."""
+    def wait(self, number: int, seconds: float) -> Request:
+        """Wait until a person has decided, and no longer than `seconds`; return the request as it is then."""
 
-    def spent(self, id_: str) -> None:
+    def spent(self, number: int) -> None:
         """Take an approval back, because it is about to be used; raise `PyroError` unless it holds."""
 
 

@@ -9,15 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claude_bottle.audit import Decision
-from claude_bottle.gate.interface import PushAnswer
 from claude_bottle.gate.remotes import GATE_HOST, PushRule, Remote
 from claude_bottle.guard.part import Guarded, Part
 
 if TYPE_CHECKING:
     from claude_bottle.gate.gate import Gate
-    from claude_bottle.guard.requests import Request
-
-_LONGEST_REASON = 1000  # of a request
 
 
 def part(guarded: Guarded) -> Part | None:
@@ -54,7 +50,7 @@ class _GatePart(Part):
         with self._lock:
             if self._gate is None:
                 folder = gate_folder(self._guarded.folder)
-                self._gate = Gate(folder, self._remotes, _Approvals(self._guarded), self._record)
+                self._gate = Gate(folder, self._remotes, self._guarded.approvals, self._record)
         return self._gate.connect()
 
     def close(self) -> None:
@@ -64,30 +60,3 @@ class _GatePart(Part):
 
     def _record(self, decision: Decision, *, who: str, rule: str, what: Mapping[str, object]) -> None:
         self._guarded.record("push", decision, who=who, rule=rule, what=what)
-
-
-class _Approvals:
-    """The requests of the bottle's pushes."""
-
-    def __init__(self, guarded: Guarded) -> None:
-        self._approvals = guarded.approvals
-
-    def ask(self, rule: Mapping[str, Any], what: str) -> PushAnswer:
-        return _answer(self._approvals.ask("push", rule, reason=what[:_LONGEST_REASON]))
-
-    def wait(self, id_: str, seconds: float) -> PushAnswer:
-        return _answer(self._approvals.wait(_number(id_), seconds))
-
-    def spent(self, id_: str) -> None:
-        self._approvals.spent(_number(id_))
-
-
-def _number(id_: str) -> int:
-    return int(id_.removeprefix("r"))
-
-
-def _answer(request: Request) -> PushAnswer:
-    if request.state == "pending":
-        return PushAnswer(request.id, "pending")
-    allowed = request.state == "approved" and request.spent_at is None
-    return PushAnswer(request.id, "approved" if allowed else "refused", request.decided_by or request.state)

@@ -20,13 +20,14 @@ from claude_bottle.gate.commands import Commands, Update, asks, push_rule, read_
 from claude_bottle.gate.content import check_content
 from claude_bottle.gate.git import Repository
 from claude_bottle.gate.http import Exchange
-from claude_bottle.gate.interface import PushAnswer, PushApprovals, Record
+from claude_bottle.gate.interface import PushApprovals, Record
 from claude_bottle.gate.mirror import Mirror
 from claude_bottle.gate.pkt_line import progress, report
 from claude_bottle.gate.quarantine import PushLimits, Quarantine
 from claude_bottle.gate.remotes import Remote
 from claude_bottle.gate.secret_scan import find_secrets
 from claude_bottle.gate.shown import HELD, HeldPush, describe
+from claude_bottle.guard.requests import LONGEST_REASON, Request
 from claude_bottle.visible import visible_line
 from pyro_mcp.errors import InvalidRequest, PyroError
 from pyro_mcp.host.files import private_directory
@@ -100,13 +101,13 @@ class Pushes:
         rule = push_rule(self._mirror.remote, commands.updates)
         try:
             held = self._checked(commands.updates, rule, body)
-            answer = self._answer(commands.updates, held, say)
-            if answer.state == "pending":
-                return f"held as request {answer.id}; ask again later: the same push is forwarded once it is approved"
-            if answer.state == "refused":
+            request = self._decided(commands.updates, held, say)
+            if request is not None and request.state == "pending":
+                return f"held as request {request.id}; ask again later: the same push is forwarded once it is approved"
+            if request is not None and request.state != "approved":
                 shutil.rmtree(held.folder, ignore_errors=True)
-                return f"request {answer.id} was not approved ({answer.by})" if answer.by else f"{answer.id}: denied"
-            self._forward(commands.updates, held, answer)
+                return _why_not(request)
+            self._forward(commands.updates, held, request)
             say(f"forwarded to {self._mirror.remote.url}")
         except PyroError as error:
             reason = visible_line(" ".join(error.message.split()), _SHOWN)
@@ -140,19 +141,19 @@ class Pushes:
                 shown.save(folder)
             return Held(folder, rule, shown)
 
-    def _answer(self, updates: Sequence[Update], held: Held, say: Callable[[str], None]) -> PushAnswer:
-        """Return whether the push is approved: by the manifest, or by a person who is waited for."""
+    def _decided(self, updates: Sequence[Update], held: Held, say: Callable[[str], None]) -> Request | None:
+        """Return the request for the push after a person was waited for; None when the manifest allows the push."""
         if not asks(self._mirror.remote, updates) and not held.shown.remarks:
-            return PushAnswer("", "approved", "policy")
-        answer = self._approvals.ask(held.rule, held.shown.brief())
-        if answer.state == "pending":
-            what = {**held.rule, "request": answer.id}
+            return None
+        request = self._approvals.ask("push", held.rule, reason=held.shown.brief()[:LONGEST_REASON])
+        if request.state == "pending":
+            what = {**held.rule, "request": request.id}
             self._record("held", who="policy", rule=_rule_text(held.rule), what=what)
-            say(f"held as request {answer.id}: a person on the host sees and decides it")
-            answer = self._approvals.wait(answer.id, self._wait_seconds)
-        return answer
+            say(f"held as request {request.id}: a person on the host sees and decides it")
+            request = self._approvals.wait(request.number, self._wait_seconds)
+        return request
 
-    def _forward(self, updates: Sequence[Update], held: Held, answer: PushAnswer) -> None:
+    def _forward(self, updates: Sequence[Update], held: Held, request: Request | None) -> None:
         """Push to the upstream, if it still is as it was; raise `InvalidRequest` when it has changed."""
         remote = self._mirror.remote
         with self._lock:
@@ -161,10 +162,11 @@ class Pushes:
             if all(refs.get(one.ref) == one.new for one in updates):  # the same push came over another connection
                 return
             require_allowed(remote, updates, refs)
-            if answer.id:
-                self._approvals.spent(answer.id)
-            what = {**held.rule, "request": answer.id}
-            self._record("allowed", who=answer.by or "policy", rule=_rule_text(held.rule), what=what)
+            if request is not None:
+                self._approvals.spent(request.number)
+            what = {**held.rule, "request": request.id if request else ""}
+            who = request.decided_by if request else "policy"
+            self._record("allowed", who=who, rule=_rule_text(held.rule), what=what)
             repository = Repository(held.folder / "quarantine.git", self._mirror.repository.folder)
             leases = [f"--force-with-lease={one.ref}:{'' if one.old.strip('0') == '' else one.old}" for one in updates]
             options = ["--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no", "--no-signed"]
@@ -201,6 +203,12 @@ def _report(commands: Commands, refused: str) -> bytes:
     """Return git's report about each ref of a push."""
     lines = [f"ng {one.ref} {refused}" if refused else f"ok {one.ref}" for one in commands.updates]
     return report(["unpack ok", *lines])
+
+
+def _why_not(request: Request) -> str:
+    """Return what was decided about a request that allows nothing."""
+    by = f" by {request.decided_by}" if request.state in ("denied", "void") else ""
+    return f"request {request.id} was not approved: it is {request.state}{by}"
 
 
 def _rule_text(rule: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from claude_bottle.gate.remotes import PushRule
+from claude_bottle.guard.requests import RequestState
 from tests.bottles.gate.world import AGENT, World, text
 
 ALWAYS = PushRule("refs/heads/agent/*", "always")
@@ -69,7 +70,7 @@ def test_an_approved_push_arrives_and_nothing_else_changes(world: World) -> None
         done = world.push("origin", "HEAD:agent/fix")
     assert done.returncode == 0, text(done)
     assert world.refs() == {**before, "refs/heads/agent/fix": new}
-    assert world.person.spent_ids == ["r1"]
+    assert world.person.spent_numbers == [1]
     assert [one["decision"] for one in world.journal] == ["allowed"]
     assert world.journal[0]["who"] == "person tester"
     assert list((world.state / "origin/held").iterdir()) == []
@@ -82,7 +83,7 @@ def test_a_push_is_held_and_the_same_push_after_the_approval_arrives(world: Worl
         assert held.returncode != 0
         assert "held as request r1" in text(held)
         assert "refs/heads/agent/fix" not in world.refs()
-        world.person.decide("r1", "approved")
+        world.person.decide(1, "approved")
         done = world.push("origin", "HEAD:agent/fix")
     assert done.returncode == 0, text(done)
     assert world.refs()["refs/heads/agent/fix"] == new
@@ -100,19 +101,28 @@ def test_a_push_that_is_approved_while_it_waits_arrives_at_once(world: World) ->
             assert world.person.changed.wait_for(lambda: True, 1)
         while not world.person.asked and pusher.is_alive():
             pusher.join(0.05)
-        world.person.decide("r1", "approved")
+        world.person.decide(1, "approved")
         pusher.join(60)
     assert pushed == [0]
     assert world.refs()["refs/heads/agent/fix"] == new
 
 
-def test_a_denied_push_does_not_arrive(world: World) -> None:
-    world.person.decision = "refused"
+@pytest.mark.parametrize(
+    ("decision", "said"),
+    [
+        ("denied", "it is denied by person tester"),
+        ("expired", "it is expired"),
+        ("void", "it is void by person tester"),
+        ("ended", "it is ended"),
+    ],
+)
+def test_a_push_that_is_not_approved_does_not_arrive(world: World, decision: RequestState, said: str) -> None:
+    world.person.decision = decision
     with world.gate():
         world.commit({"src/a.py": "print(2)\n"})
         done = world.push("origin", "HEAD:agent/fix")
     assert done.returncode != 0
-    assert "not approved" in text(done)
+    assert f"request r1 was not approved: {said}" in text(done)
     assert "refs/heads/agent/fix" not in world.refs()
 
 

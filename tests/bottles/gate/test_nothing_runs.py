@@ -12,6 +12,7 @@ import pytest
 
 from claude_bottle.gate.remotes import PushRule
 from claude_bottle.gate.shown import HeldPush
+from claude_bottle.guard.requests import RequestState
 from tests.bottles.gate.world import World, text
 
 HOOKS = (
@@ -110,8 +111,10 @@ def test_the_canary_sings_where_git_reads_the_settings(world: World, canary: Can
     assert canary.sang()
 
 
-@pytest.mark.parametrize("decision", ["approved", "refused", "pending"])
-def test_hooks_settings_and_drivers_in_the_content_never_run(world: World, canary: Canary, decision: str) -> None:
+@pytest.mark.parametrize("decision", ["approved", "denied", "pending"])
+def test_hooks_settings_and_drivers_in_the_content_never_run(
+    world: World, canary: Canary, decision: RequestState
+) -> None:
     world.person.decision = decision
     with world.gate():
         world.commit(evil_files(canary))

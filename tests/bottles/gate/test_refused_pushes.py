@@ -95,7 +95,7 @@ def test_an_upstream_that_has_changed_meanwhile(world: World) -> None:
         world.commit({"a": "b"})
         assert "held as request r1" in text(world.push("origin", "HEAD:agent/x"))
         world.git("push", "-q", str(world.upstream), "main:agent/x", cwd=world.root / "seed")
-        world.person.decide("r1", "approved")
+        world.person.decide(1, "approved")
         world.git("commit", "-q", "--amend", "-m", "other")
         before = world.refs()
         done = world.push("origin", "HEAD:agent/x")
@@ -119,7 +119,7 @@ def test_an_approval_is_for_these_ids_only_and_for_once(world: World) -> None:
     with world.gate():
         world.commit({"a": "b"})
         world.push("origin", "HEAD:agent/x")
-        world.person.decide("r1", "approved")
+        world.person.decide(1, "approved")
         world.commit({"a": "c"})
         assert "held as request r2" in text(world.push("origin", "HEAD:agent/x"))
         assert "held as request r3" in text(world.push("origin", "HEAD~1:refs/heads/agent/y"))

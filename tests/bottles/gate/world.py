@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from claude_bottle.gate.gate import Gate
-from claude_bottle.gate.interface import PushAnswer
 from claude_bottle.gate.remotes import GATE_HOST, PushRule, Remote
 from claude_bottle.guard.part import Part
+from claude_bottle.guard.requests import Request, RequestState
 
 MAIN = "refs/heads/main"
 AGENT = PushRule("refs/heads/agent/*")
@@ -27,36 +28,57 @@ AUTHOR = {f"GIT_{who}_{what}": "x@y.example" for who in ("AUTHOR", "COMMITTER") 
 class Person:
     """Decides requests: at once as `decision` says, or later when a test calls `decide`."""
 
-    decision: str = "pending"
+    decision: RequestState = "pending"
     asked: list[Mapping[str, Any]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
-    spent_ids: list[str] = field(default_factory=list)
+    spent_numbers: list[int] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
-    answers: dict[str, PushAnswer] = field(default_factory=dict)
+    answers: dict[int, Request] = field(default_factory=dict)
 
-    def ask(self, rule: Mapping[str, Any], what: str) -> PushAnswer:
+    def ask(self, kind: str, rule: Mapping[str, Any], *, reason: str) -> Request:
+        assert kind == "push"
         with self.changed:
             if rule not in self.asked:
                 self.asked.append(rule)
-                self.texts.append(what)
-            id_ = f"r{self.asked.index(rule) + 1}"
-            return self.answers.setdefault(id_, self._answer(id_, self.decision))
+                self.texts.append(reason)
+            number = self.asked.index(rule) + 1
+            return self.answers.setdefault(number, self._answer(number, self.decision))
 
-    def wait(self, id_: str, seconds: float) -> PushAnswer:
+    def wait(self, number: int, seconds: float) -> Request:
         with self.changed:
-            self.changed.wait_for(lambda: self.answers[id_].state != "pending", seconds)
-            return self.answers[id_]
+            self.changed.wait_for(lambda: self.answers[number].state != "pending", seconds)
+            return self.answers[number]
 
-    def spent(self, id_: str) -> None:
-        self.spent_ids.append(id_)
+    def spent(self, number: int) -> None:
+        self.spent_numbers.append(number)
 
-    def decide(self, id_: str, decision: str) -> None:
+    def decide(self, number: int, decision: RequestState) -> None:
         with self.changed:
-            self.answers[id_] = self._answer(id_, decision)
+            self.answers[number] = self._answer(number, decision)
             self.changed.notify_all()
 
-    def _answer(self, id_: str, decision: str) -> PushAnswer:
-        return PushAnswer(id_, decision, "" if decision == "pending" else "person tester")  # type: ignore[arg-type]
+    def _answer(self, number: int, decision: RequestState) -> Request:
+        end = time.time() + 600.0
+        decided_by = "" if decision == "pending" else "person tester"
+        return Request(
+            number=number,
+            guard="g1",
+            slug="web-1",
+            bottle="dev",
+            agent="web",
+            kind="push",
+            rule=self.asked[number - 1],
+            digest="",
+            policy="",
+            reason=self.texts[number - 1],
+            asked_by="agent",
+            asked_at=0.0,
+            expires_at=end,
+            grant_seconds=600.0,
+            state=decision,
+            decided_by=decided_by,
+            granted_until=end if decision == "approved" else None,
+        )
 
 
 @dataclass
