@@ -13,7 +13,7 @@ from claude_bottle import state
 from claude_bottle.audit_verbs import AuditVerbs
 from claude_bottle.backend.table import BACKENDS, DEFAULT_BACKEND, backend_named, offered
 from claude_bottle.bottle_info import bottle_of, info_of, unknown_info
-from claude_bottle.launch import Launch, remove_bottle, supervised
+from claude_bottle.launch import Launch, guarded, remove_bottle
 from claude_bottle.login_loan import keep_last_login, keep_login, lend
 from claude_bottle.logins import forget_logins
 from claude_bottle.network_report import refusals
@@ -111,8 +111,8 @@ class Bottles(PushVerbs, AuditVerbs):
                     state.write_prompt(plan.prompt_file, request.agent.prompt)
                     if request.agent.login:
                         lend(record, request.harness.name)
-                    with supervised(plan, record) as guarded:
-                        bottle = its_backend.launch(guarded, self._say)
+                    with guarded(plan, record) as its_plan:
+                        bottle = its_backend.launch(its_plan, self._say)
                     launch = Launch(record, bottle, its_backend, owned)
                 yield launch
                 if not launch.kept and not launch.removed:

@@ -24,7 +24,7 @@ def remove_bottle(backend: Backend, slug: str) -> None:
 
 
 @contextmanager
-def supervised(plan: BottlePlan, record: Record) -> Iterator[BottlePlan]:
+def guarded(plan: BottlePlan, record: Record) -> Iterator[BottlePlan]:
     """Record the launch, and start the guard of the bottle if it needs one; yields the plan with the guard's socket."""
     record_launch(record)
     if not plan.has_gateway:
@@ -33,8 +33,8 @@ def supervised(plan: BottlePlan, record: Record) -> Iterator[BottlePlan]:
     from claude_bottle.guard.launching import settings_of  # noqa: PLC0415
     from claude_bottle.guard.process import guarding  # noqa: PLC0415
 
-    with guarding(settings_of(plan, record)) as supervisor:
-        yield dataclasses.replace(plan, supervisor=supervisor)
+    with guarding(settings_of(plan, record)) as guard:
+        yield dataclasses.replace(plan, guard=guard)
 
 
 class Launch:

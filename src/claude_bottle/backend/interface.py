@@ -46,7 +46,7 @@ class BottlePlan:
     `slug` names the bottle on this host. `stage_dir` is the host's private folder for what the launch prepares and for
     what `Backend.find` needs later: `claude_bottle.state` makes it before the launch and removes it after the stop.
     `prompt_file` in it has the agent's prompt; it is written between `Backend.plan` and `Backend.launch`. `guest_env`
-    has the variables of the agent, secrets as placeholders. `supervisor` is the socket of the bottle's guard, for its
+    has the variables of the agent, secrets as placeholders. `guard` is the socket of the bottle's guard, for its
     gateway.
     """
 
@@ -55,11 +55,11 @@ class BottlePlan:
     stage_dir: Path
     prompt_file: Path
     guest_env: Mapping[str, str]
-    supervisor: Path | None = None
+    guard: Path | None = None
 
     @property
     def has_gateway(self) -> bool:
-        """Whether the bottle reaches the network through a gateway, which a guard supervises."""
+        """Whether the bottle reaches the network through a gateway, which has a guard."""
         return True
 
 

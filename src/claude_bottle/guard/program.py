@@ -147,4 +147,4 @@ def _asker(settings: GuardSettings) -> Asker:
 
 
 _TIMEOUT_SECONDS, _GRANT_SECONDS = 900.0, 3600.0
-"""Where the manifest does not say: for secrets that must be asked for in a bottle that is not supervised."""
+"""Where the manifest does not say: for secrets that must be asked for in a bottle whose agent may ask for nothing."""

@@ -145,7 +145,7 @@ class DockerBackend:
             secrets,
             ca.authority,
             namespace=Path(f"/proc/{pid}/ns/net"),
-            supervisor=plan.supervisor,
+            supervisor=plan.guard,
         ) as gateway:
             gateway.attach_to_process(pid)
             container.end_at(plan.names.deadline, time.time() + plan.bottle.resources.ttl_seconds)

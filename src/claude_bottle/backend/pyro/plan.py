@@ -70,7 +70,7 @@ def workspace_options(plan: PyroPlan) -> dict[str, Any]:
         "allow_hosts": list(plan.allow),
         "secrets": [_given(name, secret) for name, secret in plan.secrets.items()],
         "accelerator": bottle.accelerator,
-        "supervisor": plan.supervisor,
+        "supervisor": plan.guard,
     }
 
 

@@ -141,9 +141,7 @@ class SmolmachinesBackend:
         log = bottle.network_log_path(plan.stage_dir)
         with (
             network_namespace() as namespace,
-            launch_gateway(
-                folder, log, rules, given, authority, namespace=namespace, supervisor=plan.supervisor
-            ) as gateway,
+            launch_gateway(folder, log, rules, given, authority, namespace=namespace, supervisor=plan.guard) as gateway,
         ):
             gateway.wait_until_ready()
             say("starting the machine")
