@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from claude_bottle.guard.requests import Asker, Request, Requests
 
@@ -13,7 +13,7 @@ from claude_bottle.guard.requests import Asker, Request, Requests
 class Approvals:
     """The requests of the bottle `asker`; any thread may call all methods.
 
-    A decision counts for the agent when it has taken effect: see `take_effect` and `announce`.
+    A decision counts for the agent when it has taken effect: see `refresh`.
     """
 
     def __init__(self, requests: Requests, asker: Asker) -> None:
@@ -53,7 +53,21 @@ class Approvals:
             self._changed.wait_for(lambda: number in self._announced, seconds)
         return self.get(number)
 
-    def decided(self) -> list[Request]:
+    def refresh(self, apply: Callable[[list[Request]], None]) -> None:
+        """Let what is decided take effect: for the guard, then by `apply`, then for the agent that waits for it.
+
+        `apply` gets the approvals that hold now. When it raises, the agent still finds its requests pending; the next
+        call tries again.
+        """
+        decided, now = self._decided(), time.time()
+        with self._changed:
+            self._effective = tuple(decided)
+        apply([one for one in decided if one.allows(now)])
+        with self._changed:
+            self._announced = frozenset(one.number for one in decided)
+            self._changed.notify_all()
+
+    def _decided(self) -> list[Request]:
         """Return the decided requests as they are in the database; expire those whose time is over."""
         found = self._requests.of_guard(self.asker.guard)
         if any(one.state == "pending" and one.expires_at <= time.time() for one in found):
@@ -67,17 +81,6 @@ class Approvals:
         now = time.time()
         ends = [one.expires_at if one.state == "pending" else one.granted_until or 0.0 for one in found]
         return min((end for end in ends if end > now), default=float("inf"))
-
-    def take_effect(self, decided: Sequence[Request]) -> None:
-        """Let these decisions count for the guard, as `granted` returns them."""
-        with self._changed:
-            self._effective = tuple(decided)
-
-    def announce(self) -> None:
-        """Let the decisions that are in effect count for the agent too, and wake the threads that wait for them."""
-        with self._changed:
-            self._announced = frozenset(one.number for one in self._effective)
-            self._changed.notify_all()
 
     def _as_it_counts(self, request: Request) -> Request:
         with self._changed:

@@ -52,10 +52,10 @@ class Capabilities(Part):
                 self._server = AgentServer(self._guarded, self.kinds)
         return self._server.connect()
 
-    def decided(self, entry: NetworkLogEntry) -> str:
+    def refusal_advice(self, entry: NetworkLogEntry) -> str:
         """Return how the agent can ask for a host that is refused; ask by itself if the manifest says so."""
         name, port = entry["name"], entry["port"] or 443
-        if entry["verdict"] != "refused" or "host" not in self.kinds or not name or entry["method"]:
+        if "host" not in self.kinds or not name or entry["method"]:
             return ""
         if not _NOT_ALLOWED.fullmatch(entry["reason"]):
             return ""

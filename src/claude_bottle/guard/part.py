@@ -61,7 +61,8 @@ class Guarded:
 class Part:
     """A part of the guard that decides nothing; others override what they decide.
 
-    All methods but `close` are called from any thread, several at once. One that raises an error refuses.
+    `changed` and `close` are called from one thread each, the others from several at once. A decision that raises an
+    error refuses.
     """
 
     names: tuple[str, ...] = ()
@@ -71,8 +72,8 @@ class Part:
         """Return a connection for one of `names`; the caller closes it."""
         raise NotFound(f"nothing serves {name}")
 
-    def decided(self, entry: NetworkLogEntry) -> str:
-        """Take note of a decision of the gateway; return a text for the guest if it is a refusal."""
+    def refusal_advice(self, entry: NetworkLogEntry) -> str:
+        """Return what the guest reads with a refusal of the gateway; "" for nothing."""
         return ""
 
     def secret_use(self, secret: str, host: str, method: str, path: str) -> str:

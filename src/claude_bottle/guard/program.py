@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -103,17 +104,15 @@ class _Guard:
         with watch_folder(self._guarded.database.parent) as watch:
             while not self._ended:
                 try:
-                    self._refresh(parts)
+                    self._approvals.refresh(partial(self._apply, parts))
                     left = self._approvals.next_end() - time.time()
                 except PyroError:  # the next round tries again
                     traceback.print_exc()
                     left = _LONGEST_WAIT
                 watch.wait(max(0.01, min(left, _LONGEST_WAIT)))
 
-    def _refresh(self, parts: Sequence[Part]) -> None:
-        """Apply what is decided now: first in the gateway and the parts, then for the agent that waits for it."""
-        decided, now = self._approvals.decided(), time.time()
-        granted = [one for one in decided if one.allows(now)]
+    def _apply(self, parts: Sequence[Part], granted: list[Request]) -> None:
+        """Apply the approvals that hold now to the gateway and the parts."""
         hosts = tuple(str(one.rule["host"]) for one in granted if one.kind == "host")
         with self._lock:
             gateway, opened = self._gateway, self._opened
@@ -122,12 +121,10 @@ class _Guard:
             with self._lock:
                 if self._gateway is gateway:
                     self._opened = hosts
-        self._approvals.take_effect(decided)
         if granted != self._granted:
             self._granted = granted
             for part in parts:
                 part.changed()
-        self._approvals.announce()
 
     def _record(self, decision: Decision, what: dict[str, object]) -> None:
         self._guarded.record("guard", decision, rule=self._approvals.asker.policy, what=what)

@@ -24,7 +24,9 @@ class BottleSupervisor:
         host = f"{entry['name'] or entry['address'] or ''}:{entry['port'] or ''}"
         approval = self._approval("host", {"host": host}) if entry["verdict"] == "allowed" else None
         self._record("egress", entry["verdict"], approval, rule=host, what=entry)
-        said = [part.decided(entry) for part in self._parts]
+        if entry["verdict"] != "refused":
+            return ""
+        said = [part.refusal_advice(entry) for part in self._parts]
         return "; ".join(text for text in said if text)
 
     def connect(self, name: str) -> socket.socket | Refusal:

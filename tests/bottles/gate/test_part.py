@@ -52,12 +52,6 @@ def guarded(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guarded]:
         yield Guarded(settings, folder, guard_database(), user_journal(), Approvals(requests, asker))
 
 
-def take_effect(approvals: Approvals) -> None:
-    """Do what the guard's own thread does after each decision."""
-    approvals.take_effect(approvals.decided())
-    approvals.announce()
-
-
 def test_a_person_sees_the_diff_of_a_held_push_and_approves_exactly_that(world: World, guarded: Guarded) -> None:
     gate = part(guarded)
     assert gate is not None
@@ -76,7 +70,7 @@ def test_a_person_sees_the_diff_of_a_held_push_and_approves_exactly_that(world: 
         assert "+print('seen')" in shown["diff"]
         assert "refs/heads/agent/x" not in world.refs()
         Bottles().approve(asked["reference"], who="person tester")
-        take_effect(guarded.approvals)
+        guarded.approvals.refresh(lambda _: None)
         pusher.join(60)
     assert pushed[0].returncode == 0, text(pushed[0])
     assert world.refs()["refs/heads/agent/x"] == new
