@@ -1,6 +1,7 @@
 """What can be asked for: for each kind the exact rule that an approval allows, and how a person reads it.
 
-A new kind is a line in `KINDS`. What belongs to another part of the guard is imported only when it is used.
+A new kind is an entry of `KINDS`, and a `Capability` of the manifest. What belongs to another part of the guard is
+imported only when it is used.
 """
 
 from __future__ import annotations
@@ -24,10 +25,15 @@ _LONGEST_SHOWN = 300
 
 @dataclass(frozen=True)
 class Kind:
-    """`rule` makes the one form of a rule of what an agent gives, and raises `PyroError`; `text` shows it in a line."""
+    """`rule` makes the one form of a rule of what an agent gives, and raises `PyroError`; `text` shows it in a line.
+
+    `help` tells the agent what it can ask for, and `arguments` are the JSON schemas of what it gives.
+    """
 
     rule: Callable[[Given, GuardSettings], Rule]
     text: Callable[[Given], str]
+    help: str
+    arguments: Mapping[str, Mapping[str, object]]
 
 
 def rule_of(kind: str, given: Given, settings: GuardSettings) -> Rule:
@@ -149,9 +155,46 @@ def _port_text(host: object) -> str:
 
 
 KINDS: Mapping[str, Kind] = {
-    "host": Kind(_host_rule, lambda rule: _port_text(rule.get("host"))),
-    "push": Kind(_push_rule, _push_text),
-    "secret": Kind(_secret_rule, lambda rule: f"use the secret {rule.get('secret')} in requests to {rule.get('host')}"),
-    "budget": Kind(_budget_rule, _budget_text),
-    "time": Kind(_time_rule, lambda rule: f"live {rule.get('seconds')} seconds longer"),
+    "host": Kind(
+        _host_rule,
+        lambda rule: _port_text(rule.get("host")),
+        "connections to `host`, NAME or NAME:PORT (port 443 without one)",
+        {"host": {"type": "string", "description": "NAME or NAME:PORT"}},
+    ),
+    "push": Kind(
+        _push_rule,
+        _push_text,
+        "just run git push to one of your remotes; it is held, and its request is made by itself",
+        {},
+    ),
+    "secret": Kind(
+        _secret_rule,
+        lambda rule: f"use the secret {rule.get('secret')} in requests to {rule.get('host')}",
+        "the use of the secret `secret` in requests to `host`",
+        {
+            "secret": {"type": "string", "description": "the name of the secret, which is that of its variable"},
+            "host": {"type": "string", "description": "NAME or NAME:PORT"},
+        },
+    ),
+    "budget": Kind(
+        _budget_rule,
+        _budget_text,
+        "more `budget` for the model (span run, day or bottle; unit usd, tokens or requests; add N)",
+        {
+            "budget": {
+                "type": "object",
+                "properties": {
+                    "span": {"type": "string", "enum": ["run", "day", "bottle"]},
+                    "unit": {"type": "string", "enum": ["usd", "tokens", "requests"]},
+                    "add": {"type": "number"},
+                },
+            }
+        },
+    ),
+    "time": Kind(
+        _time_rule,
+        lambda rule: f"live {rule.get('seconds')} seconds longer",
+        "a lifetime of the bottle that is longer by `seconds`",
+        {"seconds": {"type": "integer", "description": "how much longer the bottle shall live"}},
+    ),
 }

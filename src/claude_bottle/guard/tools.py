@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from claude_bottle.guard.kinds import rule_of, rule_text
+from claude_bottle.guard.kinds import KINDS, rule_of, rule_text
 from claude_bottle.guard.part import Guarded
 from claude_bottle.guard.requests import Request
 from pyro_mcp.errors import InvalidRequest
@@ -22,13 +22,6 @@ INSTRUCTIONS = (
     "with other work and look again later. What a person denies stays denied: do not ask for the same thing again, and "
     "do not look for a way around it."
 )
-_WHAT = {
-    "host": "host: connections to `host`, NAME or NAME:PORT (port 443 without one)",
-    "push": "push: just run git push to one of your remotes; it is held, and its request is made by itself",
-    "secret": "secret: the use of the secret `secret` in requests to `host`",
-    "budget": "budget: more `budget` for the model (span run, day or bottle; unit usd, tokens or requests; add N)",
-    "time": "time: a lifetime of the bottle that is longer by `seconds`",
-}
 _ADVICE = {
     "pending": f"nobody has decided yet; {STATUS} waits for it, or go on with something else",
     "approved": "it is allowed now",
@@ -42,20 +35,8 @@ _ADVICE = {
 def tools(kinds: Sequence[str]) -> list[dict[str, Any]]:
     """Return the tools of an agent that may ask for `kinds`, as MCP lists them."""
     wait = {"type": "number", "minimum": 0, "maximum": LONGEST_WAIT, "description": "seconds to wait for the person"}
-    texts = {
-        "host": {"type": "string", "description": "NAME or NAME:PORT"},
-        "secret": {"type": "string", "description": "the name of the secret, which is that of its variable"},
-        "seconds": {"type": "integer", "description": "how much longer the bottle shall live"},
-        "budget": {
-            "type": "object",
-            "properties": {
-                "span": {"type": "string", "enum": ["run", "day", "bottle"]},
-                "unit": {"type": "string", "enum": ["usd", "tokens", "requests"]},
-                "add": {"type": "number"},
-            },
-        },
-    }
-    offered = "; ".join(_WHAT[kind] for kind in kinds)
+    offered = "; ".join(f"{kind}: {KINDS[kind].help}" for kind in kinds)
+    arguments = {name: schema for kind in kinds for name, schema in KINDS[kind].arguments.items()}
     return [
         {
             "name": REQUEST,
@@ -67,7 +48,7 @@ def tools(kinds: Sequence[str]) -> list[dict[str, Any]]:
                 "type": "object",
                 "properties": {
                     "kind": {"type": "string", "enum": list(kinds)},
-                    **texts,
+                    **arguments,
                     "reason": {
                         "type": "string",
                         "description": "why you need it; the person reads it",
