@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Path, Query
 
 from moot.server import clock
 from moot.server.api.call import Call, WithCall
@@ -136,10 +136,10 @@ def list_deliveries(
 
 
 @router.post("/deliveries/{recipient_id}/{sequence}/send-again")
-def send_again(space_id: InPath, recipient_id: InPath, sequence: int, call: WithCall) -> Delivery:
+def send_again(
+    space_id: InPath, recipient_id: InPath, sequence: Annotated[int, Path(gt=0, lt=2**62)], call: WithCall
+) -> Delivery:
     """Queue a dead message again."""
-    if not 0 < sequence < 2**62:
-        raise InvalidRequest("the sequence number of a message is a positive one")
     seconds = call.state.limits.acknowledge_seconds
 
     return call.write_in(
