@@ -134,7 +134,7 @@ def idle() -> Iterator[str]:
     """Measure the server's memory with 1,000 idle subscribers."""
     with _server() as server:
         space, keys = server.space(), _keys(server, 20)
-        before = _resident(server)
+        before = server.resident_megabytes()
         after = asyncio.run(_hold(server, space, keys * 50))
     yield f"memory: {before} MB at first, {after} MB with 1,000 idle subscribers (aim: at most 200 MB)"
 
@@ -149,19 +149,13 @@ async def _hold(server: Server, space: str, keys: list[str]) -> int:
 
     async with AsyncExitStack() as stack:
         await asyncio.gather(*(hold(stack, key) for key in keys))
-        return _resident(server)
+        return server.resident_megabytes()
 
 
 def _processor_seconds(server: Server) -> float:
     assert server.process is not None
     fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(") ")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _resident(server: Server) -> int:
-    assert server.process is not None
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) // 1024
 
 
 def large() -> Iterator[str]:

@@ -90,6 +90,25 @@ class Client:
         with connect(address, open_timeout=ANSWER_SECONDS, proxy=None) as socket_:
             yield Live(socket_)
 
+    def bare_socket(self, space_id: str) -> socket.socket:
+        """Return a TCP connection on which the handshake of a WebSocket to a space is done."""
+        made = socket.create_connection(("127.0.0.1", self.port), timeout=2 * ANSWER_SECONDS)
+        head = f"GET /api/spaces/{space_id}/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        head += f"Authorization: Bearer {self.key}\r\nSec-WebSocket-Version: 13\r\n"
+        made.sendall(f"{head}Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode())
+        assert read_until(made, b"\r\n\r\n").startswith(b"HTTP/1.1 101")
+        return made
+
+
+def read_until(connection: socket.socket, end: bytes) -> bytes:
+    """Return what comes over a TCP connection, up to these bytes and a little more."""
+    found = b""
+    while end not in found:
+        block = connection.recv(4096)
+        assert block, f"the connection ended after {found!r}"
+        found += block
+    return found
+
 
 @dataclass
 class Live:
@@ -160,6 +179,12 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(START_SECONDS)
+
+    def resident_megabytes(self) -> int:
+        """Return how much memory the process uses."""
+        assert self.process is not None
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") >> 20
 
     def log(self) -> str:
         return (self.data.parent / "server.log").read_text()

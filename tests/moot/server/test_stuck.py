@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from moot.server.api.stuck import Stuck
-from tests.moot.server.running import Server, running
+from tests.moot.server.running import running
 
 
 @dataclass
@@ -92,37 +91,19 @@ def test_a_connection_without_a_request_is_ended() -> None:
     assert not busy.transport.aborted
 
 
-def _open(server: Server, space: str, key: str) -> socket.socket:
-    """Return a WebSocket on which the handshake is done."""
-    made = socket.create_connection(("127.0.0.1", server.port), timeout=60)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    head = (
-        f"GET /api/spaces/{space}/ws?token={key} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    )
-    made.sendall(f"{head}Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
-    assert made.recv(12) == b"HTTP/1.1 101"
-    return made
-
-
 def _send(connection: socket.socket, block: bytes, *, times: int) -> None:
     for _ in range(times):
         connection.sendall(block)
-
-
-def _resident_megabytes(server: Server) -> int:
-    assert server.process is not None
-    pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
 def test_a_flood_of_pings_without_reading_ends_the_connection(tmp_path: Path) -> None:
     ping = bytes([0x89, 0x80 | 125]) + bytes(4) + b"x" * 125
     with running(tmp_path) as server:
         space, spec = server.space(), server.agents()["Spec"]
-        before = _resident_megabytes(server)
-        with closing(_open(server, space, spec.key)) as flood, pytest.raises(ConnectionError):
+        before = server.resident_megabytes()
+        with closing(spec.bare_socket(space)) as flood, pytest.raises(ConnectionError):
             _send(flood, ping * 1000, times=3000)
 
-        assert _resident_megabytes(server) < before + 150
+        assert server.resident_megabytes() < before + 150
         assert spec.get("/api/actors/me")["display_name"] == "Spec"
         assert "moot_stuck_connections_total 1" in spec.get("/metrics")
