@@ -3,6 +3,7 @@
 PyroError
 ├── Unauthenticated        401  no key, or one that is not valid (any more)
 ├── Forbidden              403  the caller may not do this
+├── RequestTimeout         408  a body that has not come in time
 ├── InvalidRequest         400
 │   └── TooLarge           413  a body, or a text in it
 ├── Conflict
@@ -23,6 +24,10 @@ class Unauthenticated(PyroError):
 
 class Forbidden(PyroError):
     code = "forbidden"
+
+
+class RequestTimeout(PyroError):
+    code = "request_timeout"
 
 
 class TooLarge(InvalidRequest):
@@ -50,6 +55,7 @@ _STATUSES: tuple[tuple[type[PyroError], int], ...] = (
     (NotFound, 404),
     (TooManyRequests, 429),
     (Conflict, 409),
+    (RequestTimeout, 408),
     (TooLarge, 413),
     (InvalidRequest, 400),
     (NoSpace, 507),

@@ -16,9 +16,11 @@ def default_data_folder() -> Path:
 
 @dataclass(frozen=True)
 class Limits:
-    """The sizes and rates that a server accepts; the lengths of fields are in `api/models.py`."""
+    """The sizes and rates that a server accepts; the lengths of fields are in `api/fields.py`."""
 
     body_bytes: int = 1 << 20
+    body_seconds: float = 30.0
+    """The time in which the body of a request must come."""
     requests_per_second: float = 200.0
     """The mean rate of one key; `burst` requests may come at once."""
     burst: int = 400

@@ -6,7 +6,9 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from starlette.types import Message, Scope
 
+from moot.server.api.app import create_app
 from moot.server.api.rates import Rates
 from moot.server.api.routes.live import pump
 from moot.server.api.state import ServerState
@@ -97,3 +99,56 @@ def test_a_subscription_reads_a_long_past_from_the_database_in_pages(team: Team)
     asyncio.run(read())
 
     assert seen == list(range(1, 452))
+
+
+async def _answer(state: ServerState, body: list[bytes], *, whole: bool = True, **headers: str) -> list[Message]:
+    """Post to an application without a server; a body that is not whole is never continued."""
+    path = f"/api/spaces/{SPACE}/events"
+    parts = list(body)
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        if parts:
+            return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts) or not whole}
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope: Scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": pairs}
+    await asyncio.wait_for(create_app(state)({**scope, "scheme": "http", "http_version": "1.1"}, receive, send), 30)
+    return sent
+
+
+def _post(state: ServerState, body: list[bytes], key: str, *, whole: bool = True) -> list[Message]:
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    return asyncio.run(_answer(state, body, whole=whole, **headers))
+
+
+def test_calls_beyond_the_rate_are_answered_429(team: Team) -> None:
+    state = ServerState(team.database, replace(Limits(), requests_per_second=0.001, burst=2))
+
+    statuses = [_post(state, [b'{"text": "x"}'], team.keys["spec"])[0]["status"] for _ in range(3)]
+    other = _post(state, [b'{"text": "x"}'], team.keys["qa"])[0]["status"]
+
+    assert statuses == [200, 200, 429] and other == 200
+
+
+def test_a_body_that_does_not_come_is_answered_408_and_the_connection_ends(team: Team) -> None:
+    state = ServerState(team.database, replace(Limits(), body_seconds=0.1))
+
+    [start, body] = _post(state, [b'{"text": '], team.keys["spec"], whole=False)
+
+    assert start["status"] == 408 and (b"connection", b"close") in start["headers"]
+    assert b"0.1 s" in body["body"]
+
+
+def test_a_body_that_comes_in_parts_is_bounded(team: Team) -> None:
+    state = ServerState(team.database, replace(Limits(), body_bytes=100))
+
+    fits = _post(state, [b'{"text": "', b"x" * 50, b'"}'], team.keys["spec"])
+    does_not = _post(state, [b'{"text": "', b"x" * 50, b"x" * 50, b'"}'], team.keys["spec"])
+
+    assert (fits[0]["status"], does_not[0]["status"]) == (200, 413)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from contextlib import suppress
@@ -10,17 +11,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moot.server.api.failures import answer
 from moot.server.api.state import ServerState
-from moot.server.errors import TooLarge
+from moot.server.errors import RequestTimeout, TooLarge
+from pyro_mcp.errors import PyroError
 
 _log = logging.getLogger("moot.server.requests")
 
 
-class _Oversized(Exception):
-    """A body has become larger than allowed while it came in."""
+class _Refused(Exception):
+    """A body has become larger than allowed while it came in, or has not come in time."""
 
 
 class Bounds:
-    """Refuses bodies that are too large, before they are read whole."""
+    """Refuses bodies that are too large, before they are read whole, and those that come too slowly."""
 
     def __init__(self, app: ASGIApp, state: ServerState) -> None:
         self._app = app
@@ -32,17 +34,27 @@ class Bounds:
             return
         started = time.perf_counter()
         status = 0
-        over = False
-        most = self._state.limits.body_bytes
+        limits = self._state.limits
+        too_large = TooLarge(f"A request has at most {limits.body_bytes} bytes")
+        refusal: PyroError | None = None
         got = 0
+        is_whole = False
 
         async def receive_bounded() -> Message:
-            nonlocal got, over
-            message = await receive()
+            nonlocal got, is_whole, refusal
+            if is_whole:
+                return await receive()
+            try:
+                async with asyncio.timeout(max(0.0, started + limits.body_seconds - time.perf_counter())):
+                    message = await receive()
+            except TimeoutError:
+                refusal = RequestTimeout(f"The body of a request must come within {limits.body_seconds:g} s")
+                raise _Refused from None
+            is_whole = not message.get("more_body", False)
             got += len(message.get("body", b""))
-            if got > most:
-                over = True
-                raise _Oversized
+            if got > limits.body_bytes:
+                refusal = too_large
+                raise _Refused
             return message
 
         async def send_counted(message: Message) -> None:
@@ -51,20 +63,19 @@ class Bounds:
                 status = message["status"]
             await send(message)
 
-        async def send_unless_over(message: Message) -> None:
-            # The application takes an oversized body for a malformed one, and answers that.
-            if not over:
+        async def send_unless_refused(message: Message) -> None:
+            # The application takes a body that has been cut off for a malformed one, and answers that.
+            if refusal is None:
                 await send_counted(message)
 
-        too_large = answer(TooLarge(f"A request has at most {most} bytes"))
         try:
-            if _announced(scope) > most:
-                await too_large(scope, receive, send_counted)
+            if _announced(scope) > limits.body_bytes:
+                await answer(too_large)(scope, receive, send_counted)
             else:
-                with suppress(_Oversized):
-                    await self._app(scope, receive_bounded, send_unless_over)
-                if over:
-                    await too_large(scope, receive, send_counted)
+                with suppress(_Refused):
+                    await self._app(scope, receive_bounded, send_unless_refused)
+                if refusal is not None:
+                    await answer(refusal)(scope, receive, send_counted)
         finally:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "unknown")

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
-from moot.server.errors import Unauthenticated, status_of
+from moot.server.errors import RequestTimeout, Unauthenticated, status_of
 from moot.server.results import Problem
 from pyro_mcp.errors import InvalidRequest, NotFound, PyroError, TooManyRequests
 
@@ -20,6 +20,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "The key is missing, or not valid (any more)."},
     403: {"model": Problem, "description": "The caller may not do this."},
     404: {"model": Problem, "description": "It does not exist, or belongs to another tenant."},
+    408: {"model": Problem, "description": "The body has not come in time."},
     409: {"model": Problem, "description": "The present state does not allow this."},
     413: {"model": Problem, "description": "The body is too large."},
     429: {"model": Problem, "description": "Too many calls or connections; Retry-After says when to go on."},
@@ -37,6 +38,8 @@ def answer(error: PyroError) -> JSONResponse:
     headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
     if isinstance(error, TooManyRequests):
         headers = {"Retry-After": "1"}
+    if isinstance(error, RequestTimeout):
+        headers = {"Connection": "close"}  # the rest of the body may still come
     return JSONResponse({"code": error.code, "detail": detail, **error.details}, status, headers)
 
 
