@@ -19,7 +19,7 @@ from tests.moot.server.postgresql import new_database
 from tests.moot.server.running import Client, Live, Server, delivery_states, running
 from tests.waiting import until
 
-_EXAMPLES = 6
+_EXAMPLES = 4
 _MOST_KILLS = 2
 _NUMBERS = count(1)
 
