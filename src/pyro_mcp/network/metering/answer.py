@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from pyro_mcp.network.metering import anthropic, openai
-from pyro_mcp.network.metering.document import Uncountable
+from pyro_mcp.network.metering.document import Json, Uncountable
 from pyro_mcp.network.metering.events import EventParser
 from pyro_mcp.network.metering.values import NOTHING_USED, Api, ModelRequest, ModelUsage
 
@@ -16,29 +17,62 @@ _MARK = b'"usage"'
 _FIRST_FAILURE, _FIRST_SUCCESS = 300, 200
 
 
+class _AnswerUsage(Protocol):
+    """The usage that an answer reports: one document, or the events of a stream."""
+
+    def take_whole(self, document: Json, /) -> None:
+        """Take an answer that was not streamed."""
+
+    def take_event(self, event: Json, /) -> None:
+        """Take an event of a stream."""
+
+    def usage(self) -> ModelUsage:
+        """Return what is known so far."""
+
+
+class _ModelApi(Protocol):
+    """A module that knows the requests and the answers of one API."""
+
+    METERED: frozenset[tuple[str, str]]
+    """The methods and paths of requests whose cost is known."""
+    FREE: frozenset[tuple[str, str]]
+    """Those of other requests than reading ones that cost nothing."""
+
+    def read_request(self, content: bytes, host: str, path: str) -> ModelRequest:
+        """Return what a request may use at most; raise `Uncountable`."""
+
+    def new_usage(self) -> _AnswerUsage:
+        """Return the usage of an answer of which nothing has been read."""
+
+    def error(self, kind: str, message: str) -> Json:
+        """Return an error in the form of the API."""
+
+
+_MODULES: Mapping[Api, _ModelApi] = {"anthropic": anthropic, "openai": openai}
+
+
 def is_free(api: Api, method: str, path: str) -> bool:
     """Return whether a request costs nothing: it reads something, or only counts."""
-    return method in ("GET", "HEAD", "OPTIONS") or (method, path) in _module(api).FREE
+    return method in ("GET", "HEAD", "OPTIONS") or (method, path) in _MODULES[api].FREE
 
 
 def read_request(api: Api, method: str, path: str, host: str, content: bytes) -> ModelRequest:
     """Return what a request may use at most; raises `Uncountable`."""
-    if (method, path) not in _module(api).METERED:
+    if (method, path) not in _MODULES[api].METERED:
         raise Uncountable(f"the cost of {method} {path} is not known")
-    request: ModelRequest = _module(api).read_request(content, host, path)
-    return request
+    return _MODULES[api].read_request(content, host, path)
 
 
 def error(api: Api, kind: str, message: str) -> bytes:
     """Return an error in the form of this API."""
-    return json.dumps(_module(api).error(kind, message)).encode("ascii")
+    return json.dumps(_MODULES[api].error(kind, message)).encode("ascii")
 
 
 class AnswerReader:
     """The reader of one answer, with its status and the type of its content."""
 
     def __init__(self, api: Api, status: int, content_type: bytes) -> None:
-        self._usage = _usage_of(api)
+        self._usage = _MODULES[api].new_usage()
         self._failed = not _FIRST_SUCCESS <= status < _FIRST_FAILURE
         kind = content_type.partition(b";")[0].strip().lower()
         self._events = EventParser(MOST_ANSWER_BYTES) if kind == b"text/event-stream" and not self._failed else None
@@ -67,14 +101,6 @@ class AnswerReader:
         if complete and self._is_document and self._size <= MOST_ANSWER_BYTES and (whole := _object(self._document)):
             self._usage.take_whole(whole)
         return self._usage.usage()
-
-
-def _module(api: Api) -> Any:
-    return anthropic if api == "anthropic" else openai
-
-
-def _usage_of(api: Api) -> anthropic.MessageUsage | openai.OpenAIUsage:
-    return anthropic.MessageUsage() if api == "anthropic" else openai.OpenAIUsage()
 
 
 def _event(data: bytes) -> dict[str, Any] | None:

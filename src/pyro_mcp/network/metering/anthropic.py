@@ -128,6 +128,11 @@ def _edits(management: object) -> tuple[int, list[str]]:
     return sum(kind.startswith("compact_") for kind in kinds), [shortened(kind) for kind in others]
 
 
+def new_usage() -> MessageUsage:
+    """Return the usage of an answer of which nothing has been read."""
+    return MessageUsage()
+
+
 class MessageUsage:
     """The usage that an answer reports: one message, or the events of a stream."""
 

@@ -122,6 +122,11 @@ def _chat(document: Json) -> tuple[bool, int | None, int, tuple[str, ...]]:
     return True, max(given) if given else None, 1 if answers is None else max(1, answers), unknown
 
 
+def new_usage() -> OpenAIUsage:
+    """Return the usage of an answer of which nothing has been read."""
+    return OpenAIUsage()
+
+
 class OpenAIUsage:
     """The usage that an answer reports: one response, or the events of a stream."""
 

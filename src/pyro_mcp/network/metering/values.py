@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Protocol, TypeGuard
+from typing import Any, Literal, Protocol, TypeGuard, get_args
 
 Api = Literal["anthropic", "openai"]
-"""The APIs that can be metered."""
+"""The API of a model whose requests can be counted."""
+APIS: tuple[Api, ...] = get_args(Api)
 CacheWrites = Literal["", "5m", "1h"]
 
 
@@ -45,7 +46,7 @@ class ModelRequest:
             request = cls(**{**given, "unpriced": tuple(given["unpriced"])})
             texts = (request.host, request.path, request.model, *request.unpriced)
             if (
-                request.api not in ("anthropic", "openai")
+                request.api not in APIS
                 or request.cache_writes not in ("", "5m", "1h")
                 or not all(isinstance(text, str) for text in texts)
                 or not all(is_count(one) for one in (request.most_input, request.most_output) if one is not None)
@@ -146,10 +147,12 @@ class ModelSupervisor(Protocol):
     """What knows the budget of a guest."""
 
     def model_request(self, request: ModelRequest) -> Reservation | ModelRefusal:
-        """Return whether a request may be sent."""
+        """Decide on a metered request before it is sent."""
+        ...
 
     def model_usage(self, reservation: str, usage: ModelUsage) -> None:
-        """Take what a request has used, once, when its answer has ended in any way."""
+        """Take note of what a request has used: once, however its answer ends; never if the gateway is killed."""
+        ...
 
 
 def is_count(value: object) -> TypeGuard[int]:

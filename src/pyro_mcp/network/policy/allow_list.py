@@ -13,7 +13,7 @@ from pyro_mcp.hints import near_match
 from pyro_mcp.network.addressing.addresses import AddressScope, Network, private_block, scope_of
 from pyro_mcp.network.addressing.host_names import BadName, canonical_name
 from pyro_mcp.network.addressing.routes import Address
-from pyro_mcp.network.metering.values import Api
+from pyro_mcp.network.metering.values import APIS, Api
 from pyro_mcp.network.policy.request_rule import ANY_REQUEST, RequestRule
 
 WEB_PORTS = frozenset({80, 443})
@@ -27,7 +27,6 @@ SUPERVISOR: Final = "supervisor"
 """The upstream of a name to which the gateway's supervisor connects."""
 Upstream = int | Literal["supervisor"]
 """What a name leads to instead of its own server: a port of this host's 127.0.0.1, or `SUPERVISOR`."""
-_METERS: tuple[Api, ...] = ("anthropic", "openai")
 _UPSTREAM = re.compile(r"http://(?:127\.0\.0\.1|localhost):([0-9]{1,5})/?", re.ASCII)
 
 
@@ -143,10 +142,10 @@ def _upstream(host: str, given: object) -> Upstream:
 
 
 def _meter(host: str, given: object) -> Api:
-    for api in _METERS:
+    for api in APIS:
         if given == api:
             return api
-    raise InvalidRequest(f"the meter of {host!r} is not known", hint=f"choose from {', '.join(_METERS)}")
+    raise InvalidRequest(f"the meter of {host!r} is not known", hint=f"choose from {', '.join(APIS)}")
 
 
 def _parse_host(text: str) -> AllowedHost:

@@ -6,7 +6,7 @@ import socket
 from dataclasses import dataclass
 from typing import Protocol
 
-from pyro_mcp.network.metering.values import ModelRefusal, ModelRequest, ModelUsage, Reservation
+from pyro_mcp.network.metering.values import ModelSupervisor
 from pyro_mcp.results import NetworkLogEntry
 
 
@@ -17,7 +17,7 @@ class Refusal:
     reason: str
 
 
-class Supervisor(Protocol):
+class Supervisor(ModelSupervisor, Protocol):
     """A supervisor of one gateway. Its methods are called from several threads.
 
     A method that raises refuses: the gateway passes nothing on, and the guest reads that no decision could be had.
@@ -40,12 +40,4 @@ class Supervisor(Protocol):
 
     def secret_use(self, secret: str, host: str, method: str, path: str) -> str:
         """Return "" if the secret of this name may be put into this request, otherwise why not."""
-        ...
-
-    def model_request(self, request: ModelRequest) -> Reservation | ModelRefusal:
-        """Decide on a metered request before it is sent."""
-        ...
-
-    def model_usage(self, reservation: str, usage: ModelUsage) -> None:
-        """Take note of what a request has used: once, however its answer ends; never if the gateway is killed."""
         ...
