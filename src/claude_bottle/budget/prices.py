@@ -65,12 +65,12 @@ class Price:
         written = given.get("cache_write") or plain
         search = given.get("search")
         return cls(
-            input=_picodollars(plain) // _MILLION,
-            output=_picodollars(given["output"]) // _MILLION,
-            cache_read=_picodollars(given["cache_read"] if given.get("cache_read") is not None else plain) // _MILLION,
-            cache_write=_picodollars(written) // _MILLION,
-            cache_write_hour=_picodollars(given.get("cache_write_hour") or max(written, 2 * plain)) // _MILLION,
-            search=None if search is None else _picodollars(search),
+            input=picodollars(plain) // _MILLION,
+            output=picodollars(given["output"]) // _MILLION,
+            cache_read=picodollars(given["cache_read"] if given.get("cache_read") is not None else plain) // _MILLION,
+            cache_write=picodollars(written) // _MILLION,
+            cache_write_hour=picodollars(given.get("cache_write_hour") or max(written, 2 * plain)) // _MILLION,
+            search=None if search is None else picodollars(search),
             long_from=given.get("long_from"),
             long_input=_decimal(given.get("long_input") or 1),
             long_output=_decimal(given.get("long_output") or 1),
@@ -148,8 +148,8 @@ def dollars(picodollars: int) -> str:
 
 
 def picodollars(amount: float) -> int:
-    """Return an amount of dollars in picodollars."""
-    return _picodollars(amount)
+    """Return an amount of dollars in picodollars, rounded up."""
+    return int((_decimal(amount) * PICODOLLARS).to_integral_value(ROUND_CEILING))
 
 
 @cache
@@ -170,7 +170,3 @@ def _canonical(name: str) -> str:
 
 def _decimal(value: float) -> Decimal:
     return Decimal(str(value))
-
-
-def _picodollars(amount: float) -> int:
-    return int((_decimal(amount) * PICODOLLARS).to_integral_value(ROUND_CEILING))

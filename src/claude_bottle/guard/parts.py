@@ -1,4 +1,4 @@
-"""The parts of the guard by name. A new part is a module with a function `part`, and its line here."""
+"""The parts of the guard. A new part is a module with a function `part`, and its line here."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ from importlib import import_module
 
 from claude_bottle.guard.part import Guarded, Part
 
-PARTS = {
-    "approvals": "claude_bottle.guard.capabilities",
-    "budget": "claude_bottle.budget.part",
-    "gate": "claude_bottle.gate.part",
-}
+_MODULES = ("claude_bottle.guard.capabilities", "claude_bottle.budget.part", "claude_bottle.gate.part")
 """The module of each part; its `part(guarded)` returns the part, or None when the bottle needs none."""
 
 
 def parts_of(guarded: Guarded) -> list[Part]:
     """Return the parts that a bottle needs, in the order of the table."""
-    made = [import_module(module).part(guarded) for module in PARTS.values()]
+    made = [import_module(module).part(guarded) for module in _MODULES]
     return [one for one in made if one is not None]

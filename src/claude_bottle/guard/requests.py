@@ -22,13 +22,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, cast
 
 from claude_bottle.database import Database, Version
 from pyro_mcp.errors import Conflict, InvalidRequest, NotFound, TooManyRequests
 
 RequestState = Literal["pending", "approved", "denied", "expired", "void", "ended"]
-STATES: tuple[RequestState, ...] = get_args(RequestState)
 
 MOST_PENDING = 16
 MOST_IN_WINDOW = 60
