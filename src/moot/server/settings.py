@@ -30,8 +30,6 @@ class Limits:
     """A subscriber that takes longer than this to receive one frame is dropped."""
     resumed_events: int = 1000
     """The most missed events that a subscriber gets without saying since when."""
-    acknowledge_seconds: float = 24 * 3600.0
-    """A message that its recipient has not acknowledged after this time is dead."""
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import update
 
+from moot.server import clock
 from moot.server.database import tables
 from moot.server.delivery import receipts, turns
-from moot.server.events import log, reading
-from moot.server.events.log import Draft
+from moot.server.events import reading
 from moot.server.identity.callers import Caller
 from moot.server.results import Event
 from pyro_mcp.errors import Conflict, NotFound
@@ -24,6 +25,11 @@ def states(team: Team, event: Event) -> dict[str, tuple[str, str]]:
 def push(team: Team, caller: Caller, sequence: int) -> None:
     positions = {(team.room().key, caller.actor_id): sequence}
     team.database.write(lambda tx: receipts.pushed(tx, positions))
+
+
+def make_late(team: Team) -> None:
+    """Let the deadline of all deliveries pass."""
+    team.database.write(lambda tx: tx.execute(update(tables.deliveries).values(deadline_at=clock.now())))
 
 
 def test_a_message_is_addressed_to_those_whom_it_mentions_in_its_list_or_its_text(team: Team) -> None:
@@ -97,8 +103,8 @@ def test_a_read_of_mentions_acknowledges_those_that_it_returns(team: Team) -> No
 
 
 def test_a_message_is_dead_after_its_deadline_and_can_be_sent_again(team: Team) -> None:
-    draft = Draft("@Spec @QA")
-    event = team.database.write(lambda tx: log.post(tx, team.person, team.room(), draft, acknowledge_seconds=-1))
+    event = team.post(team.person, "@Spec @QA")
+    make_late(team)
     push(team, team.qa, event.sequence)
     room = team.room()
 
@@ -110,9 +116,7 @@ def test_a_message_is_dead_after_its_deadline_and_can_be_sent_again(team: Team) 
     }
 
     def revive() -> str:
-        again = team.database.write(
-            lambda tx: receipts.revive(tx, room, team.spec.actor_id, event.sequence, acknowledge_seconds=60)
-        )
+        again = team.database.write(lambda tx: receipts.revive(tx, room, team.spec.actor_id, event.sequence))
         return again.state
 
     assert revive() == "queued"
@@ -120,14 +124,12 @@ def test_a_message_is_dead_after_its_deadline_and_can_be_sent_again(team: Team) 
         revive()
     assert team.database.write(receipts.bury) == 0
     with pytest.raises(NotFound):
-        team.database.write(
-            lambda tx: receipts.revive(tx, room, team.person.actor_id, event.sequence, acknowledge_seconds=60)
-        )
+        team.database.write(lambda tx: receipts.revive(tx, room, team.person.actor_id, event.sequence))
 
 
 def test_a_dead_message_stays_dead_when_the_cursor_passes_it(team: Team) -> None:
-    draft = Draft("@Spec")
-    event = team.database.write(lambda tx: log.post(tx, team.person, team.room(), draft, acknowledge_seconds=-1))
+    event = team.post(team.person, "@Spec")
+    make_late(team)
     team.database.write(receipts.bury)
 
     push(team, team.spec, event.sequence)

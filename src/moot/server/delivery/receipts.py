@@ -10,7 +10,7 @@ from sqlalchemy import Row, and_, bindparam, case, func, select, update
 from moot.server import clock
 from moot.server.database import tables
 from moot.server.database.transaction import Change, Transaction
-from moot.server.events.addressing import MENTION
+from moot.server.events.addressing import ACKNOWLEDGE_SECONDS, MENTION
 from moot.server.events.reading import event_of
 from moot.server.results import Cursor, Delivery, Event
 from moot.server.spaces.spaces import Room
@@ -131,7 +131,7 @@ def next_deadline(tx: Transaction) -> str | None:
     return found[0] if found else None
 
 
-def revive(tx: Transaction, room: Room, actor_id: str, sequence: int, *, acknowledge_seconds: float) -> Delivery:
+def revive(tx: Transaction, room: Room, actor_id: str, sequence: int) -> Delivery:
     """Queue a dead message again, with a new deadline. Raises `NotFound`, and `Conflict` when it is not dead."""
     one = (*_mine(room.key, actor_id), _deliveries.c.sequence == sequence)
     changed = tx.execute(
@@ -144,7 +144,7 @@ def revive(tx: Transaction, room: Room, actor_id: str, sequence: int, *, acknowl
             dead_at=None,
             reason=None,
             again=True,
-            deadline_at=clock.seconds_from_now(acknowledge_seconds),
+            deadline_at=clock.seconds_from_now(ACKNOWLEDGE_SECONDS),
         )
     )
     found = _list(tx, room, *one)

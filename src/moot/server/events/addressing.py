@@ -23,6 +23,8 @@ DECISION = "decision"
 MENTION = "mention"
 THREAD_REPLY = "thread_reply"
 _MOST_MENTIONS = 200
+ACKNOWLEDGE_SECONDS = 24 * 3600.0
+"""A message that its recipient has not acknowledged after this time is dead."""
 
 
 def queue(
@@ -34,7 +36,6 @@ def queue(
     text: str,
     thread_id: str | None,
     metadata: Mapping[str, Any] | None,
-    acknowledge_seconds: float,
 ) -> None:
     """Queue a delivery for each recipient of a message. Raises `InvalidRequest` for a mention of nobody."""
     metadata = metadata or {}
@@ -54,7 +55,7 @@ def queue(
             "sequence": sequence,
             "state": "queued",
             "queued_at": tx.now,
-            "deadline_at": clock.seconds_from_now(acknowledge_seconds),
+            "deadline_at": clock.seconds_from_now(ACKNOWLEDGE_SECONDS),
         }
         rows = [{**row, "recipient_id": actor_id, "relevance": why} for actor_id, why in relevance.items()]
         tx.execute(insert(tables.deliveries), rows)

