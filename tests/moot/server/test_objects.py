@@ -15,7 +15,7 @@ from moot.server.database.transaction import Transaction
 from moot.server.delivery import feeds, receipts
 from moot.server.events import pruning, reading
 from moot.server.objects import activity, archives, decisions, links, orientation, questions, threads, timers
-from moot.server.results import Event
+from moot.server.results import Event, QuestionState, TimerType
 from moot.server.spaces import participants, spaces
 from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
 from tests.moot.server.conftest import SPACE, Team, new_person
@@ -123,7 +123,7 @@ def test_links_lead_to_spaces_of_the_tenant_alone(team: Team) -> None:
         write(team, lambda tx: links.remove(tx, team.room(), first))
 
 
-def schedule(team: Team, tool: str, kind: str = "interval", seconds: int = 60) -> str:
+def schedule(team: Team, tool: str, kind: TimerType = "interval", seconds: int = 60) -> str:
     """Schedule a call of Spec; return the timer's id."""
     timer = write(
         team,
@@ -178,14 +178,13 @@ def test_a_delay_fires_once_and_an_interval_again_and_again(team: Team) -> None:
     assert write(team, timers.fire_due) == 0
 
 
-def test_a_timer_that_cannot_be_is_refused(team: Team) -> None:
-    for tool, kind, seconds in [
-        ("share", "interval", 60),
-        ("get_mentions", "interval", 59),
-        ("get_mentions", "delay", 29),
-    ]:
-        with pytest.raises(InvalidRequest):
-            schedule(team, tool, kind, seconds)
+@pytest.mark.parametrize(
+    ("tool", "kind", "seconds"),
+    [("share", "interval", 60), ("get_mentions", "interval", 59), ("get_mentions", "delay", 29)],
+)
+def test_a_timer_that_cannot_be_is_refused(team: Team, tool: str, kind: TimerType, seconds: int) -> None:
+    with pytest.raises(InvalidRequest):
+        schedule(team, tool, kind, seconds)
 
 
 def test_a_timer_is_its_agents_own(team: Team) -> None:
@@ -215,7 +214,7 @@ def test_a_session_is_archived_once(team: Team) -> None:
 def test_lists_of_objects_end_with_the_newest(team: Team) -> None:
     made = [write(team, lambda tx: questions.ask(tx, team.spec, team.room(), "?", None)).question_id for _ in range(7)]
 
-    def page(before: str | None, limit: int, status: str | None = None) -> list[str]:
+    def page(before: str | None, limit: int, status: QuestionState | None = None) -> list[str]:
         found = team.database.read(lambda tx: questions.all_of(tx, team.qa, SPACE, status, before=before, limit=limit))
         return [one.question_id for one in found]
 

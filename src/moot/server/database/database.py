@@ -10,8 +10,9 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from moot.server.database import schema
+from moot.server.database.changes import Change
 from moot.server.database.engines import engines
-from moot.server.database.transaction import Change, Transaction
+from moot.server.database.transaction import Transaction
 from moot.server.database.writer import Writer
 from moot.server.errors import Unavailable
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Iterator
@@ -10,8 +9,8 @@ from contextlib import contextmanager
 
 import psycopg
 
+from moot.server.database.changes import Anything, decoded
 from moot.server.database.database import Listener
-from moot.server.database.transaction import Change
 from moot.server.database.writer import CHANNEL
 
 _log = logging.getLogger("moot.server")
@@ -39,11 +38,10 @@ def _listen(url: str, listener: Listener, end: threading.Event) -> None:
             with psycopg.connect(url, autocommit=True) as connection:
                 connection.execute(f"LISTEN {CHANNEL}")
                 # What was committed while nobody listened is found by looking once.
-                listener([Change("all")])
+                listener([Anything()])
                 while not end.is_set():
                     for notice in connection.notifies(timeout=_LOOK_SECONDS):
-                        kind, space_key, actor_id = json.loads(notice.payload)
-                        listener([Change(kind, space_key, actor_id)])
+                        listener([decoded(notice.payload)])
         except psycopg.Error as error:
             _log.error("the database does not answer, and is asked again: %s", error)
             end.wait(_RETRY_SECONDS)

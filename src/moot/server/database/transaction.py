@@ -11,20 +11,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.schema import Table
 
 from moot.server import clock
+from moot.server.database.changes import Change
 
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Change:
-    """What a transaction has changed that live connections must learn of after its commit."""
-
-    kind: str
-    """`space`: a space has new events. `actor`: a key of the actor was revoked. `participant`: what one says about
-    itself has changed. `again`: a message is to be sent again to the actor.
-    `all`: anything may have changed."""
-    space_key: int = 0
-    actor_id: str = ""
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -12,7 +11,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from moot.server.database.transaction import Change, Transaction
+from moot.server.database.changes import Change, encoded
+from moot.server.database.transaction import Transaction
 from moot.server.errors import Unavailable
 
 CHANNEL = "moot"
@@ -81,8 +81,7 @@ class Writer:
                         done.append((future, None, error))
                 if self._engine.dialect.name == "postgresql":
                     for change in changes:
-                        words = json.dumps([change.kind, change.space_key, change.actor_id])
-                        connection.exec_driver_sql("SELECT pg_notify(%s, %s)", (CHANNEL, words))
+                        connection.exec_driver_sql("SELECT pg_notify(%s, %s)", (CHANNEL, encoded(change)))
         except SQLAlchemyError as error:
             # Nothing of the transaction is in the database.
             for _, future in batch:

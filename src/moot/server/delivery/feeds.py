@@ -13,10 +13,10 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from moot.server.database.changes import AccessChanged, Anything, Change, EventsAdded, ParticipantChanged, SentAgain
 from moot.server.database.database import Database
-from moot.server.database.transaction import Change, Transaction
+from moot.server.database.transaction import Transaction
 from moot.server.delivery import receipts
-from moot.server.errors import Unauthenticated
 from moot.server.events import reading
 from moot.server.identity.callers import Caller, authenticate
 from moot.server.results import Event
@@ -134,27 +134,31 @@ class Feeds:
             self._loop.call_soon_threadsafe(self._heard, changes)
 
     def _heard(self, changes: Sequence[Change]) -> None:
-        if Change("all") in changes:
-            changes = [Change("space", key) for key in self._feeds]
         for change in changes:
-            feed = self._feeds.get(change.space_key)
-            if change.kind == "space" and feed is not None:
+            match change:
+                case Anything():
+                    self._heard([EventsAdded(key) for key in self._feeds])
+                case AccessChanged(actor_id):
+                    self._begin(self._check([one for one in self.subscriptions() if one.caller.actor_id == actor_id]))
+                case _:
+                    if (feed := self._feeds.get(change.space_key)) is not None:
+                        self._heard_in(feed, change)
+
+    def _heard_in(self, feed: _Feed, change: EventsAdded | ParticipantChanged | SentAgain) -> None:
+        match change:
+            case EventsAdded():
                 feed.stale = True
                 if not feed.reading:
                     # Before the task begins: two tasks would read the same events.
                     feed.reading = True
                     self._begin(self._read_on(feed))
-            elif change.kind == "participant" and feed is not None:
-                self._begin(self._tell_of_participant(feed, change.actor_id))
-            elif change.kind == "again" and feed is not None:
+            case ParticipantChanged(_, actor_id):
+                self._begin(self._tell_of_participant(feed, actor_id))
+            case SentAgain(_, actor_id):
                 for one in feed.subscriptions:
-                    if one.caller.actor_id == change.actor_id:
+                    if one.caller.actor_id == actor_id:
                         one.send_again = True
                         one.wake.set()
-            elif change.kind == "actor":
-                self._begin(
-                    self._check([one for one in self.subscriptions() if one.caller.actor_id == change.actor_id])
-                )
 
     def subscribe(self, subscription: Subscription) -> None:
         """Begin to feed a subscription."""
@@ -163,7 +167,7 @@ class Feeds:
         room = subscription.room
         feed = self._feeds.setdefault(room.key, _Feed(room, room.last_sequence))
         feed.subscriptions.add(subscription)
-        self._heard([Change("space", room.key)])
+        self._heard([EventsAdded(room.key)])
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Stop to feed a subscription."""
@@ -191,7 +195,7 @@ class Feeds:
 
     def look(self) -> None:
         """Look for events of which no word has come: the database was away, or another process was killed."""
-        self._heard([Change("all")])
+        self._heard([Anything()])
 
     async def check_all(self) -> None:
         """End the subscriptions whose keys were revoked by a program other than a server."""
@@ -257,7 +261,7 @@ class Feeds:
 def _valid(tx: Transaction, token: str) -> bool:
     try:
         authenticate(tx, token)
-    except (Unauthenticated, PyroError):
+    except PyroError:
         return False
     return True
 

@@ -9,14 +9,18 @@ from sqlalchemy import Row, and_, bindparam, case, func, select, update
 
 from moot.server import clock
 from moot.server.database import tables
-from moot.server.database.transaction import Change, Transaction
+from moot.server.database.changes import SentAgain
+from moot.server.database.transaction import Transaction
 from moot.server.events.addressing import ACKNOWLEDGE_SECONDS, MENTION
 from moot.server.events.reading import event_of
-from moot.server.results import Cursor, Delivery, Event
+from moot.server.results import Cursor, Delivery, DeliveryState, Event
 from moot.server.spaces.spaces import Room
 from pyro_mcp.errors import Conflict, NotFound
 
-QUEUED, PUSHED, ACKNOWLEDGED, DEAD = "queued", "pushed", "acknowledged", "dead"
+QUEUED: DeliveryState = "queued"
+PUSHED: DeliveryState = "pushed"
+ACKNOWLEDGED: DeliveryState = "acknowledged"
+DEAD: DeliveryState = "dead"
 _OPEN = (QUEUED, PUSHED)
 _MOST_UNREAD = 1000
 _deliveries = tables.deliveries
@@ -106,7 +110,7 @@ def of_event(tx: Transaction, room: Room, event_id: str) -> list[Delivery]:
 
 
 def of_recipient(
-    tx: Transaction, room: Room, actor_id: str | None, state: str | None, *, limit: int, after: int = 0
+    tx: Transaction, room: Room, actor_id: str | None, state: DeliveryState | None, *, limit: int, after: int = 0
 ) -> list[Delivery]:
     """Return the deliveries in a space, of one recipient and in one state where these are given."""
     where = [_deliveries.c.sequence > after]
@@ -152,7 +156,7 @@ def revive(tx: Transaction, room: Room, actor_id: str, sequence: int) -> Deliver
         raise NotFound(f"No message with the number {sequence} is addressed to {actor_id}")
     if changed.rowcount == 0:
         raise Conflict(f"The message is {found[0].state}; only a dead one can be sent again")
-    tx.announce(Change("again", room.key, actor_id))
+    tx.announce(SentAgain(room.key, actor_id))
     return found[0]
 
 

@@ -14,14 +14,16 @@ from sqlalchemy import insert, select
 from moot.server import clock
 from moot.server.database import tables
 from moot.server.database.transaction import Transaction
+from moot.server.results import DeliveryState, Relevance
 from moot.server.spaces.spaces import Room
 from pyro_mcp.errors import InvalidRequest
 
 SYSTEM = "system"
 """The speaker id of what the server itself says. Replies mention it; nobody receives them."""
-DECISION = "decision"
-MENTION = "mention"
-THREAD_REPLY = "thread_reply"
+DECISION: Relevance = "decision"
+MENTION: Relevance = "mention"
+THREAD_REPLY: Relevance = "thread_reply"
+_QUEUED: DeliveryState = "queued"
 _MOST_MENTIONS = 200
 ACKNOWLEDGE_SECONDS = 24 * 3600.0
 """A message that its recipient has not acknowledged after this time is dead."""
@@ -53,7 +55,7 @@ def queue(
         row = {
             "space_key": room.key,
             "sequence": sequence,
-            "state": "queued",
+            "state": _QUEUED,
             "queued_at": tx.now,
             "deadline_at": clock.seconds_from_now(ACKNOWLEDGE_SECONDS),
         }

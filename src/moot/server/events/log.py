@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import bindparam, insert, select, update
 
 from moot.server.database import tables
-from moot.server.database.transaction import Change, Transaction
+from moot.server.database.changes import EventsAdded
+from moot.server.database.transaction import Transaction
 from moot.server.events import addressing
 from moot.server.events.reading import event_of, one
 from moot.server.identity.callers import Caller
@@ -99,7 +100,7 @@ def append(tx: Transaction, room: Room, speaker: Speaker, draft: Draft) -> Event
     )
     if thread_id is not None and speaker.kind in ("human", "agent"):
         tx.insert_if_new(tables.thread_speakers, {"thread_id": thread_id, "actor_id": speaker.speaker_id})
-    tx.announce(Change("space", room.key))
+    tx.announce(EventsAdded(room.key))
     return Event.model_construct(space_id=room.space_id, references=references, **values)
 
 

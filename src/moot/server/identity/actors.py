@@ -9,7 +9,8 @@ from sqlalchemy import Row, Select, and_, exists, func, insert, select, update
 
 from moot.server import clock
 from moot.server.database import tables
-from moot.server.database.transaction import Change, Transaction
+from moot.server.database.changes import AccessChanged
+from moot.server.database.transaction import Transaction
 from moot.server.errors import AgentConnected, Forbidden
 from moot.server.identity.callers import Caller
 from moot.server.identity.tokens import AGENT, hash_of, new_token, shown_prefix
@@ -100,7 +101,7 @@ def _with_new_key(tx: Transaction, caller: Caller, actor_id: str) -> ActorWithKe
         )
     )
     tx.execute(update(_actors).where(_actors.c.actor_id == actor_id).values(updated_at=tx.now))
-    tx.announce(Change("actor", actor_id=actor_id))
+    tx.announce(AccessChanged(actor_id))
     return ActorWithKey(**get(tx, caller, actor_id).model_dump(), api_key=token)
 
 
@@ -108,7 +109,7 @@ def release(tx: Transaction, caller: Caller, actor_id: str) -> str:
     """End the connections of an agent; return `released`, or `already_released` when it has none."""
     agent = _sponsored_agent(tx, caller, actor_id)
     tx.execute(tables.connections.delete().where(tables.connections.c.actor_id == actor_id))
-    tx.announce(Change("actor", actor_id=actor_id))
+    tx.announce(AccessChanged(actor_id))
     return "released" if agent.is_connected else "already_released"
 
 
@@ -128,7 +129,7 @@ def delete(tx: Transaction, caller: Caller, actor_id: str) -> None:
     tx.execute(update(_actors).where(_actors.c.actor_id == actor_id).values(deleted_at=tx.now, updated_at=tx.now))
     tx.execute(tables.participants.delete().where(tables.participants.c.actor_id == actor_id))
     tx.execute(tables.timers.delete().where(tables.timers.c.actor_id == actor_id))
-    tx.announce(Change("actor", actor_id=actor_id))
+    tx.announce(AccessChanged(actor_id))
 
 
 def set_focus(tx: Transaction, caller: Caller, actor_ids: Sequence[str], space_id: str | None) -> list[Actor]:

@@ -8,7 +8,8 @@ from sqlalchemy import Row, insert, select, update
 
 from moot.server import clock
 from moot.server.database import tables
-from moot.server.database.transaction import Change, Transaction
+from moot.server.database.changes import AccessChanged
+from moot.server.database.transaction import Transaction
 from moot.server.errors import Forbidden
 from moot.server.identity.callers import Caller
 from moot.server.identity.tokens import PERSONAL, hash_of, new_token, shown_prefix
@@ -59,7 +60,7 @@ def revoke(tx: Transaction, actor_id: str, token_id: str) -> None:
     )
     if tx.execute(update(_credentials).where(*one).values(revoked_at=tx.now)).rowcount == 0:
         raise NotFound(f"There is no token {token_id}")
-    tx.announce(Change("actor", actor_id=actor_id))
+    tx.announce(AccessChanged(actor_id))
 
 
 def require_human(caller: Caller) -> None:

@@ -13,7 +13,7 @@ from moot.server.events.log import Draft
 from moot.server.identity.callers import Caller
 from moot.server.ids import new_id
 from moot.server.objects import pages, questions
-from moot.server.results import Decision, DecisionCounts
+from moot.server.results import Decision, DecisionCounts, DecisionState
 from moot.server.spaces import spaces
 from moot.server.spaces.spaces import Room
 from pyro_mcp.errors import Conflict, NotFound
@@ -57,7 +57,7 @@ def all_of(
     tx: Transaction,
     caller: Caller,
     space_id: str,
-    status: str | None,
+    status: DecisionState | None,
     *,
     before: str | None = None,
     limit: int = pages.MOST,

@@ -14,7 +14,7 @@ from moot.server.events.log import Draft
 from moot.server.identity.callers import Caller
 from moot.server.ids import new_id
 from moot.server.objects import pages
-from moot.server.results import Question
+from moot.server.results import Question, QuestionState
 from moot.server.spaces import spaces
 from moot.server.spaces.spaces import Room
 from pyro_mcp.errors import NotFound
@@ -62,7 +62,7 @@ def all_of(
     tx: Transaction,
     caller: Caller,
     space_id: str,
-    status: str | None,
+    status: QuestionState | None,
     *,
     before: str | None = None,
     limit: int = pages.MOST,

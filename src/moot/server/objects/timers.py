@@ -19,13 +19,13 @@ from moot.server.events.log import Draft
 from moot.server.identity.callers import Caller
 from moot.server.ids import new_id
 from moot.server.objects import activity, formats
-from moot.server.results import SpaceStatus, Timer
+from moot.server.results import SpaceStatus, Timer, TimerType
 from moot.server.spaces import participants, spaces
 from moot.server.spaces.spaces import ACTIVE, Room
 from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
 
 TOOLS = ("get_recent_context", "get_mentions", "get_activity", "list_participants", "get_space_status")
-_SHORTEST = {"interval": 60, "delay": 30}
+_SHORTEST: Mapping[TimerType, int] = {"interval": 60, "delay": 30}
 _MOST_OF_ONE_AGENT = 50
 _MOST_EVENTS = 50
 _MOST_CHARACTERS = 20_000
@@ -39,7 +39,7 @@ def add(
     *,
     tool: str,
     arguments: Mapping[str, Any],
-    kind: str,
+    kind: TimerType,
     seconds: int,
 ) -> Timer:
     """Schedule a call. Raises `InvalidRequest` for another tool, or a time that is too short."""

@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import Row, Select, bindparam, select, update
 
 from moot.server.database import tables
-from moot.server.database.transaction import Change, Transaction
+from moot.server.database.changes import ParticipantChanged
+from moot.server.database.transaction import Transaction
 from moot.server.identity.callers import Caller
 from moot.server.results import Participant
 from moot.server.spaces.spaces import Room
@@ -37,7 +38,7 @@ def join(tx: Transaction, room: Room, actor_id: str, *, adapter: str | None = No
     if not new and adapter is not None:
         tx.execute(update(_participants).where(*_is(room, actor_id)).values(agent_adapter=adapter))
     if new:
-        tx.announce(Change("participant", room.key, actor_id))
+        tx.announce(ParticipantChanged(room.key, actor_id))
     return get(tx, room, actor_id)
 
 
@@ -60,7 +61,7 @@ def set_status(tx: Transaction, room: Room, caller: Caller, status: str | None) 
     join(tx, room, caller.actor_id)
     values = {"status": status, "status_updated_at": tx.now, "last_seen_at": tx.now}
     tx.execute(update(_participants).where(*_is(room, caller.actor_id)).values(**values))
-    tx.announce(Change("participant", room.key, caller.actor_id))
+    tx.announce(ParticipantChanged(room.key, caller.actor_id))
     return get(tx, room, caller.actor_id)
 
 

@@ -13,10 +13,10 @@ from moot.server.database import tables
 from moot.server.database.transaction import Transaction
 from moot.server.identity.callers import Caller
 from moot.server.ids import new_id
-from moot.server.results import Space
+from moot.server.results import Space, SpaceState
 from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
 
-ACTIVE = "active"
+ACTIVE: SpaceState = "active"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:~-]{0,199}")
 _spaces = tables.spaces
 
@@ -30,7 +30,7 @@ class Room:
     tenant_id: str
     name: str
     description: str
-    status: str
+    status: SpaceState
     links: list[str]
     started_at: str
     last_event_at: str | None
@@ -42,7 +42,7 @@ class Room:
             space_id=self.space_id,
             name=self.name,
             description=self.description,
-            status=self.status,  # type: ignore[arg-type] # only the known ones are stored
+            status=self.status,
             links=self.links,
             started_at=self.started_at,
             event_count=self.last_sequence - self.pruned_sequence,
@@ -128,13 +128,13 @@ def change(tx: Transaction, room: Room, changes: Mapping[str, Any]) -> Room:
     return by_key(tx, room.key)
 
 
-def of_tenant(tx: Transaction, caller: Caller, *, status: str | None = None) -> list[Room]:
+def of_tenant(tx: Transaction, caller: Caller, *, status: SpaceState | None = None) -> list[Room]:
     """Return the spaces of the caller's tenant, in the order of their making."""
     statement = select(*_COLUMNS).where(_spaces.c.tenant_id == caller.tenant_id).order_by(_spaces.c.space_key)
     return [_room(row) for row in tx.rows(statement if status is None else statement.where(_spaces.c.status == status))]
 
 
-def joined(tx: Transaction, caller: Caller, *, status: str | None = None) -> list[Room]:
+def joined(tx: Transaction, caller: Caller, *, status: SpaceState | None = None) -> list[Room]:
     """Return the spaces that the caller has joined, in the order of joining."""
     mine = tables.participants
     statement = (
