@@ -2,11 +2,14 @@
 
     api          HTTP, WebSocket and SSE: parse, one call below, render
     admin        bootstrap, users, tokens, teams, backup, doctor
-    objects      spaces, threads, decisions, questions, links, timers, archives, activity, summary, orientation
+    objects      threads, decisions, questions, links, timers, archives, activity, summary, orientation
     delivery     what becomes of a message to a recipient: queued, pushed, acknowledged or dead; live feeds
     events       the log of a space: sequence numbers without holes, reading, mentions, search
+    spaces       spaces and their participants
     identity     tenants, actors, tokens; who is calling
     database     tables, migrations, readers, one writer with group commit
+    results      the objects that the server returns
+    logs         log lines in JSON
     ids, errors, settings, clock
 
 Each line imports only from the lines below it. All but `api` and `delivery.feeds` is synchronous: a function gets a

@@ -23,17 +23,7 @@ def backup(settings: Settings, target: Path) -> None:
         raise Conflict(f"{target} exists", hint="name a new file")
     scratch = target.with_name(f".{target.name}.part")
     try:
-        os.close(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600))
-        # Read in one transaction, so that a server that writes does not make the copy begin anew.
-        with (
-            closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as from_,
-            closing(sqlite3.connect(scratch)) as to,
-        ):
-            from_.execute("BEGIN")
-            from_.execute("SELECT count(*) FROM alembic_version").fetchone()
-            from_.backup(to, pages=_PAGES, sleep=0)
-            to.execute("PRAGMA journal_mode=DELETE")
-        _flush(scratch)
+        _copy(source, scratch)
         os.link(scratch, target)
         _flush(target.parent)
     finally:
@@ -50,13 +40,7 @@ def restore(settings: Settings, source: Path) -> None:
         _check(source)
         scratch = target.with_name(f".{DATABASE_FILE}.part")
         try:
-            os.close(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600))
-            with (
-                closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as from_,
-                closing(sqlite3.connect(scratch)) as to,
-            ):
-                from_.backup(to)
-            _flush(scratch)
+            _copy(source, scratch)
             if target.exists():
                 with closing(sqlite3.connect(target)) as former:
                     former.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -67,6 +51,21 @@ def restore(settings: Settings, source: Path) -> None:
             _flush(target.parent)
         finally:
             scratch.unlink(missing_ok=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a database into a file of its own, which is on the disk afterwards."""
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600))
+    # Read in one transaction, so that a server that writes does not make the copy begin anew.
+    with (
+        closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as from_,
+        closing(sqlite3.connect(target)) as to,
+    ):
+        from_.execute("BEGIN")
+        from_.execute("SELECT count(*) FROM alembic_version").fetchone()
+        from_.backup(to, pages=_PAGES, sleep=0)
+        to.execute("PRAGMA journal_mode=DELETE")
+    _flush(target)
 
 
 def _file(settings: Settings, *, must_exist: bool = True) -> Path:

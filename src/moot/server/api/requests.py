@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
@@ -15,9 +15,12 @@ from pyro_mcp.errors import InvalidRequest
 class ByCaller(BaseModel):
     """A body that may name its sender, who can only be the caller."""
 
-    def check(self, caller: Caller, *names: str) -> None:
-        """Raise `InvalidRequest` when one of these fields names another actor than the caller."""
-        for name in names:
+    SENDER: ClassVar[tuple[str, ...]]
+    """The fields that name the sender."""
+
+    def check(self, caller: Caller) -> None:
+        """Raise `InvalidRequest` when the sender is another actor than the caller."""
+        for name in self.SENDER:
             given = getattr(self, name)
             if given is not None and given != caller.actor_id:
                 raise InvalidRequest(
@@ -60,6 +63,7 @@ class NewStatus(BaseModel):
 class NewEvent(ByCaller):
     """A message. `participant_id` is the newer name of `speaker_id`."""
 
+    SENDER = ("speaker_id", "participant_id")
     speaker_id: Word | None = None
     participant_id: Word | None = None
     speaker_name: Line | None = None
@@ -74,6 +78,7 @@ class NewEvent(ByCaller):
 class NewResponse(ByCaller):
     """A message of an agent. `participant_id` is the newer name of `agent_id`."""
 
+    SENDER = ("agent_id", "participant_id")
     agent_id: Word | None = None
     participant_id: Word | None = None
     agent_name: Line | None = None
@@ -87,6 +92,7 @@ class NewResponse(ByCaller):
 class NewSpeech(ByCaller):
     """What was said aloud, as text."""
 
+    SENDER = ("speaker_id", "participant_id")
     speaker_id: Word | None = None
     participant_id: Word | None = None
     speaker_name: Line | None = None
@@ -130,18 +136,21 @@ class NewThread(BaseModel):
 
 
 class NewDecision(ByCaller):
+    SENDER = ("proposed_by",)
     proposed_by: Word | None = None
     text: Annotated[Body, Field(min_length=1)]
     question_id: Word | None = None
 
 
 class Resolution(ByCaller):
+    SENDER = ("resolved_by",)
     resolved_by: Word | None = None
     resolution: Body
     status: Literal["resolved", "rejected"] = "resolved"
 
 
 class NewQuestion(ByCaller):
+    SENDER = ("asked_by",)
     asked_by: Word | None = None
     text: Annotated[Body, Field(min_length=1)]
     assigned_to: Word | None = None

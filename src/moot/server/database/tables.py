@@ -263,7 +263,9 @@ archives = Table(
     UniqueConstraint("space_key", "session_id"),
 )
 
-# The live sockets and streams of all server processes; one that is not refreshed belongs to a dead process.
+CONNECTION_LIFETIME_SECONDS = 150.0
+"""A connection that was not refreshed for this time belongs to a server process that has died."""
+# The live sockets and streams of all server processes.
 connections = Table(
     "connections",
     metadata,

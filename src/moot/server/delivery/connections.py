@@ -9,13 +9,12 @@ from sqlalchemy import delete, func, insert, select, update
 from moot.server import clock
 from moot.server.database import tables
 from moot.server.database.transaction import Transaction
-from moot.server.identity.actors import CONNECTION_LIFETIME_SECONDS
 from moot.server.ids import new_id
 from moot.server.spaces import participants
 from pyro_mcp.errors import TooManyRequests
 
 _connections = tables.connections
-REFRESH_SECONDS = CONNECTION_LIFETIME_SECONDS / 3
+REFRESH_SECONDS = tables.CONNECTION_LIFETIME_SECONDS / 3
 
 
 def opened(tx: Transaction, actor_id: str, space_key: int, *, most: int) -> str:
@@ -49,4 +48,4 @@ def forget_all(tx: Transaction) -> None:
 
 
 def _oldest() -> str:
-    return clock.seconds_from_now(-CONNECTION_LIFETIME_SECONDS)
+    return clock.seconds_from_now(-tables.CONNECTION_LIFETIME_SECONDS)

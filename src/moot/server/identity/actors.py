@@ -18,8 +18,6 @@ from moot.server.ids import new_id
 from moot.server.results import Actor, ActorWithKey
 from pyro_mcp.errors import Conflict, NotFound
 
-CONNECTION_LIFETIME_SECONDS = 150.0
-"""A connection that was not refreshed for this time belongs to a server process that has died."""
 _actors = tables.actors
 
 
@@ -165,7 +163,7 @@ def _select() -> Select[Any]:
         )
         .scalar_subquery()
     )
-    oldest = clock.seconds_from_now(-CONNECTION_LIFETIME_SECONDS)
+    oldest = clock.seconds_from_now(-tables.CONNECTION_LIFETIME_SECONDS)
     connected = exists().where(connections.actor_id == _actors.c.actor_id, connections.seen_at > oldest)
     columns = [column for column in _actors.c if column.name != "deleted_at"]
     return select(*columns, key.label("api_key_prefix"), connected.label("is_connected")).where(

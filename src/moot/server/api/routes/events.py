@@ -25,9 +25,9 @@ IdempotencyKey = Annotated[str | None, Header(max_length=200, min_length=1)]
 _MOST_IN_TRANSCRIPT = 5000
 
 
-async def _post(call: Call, space_id: str, body: NewEvent | NewResponse, key: str | None, *named: str) -> Event:
+async def _post(call: Call, space_id: str, body: NewEvent | NewResponse, key: str | None) -> Event:
     def work(tx: Transaction, caller: Caller, room: Room) -> Event:
-        body.check(caller, *named)
+        body.check(caller)
         draft = Draft(
             body.text, body.parent_event_id, body.thread_id, body.references or (), body.metadata, idempotency_key=key
         )
@@ -39,7 +39,7 @@ async def _post(call: Call, space_id: str, body: NewEvent | NewResponse, key: st
 @router.post("/events")
 async def post_event(space_id: InPath, body: NewEvent, call: WithCall, idempotency_key: IdempotencyKey = None) -> Event:
     """Post a message of the caller. A second call with the same Idempotency-Key returns the first one's event."""
-    return await _post(call, space_id, body, idempotency_key, "speaker_id", "participant_id")
+    return await _post(call, space_id, body, idempotency_key)
 
 
 @router.post("/response")
@@ -47,7 +47,7 @@ async def post_response(
     space_id: InPath, body: NewResponse, call: WithCall, idempotency_key: IdempotencyKey = None
 ) -> Event:
     """Post a message of the caller, as the published adapter does."""
-    return await _post(call, space_id, body, idempotency_key, "agent_id", "participant_id")
+    return await _post(call, space_id, body, idempotency_key)
 
 
 @router.post("/speech")
@@ -55,7 +55,7 @@ def post_speech(space_id: InPath, body: NewSpeech, call: WithCall) -> Event:
     """Post what the caller said aloud."""
 
     def work(tx: Transaction, caller: Caller, room: Room) -> Event:
-        body.check(caller, "speaker_id", "participant_id")
+        body.check(caller)
         return log.post(tx, caller, room, Draft(body.text, metadata={"message_type": "speech"}))
 
     return call.write_in(space_id, work)

@@ -92,7 +92,7 @@ def propose_decision(space_id: InPath, body: NewDecision, call: WithCall) -> Dec
     """Propose a decision."""
 
     def work(tx: Transaction, caller: Caller, room: Room) -> Decision:
-        body.check(caller, "proposed_by")
+        body.check(caller)
         return decisions.propose(tx, caller, room, body.text, body.question_id)
 
     return call.write_in(space_id, work)
@@ -115,7 +115,7 @@ def resolve_decision(space_id: InPath, decision_id: InPath, body: Resolution, ca
     """Resolve or reject a decision."""
 
     def work(tx: Transaction, caller: Caller, room: Room) -> Decision:
-        body.check(caller, "resolved_by")
+        body.check(caller)
         return decisions.resolve(tx, caller, room, decision_id, resolution=body.resolution, status=body.status)
 
     return call.write_in(space_id, work)
@@ -139,7 +139,7 @@ def ask_question(space_id: InPath, body: NewQuestion, call: WithCall) -> Questio
     """Ask a question."""
 
     def work(tx: Transaction, caller: Caller, room: Room) -> Question:
-        body.check(caller, "asked_by")
+        body.check(caller)
         return questions.ask(tx, caller, room, body.text, body.assigned_to)
 
     return call.write_in(space_id, work)
