@@ -23,6 +23,7 @@ from claude_bottle.budget.limits import Limit, limits_of
 from claude_bottle.budget.prices import PICODOLLARS, Prices
 from pyro_mcp.errors import HostNotReady
 from pyro_mcp.network import ModelRefusal, ModelRequest, ModelUsage, Reservation
+from tests.bottles.clock import Clock
 from tests.conftest import ROOT
 
 RUN = Run("guard-1", "coder-1", "dev in bottles.toml")
@@ -47,14 +48,6 @@ def used(entered: int, output: int | None) -> ModelUsage:
         output_tokens=output,
         searches=0,
     )
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -227,7 +220,8 @@ def test_a_flood_of_refusals_is_recorded_in_few_lines(ledger: Ledger) -> None:
 DYING = """
 import sys
 from pathlib import Path
-from tests.bottles.budget.test_ledger import ASKED, Clock, budget, opened, reserved
+from tests.bottles.budget.test_ledger import ASKED, budget, opened, reserved
+from tests.bottles.clock import Clock
 one = budget(opened(Path(sys.argv[1]), Clock()), {"usd": 0.25})
 reserved(one.model_request(ASKED)), reserved(one.model_request(ASKED))
 if sys.argv[2] == "settling":

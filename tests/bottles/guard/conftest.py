@@ -26,16 +26,7 @@ from claude_bottle.manifest import BottleConfig
 from pyro_mcp.network.policy.log import Attempt, log_entry
 from pyro_mcp.network.policy.rules import Rules
 from pyro_mcp.network.supervision.client import SupervisorClient, connect_to_supervisor
-
-
-class Clock:
-    """A clock that moves only when a test moves it."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.bottles.clock import Clock
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ import pytest
 from claude_bottle.bottles import Bottles
 from claude_bottle.guard.requests import Asker, Requests
 from pyro_mcp.errors import Conflict
-from tests.bottles.guard.conftest import Clock, Guard, Policy
+from tests.bottles.clock import Clock
+from tests.bottles.guard.conftest import Guard, Policy
 
 # A command that stops for ever at a step of its decision, which it names on standard output.
 _STOPPED = """

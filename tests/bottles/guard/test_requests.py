@@ -10,7 +10,8 @@ import pytest
 from claude_bottle.guard import requests as module
 from claude_bottle.guard.requests import Asker, Request, Requests
 from pyro_mcp.errors import Conflict, InvalidRequest, NoSpace, NotFound, TooManyRequests
-from tests.bottles.guard.conftest import Clock, Policy
+from tests.bottles.clock import Clock
+from tests.bottles.guard.conftest import Policy
 
 HOST = {"host": "pypi.org:443"}
 
