@@ -6,9 +6,11 @@ import asyncio
 import resource
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -31,6 +33,12 @@ from pyro_mcp.host.files import locked, private_directory
 _BACKLOG = 1024
 _OPEN_FILES = 16_384
 _SECONDS_TO_LEAVE = 5
+SOCKET_OPTIONS: dict[str, Any] = {
+    "ws": "websockets-sansio",
+    "ws_max_size": 1 << 20,
+    "ws_per_message_deflate": False,
+}
+"""What uvicorn is told about WebSockets."""
 
 
 def serve(settings: Settings, say: Callable[[str], None]) -> None:
@@ -39,6 +47,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
     Raises `Busy` when another server uses the same SQLite database, and `Conflict` when the port is taken.
     """
     _allow_many_connections()
+    _require_tls_files(settings)
     with ExitStack() as stack:
         database = stack.enter_context(opened(settings))
         listener = stack.enter_context(_bound(settings))
@@ -50,9 +59,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
             stack.enter_context(listening(settings.database, state.feeds.hear))
         config = uvicorn.Config(
             create_app(state),
-            ws="websockets-sansio",
-            ws_max_size=1 << 20,
-            ws_per_message_deflate=False,
+            **SOCKET_OPTIONS,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -71,6 +78,28 @@ def _allow_many_connections() -> None:
     wanted = _OPEN_FILES if most == resource.RLIM_INFINITY else min(most, _OPEN_FILES)
     if least < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
+def _require_tls_files(settings: Settings) -> None:
+    """Raise `InvalidRequest` when the files for TLS cannot be used, before anything is made."""
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if certificate is None and key is None:
+        return
+    if certificate is None or key is None:
+        raise InvalidRequest("TLS needs a certificate and its key", hint="give both --tls-cert and --tls-key")
+    for file in (certificate, key):
+        try:
+            file.read_bytes()
+        except OSError as error:
+            raise InvalidRequest(f"{file} cannot be read: {error.strerror}") from error
+    try:
+        # The empty password fails for an encrypted key, for which OpenSSL would ask at the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except ssl.SSLError as error:
+        raise InvalidRequest(
+            f"{certificate} and {key} are not a certificate and its key: {error.reason or error}",
+            hint="give both in PEM, the key without a password",
+        ) from error
 
 
 @contextmanager
@@ -103,8 +132,6 @@ def _require_utf8(database: Database) -> None:
 @contextmanager
 def _bound(settings: Settings) -> Iterator[socket.socket]:
     """Yield a listening socket."""
-    if (settings.tls_certificate is None) != (settings.tls_key is None):
-        raise InvalidRequest("TLS needs a certificate and its key", hint="give both --tls-cert and --tls-key")
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,0 +1,86 @@
+"""The options of `moot serve`: TLS, and what is refused before anything is made."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import connect
+
+from tests.moot.server.running import ANSWER_SECONDS, Live, Server, free_port, moot
+
+_NOBODY = "postgresql://nobody@127.0.0.1:1/none"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1, signed by its own key, and that key."""
+    folder = tmp_path_factory.mktemp("tls")
+    made, key = folder / "certificate.pem", folder / "key.pem"
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    words += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*words, "-keyout", str(key), "-out", str(made)], check=True, capture_output=True, timeout=60)
+    return made, key
+
+
+@pytest.fixture
+def server(tmp_path: Path, certificate: tuple[Path, Path]) -> Iterator[Server]:
+    made, key = certificate
+    server = Server(free_port(), tmp_path / "data", ("--tls-cert", str(made), "--tls-key", str(key)))
+    server.start()
+    yield server
+    server.kill()
+
+
+def test_calls_and_sockets_go_over_tls(server: Server, certificate: tuple[Path, Path]) -> None:
+    trust = ssl.create_default_context(cafile=str(certificate[0]))
+    headers = {"Authorization": f"Bearer {server.token}"}
+    connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=ANSWER_SECONDS, context=trust)
+    connection.request("POST", "/api/spaces", b'{"space_id": "vault"}', {**headers, "Content-Type": "application/json"})
+    answer = connection.getresponse()
+    assert (answer.status, b"vault" in answer.read()) == (200, True)
+    connection.close()
+
+    address = f"wss://127.0.0.1:{server.port}/api/spaces/vault/ws"
+    with connect(address, ssl=trust, additional_headers=headers, proxy=None, open_timeout=ANSWER_SECONDS) as live:
+        live.send('{"type": "ack", "sequence": 0}')
+        assert Live(live).frame("acknowledged")["sequence"] == 0
+    assert any(line == f"serving https://127.0.0.1:{server.port}\n" for line in server.said)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--tls-cert", "CERTIFICATE"), "--tls-key"),
+        (("--tls-key", "KEY"), "--tls-cert"),
+        (("--tls-cert", "missing.pem", "--tls-key", "KEY"), "missing.pem"),
+        (("--tls-cert", "KEY", "--tls-key", "KEY"), "certificate"),
+        (("--tls-cert", "CERTIFICATE", "--tls-key", "ENCRYPTED"), "without a password"),
+        (("--host", "no.such.host.invalid"), "no.such.host.invalid"),
+        (("--port", "70000"), "70000"),
+        (("--port", "x"), "--port"),
+        (("--database-url", "mysql://user@host/name"), "mysql"),
+        (("--database-url", "nonsense"), "postgresql://"),
+        (("--database-url", _NOBODY), "127.0.0.1"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_a_wrong_option_is_refused_with_a_hint(
+    options: tuple[str, ...], words: str, certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    encrypted = tmp_path / "encrypted.pem"
+    argv = ["openssl", "pkey", "-in", str(certificate[1]), "-aes256", "-passout", "pass:word", "-out", str(encrypted)]
+    subprocess.run(argv, check=True, capture_output=True, timeout=60)
+    files = {"CERTIFICATE": str(certificate[0]), "KEY": str(certificate[1]), "ENCRYPTED": str(encrypted)}
+    given = [files.get(one, one) for one in options]
+    port = () if "--port" in options else ("--port", str(free_port()))
+
+    result = moot("serve", "--data-dir", str(tmp_path / "data"), *port, *given)
+
+    assert result.returncode != 0 and words in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "mootup_pat_" not in result.stdout
