@@ -29,6 +29,11 @@ def metered(rules: Sequence[EgressRule], bottle: BottleConfig) -> tuple[EgressRu
     )
 
 
+def leads_to_models(host: str) -> bool:
+    """Return whether a host is known to serve models."""
+    return host in METERS or host in _UNCOUNTED
+
+
 def meter_problems(rules: Sequence[EgressRule], bottle: BottleConfig) -> Iterator[str]:
     """Yield what contradicts a budget, or needs one."""
     if bottle.budget is not None and not any(rule.meter for rule in rules):

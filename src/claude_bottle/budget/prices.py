@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from pyro_mcp.network import ModelRequest, ModelUsage
@@ -24,6 +24,8 @@ _TABLE = Path(__file__).with_name("prices.json")
 _MILLION = 10**6
 _SNAPSHOT = re.compile(r"-(?:\d{8}|\d{4}-\d{2}-\d{2}|latest)$")
 _WINDOW = re.compile(r"\[\d+[km]\]$")
+_SIZES = ("context_tokens", "max_output_tokens")
+_Found = TypeVar("_Found")
 
 
 class Unpriced(Exception):
@@ -107,14 +109,18 @@ class _Model:
 
 
 class Prices:
-    """The prices of models by name: those that the manifest gives, and for other models the shipped ones."""
+    """The prices of models by name: those that the manifest gives, and for other models the shipped ones.
+
+    A snapshot has the price of its own name, or else that of its model. A manifest that gives only sizes of a model
+    keeps its shipped price.
+    """
 
     def __init__(self, given: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-        self._models = {**_shipped(), **{_canonical(name): _model(fields) for name, fields in (given or {}).items()}}
+        self._given = {name: _completed(name, fields) for name, fields in (given or {}).items()}
 
     def most(self, request: ModelRequest, *, priced: bool) -> Most:
         """Return the most that a request may use; raises `Unpriced`, for its cost only with `priced`."""
-        model = self._models.get(_canonical(request.model)) or _Model(None, None, None)
+        model = self._model(request.model) or _Model(None, None, None)
         key = f'budget.prices."{request.model}"'
         window = [one for one in (request.most_input, model.context_tokens) if one is not None]
         if not window:
@@ -136,8 +142,11 @@ class Prices:
 
     def cost(self, name: str, usage: ModelUsage) -> int | None:
         """Return what a known usage of a model costs; None for a model without a price."""
-        model = self._models.get(_canonical(name))
+        model = self._model(name)
         return None if model is None or model.price is None else model.price.cost(usage)
+
+    def _model(self, name: str) -> _Model | None:
+        return _found(name, self._given) or _shipped_model(name)
 
 
 def dollars(picodollars: int) -> str:
@@ -153,9 +162,23 @@ def picodollars(amount: float) -> int:
 
 
 @cache
-def _shipped() -> Mapping[str, _Model]:
+def _shipped() -> Mapping[str, Mapping[str, Any]]:
     groups = json.loads(_TABLE.read_text())
-    return {name: _model(fields) for group in groups for name, fields in group["models"].items()}
+    return {name: fields for group in groups for name, fields in group["models"].items()}
+
+
+@cache
+def _shipped_model(name: str) -> _Model | None:
+    fields = _found(name, _shipped())
+    return None if fields is None else _model(fields)
+
+
+def _completed(name: str, given: Mapping[str, Any]) -> _Model:
+    """Return what a manifest gives of a model, with the shipped sizes, and with the shipped price if it gives none."""
+    shipped = _found(name, _shipped()) or {}
+    own = {key: value for key, value in given.items() if value is not None}
+    kept = shipped if "input" not in own else {key: shipped[key] for key in _SIZES if key in shipped}
+    return _model({**kept, **own})
 
 
 def _model(fields: Mapping[str, Any]) -> _Model:
@@ -163,9 +186,10 @@ def _model(fields: Mapping[str, Any]) -> _Model:
     return _Model(price, fields.get("context_tokens"), fields.get("max_output_tokens"))
 
 
-def _canonical(name: str) -> str:
-    """Return the name of a model without the date of its snapshot and the size of its window."""
-    return _SNAPSHOT.sub("", _WINDOW.sub("", name))
+def _found(name: str, models: Mapping[str, _Found]) -> _Found | None:
+    """Return what is listed of a model: under its name, without the size of its window, or without its snapshot."""
+    plain = _WINDOW.sub("", name)
+    return next((models[one] for one in (name, plain, _SNAPSHOT.sub("", plain)) if one in models), None)
 
 
 def _decimal(value: float) -> Decimal:

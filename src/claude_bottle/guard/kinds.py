@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from claude_bottle.budget.model_hosts import leads_to_models
 from claude_bottle.guard.settings import GuardSettings
 from claude_bottle.visible import visible, visible_line
 from pyro_mcp.errors import Conflict, InvalidRequest
@@ -70,6 +71,11 @@ def _host_rule(given: Given, settings: GuardSettings) -> Rule:
     if entry.name == _OWN_DOMAIN or entry.name.endswith(f".{_OWN_DOMAIN}"):
         raise Conflict(f"{entry.name} is a name of the guard", hint="the names below bottle.internal are fixed")
     _check_new(entry.name, number, Rules.from_json(settings.rules))
+    if settings.config.get("budget") and leads_to_models(entry.name):
+        raise Conflict(
+            f"{entry.name} leads to models whose requests the budget would not count",
+            hint="only the person who wrote the manifest can allow it, at the next launch",
+        )
     return {"host": f"{entry.name}:{number}"}
 
 

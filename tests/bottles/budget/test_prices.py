@@ -68,6 +68,27 @@ def test_a_model_that_is_not_in_the_table_has_no_price(name: str) -> None:
             Prices().most(replace(ASKED, model=name), priced=True)
 
 
+def test_a_name_of_its_own_comes_before_the_model_of_a_snapshot() -> None:
+    dated, plain = {"input": 5, "output": 15}, {"input": 2, "output": 10}
+    own = Prices({"gpt-4o-2024-05-13": dated, "gpt-4o": plain})
+    assert [own.cost(f"gpt-4o{one}", used(plain=1)) for one in ("-2024-05-13", "-2024-08-06", "")] == [
+        5_000_000,
+        2_000_000,
+        2_000_000,
+    ]
+    assert Prices().cost("gpt-4o-2024-05-13", used(plain=1)) == 5_000_000
+    assert Prices().cost("gpt-5-chat-latest", used(plain=1)) == 1_250_000
+
+
+def test_sizes_of_the_manifest_keep_the_shipped_price_and_prices_keep_the_shipped_sizes() -> None:
+    smaller = Prices({"gpt-5": {"max_output_tokens": 1000}})
+    unbounded = replace(ASKED, model="gpt-5", most_output=None)
+    assert smaller.most(unbounded, priced=True).output_tokens == 1000
+    assert smaller.cost("gpt-5", used(plain=1)) == Prices().cost("gpt-5", used(plain=1))
+    priced = Prices({"gpt-5": {"input": 100, "output": 100}})
+    assert priced.most(unbounded, priced=True).output_tokens == Prices().most(unbounded, priced=True).output_tokens
+
+
 def test_the_prices_of_the_manifest_win() -> None:
     own = Prices({"my-model": {"input": 1, "output": 2}, "gpt-5": {"input": 100, "output": 100}})
     assert own.cost("my-model", used(plain=3, read=2, short=1, hour=1, output=1)) == (3 + 2 + 1 + 2 + 2) * 1_000_000
@@ -113,15 +134,15 @@ def test_no_usage_within_the_bounds_costs_more_than_the_most(
     entered = plain + read + short + hour
     request = replace(
         ASKED,
-        model=model,
+        model="my-model",  # with the prices of `model`, and no window that bounds the input
         most_input=-(-entered // rounds),
         most_output=-(-output // rounds),
         rounds=rounds,
         cache_writes=writes,
     )
-    own = Prices({model: {**_shipped(model), "context_tokens": None}})
+    own = Prices({"my-model": {**_shipped(model), "context_tokens": None}})
     most = own.most(request, priced=True)
-    cost = own.cost(model, used(plain=plain, read=read, short=short, hour=hour, output=output))
+    cost = own.cost("my-model", used(plain=plain, read=read, short=short, hour=hour, output=output))
     assert cost is not None and most.cost is not None and cost <= most.cost
     assert entered + output <= most.tokens
 
@@ -137,7 +158,7 @@ def test_the_table_names_its_sources_and_is_complete() -> None:
         assert group["source"].startswith("https://") and group["read_on"] >= "2026-11-22"
         for name, fields in group["models"].items():
             assert 0 < fields["cache_read"] <= fields["input"] <= fields["output"], name
-            assert fields["context_tokens"] >= 100_000 and 8_000 <= fields["max_output_tokens"] <= 128_000, name
+            assert fields["context_tokens"] >= 100_000 and 4_000 <= fields["max_output_tokens"] <= 128_000, name
             assert ("search" in fields) == name.startswith("claude-"), name
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from claude_bottle.bottles import Bottles
 from claude_bottle.guard.requests import MOST_PENDING
 from tests.bottles.guard.conftest import Guard
@@ -63,6 +65,15 @@ def test_an_approval_cannot_lift_the_limits_of_a_host(guard: Guard) -> None:
     answer = bottle.gateway.tool("request_capability", kind="host", host="api.example", reason="x")
 
     assert "would lift all its limits" in answer["failed"] and rules() == []
+
+
+@pytest.mark.parametrize("host", ["api.openai.com", "openrouter.ai:443", "claude.ai"])
+def test_with_a_budget_nobody_is_asked_for_a_model_that_it_does_not_count(guard: Guard, host: str) -> None:
+    bottle = guard(supervise=True, budget={"usd": 1})
+
+    answer = bottle.gateway.tool("request_capability", kind="host", host=host, reason="x")
+
+    assert "whose requests the budget would not count" in answer["failed"] and rules() == []
 
 
 def test_a_bottle_knows_nothing_of_the_requests_of_another(guard: Guard) -> None:
