@@ -7,8 +7,8 @@ it was written. A writer always goes on from the head, so lines that somebody cu
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -38,10 +38,13 @@ def user_journal() -> Journal:
 
 
 def person() -> str:
-    """Return who decides with a command of this user: "person NAME"."""
+    """Return who decides with a command of this user: "person NAME".
+
+    The name is that of the user id, not that of a variable of the environment, which anybody sets as he likes.
+    """
     try:
-        return f"person {getpass.getuser()}"
-    except (KeyError, OSError):  # no name for this user id
+        return f"person {pwd.getpwuid(os.getuid()).pw_name}"
+    except KeyError:  # no name for this user id
         return f"person {os.getuid()}"
 
 

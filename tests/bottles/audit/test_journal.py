@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import pwd
 import re
 import subprocess
 import sys
@@ -51,6 +53,13 @@ def test_a_decision_is_read_back_as_it_was_added(journal: Journal) -> None:
     assert (entry.slug, entry.bottle, entry.agent) == ("web-3f9a1c", "dev", "web")
     assert (entry.rule, entry.what) == ("main", {"ref": "x", "n": 3})
     assert verify(journal.path).intact
+
+
+def test_the_person_is_the_user_of_the_process_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(variable, "mallory\nperson root")
+
+    assert journal_module.person() == f"person {pwd.getpwuid(os.getuid()).pw_name}"
 
 
 def test_the_files_are_private(journal: Journal) -> None:
