@@ -51,6 +51,9 @@ def _lines(loaded: LoadedManifest) -> Iterator[str]:
             yield f"{rule.host} {target} from the bottle {name}"
         if bottle.supervise is not None and (name in used or ("bottles", name, "supervise") in ours):
             yield f"the bottle {name} may ask you for: {', '.join(bottle.supervise.capabilities)}"
+            yield f"an approval for the bottle {name} lasts {bottle.supervise.grant_seconds / 60:g} min"
+            if bottle.supervise.ask_when_refused:
+                yield f"the bottle {name} asks you by itself for each host that it is refused"
         if any(where[:3] == ("bottles", name, "budget") for where in ours):
             yield from _budget(bottle, name)
         for remote in bottle.git.declared() if name in used or ("bottles", name, "git", "remotes") in ours else ():
@@ -71,8 +74,10 @@ def _budget(bottle: BottleConfig, name: str) -> Iterator[str]:
     """Yield what the agent may use of the models, and the prices that it is counted with."""
     given = bottle.model_dump(mode="json")["budget"]
     yield f"the bottle {name} may use {', '.join(map(limit_text, planned_limits(given)))} of its models"
-    if given["prices"]:
-        yield f"the bottle {name} counts with prices of its own for {', '.join(given['prices'])}"
+    for model, price in given["prices"].items():
+        if price["input"] is not None:
+            paid = f"${price['input']:g} for a million tokens of requests and ${price['output']:g} of answers"
+            yield f"the bottle {name} counts {model} at {paid}"
 
 
 def _remote(remote: Remote, bottle: str) -> Iterator[str]:
@@ -81,6 +86,8 @@ def _remote(remote: Remote, bottle: str) -> Iterator[str]:
     for rule in remote.push:
         how = "after you approve each push" if rule.approve == "ask" else "WITHOUT asking you"
         yield f"the bottle {bottle} pushes {rule.ref} to {remote.url}, with your credentials, {how}"
+    if remote.not_secret:
+        yield f"pushes to {remote.url} may hold {len(remote.not_secret)} texts that look like secrets"
 
 
 def _secrets(found: Mapping[str, SecretConfig]) -> Iterator[str]:

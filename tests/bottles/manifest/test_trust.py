@@ -272,4 +272,17 @@ def test_trust_shows_the_budget_that_a_project_sets(project: Path, own: Path) ->
     )
     shown = taken_from_host(load(project))
     assert "the bottle dev may use $9999.00 for one run, 5 tokens for one day (UTC) of its models" in shown
-    assert "the bottle dev counts with prices of its own for m-1" in shown
+    assert "the bottle dev counts m-1 at $0 for a million tokens of requests and $0 of answers" in shown
+
+
+def test_trust_shows_how_long_approvals_last_and_what_a_push_may_hold(project: Path) -> None:
+    (project / "bottles.toml").write_text(
+        "[bottles.dev.supervise]\ngrant_seconds = 86400\nask_when_refused = true\n"
+        "[bottles.dev.git.remotes.origin]\nurl = 'https://git.example/a.git'\n"
+        "not_secret = ['0123456789abcdef']\n"
+        "[agents.a]\nbottle = 'dev'\n"
+    )
+    shown = taken_from_host(load(project))
+    assert "an approval for the bottle dev lasts 1440 min" in shown
+    assert "the bottle dev asks you by itself for each host that it is refused" in shown
+    assert "pushes to https://git.example/a.git may hold 1 texts that look like secrets" in shown
