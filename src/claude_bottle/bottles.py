@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from claude_bottle import state
+from claude_bottle.approval_verbs import ApprovalVerbs
 from claude_bottle.audit_verbs import AuditVerbs
 from claude_bottle.backend.table import BACKENDS, DEFAULT_BACKEND, backend_named, offered
 from claude_bottle.bottle_info import bottle_of, info_of, unknown_info
@@ -17,7 +18,6 @@ from claude_bottle.launch import Launch, guarded, remove_bottle
 from claude_bottle.login_loan import keep_last_login, keep_login, lend
 from claude_bottle.logins import forget_logins
 from claude_bottle.network_report import refusals
-from claude_bottle.push_verbs import PushVerbs
 from claude_bottle.results import (
     BackendReport,
     BottleInfo,
@@ -47,7 +47,7 @@ _SIZE = (80, 24)
 _KILLED = 128 + 9
 
 
-class Bottles(PushVerbs, AuditVerbs):
+class Bottles(ApprovalVerbs, AuditVerbs):
     """The bottles of this user, and the manifest that new ones are launched from.
 
     Without `manifest`, the manifests of the user and of the project in `folder` are loaded when they are needed. `say`

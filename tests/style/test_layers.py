@@ -54,6 +54,21 @@ _SPACE_LAYERS = (
 _OF_SPACES = [f"moot.server.{name}" for name in _SPACE_LAYERS]
 MOOT_SERVER = {layer: {*PUBLISHED, *_OF_SPACES[:number]} for number, layer in enumerate(_OF_SPACES)}
 
+# The layers of bottles, from the bottom; each may import those before it. The guard is in three places: its names, its
+# store of requests, and what uses backends.
+_BOTTLE_LAYERS = (
+    *("errors", "visible", "results", "database", "audit", "state", "logins"),
+    *("gate.remotes", "manifest", "guard.names"),
+    *("guard.settings", "guard.presence", "guard.database", "guard.changes", "guard.requests", "guard.approvals"),
+    *("guard.part", "budget", "gate"),
+    *("backend.archive_entry", "backend.interface", "harness", "provision", "backend"),
+    *("login_loan", "bottle_info", "guard"),
+    *("launch_records", "launch", "planning", "trust_report", "network_report", "request_facts", "demo"),
+    *("approval_verbs", "audit_verbs", "bottles", "page", "watch", "cli"),
+)
+_OF_BOTTLES = [f"claude_bottle.{name}" for name in _BOTTLE_LAYERS]
+BOTTLES = {layer: {*PUBLISHED, *_OF_BOTTLES[:number]} for number, layer in enumerate(_OF_BOTTLES)}
+
 # Each layer, and the layers that it may import. A module belongs to the longest name that it starts with.
 MAY_IMPORT = {
     "pyro_mcp._version": set[str](),
@@ -118,7 +133,8 @@ MAY_IMPORT = {
     "pyro_mcp.cli": {*_FACE, "pyro_mcp.command_line", "pyro_mcp.terminal"},
     "pyro_mcp.chat_hosts": {*_GROUND, "pyro_mcp.host"},
     "pyro_mcp.workspace_use_case_smokes": _FACE,
-    "claude_bottle": PUBLISHED,
+    "claude_bottle": {*PUBLISHED, "claude_bottle.manifest"},
+    **BOTTLES,
     "moot": {*PUBLISHED, "claude_bottle"},
     **MOOT_SERVER,
     "moot.cli": {*PUBLISHED, *_OF_SPACES},
@@ -128,7 +144,7 @@ MAY_IMPORT = {
 USED_BY_MODULE = {
     "pyro_mcp.host",
     "pyro_mcp.guest_protocol",
-    *(layer for layer in MAY_IMPORT if layer.startswith(("pyro_mcp.network.", "moot.server."))),
+    *(layer for layer in MAY_IMPORT if layer.startswith(("pyro_mcp.network.", "moot.server.", "claude_bottle."))),
 }
 
 
@@ -200,6 +216,8 @@ def test_no_module_imports_itself_in_a_ring() -> None:
         ("../claude_bottle/bottle", "from pyro_mcp.network.policy import rules"),
         ("../claude_bottle/bottle", "from pyro_mcp.host import seccomp"),
         ("../claude_bottle/bottle", "import moot"),
+        ("../claude_bottle/manifest/git", "from claude_bottle.guard import requests"),
+        ("../claude_bottle/gate/push", "def late():\n    from claude_bottle.guard.kinds import KINDS"),
         ("../moot/server/database/tables", "from moot.server.events import log"),
     ],
 )
@@ -211,6 +229,7 @@ def test_an_import_against_the_table_is_seen(tmp_path: Path, module: str, line: 
     tree |= {f"pyro_mcp/{name}.py": "" for name in ("host/seccomp", "mcp_server/tools", "network/policy/rules")}
     tree |= {f"{name}/__init__.py": "" for name in ("claude_bottle", "moot", "moot/server", "moot/server/database")}
     tree |= {"moot/server/events/__init__.py": "", "moot/server/events/log.py": ""}
+    tree |= {f"claude_bottle/guard/{name}.py": "" for name in ("__init__", "requests", "kinds")}
 
     assert len(layer_faults(planted(tmp_path, {**tree, f"pyro_mcp/{module}.py": line}))) == 1
 
