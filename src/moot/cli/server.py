@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from moot.cli import data_options
-from moot.server.admin import accounts, backups, templates
-from moot.server.admin.checks import checks
-from moot.server.database.database import Database
-from moot.server.events import pruning
-from moot.server.settings import DATABASE_FILE, Settings
-from moot.server.spaces import spaces
+from moot.server.admin import templates
+from moot.server.admin.operator import Operator
 from pyro_mcp.command_line import Verbs, print_json, table, verb
-from pyro_mcp.errors import HostNotReady, NotFound
+from pyro_mcp.errors import HostNotReady
 
 
 def add(verbs: Verbs) -> None:
@@ -75,19 +70,8 @@ def _verb(
     return parser
 
 
-@contextmanager
-def _database(settings: Settings) -> Iterator[Database]:
-    """Yield the database of a server that has been started at least once."""
-    if not settings.database_url and not (settings.data_folder / DATABASE_FILE).exists():
-        raise NotFound(
-            f"there is no database in {settings.data_folder}",
-            hint="moot serve makes it; --data-dir names another folder",
-        )
-    database = Database(settings.database)
-    try:
-        yield database
-    finally:
-        database.close()
+def _operator(arguments: argparse.Namespace) -> Operator:
+    return Operator(data_options.settings_of(arguments))
 
 
 def _show(arguments: argparse.Namespace, result: dict[str, Any], text: str) -> int:
@@ -96,50 +80,36 @@ def _show(arguments: argparse.Namespace, result: dict[str, Any], text: str) -> i
 
 
 def _add_user(arguments: argparse.Namespace) -> int:
-    with _database(data_options.settings_of(arguments)) as database:
-        user = database.write(
-            lambda tx: accounts.add_user(tx, arguments.name, tenant_id=arguments.tenant, template=arguments.template)
-        )
+    user = _operator(arguments).add_user(arguments.name, tenant_id=arguments.tenant, template=arguments.template)
     return _show(arguments, asdict(user), f"{user.actor_id}\n{user.token}")
 
 
 def _create_token(arguments: argparse.Namespace) -> int:
-    with _database(data_options.settings_of(arguments)) as database:
-        token = database.write(
-            lambda tx: accounts.create_token(tx, arguments.user, arguments.name, expires_in_days=arguments.days)
-        )
+    token = _operator(arguments).create_token(arguments.user, arguments.name, expires_in_days=arguments.days)
     return _show(arguments, token.model_dump(), token.token)
 
 
 def _list_tokens(arguments: argparse.Namespace) -> int:
-    with _database(data_options.settings_of(arguments)) as database:
-        found = database.read(lambda tx: accounts.tokens(tx, arguments.user))
+    found = _operator(arguments).tokens(arguments.user)
     rows = [(one.token_id, one.prefix, one.created_at[:19], one.expires_at or "never", one.name) for one in found]
     text = table([("ID", "BEGINS WITH", "CREATED", "EXPIRES", "NAME"), *rows])
     return _show(arguments, {"tokens": [one.model_dump() for one in found]}, text)
 
 
 def _revoke_token(arguments: argparse.Namespace) -> int:
-    with _database(data_options.settings_of(arguments)) as database:
-        database.write(lambda tx: accounts.revoke_token(tx, arguments.token))
+    _operator(arguments).revoke_token(arguments.token)
     return _show(arguments, {"revoked": arguments.token}, f"{arguments.token} is not valid any more")
 
 
 def _install(arguments: argparse.Namespace) -> int:
-    with _database(data_options.settings_of(arguments)) as database:
-        made = database.write(
-            lambda tx: templates.install(
-                tx, accounts.person(tx, arguments.user), arguments.template, space_name=arguments.space_name
-            )
-        )
+    made = _operator(arguments).install(arguments.template, arguments.user, space_name=arguments.space_name)
     rows = [(role, one.actor_id, one.api_key) for role, one in made.actors.items()]
     text = f"space {made.space_id} ({made.space_name})\n" + table([("ROLE", "AGENT", "KEY"), *rows])
     return _show(arguments, made.model_dump(), text)
 
 
 def _list_spaces(arguments: argparse.Namespace) -> int:
-    with _database(data_options.settings_of(arguments)) as database:
-        found = database.read(accounts.all_spaces)
+    found = _operator(arguments).spaces()
     rows = [(one.space_id, one.status, str(one.event_count), tenant, one.name) for tenant, one in found]
     shown = [{"tenant_id": tenant, **one.model_dump()} for tenant, one in found]
     text = table([("SPACE", "STATUS", "EVENTS", "TENANT", "NAME"), *rows])
@@ -147,29 +117,22 @@ def _list_spaces(arguments: argparse.Namespace) -> int:
 
 
 def _prune(arguments: argparse.Namespace) -> int:
-    with _database(data_options.settings_of(arguments)) as database:
-        number = database.write(
-            lambda tx: pruning.prune(
-                tx, spaces.find(tx, accounts.person(tx, arguments.user), arguments.space), keep=arguments.keep
-            )
-        )
+    number = _operator(arguments).prune(arguments.space, arguments.user, keep=arguments.keep)
     return _show(arguments, {"pruned": number}, f"removed {number} messages")
 
 
 def _backup(arguments: argparse.Namespace) -> int:
-    backups.backup(data_options.settings_of(arguments), arguments.file)
+    _operator(arguments).backup(arguments.file)
     return _show(arguments, {"file": str(arguments.file)}, f"wrote {arguments.file}")
 
 
 def _restore(arguments: argparse.Namespace) -> int:
-    settings = data_options.settings_of(arguments)
-    backups.restore(settings, arguments.file)
-    return _show(arguments, {"file": str(arguments.file)}, f"restored {settings.data_folder / DATABASE_FILE}")
+    database = _operator(arguments).restore(arguments.file)
+    return _show(arguments, {"file": str(arguments.file)}, f"restored {database}")
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    with _database(data_options.settings_of(arguments)) as database:
-        found = checks(database)
+    found = _operator(arguments).checks()
     ready = not any(one.problem for one in found)
     lines = [f"{'MISS' if one.problem else 'ok':4}  {one.name}{': ' * bool(one.problem)}{one.problem}" for one in found]
     _show(arguments, {"ready": ready, "checks": [asdict(one) for one in found]}, "\n".join(lines))
