@@ -23,7 +23,7 @@ _spaces = tables.spaces
 
 @dataclass(frozen=True)
 class Room:
-    """A space that the caller may use."""
+    """A space as it is stored, of any tenant; `shown` is what clients get."""
 
     key: int
     space_id: str
