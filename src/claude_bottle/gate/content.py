@@ -11,8 +11,8 @@ import posixpath
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-from claude_bottle.gate.git import lines_of
 from claude_bottle.gate.quarantine import Change, Quarantine
 from claude_bottle.gate.remotes import Remote, same_place
 from claude_bottle.visible import visible_line
@@ -20,10 +20,13 @@ from pyro_mcp.errors import HostCommandFailed
 from pyro_mcp.trees import program_that_runs
 
 _LINK, _SUBMODULE = "120000", "160000"
-_MOST_REMARKS = 50
+_MOST_REMARKS, _MOST_PATHS = 60, 3
+_RUN_BY = "is run by"
 _LONGEST_SETTINGS = 256 * 1024
-# gitattributes(5): attributes by which a file chooses a driver, which is a program where one is configured.
-_DRIVER = re.compile(r"(?:^|\s)(filter|diff|merge)=(\S+)")
+# gitattributes(5): attributes by which a file chooses a driver, which is a program where one is configured. Only these
+# characters separate attributes for git, and none needs to follow a quoted pattern.
+_BLANK = b" \t\r"
+_DRIVER = re.compile(rb'(?:^|[ \t\r"])(filter|diff|merge)=([^ \t\r]+)')
 _BUILT_IN = {"merge": {"text", "binary", "union"}, "filter": set[str](), "diff": set[str]()}
 # What makes git take a folder as a repository, with settings and hooks of its own: gitrepository-layout(5).
 _REPOSITORY = (b"head", b"objects", b"refs")
@@ -34,14 +37,20 @@ class Findings:
     """What is wrong with a push, and what its approver should know; each is a line of visible text."""
 
     faults: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
+    _paths: dict[str, list[bytes]] = field(default_factory=dict)  # by the remark
 
     def fault(self, text: str, path: bytes) -> None:
         self.faults.append(f"{visible_line(os.fsdecode(path), 200)}: {text}")
 
     def remark(self, text: str, path: bytes) -> None:
-        if len(self.remarks) < _MOST_REMARKS:
-            self.remarks.append(f"{visible_line(os.fsdecode(path), 200)}: {text}")
+        self._paths.setdefault(text, []).append(path)
+
+    @property
+    def remarks(self) -> list[str]:
+        """One line for all paths with the same remark: a flood of one kind hides no other."""
+        texts = sorted(self._paths, key=lambda text: not text.startswith(_RUN_BY))
+        lines = [f"{_named(self._paths[text])}: {text}" for text in texts[:_MOST_REMARKS]]
+        return [*lines, f"and {len(texts) - len(lines)} more notes"] if len(texts) > len(lines) else lines
 
 
 def check_content(quarantine: Quarantine, remotes: Sequence[Remote]) -> Findings:
@@ -61,17 +70,27 @@ def check_content(quarantine: Quarantine, remotes: Sequence[Remote]) -> Findings
         elif name == b".gitattributes":
             _check_attributes(quarantine, change, findings)
         if program := program_that_runs(change.path):
-            findings.remark(f"is run by {program}", change.path)
+            findings.remark(f"{_RUN_BY} {program}", change.path)
     _check_hidden_repositories(quarantine, findings)
     _check_names(quarantine, findings)
     return findings
 
 
+def _named(paths: Sequence[bytes]) -> str:
+    """Return the first of some paths, and how many there are."""
+    different = list(dict.fromkeys(paths))
+    shown = ", ".join(visible_line(os.fsdecode(path), 200) for path in different[:_MOST_PATHS])
+    return f"{shown} and {len(different) - _MOST_PATHS} more" if len(different) > _MOST_PATHS else shown
+
+
 def _check_link(quarantine: Quarantine, change: Change, findings: Findings) -> None:
     target = quarantine.blob(change.id)
+    steps = [one for one in target.split(b"/") if one not in (b"", b".")]
     inside = posixpath.normpath(posixpath.join(posixpath.dirname(change.path), target))
     if target.startswith(b"/") or inside == b".." or inside.startswith(b"../"):
         findings.fault("a symbolic link that leads out of the tree", change.path)
+    elif any(after == b".." != before for before, after in pairwise(steps)):  # `before` may be a link to elsewhere
+        findings.fault("a symbolic link that leads up again after it led down", change.path)
     elif any(part.lower() in (b".git", b"git~1") for part in inside.split(b"/")):
         findings.fault("a symbolic link into .git", change.path)
 
@@ -80,8 +99,12 @@ def _check_addresses(
     quarantine: Quarantine, change: Change, findings: Findings, places: set[tuple[str, str]], what: str
 ) -> None:
     """Add a fault for each new address in a settings file that is no declared remote."""
+    content = quarantine.blob(change.id)
+    if len(content) > _LONGEST_SETTINGS:
+        findings.fault(f"it is larger than {_LONGEST_SETTINGS >> 10} KiB, too large to be checked", change.path)
+        return
     try:
-        settings = _settings(quarantine, change)
+        settings = _settings(quarantine, content)
     except HostCommandFailed:
         findings.fault("git cannot read it", change.path)
         return
@@ -96,8 +119,7 @@ def _check_addresses(
             findings.fault(f"the {what} address {shown} is no remote that the manifest declares", change.path)
 
 
-def _settings(quarantine: Quarantine, change: Change) -> list[tuple[str, str]]:
-    content = quarantine.blob(change.id)[:_LONGEST_SETTINGS]
+def _settings(quarantine: Quarantine, content: bytes) -> list[tuple[str, str]]:
     argv = ["config", "--file", "-", "--no-includes", "--null", "--list"]
     listed = quarantine.repository.git(*argv, stdin=content).decode(errors="surrogateescape")
     pairs = (line.partition("\n") for line in listed.split("\0") if line)
@@ -109,7 +131,7 @@ def _known_settings(quarantine: Quarantine, change: Change) -> set[tuple[str, st
     known: set[tuple[str, str]] = set()
     for update in quarantine.updates:
         if (id_ := _id_at_base(quarantine, quarantine.base_of(update), change.path)) is not None:
-            known.update(_settings(quarantine, Change(change.path, change.mode, id_)))
+            known.update(_settings(quarantine, quarantine.blob(id_)))
     return known
 
 
@@ -121,14 +143,14 @@ def _is_declared(address: str, places: set[tuple[str, str]]) -> bool:
 
 
 def _check_attributes(quarantine: Quarantine, change: Change, findings: Findings) -> None:
-    known: set[str] = set()
+    known: set[bytes] = set()
     for update in quarantine.updates:
         if (id_ := _id_at_base(quarantine, quarantine.base_of(update), change.path)) is not None:
-            known.update(lines_of(quarantine.blob(id_)))
-    for line in lines_of(quarantine.blob(change.id)):
-        if line in known or line.lstrip().startswith("#"):
+            known.update(quarantine.blob(id_).split(b"\n"))
+    for line in quarantine.blob(change.id).split(b"\n"):
+        if line in known or line.lstrip(_BLANK).startswith(b"#"):
             continue
-        for attribute, driver in _DRIVER.findall(line):
+        for attribute, driver in (map(os.fsdecode, found) for found in _DRIVER.findall(line)):
             if driver in _BUILT_IN[attribute]:
                 continue
             if attribute == "diff":

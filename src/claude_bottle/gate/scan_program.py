@@ -1,22 +1,27 @@
 """Find secrets in objects of git: the program that `secret_scan` runs in a sandbox, over untrusted content.
 
-It reads the output of `git cat-file --batch` from stdin and prints a line of JSON for each finding.
+It reads the output of `git cat-file --batch` from stdin and prints a line of JSON for each finding, the first of its
+kind in an object, then `[]` when it stopped before the end because there are too many.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterator
 from typing import IO
 
 from claude_bottle.gate.secret_rules import Detector, detectors, secrets_in
 
-MOST_FINDINGS = 200
+MOST_FINDINGS = 500
 LFS_POINTER = "LFS pointer"
 """The kind of a file that stands for one which the push does not have."""
-_POINTER = b"version https://git-lfs.github.com/spec/"
+# In all forms that git-lfs reads, whose readers leave out what stands before it when it is blank, also in Unicode.
+_POINTER = re.compile(
+    rb"(?<![ -~]) *version https?://(?:git-lfs\.github\.com/spec|hawser\.github\.com/spec|git-media\.io/v)/"
+)
 _LONGEST_POINTER = 1024
 
 
@@ -24,15 +29,20 @@ def main() -> None:
     known = detectors()
     printed = 0
     for id_, content in _objects(sys.stdin.buffer):
+        seen: set[object] = set()
         for found in _findings(content, known):
+            if (same := (found["kind"], found["fingerprint"], found["text"])) in seen:
+                continue
+            if printed == MOST_FINDINGS:
+                sys.stdout.write("[]\n")
+                return
+            seen.add(same)
             sys.stdout.write(json.dumps({"id": id_, **found}) + "\n")
             printed += 1
-            if printed >= MOST_FINDINGS:
-                return
 
 
 def _findings(content: bytes, known: dict[str, Detector]) -> Iterator[dict[str, object]]:
-    if len(content) <= _LONGEST_POINTER and content.startswith(_POINTER):
+    if len(content) <= _LONGEST_POINTER and _POINTER.search(content):
         whole = content.decode("latin-1")
         yield {"kind": LFS_POINTER, "line": 1, "fingerprint": line_digest(whole)[:16], "text": line_digest(whole)}
     for number, line in enumerate(_lines(content), 1):

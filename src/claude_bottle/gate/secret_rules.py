@@ -7,11 +7,15 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 
 _OWN = {
-    "Anthropic key": r"\bsk-ant-[a-z0-9]{3,10}-[A-Za-z0-9_-]{24,}",
-    "OpenAI project key": r"\bsk-(?:proj|svcacct|admin)-[A-Za-z0-9_-]{40,}",
-    "Google API key": r"\bAIza[0-9A-Za-z_-]{35}\b",
-    "GitHub fine-grained token": r"\bgithub_pat_[A-Za-z0-9_]{60,}",
-    "age secret key": r"\bAGE-SECRET-KEY-1[0-9A-Z]{50,}",
+    "Anthropic key": r"sk-ant-[a-z0-9]{3,10}-[A-Za-z0-9_-]{24,}",
+    "OpenAI project key": r"sk-(?:proj|svcacct|admin)-[A-Za-z0-9_-]{40,}",
+    "Google API key": r"AIza[0-9A-Za-z_-]{35}(?![0-9A-Za-z_])",
+    "GitHub fine-grained token": r"github_pat_[A-Za-z0-9_]{60,}",
+    "age secret key": r"AGE-SECRET-KEY-1[0-9A-Z]{50,}",
+    "Hugging Face token": r"hf_[A-Za-z0-9]{34,}",
+    "Vault token": r"hv[bsr]\.[A-Za-z0-9_-]{24,}",
+    "DigitalOcean token": r"do[opr]_v1_[a-f0-9]{64}",
+    "Tailscale key": r"tskey-[a-z]+-[A-Za-z0-9]{8,}-[A-Za-z0-9]{20,}",
 }
 # A line that is longer is searched in parts that overlap: some expressions take time that grows faster than a line.
 _LONGEST_LINE, _OVERLAP = 4096, 512
@@ -66,12 +70,13 @@ def detectors() -> dict[str, Detector]:
         telegram_token.TelegramBotTokenDetector(),
         twilio.TwilioKeyDetector(),
     ]
-    ours = {name: _detector(re.compile(pattern)) for name, pattern in _OWN.items()}
+    ours = {name: _detector(re.compile("(?<![A-Za-z0-9])" + pattern)) for name, pattern in _OWN.items()}
     return {**{str(one.secret_type): one.analyze_string for one in plugins}, **ours}
 
 
 def secrets_in(line: str, known: dict[str, Detector]) -> Iterator[tuple[str, str]]:
     """Yield the kind and the value of each secret in a line."""
+    line = line.encode("latin-1", "replace").decode("ascii", "replace")  # no other character is a letter: re's `\\b`
     parts = [line[at : at + _LONGEST_LINE] for at in range(0, max(len(line), 1), _LONGEST_LINE - _OVERLAP)]
     for part, (kind, detect) in ((part, item) for part in parts for item in known.items()):
         for value in detect(part):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from claude_bottle.gate.git import sandbox
 from claude_bottle.gate.quarantine import Quarantine
-from claude_bottle.gate.scan_program import line_digest
+from claude_bottle.gate.scan_program import MOST_FINDINGS, line_digest
 from claude_bottle.visible import visible_line
 from pyro_mcp.errors import DeadlineExceeded, HostCommandFailed, InvalidRequest
 from pyro_mcp.host.files import temporary_folder
@@ -36,14 +36,17 @@ class Secret:
 def find_secrets(quarantine: Quarantine, *, not_secret: Collection[str] = ()) -> list[Secret]:
     """Return what looks like a secret in the new objects, without lines that the upstream has at the same path.
 
-    `not_secret` are fingerprints that are left out. Raises `InvalidRequest` when the search does not end in time.
+    `not_secret` are fingerprints that are left out. Raises `InvalidRequest` when the search does not end in time, or
+    stops because there is too much that only looks like a secret.
     """
     wanted = list(quarantine.new_objects)  # trees too: names can hold secrets
     if not wanted:
         return []
     with temporary_folder() as work:
         quarantine.contents(wanted, into=work / "objects")
-        found = list(_run(work / "objects"))
+        printed = list(_run(work / "objects"))
+    found = [one for one in printed if one]
+    whole = len(found) == len(printed)
     secrets: dict[Secret, None] = {}
     known: dict[bytes, set[str]] = {}
     for one in found:
@@ -52,6 +55,8 @@ def find_secrets(quarantine: Quarantine, *, not_secret: Collection[str] = ()) ->
             continue
         shown = visible_line(os.fsdecode(path), 200) if path else f"the text of {one['id'][:12]}"
         secrets[Secret(one["kind"], f"{shown}, line {one['line']}", one["fingerprint"])] = None
+    if not secrets and not whole:
+        raise InvalidRequest(f"more than {MOST_FINDINGS} known lines look like secrets: push fewer such files at once")
     return list(secrets)
 
 

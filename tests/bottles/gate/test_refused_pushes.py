@@ -278,6 +278,7 @@ LINKS = [
     ("src/a", "../../x", "a symbolic link that leads out of the tree"),
     ("a", ".git/config", "a symbolic link into .git"),
     ("src/a", "../.GIT/hooks", "a symbolic link into .git"),
+    ("src/a", "b/../../x", "a symbolic link that leads up again after it led down"),
     ("readme", "src", "but for the case of its letters"),
 ]
 
