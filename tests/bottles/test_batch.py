@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tarfile
 from pathlib import Path
 
 from claude_bottle.provision.batch import CARRY_OUT, FOLDER, Batch, gathering
@@ -14,8 +13,8 @@ _BELOW = FOLDER.lstrip("/")
 
 def carried_out(batch: Batch, root: Path) -> subprocess.CompletedProcess[str]:
     """Unpack the archive of a batch below a folder, and carry out its steps there."""
-    with tarfile.open(fileobj=batch.archive()) as packed:
-        packed.extractall(root, filter="tar")
+    root.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["tar", "--extract", "--preserve-permissions", "-C", root], stdin=batch.archive(), check=True)
     steps = root / _BELOW
     assert steps.stat().st_mode & 0o777 == 0o700
     script = (steps / "all").read_text().replace(FOLDER, str(steps))
