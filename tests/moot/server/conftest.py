@@ -91,8 +91,13 @@ def new_team(tx: Transaction) -> dict[str, tuple[str, Caller]]:
     return made
 
 
-@pytest.fixture
-def team(database: Database) -> Team:
+def team_in(database: Database) -> Team:
+    """Make a team in an empty database."""
     made = database.write(new_team)
     callers = {name: caller for name, (_, caller) in made.items()}
     return Team(database, **callers, keys={name: key for name, (key, _) in made.items()})
+
+
+@pytest.fixture
+def team(database: Database) -> Team:
+    return team_in(database)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,28 @@ def test_a_database_that_is_locked_for_long_refuses_and_recovers(sqlite: Databas
     database.write(lambda tx: new_tenant(tx, "two"))
 
     assert tenants_of(database) == {"two"}
+
+
+def test_the_writer_goes_on_after_an_exit_within_a_write(sqlite: Database) -> None:
+    def leave(_tx: Transaction) -> None:
+        raise SystemExit
+
+    with pytest.raises(Unavailable, match="SystemExit"):
+        sqlite.submit(leave).result(10)
+    sqlite.submit(lambda tx: new_tenant(tx, "one")).result(10)
+
+    assert tenants_of(sqlite) == {"one"}
+
+
+def test_the_writer_goes_on_after_a_listener_has_failed(sqlite: Database) -> None:
+    def fail(_changes: Sequence[Change]) -> None:
+        raise ValueError
+
+    sqlite.listen(fail)
+    sqlite.submit(lambda tx: tx.announce(EventsAdded(1))).result(10)
+    sqlite.submit(lambda tx: new_tenant(tx, "one")).result(10)
+
+    assert tenants_of(sqlite) == {"one"}
 
 
 @pytest.mark.parametrize("url", ["mysql://host/name", "nothing", ""])

@@ -32,6 +32,8 @@ async def upkeep(state: ServerState) -> None:
                 refreshed = time.monotonic()
         except PyroError as error:
             _log.error("upkeep failed, and is tried again: %s", error)
+        except Exception:  # noqa: BLE001 - without this task, no timer fires and no revoked key is noticed
+            _log.exception("upkeep failed, and is tried again")
         await asyncio.sleep(_PAUSE_SECONDS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,9 +16,11 @@ from moot.server.database.changes import Change, encoded
 from moot.server.database.transaction import Transaction
 from moot.server.errors import Unavailable
 
+_log = logging.getLogger("moot.server")
 CHANNEL = "moot"
 """The channel on which PostgreSQL tells the other server processes about changes."""
 _MOST_IN_ONE_COMMIT = 200
+_SEE_LOG = "see the server's log; then try again"
 
 Result = TypeVar("Result")
 Work = Callable[[Transaction], Any]
@@ -55,7 +58,12 @@ class Writer:
     def _run(self) -> None:
         while not (self._closed and not self._waiting):
             if batch := self._next_batch():
-                self._commit(batch)
+                try:
+                    self._commit(batch)
+                except BaseException as error:  # noqa: BLE001 - without this thread, every write would wait for ever
+                    _log.exception("a commit failed")
+                    for future in [future for _, future in batch if not future.done()]:
+                        future.set_exception(Unavailable(f"a change failed: {type(error).__name__}", hint=_SEE_LOG))
 
     def _next_batch(self) -> list[tuple[Work, Future[Any]]]:
         with self._changed:
@@ -98,4 +106,4 @@ class Writer:
 
 def _unavailable(error: SQLAlchemyError) -> Unavailable:
     cause = str(getattr(error, "orig", error)).strip().partition("\n")[0]
-    return Unavailable(f"the database did not accept a change: {cause}", hint="see the server's log; then try again")
+    return Unavailable(f"the database did not accept a change: {cause}", hint=_SEE_LOG)

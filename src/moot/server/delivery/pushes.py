@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from moot.server.database.database import Database
+from moot.server.database.transaction import Transaction
 from moot.server.delivery import receipts
 from moot.server.delivery.feeds import Frame, Subscription
 
+_log = logging.getLogger("moot.server")
 _PAUSE_SECONDS = 0.1
+_RETRY_SECONDS = 1.0
 
 
 class Pushes:
@@ -32,19 +36,34 @@ class Pushes:
             self._new.set()
 
     async def run(self) -> None:
-        """Write down what was noted, until cancelled."""
+        """Write down what was noted, until cancelled. A failure is logged, and tried again."""
         while True:
             await self._new.wait()
             await asyncio.sleep(_PAUSE_SECONDS)  # collect more, so that many share one commit
-            await self.flush()
+            try:
+                await self.flush()
+            except Exception as error:  # noqa: BLE001 - without this task, every message would stay queued
+                _log.error("what was sent cannot be recorded, and is tried again: %s", error)
+                await asyncio.sleep(_RETRY_SECONDS)
 
     async def flush(self) -> None:
-        """Write down what was noted up to now."""
+        """Write down what was noted up to now; when that fails, keep it for the next time."""
         self._new.clear()
         positions, self._positions = self._positions, {}
         again, self._again = self._again, []
-        if positions or again:
-            work = self._database.submit(lambda tx: receipts.pushed(tx, positions))
+        if not positions and not again:
+            return
+
+        def record(tx: Transaction) -> None:
+            receipts.pushed(tx, positions)
             for one in again:
-                self._database.submit(lambda tx, one=one: receipts.record_sent_again(tx, *one))  # type: ignore[misc]
-            await asyncio.wrap_future(work)
+                receipts.record_sent_again(tx, *one)
+
+        try:
+            await asyncio.wrap_future(self._database.submit(record))
+        except BaseException:  # also when the task is cancelled: the server's last flush writes it
+            for key, sequence in positions.items():
+                self._positions[key] = max(sequence, self._positions.get(key, 0))
+            self._again = again + self._again
+            self._new.set()
+            raise
