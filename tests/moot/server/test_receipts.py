@@ -7,10 +7,13 @@ from sqlalchemy import update
 
 from moot.server import clock
 from moot.server.database import tables
-from moot.server.delivery import receipts, turns
+from moot.server.database.transaction import Transaction
+from moot.server.delivery import feeds, receipts, turns
 from moot.server.events import reading
-from moot.server.identity.callers import Caller
+from moot.server.identity import actors
+from moot.server.identity.callers import Caller, authenticate
 from moot.server.results import Event
+from moot.server.spaces import participants
 from pyro_mcp.errors import Conflict, NotFound
 from tests.moot.server.conftest import SPACE, Team
 
@@ -23,8 +26,8 @@ def states(team: Team, event: Event) -> dict[str, tuple[str, str]]:
 
 
 def push(team: Team, caller: Caller, sequence: int) -> None:
-    positions = {(team.room().key, caller.actor_id): sequence}
-    team.database.write(lambda tx: receipts.pushed(tx, positions))
+    spans = {(team.room().key, caller.actor_id): [(0, sequence)]}
+    team.database.write(lambda tx: receipts.pushed(tx, spans))
 
 
 def make_late(team: Team) -> None:
@@ -60,6 +63,46 @@ def test_a_message_is_acknowledged_after_it_was_pushed(team: Team) -> None:
 
     assert states(team, event) == {"Spec": ("mention", "acknowledged")}
     assert (cursor.pushed_sequence, cursor.acknowledged_sequence) == (1, 1)
+
+
+def test_only_what_was_sent_is_pushed(team: Team) -> None:
+    skipped, sent = team.post(team.person, "@Spec one"), team.post(team.person, "@Spec two")
+    spans = {(team.room().key, team.spec.actor_id): [(1, 2)]}
+
+    team.database.write(lambda tx: receipts.pushed(tx, spans))
+
+    assert states(team, skipped)["Spec"][1] == "queued"
+    assert states(team, sent)["Spec"][1] == "pushed"
+
+
+def sent_again(team: Team, caller: Caller) -> list[str]:
+    found = team.database.read(lambda tx: receipts.to_send_again(tx, team.room(), caller.actor_id))
+    return [event.text for event in found]
+
+
+def test_a_mention_from_before_the_joining_is_sent_to_the_one_who_joins(team: Team) -> None:
+    def new_agent(tx: Transaction) -> Caller:
+        actor_id = actors.new_agent(tx, team.person, "Late", focus_space_id=SPACE)
+        return authenticate(tx, actors.rotate_key(tx, team.person, actor_id, force=False).api_key)
+
+    late = team.database.write(new_agent)
+    team.post(team.person, "please", metadata={"mentions": [late.actor_id]})
+    team.post(team.person, "other words")
+
+    team.database.write(lambda tx: participants.join(tx, team.room(), late.actor_id))
+
+    assert sent_again(team, late) == ["please"]
+
+
+def test_a_mention_in_a_gap_is_sent_by_itself(team: Team) -> None:
+    for text in ("@Spec one", "two", "@Spec three", "four"):
+        team.post(team.person, text)
+    room = team.room()
+
+    found = team.database.write(lambda tx: feeds.start_position(tx, room, team.spec, None, most=2))
+
+    assert found == (2, 2)
+    assert sent_again(team, team.spec) == ["@Spec one"]
 
 
 def test_cursors_never_go_back_nor_beyond_the_log(team: Team) -> None:

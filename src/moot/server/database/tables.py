@@ -160,7 +160,7 @@ deliveries = Table(
     Column("dead_at", Moment),
     Column("reason", String(200)),
     Column("deadline_at", Moment, nullable=False),
-    # It was dead and is to be sent again, although the recipient's cursor has passed it.
+    # It is to be sent although the recipient's cursor has passed it: it was dead, in a gap, or before the joining.
     Column("again", Boolean, nullable=False, server_default=false()),
     Index(None, "recipient_id", "space_key", "state", "sequence"),
     Index(None, "state", "deadline_at"),

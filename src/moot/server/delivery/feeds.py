@@ -52,7 +52,7 @@ class Frame:
     text: str
     sequence: int = 0
     again: int = 0
-    """The number of a message that is sent again."""
+    """The number of a message that is sent although the cursor has passed it."""
 
 
 def event_frame(event: Event, **more: object) -> str:
@@ -273,11 +273,12 @@ def start_position(tx: Transaction, room: Room, caller: Caller, since: str | Non
     """
     if since is not None:
         position = min(reading.sequence_of(tx, room, since), room.last_sequence)
-        receipts.pushed(tx, {(room.key, caller.actor_id): position})
+        receipts.pushed(tx, {(room.key, caller.actor_id): [(0, position)]})
         oldest = room.pruned_sequence
     else:
         position = receipts.cursor(tx, room, caller.actor_id).pushed_sequence
         oldest = max(room.pruned_sequence, room.last_sequence - most)
+        receipts.send_skipped(tx, room, caller.actor_id, (position, oldest))
     return (oldest, oldest) if position < oldest else (position, 0)
 
 

@@ -16,11 +16,11 @@ _RETRY_SECONDS = 1.0
 
 
 class Pushes:
-    """The positions that are not in the database yet. What a crash loses of them is only pushed again."""
+    """The parts of logs that were sent and are not in the database yet. What a crash loses is only pushed again."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._positions: dict[tuple[int, str], int] = {}
+        self._spans: dict[tuple[int, str], list[receipts.Span]] = {}
         self._again: list[tuple[int, str, int]] = []
         self._new = asyncio.Event()
 
@@ -28,8 +28,8 @@ class Pushes:
         """Note that a frame was sent."""
         key = (subscription.room.key, subscription.caller.actor_id)
         if frame.sequence:
+            self._add(key, (subscription.position, frame.sequence))
             subscription.position = frame.sequence
-            self._positions[key] = max(frame.sequence, self._positions.get(key, 0))
             self._new.set()
         elif frame.again:
             self._again.append((*key, frame.again))
@@ -49,21 +49,28 @@ class Pushes:
     async def flush(self) -> None:
         """Write down what was noted up to now; when that fails, keep it for the next time."""
         self._new.clear()
-        positions, self._positions = self._positions, {}
+        spans, self._spans = self._spans, {}
         again, self._again = self._again, []
-        if not positions and not again:
+        if not spans and not again:
             return
 
         def record(tx: Transaction) -> None:
-            receipts.pushed(tx, positions)
+            receipts.pushed(tx, spans)
             for one in again:
                 receipts.record_sent_again(tx, *one)
 
         try:
             await asyncio.wrap_future(self._database.submit(record))
         except BaseException:  # also when the task is cancelled: the server's last flush writes it
-            for key, sequence in positions.items():
-                self._positions[key] = max(sequence, self._positions.get(key, 0))
+            for key, span in [(key, span) for key, sent in spans.items() for span in sent]:
+                self._add(key, span)
             self._again = again + self._again
             self._new.set()
             raise
+
+    def _add(self, key: tuple[int, str], span: receipts.Span) -> None:
+        spans = self._spans.setdefault(key, [])
+        if spans and spans[-1][0] <= span[1] and span[0] <= spans[-1][1]:  # they touch
+            last = spans.pop()
+            span = (min(last[0], span[0]), max(last[1], span[1]))
+        spans.append(span)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row, and_, bindparam, case, func, select, update
@@ -23,6 +23,8 @@ ACKNOWLEDGED: DeliveryState = "acknowledged"
 DEAD: DeliveryState = "dead"
 _OPEN = (QUEUED, PUSHED)
 _MOST_UNREAD = 1000
+Span = tuple[int, int]
+"""A part of a log: after the first number, up to the second."""
 _deliveries = tables.deliveries
 _participants = tables.participants
 
@@ -40,16 +42,25 @@ def cursor(tx: Transaction, room: Room, actor_id: str) -> Cursor:
     )
 
 
-def pushed(tx: Transaction, positions: Mapping[tuple[int, str], int]) -> None:
-    """Record that all events up to these numbers were sent: by the key of the space and the recipient."""
-    for (space_key, actor_id), sequence in positions.items():
-        mine = _mine(space_key, actor_id)
-        waiting = and_(
-            *mine, _deliveries.c.state == QUEUED, _deliveries.c.sequence <= sequence, _deliveries.c.again.is_(False)
-        )
-        tx.execute(update(_deliveries).where(waiting).values(state=PUSHED, pushed_at=tx.now))
-        behind = and_(*_participant(space_key, actor_id), func.coalesce(_participants.c.pushed_sequence, 0) < sequence)
-        tx.execute(update(_participants).where(behind).values(pushed_sequence=sequence))
+def pushed(tx: Transaction, spans: Mapping[tuple[int, str], Sequence[Span]]) -> None:
+    """Record which events were sent: by the key of the space and the recipient, all after a number up to another."""
+    for (space_key, actor_id), sent in spans.items():
+        for after, up_to in sent:
+            inside = (_deliveries.c.sequence > after, _deliveries.c.sequence <= up_to)
+            waiting = and_(
+                *_mine(space_key, actor_id), _deliveries.c.state == QUEUED, _deliveries.c.again.is_(False), *inside
+            )
+            tx.execute(update(_deliveries).where(waiting).values(state=PUSHED, pushed_at=tx.now))
+        last = max((up_to for _, up_to in sent), default=0)
+        behind = and_(*_participant(space_key, actor_id), func.coalesce(_participants.c.pushed_sequence, 0) < last)
+        tx.execute(update(_participants).where(behind).values(pushed_sequence=last))
+
+
+def send_skipped(tx: Transaction, room: Room, actor_id: str, span: Span) -> None:
+    """Let the messages to a participant be sent by themselves that are in a part of the log which it does not get."""
+    inside = (_deliveries.c.sequence > span[0], _deliveries.c.sequence <= span[1])
+    waiting = and_(*_mine(room.key, actor_id), _deliveries.c.state == QUEUED, *inside)
+    tx.execute(update(_deliveries).where(waiting).values(again=True))
 
 
 def acknowledge_up_to(tx: Transaction, room: Room, actor_id: str, sequence: int) -> Cursor:
@@ -161,7 +172,7 @@ def revive(tx: Transaction, room: Room, actor_id: str, sequence: int) -> Deliver
 
 
 def to_send_again(tx: Transaction, room: Room, actor_id: str) -> list[Event]:
-    """Return the messages that were dead and are to be sent again to a recipient."""
+    """Return the messages that are to be sent to a recipient although its cursor has passed them."""
     which = (*_mine(room.key, actor_id), _deliveries.c.state == QUEUED, _deliveries.c.again.is_(True))
     events = tables.events
     same = and_(events.c.space_key == _deliveries.c.space_key, events.c.sequence == _deliveries.c.sequence)
@@ -170,7 +181,7 @@ def to_send_again(tx: Transaction, room: Room, actor_id: str) -> list[Event]:
 
 
 def record_sent_again(tx: Transaction, space_key: int, actor_id: str, sequence: int) -> None:
-    """Record that a message was sent again."""
+    """Record that a message was sent that the cursor had passed."""
     one = and_(*_mine(space_key, actor_id), _deliveries.c.sequence == sequence, _deliveries.c.state == QUEUED)
     tx.execute(update(_deliveries).where(one).values(state=PUSHED, pushed_at=tx.now, again=False))
 

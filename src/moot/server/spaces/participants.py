@@ -10,18 +10,20 @@ from moot.server.database import tables
 from moot.server.database.changes import ParticipantChanged
 from moot.server.database.transaction import Transaction
 from moot.server.identity.callers import Caller
-from moot.server.results import Participant
+from moot.server.results import DeliveryState, Participant
 from moot.server.spaces.spaces import Room
 from pyro_mcp.errors import NotFound
 
 _participants = tables.participants
 _actors = tables.actors
+_QUEUED: DeliveryState = "queued"
 
 
 def join(tx: Transaction, room: Room, actor_id: str, *, adapter: str | None = None) -> Participant:
     """Make an actor a participant; when it is one already, note only its adapter.
 
-    Its cursor begins at the last event of now, so that it gets what is said from now on.
+    Its cursor begins at the last event of now, so that it gets what is said from now on, and the messages which were
+    addressed to it before.
     """
     new = tx.insert_if_new(
         _participants,
@@ -38,6 +40,9 @@ def join(tx: Transaction, room: Room, actor_id: str, *, adapter: str | None = No
     if not new and adapter is not None:
         tx.execute(update(_participants).where(*_is(room, actor_id)).values(agent_adapter=adapter))
     if new:
+        deliveries = tables.deliveries
+        waiting = (deliveries.c.space_key == room.key, deliveries.c.recipient_id == actor_id)
+        tx.execute(update(deliveries).where(*waiting, deliveries.c.state == _QUEUED).values(again=True))
         tx.announce(ParticipantChanged(room.key, actor_id))
     return get(tx, room, actor_id)
 
