@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from moot.server.delivery.feeds import event_frame
+from moot.server.errors import TooLarge
 from moot.server.events import log, reading, searching
 from moot.server.events.log import Draft
 from moot.server.identity.callers import Caller
@@ -80,6 +83,17 @@ def test_a_message_about_what_does_not_exist_is_refused(team: Team, more: dict[s
 def test_malformed_mentions_are_refused(team: Team, mentions: object) -> None:
     with pytest.raises(InvalidRequest, match="mentions"):
         team.post(team.spec, "hello", metadata={"mentions": mentions})
+
+
+def test_the_largest_message_passes_a_client_that_takes_one_mebibyte(team: Team) -> None:
+    references = ["\N{GRINNING FACE}" * 2000] * 50
+    largest = 512 * 1024 - len(json.dumps(["", references, None], ensure_ascii=False).encode())
+
+    event = team.post(team.spec, "x" * largest, references=references)
+
+    assert len(event_frame(event).encode()) < 1 << 20
+    with pytest.raises(TooLarge):
+        team.post(team.spec, "x" * (largest + 1), references=references)
 
 
 def stranger_of(team: Team) -> Caller:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from sqlalchemy import bindparam, insert, select, update
 from moot.server.database import tables
 from moot.server.database.changes import EventsAdded
 from moot.server.database.transaction import Transaction
+from moot.server.errors import TooLarge
 from moot.server.events import addressing
 from moot.server.events.reading import event_of, one
 from moot.server.identity.callers import Caller
@@ -44,6 +46,8 @@ class Speaker:
 
 SERVER = Speaker(addressing.SYSTEM, "Space", "system")
 """The server itself, as a speaker."""
+_MOST_BYTES = 512 * 1024
+"""The most JSON of one entry. Clients take frames of up to 1 MiB, and end the connection at a larger one."""
 # Built once: each message uses them.
 _COUNT = (
     update(tables.spaces)
@@ -71,7 +75,8 @@ def post(tx: Transaction, caller: Caller, room: Room, draft: Draft) -> Event:
 
 
 def append(tx: Transaction, room: Room, speaker: Speaker, draft: Draft) -> Event:
-    """Append an entry with the next sequence number, and queue its deliveries."""
+    """Append an entry with the next sequence number, and queue its deliveries. Raises `TooLarge`."""
+    _require_small(draft)
     thread_id = _thread(tx, room, draft)
     sequence = tx.execute(_COUNT, {"space": room.key, "now": tx.now}).scalar_one()
     values = {
@@ -102,6 +107,13 @@ def append(tx: Transaction, room: Room, speaker: Speaker, draft: Draft) -> Event
         tx.insert_if_new(tables.thread_speakers, {"thread_id": thread_id, "actor_id": speaker.speaker_id})
     tx.announce(EventsAdded(room.key))
     return Event.model_construct(space_id=room.space_id, references=references, **values)
+
+
+def _require_small(draft: Draft) -> None:
+    metadata = dict(draft.metadata) if draft.metadata is not None else None
+    size = len(json.dumps([draft.text, list(draft.references), metadata], ensure_ascii=False).encode())
+    if size > _MOST_BYTES:
+        raise TooLarge(f"The text, references and metadata of a message have at most {_MOST_BYTES} bytes together")
 
 
 def _thread(tx: Transaction, room: Room, draft: Draft) -> str | None:
