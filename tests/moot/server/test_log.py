@@ -49,6 +49,18 @@ def test_a_second_attempt_of_a_message_returns_the_first(team: Team) -> None:
     assert of_another.sequence == 2
 
 
+def test_an_idempotency_key_is_for_one_space_and_one_text(team: Team) -> None:
+    first = team.post(team.spec, "hello", idempotency_key="a")
+    other = team.database.write(lambda tx: spaces.create(tx, team.person, "other"))
+    draft = Draft("elsewhere", idempotency_key="a")
+
+    elsewhere = team.database.write(lambda tx: log.post(tx, team.spec, other, draft))
+
+    assert (elsewhere.space_id, elsewhere.text) == ("other", "elsewhere")
+    with pytest.raises(Conflict, match=first.event_id):
+        team.post(team.spec, "another text", idempotency_key="a")
+
+
 def test_pages_go_forward_and_back(team: Team) -> None:
     events = [team.post(team.spec, str(number)) for number in range(10)]
 

@@ -139,7 +139,7 @@ events = Table(
     # The sender's own name for the message: a second attempt with it returns the first one's event.
     Column("idempotency_key", String(200)),
     UniqueConstraint("space_key", "sequence"),
-    UniqueConstraint("speaker_id", "idempotency_key"),
+    UniqueConstraint("speaker_id", "space_key", "idempotency_key"),
     Index(None, "space_key", "timestamp"),
     Index(None, "thread_id", "sequence"),
     sqlite_autoincrement=True,

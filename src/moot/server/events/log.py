@@ -18,9 +18,9 @@ from moot.server.events.reading import event_of, one
 from moot.server.identity.callers import Caller
 from moot.server.ids import new_id
 from moot.server.results import Event
-from moot.server.spaces import participants, spaces
+from moot.server.spaces import participants
 from moot.server.spaces.spaces import Room
-from pyro_mcp.errors import InvalidRequest, NotFound
+from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,20 @@ _INSERT = insert(tables.events).inline()
 def post(tx: Transaction, caller: Caller, room: Room, draft: Draft) -> Event:
     """Append a message of the caller to an active space; the caller joins it if it has not.
 
-    A second call with the same idempotency key returns the first one's event, whatever else it says.
-    Raises `InvalidRequest` for a reference to nothing.
+    A second call in the space with the same idempotency key returns the first one's event.
+    Raises `InvalidRequest` for a reference to nothing, and `Conflict` for the key of a message with another text.
     """
     if draft.idempotency_key is not None:
         events = tables.events.c
-        mine = (events.speaker_id == caller.actor_id, events.idempotency_key == draft.idempotency_key)
-        if (before := tx.first(select(tables.events).where(*mine))) is not None:
-            return event_of(before, spaces.by_key(tx, before.space_key).space_id)
+        mine = (events.speaker_id == caller.actor_id, events.space_key == room.key)
+        same = select(tables.events).where(*mine, events.idempotency_key == draft.idempotency_key)
+        if (before := tx.first(same)) is not None:
+            if before.text != draft.text:
+                raise Conflict(
+                    f"Your message {before.event_id} has this idempotency key already, and another text",
+                    hint="send each new message with a new key",
+                )
+            return event_of(before, room.space_id)
     participants.see(tx, room, caller.actor_id)
     speaker = Speaker(caller.actor_id, caller.display_name, caller.actor_type)
     return append(tx, room, speaker, draft)
