@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -292,8 +294,30 @@ def test_a_subscriber_from_before_what_was_pruned_is_told_of_the_gap(team: Team)
     assert start(events[8].event_id) == (9, 0)
     assert start(None) == (9, 0)
     assert team.post(team.spec, "next").sequence == 11
-    with pytest.raises(NotFound, match="pruned"):
-        start(events[0].event_id)
+    assert start(events[0].event_id) == (6, 6)
+
+
+def test_a_subscriber_from_an_event_that_never_was_is_refused(team: Team) -> None:
+    with pytest.raises(NotFound):
+        write(team, lambda tx: feeds.start_position(tx, team.room(), team.qa, "evt_0", most=1000))
+
+
+def test_a_subscriber_that_was_too_slow_for_a_prune_is_told_of_the_gap(team: Team) -> None:
+    for number in range(4):
+        team.post(team.spec, str(number))
+
+    async def story() -> list[str]:
+        live = feeds.Feeds(team.database)
+        live.start()
+        subscription = feeds.Subscription(team.room(), team.qa, team.keys["qa"], 1)
+        live.subscribe(subscription)
+        await asyncio.to_thread(write, team, lambda tx: pruning.prune(tx, team.room(), keep=1))
+        return [frame.text for frame in await asyncio.wait_for(live.next_frames(subscription), 30)]
+
+    gap, event = (json.loads(text) for text in asyncio.run(story()))
+
+    assert gap == {"type": "gap", "space_id": SPACE, "up_to_sequence": 3}
+    assert event["data"]["sequence"] == 4
 
 
 def test_what_was_pruned_is_not_counted(team: Team) -> None:

@@ -60,6 +60,11 @@ def event_frame(event: Event, **more: object) -> str:
     return json.dumps({"type": "context_event", "data": event.model_dump(), **more}, ensure_ascii=False)
 
 
+def gap_frame(room: Room, last: int) -> Frame:
+    """Return the frame that says that the events up to a number do not come."""
+    return Frame(json.dumps({"type": "gap", "space_id": room.space_id, "up_to_sequence": last}))
+
+
 @dataclass(eq=False)
 class Subscription:
     """One live connection of an actor to a space, and the last event that was sent over it."""
@@ -214,6 +219,8 @@ class Feeds:
                 feed.stale = False
                 frames = await asyncio.to_thread(self._frames_after, feed.room, feed.newest)
                 if frames:
+                    if frames[0].sequence > feed.newest + 1:  # some were pruned; the kept frames have no hole
+                        feed.frames.clear()
                     feed.frames.extend(frames)
                     feed.newest = frames[-1].sequence
                     feed.stale = len(frames) == _PAGE or feed.stale
@@ -228,7 +235,10 @@ class Feeds:
         return [Frame(event_frame(event), event.sequence) for event in events]
 
     def _page(self, subscription: Subscription) -> list[Frame]:
-        return self._frames_after(subscription.room, subscription.position)
+        frames = self._frames_after(subscription.room, subscription.position)
+        if frames and frames[0].sequence > subscription.position + 1:  # it was too slow for a prune
+            return [gap_frame(subscription.room, frames[0].sequence - 1), *frames]
+        return frames
 
     def _again(self, subscription: Subscription) -> list[Frame]:
         room, actor_id = subscription.room, subscription.caller.actor_id
@@ -269,10 +279,16 @@ def _valid(tx: Transaction, token: str) -> bool:
 def start_position(tx: Transaction, room: Room, caller: Caller, since: str | None, *, most: int) -> tuple[int, int]:
     """Return the event after which a subscription begins, and the last missing one before its first (0 for none).
 
-    Without `since` it begins where the last one of this actor ended, but at most `most` events ago. Raises `NotFound`.
+    Without `since` it begins where the last one of this actor ended, but at most `most` events ago. An unknown event is
+    one that was pruned, where any were; otherwise raises `NotFound`.
     """
     if since is not None:
-        position = min(reading.sequence_of(tx, room, since), room.last_sequence)
+        try:
+            position = min(reading.sequence_of(tx, room, since), room.last_sequence)
+        except NotFound:
+            if not room.pruned_sequence:
+                raise
+            position = 0
         receipts.pushed(tx, {(room.key, caller.actor_id): [(0, position)]})
         oldest = room.pruned_sequence
     else:
@@ -294,7 +310,4 @@ def open_subscription(
     participants.join(tx, room, caller.actor_id)
     position, gap = start_position(tx, room, caller, since, most=most)
     subscription = Subscription(room, caller, token, position)
-    if not gap:
-        return subscription, None
-    words = {"type": "gap", "space_id": room.space_id, "up_to_sequence": gap}
-    return subscription, Frame(json.dumps(words))
+    return subscription, gap_frame(room, gap) if gap else None
