@@ -309,8 +309,9 @@ class Bottles(ApprovalVerbs, AuditVerbs):
     def _clear(self) -> None:
         """Remove what killed processes have left."""
         for slug in state.abandoned():
-            # What cannot be removed stays on record: `list` shows it, and `stop` raises the reason.
-            with suppress(PyroError):
+            # What cannot be removed stays on record: `list` shows it, and `stop` raises the reason. No failure of one
+            # bottle may keep a command from all the others.
+            with suppress(Exception):
                 _remove(slug)
 
 

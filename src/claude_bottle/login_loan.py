@@ -23,6 +23,7 @@ from pyro_mcp.errors import Conflict, NotFound, PyroError
 
 _MOST_BYTES = 4 * 1024 * 1024  # of a file that is read: Claude Code keeps more than the account in one of them
 _MOST_KEPT = 256 * 1024
+_DEEPEST = 32  # objects and lists in each other; `json` and `copy` stop with a RecursionError at some hundreds
 
 
 def lend(record: Record, harness: str) -> None:
@@ -59,13 +60,18 @@ def keep_login(record: Record, bottle: Bottle) -> str:
 
 
 def keep_last_login(record: Record) -> str:
-    """Keep the login of a bottle that is about to be removed; return why that failed, "" when it did not."""
+    """Keep the login of a bottle that is about to be removed; return why that failed, "" when it did not.
+
+    It raises nothing: what a guest wrote must never keep its bottle from being removed.
+    """
     try:
         return keep_login(record, backend_named(record.backend).find(record.slug)) if has_login(record) else ""
     except NotFound:
         return f"{record.slug} is gone, and with it what changed in its login"
     except PyroError as error:
         return f"{record.slug}: its login could not be read: {error.message}"
+    except Exception as error:  # noqa: BLE001 - as above; an error of our own reading is reported too
+        return f"{record.slug}: its login could not be read: {type(error).__name__}"
 
 
 def _returned(agent: str, harness: str, login: KeptLogin) -> KeptLogin:
@@ -119,4 +125,11 @@ def _object(raw: bytes, path: str) -> dict[str, Any]:
         content = None
     if not isinstance(content, dict):
         raise BottleFailed(f"~/{path} holds no JSON object")
+    if _is_deeper(content, _DEEPEST):
+        raise BottleFailed(f"~/{path} has more than {_DEEPEST} objects or lists in each other")
     return content
+
+
+def _is_deeper(content: object, most: int) -> bool:
+    inner = content.values() if isinstance(content, dict) else content if isinstance(content, list) else None
+    return inner is not None and (most == 0 or any(_is_deeper(one, most - 1) for one in inner))

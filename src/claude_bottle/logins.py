@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def kept_login(agent: str, harness: str) -> KeptLogin:
         return KeptLogin(str(found["lent_to"]), float(found["kept_at"]), dict(found["files"]))
     except FileNotFoundError:
         return KeptLogin()
-    except (ValueError, KeyError, TypeError, OSError):  # not shown: its text may have a part of a token
+    except (ValueError, KeyError, TypeError, OSError, RecursionError):  # not shown: its text may have a part of a token
         raise HostNotReady(f"{path} is damaged", hint=f"'claude-bottle logout {agent}' removes it") from None
 
 
@@ -62,7 +62,8 @@ def write_login(agent: str, harness: str, login: KeptLogin) -> None:
     path = _file(agent, harness)
     scratch = path.with_name(f".{harness}.new")
     scratch.unlink(missing_ok=True)
-    write_private(scratch, json.dumps(asdict(login)).encode())
+    content = {"lent_to": login.lent_to, "kept_at": login.kept_at, "files": login.files}
+    write_private(scratch, json.dumps(content).encode())
     scratch.replace(path)
 
 

@@ -163,10 +163,12 @@ def test_a_renewed_token_is_kept_when_the_next_command_ends_a_killed_stop(cli: C
     assert kept_login("dev", "claude").files[".claude/.credentials.json"] == tokens(RENEWED)
 
 
+NESTED = '{"claudeAiOauth": ' + '{"a": ' * 700 + "1" + "}" * 701
 HOSTILE = {
     "no JSON": "echo '{' >~/.claude/.credentials.json",
     "no object": "echo '[1]' >~/.claude/.credentials.json",
     "deep": "yes '[' | head -c 200000 >~/.claude/.credentials.json",
+    "an object as deep as JSON can be read": f"printf %s '{NESTED}' >~/.claude/.credentials.json",
     "large": "truncate -s 1T ~/.claude/.credentials.json",
     "large account": 'printf \'{"oauthAccount": "%0300000d"}\' 1 >~/.claude.json',
     "a link": "ln -sf /etc/passwd ~/.claude/.credentials.json",
@@ -254,6 +256,20 @@ def test_a_damaged_login_is_named_and_can_be_removed(cli: Cli, claude: Any) -> N
     assert cli("list").returncode == 0
     assert cli("logout", "dev").returncode == 0
     assert not path.exists()
+
+
+def test_a_kept_login_that_is_too_deep_to_be_read_is_damaged_and_keeps_no_bottle_from_its_removal(
+    cli: Cli, claude: Any
+) -> None:
+    claude(log_in(SECRET))
+    run(cli)
+    path = kept_file()
+    path.write_text('{"lent_to": "x", "kept_at": 1, "files": ' + '{"a": ' * 5000 + "1" + "}" * 5001)
+
+    assert cli("list").returncode == 0
+    stopped = cli("stop", "--all")
+    assert stopped.returncode == 0 and "claude.json is damaged" in " ".join(stopped.stderr.split())
+    assert state.slugs() == []
 
 
 def test_a_command_has_no_login_that_could_be_kept(cli: Cli, manifest: Path) -> None:
