@@ -333,17 +333,19 @@ def _named(word: str) -> str:
 def _remove(slug: str) -> str:
     """Remove a bottle after its login was kept; return why that could not be read, "" for no reason."""
     with state.removing(slug) as record:
-        if record is not None:
+        if record is not None and record.backend in offered():
             remark = keep_last_login(record)
             remove_bottle(backend_named(record.backend), slug)
             return remark
-        for name in offered():  # the record is damaged
+        for name in offered():  # the record is damaged, or another version's
             backend = backend_named(name)
             try:
                 remove_bottle(backend, slug)
             except PyroError:
                 if not backend.problems():  # a backend that cannot run here has no bottle
                     raise
+        if record is not None:
+            return f"{slug}: there is no backend {record.backend!r} here; what it made may still be there"
         return ""
 
 

@@ -167,6 +167,18 @@ def test_list_shows_a_damaged_record_and_stop_removes_its_agent(cli: Cli, agent:
     assert processes_naming(state.stage_dir(broken)) == []
 
 
+def test_a_bottle_of_an_unknown_backend_can_be_removed(cli: Cli, agent: Write) -> None:
+    agent("sleep 600")
+    slug = launched(cli)
+    path = state.bottle_dir(slug) / "record.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "backend": "next"}))
+
+    told = cli("stop", "--all")
+
+    assert told.returncode == 0 and "there is no backend 'next'" in " ".join(told.stderr.split())
+    assert state.slugs() == [] and processes_naming(state.stage_dir(slug)) == []
+
+
 def test_an_unknown_bottle_brings_its_near_match() -> None:
     with state.launching(record("web-12ab")), pytest.raises(NotFound) as raised:
         state.read("web-12ac")
