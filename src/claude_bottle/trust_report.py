@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from claude_bottle.backend.gateway_policy import hosts_of_harness
 from claude_bottle.budget.report import limit_text, planned_limits
-from claude_bottle.harness.secrets import all_secrets
+from claude_bottle.harness.secrets import implied_key
 from claude_bottle.manifest.trust import project_manifest
 
 if TYPE_CHECKING:
     from claude_bottle.gate.remotes import Remote
-    from claude_bottle.manifest import BottleConfig, LoadedManifest, SecretConfig
+    from claude_bottle.manifest import BottleConfig, LoadedManifest, Manifest, SecretConfig
 
 
 def taken_from_host(loaded: LoadedManifest) -> list[str]:
@@ -59,15 +59,28 @@ def _lines(loaded: LoadedManifest) -> Iterator[str]:
         for remote in bottle.git.declared() if name in used or ("bottles", name, "git", "remotes") in ours else ():
             yield from _remote(remote, name)
     for name, agent in agents.items():
-        yield from _secrets(all_secrets(manifest, name))
+        yield from _secrets(manifest.bottle_of(name).secrets)
+        yield from _harness(manifest, name)
         if ("agents", name, "harness") in ours:
             program = agent.harness if isinstance(agent.harness, str) else shlex.join(agent.harness)
             yield f"the agent {name} runs {program} in the bottle {agent.bottle}"
-        if agent.login:
-            hosts = ", ".join(hosts_of_harness(manifest, name))
-            yield f"your kept login of the agent {name} enters its bottles, which reach {hosts} and all listed hosts"
         if ("agents", name, "skills") in ours and agent.skills:
             yield f"your skills {', '.join(agent.skills)} are copied to the agent {name}"
+
+
+def _harness(manifest: Manifest, name: str) -> Iterator[str]:
+    """Yield what the program of an agent reaches and takes, also when no key of the manifest says so."""
+    agent, hosts = manifest.agent(name), hosts_of_harness(manifest, name)
+    if agent.login:
+        yield (
+            f"your kept login of the agent {name} enters its bottles, which reach {', '.join(hosts)} and all listed "
+            "hosts"
+        )
+        return
+    for host in hosts:
+        yield f"{host} can be reached from the bottle {agent.bottle}"
+    if key := implied_key(manifest, name):  # also if this shell lacks the variable: the next one may have it
+        yield f"the variable {key.env}, if this host has it, goes to {', '.join(key.hosts)}"
 
 
 def _budget(bottle: BottleConfig, name: str) -> Iterator[str]:

@@ -18,12 +18,18 @@ def all_secrets(manifest: Manifest, agent_name: str) -> Mapping[str, SecretConfi
     The API key of its harness is one of them if the bottle declares it, or if this host has the variable with the key
     and the agent has no kept login, which would otherwise not be used.
     """
+    found, key = dict(manifest.bottle_of(agent_name).secrets), implied_key(manifest, agent_name)
+    if key is not None and key.env is not None and os.environ.get(key.env):
+        found[key.env] = key
+    return found
+
+
+def implied_key(manifest: Manifest, agent_name: str) -> SecretConfig | None:
+    """Return the API key that the agent gets from a host with its variable; None if the manifest rules that out."""
     from claude_bottle.manifest import SecretConfig  # noqa: PLC0415 - slow to import
 
-    bottle = manifest.bottle_of(agent_name)
-    agent = manifest.agent(agent_name)
+    bottle, agent = manifest.bottle_of(agent_name), manifest.agent(agent_name)
     key = harness_of(agent).key if agent.login is None else None
-    found = dict(bottle.secrets)
-    if key is not None and key.variable not in (*found, *bottle.env) and os.environ.get(key.variable):
-        found[key.variable] = SecretConfig(env=key.variable, hosts=key.hosts, header=key.header)
-    return found
+    if key is None or key.variable in (*bottle.secrets, *bottle.env):
+        return None
+    return SecretConfig(env=key.variable, hosts=key.hosts, header=key.header)

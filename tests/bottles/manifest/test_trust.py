@@ -122,6 +122,8 @@ def test_trust_shows_what_the_project_reaches_beyond_the_users_own(
         "the variable AWS_SECRET_ACCESS_KEY of this host goes to attacker.example",
         "attacker.example can be reached from the bottle dev",
         "db.example leads to port 5432 of this host from the bottle dev",
+        "api.anthropic.com can be reached from the bottle dev",
+        "the variable ANTHROPIC_API_KEY, if this host has it, goes to api.anthropic.com",
         "your skills private are copied to the agent demo",
     ]
     told = claude_bottle("trust", "--show")
@@ -147,13 +149,16 @@ def test_no_spelling_of_a_name_hides_what_the_project_takes(
     assert reached == [
         "the file ~/.ssh/id_rsa of this host goes to evil.example",
         f"evil.example can be reached from the bottle {name}",
+        "api.anthropic.com can be reached from the bottle small",
+        "the variable ANTHROPIC_API_KEY, if this host has it, goes to api.anthropic.com",
         f"your skills private are copied to the agent {name}",
     ]
     assert all(line in told for line in reached)
 
 
+@pytest.mark.parametrize("has_key", [True, False])
 def test_an_agent_of_the_project_takes_what_its_bottle_has_from_the_user(
-    project: Path, own: Path, monkeypatch: pytest.MonkeyPatch
+    project: Path, own: Path, monkeypatch: pytest.MonkeyPatch, has_key: bool
 ) -> None:
     bottle = {"egress": ["api.github.com"], "secrets": {"T": {"env": "GITHUB_TOKEN", "hosts": ["api.github.com"]}}}
     other = {"egress": ["other.example"], "secrets": {"O": {"env": "OTHER", "hosts": ["other.example"]}}}
@@ -163,13 +168,15 @@ def test_an_agent_of_the_project_takes_what_its_bottle_has_from_the_user(
         "y": {"bottle": "dev"},
     }
     (project / "bottles.json").write_text(json.dumps({"agents": agents}))
-    monkeypatch.setenv("ANTHROPIC_API_KEY", "the key")
+    if has_key:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", "the key")
 
     assert taken_from_host(load(project)) == [
         "the variable GITHUB_TOKEN of this host goes to api.github.com",
         "api.github.com can be reached from the bottle dev",
         "the agent x runs sh -c 'send it' in the bottle dev",
-        "the variable ANTHROPIC_API_KEY of this host goes to api.anthropic.com",
+        "api.anthropic.com can be reached from the bottle dev",
+        "the variable ANTHROPIC_API_KEY, if this host has it, goes to api.anthropic.com",
     ]
 
 
