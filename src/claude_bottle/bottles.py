@@ -210,7 +210,14 @@ class Bottles(ApprovalVerbs, AuditVerbs):
             self._clear()
             record = state.read(_named(slug))
             diff = bottle_of(record).diff()
-            return {"slug": record.slug, "changed": bool(diff), "diff": diff}
+            return {
+                "slug": record.slug,
+                "changed": diff.changed,
+                "diff": diff.patch,
+                "not_in_patch": [*diff.not_in_patch],
+                "git_changes": diff.git_changes,
+                "ignored_changes": diff.ignored_changes,
+            }
 
     def export(self, slug: str, path: str = ".", *, output: Path, overwrite: bool = False) -> ExportReport:
         """Copy a file or folder of the tree to `output` on the host, which must not exist unless `overwrite`."""

@@ -202,11 +202,18 @@ class LogsReport(TypedDict):
 
 
 class DiffReport(TypedDict):
-    """What changed in the tree since the launch, in the format of `git diff`."""
+    """What changed in the tree since the launch."""
 
     slug: str
     changed: bool
     diff: str
+    """The patch, in the format of `git diff`."""
+    not_in_patch: list[str]
+    """Changed paths that the patch leaves out: binary, too large or special."""
+    git_changes: int
+    """How many paths in `.git` folders changed; they are not in the patch."""
+    ignored_changes: int
+    """How many changed files a `.gitignore` names; they are not in the patch."""
 
 
 class ExportReport(TypedDict):

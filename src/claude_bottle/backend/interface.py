@@ -18,6 +18,7 @@ from pyro_mcp.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from claude_bottle.manifest import Manifest
+    from pyro_mcp.results import Diff
 
 Say = Callable[[str], None]
 """Takes one line about the progress of a launch."""
@@ -70,6 +71,30 @@ class Outcome:
     exit_code: int
     stdout: bytes
     stderr: bytes
+
+
+@dataclass(frozen=True)
+class TreeDiff:
+    """What changed in a tree since the launch; `patch` is in the format of `git diff`, and the rest is not in it.
+
+    `not_in_patch` has paths of files that are binary, too large or special. `git_changes` counts paths in `.git`
+    folders, `ignored_changes` files that a `.gitignore` names.
+    """
+
+    patch: str
+    not_in_patch: Sequence[str] = ()
+    git_changes: int = 0
+    ignored_changes: int = 0
+
+    @classmethod
+    def of(cls, found: Diff) -> TreeDiff:
+        """Return the same from a comparison of `pyro_mcp.trees`."""
+        return cls(found["patch"], tuple(found["left_out"]), found["git_changes"], found["ignored_count"])
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything at all has changed."""
+        return bool(self.patch or self.not_in_patch or self.git_changes or self.ignored_changes)
 
 
 AnyPlan = TypeVar("AnyPlan", bound=BottlePlan)
@@ -138,8 +163,8 @@ class Bottle(Protocol):
         It works after the agent has ended too. Raises `BottleFailed` for a larger file, and for what is no file.
         """
 
-    def diff(self) -> str:
-        """Return what changed in the tree since the launch, in the format of `git diff`."""
+    def diff(self) -> TreeDiff:
+        """Return what changed in the tree since the launch."""
 
     def export(self, path: str, target: Path, *, overwrite: bool = False) -> Sequence[str]:
         """Copy a file or folder of the tree to the host; what the guest wrote is hostile.

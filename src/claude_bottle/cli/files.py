@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from claude_bottle.bottles import Bottles
 from claude_bottle.cli.launch_options import bottle_argument
+from claude_bottle.results import DiffReport
+from claude_bottle.visible import visible, visible_line
 from pyro_mcp.command_line import Verbs, print_json, progress_line, shown, verb
+
+_MOST_NAMED = 20
 
 
 def add(verbs: Verbs) -> None:
@@ -36,18 +41,27 @@ def _diff(arguments: argparse.Namespace) -> int:
     elif not found["changed"]:
         print("no changes", file=sys.stderr)
     elif sys.stdout.isatty():
-        print("".join(map(_visible, found["diff"])), end="")
+        print(visible(found["diff"], keep="\n\t"), end="")
     else:  # byte for byte: 'git apply' reads it
         sys.stdout.flush()
         sys.stdout.buffer.write(found["diff"].encode(errors="surrogateescape"))
+        sys.stdout.flush()
+    if not arguments.json:
+        for remark in _not_in_patch(found):
+            print(f"claude-bottle: {remark}", file=sys.stderr)
     return 0
 
 
-def _visible(character: str) -> str:
-    """Return a character as a person must see it: escaped if it acts on a terminal, reorders text or has no width."""
-    if character.isprintable() or character in "\n\t":
-        return character
-    return character.encode("unicode_escape", "surrogatepass").decode()
+def _not_in_patch(found: DiffReport) -> Iterator[str]:
+    """Yield a line about each kind of change that the patch leaves out."""
+    if paths := found["not_in_patch"]:
+        more = f" and {len(paths) - _MOST_NAMED} more" if len(paths) > _MOST_NAMED else ""
+        names = ", ".join(map(visible_line, paths[:_MOST_NAMED]))
+        yield f"not in the patch (binary, too large or special): {names}{more}; 'claude-bottle export' copies them"
+    if found["git_changes"]:
+        yield f"not in the patch: {found['git_changes']} changed in .git, where hooks and settings run programs"
+    if found["ignored_changes"]:
+        yield f"not in the patch: {found['ignored_changes']} changed that .gitignore names"
 
 
 def _export(arguments: argparse.Namespace) -> int:

@@ -85,7 +85,7 @@ def demonstrate(
         if script.first_request_at is None or [one.failed for one in script.answers] != [True, False, False, False]:
             raise BottleFailed(f"the agent did not do what the script said; it ended with {exit_code}: {output}")
         steps.insert(1, {"name": "first request", "seconds": script.first_request_at - started})
-        diff = launch.bottle.diff()
+        diff = launch.bottle.diff().patch
         refused = refusals(launch.bottle.network_log(limit=_MOST_CONNECTIONS), launch.record)
         with _timed(steps, "removal"):
             launch.remove()

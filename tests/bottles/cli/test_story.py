@@ -171,10 +171,29 @@ def test_doctor_says_what_each_backend_lacks(cli: Cli) -> None:
     assert all(one["ready"] == (not one["problems"]) for one in report["backends"])
 
 
-def test_a_person_sees_every_character_of_a_diff_and_a_pipe_gets_its_bytes(cli: Cli, agent: Write) -> None:
-    agent("printf 'a\\342\\200\\256b\\342\\200\\213c\\033[2J\\tgr\\303\\274n\\n' >new; exit 0")
+def test_a_change_that_no_patch_can_carry_is_named(cli: Cli, agent: Write) -> None:
+    agent("mkfifo pipe; exit 0")
     assert cli("run", "web", "--backend", "fake").returncode == 0
 
-    assert "+a\u202eb\u200bc\x1b[2J\tgrün\n" in cli("diff", "web").stdout
+    shown, report = cli("diff", "web"), json.loads(cli("diff", "web", "--json").stdout)
+
+    assert shown.stdout == "" and "no changes" not in shown.stderr
+    assert "not in the patch (binary, too large or special): pipe" in shown.stderr
+    assert (report["changed"], report["diff"], report["not_in_patch"]) == (True, "", ["pipe"])
+
+
+def test_an_unchanged_tree_has_no_changes(cli: Cli, agent: Write) -> None:
+    agent("exit 0")
+    assert cli("run", "web", "--backend", "fake").returncode == 0
+
+    assert cli("diff", "web").stderr == "no changes\n"
+    assert json.loads(cli("diff", "web", "--json").stdout)["changed"] is False
+
+
+def test_a_person_sees_every_character_of_a_diff_and_a_pipe_gets_its_bytes(cli: Cli, agent: Write) -> None:
+    agent("printf 'a\\342\\200\\256b\\342\\200\\213c\\343\\205\\244\\033[2J\\tgr\\303\\274n\\n' >new; exit 0")
+    assert cli("run", "web", "--backend", "fake").returncode == 0
+
+    assert "+a\u202eb\u200bc\u3164\x1b[2J\tgrün\n" in cli("diff", "web").stdout
     with at_terminal([*COMMAND, "diff", "web"]) as person:
-        person.wait_for("+a\\u202eb\\u200bc\\x1b[2J\tgrün".encode())
+        person.wait_for("+a\\u202eb\\u200bc\\u3164\\x1b[2J\tgrün".encode())

@@ -86,7 +86,7 @@ def test_two_bottles_of_one_agent_run_beside_each_other(shelf: Shelf) -> None:
     assert shelf.backend.slugs() == sorted(bottle.slug for bottle in both)
     for bottle in both:
         assert bottle.execute(["sh", "-c", "echo $HOSTNAME > own; ls /sys/class/net"]).stdout == b"eth0\nlo\n"
-    assert [f"+{bottle.slug}" in bottle.diff() for bottle in both] == [True, True]
+    assert [f"+{bottle.slug}" in bottle.diff().patch for bottle in both] == [True, True]
     both[0].stop()
     assert shelf.backend.slugs() == [both[1].slug]
     assert both[1].execute(["cat", "own"]).stdout.decode().strip() == both[1].slug

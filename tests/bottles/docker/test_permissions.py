@@ -52,4 +52,4 @@ def test_opencode_reports_that_it_waits_for_a_permission(shelf: Shelf, monkeypat
             until("it is done", state, "idle".__eq__, deadline_seconds=120)
 
     assert (model.failure, model.closing) == (None, "Done.")
-    assert "+fixed" in bottle.diff()
+    assert "+fixed" in bottle.diff().patch

@@ -39,7 +39,7 @@ def test_a_change_is_a_patch_that_applies_to_the_folder_that_was_copied(shelf: S
         *("agent", ".", "agent", "kept.txt", "agent", "folder", "agent", "link"),
         *("edited.txt", "folder", "gone.txt", "kept.txt", "link", "run.sh"),
     ]
-    patch = bottle.diff()
+    patch = bottle.diff().patch
     subprocess.run(["git", "apply", "-"], input=patch.encode(), cwd=shelf.project, check=True, timeout=DEADLINE)
     assert (shelf.project / "edited.txt").read_text() == "one\ntwo\nthree\n"
     assert (shelf.project / "folder/new.txt").read_text() == "new\n"
@@ -53,7 +53,7 @@ def test_a_bottle_without_a_copy_begins_with_an_empty_tree(shelf: Shelf) -> None
 
     assert shelf.wait(bottle) == 0
     assert bottle.output(most=100) == b""
-    assert "+made" in bottle.diff() and "secret" not in bottle.diff()
+    assert "+made" in bottle.diff().patch and "secret" not in bottle.diff().patch
 
 
 HOSTILE = """
@@ -87,7 +87,7 @@ def test_a_copy_out_of_a_hostile_tree_stays_in_its_folder(shelf: Shelf, tmp_path
     assert not (copy / ".git/hooks/pre-commit").exists()
     assert "fsmonitor" not in (copy / ".git/config").read_text()
     assert "fsmonitor" in remarks
-    patch = bottle.diff()
+    patch = bottle.diff().patch
     assert "+inside" in patch and "pre-commit" not in patch
     assert "+latin" in patch
 

@@ -52,7 +52,7 @@ def test_claude_code_fixes_a_bug_in_a_container(
     assert CLOSING in shown
     assert "POST /v1/messages" in model.requests
     assert state == "running"  # the container has ended with its agent
-    assert "-broken\n+fixed\n" in bottle.diff()
+    assert "-broken\n+fixed\n" in bottle.diff().patch
     assert bottle.export("message.txt", tmp_path / "message.txt") == []
     assert (tmp_path / "message.txt").read_text() == "fixed\n"
     assert (shelf.project / "message.txt").read_text() == "broken\n"

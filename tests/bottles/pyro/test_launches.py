@@ -70,8 +70,8 @@ def test_two_bottles_of_one_agent_run_at_once(launcher: Launcher) -> None:
 
     assert backend().slugs() == ["test-1", "test-2"]
     first.execute(["sh", "-c", "echo mine > message.txt"])
-    assert "+mine" in first.diff()
-    assert second.diff() == ""
+    assert "+mine" in first.diff().patch
+    assert second.diff().patch == ""
     first.stop()
     assert backend().slugs() == ["test-2"]
     assert backend().find("test-2").exit_code() is None
@@ -106,7 +106,7 @@ def test_an_agent_that_has_ended_keeps_its_bottle(launcher: Launcher) -> None:
     with typing_into(bottle, shown.extend):
         until("the last output is shown", lambda: b"said" in shown)
     assert bottle.exit_code() == backend().find(bottle.slug).exit_code() == 3
-    assert "+changed" in bottle.diff()
+    assert "+changed" in bottle.diff().patch
 
 
 def test_a_bottle_whose_machine_has_ended_is_one_whose_agent_was_killed(launcher: Launcher, pyro: Pyro) -> None:
@@ -137,7 +137,7 @@ def test_the_tree_belongs_to_the_agent_also_in_an_environment_that_is_not_known(
     bottle = launcher.launch({"harness": ["sleep", "600"]}, {**SMALL, "environment": ENVIRONMENT})
     owners = bottle.execute(["stat", "-c", "%U", ".", "message.txt", ".git/HEAD"])
     assert owners.stdout.decode().split() == ["agent"] * 3
-    assert bottle.diff() == ""
+    assert bottle.diff().patch == ""
 
 
 def asking() -> Story:
@@ -174,4 +174,4 @@ def test_claude_code_reports_that_it_waits_for_a_permission(launcher: Launcher, 
     assert model.model.failure is None
     assert model.model.closing == "Done."
     assert bottle.exit_code() is None
-    assert "+fixed" in bottle.diff()
+    assert "+fixed" in bottle.diff().patch

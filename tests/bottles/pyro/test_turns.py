@@ -60,7 +60,7 @@ def test_claude_code_fixes_a_bug_in_a_machine(
     assert PROMPT in json.dumps(json.loads(body)["system"], ensure_ascii=False)
     assert "How to tie a bowline" in body.decode()
     assert read_state(bottle) == "idle"
-    assert "-broken\n+fixed\n" in bottle.diff()
+    assert "-broken\n+fixed\n" in bottle.diff().patch
     bottle.export("message.txt", tmp_path / "message.txt")
     assert (tmp_path / "message.txt").read_text() == "fixed\n"
     assert (launcher.folder / "message.txt").read_text() == "broken\n"
@@ -111,4 +111,4 @@ def test_another_agent_fixes_a_bug_in_a_machine(other: Other, launcher: Launcher
     assert API_KEYS[other.key] in str(headers)
     assert "sailor" in body.decode()
     assert read_state(bottle) == "idle"
-    assert "-broken\n+fixed\n" in bottle.diff()
+    assert "-broken\n+fixed\n" in bottle.diff().patch

@@ -88,7 +88,7 @@ def test_an_agent_lives_in_its_machine_from_launch_to_stop(project: Path, tmp_pa
     assert code == made.exit_code() == 7
     assert "prompt: Grüße" in seen.decode() and "key k" in seen.decode()
     assert made.output(most=9).endswith(b"key k\r\n")
-    patch = made.diff()
+    patch = made.diff().patch
     assert "+told hello" in patch and "deleted file" in patch and "kept" not in patch
     assert made.export("", tmp_path / "out") == []
     assert sorted(os.listdir(tmp_path / "out")) == ["kept.txt", "told.txt"]

@@ -18,7 +18,7 @@ from claude_bottle.backend.docker.terminal import REPLAYED, Terminal
 from claude_bottle.backend.docker.tree import Tree
 from claude_bottle.backend.guest_output import GuestOutput
 from claude_bottle.backend.home_file import packed_file
-from claude_bottle.backend.interface import Guest, Outcome
+from claude_bottle.backend.interface import Guest, Outcome, TreeDiff
 from claude_bottle.errors import BottleFailed
 from pyro_mcp.errors import DeadlineExceeded, NotFound
 from pyro_mcp.network import read_network_log
@@ -98,7 +98,7 @@ class DockerBottle:
             raise BottleFailed(f"~/{path} could not be read: {said}")
         return packed_file(output.content, path, most)
 
-    def diff(self) -> str:
+    def diff(self) -> TreeDiff:
         return self._tree.diff()
 
     def export(self, path: str, target: Path, *, overwrite: bool = False) -> Sequence[str]:

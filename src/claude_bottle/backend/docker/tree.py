@@ -19,7 +19,7 @@ from claude_bottle.backend.docker.account import Account
 from claude_bottle.backend.docker.engine import Engine
 from claude_bottle.backend.docker.names import Names
 from claude_bottle.backend.export_remarks import export_remarks
-from claude_bottle.backend.interface import TREE
+from claude_bottle.backend.interface import TREE, TreeDiff
 from claude_bottle.provision.git_config import config_files
 from pyro_mcp.errors import HostCommandFailed, PyroError
 from pyro_mcp.host.files import private_directory, state_home, temporary_folder
@@ -55,9 +55,9 @@ class Tree:
         )
         copier(["copy", _MERGED, _BASELINE], on_stdout=lambda _: None)
 
-    def diff(self) -> str:
-        """Return what changed since the tree was seeded, in the format of `git diff`."""
-        return diff(_guest_tree(ToolContainer(self._engine, self._names)))["patch"]
+    def diff(self) -> TreeDiff:
+        """Return what changed since the tree was seeded."""
+        return TreeDiff.of(diff(_guest_tree(ToolContainer(self._engine, self._names))))
 
     def export(self, path: str, target: Path, *, overwrite: bool) -> Sequence[str]:
         """Copy a file or folder to the host; return remarks about it. See `pyro_mcp.trees.export`."""

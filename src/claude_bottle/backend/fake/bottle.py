@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from claude_bottle.backend.fake.supervisor import HEADER, SIZE
 from claude_bottle.backend.home_file import read_home
-from claude_bottle.backend.interface import Outcome
+from claude_bottle.backend.interface import Outcome, TreeDiff
 from claude_bottle.errors import BottleFailed
 from pyro_mcp.errors import Conflict, InvalidRequest, PyroError
 from pyro_mcp.host.process import run
@@ -110,9 +110,10 @@ class FakeBottle:
     def read_home(self, path: str, *, most: int) -> bytes | None:
         return read_home(self.execute, path, most)
 
-    def diff(self) -> str:
+    def diff(self) -> TreeDiff:
         self.git("add", "--all")
-        return self.git("diff", "--cached", "HEAD").decode(errors="replace")
+        pipes = [str(one.relative_to(self.tree)) for one in self.tree.rglob("*") if one.is_fifo()]
+        return TreeDiff(self.git("diff", "--cached", "HEAD").decode(errors="replace"), pipes)
 
     def export(self, path: str, target: Path, *, overwrite: bool = False) -> Sequence[str]:
         source = (self.tree / path).resolve()

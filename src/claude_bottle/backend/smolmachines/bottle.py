@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from claude_bottle.backend.export_remarks import export_remarks
 from claude_bottle.backend.home_file import read_home
-from claude_bottle.backend.interface import TREE, Guest, Outcome
+from claude_bottle.backend.interface import TREE, Guest, Outcome, TreeDiff
 from claude_bottle.backend.smolmachines import smolvm
 from claude_bottle.backend.smolmachines.guest import SmolGuest
 from claude_bottle.backend.smolmachines.programs import AGENT, MachineRunner, sessions, tree
@@ -93,8 +93,8 @@ class SmolBottle:
     def read_home(self, path: str, *, most: int) -> bytes | None:
         return read_home(self.execute, path, most)
 
-    def diff(self) -> str:
-        return diff(tree(self._name))["patch"]
+    def diff(self) -> TreeDiff:
+        return TreeDiff.of(diff(tree(self._name)))
 
     def export(self, path: str, target: Path, *, overwrite: bool = False) -> Sequence[str]:
         state = private_directory(self._stage / "exports")
