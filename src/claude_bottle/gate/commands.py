@@ -18,6 +18,7 @@ ZERO = "0" * 40
 MOST_REFS = 8
 """The most refs of one push."""
 _MOST_LINES = 1000
+_LONGEST_REF = 1000
 _ID = re.compile(r"[0-9a-f]{40}")
 _SHALLOW = b"shallow "
 
@@ -59,6 +60,8 @@ def _update(command: bytes) -> Update:
     words = command.decode(errors="surrogateescape").split(" ", 2)
     if len(words) != 3 or not all(_ID.fullmatch(word) for word in words[:2]):
         raise InvalidRequest("the request is damaged: it has no command of a push where one belongs")
+    if len(words[2]) > _LONGEST_REF:
+        raise InvalidRequest(f"the name of a ref has more than {_LONGEST_REF} characters")
     return Update(words[2], words[0], words[1])
 
 

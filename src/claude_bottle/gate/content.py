@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -22,6 +23,7 @@ from pyro_mcp.trees import program_that_runs
 _LINK, _SUBMODULE = "120000", "160000"
 _MOST_REMARKS, _MOST_PATHS = 60, 3
 _RUN_BY = "is run by"
+_LONGEST_TARGET = 4096  # path_max on Linux
 _LONGEST_SETTINGS = 256 * 1024
 # gitattributes(5): attributes by which a file chooses a driver, which is a program where one is configured. Only these
 # characters separate attributes for git, and none needs to follow a quoted pattern.
@@ -30,6 +32,8 @@ _DRIVER = re.compile(rb'(?:^|[ \t\r"])(filter|diff|merge)=([^ \t\r]+)')
 _BUILT_IN = {"merge": {"text", "binary", "union"}, "filter": set[str](), "diff": set[str]()}
 # What makes git take a folder as a repository, with settings and hooks of its own: gitrepository-layout(5).
 _REPOSITORY = (b"head", b"objects", b"refs")
+_Tree = list[tuple[bytes, str]]
+"""All paths of a commit, each with its mode."""
 
 
 @dataclass
@@ -56,11 +60,13 @@ class Findings:
 def check_content(quarantine: Quarantine, remotes: Sequence[Remote]) -> Findings:
     """Return what is wrong in the trees of the new commits; addresses of `remotes` are no fault."""
     findings = Findings()
+    targets = quarantine.read({one.id for one in quarantine.changes if one.mode == _LINK}, most=_LONGEST_TARGET)
     places = {same_place(one.url) for one in remotes}
     for change in quarantine.changes:
+        quarantine.require_time()
         name = posixpath.basename(change.path).lower()
         if change.mode == _LINK:
-            _check_link(quarantine, change, findings)
+            _check_link(targets.get(change.id), change, findings)
         elif change.mode == _SUBMODULE:
             findings.remark("a submodule, whose content is in another repository", change.path)
         elif name == b".gitmodules":
@@ -71,8 +77,11 @@ def check_content(quarantine: Quarantine, remotes: Sequence[Remote]) -> Findings
             _check_attributes(quarantine, change, findings)
         if program := program_that_runs(change.path):
             findings.remark(f"{_RUN_BY} {program}", change.path)
-    _check_hidden_repositories(quarantine, findings)
-    _check_names(quarantine, findings)
+    for path in quarantine.not_shown:
+        findings.remark("its content is no text for git, and is not shown", path)
+    trees = _trees(quarantine)
+    _check_hidden_repositories(quarantine, trees, findings)
+    _check_names(quarantine, trees, findings)
     return findings
 
 
@@ -83,8 +92,10 @@ def _named(paths: Sequence[bytes]) -> str:
     return f"{shown} and {len(different) - _MOST_PATHS} more" if len(different) > _MOST_PATHS else shown
 
 
-def _check_link(quarantine: Quarantine, change: Change, findings: Findings) -> None:
-    target = quarantine.blob(change.id)
+def _check_link(target: bytes | None, change: Change, findings: Findings) -> None:
+    if target is None:
+        findings.fault("a symbolic link whose target is too long", change.path)
+        return
     steps = [one for one in target.split(b"/") if one not in (b"", b".")]
     inside = posixpath.normpath(posixpath.join(posixpath.dirname(change.path), target))
     if target.startswith(b"/") or inside == b".." or inside.startswith(b"../"):
@@ -159,45 +170,66 @@ def _check_attributes(quarantine: Quarantine, change: Change, findings: Findings
                 findings.fault(f"chooses the {attribute} driver {visible_line(driver, 60)}", change.path)
 
 
-def _check_hidden_repositories(quarantine: Quarantine, findings: Findings) -> None:
+def _check_hidden_repositories(quarantine: Quarantine, trees: Sequence[_Tree], findings: Findings) -> None:
     """Add a fault for each folder that git would take as a repository, at some new commit or at the end."""
-    parts: dict[bytes, set[bytes]] = {}
-    for change in quarantine.changes:
-        names = change.path.split(b"/")
-        for depth, name in enumerate(names):
-            if name.lower() in _REPOSITORY:
-                parts.setdefault(b"/".join(names[:depth]), set()).add(name.lower())
-    for folder, seen in parts.items():
-        present = set(seen)
-        for update in quarantine.updates:
-            present |= {name.lower() for name in _names_in(quarantine, update.new, folder)}
-        if present.issuperset(_REPOSITORY):
+    changed = _repository_parts(change.path for change in quarantine.changes)
+    parts = [_repository_parts(path for path, _ in tree) for tree in trees]
+    for folder, seen in changed.items():
+        if seen.union(*(one.get(folder, ()) for one in parts)).issuperset(_REPOSITORY):
             findings.fault("a folder that git takes as a repository with settings of its own", folder or b".")
 
 
-def _check_names(quarantine: Quarantine, findings: Findings) -> None:
-    """Add a fault for each link whose name is another path's where case does not count, which could redirect it."""
+def _repository_parts(paths: Iterable[bytes]) -> dict[bytes, set[bytes]]:
+    """Return what each folder has of a repository."""
+    parts: dict[bytes, set[bytes]] = {}
+    for path in paths:
+        names = path.split(b"/")
+        for depth, name in enumerate(names):
+            if name.lower() in _REPOSITORY:
+                parts.setdefault(b"/".join(names[:depth]), set()).add(name.lower())
+    return parts
+
+
+def _check_names(quarantine: Quarantine, trees: Sequence[_Tree], findings: Findings) -> None:
+    """Add a fault for each link whose name is another path's where case does not count, which could redirect it.
+
+    One of the two is new.
+    """
+    changed = {path for change in quarantine.changes for path in _with_folders(change.path)}
     links = {change.path for change in quarantine.changes if change.mode == _LINK}
-    if not links:
-        return
-    others: dict[bytes, set[bytes]] = {}
-    for update in quarantine.updates:
-        listed = quarantine.repository.git("ls-tree", "-r", "-t", "-z", "--name-only", "--full-tree", update.new)
-        for path in [*listed.split(b"\0"), *(change.path for change in quarantine.changes)]:
-            others.setdefault(path.lower(), set()).add(path)
+    links |= {path for tree in trees for path, mode in tree if mode == _LINK}
+    same: dict[str, set[bytes]] = {_folded(link): set() for link in links}
+    for path in (*changed, *(path for tree in trees for path, _ in tree)):
+        if same and (folded := _folded(path)) in same:
+            same[folded].add(path)
     for link in sorted(links):
-        if len(others.get(link.lower(), {link}) | {link}) > 1:
+        paths = same[_folded(link)]
+        if len(paths) > 1 and not paths.isdisjoint(changed):
             findings.fault("a symbolic link with the name of another path, but for the case of its letters", link)
 
 
-def _names_in(quarantine: Quarantine, commit: str, folder: bytes) -> list[bytes]:
-    where = [os.fsdecode(folder) + "/"] if folder else []
-    try:
-        options = ["-z", "--name-only", "--full-tree"]
-        listed = quarantine.repository.git("ls-tree", *options, commit, "--", *where)
-    except HostCommandFailed:  # a tag of something else than a commit
-        return []
-    return [posixpath.basename(path) for path in listed.split(b"\0") if path]
+def _with_folders(path: bytes) -> Iterator[bytes]:
+    """Yield a path and the folders that it is in."""
+    while path:
+        yield path
+        path = posixpath.dirname(path)
+
+
+def _folded(path: bytes) -> str:
+    """Return what is the same for two paths that some file system takes for one."""
+    if path.isascii():
+        return path.decode().lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFKD", os.fsdecode(path)).casefold())
+
+
+def _trees(quarantine: Quarantine) -> list[_Tree]:
+    """Return all paths of each pushed commit, also of folders."""
+    found = []
+    for update in quarantine.updates:
+        listed = quarantine.repository.git("ls-tree", "-r", "-t", "-z", "--full-tree", f"{update.new}^{{tree}}")
+        rows = (row.partition(b"\t") for row in listed.split(b"\0") if row)
+        found.append([(path, head.partition(b" ")[0].decode()) for head, _, path in rows])
+    return found
 
 
 def _id_at_base(quarantine: Quarantine, base: str | None, path: bytes) -> str | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,18 +19,25 @@ from pyro_mcp.errors import HostCommandFailed, InvalidRequest
 _MIB = 1 << 20
 _STRICT = "gitattributesSymlink=error,gitignoreSymlink=error,badFilemode=error,nullSha1=error"
 _SHOWN = 300
+_MOST_CHANGES = 64 * _MIB
 _FSCK = re.compile(r"(?:error|fatal): (.*)")
 
 
 @dataclass(frozen=True)
 class PushLimits:
-    """The largest push: bytes of its pack, of one file and of all objects unpacked, and the number of objects."""
+    """The largest push: bytes of its pack, of one file and of all objects unpacked, and the number of objects.
+
+    `paths` bounds the paths that its commits change: a few objects can be at millions of paths. `seconds` bounds the
+    checks that start a program for each of some files.
+    """
 
     pack_bytes: int = 64 * _MIB
     file_bytes: int = 16 * _MIB
     unpacked_bytes: int = 128 * _MIB
     objects: int = 50_000
     commits: int = 2_000
+    paths: int = 100_000
+    seconds: float = 300.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,7 @@ class Quarantine:
         self.updates, self._limits, self._mirror = tuple(updates), limits, mirror
         self.repository = Repository.create(folder / "quarantine.git", mirror.folder)
         self._folder = folder
+        self._end = time.monotonic() + limits.seconds
 
     def receive(self, pack: IO[bytes]) -> None:
         """Take the pack of a push into the repository; raise `InvalidRequest` when git, or a limit, refuses it."""
@@ -80,6 +89,8 @@ class Quarantine:
             is_branch = one.ref.startswith("refs/heads/")
             if self._kind(one.new if is_branch else f"{one.new}^{{}}") != "commit":  # the checks look at commits alone
                 raise InvalidRequest(f"{one.ref} would not {'be' if is_branch else 'name'} a commit")
+            if not is_branch and self._kind(one.new) == "tag" and self._kind(self._named_by(one.new)) == "tag":
+                raise InvalidRequest(f"{one.ref} would be a tag of a tag, of which a person sees only the outer one")
         packed = self._packed()
         if hidden := packed - set(reachable) - self._known(packed):
             kinds = [kind for kind, _ in self._sizes(hidden).values()]
@@ -104,8 +115,35 @@ class Quarantine:
         """What the new commits add or change, each once; in a merge, what differs from all its parents."""
         options = ["--stdin", "-r", "-c", "--raw", "-z", "--root", "--no-commit-id", "--no-renames", "--full-index"]
         given = "".join(f"{one}\n" for one in self.new_commits).encode()
+        output, most = bytearray(), self._limits.paths
+        ends = 0
+
+        def take(data: bytes) -> None:
+            nonlocal ends
+            output.extend(data)
+            ends += data.count(b"\0")
+            if ends > 2 * most or len(output) > _MOST_CHANGES:
+                raise InvalidRequest(f"the push changes more than {most} paths: push less at once")
+
+        if given:
+            self.repository.git("diff-tree", *options, stdin=given, on_stdout=take)
+        return list(dict.fromkeys(_changes(bytes(output))))
+
+    @cached_property
+    def not_shown(self) -> list[bytes]:
+        """The paths of files whose content is no text for git: a diff says only that they differ."""
+        options = ["--stdin", "-r", "-m", "--numstat", "-z", "--root", "--no-commit-id", "--no-renames"]
+        options += ["--no-ext-diff", "--no-textconv", "--diff-filter=d"]
+        given = "".join(f"{one}\n" for one in self.new_commits).encode()
         output = self.repository.git("diff-tree", *options, stdin=given) if given else b""
-        return list(dict.fromkeys(_changes(output)))
+        changed = {change.path for change in self.changes}
+        rows = (row.split(b"\t", 2) for row in output.split(b"\0") if row)
+        return list(dict.fromkeys(path for added, _, path in rows if added == b"-" and path in changed))
+
+    def require_time(self) -> None:
+        """Raise `InvalidRequest` when the checks of the push have taken too long."""
+        if time.monotonic() > self._end:
+            raise InvalidRequest(f"the checks did not end within {self._limits.seconds:g} s: push less at once")
 
     def path_of(self, id_: str) -> bytes:
         """Return a path of an object in the new commits, "" for one without a path."""
@@ -120,6 +158,20 @@ class Quarantine:
     def blob(self, id_: str) -> bytes:
         """Return the content of a file."""
         return self.repository.git("cat-file", "blob", id_)
+
+    def read(self, ids: Iterable[str], *, most: int | None = None) -> dict[str, bytes]:
+        """Return the content of objects, of those with at most `most` bytes."""
+        wanted = set(ids)
+        if most is not None:
+            wanted = {id_ for id_, (_, size) in self._sizes(wanted).items() if size <= most}
+        given = "".join(f"{one}\n" for one in sorted(wanted)).encode()
+        output, found, at = self.repository.git("cat-file", "--batch", stdin=given), {}, 0
+        while at < len(output):
+            end = output.index(b"\n", at)
+            id_, _, size = output[at:end].decode().split(" ")
+            found[id_] = output[end + 1 : end + 1 + int(size)]
+            at = end + 2 + int(size)
+        return found
 
     def base_of(self, update: Update) -> str | None:
         """Return the commit that a person compares an update with: the ref's, else where a new branch begins."""
@@ -178,6 +230,10 @@ class Quarantine:
             raise InvalidRequest(
                 f"the push has {total >> 20} MiB unpacked; the limit is {limits.unpacked_bytes >> 20} MiB"
             )
+
+    def _named_by(self, tag: str) -> str:
+        """Return the object that an annotated tag names."""
+        return self.repository.git("cat-file", "tag", tag).split(b"\n", 1)[0].removeprefix(b"object ").decode()
 
     def _kind(self, id_: str) -> str:
         return self.repository.git("cat-file", "-t", id_).decode().strip()

@@ -75,6 +75,7 @@ def _run(objects: Path) -> Iterator[dict[str, str]]:
 def _known_lines(quarantine: Quarantine, path: bytes, known: dict[bytes, set[str]]) -> set[str]:
     """Return the digests of the lines that the upstream has at a path."""
     if path not in known:
+        quarantine.require_time()
         known[path] = set()
         for base in {quarantine.base_of(update) for update in quarantine.updates} - {None}:
             try:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from claude_bottle.gate.commands import ZERO, Update, rule_key
+from claude_bottle.gate.commands import ZERO, rule_key
 from claude_bottle.gate.git import Repository
 from claude_bottle.gate.quarantine import Quarantine
 from claude_bottle.gate.remotes import Remote, is_remote_name
@@ -32,6 +33,8 @@ _PLAIN = [
     "--submodule=short",
     "--ignore-submodules=none",
 ]
+_SHOWN_HEADERS = ("tree", "parent", "author", "committer")
+_TAG_LINES = 40
 _LOG_FORM = "commit %H%nauthor %an <%ae> %aI%ncommitter %cn <%ce> %cI%n%n%w(0,4,4)%B"
 
 
@@ -77,15 +80,23 @@ def describe(quarantine: Quarantine, remote: Remote, remarks: Sequence[str]) -> 
     if quarantine.new_commits:
         given = "".join(f"{one}\n" for one in quarantine.new_commits).encode()
         options = ["--no-walk=unsorted", "--stdin", "--encoding=UTF-8", "--no-show-signature", "--no-notes"]
-        options += ["--no-decorate", "--no-mailmap", "--stat=120", "--summary", "-m", "--first-parent"]
+        options += ["--no-decorate", "--no-mailmap", "--stat=120", "--summary"]
+        # What one commit adds and another removes is published too, and not in the diff of both. Of a merge, `-c` shows
+        # what differs from all parents: what does not is known, or in a commit of its own.
+        several = len(quarantine.new_commits) > 1
+        options += ["--patch", "--full-index", "-c"] if several else ["-m", "--first-parent"]
         logs.append(_output(repository, ["log", *options, *_PLAIN, f"--format={_LOG_FORM}"], stdin=given))
+        logs.extend(filter(None, [_other_headers(quarantine)]))
     for update in quarantine.updates:
         base = quarantine.base_of(update) or _EMPTY_TREE
         what = "new " if update.old == ZERO else f"{update.old[:12]} .. "
         lines.append(f"{update.ref}: {what}{update.new[:12]}")
         options = ["--full-index", "--stat=120", "--summary", "--patch"]
         diffs.append(_output(repository, ["diff", *options, *_PLAIN, "--end-of-options", base, f"{update.new}^{{}}"]))
-        lines.extend(_tag_text(quarantine, update))
+        if quarantine.new_objects.get(update.new, ("", 0))[0] == "tag":
+            text = _output(repository, ["cat-file", "tag", update.new])
+            logs.append(f"tag {update.new}\n{text}")
+            lines.extend(_first_lines(text))
     count = len(quarantine.new_commits)
     summary = f"push to {remote.url}: {count} new commit{'' if count == 1 else 's'}\n  " + "\n  ".join(lines)
     return HeldPush(
@@ -93,12 +104,24 @@ def describe(quarantine: Quarantine, remote: Remote, remarks: Sequence[str]) -> 
     )
 
 
-def _tag_text(quarantine: Quarantine, update: Update) -> list[str]:
-    """Return the lines of an annotated tag."""
-    if quarantine.new_objects.get(update.new, ("", 0))[0] != "tag":
-        return []
-    text = quarantine.repository.git("cat-file", "tag", update.new).decode(errors="replace")
-    return [f"  {visible_line(line, 200)}" for line in text.splitlines()[:40]]
+def _first_lines(text: str) -> list[str]:
+    """Return the first lines of an annotated tag."""
+    lines = text.rstrip("\n").split("\n")
+    more = [f"  … {len(lines) - _TAG_LINES} more lines, in the log"] if len(lines) > _TAG_LINES else []
+    return [*(f"  {visible_line(line, 200)}" for line in lines[:_TAG_LINES]), *more]
+
+
+def _other_headers(quarantine: Quarantine) -> str:
+    """Return the header fields of the new commits that git's log does not show, such as signatures."""
+    found = []
+    for id_, content in quarantine.read(quarantine.new_commits).items():
+        head = os.fsdecode(content).partition("\n\n")[0]
+        fields = re.split(r"\n(?! )", head)
+        if other := [one for one in fields if one.partition(" ")[0] not in _SHOWN_HEADERS]:
+            found.append("\n".join([f"other fields of commit {id_}", *other]))
+    if sum(map(len, found)) > MOST_SHOWN:
+        raise InvalidRequest("the header fields of the push's commits are too long to be shown to a person")
+    return "\n\n".join(found)
 
 
 def _output(repository: Repository, arguments: list[str], *, stdin: bytes | None = None) -> str:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from claude_bottle.gate.commands import ZERO
+from claude_bottle.gate.quarantine import PushLimits
 from claude_bottle.gate.remotes import PushRule
 from claude_bottle.gate.shown import HeldPush
+from tests.bottles.gate.raw import commands, post
 from tests.bottles.gate.test_refused_pushes import ANTHROPIC, AWS, refused
 from tests.bottles.gate.world import World, text
 
@@ -107,3 +112,114 @@ def test_a_flood_of_notes_hides_no_workflow(world: World) -> None:
             ".github/workflows/z.yml: is run by GitHub Actions, once pushed",
             ".aaa/00, .aaa/01, .aaa/02 and 52 more: a submodule, whose content is in another repository",
         )
+
+
+def tree(world: World, entries: list[tuple[str, str, str]]) -> str:
+    """Return a tree of entries with a mode, an object and a name."""
+    kinds = {"040000": "tree", "160000": "commit"}
+    rows = "".join(f"{mode} {kinds.get(mode, 'blob')} {id_}\t{name}\0" for mode, id_, name in entries)
+    return world.git("mktree", "-z", stdin=rows.encode()).stdout.decode().strip()
+
+
+def blob(world: World, content: bytes) -> str:
+    return world.git("hash-object", "-w", "--stdin", stdin=content).stdout.decode().strip()
+
+
+def test_a_person_sees_what_one_commit_adds_and_another_removes(world: World) -> None:
+    world.person.decision = "pending"
+    with world.gate():
+        world.commit({"rows": "a customer\n"})
+        world.git("rm", "-q", "rows")
+        world.commit({"b": "harmless\n"})
+        assert "+a customer" in held(world, "origin", "HEAD:agent/x").log
+
+
+def test_a_person_sees_a_history_whose_content_a_merge_leaves_out(world: World) -> None:
+    world.person.decision = "pending"
+    with world.gate():
+        world.git("checkout", "-q", "--orphan", "other")
+        world.git("rm", "-rqf", ".")
+        world.commit({"rows": "a customer\n"})
+        world.git("checkout", "-q", "main")
+        world.git("merge", "-q", "--allow-unrelated-histories", "-s", "ours", "-m", "sync", "other")
+        assert "+a customer" in held(world, "origin", "HEAD:agent/x").log
+
+
+def test_a_person_sees_header_fields_that_gits_log_leaves_out(world: World) -> None:
+    world.person.decision = "pending"
+    with world.gate():
+        who = "x <x@y> 1700000000 +0000"
+        head = f"tree {world.out('rev-parse', 'HEAD^{tree}')}\nparent {world.base}\nauthor {who}\ncommitter {who}\n"
+        raw = f"{head}x-data in a field\n on two lines\n\nsubject\n".encode()
+        new = world.git("hash-object", "-t", "commit", "-w", "--stdin", "--literally", stdin=raw).stdout.decode()
+        log = held(world, "origin", f"{new.strip()}:refs/heads/agent/x").log
+        assert f"other fields of commit {new.strip()}\nx-data in a field\n on two lines" in log
+
+
+def test_a_person_sees_the_whole_text_of_a_tag(world: World) -> None:
+    world.person.decision = "pending"
+    with world.gate(world.remote(PushRule("refs/tags/*"))):
+        message = "".join(f"line {number}\n" for number in range(60))
+        world.git("tag", "-a", "-m", message, "v2", "v1")
+        shown = held(world, "origin", "v2")
+        assert "line 59" in shown.log
+        assert "more lines, in the log" in shown.summary
+
+
+def test_a_tag_of_a_tag(world: World) -> None:
+    with world.gate(world.remote(PushRule("refs/tags/*"))):
+        world.git("tag", "-a", "-m", "inner", "inner", "v1")
+        world.git("tag", "-a", "-m", "outer", "outer", "inner")
+        assert "refs/tags/outer would be a tag of a tag" in refused(world, "origin", "outer")
+
+
+def test_a_ref_that_is_too_long_is_refused(world: World) -> None:
+    with world.gate(clone=False) as url:
+        update = commands([(ZERO, world.base, "refs/heads/agent/" + "b" * 65000)])
+        assert post(f"{url}/origin.git", update).startswith(b"400 the name of a ref has more than 1000 characters")
+
+
+@pytest.mark.parametrize(("link", "other"), [("\u00e9", "\u00c9"), ("\u00e9", "e\u0301"), ("ln", "LN")])
+def test_a_link_beside_a_name_that_some_file_system_takes_for_its_own(world: World, link: str, other: str) -> None:
+    with world.gate(world.remote(ALWAYS)):
+        (world.clone / link).symlink_to("src")
+        world.commit({})
+        assert world.push("origin", "HEAD:agent/x").returncode == 0
+        world.commit({f"{other}/file": "x"})
+        assert "but for the case of its letters" in refused(world, "origin", "HEAD:agent/x")
+
+
+def test_few_objects_at_many_paths_are_refused(world: World) -> None:
+    with world.gate(world.remote(ALWAYS), limits=PushLimits(paths=1000)):
+        id_ = tree(world, [("100644", blob(world, b"x"), f"f{number}") for number in range(11)])
+        for _ in range(2):
+            id_ = tree(world, [("040000", id_, f"d{number}") for number in range(11)])
+        new = world.out("commit-tree", id_, "-p", world.base, "-m", "many")
+        assert "changes more than 1000 paths" in refused(world, "origin", f"{new}:refs/heads/agent/x")
+
+
+@pytest.mark.parametrize(("mode", "content", "name"), [("120000", b"target", "link"), ("100644", b"x", "head")])
+def test_few_objects_at_many_paths_need_few_programs(world: World, mode: str, content: bytes, name: str) -> None:
+    with world.gate(world.remote(ALWAYS)):
+        inner = tree(world, [(mode, blob(world, content), name)])
+        id_ = tree(world, [("040000", inner, f"d{number}") for number in range(2000)])
+        new = world.out("commit-tree", id_, "-p", world.base, "-m", "many")
+        begin = time.monotonic()
+        assert world.push("origin", f"{new}:refs/heads/agent/x").returncode == 0
+        assert time.monotonic() - begin < 20
+
+
+def test_checks_that_take_too_long_refuse_the_push(world: World) -> None:
+    with world.gate(world.remote(ALWAYS), limits=PushLimits(seconds=0)):
+        world.commit({"a": "b"})
+        assert "the checks did not end within 0 s" in refused(world, "origin", "HEAD:agent/x")
+
+
+def test_a_file_that_the_diff_does_not_show_is_noted(world: World) -> None:
+    world.person.decision = "pending"
+    with world.gate(world.remote(ALWAYS)):
+        world.commit({"install.js": b"// ok\n//\0\nrun()\n", "b": "text\n"})
+        world.git("rm", "-q", "install.js")
+        world.commit({"b": "more text\n"})
+        remarks = held(world, "origin", "HEAD:agent/x").remarks
+        assert remarks == ("install.js: its content is no text for git, and is not shown",)
