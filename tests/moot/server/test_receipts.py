@@ -170,14 +170,31 @@ def test_a_message_is_dead_after_its_deadline_and_can_be_sent_again(team: Team) 
         team.database.write(lambda tx: receipts.revive(tx, room, team.person.actor_id, event.sequence))
 
 
-def test_a_dead_message_stays_dead_when_the_cursor_passes_it(team: Team) -> None:
+def test_a_dead_message_stays_dead_when_its_recipient_claims_to_have_it(team: Team) -> None:
     event = team.post(team.person, "@Spec")
     make_late(team)
     team.database.write(receipts.bury)
 
-    push(team, team.spec, event.sequence)
+    team.database.write(lambda tx: receipts.claimed(tx, team.room(), team.spec.actor_id, event.sequence))
 
     assert states(team, event)["Spec"][1] == "dead"
+
+
+def test_a_dead_message_that_is_sent_or_acknowledged_is_not_dead_any_more(team: Team) -> None:
+    event = team.post(team.person, "@Spec @QA")
+    make_late(team)
+    team.database.write(receipts.bury)
+    room = team.room()
+
+    push(team, team.spec, event.sequence)
+    team.database.write(lambda tx: receipts.acknowledge(tx, room, team.qa.actor_id, [event.sequence]))
+
+    assert team.database.write(receipts.bury) == 0
+    found = team.database.read(lambda tx: receipts.of_event(tx, room, event.event_id))
+    assert {(one.state, one.dead_at, one.reason) for one in found} == {
+        ("pushed", None, None),
+        ("acknowledged", None, None),
+    }
 
 
 def test_replies_in_a_thread_are_addressed_to_its_speakers(team: Team) -> None:

@@ -289,7 +289,7 @@ def start_position(tx: Transaction, room: Room, caller: Caller, since: str | Non
             if not room.pruned_sequence:
                 raise
             position = 0
-        receipts.pushed(tx, {(room.key, caller.actor_id): [(0, position)]})
+        receipts.claimed(tx, room, caller.actor_id, position)
         oldest = room.pruned_sequence
     else:
         position = receipts.cursor(tx, room, caller.actor_id).pushed_sequence

@@ -27,6 +27,8 @@ Span = tuple[int, int]
 """A part of a log: after the first number, up to the second."""
 _deliveries = tables.deliveries
 _participants = tables.participants
+_WAITING = and_(_deliveries.c.state == QUEUED, _deliveries.c.again.is_(False))
+"""Queued, and to be sent in the order of the log."""
 
 
 def cursor(tx: Transaction, room: Room, actor_id: str) -> Cursor:
@@ -43,17 +45,31 @@ def cursor(tx: Transaction, room: Room, actor_id: str) -> Cursor:
 
 
 def pushed(tx: Transaction, spans: Mapping[tuple[int, str], Sequence[Span]]) -> None:
-    """Record which events were sent: by the key of the space and the recipient, all after a number up to another."""
+    """Record which events were sent: by the key of the space and the recipient, all after a number up to another.
+
+    A dead message that was sent is not dead any more, and has a new deadline.
+    """
     for (space_key, actor_id), sent in spans.items():
         for after, up_to in sent:
-            inside = (_deliveries.c.sequence > after, _deliveries.c.sequence <= up_to)
-            waiting = and_(
-                *_mine(space_key, actor_id), _deliveries.c.state == QUEUED, _deliveries.c.again.is_(False), *inside
-            )
-            tx.execute(update(_deliveries).where(waiting).values(state=PUSHED, pushed_at=tx.now))
-        last = max((up_to for _, up_to in sent), default=0)
-        behind = and_(*_participant(space_key, actor_id), func.coalesce(_participants.c.pushed_sequence, 0) < last)
-        tx.execute(update(_participants).where(behind).values(pushed_sequence=last))
+            inside = (*_mine(space_key, actor_id), _deliveries.c.sequence > after, _deliveries.c.sequence <= up_to)
+            tx.execute(update(_deliveries).where(*inside, _WAITING).values(state=PUSHED, pushed_at=tx.now))
+            alive = {"state": PUSHED, "pushed_at": tx.now, "dead_at": None, "reason": None, "again": False}
+            deadline = clock.seconds_from_now(ACKNOWLEDGE_SECONDS)
+            dead = (*inside, _deliveries.c.state == DEAD)
+            tx.execute(update(_deliveries).where(*dead).values(**alive, deadline_at=deadline))
+        _advance(tx, space_key, actor_id, max((up_to for _, up_to in sent), default=0))
+
+
+def claimed(tx: Transaction, room: Room, actor_id: str, sequence: int) -> None:
+    """Record that a recipient says that it has all events up to a number; what is dead stays dead."""
+    mine = (*_mine(room.key, actor_id), _deliveries.c.sequence <= sequence)
+    tx.execute(update(_deliveries).where(*mine, _WAITING).values(state=PUSHED, pushed_at=tx.now))
+    _advance(tx, room.key, actor_id, sequence)
+
+
+def _advance(tx: Transaction, space_key: int, actor_id: str, sequence: int) -> None:
+    behind = and_(*_participant(space_key, actor_id), func.coalesce(_participants.c.pushed_sequence, 0) < sequence)
+    tx.execute(update(_participants).where(behind).values(pushed_sequence=sequence))
 
 
 def send_skipped(tx: Transaction, room: Room, actor_id: str, span: Span) -> None:
@@ -96,13 +112,15 @@ def acknowledge_pushed(tx: Transaction, room: Room, actor_id: str) -> None:
 
 
 def _acknowledge(tx: Transaction, space_key: int, actor_id: str, which: Any) -> None:
-    still = and_(*_mine(space_key, actor_id), _deliveries.c.state.in_(_OPEN), which)
+    still = and_(*_mine(space_key, actor_id), _deliveries.c.state.in_((*_OPEN, DEAD)), which)
     tx.execute(
         update(_deliveries)
         .where(still)
         .values(
             state=ACKNOWLEDGED,
             acknowledged_at=tx.now,
+            dead_at=None,
+            reason=None,
             pushed_at=case((_deliveries.c.pushed_at.is_(None), tx.now), else_=_deliveries.c.pushed_at),
         )
     )
