@@ -170,6 +170,31 @@ def test_a_timer_without_news_is_silent(team: Team, tool: str) -> None:
     assert len(events_of(team)) == before + 1
 
 
+@pytest.mark.parametrize("tool", ["get_recent_context", "get_mentions"])
+def test_a_timer_shows_the_newest_and_says_how_many_it_leaves_out(team: Team, tool: str) -> None:
+    schedule(team, tool)
+    for number in range(53):
+        team.post(team.qa, f"@Spec number {number}.")
+        team.post(team.spec, "my own words")
+
+    fire(team)
+
+    text = events_of(team)[-1].text
+    assert text.startswith(f"[{tool}]\n(3 before these are left out)\n")
+    assert "number 2." not in text and "number 3." in text and "number 52." in text
+
+
+def test_a_timer_leaves_out_the_oldest_of_long_messages(team: Team) -> None:
+    schedule(team, "get_recent_context")
+    for number in range(3):
+        team.post(team.qa, f"{number}: " + "x" * 9_000)
+
+    fire(team)
+
+    text = events_of(team)[-1].text
+    assert "(1 before these are left out)" in text and "2: x" in text and "0: x" not in text
+
+
 def test_a_delay_fires_once_and_an_interval_again_and_again(team: Team) -> None:
     schedule(team, "list_participants", "delay", 30)
     interval = schedule(team, "list_participants")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, select
+from sqlalchemy import ColumnElement, Row, func, select
 
 from moot.server.database import tables
 from moot.server.database.transaction import Transaction
@@ -99,6 +100,23 @@ def mentions(tx: Transaction, room: Room, actor_id: str, limit: int, *, since: s
         later = deliveries.c.sequence > sequence_of(tx, room, since)
         rows = list(tx.rows(statement.where(later).order_by(deliveries.c.sequence)))
     return [event_of(row, room.space_id) for row in rows]
+
+
+def news(
+    tx: Transaction, room: Room, sequence: int, limit: int, *, without: Sequence[str], to: str | None = None
+) -> tuple[list[Event], int]:
+    """Return the last events after a number, and how many before them are left out.
+
+    Those by the speakers `without` do not count; with `to` only those do that mention this actor.
+    """
+    where = [_events.c.sequence > sequence, _events.c.speaker_id.not_in(without)]
+    if to is not None:
+        deliveries = tables.deliveries.c
+        mine = (deliveries.space_key == room.key, deliveries.recipient_id == to, deliveries.relevance == MENTION)
+        where.append(_events.c.sequence.in_(select(deliveries.sequence).where(*mine, deliveries.sequence > sequence)))
+    found = _last(tx, room, limit, *where)
+    statement = select(func.count()).select_from(_events).where(_events.c.space_key == room.key, *where)
+    return found, tx.execute(statement).scalar_one() - len(found)
 
 
 def of_thread(tx: Transaction, room: Room, thread_id: str, parent_event_id: str, limit: int) -> list[Event]:

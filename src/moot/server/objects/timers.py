@@ -119,14 +119,7 @@ def _result(tx: Transaction, timer: Row[Any], room: Room) -> str:
     given = timer.tool_args.get("detail")
     detail: formats.Detail = given if given in ("minimal", "standard", "full") else "minimal"
     if timer.tool_name in ("get_recent_context", "get_mentions"):
-        found = (
-            reading.after(tx, room, timer.seen_sequence, _MOST_EVENTS)
-            if timer.tool_name == "get_recent_context"
-            else reading.mentions(tx, room, timer.actor_id, _MOST_EVENTS, since=str(timer.seen_sequence))
-        )
-        new = [event for event in found if event.speaker_id not in (SYSTEM, timer.actor_id)]
-        shown = formats.events if timer.tool_name == "get_recent_context" else formats.mentions
-        return shown(new, detail) if new else ""
+        return _news(tx, timer, room, detail)
     if timer.tool_name == "get_activity":
         recent = activity.of_room(tx, room, clock.seconds_from_now(-timer.duration_secs), 5)
         recent.participants = [one for one in recent.participants if one.participant_id not in (SYSTEM, timer.actor_id)]
@@ -135,6 +128,22 @@ def _result(tx: Transaction, timer: Row[Any], room: Room) -> str:
     if timer.tool_name == "list_participants":
         return formats.participants(present, detail)
     return formats.space_status(SpaceStatus(**room.shown().model_dump(), participants=present), detail)
+
+
+def _news(tx: Transaction, timer: Row[Any], room: Room, detail: formats.Detail) -> str:
+    """Return the newest messages or mentions since a timer fired last, and how many older ones are left out."""
+    only_mentions = timer.tool_name == "get_mentions"
+    to = timer.actor_id if only_mentions else None
+    others = (SYSTEM, timer.actor_id)
+    found, left_out = reading.news(tx, room, timer.seen_sequence, _MOST_EVENTS, without=others, to=to)
+    sizes = [len(formats.events([event], detail)) for event in found]
+    while len(sizes) > 1 and sum(sizes) > _MOST_CHARACTERS:
+        sizes.pop(0)
+        left_out += 1
+    if not sizes:
+        return ""
+    shown = (formats.mentions if only_mentions else formats.events)(found[-len(sizes) :], detail)
+    return f"({left_out} before these are left out)\n{shown}" if left_out else shown
 
 
 def _timer(row: Row[Any], room: Room) -> Timer:
