@@ -11,6 +11,7 @@ import pytest
 
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.terminal import own_terminal
+from pyro_mcp.terminal.modes import Modes
 from tests.terminal.person import at_terminal
 
 _PROGRAM = """
@@ -44,6 +45,36 @@ def test_every_key_reaches_the_program_and_the_terminal_is_as_before() -> None:
 
         assert person.program.wait(30) == 0
         assert termios.tcgetattr(person.terminal) == before
+
+
+def test_who_leaves_a_full_screen_program_has_an_ordinary_terminal_again() -> None:
+    entered = rb"\x1b[?1049h\x1b[?1000;1006h\x1b[?2004h\x1b[?25l"
+    program = _PROGRAM.replace('b"[ready]"', f'b"{entered.decode()}[ready]"')
+    with at_terminal([sys.executable, "-c", program]) as person:
+        person.wait_for(b"[ready]")
+        person.type(b"\x1d")
+        person.wait_for(b"<left>")
+
+    after = person.seen.partition(b"[ready]")[2].partition(b"<left>")[0]
+    assert after == b"\x1b[?1049l\x1b[?1000l\x1b[?1006l\x1b[?2004l\x1b[?25h\x1b[m"
+
+
+@pytest.mark.parametrize(
+    ("output", "resets"),
+    [
+        ([b"text \x1b[1mbold\x1b[0m"], b""),
+        ([b"\x1b[?1049h", b"\x1b[?1049l"], b""),
+        ([b"\x1b", b"[?20", b"04", b"h"], b"\x1b[?2004l\x1b[m"),
+        ([b"\x1b[?25l\x1b[?7l\x1b[?12h"], b"\x1b[?25h\x1b[m"),
+        ([b"\x1b[?" + b"9" * 100_000 + b"h", b"\x1b[?;;h"], b""),
+    ],
+)
+def test_only_what_a_program_changed_is_reset(output: list[bytes], resets: bytes) -> None:
+    modes = Modes()
+    for part in output:
+        modes.see(part)
+
+    assert modes.resets() == resets
 
 
 def test_a_lost_connection_ends_the_client_without_a_traceback() -> None:

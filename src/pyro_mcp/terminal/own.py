@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from pyro_mcp.errors import InvalidRequest, PyroError
+from pyro_mcp.terminal.modes import Modes
 
 DETACH_KEY = "Ctrl-]"
 """Leaves the program running, as in telnet and virsh."""
@@ -35,9 +36,11 @@ class OwnTerminal:
 
     keys: BinaryIO
     left: int
+    modes: Modes
 
     def show(self, data: bytes) -> None:
         """Write output of the program to the terminal."""
+        self.modes.see(data)
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 
@@ -55,8 +58,20 @@ def own_terminal(resize: Callable[[int, int], object], *, notice: str = "", inst
     with _own_size(resize):
         if notice:
             print(notice, file=sys.stderr, flush=True)
-        with _typed() as (keys, left), open(keys, "rb", closefd=False) as source:
-            yield OwnTerminal(source, left)
+        with _modes_restored() as modes, _typed() as (keys, left), open(keys, "rb", closefd=False) as source:
+            yield OwnTerminal(source, left, modes)
+
+
+@contextmanager
+def _modes_restored() -> Iterator[Modes]:
+    """Reset what the program set on the terminal: after a detach or a lost connection it does not do so itself."""
+    modes = Modes()
+    try:
+        yield modes
+    finally:
+        if resets := modes.resets():
+            with suppress(OSError):  # the connection to the terminal is lost
+                os.write(sys.stdout.fileno(), resets)
 
 
 @contextmanager
