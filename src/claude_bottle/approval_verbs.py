@@ -8,10 +8,10 @@ from pyro_mcp.errors import NotFound, own_errors
 
 
 class ApprovalVerbs:
-    """See and decide what agents ask for."""
+    """The verbs that show and decide the requests of agents."""
 
     def pending(self) -> PendingReport:
-        """Return the requests that wait for a person, oldest first, and what bottles asked beyond their limits."""
+        """Return the requests that wait for a person, oldest first, and how many exceeded the limits of bottles."""
         from claude_bottle.guard.decisions import pending_report  # noqa: PLC0415 - few verbs need it
 
         with own_errors():
@@ -20,14 +20,14 @@ class ApprovalVerbs:
     def approve(self, reference: str, *, who: str = "") -> RequestInfo:
         """Allow exactly what a person saw as `reference`, for the time that its bottle's manifest says.
 
-        `who` is recorded, and is the user of this process without it. Takes effect within a second. Raises `Conflict`
-        when it was decided already, its time is over, its bottle has ended, or the manifest has changed since it was
-        asked; then nothing is allowed.
+        The approval takes effect within a second. `who` is recorded as the person, by default the user of this process.
+        Raises `Conflict` if the request was decided already or has expired, if its bottle has ended, or if the manifest
+        has changed since the agent asked; then nothing is allowed.
         """
         return self._decide(reference, who, approve=True)
 
     def deny(self, reference: str, *, who: str = "") -> RequestInfo:
-        """Refuse what an agent asked for. Raises `Conflict` when it was decided already, or its time is over."""
+        """Refuse a request. Raises `Conflict` if it was decided already, or has expired."""
         return self._decide(reference, who, approve=False)
 
     def held_push(self, reference: str) -> HeldPushReport:

@@ -14,15 +14,15 @@ _MOST_ENTRIES = 1000
 
 
 class AuditVerbs:
-    """Read and check the journal of decisions."""
+    """The verbs that read and check the audit journal."""
 
     def audit(
         self, *, since: float = 0.0, slug: str = "", bottle: str = "", kind: str = "", limit: int = _MOST_ENTRIES
     ) -> AuditReport:
         """Return the last `limit` decisions since a time, oldest first.
 
-        `slug` chooses one launched bottle, `bottle` all that were launched from one bottle of a manifest, `kind` one
-        kind of decision.
+        `slug` selects one launched bottle, `bottle` all launches of one bottle of a manifest, `kind` one kind of
+        decision.
         """
         with own_errors():
             if kind and kind not in DECISIONS:
@@ -46,8 +46,8 @@ class AuditVerbs:
     ) -> AuditVerification:
         """Check that no line of the journal was changed, removed, added or moved.
 
-        `mark` is the end of an earlier check, as `NUMBER:HASH`: the journal must still have that line. `progress` gets
-        the number of lines that are checked, and the fraction.
+        `mark` is what an earlier check returned, as `NUMBER:HASH`: the journal must still have that line. `progress`
+        gets the number of lines that are checked so far, and the fraction.
         """
         with own_errors():
             journal = user_journal()

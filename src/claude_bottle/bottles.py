@@ -338,7 +338,7 @@ def _named(word: str) -> str:
 
 
 def _remove(slug: str) -> str:
-    """Remove a bottle after its login was kept; return why that could not be read, "" for no reason."""
+    """Save the login of a bottle, then remove the bottle; return why the login could not be saved, else ""."""
     with state.removing(slug) as record:
         if record is not None and record.backend in offered():
             remark = keep_last_login(record)

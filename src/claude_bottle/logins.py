@@ -3,7 +3,7 @@
     logins/AGENT/HARNESS.json   the `KeptLogin`, mode 0600, below `$XDG_STATE_HOME/claude-bottle`
     logins/AGENT/lock
 
-`claude_bottle.login_loan` lends a login to bottles and keeps what they make of it.
+`claude_bottle.login_loan` lends a login to bottles, and saves the tokens that they renew.
 """
 
 from __future__ import annotations

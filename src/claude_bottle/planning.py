@@ -197,7 +197,7 @@ def _login(request: LaunchRequest) -> PlannedLogin | None:
 
 
 def _keyless(request: LaunchRequest) -> Iterator[str]:
-    """Yield a warning when the agent's program has nothing with which its model's API accepts it."""
+    """Yield a warning if the agent has neither an API key nor a login for its model's API."""
     key = request.harness.key
     if key is not None and not request.agent.login and key.variable not in {**request.secrets, **request.bottle.env}:
         yield (

@@ -1,4 +1,4 @@
-"""What a person must see of a request before deciding, on every surface: exact, every character visible."""
+"""The facts of a request that a person needs to decide, on every surface, with every character visible."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LONGEST_TEXT = 256 * 1024
 
 
 class HeldPushes(Protocol):
-    """Who can show a held push; `Bottles` can."""
+    """The source of held pushes; `Bottles` is one."""
 
     def held_push(self, reference: str) -> HeldPushReport: ...
 

@@ -272,7 +272,7 @@ class RequestInfo(TypedDict):
 
 
 class ExcessInfo(TypedDict):
-    """The requests of a bottle that were not recorded, because it asked for too much."""
+    """The requests of a bottle that were only counted, because it asked too often."""
 
     slug: str
     count: int

@@ -1,4 +1,4 @@
-"""Text of guests and other strangers in a form in which a person sees every character of it."""
+"""Untrusted text in a form in which a person sees every character of it."""
 
 from __future__ import annotations
 

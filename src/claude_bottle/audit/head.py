@@ -1,7 +1,7 @@
 """The head of a journal: the number, hash and end of its last line, in a file of constant size beside it.
 
 The writers of the journal change it in place with one write, so it needs no space on a full disk, and a killed process
-leaves the old head or the new one.
+leaves either the old head or the new one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Append decisions to the journal, and read them; any number of processes and threads at once.
+"""The journal: decisions are appended and read, by any number of processes and threads at once.
 
-A writer holds a lock, writes one line, then the head. What a process that died between the two left is taken over by
-the next writer: a complete line becomes part of the chain, an incomplete one is removed, because nobody was told that
-it was written. A writer always goes on from the head, so lines that somebody cut off stay missing for `verify`.
+A writer holds a lock, writes one line, then the head. If a process dies between these two writes, the next writer
+repairs the end: a complete line becomes part of the chain; an incomplete one is removed, because its writer has not
+reported it as written. A writer always continues from the head, so that `verify` finds lines that somebody cut off.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class Journal:
     ) -> None:
         """Append one decision, before it takes effect; `DECISIONS` has those of each kind.
 
-        Long texts are cut; what is cut keeps its length and hash. Lines of the kinds push, approval, launch, stop and
-        guard are on disk when this returns; others survive the death of processes, but not always a loss of power.
+        A long text is cut; its length and hash stay in the line. Lines of the kinds push, approval, launch, stop and
+        guard are on disk when this returns. Other lines survive the death of processes, but not always a loss of power.
         Raises `PyroError` if the line could not be written: then nothing of it is in the journal, and the caller must
         refuse.
         """
@@ -90,7 +90,7 @@ class Journal:
             raise _unwritable(error, self.path) from error
 
     def entries(self, *, since: float = 0.0, slug: str = "", bottle: str = "", kind: str = "") -> Iterator[Entry]:
-        """Yield the decisions from the time `since` on, oldest first; lines that are damaged are left out."""
+        """Yield the decisions from the time `since` on, oldest first, without damaged lines."""
         for line in self.lines(since=since):
             found = entry_of(line)
             if found is None or found[0].at < since:
@@ -100,7 +100,7 @@ class Journal:
                 yield entry
 
     def lines(self, *, since: float = 0.0) -> Iterator[bytes]:
-        """Yield the lines from the first that may be as late as `since`; found without reading those before it."""
+        """Yield the lines from the first one that may be as late as `since`, without reading the lines before it."""
         try:
             with open(self.path, "rb") as file:
                 yield from lines_from(file, first_line_at(file, since))
@@ -108,7 +108,7 @@ class Journal:
             return
 
     def offset_of(self, since: float) -> int:
-        """Return where in the file the first line is that may be as late as `since`; raises `FileNotFoundError`."""
+        """Return the offset of the first line that may be as late as `since`; raises `FileNotFoundError`."""
         with open(self.path, "rb") as file:
             return first_line_at(file, since)
 
@@ -122,7 +122,7 @@ class Journal:
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
-        """Open the journal, made if missing, and keep other writers out."""
+        """Open the journal, create it if it is missing, and keep other writers out."""
         private_directory(self.path.parent)
         with locked(self._lock, deadline_seconds=_LOCK_SECONDS, what="the audit journal"):
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -133,7 +133,7 @@ class Journal:
                 os.close(fd)
 
     def _taken_over(self, fd: int) -> Head:
-        """Return the head to go on from, after the repair of what a dead writer left."""
+        """Repair what a dead writer left; return the head from which to continue."""
         size, head = os.fstat(fd).st_size, read_head(self.head_path)
         if head is None:
             left = os.pread(fd, LONGEST_LINE + 1, 0)
@@ -155,7 +155,7 @@ class Journal:
         return head
 
     def _cleaned(self, fd: int, head: Head, line: bytes, left: bytes) -> Head:
-        """Remove an incomplete line. What no writer leaves stays, on a line of its own, for `verify` to find."""
+        """Remove an incomplete line. Other bytes stay on a separate line, where `verify` finds them."""
         if not line and len(left) < LONGEST_LINE:
             os.ftruncate(fd, head.end)
         elif os.pread(fd, 1, os.fstat(fd).st_size - 1) != b"\n":

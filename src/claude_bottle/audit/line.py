@@ -3,8 +3,8 @@
     {"n":2,"prev":"…","at":…,"kind":…,"decision":…,"bottle":…,"agent":…,"who":…,"rule":…,"what":{…},"hash":"…"}
 
 `hash` is the SHA-256 of the line up to the comma before `"hash"`. A line is ASCII: every other character, and every
-character that acts on a terminal, is escaped. `latest` is in a line only if the clock was set back: the latest time
-of any line before it.
+character that acts on a terminal, is escaped. A line has `latest` only if the clock was set back: it is the latest time
+of all lines before.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 FIRST_PREVIOUS = "0" * 64
-"""What the first line has for the hash of the line before it."""
+"""The previous hash that the first line names."""
 
 LONGEST_LINE = 128 * 1024
-"""The most bytes of a line with its newline; what a line holds is cut, so that no line is longer."""
+"""The most bytes of a line, newline included; longer content is cut."""
 
 _LONGEST_TEXT = 4096
 _LONGEST_WORD = 200
@@ -35,7 +35,7 @@ _HASH_LENGTH = len(',"hash":"') + 64 + len('"}\n')
 
 @dataclass(frozen=True)
 class Link:
-    """What the chain needs of a line: its number, the hash of the line before, its own hash, and if that is correct."""
+    """A line's place in the chain: its number, the previous line's hash, its own hash, and whether that is correct."""
 
     number: int
     previous: str
@@ -63,7 +63,7 @@ class Entry:
 
 
 def link_of(line: bytes) -> Link | None:
-    """Return the place of a line in the chain; None if it has not the form of a line."""
+    """Return the place of a line in the chain; None if it does not have the form of a line."""
     found = _FORM.fullmatch(line)
     if found is None:
         return None
@@ -110,7 +110,7 @@ def _dumped(value: object) -> str:
 
 
 def _cut(text: str, longest: int) -> str:
-    """Return a text that is at most about `longest` characters; a longer one keeps its start, its length and hash."""
+    """Return a text of about `longest` characters at most; of a longer one, the start, the length and the hash stay."""
     if len(text) <= longest:
         return text
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -124,7 +124,7 @@ def _bounded_mapping(what: Mapping[str, object]) -> dict[str, object]:
 
 
 def _bounded(value: object, depth: int, left: Iterator[int]) -> object:
-    """Return a JSON value of at most as many values as `left` has; what is deeper than `depth` becomes text."""
+    """Return a JSON value with at most `left` values in it; parts that are deeper than `depth` become text."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int | float) and -_LARGEST_NUMBER < value < _LARGEST_NUMBER:  # neither NaN nor infinite

@@ -8,11 +8,11 @@ from typing import BinaryIO
 from claude_bottle.audit.line import LONGEST_LINE, entry_of
 
 _NEAR = 64 * 1024
-"""Bytes that are read through instead of being bisected further."""
+"""The size in bytes below which lines are read one by one, not bisected."""
 
 
 def lines_from(file: BinaryIO, offset: int) -> Iterator[bytes]:
-    """Yield the lines from `offset` on, without their newlines; a longer one than a journal has comes in parts."""
+    """Yield the lines from `offset` on, without newlines; a line that is longer than the limit comes in parts."""
     file.seek(offset)
     while line := file.readline(LONGEST_LINE):
         if not line.endswith(b"\n") and len(line) < LONGEST_LINE:
@@ -21,7 +21,7 @@ def lines_from(file: BinaryIO, offset: int) -> Iterator[bytes]:
 
 
 def first_line_at(file: BinaryIO, since: float) -> int:
-    """Return the offset of a line before which every line is older than `since`, and few after it are."""
+    """Return the offset of a line such that all lines before it, and only a few after it, are older than `since`."""
     low, high = 0, file.seek(0, 2)  # every line that begins before `low` is older; no line at `high` or later is
     while since > 0 and high - low > _NEAR:
         middle = (low + high) // 2

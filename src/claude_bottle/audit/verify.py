@@ -1,4 +1,4 @@
-"""Check that no line of a journal was changed, removed, added or moved; in constant memory."""
+"""The check that no line of a journal was changed, removed, added or moved, in constant memory."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def verify(
 
 
 def _rows(path: Path, size: int) -> Generator[tuple[bytes, int], None, None]:
-    """Yield the lines below `size` with the offset of their end; a last one without a newline never took effect."""
+    """Yield the lines below `size` with the offset of their end; an incomplete last line does not count."""
     offset = 0
     with open(path, "rb", buffering=1 << 20) as file:
         os.posix_fadvise(file.fileno(), 0, size, os.POSIX_FADV_SEQUENTIAL)
@@ -90,8 +90,8 @@ def _rows(path: Path, size: int) -> Generator[tuple[bytes, int], None, None]:
 class _Chain:
     """The check of one line after the other.
 
-    `_expected` and `_previous` are the number and the hash that the next line must have and name. `_previous` is ""
-    after a line with a wrong hash: then the next line cannot be checked against it, and the fault was reported.
+    The next line must have the number `_expected` and name the hash `_previous`. `_previous` is "" after a line with a
+    wrong hash: that fault is reported already, and the next line cannot be checked against it.
     """
 
     def __init__(self, head: Head | None, mark: Mark | None) -> None:
@@ -134,7 +134,7 @@ class _Chain:
         return self._found
 
     def _unreadable(self, row: int) -> None:
-        """Report a line without the form of one. If the next line has its number, it was added, else changed."""
+        """Report a row without the form of a line: it was added if the next line has its number, else changed."""
         number = self._expected
         self._problem("changed", number, number, row, f"row {row} of the file is damaged: it is no line of a journal")
         self._previous = ""

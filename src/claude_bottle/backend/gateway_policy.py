@@ -25,8 +25,8 @@ NOTHING = "nothing.invalid"
 def allowed(manifest: Manifest, agent_name: str) -> tuple[EgressRule, ...]:
     """Return what an agent's bottle may reach: the hosts of its harness that `egress` does not list, then its `egress`.
 
-    An allow list is a union, so our entry would undo the methods and paths of an entry for the same host. With a budget
-    the requests to models are counted.
+    An allow list is a union, so an entry of ours would lift the methods and paths of an entry for the same host. With a
+    budget, the requests to models are counted.
     """
     listed = manifest.bottle_of(agent_name).egress
     entries = Rules(tuple(rule.entry() for rule in listed)).entries  # their names are canonical

@@ -1,4 +1,4 @@
-"""One file out of the home of a bottle's user. The guest wrote it, so its kind and its size are hostile."""
+"""A file from the home of a bottle's user. The guest wrote it, so it may be of any kind and size."""
 
 from __future__ import annotations
 

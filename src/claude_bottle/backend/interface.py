@@ -108,7 +108,7 @@ def plan_as(kind: type[AnyPlan], plan: BottlePlan) -> AnyPlan:
 
 
 class Steps(Protocol):
-    """What provisioning does in a guest: at once in a `Guest`, later in a batch of `claude_bottle.provision.batch`.
+    """The steps of provisioning: a `Guest` does each at once, a batch of `claude_bottle.provision.batch` later.
 
     Paths of the guest are absolute. Everything is done as the guest's root.
     """
@@ -160,7 +160,7 @@ class Bottle(Protocol):
     def read_home(self, path: str, *, most: int) -> bytes | None:
         """Return a regular file of at most `most` bytes below the home of the agent's user; None when there is none.
 
-        It works after the agent has ended too. Raises `BottleFailed` for a larger file, and for what is no file.
+        It works after the agent has ended too. Raises `BottleFailed` for a larger file, and for anything but a file.
         """
 
     def diff(self) -> TreeDiff:
@@ -176,10 +176,10 @@ class Bottle(Protocol):
         """Return the newest connections that the guest attempted, refused ones with the reason."""
 
     def ends_at(self) -> float:
-        """Return when its lifetime is over, in seconds since 1970; raises `Conflict` when it has no end."""
+        """Return the end of its lifetime, in seconds since 1970; raises `Conflict` when its lifetime has no end."""
 
     def live_until(self, moment: float) -> None:
-        """Let its lifetime be over at another time; raises `Conflict` when it has no end."""
+        """Move the end of its lifetime to this time; raises `Conflict` when its lifetime has no end."""
 
     def stop(self) -> None:
         """End the bottle and remove all that its launch made, in any state; a second call does nothing."""

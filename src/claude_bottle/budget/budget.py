@@ -16,9 +16,9 @@ from pyro_mcp.network import ModelRefusal, ModelRequest, ModelUsage, Reservation
 
 _SECONDS_BETWEEN_REFUSALS = 1.0
 Raises = Callable[[], Iterable[Limit]]
-"""Returns what persons have added to the limits, which holds now; `Limit.most` is what was added."""
+"""A function that returns what persons have added to the limits until now; `Limit.most` is the added amount."""
 Record = Callable[[Decision, str, dict[str, object]], None]
-"""Records a decision, its rule and what it is about, before it takes effect; raises `PyroError` when it cannot."""
+"""A function that records a decision, its rule and its subject before it takes effect; it raises `PyroError`."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class _Open:
 class Budget:
     """The budget of `run` with its `limits`; any thread may call all methods.
 
-    `raises` and `record` are described above. `advice` ends the text of a refusal: what the agent can do.
+    `raises` and `record` are described above. `advice` is the end of each refusal: what the agent can do.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Budget:
         )
 
     def announce(self) -> None:
-        """Write down the present limits, for persons."""
+        """Store the present limits, so that commands can show them."""
         self._ledger.begin(self._run, self.limits())
 
     def model_request(self, request: ModelRequest) -> Reservation | ModelRefusal:
@@ -86,7 +86,7 @@ class Budget:
         return Reservation(str(number))
 
     def model_usage(self, reservation: str, usage: ModelUsage) -> None:
-        """Put what a request has used at its end in the place of what was reserved for it."""
+        """Replace what was reserved for a request by what it has used at its end."""
         with self._lock:
             number = int(reservation) if reservation.isdecimal() else 0
             found = self._open.pop(number, None)
@@ -106,7 +106,7 @@ class Budget:
         return self._prices.most(request, priced=self._is_priced)
 
     def _used(self, found: _Open, usage: ModelUsage) -> Amounts:
-        """Return what a request has used; what its answer did not say is what it may have used at most."""
+        """Return what a request has used; for a number that its answer did not give, the most that it may have used."""
         if not usage.input_is_known:
             return Amounts(1, found.most.tokens, found.most.cost or 0)
         parts = (usage.input_tokens, usage.cache_read_tokens, usage.cache_write_tokens, usage.cache_write_hour_tokens)
@@ -119,14 +119,14 @@ class Budget:
         return Amounts(1, entered + output, self._prices.cost(found.request.model, whole) or 0)
 
     def _may_pass(self, wanted: Amounts, limit: Limit, spent: Spent) -> bool:
-        """Return whether the request may fit when the requests of this run that run now have ended."""
+        """Return whether the request may fit after the open requests of this run have ended."""
         with self._lock:
             running = list(self._open.values())
         freed = Amounts(0, sum(one.most.tokens for one in running), sum(one.most.cost or 0 for one in running))
         return (spent.total + wanted).of(limit.unit) - freed.of(limit.unit) <= limit.most
 
     def _refuse(self, request: ModelRequest, text: str, rule: str, *, passing: bool = False) -> ModelRefusal:
-        """Return a refusal; of those that come in a flood, only some are recorded, with the number of the others."""
+        """Return a refusal, and record it; in a flood, record only some, with the number of the others."""
         with self._lock:
             now = time.monotonic()
             records = now - self._refused_at >= _SECONDS_BETWEEN_REFUSALS

@@ -1,9 +1,9 @@
 """The ledger of all requests to models: what each has used, or may still use.
 
-A request is written down with the most that it may use before it is sent. When its answer has ended, what it has used
-takes that place. What is not known stays at its most: also when the guard was killed meanwhile, because nobody is left
-to write less. Whether a request fits is decided in the transaction that writes it, so that requests at the same time
-cannot pass a limit together.
+Before a request is sent, the ledger reserves the most that it may use. When its answer has ended, the amount that it
+has used replaces the reserved one. If that amount stays unknown, for example because the guard was killed, the reserved
+one stays. The transaction that reserves also decides whether the request fits, so that requests at the same time cannot
+exceed a limit together.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Spent:
-    """What a span has used, and how much of that is only reserved: for requests that run, or whose end is unknown."""
+    """What was used in a span, and what is only reserved: for requests that are open, or whose end is unknown."""
 
     used: Amounts
     reserved: Amounts
@@ -88,7 +88,7 @@ class Ledger:
         self._database.close()
 
     def begin(self, run: Run, limits: Iterable[Limit]) -> None:
-        """Write down a run and its limits, for persons."""
+        """Store a run and its limits, so that commands can show them."""
         text = json.dumps([asdict(limit) for limit in limits])
         with self._database.transaction() as connection:
             connection.execute(
@@ -99,7 +99,7 @@ class Ledger:
     def reserve(
         self, run: Run, limits: Iterable[Limit], most: Amounts, *, host: str, model: str
     ) -> tuple[int, None] | tuple[None, tuple[Limit, Spent]]:
-        """Write down a request if it fits all limits, and return its number; else the limit that it could pass."""
+        """Reserve for a request if it fits all limits, and return its number; else the limit that it could exceed."""
         with self._database.transaction() as connection:
             now = self._now()
             day = _day(now)
@@ -115,10 +115,10 @@ class Ledger:
         return int(number or 0), None
 
     def settle(self, number: int, used: Amounts, usage: ModelUsage, *, known: bool) -> None:
-        """Write down what a request has used at its end: once, later calls change nothing.
+        """Store what a request has used at its end; only the first call for a request counts.
 
-        Without `known`, `used` holds the most for what its answer did not say, and counts as reserved for ever. A
-        request that has used nothing, because the API refused it, is forgotten.
+        Without `known`, some of `used` is an upper bound, because the answer did not give the number; then the amount
+        stays reserved for ever. A request that has used nothing, because the API refused it, is forgotten.
         """
         with self._database.transaction() as connection:
             if known and not used.tokens and not used.usd:

@@ -1,4 +1,4 @@
-"""The hosts of models' APIs: those whose requests can be counted, and others that lead around a budget."""
+"""The hosts of models' APIs: those whose requests can be counted, and others that would bypass a budget."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UNCOUNTED = frozenset({
     "aiplatform.googleapis.com", "api.deepseek.com", "api.groq.com", "api.mistral.ai", "api.together.xyz", "api.x.ai",
     "chatgpt.com", "claude.ai", "generativelanguage.googleapis.com", "opencode.ai", "openrouter.ai",
 })  # fmt: skip
-"""Hosts that serve models without an API that can be counted here."""
+"""Hosts that serve models by an API whose requests cannot be counted."""
 
 
 def metered(rules: Sequence[EgressRule], bottle: BottleConfig) -> tuple[EgressRule, ...]:
@@ -35,7 +35,7 @@ def leads_to_models(host: str) -> bool:
 
 
 def meter_problems(rules: Sequence[EgressRule], bottle: BottleConfig) -> Iterator[str]:
-    """Yield what contradicts a budget, or needs one."""
+    """Yield the problems of entries that contradict a budget, or that need one."""
     if bottle.budget is not None and not any(rule.meter for rule in rules):
         yield 'budget: the agent reaches no API whose requests are counted; add "meter" to an entry of egress'
     for rule in rules if bottle.budget is not None else ():

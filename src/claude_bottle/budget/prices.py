@@ -1,4 +1,4 @@
-"""What the models cost: a table that is shipped, and the prices of the manifest, which win.
+"""What the models cost: a table that is shipped, and the prices of the manifest, which replace those of the table.
 
 Amounts are whole numbers of picodollars (10^-12 dollars), so that sums are exact: a price of one dollar for a million
 tokens is a million picodollars for a token.
@@ -79,7 +79,7 @@ class Price:
         )
 
     def cost(self, usage: ModelUsage) -> int:
-        """Return what a usage costs, all numbers of which are known."""
+        """Return what a usage costs; all its numbers must be known."""
         plain, read = usage.input_tokens or 0, usage.cache_read_tokens or 0
         short, hour = usage.cache_write_tokens or 0, usage.cache_write_hour_tokens or 0
         entered = plain * self.input + read * self.cache_read + short * self.cache_write + hour * self.cache_write_hour
@@ -119,7 +119,7 @@ class Prices:
         self._given = {name: _completed(name, fields) for name, fields in (given or {}).items()}
 
     def most(self, request: ModelRequest, *, priced: bool) -> Most:
-        """Return the most that a request may use; raises `Unpriced`, for its cost only with `priced`."""
+        """Return the most that a request may use. Raises `Unpriced`; for an unknown cost, only with `priced`."""
         model = self._model(request.model) or _Model(None, None, None)
         key = f'budget.prices."{request.model}"'
         window = [one for one in (request.most_input, model.context_tokens) if one is not None]

@@ -1,4 +1,4 @@
-"""What persons see of the budgets of their bottles."""
+"""The use of bottles' budgets, for persons."""
 
 from __future__ import annotations
 

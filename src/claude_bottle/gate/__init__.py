@@ -1,4 +1,4 @@
-"""The git gate: the only remote of a bottle's git, and what a person sees of a push that it holds.
+"""The git gate: the only server that a bottle's git reaches. It holds each push until a person has approved it.
 
     gate = Gate(folder, remotes, approvals, record)  # claude_bottle.gate.gate; the manifest needs only the remotes
 

@@ -14,7 +14,7 @@ from claude_bottle.guard.requests import canonical
 from pyro_mcp.errors import InvalidRequest
 
 ZERO = "0" * 40
-"""The id that stands for no object: a ref that is made, or deleted."""
+"""The id that stands for no object: the old one of a new ref, the new one of a deleted ref."""
 MOST_REFS = 8
 """The most refs of one push."""
 _MOST_LINES = 1000
@@ -34,14 +34,14 @@ class Update:
 
 @dataclass(frozen=True)
 class Commands:
-    """What a push is to do, and what the pusher's git can."""
+    """What a push asks for, and the capabilities of the pusher's git."""
 
     updates: tuple[Update, ...]
     capabilities: frozenset[str]
 
 
 def read_commands(source: IO[bytes]) -> Commands:
-    """Read the commands of a push up to its pack; raise `InvalidRequest` for what git would not send to us."""
+    """Read the commands of a push up to its pack; raise `InvalidRequest` for what a real git would not send."""
     updates: list[Update] = []
     capabilities: frozenset[str] = frozenset()
     for line in read_until_flush(source, most=_MOST_LINES):
@@ -103,5 +103,5 @@ def push_rule(remote: Remote, updates: Sequence[Update]) -> dict[str, Any]:
 
 
 def rule_key(rule: Mapping[str, Any]) -> str:
-    """Return a name for a rule of `push_rule`, which is different for each."""
+    """Return a name for a rule of `push_rule`; different rules have different names."""
     return hashlib.sha256(canonical(rule).encode()).hexdigest()[:32]

@@ -1,7 +1,7 @@
-"""What a push may not bring into a tree: files by which git, on the computer of whoever fetches it, does more.
+"""The check of pushed files: settings, links and folders that could make the git of whoever fetches them run programs.
 
-The rules look at all that new commits add or change, not only at the last one. What the upstream has already is left
-alone. A remark is for the person who decides; a fault refuses the push.
+The rules apply to everything that new commits add or change, not only to the last commit. What the upstream has already
+is not checked. A fault refuses the push; a remark is for the person who decides.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _Tree = list[tuple[bytes, str]]
 
 @dataclass
 class Findings:
-    """What is wrong with a push, and what its approver should know; each is a line of visible text."""
+    """The faults of a push, and remarks for the person who decides; each is a line of visible text."""
 
     faults: list[str] = field(default_factory=list)
     _paths: dict[str, list[bytes]] = field(default_factory=dict)  # by the remark
@@ -58,7 +58,7 @@ class Findings:
 
 
 def check_content(quarantine: Quarantine, remotes: Sequence[Remote]) -> Findings:
-    """Return what is wrong in the trees of the new commits; addresses of `remotes` are no fault."""
+    """Return the findings in the trees of the new commits; addresses of `remotes` are allowed."""
     findings = Findings()
     targets = quarantine.read({one.id for one in quarantine.changes if one.mode == _LINK}, most=_LONGEST_TARGET)
     places = {same_place(one.url) for one in remotes}
@@ -109,7 +109,7 @@ def _check_link(target: bytes | None, change: Change, findings: Findings) -> Non
 def _check_addresses(
     quarantine: Quarantine, change: Change, findings: Findings, places: set[tuple[str, str]], what: str
 ) -> None:
-    """Add a fault for each new address in a settings file that is no declared remote."""
+    """Add a fault for each new address in a settings file that is not a declared remote."""
     content = quarantine.blob(change.id)
     if len(content) > _LONGEST_SETTINGS:
         findings.fault(f"it is larger than {_LONGEST_SETTINGS >> 10} KiB, too large to be checked", change.path)

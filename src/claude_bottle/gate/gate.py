@@ -1,4 +1,4 @@
-"""The gate of one bottle: connections from its guest, and what each request may reach."""
+"""The gate of one bottle: the connections of its guest, and the answer to each request."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class _Refused(Exception):
 
 
 class Gate:
-    """Serves the declared remotes of one bottle by git's smart HTTP protocol.
+    """The server of the declared remotes of one bottle, by git's smart HTTP protocol.
 
-    `folder` is private to the gate and ends with the bottle. A push waits `wait_seconds` for a person's decision. An
-    upstream that was fetched from less than `fresh_seconds` ago is not asked again for the next fetch.
+    `folder` is private to the gate, and is removed with the bottle. A push waits `wait_seconds` for a person's
+    decision. If the gate fetched from an upstream less than `fresh_seconds` ago, a guest's fetch does not ask it again.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
-"""Run git on the host: on what a guest sent, in a sandbox; with an upstream, with the user's credentials.
+"""Git on the host: in a sandbox for what a guest sent, and with the user's credentials for an upstream.
 
-What a guest sent is hostile: objects, names, and settings in files of its tree. So git gets no settings but ours, runs
-no hook, and reads no work tree. `Repository.git` runs it without network, in namespaces where only the repositories
+What a guest sent is hostile: objects, names, and settings in files of its tree. So git gets only our settings, runs no
+hook, and reads no work tree. `Repository.git` runs git without a network, in namespaces where only the repositories
 exist, with limits on time and memory. `upstream_git` needs the network, the user's keys and the user's credential
-helpers; it sees the host's files, but can write only to the folders that are named.
+helpers; git then sees the host's files, but can write only to the named folders.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Repository:
 
 
 def sandbox(readable: Sequence[Path], writable: Sequence[Path]) -> list[str | Path]:
-    """Return the start of a command line for a program without network that sees only these folders and /usr."""
+    """Return the start of a command line that runs a program without a network, with only these folders and /usr."""
     words: list[str | Path] = [
         require_program("bwrap"), "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL",
         "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp",
@@ -202,7 +202,7 @@ def local_program(name: str, *settings: str) -> str:
 
 
 def access_settings() -> list[tuple[str, str]]:
-    """Return the user's and the system's settings of git that say how an upstream is reached, in their order."""
+    """Return the settings by which git reaches an upstream: the user's and the system's, in their order."""
     return _user_settings(_ACCESS)
 
 

@@ -63,7 +63,7 @@ class Exchange:
 
 
 class Server:
-    """Serves the requests of one connection, one after the other."""
+    """The server of one connection, which answers its requests one after the other."""
 
     def __init__(self, connection: socket.socket, handle: Callable[[Exchange], None]) -> None:
         self._socket, self._handle = connection, handle

@@ -1,4 +1,4 @@
-"""The mirror of an upstream: what the guest fetches, and what its pushes are compared with."""
+"""The mirror of an upstream: the guest fetches from it, and pushes are compared with it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Mirror:
         self.repository = Repository.create(folder / "mirror.git")
 
     def refresh(self, *, now: bool = False) -> None:
-        """Fetch from the upstream, unless that was just done; raise `UpstreamFailed`.
+        """Fetch from the upstream, unless the mirror is recent enough; raise `UpstreamFailed`.
 
         A refresh that fails leaves the mirror as it was.
         """
@@ -90,7 +90,7 @@ class Mirror:
         return [f"--{name}={local_program(name, *settings)}"] if self.remote.transport == "file" else []
 
     def _follow_head(self) -> None:
-        """Let HEAD name the upstream's own branch, which a clone checks out."""
+        """Set HEAD to the default branch of the upstream, which a clone checks out."""
         listed = self.upstream(["ls-remote", "--symref", *self._program("upload-pack"), self.remote.address, "HEAD"])
         for line in lines_of(listed.encode()):
             target, _, name = line.removeprefix("ref: ").partition("\t")

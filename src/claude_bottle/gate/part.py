@@ -34,7 +34,7 @@ def gate_folder(guard_folder: Path) -> Path:
 
 
 class _GatePart(Part):
-    """Serves git to the guest; made cheaply, because the guard is started in each launch."""
+    """The part that serves git to the guest. Creating it is cheap, because each launch starts a guard."""
 
     names = (GATE_HOST,)
 
@@ -44,7 +44,7 @@ class _GatePart(Part):
         self._lock = threading.Lock()
 
     def connect(self, name: str) -> socket.socket:
-        """Return a connection to the gate, which the first one makes."""
+        """Return a connection to the gate, which the first connection creates."""
         from claude_bottle.gate.gate import Gate  # noqa: PLC0415 - slow to import
 
         with self._lock:

@@ -1,7 +1,7 @@
 """A push from its request to its report: quarantine, checks, a person's decision, and forwarding.
 
-Nothing of a push reaches the upstream before it has passed all checks and was approved. A push that is not decided in
-time stays held: the same push, once it is approved, is forwarded.
+A push reaches the upstream only after it has passed all checks and was approved. A push that is not decided in time
+stays held: after the approval, the same push is forwarded when it is sent again.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _MOST_FAULTS = 10
 
 @dataclass(frozen=True)
 class Held:
-    """A push that passed the checks: where it is kept, what its approval allows, and what a person sees of it."""
+    """A push that passed the checks: its folder, the rule that its approval allows, and the text for a person."""
 
     folder: Path
     rule: Mapping[str, Any]
@@ -87,7 +87,7 @@ class Pushes:
             exchange.end()
 
     def _take(self, exchange: Exchange, body: IO[bytes]) -> bool:
-        """Write the request to a file; return whether it is too large. Git reads our answer only after its request."""
+        """Write the request to a file; return whether it is too large. Git sends it all before it reads an answer."""
         most = self._limits.pack_bytes + _COMMAND_BYTES
         seen = 0
         for piece in exchange.body(most=_MOST_READ * most):
@@ -97,7 +97,7 @@ class Pushes:
         return seen > most
 
     def _outcome(self, commands: Commands, body: IO[bytes] | None, say: Callable[[str], None]) -> str:
-        """Do what a push asks for; return "" when it was forwarded, else why not, in one line."""
+        """Handle a push; return "" if it was forwarded, else the reason in one line."""
         rule = push_rule(self._mirror.remote, commands.updates)
         try:
             held = self._checked(commands.updates, rule, body)
@@ -116,7 +116,7 @@ class Pushes:
         return ""
 
     def _checked(self, updates: Sequence[Update], rule: Mapping[str, Any], body: IO[bytes] | None) -> Held:
-        """Return the push once it has passed all checks; raise `InvalidRequest` for one that does not."""
+        """Check a push; return it if it passes all checks, else raise `InvalidRequest`."""
         with self._lock:
             remote = self._mirror.remote
             require_allowed(remote, updates, self._mirror.repository.refs())
@@ -154,7 +154,7 @@ class Pushes:
         return request
 
     def _forward(self, updates: Sequence[Update], held: Held, request: Request | None) -> None:
-        """Push to the upstream, if it still is as it was; raise `InvalidRequest` when it has changed."""
+        """Push to the upstream; raise `InvalidRequest` if it has changed since the check."""
         remote = self._mirror.remote
         with self._lock:
             self._mirror.refresh(now=True)
@@ -181,7 +181,7 @@ class Pushes:
             self._mirror.refresh(now=True)
 
     def _make_room(self) -> None:
-        """Remove what a killed gate left, and the oldest held pushes when there are too many."""
+        """Remove what a killed gate left and, if too many pushes are held, the oldest ones."""
         folders = sorted(self._held.iterdir(), key=lambda one: one.stat().st_mtime)
         for folder in [one for one in folders if HeldPush.load(one) is None]:
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The quarantine of one push: a repository of its own, whose objects are checked before anything is forwarded."""
+"""The quarantine of one push: a separate repository, whose objects are checked before anything is forwarded."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Quarantine:
             raise InvalidRequest(f"git refuses the objects of the push: {_git_reason(error)}") from error
 
     def check_objects(self) -> None:
-        """Raise `InvalidRequest` for objects that are missing, hidden or too large, and for a push that is no advance.
+        """Raise `InvalidRequest` for missing, hidden or too large objects, and for a push that would lose commits.
 
         An object of the pack is hidden when no pushed ref leads to it.
         """

@@ -1,4 +1,4 @@
-"""A limit on the journal's lines about refusals: a guest can ask without end for what it does not get."""
+"""A limit on the journal's lines about refusals, because a guest can send refused requests without end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AT_ONCE, PER_SECOND = 64, 2.0
 
 
 class LimitedRefusals:
-    """A `Record` that leaves out refusals above the limit, and adds their number to the next line."""
+    """A `Record` that leaves out refusals above the limit, and adds their number to the next line about one."""
 
     def __init__(self, record: Record, now: Callable[[], float] = time.monotonic) -> None:
         self._record, self._now = record, now

@@ -1,4 +1,4 @@
-"""Find secrets in objects of git: the program that `secret_scan` runs in a sandbox, over untrusted content.
+"""The program that finds secrets in objects of git; `secret_scan` runs it in a sandbox, because they are untrusted.
 
 It reads the output of `git cat-file --batch` from stdin and prints a line of JSON for each finding, the first of its
 kind in an object, then `[]` when it stopped before the end because there are too many.
@@ -17,8 +17,8 @@ from claude_bottle.gate.secret_rules import Detector, detectors, secrets_in
 
 MOST_FINDINGS = 500
 LFS_POINTER = "LFS pointer"
-"""The kind of a file that stands for one which the push does not have."""
-# In all forms that git-lfs reads, whose readers leave out what stands before it when it is blank, also in Unicode.
+"""The kind of finding for a file that only points to content outside the push."""
+# All forms that git-lfs reads; it skips blank characters before them, also those of Unicode.
 _POINTER = re.compile(
     rb"(?<![ -~]) *version https?://(?:git-lfs\.github\.com/spec|hawser\.github\.com/spec|git-media\.io/v)/"
 )
@@ -51,7 +51,7 @@ def _findings(content: bytes, known: dict[str, Detector]) -> Iterator[dict[str, 
 
 
 def line_digest(line: str) -> str:
-    """Return a name for the content of a line."""
+    """Return a digest of the content of a line."""
     return hashlib.sha256(line.encode("latin-1", "replace")).hexdigest()
 
 
@@ -63,7 +63,7 @@ def _objects(source: IO[bytes]) -> Iterator[tuple[str, bytes]]:
 
 
 def _lines(content: bytes) -> Iterator[str]:
-    """Yield the lines of a file; of one with NUL bytes also without them, as UTF-16 has them between its letters."""
+    """Yield the lines of a file; if it has NUL bytes, as UTF-16 does, also the lines without them."""
     texts = [content, content.replace(b"\0", b"")] if b"\0" in content else [content]
     for text in texts:
         yield from text.decode("latin-1").split("\n")

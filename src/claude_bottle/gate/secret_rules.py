@@ -1,4 +1,4 @@
-"""What looks like a secret: the rules of detect-secrets, and those of a few services that it does not know."""
+"""The rules for texts that look like secrets: those of detect-secrets, and our own for a few more services."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Search all that a push brings for secrets: every file of every new commit, and the commits' own texts."""
+"""The search for secrets in a push: in every file of every new commit, and in the messages of commits and tags."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LIMITS = Limits(memory_bytes=2 << 30, cpu_seconds=150, file_bytes=1 << 20)
 
 @dataclass(frozen=True)
 class Secret:
-    """A finding: its kind, its place, and a fingerprint by which the manifest can say that it is none."""
+    """A finding: its kind, its place, and the fingerprint by which the manifest can declare that it is not a secret."""
 
     kind: str
     place: str

@@ -1,4 +1,4 @@
-"""What a person sees of a held push: a summary, the log, and the diff, with all hostile text made visible."""
+"""The text of a held push for a person: a summary, the log and the diff, with every character visible."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _LOG_FORM = "commit %H%nauthor %an <%ae> %aI%ncommitter %cn <%ce> %cI%n%n%w(0,4,
 
 @dataclass(frozen=True)
 class HeldPush:
-    """A held push as text without control characters, but line ends; `remarks` are what its approver should know."""
+    """A held push as text; its only control characters are line ends. `remarks` are for the person who decides."""
 
     remote: str
     url: str
@@ -50,17 +50,17 @@ class HeldPush:
     diff: str
 
     def brief(self) -> str:
-        """Return what there is to know in a list of requests: one line."""
+        """Return one line for a list of requests."""
         remarks = "; ".join(f"NOTE {one}" for one in self.remarks)
         return " ".join(self.summary.split()) + (f"; {remarks}" if remarks else "")
 
     def save(self, folder: Path) -> None:
-        """Keep it beside the quarantine."""
+        """Write the text to a file beside the quarantine."""
         write_atomic(folder / _FILE, json.dumps(asdict(self)))
 
     @classmethod
     def load(cls, folder: Path) -> HeldPush | None:
-        """Return what `save` kept, None when there is nothing."""
+        """Return what `save` wrote; None if there is nothing."""
         try:
             found = json.loads((folder / _FILE).read_text())
         except FileNotFoundError:
@@ -69,13 +69,13 @@ class HeldPush:
 
 
 def held_push(folder: Path, rule: Mapping[str, Any]) -> HeldPush | None:
-    """Return what a person sees of a push that the gate with this folder holds; None when it holds no such push."""
+    """Return the text of a push that the gate with this folder holds; None if it holds no such push."""
     name = str(rule.get("remote"))
     return HeldPush.load(folder / name / HELD / rule_key(rule)) if is_remote_name(name) else None
 
 
 def describe(quarantine: Quarantine, remote: Remote, remarks: Sequence[str]) -> HeldPush:
-    """Return what a person sees of a push; raise `InvalidRequest` when that would be too much for a person."""
+    """Return the text of a push; raise `InvalidRequest` if it is too long for a person to check."""
     repository, logs, diffs, lines = quarantine.repository, [], [], []
     if quarantine.new_commits:
         given = "".join(f"{one}\n" for one in quarantine.new_commits).encode()
@@ -139,6 +139,6 @@ def _output(repository: Repository, arguments: list[str], *, stdin: bytes | None
 
 
 def _visible(text: str) -> str:
-    """Return a text whose characters are all visible, but line ends and tabs."""
+    """Return a text in which all characters but line ends and tabs are visible."""
     lines = text.split("\n")
     return "\n".join(line if line.isascii() and line.isprintable() else visible(line, keep="\t") for line in lines)

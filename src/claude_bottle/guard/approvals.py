@@ -13,7 +13,7 @@ from claude_bottle.guard.requests import Asker, Request, Requests
 class Approvals:
     """The requests of the bottle `asker`; any thread may call all methods.
 
-    A decision counts for the agent when it has taken effect: see `refresh`.
+    The agent sees a decision only when it has taken effect: see `refresh`.
     """
 
     def __init__(self, requests: Requests, asker: Asker) -> None:
@@ -43,21 +43,21 @@ class Approvals:
         return [one for one in found if one.allows(now) and kind in ("", one.kind)]
 
     def spent(self, number: int) -> None:
-        """Take an approval back, because what it allowed is about to be done; raises `Conflict` unless it holds."""
+        """Mark an approval as used, just before its use; raises `Conflict` unless it is in effect."""
         self._requests.spend(number, self.asker.guard)
 
     def wait(self, number: int, seconds: float) -> Request:
-        """Wait until a request is decided and that has taken effect, but not longer; return it."""
+        """Wait until the decision about a request has taken effect, for a limited time; return the request."""
         self.get(number)
         with self._changed:
             self._changed.wait_for(lambda: number in self._announced, seconds)
         return self.get(number)
 
     def refresh(self, apply: Callable[[list[Request]], None]) -> None:
-        """Let what is decided take effect: for the guard, then by `apply`, then for the agent that waits for it.
+        """Put decisions into effect: in the guard, then by `apply`, then for the agent that waits for them.
 
-        `apply` gets the approvals that hold now. When it raises, the agent still finds its requests pending; the next
-        call tries again.
+        `apply` gets the approvals that are in effect now. If it raises, the agent still finds its requests pending,
+        and the next call tries again.
         """
         decided, now = self._decided(), time.time()
         with self._changed:
@@ -68,7 +68,7 @@ class Approvals:
             self._changed.notify_all()
 
     def _decided(self) -> list[Request]:
-        """Return the decided requests as they are in the database; expire those whose time is over."""
+        """Expire the requests whose time is over; return the decided requests, as they are in the database."""
         found = self._requests.of_guard(self.asker.guard)
         if any(one.state == "pending" and one.expires_at <= time.time() for one in found):
             self._requests.expire()

@@ -1,4 +1,4 @@
-"""The part of the guard that lets an agent ask: its MCP tools, refused connections, and secrets that need a person."""
+"""The part of the guard for an agent's requests: by MCP tools, by refused connections, and by the use of secrets."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _TOOL = "request_capability"
 
 
 def part(guarded: Guarded) -> Part | None:
-    """Return the part for a bottle that may ask, or that has a secret which must be asked for; None for others."""
+    """Return the part for a bottle that may ask, or that has a secret with `ask`; None for others."""
     asks = any(secret.get("ask") for secret in guarded.config.get("secrets", {}).values())
     return Capabilities(guarded) if guarded.config.get("supervise") or asks else None
 
 
 class Capabilities(Part):
-    """What one bottle may ask for, as `supervise` in its manifest says."""
+    """The part that knows what one bottle may ask for: see the key `supervise` of the manifest."""
 
     def __init__(self, guarded: Guarded) -> None:
         self._guarded = guarded
@@ -53,7 +53,7 @@ class Capabilities(Part):
         return self._server.connect()
 
     def refusal_advice(self, entry: NetworkLogEntry) -> str:
-        """Return how the agent can ask for a host that is refused; ask by itself if the manifest says so."""
+        """Return how the agent can ask for a refused host; if the manifest says so, make the request itself."""
         name, port = entry["name"], entry["port"] or 443
         if "host" not in self.kinds or not name or entry["method"]:
             return ""
@@ -69,7 +69,7 @@ class Capabilities(Part):
         return _told(asked)
 
     def secret_use(self, secret: str, host: str, method: str, path: str) -> str:
-        """Return why a secret that must be asked for is not used; ask for it if nobody has decided yet."""
+        """Return why a secret with `ask` is not used, "" if it may be; make its request if there is none."""
         if secret not in self._secrets:
             return ""
         rule = {"secret": secret, "host": host}
@@ -87,7 +87,7 @@ class Capabilities(Part):
 
 
 def _told(asked: Request) -> str:
-    """Return what the guest reads about a request that was made for it."""
+    """Return the text for the guest about a request that the guard made."""
     if asked.state == "pending":
         return f"a person has been asked ({asked.id}): try again later"
     return f"a person has {asked.state} it ({asked.id})"

@@ -1,4 +1,4 @@
-"""What persons see of all requests, and decide: the core of the verbs `pending`, `approve` and `deny`."""
+"""The core of the verbs `pending`, `approve` and `deny`: reports of all requests, and decisions about them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST_REASON = 2000
 
 
 def pending_report() -> PendingReport:
-    """Return the requests that wait for a person, oldest first, and what bottles asked beyond their limits."""
+    """Return the requests that wait for a person, oldest first, and how many exceeded the limits of bottles."""
     with _requests() as requests:
         requests.settle(_is_alive)
         return {
@@ -39,7 +39,7 @@ def decide(reference: str, *, approve: bool, who: str) -> RequestInfo:
 
 
 def info_of(request: Request) -> RequestInfo:
-    """Return a request as persons see it; its texts hold only visible characters."""
+    """Return a request for persons; its texts hold only visible characters."""
     return {
         "reference": request.reference,
         "digest": request.digest,

@@ -1,6 +1,6 @@
-"""What can be asked for: for each kind the exact rule that an approval allows, and how a person reads it.
+"""The kinds of requests, each with the exact rule that an approval allows, and with its text for a person.
 
-A new kind is an entry of `KINDS`, and a `Capability` of the manifest. What belongs to another part of the guard is
+A new kind is an entry of `KINDS`, and a `Capability` of the manifest. Code of other parts of the guard is
 imported only when it is used.
 """
 
@@ -38,7 +38,7 @@ class Kind:
 
 
 def rule_of(kind: str, given: Given, settings: GuardSettings) -> Rule:
-    """Return the rule that an agent asks for. Raises `InvalidRequest`, and `Conflict` for what nobody can allow."""
+    """Return the rule that an agent asks for. Raises `InvalidRequest`, and `Conflict` if no approval can allow it."""
     return _kind(kind).rule(given, settings)
 
 
@@ -80,7 +80,7 @@ def _host_rule(given: Given, settings: GuardSettings) -> Rule:
 
 
 def _check_new(name: str, port: int, present: Rules) -> None:
-    """Raise `Conflict` when a plain entry for this host would change nothing, or undo limits of the manifest."""
+    """Raise `Conflict` if an entry for this host would change nothing, or would lift limits of the manifest."""
     if present.name_refusal(name, port, "tcp"):
         return
     entries = [one for one in present.entries if one.has_name(name) and one.has_port(port, "tcp")]

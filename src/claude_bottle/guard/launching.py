@@ -1,4 +1,4 @@
-"""What a launch tells the guard of its bottle."""
+"""The settings that a launch gives to the guard of its bottle."""
 
 from __future__ import annotations
 

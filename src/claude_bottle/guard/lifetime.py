@@ -1,4 +1,4 @@
-"""The end of a bottle's time, which an approval moves."""
+"""The end of a bottle's lifetime, which approvals can move."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Lifetime:
-    """The end of the time of one bottle: that of its launch, and the sum of all approvals later."""
+    """The end of one bottle's lifetime: the end that its launch set, plus the time that approvals added."""
 
     def __init__(self, guarded: Guarded) -> None:
         self._guarded = guarded
@@ -26,7 +26,7 @@ class Lifetime:
         self._lock = Lock()
 
     def extend(self, approved: Sequence[Request]) -> None:
-        """Move the end by the approvals that have not moved it yet, in a thread: a backend may be slow."""
+        """Move the end by the approvals that have not moved it yet, in a thread, because a backend may be slow."""
         added = {one.number: float(str(one.rule["seconds"])) for one in approved}
         if added.keys() - self._added.keys():
             self._added |= added

@@ -1,7 +1,7 @@
 """The MCP server of a guard for the agent in its bottle.
 
-It listens on a Unix socket in the guard's private folder; only connections of the bottle's own gateway are passed to
-it. It starts with the first of them, because its libraries take longer to import than the rest of the guard to start.
+It listens on a Unix socket in the guard's private folder, and gets only connections of the bottle's own gateway. It
+starts with the first connection, because to import its libraries takes longer than to start the rest of the guard.
 """
 
 from __future__ import annotations

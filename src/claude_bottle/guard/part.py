@@ -1,4 +1,4 @@
-"""What a part of the guard gets, and what it can decide."""
+"""The base class of the guard's parts, and the values that each part gets."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ class Guarded:
 
 
 class Part:
-    """A part of the guard that decides nothing; others override what they decide.
+    """A part of the guard. This base class decides nothing; each part overrides what it decides.
 
-    `changed` and `close` are called from one thread each, the others from several at once. A decision that raises an
-    error refuses.
+    `changed` and `close` are called from one thread each, the other methods from several at once. A method that raises
+    an error refuses.
     """
 
     names: tuple[str, ...] = ()
@@ -77,7 +77,7 @@ class Part:
         return ""
 
     def secret_use(self, secret: str, host: str, method: str, path: str) -> str:
-        """Return why a secret may not be put into a request; "" if this part does not object."""
+        """Return why a secret may not be put into a request; "" if this part allows it."""
         return ""
 
     def model_request(self, request: ModelRequest) -> Reservation | ModelRefusal | None:

@@ -1,4 +1,4 @@
-"""Whether the guard of a bottle runs: it holds a lock, which the kernel releases however it dies."""
+"""The presence of a bottle's guard: the guard holds a lock, which the kernel releases however the guard ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starting the guard of a bottle in a launch, and waiting for its end."""
+"""The start of a bottle's guard in a launch, and the wait for its end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PASSED_ON = (
 
 
 def new_guard_name() -> str:
-    """Return a name for the guard of one launch, which no other has."""
+    """Return a unique name for the guard of one launch."""
     return secrets.token_hex(8)
 
 

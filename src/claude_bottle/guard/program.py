@@ -34,7 +34,7 @@ from pyro_mcp.host.folder_watch import watch_folder
 from pyro_mcp.network import Rules, SupervisedGateway, serve_supervisor
 
 _LONGEST_WAIT = 1.0
-"""Seconds after which the database is read even if nobody has closed it: what takes effect then is never late."""
+"""Seconds after which the database is read in any case, so that no decision is late, even if no event comes."""
 
 
 def main(arguments: Sequence[str]) -> NoReturn:
@@ -70,7 +70,7 @@ class _Guard:
         self._ended = False
 
     def run(self, listener: socket.socket) -> None:
-        """Guard until the launch is over and its gateway has ended."""
+        """Serve the gateway until the launch is over and the gateway has ended."""
         self._record("started", {"rules": dict(self._settings.rules)})
         parts = parts_of(self._guarded)
         supervisor = BottleSupervisor(self._guarded, parts)
@@ -100,7 +100,7 @@ class _Guard:
                 return
 
     def _follow(self, parts: Sequence[Part]) -> None:
-        """Let decisions take effect as soon as they are in the database."""
+        """Put decisions into effect as soon as they are in the database."""
         with watch_folder(self._guarded.database.parent) as watch:
             while not self._ended:
                 try:
@@ -112,7 +112,7 @@ class _Guard:
                 watch.wait(max(0.01, min(left, _LONGEST_WAIT)))
 
     def _apply(self, parts: Sequence[Part], granted: list[Request]) -> None:
-        """Apply the approvals that hold now to the gateway and the parts."""
+        """Apply the approvals that are in effect to the gateway and the parts."""
         hosts = tuple(str(one.rule["host"]) for one in granted if one.kind == "host")
         with self._lock:
             gateway, opened = self._gateway, self._opened

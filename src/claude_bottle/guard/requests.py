@@ -1,12 +1,12 @@
-"""Requests of agents for more than their bottle allows, and what persons decided about them.
+"""Requests of agents for more than their bottle allows, and the decisions of persons about them.
 
-A request is for one exact rule, and binds the policy of the bottle when it was made. It is pending until a person or
-its time decides:
+A request is for one exact rule, and is bound to the bottle's policy at that time. It is pending until a person decides,
+its time is over, or its bottle ends:
 
     pending ──> approved   a person allowed it; it holds until `granted_until`, or until it is spent
            ├──> denied     a person refused it
            ├──> expired    nobody decided in time
-           ├──> void       a person allowed it after the policy had changed, which allows nothing
+           ├──> void       a person allowed it after the policy had changed, so nothing is allowed
            └──> ended      its bottle ended first, however it ended
 
 No other change is possible, and each is made in one transaction that looks at the present state first.
@@ -83,7 +83,7 @@ class Request:
 
     @property
     def id(self) -> str:
-        """Its name for the agent, which does not suffice to approve it."""
+        """Its name for the agent, which is not enough to approve it."""
         return f"r{self.number}"
 
     @property
@@ -92,13 +92,13 @@ class Request:
         return f"{self.id}-{self.digest[:_DIGEST_SHOWN]}"
 
     def allows(self, now: float) -> bool:
-        """Return whether it is an approval that holds at `now`."""
+        """Return whether it is an approval that is in effect at `now`."""
         return self.state == "approved" and self.spent_at is None and now < (self.granted_until or 0.0)
 
 
 @dataclass(frozen=True)
 class Asker:
-    """Who asks: one launch of a bottle, its policy, and how long its requests and its approvals last."""
+    """The bottle that asks: one launch of it, its policy, and how long its requests and its approvals last."""
 
     guard: str
     slug: str
@@ -111,7 +111,7 @@ class Asker:
 
 @dataclass(frozen=True)
 class Excess:
-    """The requests of a bottle that were not even recorded, because it asked for too much."""
+    """The requests of a bottle that were only counted, because it asked too often."""
 
     slug: str
     count: int
@@ -119,7 +119,7 @@ class Excess:
 
 
 def canonical(rule: Mapping[str, object]) -> str:
-    """Return a rule as JSON in the one form whose digest is bound."""
+    """Return a rule as JSON in its canonical form, of which the digest is made."""
     return json.dumps(rule, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
@@ -136,7 +136,7 @@ def parse_reference(text: str) -> tuple[int, str]:
 class Requests:
     """The requests in the database at `path`, for guards and for commands.
 
-    `record` is called with each request that is new or has a new state, before that takes effect: when it raises,
+    `record` is called with each request that is new or has a new state, before the change takes effect. If it raises,
     nothing has changed. `now` is the clock.
     """
 
@@ -204,7 +204,7 @@ class Requests:
         return [_request(row) for row in self._database.rows(query, *states)]
 
     def excess(self) -> list[Excess]:
-        """Return what bottles asked beyond their limits."""
+        """Return how many requests of each bottle exceeded its limits."""
         rows = self._database.rows("SELECT slug, count, last_at FROM excess ORDER BY last_at")
         return [Excess(str(row["slug"]), int(row["count"]), float(row["last_at"])) for row in rows]
 
@@ -240,7 +240,7 @@ class Requests:
         return decided
 
     def spend(self, number: int, guard: str) -> None:
-        """Take an approval back, because what it allowed was done; raises `Conflict` unless it holds."""
+        """Mark an approval as used; raises `Conflict` unless it is in effect."""
         with self._database.transaction() as connection:
             changed = connection.execute(
                 "UPDATE requests SET spent_at = ? WHERE number = ? AND guard = ? AND state = 'approved' "
@@ -256,7 +256,7 @@ class Requests:
             self._end(connection, guard, self._now())
 
     def settle(self, is_alive: Callable[[str, str], bool]) -> None:
-        """End the requests of guards that were killed, expire those whose time is over, and forget those of long ago.
+        """End the requests of killed guards, expire those whose time is over, and delete old ones.
 
         `is_alive` takes a slug and a guard.
         """

@@ -1,4 +1,4 @@
-"""What a guard knows of its bottle: a private file that the launch writes, also read by the commands of persons."""
+"""The settings of a guard: a private file that the launch writes, and that the guard and commands read."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class GuardSettings:
     def policy(self) -> str:
         """Return the digest of the bottle's policy: what it was launched with, and its manifest's files as they are.
 
-        So whoever changes a manifest after a request was made makes its approval void.
+        So a change of the manifest after a request was made makes its approval void.
         """
         found = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode())
         for name in self.manifest_files:
@@ -65,7 +65,7 @@ def read_settings(folder: Path) -> GuardSettings:
 
 
 def _content(path: Path) -> bytes:
-    """Return the digest of a file's content; that of nothing for a file that is gone."""
+    """Return the digest of a file's content; for a missing file, that of no content."""
     try:
         return hashlib.sha256(path.read_bytes()).digest()
     except OSError:

@@ -14,7 +14,7 @@ from pyro_mcp.results import NetworkLogEntry
 
 
 class BottleSupervisor:
-    """The `Supervisor` that joins the parts; nothing is allowed that the journal did not take."""
+    """The `Supervisor` that combines the parts; it allows only what is recorded in the journal."""
 
     def __init__(self, guarded: Guarded, parts: Sequence[Part]) -> None:
         self._guarded, self._parts = guarded, tuple(parts)

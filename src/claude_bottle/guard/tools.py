@@ -1,4 +1,4 @@
-"""The tools with which an agent asks for more: what they are called, what they take, and what they answer."""
+"""The MCP tools with which an agent asks for more: their names, arguments and answers."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def tools(kinds: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def call_tool(guarded: Guarded, kinds: Sequence[str], name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Call a tool; raises `PyroError` for what cannot be asked."""
+    """Call a tool; raises `PyroError` for a request that cannot be made."""
     if name == REQUEST:
         return _request(guarded, kinds, given)
     if name == STATUS:

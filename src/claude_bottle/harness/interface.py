@@ -51,7 +51,7 @@ class GuestPaths:
     mcp_url: str | None = None
     """The address of the guard's MCP server; None where the agent may ask for nothing."""
     metered: bool = False
-    """Whether a budget counts the requests to its model, and so refuses tools that the API runs without a bound."""
+    """Whether a budget counts the requests to its model; then tools that the API runs without a limit are refused."""
 
 
 class Harness(Protocol):

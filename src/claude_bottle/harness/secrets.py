@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def all_secrets(manifest: Manifest, agent_name: str) -> Mapping[str, SecretConfig]:
     """Return the secrets of an agent by name, without values.
 
-    The API key of its harness is one of them if the bottle declares it, or if this host has the variable with the key
-    and the agent has no kept login, which would otherwise not be used.
+    The API key of its harness is one of them if the bottle declares it. It is one of them too if this host has the
+    variable with the key, unless the agent has a kept login, which the harness would then not use.
     """
     found, key = dict(manifest.bottle_of(agent_name).secrets), implied_key(manifest, agent_name)
     if key is not None and key.env is not None and os.environ.get(key.env):

@@ -1,4 +1,4 @@
-"""The page on which a phone approves and denies, and the webhooks that tell it about requests.
+"""The page to approve and deny requests on a phone, and the webhooks that announce new requests.
 
     page = Page(Bottles(), PageAddress.of("127.0.0.1:8043"), key=new_key())
     page.serve()

@@ -1,4 +1,4 @@
-"""What is refused before the page looks at a request: wrong hosts, other origins, too much, too often."""
+"""The checks before the page looks at an HTTP request: its host, its origin, its size, and its rate."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _HEADERS = {
 
 
 class Safeguards:
-    """Lets requests to one of `origins` through to `app`, each with a small body and none too often."""
+    """The wrapper of `app` that passes on requests to one of `origins`, with a small body and at a limited rate."""
 
     def __init__(self, app: ASGIApp, origins: Iterable[str], now: Callable[[], float] = time.monotonic) -> None:
         self._app = app
@@ -70,7 +70,7 @@ class Safeguards:
         return next(((status, reason) for refused, status, reason in checks if refused), None)
 
     def _is_own_form(self, headers: Headers) -> bool:
-        """Return whether a form of this page was sent: browsers name the origin of each POST."""
+        """Return whether the request is a form of this page: browsers name the origin of each POST."""
         type_of_body = _one(headers, "content-type").partition(";")[0].strip().lower()
         site = headers.get("sec-fetch-site", "same-origin")
         return _one(headers, "origin") in self._origins and site == "same-origin" and type_of_body == _FORM_TYPE
@@ -95,7 +95,7 @@ class Rates:
 
 
 def _one(headers: Headers, name: str) -> str:
-    """Return the value of a header that must be there once; else ""."""
+    """Return the value of a header that is there exactly once; else ""."""
     values = headers.getlist(name)
     return values[0] if len(values) == 1 else ""
 

@@ -1,4 +1,4 @@
-"""Listen for the page, and tell the webhooks about new requests, until a signal."""
+"""The server of the page, which also sends new requests to the webhooks, until a signal."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class PageOptions:
     private_key: Path | None = None
 
     def check(self) -> None:
-        """Raise `InvalidRequest` for options that would let others read the tokens, or cannot work."""
+        """Raise `InvalidRequest` for options that cannot work, or would let others read the tokens."""
         if (self.certificate is None) != (self.private_key is None):
             raise InvalidRequest("TLS needs both a certificate and a private key", hint="give --tls-cert and --tls-key")
         try:
@@ -70,7 +70,7 @@ class PageOptions:
 
 
 class Page:
-    """The page, listening from its making until `close`; `key` is the secret part of the address of its list."""
+    """The page, which listens until `close`; `key` is the secret part of the address of its list."""
 
     def __init__(
         self, decider: Decider, options: PageOptions, hooks: Sequence[Webhook], say: Callable[[str], None]
@@ -176,7 +176,7 @@ class Page:
 
 
 class _Bounded(H11Protocol):
-    """A connection that ends after half a minute, whatever it does: every answer takes less."""
+    """A connection that ends after half a minute in any case; every answer takes less."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

@@ -29,7 +29,7 @@ _OVER = "This request is not open any more: somebody decided, its time is over, 
 
 
 class Decider(HeldPushes, Protocol):
-    """What the page shows and decides; `Bottles` is one."""
+    """The source of requests, which also decides them; `Bottles` is one."""
 
     def pending(self) -> PendingReport: ...
     def approve(self, reference: str, *, who: str = "") -> RequestInfo: ...
@@ -37,7 +37,7 @@ class Decider(HeldPushes, Protocol):
 
 
 class Site:
-    """Answers the requests that the safeguards let through. `who` is recorded as the one who decided."""
+    """The handlers of the requests that pass the safeguards. `who` is recorded as the person who decided."""
 
     def __init__(
         self,

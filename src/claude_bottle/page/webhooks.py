@@ -103,14 +103,14 @@ def message(one: RequestInfo, links: dict[str, str]) -> tuple[str, dict[str, str
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect: it would carry the links and the headers to an address that the user did not name."""
+    """A handler that follows no redirect, because it would send the links and headers to an address of others."""
 
     def redirect_request(self, *_: object) -> None:
         return None
 
 
 class Sender:
-    """Sends messages, each to all webhooks, with retries until a deadline; `say` gets what failed."""
+    """The sender of messages: each goes to all webhooks, with retries until a deadline; `say` gets the failures."""
 
     def __init__(self, hooks: Sequence[Webhook], say: Callable[[str], None], stopped: threading.Event) -> None:
         self._hooks, self._say, self._stopped = hooks, say, stopped
@@ -119,7 +119,7 @@ class Sender:
         )
 
     def send(self, text: str, headers: dict[str, str], *, deadline: float) -> None:
-        """Send one message; gives up at `deadline`, in seconds since 1970. Raises nothing: what fails is said."""
+        """Send one message; give up at `deadline`, in seconds since 1970. Report failures by `say`; raise nothing."""
         for hook in self._hooks:
             host = urlsplit(hook.url).netloc.rpartition("@")[2]
             for pause in (*_PAUSES, 0.0):
@@ -135,7 +135,7 @@ class Sender:
                     break
 
     def _attempt(self, hook: Webhook, text: str, headers: dict[str, str], seconds: float) -> tuple[str, bool]:
-        """Return why an attempt failed, "" if it did not, and whether further attempts are of no use."""
+        """Return why an attempt failed, else "", and whether further attempts are useless."""
         fields = {"Content-Type": "text/plain; charset=utf-8", **headers, **hook.headers}
         request = urllib.request.Request(hook.url, text.encode(), fields, method="POST")  # noqa: S310 - checked above
         try:

@@ -1,4 +1,4 @@
-"""Steps of provisioning that are gathered first: a guest gets them in one archive, and carries them out at once."""
+"""Steps of provisioning that are gathered first: the guest gets them in one archive, and executes them together."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ cd {FOLDER} || exit 1
 
 
 class Batch:
-    """The `Steps` of one launch, in their order; what is copied is read when its step is added."""
+    """The `Steps` of one launch, in their order; files are read when their step is added."""
 
     def __init__(self, home: str, file: IO[bytes], tar: tarfile.TarFile) -> None:
         self.home = home
@@ -58,7 +58,7 @@ class Batch:
         self._add(f"{shlex.join(argv)} <{name}", shlex.join(argv))
 
     def archive(self) -> IO[bytes]:
-        """Return a tar archive, to be unpacked at the root folder; no step can be added afterwards."""
+        """Return a tar archive to be unpacked at the root folder; afterwards no step can be added."""
         self._write("all", "\n".join([_BEGIN, *self._lines, ""]).encode())
         self._tar.close()
         self._file.seek(0)

@@ -21,7 +21,7 @@ def provision_git(
     """Write git's settings of the user: `user_name` and `user_email`, and `tree` as a safe folder.
 
     All addresses of `remotes` lead to the git gate. `copied` is the folder of this host that the tree is a copy of, ""
-    for none: its repositories' settings, which were left out of the copy, are replaced.
+    for none. The copy lacks the settings of its repositories; this writes new ones.
     """
     lines = [
         "[user]",
@@ -38,7 +38,7 @@ def provision_git(
 
 
 def _replace_configs(guest: Steps, copied: Path, tree: str, remotes: Sequence[Remote]) -> None:
-    """Write the settings of the copied repositories, which belong to whom the tree belongs to."""
+    """Write the settings of the copied repositories; their owner is the owner of the tree."""
     with temporary_folder() as scratch:
         for path in config_files(copied):
             written = scratch / "config"

@@ -1,8 +1,8 @@
 """The settings of the git repositories in a copied folder, without what belongs to this host.
 
 A repository's settings may hold passwords, in addresses and in header fields, and name programs of this host. So these
-files are left out of the copy, and others take their place: with the settings that are data, with addresses without
-user names and passwords and, when the bottle has remotes of its own, with those in place of the upstreams.
+files are left out of the copy, and new files take their place. These hold only settings that are data, and addresses
+without user names and passwords. If the bottle has remotes, they replace the upstreams.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def config_files(folder: Path) -> list[str]:
 
 
 def guest_config(path: Path, remotes: Sequence[Remote]) -> bytes:
-    """Return the content that a settings file has in the bottle, whose git reaches only `remotes` if there are any."""
+    """Return the content of a settings file in the bottle; if there are `remotes`, its git reaches only these."""
     with open(path, "rb") as file:
         settings, _ = git_settings(file.read(_LARGEST))
     return git_config_text(list(_rewritten(settings, remotes)))
@@ -52,7 +52,7 @@ def gate_settings(remotes: Sequence[Remote]) -> list[str]:
 
 
 def _rewritten(settings: Settings, remotes: Sequence[Remote]) -> Iterator[tuple[str, str]]:
-    """Yield the settings with the addresses of the gate; what belongs to a remote that is not declared is left out."""
+    """Yield the settings with the addresses of the gate, without those of remotes that are not declared."""
     places = {same_place(one.url): one.name for one in remotes}
     urls = {
         match["name"]: value for name, value in settings if (match := _REMOTE.fullmatch(name)) and match["key"] == "url"

@@ -39,7 +39,7 @@ Push: TypeAlias = "list[tuple[str, str]]"
 
 
 class Changed(Message):
-    """Something that a thread found; `show` shows it."""
+    """News from a thread; `show` shows it."""
 
     def __init__(self, show: Callable[[], None]) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class WatchApp(App[None]):
         self._feed.follow_decisions()
 
     def _post(self, show: Callable[[], None]) -> None:
-        """Have something shown; called by threads."""
+        """Let the screen show something; threads call this."""
         self.post_message(Changed(show))
 
     def on_changed(self, message: Changed) -> None:

@@ -17,7 +17,7 @@ from claude_bottle.results import RequestInfo
 
 
 class Confirm(ModalScreen[bool]):
-    """Shows a request as it was when the person pressed the key; returns whether the person confirmed."""
+    """The dialog that shows a request as it was when the person pressed the key; it returns whether they confirmed."""
 
     CSS = """
     Confirm { align: center middle; }

@@ -1,8 +1,8 @@
-"""Notice what changes: requests, agents, and decisions.
+"""The changes of requests, agents and decisions, as they happen.
 
 The feed looks at the versions of the journal and of the guard's database four times a second, which costs four calls of
-stat(2), and reads only what has changed. It does not wait for inotify events: reading the database makes some itself,
-and the states of agents and the ends of deadlines come without any.
+stat(2), and reads only what has changed. It does not wait for inotify events: reading the database causes some itself,
+and an agent's new state or the end of a deadline causes none.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MOST_LINES = 500
 
 
 class Source(HeldPushes, Protocol):
-    """What the screen shows and decides; `Bottles` is one."""
+    """The source of bottles and requests, which also decides them; `Bottles` is one."""
 
     def list(self) -> BottleList: ...
     def pending(self) -> PendingReport: ...
@@ -40,9 +40,9 @@ class Source(HeldPushes, Protocol):
 
 @dataclass(frozen=True)
 class News:
-    """What has changed since the last news; None where nothing has.
+    """The changes since the last news; a field is None if nothing has changed in it.
 
-    `problems` has, by what cannot be read, why; "" when it can be read again.
+    `problems` maps what cannot be read to the reason; "" when it can be read again.
     """
 
     agents: BottleList | None = None
@@ -52,7 +52,7 @@ class News:
 
 
 class Feed:
-    """Calls `tell` with news, from two threads of the caller, until `stop`."""
+    """The calls of `tell` with news, from two threads of the caller, until `stop`."""
 
     def __init__(self, source: Source, journal: Journal, tell: Callable[[News], None]) -> None:
         self._source, self._tell = source, tell
@@ -123,13 +123,13 @@ class Tail:
 
 
 def database_version() -> object:
-    """Return what changes when a request is made or decided."""
+    """Return a value that changes when a request is made or decided."""
     path = guard_database()
     return _version(path), _version(path.with_name(f"{path.name}-wal"))
 
 
 def _version(path: Path) -> object:
-    """Return what changes when the file does; an empty one is as good as none, because readers make and remove it."""
+    """Return a value that changes with the file; an empty file counts as none, because readers make and remove it."""
     try:
         found = file_version(path)
     except FileNotFoundError:

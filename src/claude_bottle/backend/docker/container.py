@@ -144,7 +144,7 @@ def ends_at(deadline: Path) -> float:
 
 
 def end_at(deadline: Path, moment: float) -> None:
-    """Let the container be killed at a time in seconds since 1970; an earlier end than before may come late."""
+    """Set when the container is killed, in seconds since 1970; if that is earlier than before, the kill may be late."""
     left = moment - time.time()
     write_atomic(deadline, f"{math.ceil(time.clock_gettime(time.CLOCK_BOOTTIME) + left)}\n")
 
