@@ -1,4 +1,4 @@
-"""JSON in anonymous files, for what is too long for a message or must be on no disk."""
+"""JSON in anonymous files, for content that is too long for a message or must not be on a disk."""
 
 from __future__ import annotations
 

@@ -79,8 +79,8 @@ class PolicyClient:
         """Report an HTTP request, `what` is its method and path, that is about to be passed on or refused.
 
         `secrets` are the names of those that would be put into it. For an allowed request return "", or why it must not
-        be passed on; for a refused one return what the guest is to read with the reason. Without a supervisor the
-        report is for the log alone, and nothing is waited for.
+        be passed on. For a refused one return a text that the guest reads with the reason. Without a supervisor the
+        report is only logged, and this does not wait for an answer.
         """
         report = {"do": "report_request", "address": target[0], "port": target[1], "verdict": verdict}
         report |= {"method": what[0], "path": what[1], "reason": reason, "secrets": list(secrets)}

@@ -1,4 +1,4 @@
-"""Requests over a channel between processes, from any thread: each takes along the socket for its answer."""
+"""Requests over a channel between processes, from any thread: each carries the socket for its answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pyro_mcp.network.channel.messages import ChannelClosed, Message, message_pa
 
 
 class NoAnswer(ChannelClosed):
-    """The other side was reached, but closed the request, or did not answer it in time."""
+    """The error for a request that the other side got, but closed or did not answer in time."""
 
 
 def request(

@@ -1,4 +1,4 @@
-"""The guest's open connections, so that those that the rules no longer allow can be cut."""
+"""The guest's open connections, so that those that new rules do not allow can be ended."""
 
 from __future__ import annotations
 

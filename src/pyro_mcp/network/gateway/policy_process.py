@@ -124,7 +124,7 @@ class PolicyServer:
         return self._supervisor.model_request(ModelRequest.from_json(message["request"])).to_json(), None
 
     def _model_usage(self, message: Message) -> None:
-        """Pass on what a reservation has used; a message that is not valid, or is not taken, leaves it reserved."""
+        """Pass on what a reservation has used; if a message is invalid or gets lost, the amount stays reserved."""
         if self._supervisor is not None:
             with suppress(KeyError, ValueError, TypeError, AttributeError, Refused):
                 usage = ModelUsage.from_json(message["usage"])

@@ -3,8 +3,8 @@
 The starter sends one message with these descriptors: settings (rules, secrets), control socket, log, the channel to the
 supervisor if there is one and, for a container, its network namespace. It gets a message with the tap's descriptor
 back, or without one for a container, and later sends the guest's lifetime: a descriptor that becomes readable when the
-guest ends. All ends when the starter goes away before that, when the guest ends after it, or when either process or the
-supervisor ends.
+guest ends. The gateway ends when the starter ends before it has sent the lifetime, when the guest ends after that, or
+when either process or the supervisor ends.
 
 Both processes are confined before they serve: each has mount, pid, ipc and uts namespaces of its own, a root that holds
 only what a resolver reads (the policy process) or nothing at all (the relay process), no capability, resource limits,
@@ -236,7 +236,7 @@ class _PolicyProcess:
             wait_for_end(lifetime)
 
     def _supervised(self, message: Message) -> Message:
-        """Return the message to the starter: an error if the supervisor does not serve."""
+        """Return the message to the starter: an error if the supervisor does not answer."""
         if self._supervisor is None or "error" in message:
             return message
         try:

@@ -109,7 +109,7 @@ class RelayProcess:
             os._exit(0)
 
     def _change(self, message: Message, descriptors: list[int]) -> None:
-        """Take other rules and answer with the open connections, or cut some of these."""
+        """Take new rules and answer with the open connections, or end some of these."""
         with socket.socket(fileno=descriptors.pop()) as answer:
             reply: Message = {}
             if message["do"] == "cut":

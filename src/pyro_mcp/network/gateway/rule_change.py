@@ -20,14 +20,14 @@ _SECONDS = 10.0
 
 @dataclass(frozen=True)
 class StartedWith:
-    """What a gateway was started with, and cannot change: its rules, and the hosts for which it has certificates."""
+    """The fixed settings of a running gateway: the rules of its start, and the hosts for which it has certificates."""
 
     rules: Rules
     certificates: Collection[str]
     has_proxy: bool
 
     def check(self, rules: Rules) -> None:
-        """Raise `InvalidRequest` for rules that take another gateway."""
+        """Raise `InvalidRequest` for rules that need a new gateway."""
         if rules.published != self.rules.published:
             raise InvalidRequest("the publishing of ports cannot change while the gateway runs", hint=_HINT)
         for host in rules.terminated_hosts:
@@ -48,7 +48,7 @@ _HINT = "start the gateway with these rules"
 
 
 class RuleChange:
-    """The way to other rules for `policy` and for the relay process at the other end of `channel`."""
+    """The change to new rules, in `policy` and in the relay process at the other end of `channel`."""
 
     def __init__(self, policy: Policy, channel: socket.socket, started_with: StartedWith) -> None:
         self._policy = policy
@@ -57,11 +57,11 @@ class RuleChange:
         self._lock = threading.Lock()
 
     def set_rules(self, rules: Rules, settings: int) -> None:
-        """Decide by `rules` from now on, and cut every open connection about which they decide otherwise.
+        """Decide by `rules` from now on, and end every open connection about which they decide otherwise.
 
         `settings` is the descriptor of a file of `memory_file` with the same rules, for the relay process.
-        Raises `InvalidRequest` for rules that take another gateway; the present ones stay then. If the relay process
-        does not follow, this process ends, and the guest has no network.
+        Raises `InvalidRequest` for rules that need a new gateway; the present rules stay then. If the relay process
+        does not take the new rules, this process ends, and the guest has no network.
         """
         with self._lock:
             self._started_with.check(rules)

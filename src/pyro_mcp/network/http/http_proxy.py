@@ -226,7 +226,7 @@ class HttpProxy:
         self._to_server(h11.Data(data=content))
 
     def _refusing(self, target: bytes, action: Callable[[], _Result]) -> _Result:
-        """Do `action`; report the request as refused when it raises `RejectedRequest`."""
+        """Do `action`; if it raises `RejectedRequest`, report the request as refused."""
         try:
             return action()
         except RejectedRequest as error:

@@ -93,7 +93,7 @@ def check_rules(request: h11.Request, name: str, rules: Sequence[RequestRule]) -
 
 
 def to_server(request: h11.Request, secrets: Sequence[HostSecret], *, readable: bool = False) -> h11.Request:
-    """Return the request for the site: with the secrets in their header fields, and in that case without a range.
+    """Return the request for the site, with the secrets in their header fields; with secrets, it has no range.
 
     With `readable`, or secrets, it asks for a response that is not compressed.
     """

@@ -56,7 +56,7 @@ _held = _Held(_MOST_HELD_BYTES)
 
 
 class MeteredExchange:
-    """The request of a connection that is read or answered now; `close` it when the connection ends."""
+    """The present request of a connection, which is being read or answered; `close` it when the connection ends."""
 
     def __init__(self, meter: Meter, host: str) -> None:
         self._meter, self._host = meter, host
@@ -98,7 +98,7 @@ class MeteredExchange:
         self._request, self._path = request, path
 
     def add(self, content: bytes) -> None:
-        """Take content of the held request; raises `RejectedRequest` for too much."""
+        """Take content of the held request; raises `RejectedRequest` if it is too large."""
         if len(self._content) + len(content) > MOST_REQUEST_BYTES:
             raise RejectedRequest(_TOO_LARGE, f"the request is larger than {MOST_REQUEST_BYTES >> 20} MiB")
         if not _held.take(len(content)):
@@ -126,7 +126,7 @@ class MeteredExchange:
         return h11.Request(method=request.method, target=request.target, headers=kept), content
 
     def cancel(self) -> None:
-        """Give the reservation of a request back that was not sent."""
+        """Release the reservation of a request that was not sent."""
         reservation, self._reservation = self._reservation, None
         if reservation is not None:
             self._tell(reservation, NOTHING_USED)
@@ -147,7 +147,7 @@ class MeteredExchange:
         self._report(complete=True)
 
     def close(self) -> None:
-        """Report what is known of an answer that did not end; what is not known stays reserved."""
+        """Report the known usage of an answer that was cut off; the rest stays reserved."""
         self._release()
         self._report(complete=False)
 

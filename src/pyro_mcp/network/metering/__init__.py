@@ -1,1 +1,1 @@
-"""What a request to the API of a model may use, and what its answer says that it used."""
+"""The metering of requests to the APIs of models: the most that each may use, and the usage that its answer reports."""

@@ -98,7 +98,7 @@ def read_request(content: bytes, host: str, path: str) -> ModelRequest:
 
 
 def _responses(document: Json) -> tuple[bool, int | None, int, tuple[str, ...]]:
-    """Return whether the request holds its whole input, its largest output, the rounds, and keys that are not known."""
+    """Return whether the request holds its whole input, its output limit, its rounds, and its unknown keys."""
     unknown = check_keys(document, _RESPONSES_KEYS)
     if document.get("background"):
         raise Uncountable("its answer would be fetched later (background)")

@@ -144,7 +144,7 @@ def verdict_from_json(given: Mapping[str, Any]) -> Reservation | ModelRefusal:
 
 
 class ModelSupervisor(Protocol):
-    """What knows the budget of a guest."""
+    """The interface of a supervisor that knows the budget of a guest."""
 
     def model_request(self, request: ModelRequest) -> Reservation | ModelRefusal:
         """Decide on a metered request before it is sent."""

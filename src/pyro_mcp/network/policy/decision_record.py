@@ -30,8 +30,8 @@ class Supervising(Protocol):
 class DecisionRecord:
     """The record of decisions in `log`, and at `supervisor` if there is one.
 
-    Every allowed connection and request is recorded at the supervisor. Refusals are limited in number, so that a guest
-    can neither fill the supervisor's record with them nor occupy it: what is beyond the limit is counted.
+    The supervisor records every allowed connection and request. It records refusals up to a limit, so that a guest can
+    neither fill its record nor occupy it; further refusals are counted.
     """
 
     def __init__(self, log: NetworkLog, supervisor: Supervising | None = None) -> None:
@@ -43,7 +43,7 @@ class DecisionRecord:
         self._counted, self._is_counting = 0, False
 
     def allow(self, attempt: Attempt) -> None:
-        """Have the supervisor record what is about to begin; what it raises forbids it."""
+        """Let the supervisor record what is about to begin; an exception forbids it."""
         if self._supervisor is not None:
             self._supervisor.decided(log_entry("allowed", attempt))
 
@@ -62,7 +62,7 @@ class DecisionRecord:
             self._open.release()
 
     def _may_record(self) -> bool:
-        """Return whether there is room for one more refusal, whose slot the caller releases; count it otherwise."""
+        """Return whether one more refusal may be recorded, whose slot the caller releases; count it otherwise."""
         with self._lock:
             now = time.monotonic()
             self._left = min(float(_MOST_AT_ONCE), self._left + (now - self._since) * _PER_SECOND)
@@ -78,7 +78,7 @@ class DecisionRecord:
         return False
 
     def _record_counts(self) -> None:
-        """Record how many refusals were not recorded, again and again until there are no more."""
+        """Record the number of refusals that were not recorded one by one, until there are no more."""
         assert self._supervisor is not None
         while True:
             time.sleep(_COUNT_SECONDS)

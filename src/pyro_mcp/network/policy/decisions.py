@@ -153,12 +153,12 @@ class Policy:
         return self._rules
 
     def exchange_rules(self, rules: Rules) -> Rules:
-        """Decide by other rules from now on; return those until now."""
+        """Decide by other rules from now on; return the previous rules."""
         old, self._rules = self._rules, rules
         return old
 
     def is_revoked(self, old: Rules, connection: tuple[str, int, str, str]) -> bool:
-        """Return whether the rules decide otherwise than `old` about an open connection; record a refusal.
+        """Return whether the rules decide differently from `old` about an open connection; record a refusal.
 
         A connection is the address and port that the guest connected to, the protocol, and the address behind it.
         """

@@ -60,11 +60,11 @@ class SupervisorClient:
         channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_SECONDS)
 
     def start(self) -> None:
-        """Find out that the supervisor serves; raises `Unsupervised`."""
+        """Check that the supervisor answers; raises `Unsupervised`."""
         self._request({"do": "start"})
 
     def decided(self, entry: NetworkLogEntry) -> str:
-        """Have a decision recorded; return what the guest shall read with a refusal. Raises `Unsupervised`."""
+        """Let the supervisor record a decision; return its text for the guest, for a refusal. Raises `Unsupervised`."""
         return self._text({"do": "decided", "entry": entry})
 
     def connect(self, name: str) -> socket.socket:

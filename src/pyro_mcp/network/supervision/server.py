@@ -136,7 +136,7 @@ class SupervisedGateway:
             self._usages.put(None)
 
     def _count_usages(self) -> None:
-        """Pass the usages on; the gateway has ended when all are."""
+        """Pass the usages on; when all are passed on, the gateway has ended."""
         while (message := self._usages.get()) is not None:
             self._model_usage(message)
         self._channel.close()

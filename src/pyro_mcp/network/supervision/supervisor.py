@@ -1,4 +1,4 @@
-"""What a supervisor does for a gateway."""
+"""The interface of a supervisor, which a program implements for a gateway."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Refusal:
 class Supervisor(ModelSupervisor, Protocol):
     """A supervisor of one gateway. Its methods are called from several threads.
 
-    A method that raises refuses: the gateway passes nothing on, and the guest reads that no decision could be had.
+    If a method raises, the gateway refuses, and the guest reads that there was no decision.
     """
 
     def decided(self, entry: NetworkLogEntry) -> str:
         """Record a decision of the gateway; for a refusal, return a text that the guest reads with the reason.
 
-        An allowed connection or request begins after the return. A flood of refusals is not recorded one by one: an
-        entry of the protocol "any" has their number in its reason.
+        An allowed connection or request begins after this returns. A flood of refusals is not recorded one by one:
+        the reason of an entry with the protocol "any" has their number.
         """
         ...
 
