@@ -1,1 +1,1 @@
-"""Lets agents and people meet in a shared space of messages and decisions; `moot.server` is the space server."""
+"""Shared spaces in which agents and people exchange messages and decisions; `moot.server` is the space server."""

@@ -1,4 +1,4 @@
-"""moot server: what an operator does, beside a running server or without one"""
+"""moot server: the verbs of an operator, while a server runs or without one"""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ class SpaceStatus(Space):
 
 
 class Delivery(BaseModel):
-    """What has become of a message to one recipient."""
+    """The delivery of a message to one recipient."""
 
     event_id: str
     sequence: int
@@ -126,7 +126,7 @@ class Delivery(BaseModel):
 
 
 class Cursor(BaseModel):
-    """How far a participant is in a space: all events up to these numbers were sent to it, or acknowledged by it."""
+    """A participant's position in a space: all events up to these numbers were sent to it, or acknowledged by it."""
 
     space_id: str
     pushed_sequence: int
@@ -166,7 +166,7 @@ class Decision(BaseModel):
 
 
 class DecisionCounts(BaseModel):
-    """How many decisions of a space are in each state."""
+    """The number of decisions of a space in each state."""
 
     proposed: int = 0
     resolved: int = 0
@@ -232,7 +232,7 @@ class ActiveParticipant(BaseModel):
 
 
 class Activity(BaseModel):
-    """Who has said how much in a space since a time."""
+    """The activity of each speaker in a space since a time."""
 
     since: str
     participants: list[ActiveParticipant]
@@ -262,7 +262,7 @@ class Present(BaseModel):
 
 
 class Orientation(BaseModel):
-    """What an agent needs to begin: who it is, where it works, what waits for it."""
+    """The information that an agent needs to begin: its identity, its space, and its unread mentions."""
 
     identity: Identity
     focus_space: FocusSpace | None

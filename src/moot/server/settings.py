@@ -1,4 +1,4 @@
-"""What a space server is started with."""
+"""The settings with which a space server is started."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Limits:
     push_seconds: float = 10.0
     """A subscriber that takes longer than this to receive one frame is dropped."""
     resumed_events: int = 1000
-    """The most missed events that a subscriber gets without saying since when."""
+    """The most missed events that a subscriber gets if it does not give `since`."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where a server keeps its data, and where it listens."""
+    """The place of a server's data, and the address on which it listens."""
 
     data_folder: Path = field(default_factory=default_data_folder)
     database_url: str = ""

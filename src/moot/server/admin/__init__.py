@@ -1,4 +1,4 @@
-"""What an operator of a space server does.
+"""The work of a space server's operator.
 
 first_start    the first tenant, person, token, space and agents of an empty database
 templates      the teams that can be installed, and their installation

@@ -34,9 +34,9 @@ class NewUser:
 def add_user(
     tx: Transaction, name: str, *, tenant_id: str | None = None, template: str = "loop-4", is_admin: bool = False
 ) -> NewUser:
-    """Make a person with a token, a default space and the agents of a template, which have no keys.
+    """Make a person with a token, a default space and the agents of a template, which have no keys yet.
 
-    Without a tenant the person gets one of its own. Raises `NotFound` for the tenant.
+    Without `tenant_id` the person gets a new tenant. Raises `NotFound` for an unknown one.
     """
     if not name.strip() or len(name) > 500:
         raise InvalidRequest("the name of a person has 1 to 500 characters")
@@ -55,7 +55,7 @@ def add_user(
 
 
 def is_empty(tx: Transaction) -> bool:
-    """Return whether the database has no tenant: nobody has started a server on it."""
+    """Return whether the database has no tenant, because no server has run on it."""
     return tx.first(select(tables.tenants.c.tenant_id).limit(1)) is None
 
 

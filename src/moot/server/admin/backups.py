@@ -1,4 +1,4 @@
-"""Copies of a SQLite database. A copy is made while servers run; it is complete or not there."""
+"""Copies of a SQLite database, also while servers run. A copy is either complete or does not exist."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def backup(settings: Settings, target: Path) -> None:
 
 
 def restore(settings: Settings, source: Path) -> None:
-    """Put a backup where the database is. The former one stays beside it, with `.before-restore` in its name.
+    """Replace the database by a backup. The former database stays beside it, with `.before-restore` in its name.
 
     Raises `Busy` while a server runs on the database, and `InvalidRequest` when the file is not a backup.
     """

@@ -1,4 +1,4 @@
-"""What is wrong with a server's data, one line for each check."""
+"""The checks of a server's data, one line each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyro_mcp.errors import PyroError
 
 @dataclass(frozen=True)
 class Check:
-    """One check, and what is wrong; "" when nothing is."""
+    """One check, and the problem that it found; "" for none."""
 
     name: str
     problem: str = ""

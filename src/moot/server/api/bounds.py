@@ -18,11 +18,11 @@ _log = logging.getLogger("moot.server.requests")
 
 
 class _Refused(Exception):
-    """A body has become larger than allowed while it came in, or has not come in time."""
+    """The error for a body that became too large while it was read, or that did not come in time."""
 
 
 class Bounds:
-    """Refuses bodies that are too large, before they are read whole, and those that come too slowly."""
+    """The wrapper of an application that refuses bodies that are too large, before they are read whole, or too slow."""
 
     def __init__(self, app: ASGIApp, state: ServerState) -> None:
         self._app = app

@@ -23,28 +23,28 @@ WorkInSpace = Callable[[Transaction, Caller, Room], Result]
 
 @dataclass(frozen=True)
 class Call:
-    """A call that is not authenticated yet: each transaction does that, so that a revoked key ends at once."""
+    """A call that is not authenticated yet: each transaction checks its key, so that revoking works at once."""
 
     state: ServerState
     token: str
 
     def read(self, work: Callable[[Transaction, Caller], Result]) -> Result:
-        """Return what a function returns that only reads."""
+        """Run a function that only reads; return its result."""
         return self.state.database.read(lambda tx: work(tx, authenticate(tx, self.token)))
 
     def write(self, work: Callable[[Transaction, Caller], Result]) -> Result:
-        """Return what a function returns, after its changes are on the disk."""
+        """Run a function that writes; return its result after its changes are on the disk."""
         return self.state.database.write(lambda tx: work(tx, authenticate(tx, self.token)))
 
     def write_in(self, space_id: str, work: WorkInSpace[Result], *, active: bool = True) -> Result:
-        """Return what a function returns that writes into a space, and acknowledge what the caller got there before.
+        """Run a function that writes into a space, acknowledge what the caller got there before; return the result.
 
         Raises `NotFound`, and `Conflict` when the space must be active and is not.
         """
         return self.write(_in_space(space_id, work, active=active))
 
     async def written_in(self, space_id: str, work: WorkInSpace[Result]) -> Result:
-        """Return what `write_in` returns, without a thread that waits: so as many calls as come share a commit."""
+        """Do what `write_in` does, without a thread that waits, so that any number of calls can share a commit."""
         inside = _in_space(space_id, work, active=True)
         future = self.state.database.submit(lambda tx: inside(tx, authenticate(tx, self.token)))
         return await asyncio.wrap_future(future)

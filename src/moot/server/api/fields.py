@@ -1,4 +1,4 @@
-"""The types of fields in requests: bounded, and nothing in them that a database or an answer cannot hold."""
+"""The types of fields in requests: bounded, and without content that a database or an answer cannot hold."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ _BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Metrics:
-    """What a server process counts. Used on the event loop alone."""
+    """The counters of a server process. Only the event loop uses them."""
 
     def __init__(self) -> None:
         self._requests: Counter[tuple[str, str, int]] = Counter()
@@ -27,7 +27,7 @@ class Metrics:
         self._seconds += seconds
 
     def text(self, gauges: Mapping[str, int]) -> str:
-        """Return all values, and these of the moment."""
+        """Return all counters, and the present values `gauges`."""
         lines = ["# TYPE moot_requests_total counter"]
         for (method, route, status), number in sorted(self._requests.items()):
             lines.append(f'moot_requests_total{{method="{method}",route="{route}",status="{status}"}} {number}')

@@ -13,7 +13,7 @@ from pyro_mcp.errors import InvalidRequest
 
 
 class ByCaller(BaseModel):
-    """A body that may name its sender, who can only be the caller."""
+    """A body that may name its sender, which can only be the caller."""
 
     SENDER: ClassVar[tuple[str, ...]]
     """The fields that name the sender."""
@@ -48,7 +48,7 @@ class SpaceChanges(BaseModel):
 
 
 class Join(BaseModel):
-    """Who joins is the caller: the id, name and type that a client sends are not used."""
+    """A body of a call to join. The caller joins; the id, name and type in the body are ignored."""
 
     participant_id: Word | None = None
     name: Line | None = None
@@ -90,7 +90,7 @@ class NewResponse(ByCaller):
 
 
 class NewSpeech(ByCaller):
-    """What was said aloud, as text."""
+    """A body with spoken words, as text."""
 
     SENDER = ("speaker_id", "participant_id")
     speaker_id: Word | None = None
@@ -100,7 +100,7 @@ class NewSpeech(ByCaller):
 
 
 class Acknowledgement(BaseModel):
-    """All messages up to a number, or these messages alone."""
+    """A body that acknowledges all messages up to a number, or only the named ones."""
 
     sequence: Annotated[int, Field(ge=0, lt=2**62)] | None = None
     event_ids: Annotated[list[Identifier], Field(max_length=200)] | None = None

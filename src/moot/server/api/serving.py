@@ -104,7 +104,7 @@ def _require_tls_files(settings: Settings) -> None:
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Database]:
-    """Yield the database of a server process, with the newest schema; SQLite's for this process alone."""
+    """Yield the database of a server process, with the newest schema; only one process can open a SQLite database."""
     with ExitStack() as stack:
         if not settings.database_url:
             private_directory(settings.data_folder)
@@ -151,7 +151,7 @@ def _bound(settings: Settings) -> Iterator[socket.socket]:
 
 
 class _Server(uvicorn.Server):
-    """Ends the live subscriptions when it ends, so that their clients learn why and come again."""
+    """The server, which at its end closes the live subscriptions with a reason, so that clients connect again."""
 
     def __init__(self, config: uvicorn.Config, state: ServerState, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -172,7 +172,7 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
-        """End in order at the first signal, and at once at a second SIGINT; the exit code is 0."""
+        """End gracefully at the first signal, and at once at a second SIGINT; the exit code is 0."""
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 

@@ -1,4 +1,4 @@
-"""What a server process does by itself: timers, dead letters, the signs of life of connections."""
+"""The periodic work of a server process: timers, dead deliveries, and the refresh of its connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One database: readers, the writer, and who is told about changes."""
+"""One database: its readers, its writer, and the listeners for changes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Database:
         return self.read(lambda tx: schema.version(tx.connection))
 
     def read(self, work: Callable[[Transaction], Result]) -> Result:
-        """Return what a function returns that only reads; it sees one state of the database."""
+        """Run a function that only reads, on one state of the database; return its result."""
         try:
             with self._reading.begin() as connection:
                 return work(Transaction(connection))
@@ -52,7 +52,7 @@ class Database:
             raise Unavailable("the server is overloaded", hint="try again in a few seconds") from error
 
     def write(self, work: Callable[[Transaction], Result]) -> Result:
-        """Return what a function returns, after its changes are committed and on the disk."""
+        """Run a function that writes; return its result after its changes are committed and on the disk."""
         return self._writer.submit(work).result()
 
     def submit(self, work: Callable[[Transaction], Result]) -> Future[Result]:

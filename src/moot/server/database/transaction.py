@@ -1,4 +1,4 @@
-"""What a function of the server gets to work on the database with."""
+"""The transactions that functions of the server get."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from moot.server.errors import Unavailable
 
 _log = logging.getLogger("moot.server")
 CHANNEL = "moot"
-"""The channel on which PostgreSQL tells the other server processes about changes."""
+"""The channel on which PostgreSQL announces changes to the other server processes."""
 _MOST_IN_ONE_COMMIT = 200
 _SEE_LOG = "see the server's log; then try again"
 

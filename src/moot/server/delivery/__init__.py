@@ -1,10 +1,10 @@
-"""What becomes of a message to a recipient.
+"""The delivery of a message to each of its recipients.
 
 queued ──> pushed ──> acknowledged
    └─────────┴──> dead ──> queued          (sent again)
 
 receipts    the states in the database, and the cursor of each participant
-turns       which calls of an agent show a turn, and so acknowledge what was pushed before
+turns       the calls of an agent that acknowledge what was pushed before
 feeds       the live part: wake-ups, and the last frames of each space in memory
-pushes      collects what was pushed, and writes it down in one go
+pushes      the positions of subscriptions, stored a few times a second
 """

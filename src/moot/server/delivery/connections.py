@@ -1,4 +1,4 @@
-"""Which actors have a live socket or stream, in all server processes."""
+"""The live sockets and streams of actors, in all server processes."""
 
 from __future__ import annotations
 

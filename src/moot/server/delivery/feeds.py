@@ -1,7 +1,7 @@
 """The live part of delivery: the last frames of each space in memory, and its subscriptions, on one event loop.
 
-A subscription is a position in the log, and no queue: it reads on from there, out of the feed's last frames or out of
-the database. So a slow subscriber costs no memory, and one that was away continues without a hole or a double.
+A subscription is a position in the log, not a queue: it reads on from there, from the feed's last frames or from the
+database. So a slow subscriber costs no memory, and one that was away continues without a missing or doubled event.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Feeds:
         return [one for feed in self._feeds.values() for one in feed.subscriptions]
 
     def hear(self, changes: Sequence[Change]) -> None:
-        """Take up what was committed; may be called from any thread."""
+        """Handle changes that were committed; may be called from any thread."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._heard, changes)
 
@@ -175,14 +175,14 @@ class Feeds:
         self._heard([EventsAdded(room.key)])
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Stop to feed a subscription."""
+        """Stop feeding a subscription."""
         feed = self._feeds[subscription.room.key]
         feed.subscriptions.discard(subscription)
         if not feed.subscriptions:
             del self._feeds[subscription.room.key]
 
     async def next_frames(self, subscription: Subscription) -> list[Frame]:
-        """Wait for what is to be sent next. Raises `Closed`."""
+        """Wait for the next frames to send. Raises `Closed`."""
         feed = self._feeds[subscription.room.key]
         while True:
             subscription.wake.clear()
@@ -199,7 +199,7 @@ class Feeds:
             await subscription.wake.wait()
 
     def look(self) -> None:
-        """Look for events of which no word has come: the database was away, or another process was killed."""
+        """Look for events that were not announced, because the database was away or another process was killed."""
         self._heard([Anything()])
 
     async def check_all(self) -> None:

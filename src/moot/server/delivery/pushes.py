@@ -1,4 +1,4 @@
-"""Collects how far each subscription is, and writes that down a few times in a second."""
+"""The positions of subscriptions, collected and stored a few times a second."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RETRY_SECONDS = 1.0
 
 
 class Pushes:
-    """The parts of logs that were sent and are not in the database yet. What a crash loses is only pushed again."""
+    """The parts of logs that were sent and are not in the database yet. If a crash loses some, they are pushed again."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -36,7 +36,7 @@ class Pushes:
             self._new.set()
 
     async def run(self) -> None:
-        """Write down what was noted, until cancelled. A failure is logged, and tried again."""
+        """Store what was noted, until cancelled; log a failure and try again."""
         while True:
             await self._new.wait()
             await asyncio.sleep(_PAUSE_SECONDS)  # collect more, so that many share one commit
@@ -47,7 +47,7 @@ class Pushes:
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def flush(self) -> None:
-        """Write down what was noted up to now; when that fails, keep it for the next time."""
+        """Store what was noted until now; if that fails, keep it for the next time."""
         self._new.clear()
         spans, self._spans = self._spans, {}
         again, self._again = self._again, []

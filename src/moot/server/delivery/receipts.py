@@ -32,7 +32,7 @@ _WAITING = and_(_deliveries.c.state == QUEUED, _deliveries.c.again.is_(False))
 
 
 def cursor(tx: Transaction, room: Room, actor_id: str) -> Cursor:
-    """Return how far a participant is in a space. Raises `NotFound`."""
+    """Return the cursor of a participant in a space. Raises `NotFound`."""
     row = tx.first(select(_participants).where(*_participant(room.key, actor_id)))
     if row is None:
         raise NotFound(f"{actor_id} has not joined the space {room.space_id}")
@@ -134,14 +134,14 @@ def unread_mentions(tx: Transaction, room: Room, actor_id: str) -> int:
 
 
 def of_event(tx: Transaction, room: Room, event_id: str) -> list[Delivery]:
-    """Return what has become of a message, to each of its recipients."""
+    """Return the deliveries of a message, one for each recipient."""
     return _list(tx, room, tables.events.c.event_id == event_id)
 
 
 def of_recipient(
     tx: Transaction, room: Room, actor_id: str | None, state: DeliveryState | None, *, limit: int, after: int = 0
 ) -> list[Delivery]:
-    """Return the deliveries in a space, of one recipient and in one state where these are given."""
+    """Return the deliveries in a space; with `actor_id` or `state`, only those of it."""
     where = [_deliveries.c.sequence > after]
     where += [] if actor_id is None else [_deliveries.c.recipient_id == actor_id]
     where += [] if state is None else [_deliveries.c.state == state]
@@ -149,7 +149,7 @@ def of_recipient(
 
 
 def bury(tx: Transaction) -> int:
-    """Make the deliveries dead whose deadline has passed; return how many."""
+    """Mark the deliveries whose deadline has passed as dead; return their number."""
     late = and_(_deliveries.c.state.in_(_OPEN), _deliveries.c.deadline_at <= tx.now)
     reason = case(
         (_deliveries.c.state == QUEUED, "the recipient was not connected until the deadline"),

@@ -1,4 +1,4 @@
-"""The recipients of a message, and why each of them is one.
+"""The recipients of a message, and the reason for each.
 
 A message is addressed to those whom its metadata mentions or whose `@Name` is in its text, to those who have spoken in
 its thread, and, when it is about a decision, to all participants; never to its speaker.
@@ -19,7 +19,7 @@ from moot.server.spaces.spaces import Room
 from pyro_mcp.errors import InvalidRequest
 
 SYSTEM = "system"
-"""The speaker id of what the server itself says. Replies mention it; nobody receives them."""
+"""The speaker id of the server's own messages. Replies mention it; nobody receives them."""
 DECISION: Relevance = "decision"
 MENTION: Relevance = "mention"
 THREAD_REPLY: Relevance = "thread_reply"

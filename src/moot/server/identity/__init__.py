@@ -1,4 +1,4 @@
-"""Tenants, actors and their keys: who is calling, and who may see whom.
+"""Tenants, actors and their keys: the caller of each call, and the actors that it may see.
 
 tokens      what a key looks like, and its hash
 callers     the caller that a key belongs to

@@ -1,4 +1,4 @@
-"""Who has said how much in a space since a time, and an extract of what was said."""
+"""The activity of each speaker in a space since a time, and an extract of the messages."""
 
 from __future__ import annotations
 

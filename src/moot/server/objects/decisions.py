@@ -1,4 +1,4 @@
-"""Decisions: proposed, then resolved or rejected, once. Each change is also a message, addressed to all."""
+"""Decisions: proposed, then once resolved or rejected. Each change is also a message, addressed to all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an agent needs to begin, in one answer."""
+"""The orientation of an agent: all that it needs to begin, in one answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions: open, then answered or deferred. Asking one is also a message to whom it is assigned."""
+"""Questions: open, then answered or deferred. A new question is also a message to its assignee."""
 
 from __future__ import annotations
 

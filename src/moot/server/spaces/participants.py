@@ -1,4 +1,4 @@
-"""Joining a space, and what its participants say about themselves."""
+"""The participants of a space: joining, and the statuses that they set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _QUEUED: DeliveryState = "queued"
 
 
 def join(tx: Transaction, room: Room, actor_id: str, *, adapter: str | None = None) -> Participant:
-    """Make an actor a participant; when it is one already, note only its adapter.
+    """Make an actor a participant; if it is one already, store only its adapter.
 
     Its cursor begins at the last event of now, so that it gets what is said from now on, and the messages which were
     addressed to it before.
@@ -84,7 +84,7 @@ def see(tx: Transaction, room: Room, actor_id: str) -> None:
 
 
 def touch(tx: Transaction, space_key: int, actor_id: str) -> None:
-    """Record that an actor was seen, in this space and at all."""
+    """Record that an actor was seen, in this space and in general."""
     tx.execute(_SEE, {"space": space_key, "actor": actor_id, "now": tx.now})
     tx.execute(update(_actors).where(_actors.c.actor_id == actor_id).values(last_seen_at=tx.now))
 

@@ -52,7 +52,7 @@ async def post_response(
 
 @router.post("/speech")
 def post_speech(space_id: InPath, body: NewSpeech, call: WithCall) -> Event:
-    """Post what the caller said aloud."""
+    """Post spoken words of the caller."""
 
     def work(tx: Transaction, caller: Caller, room: Room) -> Event:
         body.check(caller)
@@ -84,7 +84,7 @@ def get_event(space_id: InPath, event_id: InPath, call: WithCall) -> Event:
 
 @router.get("/events/{event_id}/deliveries")
 def list_deliveries_of_event(space_id: InPath, event_id: InPath, call: WithCall) -> list[Delivery]:
-    """Return what has become of a message, to each of its recipients."""
+    """Return the deliveries of a message, one for each recipient."""
 
     def work(tx: Transaction, caller: Caller) -> list[Delivery]:
         room = spaces.find(tx, caller, space_id)
@@ -147,7 +147,7 @@ def send_again(
 
 @router.get("/cursor")
 def get_cursor(space_id: InPath, call: WithCall) -> Cursor:
-    """Return how far the caller is in a space."""
+    """Return the caller's cursor in a space."""
     return call.read(lambda tx, caller: receipts.cursor(tx, spaces.find(tx, caller, space_id), caller.actor_id))
 
 

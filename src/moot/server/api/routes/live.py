@@ -61,7 +61,7 @@ async def _subscribed(
 
 
 async def pump(state: ServerState, subscription: Subscription, send: Callable[[Frame], Awaitable[None]]) -> None:
-    """Send what comes, until the subscription ends. Raises `Closed`."""
+    """Send each frame as it comes, until the subscription ends. Raises `Closed`."""
     while True:
         try:
             frames = await state.feeds.next_frames(subscription)
@@ -128,7 +128,7 @@ async def _serve(state: ServerState, socket: WebSocket, subscription: Subscripti
 
 
 async def _receive(state: ServerState, socket: WebSocket, subscription: Subscription) -> None:
-    """Take the frames of a client: heartbeats, acknowledgements. Others mean nothing."""
+    """Handle the frames of a client: heartbeats and acknowledgements. Ignore others."""
     while True:
         text = await socket.receive_text()
         try:
@@ -170,7 +170,7 @@ async def _take(state: ServerState, subscription: Subscription, frame: dict[str,
 
 
 class _EventStream(Response):
-    """An answer of server-sent events, one for each frame; the id of an event is its sequence number."""
+    """An answer of server-sent events, one for each frame; the id of each is its sequence number."""
 
     def __init__(self, state: ServerState, token: str, space_id: str, since: str | None) -> None:
         super().__init__(media_type="text/event-stream", headers={"Cache-Control": "no-store"})

@@ -1,4 +1,4 @@
-"""What an operator asks a server process: is it alive, is it ready, what has it done."""
+"""The routes for an operator: whether the process is alive and ready, and its counters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ router = APIRouter(tags=["operations"])
 
 @router.get("/health")
 async def health() -> Done:
-    """Return that the process answers."""
+    """Answer, to show that the process runs."""
     return Done(status="ok")
 
 

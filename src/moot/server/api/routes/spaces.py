@@ -49,7 +49,7 @@ def change_space(space_id: InPath, body: SpaceChanges, call: WithCall) -> Space:
 
 @router.post("/{space_id}/archive")
 def archive_space(space_id: InPath, call: WithCall) -> Space:
-    """Let nobody write to a space any more, until its status is changed."""
+    """Archive a space: nobody can write to it until its status is changed."""
     return call.write_in(
         space_id, lambda tx, _, room: spaces.change(tx, room, {"status": "archived"}).shown(), active=False
     )

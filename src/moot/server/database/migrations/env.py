@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that `moot.server.database.schema` gives."""
+"""Alembic's environment: the migrations run on the connection that `moot.server.database.schema` gives."""
 
 from __future__ import annotations
 
