@@ -16,11 +16,11 @@ def add(verbs: Verbs) -> None:
     pending = verb(
         verbs,
         "pending",
-        "show what agents ask for and nobody has decided; with REQUEST, the log and the diff of that push",
+        "show the open requests of agents; with REQUEST, the log and the diff of that push",
         _pending,
         example="claude-bottle pending\nclaude-bottle pending r7-3f9a1c2b",
     )
-    pending.add_argument("request", metavar="REQUEST", nargs="?", help="a held push, of which all is shown")
+    pending.add_argument("request", metavar="REQUEST", nargs="?", help="a held push, to show its log and its diff")
     approve = verb(
         verbs,
         "approve",

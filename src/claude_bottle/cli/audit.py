@@ -24,23 +24,32 @@ def add(verbs: Verbs) -> None:
         example="claude-bottle audit --since 2h --kind push\nclaude-bottle audit verify",
     )
     parser.add_argument(
-        "--since", type=_moment, default=0.0, metavar="TIME", help="30m, 2h, 3d, or a time such as 2026-03-01T09:00"
+        "--since",
+        type=_moment,
+        default=0.0,
+        metavar="TIME",
+        help="only decisions since then: 30m, 2h, 3d, or a time such as 2026-03-01T09:00",
     )
-    parser.add_argument("--slug", default="", metavar="SLUG", help="the decisions about one launched bottle")
+    parser.add_argument("--slug", default="", metavar="SLUG", help="only decisions about this launched bottle")
     parser.add_argument(
-        "--bottle", default="", metavar="NAME", help="those about all launches of this bottle of the manifest"
+        "--bottle", default="", metavar="NAME", help="only decisions about launches of this bottle of the manifest"
     )
-    parser.add_argument("--kind", default="", metavar="KIND", help="egress, secret, push, approval, budget, ...")
+    parser.add_argument(
+        "--kind", default="", metavar="KIND", help="only this kind: egress, secret, push, approval, budget, ..."
+    )
     parser.add_argument("--limit", type=int, default=1000, metavar="N", help="at most the last N (default 1000)")
     verify = verb(
-        parser.add_subparsers(title="commands", metavar="COMMAND", help="without one, the decisions are shown"),
+        parser.add_subparsers(title="commands", metavar="COMMAND", help="without a command, decisions are shown"),
         "verify",
         "check that no line of the journal was changed, removed, added or moved",
         _verify,
         example="claude-bottle audit verify",
     )
     verify.add_argument(
-        "--mark", default="", metavar="N:HASH", help="what an earlier check printed: that line must still be there"
+        "--mark",
+        default="",
+        metavar="N:HASH",
+        help="the mark that an earlier check printed; the journal must still have that line",
     )
 
 

@@ -12,7 +12,7 @@ from pyro_mcp.command_line import Verbs, paragraph, shown, verb
 from pyro_mcp.errors import InvalidRequest
 
 _DESCRIPTION = (
-    "Serve a page on which a phone approves and denies requests, and tell webhooks about new requests.\n\n"
+    "Serve a page to approve and deny requests on a phone, and send new requests to webhooks.\n\n"
     "It listens on this host alone unless --listen names another address, which needs TLS. To reach it from a phone, "
     "put a tunnel or a proxy with TLS in front, and give its address with --url. The webhooks are in "
     "~/.config/claude-bottle/notify.toml."
@@ -23,7 +23,7 @@ def add(verbs: Verbs) -> None:
     parser = verb(
         verbs,
         "page",
-        "serve a page on which a phone approves and denies, and tell webhooks about requests",
+        "serve a page to approve and deny requests on a phone, and send new requests to webhooks",
         _page,
         example="claude-bottle page --listen 127.0.0.1:8043 --url https://bottles.example.org",
     )
@@ -55,8 +55,8 @@ def _page(arguments: argparse.Namespace) -> int:
     hooks = read_webhooks(notify_path())
     with closing(Page(Bottles(), options, hooks, _say)) as page:
         print(f"the list of requests: {page.list_url}", flush=True)
-        _say("whoever has this address can approve requests; it ends with this command")
-        _say(f"{len(hooks)} webhooks are told about requests" if hooks else f"no webhooks in {notify_path()}")
+        _say("whoever has this address can approve requests; it is valid until this command ends")
+        _say(f"new requests are sent to {len(hooks)} webhooks" if hooks else f"no webhooks in {notify_path()}")
         page.serve()
     return 0
 

@@ -18,7 +18,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--database-url",
         metavar="URL",
-        help=f"a PostgreSQL database, such as postgresql://user@host/name; ${_URL_VARIABLE} hides a password in it",
+        help=f"a PostgreSQL database, such as postgresql://user@host/name; with a password, set ${_URL_VARIABLE}",
     )
 
 

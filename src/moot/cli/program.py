@@ -14,7 +14,7 @@ _EXAMPLES = """\
 examples:
   moot serve                                  a space server for this host
   moot server token create --name laptop      one more token
-  moot server backup space-copy.db            also while it runs
+  moot server backup space-copy.db            a copy, also while the server runs
 
 exit codes:
   0 success   2 wrong usage   3 not found   4 wrong state, or busy

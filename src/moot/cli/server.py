@@ -38,12 +38,12 @@ def add(verbs: Verbs) -> None:
     )
     prune.add_argument("space", metavar="ID", help="the space")
     prune.add_argument("--keep", type=int, required=True, metavar="N", help="keep the last N messages")
-    prune.add_argument("--user", metavar="ID", help="a person of its tenant, if there are several people")
+    prune.add_argument("--user", metavar="ID", help="a person of the space's tenant, if there are several")
     backup = _verb(
         inner, "backup", "copy the SQLite database, also while a server runs", _backup, "moot server backup copy.db"
     )
     backup.add_argument("file", type=Path, metavar="FILE", help="the new file")
-    restore = _verb(inner, "restore", "put a backup where the database is", _restore, "moot server restore copy.db")
+    restore = _verb(inner, "restore", "replace the database by a backup", _restore, "moot server restore copy.db")
     restore.add_argument("file", type=Path, metavar="FILE", help="a file that 'moot server backup' has made")
     _verb(inner, "doctor", "check the data of a server", _doctor, "moot server doctor")
 
@@ -53,11 +53,11 @@ def _add_tokens(inner: Verbs) -> None:
     create = _verb(
         tokens, "create", "make a token, and print it once", _create_token, "moot server token create --name laptop"
     )
-    create.add_argument("--name", default="token", metavar="NAME", help="what it is for")
-    create.add_argument("--user", metavar="ID", help="whose it is, if there are several people")
-    create.add_argument("--days", type=int, metavar="N", help="it expires after so many days; never by default")
+    create.add_argument("--name", default="token", metavar="NAME", help="what the token is for")
+    create.add_argument("--user", metavar="ID", help="the person who gets the token, if there are several")
+    create.add_argument("--days", type=int, metavar="N", help="expire after N days (default: never)")
     list_ = _verb(tokens, "list", "list the tokens of a person", _list_tokens, "moot server token list")
-    list_.add_argument("--user", metavar="ID", help="whose, if there are several people")
+    list_.add_argument("--user", metavar="ID", help="the person whose tokens are listed, if there are several")
     revoke = _verb(tokens, "revoke", "make a token invalid", _revoke_token, "moot server token revoke pat_1")
     revoke.add_argument("token", metavar="ID", help="its id, from 'moot server token list'")
 
