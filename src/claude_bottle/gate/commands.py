@@ -52,14 +52,14 @@ def read_commands(source: IO[bytes]) -> Commands:
             capabilities = frozenset(words.decode(errors="replace").split())
         updates.append(_update(command))
     if capabilities & {"push-options", "atomic"} or any(one.startswith("push-cert") for one in capabilities):
-        raise InvalidRequest("the push uses what the git gate did not offer")
+        raise InvalidRequest("the push uses a feature that the git gate does not offer")
     return Commands(tuple(updates), capabilities)
 
 
 def _update(command: bytes) -> Update:
     words = command.decode(errors="surrogateescape").split(" ", 2)
     if len(words) != 3 or not all(_ID.fullmatch(word) for word in words[:2]):
-        raise InvalidRequest("the request is damaged: it has no command of a push where one belongs")
+        raise InvalidRequest("the request is damaged: a line is not a command of a push")
     if len(words[2]) > _LONGEST_REF:
         raise InvalidRequest(f"the name of a ref has more than {_LONGEST_REF} characters")
     return Update(words[2], words[0], words[1])

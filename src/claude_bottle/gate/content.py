@@ -205,7 +205,7 @@ def _check_names(quarantine: Quarantine, trees: Sequence[_Tree], findings: Findi
     for link in sorted(links):
         paths = same[_folded(link)]
         if len(paths) > 1 and not paths.isdisjoint(changed):
-            findings.fault("a symbolic link with the name of another path, but for the case of its letters", link)
+            findings.fault("a symbolic link whose name differs from another path only in the case of its letters", link)
 
 
 def _with_folders(path: bytes) -> Iterator[bytes]:

@@ -120,7 +120,9 @@ class Gate:
     def _route(self, exchange: Exchange) -> None:
         found = _TARGET.fullmatch(exchange.target)
         if not found:
-            raise _Refused(404, "this is a git gate: it has only NAME.git of the declared remotes, by git's smart HTTP")
+            raise _Refused(
+                404, "this is a git gate: it serves only NAME.git of each declared remote, by git's smart HTTP"
+            )
         name, service = found["name"], found["service"] or found["what"]
         if (mirror := self._mirrors.get(name)) is None:
             known = ", ".join(sorted(self._mirrors))

@@ -144,6 +144,6 @@ def _unpacked(pieces: Iterator[bytes]) -> Iterator[bytes]:
                 yield unpacker.decompress(waiting, _CHUNK)
                 waiting = unpacker.unconsumed_tail
     except zlib.error as error:
-        raise InvalidRequest("the request says that it is gzip, and is not") from error
+        raise InvalidRequest("the request is marked as gzip, but it is not") from error
     if not unpacker.eof:
         raise InvalidRequest("the request ends in the middle of its gzip data")

@@ -103,7 +103,7 @@ class Pushes:
             held = self._checked(commands.updates, rule, body)
             request = self._decided(commands.updates, held, say)
             if request is not None and request.state == "pending":
-                return f"held as request {request.id}; ask again later: the same push is forwarded once it is approved"
+                return f"held as request {request.id}; push the same commits again after a person has approved it"
             if request is not None and request.state != "approved":
                 shutil.rmtree(held.folder, ignore_errors=True)
                 return _why_not(request)
@@ -149,7 +149,7 @@ class Pushes:
         if request.state == "pending":
             what = {**held.rule, "request": request.id}
             self._record("held", who="policy", rule=_rule_text(held.rule), what=what)
-            say(f"held as request {request.id}: a person on the host sees and decides it")
+            say(f"held as request {request.id}: waiting for a person on the host to approve or deny it")
             request = self._approvals.wait(request.number, self._wait_seconds)
         return request
 

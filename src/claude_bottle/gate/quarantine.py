@@ -256,4 +256,4 @@ def _changes(output: bytes) -> Iterator[Change]:
 def _git_reason(error: HostCommandFailed) -> str:
     """Return what git found wrong, in one line."""
     found = [match[1] for line in error.message.splitlines() if (match := _FSCK.search(line))]
-    return "; ".join(found)[:_SHOWN] or "it ended without a reason, as when it needs too much memory or time"
+    return "; ".join(found)[:_SHOWN] or "it ended without a message: it may have used too much memory or time"

@@ -279,7 +279,7 @@ LINKS = [
     ("a", ".git/config", "a symbolic link into .git"),
     ("src/a", "../.GIT/hooks", "a symbolic link into .git"),
     ("src/a", "b/../../x", "a symbolic link that leads up again after it led down"),
-    ("readme", "src", "but for the case of its letters"),
+    ("readme", "src", "only in the case of its letters"),
 ]
 
 
