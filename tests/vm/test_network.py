@@ -248,7 +248,7 @@ def test_a_supervised_network_starts_only_with_its_supervisor(pyro: Pyro, create
 
 def test_a_supervisor_takes_a_network_and_some_entries_take_a_supervisor(create: Create, tmp_path: Path) -> None:
     entry = {"host": "guard.bottle.internal:80", "upstream": "supervisor"}
-    with pytest.raises(InvalidRequest, match="takes a supervisor"):
+    with pytest.raises(InvalidRequest, match="needs a supervisor"):
         create(network_policy="egress", allow_hosts=[entry])
     with pytest.raises(InvalidRequest, match="nothing to supervise"):
         create(supervisor=tmp_path / "supervisor")

@@ -73,4 +73,4 @@ def _advice(guarded: Guarded) -> str:
             " Stop, or ask a person for more with the tool request_capability "
             '(kind "budget", budget for example {"span": "run", "unit": "usd", "add": 1}).'
         )
-    return " Stop here: nobody can be asked for more; the person who launched this agent sets the budget."
+    return " Stop here: this agent cannot ask for more; the person who launched it sets the budget."

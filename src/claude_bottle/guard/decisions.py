@@ -33,7 +33,7 @@ def decide(reference: str, *, approve: bool, who: str) -> RequestInfo:
     if decided.state == "void":
         raise Conflict(
             f"the manifest of {decided.slug} has changed since {decided.id} was asked, so its approval is void",
-            hint="the agent can ask again, under the manifest as it is",
+            hint="the agent can ask again, under the present manifest",
         )
     return info_of(decided)
 

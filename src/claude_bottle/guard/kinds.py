@@ -120,7 +120,7 @@ def _time_rule(given: Given, settings: GuardSettings) -> Rule:
 
 def _push_rule(_given: Given, _settings: GuardSettings) -> Rule:
     raise InvalidRequest(
-        "a push asks by itself",
+        "a push makes its own request",
         hint="run git push to one of the bottle's remotes; it is held, and git prints the id of its request",
     )
 
@@ -170,7 +170,7 @@ KINDS: Mapping[str, Kind] = {
     "push": Kind(
         _push_rule,
         _push_text,
-        "just run git push to one of your remotes; it is held, and its request is made by itself",
+        "run git push to a declared remote instead; the push makes its own request",
         {},
     ),
     "secret": Kind(
@@ -178,7 +178,10 @@ KINDS: Mapping[str, Kind] = {
         lambda rule: f"use the secret {rule.get('secret')} in requests to {rule.get('host')}",
         "the use of the secret `secret` in requests to `host`",
         {
-            "secret": {"type": "string", "description": "the name of the secret, which is that of its variable"},
+            "secret": {
+                "type": "string",
+                "description": "the name of the secret, which is also the name of its variable",
+            },
             "host": {"type": "string", "description": "NAME or NAME:PORT"},
         },
     ),
@@ -200,7 +203,7 @@ KINDS: Mapping[str, Kind] = {
     "time": Kind(
         _time_rule,
         lambda rule: f"live {rule.get('seconds')} seconds longer",
-        "a lifetime of the bottle that is longer by `seconds`",
-        {"seconds": {"type": "integer", "description": "how much longer the bottle shall live"}},
+        "`seconds` more until the bottle is ended",
+        {"seconds": {"type": "integer", "description": "how many seconds longer the bottle may run"}},
     ),
 }

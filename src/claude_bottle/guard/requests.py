@@ -183,7 +183,7 @@ class Requests:
                 "SET count = count + 1, last_at = excluded.last_at",
                 (asker.guard, asker.slug, now),
             )
-        raise TooManyRequests(problem, hint="wait for the decision about the earlier ones, or work without")
+        raise TooManyRequests(problem, hint="wait until earlier requests are decided, or go on without this one")
 
     def get(self, number: int, guard: str = "") -> Request:
         """Return a request in its present state; raises `NotFound`, also for one of another guard than `guard`."""
@@ -229,14 +229,15 @@ class Requests:
                 decided = self._recorded(connection, number)
         if not request.digest.startswith(digest):
             raise Conflict(
-                f"r{number} is for another rule than {reference} names", hint="look at it: 'claude-bottle pending'"
+                f"r{number} is for another rule than the one that {reference} names",
+                hint="look at it: 'claude-bottle pending'",
             )
         if request.state != "pending":
             raise Conflict(
                 f"{request.id} is {_past(request)} already", hint="'claude-bottle pending' lists what is open"
             )
         if decided.state == "ended":
-            raise Conflict(f"the bottle {request.slug} has ended, and nothing is allowed to it", hint="run it again")
+            raise Conflict(f"the bottle {request.slug} has ended, so nothing can be allowed", hint="run it again")
         return decided
 
     def spend(self, number: int, guard: str) -> None:

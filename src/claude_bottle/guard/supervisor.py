@@ -49,7 +49,7 @@ class BottleSupervisor:
         for part in self._parts:
             if (decision := part.model_request(request)) is not None:
                 return decision
-        return ModelRefusal("this bottle has nothing that counts what its model uses")
+        return ModelRefusal("nothing in this bottle counts requests to models")
 
     def model_usage(self, reservation: str, usage: ModelUsage) -> None:
         for part in self._parts:

@@ -42,7 +42,7 @@ def tools(kinds: Sequence[str]) -> list[dict[str, Any]]:
             "name": REQUEST,
             "description": (
                 f"Ask the person who started you to allow one thing. Kinds: {offered}. Returns the id and the state of "
-                "the request; the same rule again returns the same request."
+                "the request. To ask again for the same rule returns the same request."
             ),
             "inputSchema": {
                 "type": "object",
@@ -61,7 +61,7 @@ def tools(kinds: Sequence[str]) -> list[dict[str, Any]]:
         },
         {
             "name": STATUS,
-            "description": "Show your requests and what a person decided, or one request and wait for its decision.",
+            "description": "Show your requests and their decisions, or show one request and wait for its decision.",
             "inputSchema": {
                 "type": "object",
                 "properties": {
@@ -102,14 +102,16 @@ def _status(guarded: Guarded, given: Mapping[str, Any]) -> dict[str, Any]:
         return {"requests": [_answer(one) for one in guarded.approvals.all()[-_MOST_LISTED:]]}
     number = name[1:] if isinstance(name, str) and name[:1] == "r" else ""
     if not (number.isascii() and number.isdigit() and len(number) < 10):
-        raise InvalidRequest("that is not the id of a request", hint="it is r and a number, such as r7")
+        raise InvalidRequest("that is not the id of a request", hint="an id is r and a number, such as r7")
     return _answer(guarded.approvals.wait(int(number), _wait_seconds(given)))
 
 
 def _wait_seconds(given: Mapping[str, Any]) -> float:
     seconds = given.get("wait_seconds") or 0
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST_WAIT:
-        raise InvalidRequest(f"wait_seconds must be a number from 0 to {LONGEST_WAIT:g}", hint="wait again afterwards")
+        raise InvalidRequest(
+            f"wait_seconds must be a number from 0 to {LONGEST_WAIT:g}", hint="call again to wait longer"
+        )
     return float(seconds)
 
 

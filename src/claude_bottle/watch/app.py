@@ -143,7 +143,7 @@ class WatchApp(App[None]):
         _fill(table, names, request_lines(self._requests))
         self._pushes = {name: push for name, push in self._pushes.items() if name in names}
         excess = sum(one["count"] for one in report["excess"])
-        more = f", and {excess} refused unasked because a bottle asked too often" if excess else ""
+        more = f", and {excess} refused without asking you, because a bottle asked too often" if excess else ""
         table.border_title = f"Requests: {len(self._requests)}{more}"
         self._show_request()
 

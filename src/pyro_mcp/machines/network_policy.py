@@ -60,7 +60,7 @@ class NetworkPolicy:
         needing = (*rules.supervised_names, *rules.metered_hosts)
         if self.supervisor is None and needing:
             raise InvalidRequest(
-                f"{needing[0]} takes a supervisor of the network, and there is none",
+                f"{needing[0]} needs a supervisor of the network, and there is none",
                 hint="leave out its upstream or meter; only a program that uses the SDK can supervise a network",
             )
         if self.supervisor is not None and not self.on:

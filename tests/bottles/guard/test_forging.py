@@ -37,7 +37,7 @@ NOT_ALLOWABLE: list[tuple[dict[str, object], str]] = [
     ({"host": "a.example", "wait_seconds": 1e9}, "wait_seconds"),
     ({"host": "a.example", "wait_seconds": True}, "wait_seconds"),
     ({"kind": "root", "host": "a.example"}, "may not ask for that kind"),
-    ({"kind": "push"}, "a push asks by itself"),
+    ({"kind": "push"}, "a push makes its own request"),
     ({"kind": "time", "seconds": 10**9}, "seconds must be"),
     ({"kind": "secret", "secret": "KEY", "host": "evil.example"}, "ask for one of: KEY for a.example"),
     ({"kind": "secret", "secret": "OTHER", "host": "b.example"}, "ask for one of: KEY for a.example"),
