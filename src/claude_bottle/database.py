@@ -1,4 +1,4 @@
-"""A small SQLite file in WAL mode that processes of this user share: any number of them, at once.
+"""A small SQLite file in WAL mode, which any number of processes of this user share.
 
 Every change is one transaction. The file's `user_version` says which version of its tables it has.
 """
@@ -25,8 +25,8 @@ Version = tuple[str, ...]
 class Database:
     """A connection to the database at `path`, for any thread. Raises `PyroError` for every failure.
 
-    `versions[n]` leads from version n of the tables to n+1. `what` names the database in errors, and `loses` what
-    removing the file would forget.
+    `versions[n]` leads from version n of the tables to n+1. In errors, `what` names the database, and `loses`
+    names what is lost when the file is removed.
     """
 
     def __init__(self, path: Path, versions: Sequence[Version], *, what: str, loses: str) -> None:
@@ -47,7 +47,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection within one writing transaction; an exception in the block undoes all of it."""
+        """Yield the connection within one writing transaction; an exception in the block undoes all of it."""
         with self._lock, self._own_errors():
             self._connection.execute("BEGIN IMMEDIATE")
             try:

@@ -1,4 +1,4 @@
-"""The words of the journal: the kinds of its lines, and what is decided in each."""
+"""The words of the journal: the kinds of its lines, and the decisions of each kind."""
 
 from __future__ import annotations
 

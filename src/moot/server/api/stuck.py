@@ -1,4 +1,4 @@
-"""Connections whose clients do not read, or never finish a request: they are ended, because each costs a descriptor.
+"""The end of connections whose clients do not read, or never finish a request; each of them costs a descriptor.
 
 uvicorn closes a connection only after it has sent what it has for it, and answers each ping, read or not.
 """
@@ -20,7 +20,7 @@ _MOST_UNREAD_PONGS = 4 << 20
 
 @dataclass
 class _Mark:
-    """What a connection was like when it was looked at last, and since when it stands still."""
+    """The state of a connection at the last check, and the times since which it stands still."""
 
     unsent: int
     request: Any
@@ -29,7 +29,7 @@ class _Mark:
 
 
 class Stuck:
-    """Looks at the connections of uvicorn again and again, and ends those that are stuck."""
+    """The check of uvicorn's connections, repeated again and again, which ends those that are stuck."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
