@@ -186,7 +186,7 @@ def test_a_link_beside_a_name_that_some_file_system_takes_for_its_own(world: Wor
         world.commit({})
         assert world.push("origin", "HEAD:agent/x").returncode == 0
         world.commit({f"{other}/file": "x"})
-        assert "but for the case of its letters" in refused(world, "origin", "HEAD:agent/x")
+        assert "only in the case of its letters" in refused(world, "origin", "HEAD:agent/x")
 
 
 def test_few_objects_at_many_paths_are_refused(world: World) -> None:

@@ -16,7 +16,7 @@ _RETRY_SECONDS = 1.0
 
 
 class Pushes:
-    """The parts of logs that were sent and are not in the database yet. If a crash loses some, they are pushed again."""
+    """The parts of logs that were sent and are not in the database yet. A crash only repeats pushes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
