@@ -22,7 +22,7 @@ from pathlib import Path
 
 from websockets.asyncio.client import connect
 
-from moot.server.ids import new_id
+from moot.id_encoding import new_id
 from tests.moot.server.running import Client, Server, running
 
 _EVENTS = 1_000_000

@@ -48,11 +48,21 @@ PUBLISHED_OF_HOST = {"pyro_mcp.host", *(f"pyro_mcp.host.{name}" for name in host
 
 # The layers of the space server, from the bottom; each may import those before it.
 _SPACE_LAYERS = (
-    *("clock", "errors", "ids", "results", "settings", "logs"),
+    *("clock", "errors", "results", "settings", "logs"),
     *("database", "identity", "spaces", "events", "delivery", "objects", "admin", "api"),
 )
 _OF_SPACES = [f"moot.server.{name}" for name in _SPACE_LAYERS]
-MOOT_SERVER = {layer: {*PUBLISHED, *_OF_SPACES[:number]} for number, layer in enumerate(_OF_SPACES)}
+# What the space server and the teams share.
+_SHARED = {f"moot.{name}" for name in ("id_encoding",)}
+MOOT_SERVER = {layer: {*PUBLISHED, *_SHARED, *_OF_SPACES[:number]} for number, layer in enumerate(_OF_SPACES)}
+
+# The layers of teams, from the bottom; each may import those before it, and nothing of the server.
+_TEAM_LAYERS = (
+    *("client_errors", "models", "response_format", "server_address", "space_client", "space_feed"),
+    *("adapters",),
+)
+_OF_TEAMS = [f"moot.{name}" for name in _TEAM_LAYERS]
+MOOT_TEAMS = {layer: {*PUBLISHED, *_SHARED, *_OF_TEAMS[:number]} for number, layer in enumerate(_OF_TEAMS)}
 
 # The layers of bottles, from the bottom; each may import those before it. The guard is in three places: its names, its
 # store of requests, and what uses backends.
@@ -136,8 +146,10 @@ MAY_IMPORT = {
     "claude_bottle": {*PUBLISHED, "claude_bottle.manifest"},
     **BOTTLES,
     "moot": {*PUBLISHED, "claude_bottle"},
+    "moot.id_encoding": set[str](),
     **MOOT_SERVER,
-    "moot.cli": {*PUBLISHED, *_OF_SPACES},
+    **MOOT_TEAMS,
+    "moot.cli": {*PUBLISHED, *_SHARED, *_OF_SPACES, *_OF_TEAMS},
 }
 
 # Packages whose modules are used directly; every other package is used by its own name alone.
@@ -219,6 +231,7 @@ def test_no_module_imports_itself_in_a_ring() -> None:
         ("../claude_bottle/manifest/git", "from claude_bottle.guard import requests"),
         ("../claude_bottle/gate/push", "def late():\n    from claude_bottle.guard.kinds import KINDS"),
         ("../moot/server/database/tables", "from moot.server.events import log"),
+        ("../moot/space_client", "from moot.server.events import log"),
     ],
 )
 def test_an_import_against_the_table_is_seen(tmp_path: Path, module: str, line: str) -> None:

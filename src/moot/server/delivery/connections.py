@@ -6,10 +6,10 @@ from collections.abc import Collection
 
 from sqlalchemy import delete, func, insert, select, update
 
+from moot.id_encoding import new_id
 from moot.server import clock
 from moot.server.database import tables
 from moot.server.database.transaction import Transaction
-from moot.server.ids import new_id
 from moot.server.spaces import participants
 from pyro_mcp.errors import TooManyRequests
 

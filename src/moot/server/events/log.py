@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, insert, select, update
 
+from moot.id_encoding import new_id
 from moot.server.database import tables
 from moot.server.database.changes import EventsAdded
 from moot.server.database.transaction import Transaction
@@ -16,7 +17,6 @@ from moot.server.errors import TooLarge
 from moot.server.events import addressing
 from moot.server.events.reading import event_of, one
 from moot.server.identity.callers import Caller
-from moot.server.ids import new_id
 from moot.server.results import Event
 from moot.server.spaces import participants
 from moot.server.spaces.spaces import Room

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row, Select, and_, exists, func, insert, select, update
 
+from moot.id_encoding import new_id
 from moot.server import clock
 from moot.server.database import tables
 from moot.server.database.changes import AccessChanged
@@ -14,7 +15,6 @@ from moot.server.database.transaction import Transaction
 from moot.server.errors import AgentConnected, Forbidden
 from moot.server.identity.callers import Caller
 from moot.server.identity.tokens import AGENT, hash_of, new_token, shown_prefix
-from moot.server.ids import new_id
 from moot.server.results import Actor, ActorWithKey
 from pyro_mcp.errors import Conflict, NotFound
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Row, insert, select, update
 
+from moot.id_encoding import new_id
 from moot.server import clock
 from moot.server.database import tables
 from moot.server.database.changes import AccessChanged
@@ -13,7 +14,6 @@ from moot.server.database.transaction import Transaction
 from moot.server.errors import Forbidden
 from moot.server.identity.callers import Caller
 from moot.server.identity.tokens import PERSONAL, hash_of, new_token, shown_prefix
-from moot.server.ids import new_id
 from moot.server.results import NewPersonalToken, PersonalToken
 from pyro_mcp.errors import NotFound
 

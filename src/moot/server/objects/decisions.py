@@ -6,12 +6,12 @@ from typing import Any
 
 from sqlalchemy import Row, func, insert, select, update
 
+from moot.id_encoding import new_id
 from moot.server.database import tables
 from moot.server.database.transaction import Transaction
 from moot.server.events import log
 from moot.server.events.log import Draft
 from moot.server.identity.callers import Caller
-from moot.server.ids import new_id
 from moot.server.objects import pages, questions
 from moot.server.results import Decision, DecisionCounts, DecisionState
 from moot.server.spaces import spaces

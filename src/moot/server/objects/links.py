@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy import Row, delete, insert, or_, select
 
+from moot.id_encoding import new_id
 from moot.server.database import tables
 from moot.server.database.transaction import Transaction
 from moot.server.identity.callers import Caller
-from moot.server.ids import new_id
 from moot.server.objects import pages
 from moot.server.results import Link
 from moot.server.spaces import spaces

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Row, delete, func, insert, select, update
 
+from moot.id_encoding import new_id
 from moot.server import clock
 from moot.server.database import tables
 from moot.server.database.transaction import Transaction
@@ -17,7 +18,6 @@ from moot.server.events import log, reading
 from moot.server.events.addressing import SYSTEM
 from moot.server.events.log import Draft
 from moot.server.identity.callers import Caller
-from moot.server.ids import new_id
 from moot.server.objects import activity, formats
 from moot.server.results import SpaceStatus, Timer, TimerType
 from moot.server.spaces import participants, spaces

@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import Row, bindparam, select, update
 
+from moot.id_encoding import new_id
 from moot.server.database import tables
 from moot.server.database.transaction import Transaction
 from moot.server.identity.callers import Caller
-from moot.server.ids import new_id
 from moot.server.results import Space, SpaceState
 from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
 

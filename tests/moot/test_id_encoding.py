@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moot.server.ids import PREFIXES, decode_id, encode_id, new_id
+from moot.id_encoding import PREFIXES, decode_id, encode_id, new_id
 
 
 @pytest.mark.parametrize(

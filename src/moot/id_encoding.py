@@ -5,12 +5,18 @@ from __future__ import annotations
 import secrets
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-PREFIXES = frozenset(("usr", "agt", "ten", "spc", "evt", "dec", "qst", "thr", "lnk", "tmr", "arc", "pat", "key", "con"))
+_PUBLISHED = ("usr", "agt", "mem", "ten", "spc", "evt", "inv", "dec", "qst", "thr", "sum", "lnk", "tmr", "arc")
+PREFIXES = frozenset((*_PUBLISHED, "pat", "key", "con"))
+
+
+def generate_id() -> int:
+    """Return a new random number of 63 bits."""
+    return secrets.randbits(63)
 
 
 def new_id(prefix: str) -> str:
     """Return a new random id with this prefix."""
-    return encode_id(secrets.randbits(63), prefix)
+    return encode_id(generate_id(), prefix)
 
 
 def encode_id(value: int, prefix: str) -> str:
