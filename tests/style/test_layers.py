@@ -59,10 +59,13 @@ MOOT_SERVER = {layer: {*PUBLISHED, *_SHARED, *_OF_SPACES[:number]} for number, l
 # The layers of teams, from the bottom; each may import those before it, and nothing of the server.
 _TEAM_LAYERS = (
     *("client_errors", "models", "response_format", "server_address", "space_client", "space_feed"),
-    *("adapters",),
+    *("agent_place", "tmux_events", "tmux", "worktrees"),
+    *("adapters", "runtimes"),
 )
 _OF_TEAMS = [f"moot.{name}" for name in _TEAM_LAYERS]
-MOOT_TEAMS = {layer: {*PUBLISHED, *_SHARED, *_OF_TEAMS[:number]} for number, layer in enumerate(_OF_TEAMS)}
+MOOT_TEAMS = {
+    layer: {*PUBLISHED, "claude_bottle", *_SHARED, *_OF_TEAMS[:number]} for number, layer in enumerate(_OF_TEAMS)
+}
 
 # The layers of bottles, from the bottom; each may import those before it. The guard is in three places: its names, its
 # store of requests, and what uses backends.

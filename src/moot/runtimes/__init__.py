@@ -1,0 +1,8 @@
+"""Where the agents of a team run: one file for each runtime, behind the protocol of `interface`."""
+
+from __future__ import annotations
+
+from moot.runtimes.interface import AgentProcess, AgentStart, Runtime
+from moot.runtimes.table import RUNTIMES, runtime_named
+
+__all__ = ["RUNTIMES", "AgentProcess", "AgentStart", "Runtime", "runtime_named"]

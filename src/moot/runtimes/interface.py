@@ -1,0 +1,85 @@
+"""The protocol of a runtime: the places of a team's agents, and how an agent is started, seen and ended there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from moot.agent_place import AgentPlace, PlaceFiles
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentStart:
+    """How the agent of a role is started: the harness's command line, and variables that are on no command line."""
+
+    role: str
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    notify: tuple[str, ...] = ()
+    notify_environment: Mapping[str, str] = field(default_factory=dict)
+    colour: str | None = None
+
+
+@dataclass(frozen=True)
+class AgentProcess:
+    """What is left of a start: a running agent, or one that ended, with its exit code (-n after signal n) if known.
+
+    `notify_alive` is None where there is no program that pushes messages.
+    """
+
+    role: str
+    alive: bool
+    exit_code: int | None = None
+    notify_alive: bool | None = None
+
+
+class Runtime(Protocol):
+    """One place where agents of a team run. Methods raise errors of `pyro_mcp.errors`."""
+
+    name: str
+    files: PlaceFiles
+    """The files of the agents' place; its home is that of `place`."""
+
+    def check(self) -> list[tuple[str, str, str]]:
+        """Return what this runtime needs: (what, what was found or "", what to do when it is missing or "")."""
+
+    def prepare(self, say: Callable[[str], None]) -> None:
+        """Make what all agents share, such as a container. Called once before agents start; may take minutes."""
+
+    def place(self, role: str) -> AgentPlace:
+        """Return the paths of a role; nothing is made."""
+
+    def make_place(self, role: str) -> AgentPlace:
+        """Make the worktree and the run folder of a role, or find them again; what agents left there stays."""
+
+    def start(self, start: AgentStart) -> None:
+        """Start the agent of a role in its place. Raises `Conflict` when it is there already, dead or alive."""
+
+    def agents(self) -> dict[str, AgentProcess]:
+        """Return the agents that were started and not stopped, also those that have ended, by role."""
+
+    def wait(self, role: str, seconds: float) -> None:
+        """Return when the agent's terminal or run folder has changed, or after `seconds`; it may return early."""
+
+    def screen(self, role: str) -> str:
+        """Return the text on the agent's terminal. Raises `NotFound` when it was not started."""
+
+    def press(self, role: str, key: str) -> None:
+        """Press a key by its name in tmux, such as Enter."""
+
+    def send(self, role: str, text: str) -> None:
+        """Type one line into the agent's terminal, and Enter. Raises `NotFound` when it was not started."""
+
+    def attach(self, role: str) -> int:
+        """Show the agent's terminal in ours until the user detaches; return an exit code."""
+
+    def detach(self, role: str) -> int:
+        """Detach every terminal that shows the agent; return how many there were."""
+
+    def stop(self, role: str) -> bool:
+        """End the agent, the program that pushes messages, and every process they started; return whether there was
+        one. Work stays; what a killed launch left of this role is removed."""
+
+    def close(self, roles: Sequence[str]) -> list[str]:
+        """Remove what is left of any launch but the agents of `roles`; return what is kept, in words for a person."""
