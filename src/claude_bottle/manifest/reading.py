@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from claude_bottle.errors import ManifestError, Problem
 from claude_bottle.manifest.problems import shown_path
-from claude_bottle.manifest.regular_file import NotSmallAndRegular, read_regular
+from pyro_mcp.host.regular_file import NotSmallAndRegular, read_regular
 
 LARGEST = 1024 * 1024
 _MOST_PARTS = 32

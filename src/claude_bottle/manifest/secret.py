@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from claude_bottle.manifest.egress import host_of_url
 from claude_bottle.manifest.fields import Line, Model, Variable, matching, some
 from claude_bottle.manifest.problems import shortened
-from claude_bottle.manifest.regular_file import NotSmallAndRegular, read_regular
+from pyro_mcp.host.regular_file import NotSmallAndRegular, read_regular
 from pyro_mcp.errors import InvalidRequest
 
 _LARGEST_VALUE = 64 * 1024

@@ -13,4 +13,13 @@ The packages of `pyro_mcp` use all modules here directly; the packages above it 
 A program, a lock or a file that fails raises an error of `pyro_mcp.errors`, with a hint that says what to do.
 """
 
-__all__ = ["files", "folder_watch", "process", "process_identity", "programs", "progress", "staging"]
+__all__ = [
+    "files",
+    "folder_watch",
+    "process",
+    "process_identity",
+    "programs",
+    "progress",
+    "regular_file",
+    "staging",
+]

@@ -99,6 +99,31 @@ def write_atomic(path: Path, text: str, *, parents: bool = True) -> None:
         scratch.unlink(missing_ok=True)
 
 
+def write_durable(path: Path, content: str | bytes, *, mode: int = 0o600) -> None:
+    """Write `content` to `path` so that it survives a crash of the host once this has returned.
+
+    A reader sees the old content or the new one, never a part. The folder must exist. Raises `NoSpace` or `OSError`;
+    `path` then has its old content.
+    """
+    scratch = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    try:
+        with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+            os.fchmod(file.fileno(), mode)  # whatever the umask
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)  # a rename is durable when its folder is
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise no_space(error, path) from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
 @contextmanager
 def locked(path: Path, *, deadline_seconds: float, shared: bool = False, what: str = "") -> Iterator[int]:
     """Hold an flock on the file `path` while the block runs; yields its descriptor.
