@@ -53,14 +53,15 @@ _SPACE_LAYERS = (
 )
 _OF_SPACES = [f"moot.server.{name}" for name in _SPACE_LAYERS]
 # What the space server and the teams share.
-_SHARED = {f"moot.{name}" for name in ("id_encoding",)}
+_SHARED = {f"moot.{name}" for name in ("id_encoding", "toml_tables", "team_profile")}
 MOOT_SERVER = {layer: {*PUBLISHED, *_SHARED, *_OF_SPACES[:number]} for number, layer in enumerate(_OF_SPACES)}
 
 # The layers of teams, from the bottom; each may import those before it, and nothing of the server.
 _TEAM_LAYERS = (
     *("client_errors", "models", "response_format", "server_address", "space_client", "space_feed"),
+    *("config", "auth"),
     *("agent_place", "tmux_events", "tmux", "worktrees"),
-    *("adapters", "runtimes"),
+    *("adapters", "runtimes", "scaffold"),
 )
 _OF_TEAMS = [f"moot.{name}" for name in _TEAM_LAYERS]
 MOOT_TEAMS = {
@@ -150,6 +151,8 @@ MAY_IMPORT = {
     **BOTTLES,
     "moot": {*PUBLISHED, "claude_bottle"},
     "moot.id_encoding": set[str](),
+    "moot.toml_tables": PUBLISHED,
+    "moot.team_profile": {*PUBLISHED, "moot.toml_tables"},
     **MOOT_SERVER,
     **MOOT_TEAMS,
     "moot.cli": {*PUBLISHED, *_SHARED, *_OF_SPACES, *_OF_TEAMS},
