@@ -12,8 +12,8 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from claude_bottle.manifest.egress import host_of_url
 from claude_bottle.manifest.fields import Line, Model, Variable, matching, some
 from claude_bottle.manifest.problems import shortened
-from pyro_mcp.host.regular_file import NotSmallAndRegular, read_regular
 from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.host.regular_file import NotSmallAndRegular, read_regular
 
 _LARGEST_VALUE = 64 * 1024
 _PARAMETER = re.compile(r"[A-Za-z0-9._~-]{1,128}", re.ASCII)  # unreserved characters of RFC 3986
