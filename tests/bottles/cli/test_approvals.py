@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from claude_bottle.bottles import Bottles
 from claude_bottle.request_facts import push_texts, request_facts, request_text
-from tests.bottles.asking import AskingBottle, asking_bottle
+from tests.bottles.asking import AskingBottle
 from tests.bottles.cli.conftest import Cli
-
-
-@pytest.fixture
-def asking(home: Path) -> Iterator[AskingBottle]:
-    (home / "manifest").write_text("")
-    with asking_bottle(str(home / "manifest")) as bottle:
-        yield bottle
 
 
 def test_the_command_shows_the_exact_rule_and_the_agent_as_the_screen_does(cli: Cli, asking: AskingBottle) -> None:

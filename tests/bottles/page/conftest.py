@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from html import unescape
-from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 import pytest
@@ -17,19 +16,9 @@ import pytest
 from claude_bottle.bottles import Bottles
 from claude_bottle.page.serving import Page, PageOptions
 from claude_bottle.page.webhooks import Webhook
-from tests.bottles.asking import AskingBottle, asking_bottle
+from tests.bottles.asking import AskingBottle
 
 SECONDS = 30.0
-
-
-@pytest.fixture
-def asking(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AskingBottle]:
-    """A bottle that asks; its manifest is a file in the home."""
-    monkeypatch.setenv("CLAUDE_BOTTLE_FAKE", "1")
-    manifest = home / "bottles.toml"
-    manifest.write_text("")
-    with asking_bottle(str(manifest)) as bottle:
-        yield bottle
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A bottle that asks, in a home of its own."""
+"""A bottle that asks, in a home of its own: for the command, the page and the screen that show its requests."""
 
 from __future__ import annotations
 
