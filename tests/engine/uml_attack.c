@@ -1,6 +1,7 @@
 /* A program that has taken the place of a kernel in its cage: tries to get more than it was given, and tells how far it
  * got. Arguments: the number of a process outside, and the memory (bytes) that it may have. With the only argument
- * "feed" it starts EATERS processes instead, each of which takes EATEN bytes of memory of its own and keeps them.
+ * "feed" it starts EATERS processes instead, each of which takes EATEN bytes of memory and keeps them: private memory, or
+ * shared mappings, or the buffers of sockets.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -116,12 +118,49 @@ static void gain_rights(int outside)
 	report("personality", syscall(SYS_personality, 0));
 }
 
-enum { EATERS = 12, EATEN = 80 << 20 };
+enum { EATERS = 12, EATEN = 80 << 20, TRIAL = 8192 };
 
-static int eat(void *unused)
+/* The trial mapping that the filter of the calls allows, again and again. */
+static int take_shared(void)
 {
-	(void)unused;
-	char *words[] = { "/kernel", "eat", NULL }, *nothing_at_all[] = { NULL };
+	for (int taken = 0; taken < EATEN; taken += TRIAL) {
+		char *at = mmap(NULL, TRIAL, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		if (at == MAP_FAILED)
+			return -1;
+		memset(at, 1, TRIAL);
+	}
+	return 0;
+}
+
+/* What nobody reads stays in the buffers of a socket. */
+static int take_sockets(void)
+{
+	static char piece[1 << 15];
+	for (long taken = 0; taken < EATEN;) {
+		int pair[2];
+		if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0 || fcntl(pair[0], F_SETFL, O_NONBLOCK) < 0)
+			return -1;
+		long before = taken;
+		for (long more; (more = write(pair[0], piece, sizeof piece)) > 0;)
+			taken += more;
+		if (taken == before)
+			return -1;
+	}
+	return 0;
+}
+
+static int take_private(void)
+{
+	char *taken = malloc(EATEN);
+	if (taken == NULL)
+		return -1;
+	memset(taken, 1, EATEN);
+	return 0;
+}
+
+static int eat(void *kind)
+{
+	char *words[] = { "/kernel", kind, NULL }, *nothing_at_all[] = { NULL };
 	execve(words[0], words, nothing_at_all);
 	_exit(1);
 }
@@ -129,15 +168,14 @@ static int eat(void *unused)
 static void take_together(const char *what)
 {
 	static char stack[1 << 16] __attribute__((aligned(16)));
+	static char *kinds[] = { "private", "shared", "sockets" };
 	if (strcmp(what, "feed") == 0) {
 		for (int i = 0; i < EATERS; i++)
-			if (clone(eat, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL) < 0)
+			if (clone(eat, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, kinds[i % 3]) < 0)
 				report("eater", -1);
 	} else {
-		char *taken = malloc(EATEN);
-		if (taken != NULL)
-			memset(taken, 1, EATEN);
-		if (write(1, taken != NULL ? "ate\n" : "no!\n", 4) < 0)
+		int how = *what == 'p' ? take_private() : strcmp(what, "shared") == 0 ? take_shared() : take_sockets();
+		if (write(1, how == 0 ? "ate\n" : "no!\n", 4) < 0)
 			_exit(1);
 	}
 	poll(NULL, 0, -1);

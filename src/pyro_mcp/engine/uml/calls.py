@@ -57,7 +57,9 @@ _EMPTY_PATH = 0x1000  # linux/fcntl.h: a program is executed by its descriptor
 _SET_FILTER, _ALL_THREADS = 1, 1  # linux/seccomp.h
 
 _STREAMS = When([[Check(0, _UNIX), Check(1, _STREAM), Check(2, 0)]], errno.EAFNOSUPPORT)
-# Memory that counts in no limit is refused: shared memory without a file, but for one trial, and huge pages.
+# RLIMIT_DATA counts private writable memory. Huge pages and shared memory without a file do not count there, so they
+# are refused, except for the 8 KiB that the kernel maps as a trial at its start. A hostile program can map these again
+# and again; they and the buffers of its sockets count only in a control group (see `group_bounds`).
 _COUNTED = When([
     [Check(3, 0, mask=_SHARED | _LOCKED | _HUGE)],
     [Check(3, _SHARED, mask=_SHARED | _ANONYMOUS | _LOCKED | _HUGE)],
