@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,18 @@ class Reach:
                 hint=_ask(allow_hosts=["NAME"]),
             )
         return {"network_policy": policy, "allow_hosts": list(hosts)}
+
+    def has(self, policy: str, allow_hosts: Sequence[object]) -> bool:
+        """Return whether an existing workspace with this network reaches no more than a new one may."""
+        if self.policy is None or policy == POLICIES[0]:
+            return True
+        if self.allow_hosts and not allow_hosts:  # every public host
+            return False
+        try:
+            self.of_workspace({"network_policy": policy, "allow_hosts": allow_hosts})
+        except InvalidRequest:
+            return False
+        return True
 
     def _check_upstreams(self, given: Mapping[str, Any]) -> None:
         """Raise `InvalidRequest` for a name that leads to a port of this host, which only the user can decide."""

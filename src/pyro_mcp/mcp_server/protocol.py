@@ -19,6 +19,7 @@ from pyro_mcp.errors import Interrupted, InvalidRequest, PyroError
 from pyro_mcp.hints import near_match, render_hints
 from pyro_mcp.mcp_server.bounds import bounded, shortened
 from pyro_mcp.mcp_server.catalogue import NAME, TITLE, Catalogue
+from pyro_mcp.mcp_server.permitted import permitted
 from pyro_mcp.mcp_server.plain import readable, sanitize_content, sanitize_name, sanitize_result, structured
 from pyro_mcp.mcp_server.text import told
 from pyro_mcp.mcp_server.thread import Work, in_thread
@@ -84,6 +85,7 @@ class Protocol:
     def _run(self, tool: Tool, given: Mapping[str, Any], work: Work) -> Mapping[str, Any]:
         _current.set(work)
         offered = self._catalogue
+        given = permitted(self._pyro, offered.reach, tool.name, given)
         call = Call(self._pyro, offered.source, offered.reach, given, work.interrupt, work.output, offered.accelerator)
         result = tool.call(call)
         if work.ended and tool.undo is not None:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from pyro_mcp.mcp_server import commands, text
+from pyro_mcp.mcp_server.permitted import without_managed_adopted, without_managed_list
 from pyro_mcp.mcp_server.tool import ACCELERATOR, COMMAND, FLAG, ID, LABELS, SECONDS, TEXT, Call, Schema, Tool, shape
 from pyro_mcp.results import (
     WorkspaceAdopted,
@@ -121,7 +122,7 @@ TOOLS = (
         {},
         (),
         shape(WorkspaceList, "count", "workspaces"),
-        lambda call: call.pyro.list_workspaces(),
+        lambda call: without_managed_list(call.pyro.list_workspaces()),
         text.workspaces,
         read_only=True,
         idempotent=True,
@@ -220,7 +221,7 @@ TOOLS = (
         {"workspace_id": ID},
         (),
         shape(WorkspaceAdopted, "count", "workspaces"),
-        lambda call: call.pyro.adopt_workspace(call.arguments.get("workspace_id")),
+        lambda call: without_managed_adopted(call.pyro.adopt_workspace(call.arguments.get("workspace_id"))),
         text.adopted,
         idempotent=True,
     ),

@@ -86,6 +86,7 @@ from pyro_mcp.results.vms import (
     VmNetworkInfo,
 )
 from pyro_mcp.results.workspaces import (
+    MANAGED_BY,
     SnapshotDeleted,
     SnapshotInfo,
     SnapshotList,
@@ -108,6 +109,7 @@ from pyro_mcp.results.workspaces import (
 )
 
 __all__ = [
+    "MANAGED_BY",
     "AllowEntry",
     "ArtifactType",
     "ChangeStatus",

@@ -7,6 +7,12 @@ from typing import Any, Literal, NotRequired, TypedDict
 from pyro_mcp.results.networks import AllowEntry
 from pyro_mcp.results.vms import CommandEnd
 
+MANAGED_BY = "managed-by"
+"""The label of a workspace that a program keeps for itself; its value names the program.
+
+The tools of an MCP server neither list nor open such a workspace.
+"""
+
 
 class WorkspaceSeed(TypedDict):
     """What /workspace held at first, and where that came from."""

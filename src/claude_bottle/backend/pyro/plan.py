@@ -14,6 +14,7 @@ from claude_bottle.manifest import SecretConfig
 from claude_bottle.provision.git_config import config_files
 from claude_bottle.state import prompt_file
 from pyro_mcp.network import AllowGiven
+from pyro_mcp.results import MANAGED_BY
 
 LABEL = "claude-bottle"
 AGENT_UIDS = {"debian:12-agent": 1000}
@@ -59,7 +60,7 @@ def workspace_options(plan: PyroPlan) -> dict[str, Any]:
     size = bottle.resources
     return {
         "name": plan.slug,
-        "labels": {LABEL: plan.slug},
+        "labels": {LABEL: plan.slug, MANAGED_BY: "claude-bottle"},
         "seed_path": spec.user_cwd if spec.copy_cwd else None,
         "seed_left_out": config_files(Path(spec.user_cwd)) if spec.copy_cwd else (),
         "seed_owner": AGENT_UIDS.get(bottle.environment, 0),
