@@ -121,7 +121,7 @@ def _check_addresses(
         return
     known = _known_settings(quarantine, change)
     for name, value in settings:
-        if (name, value) in known or not name.endswith(("url", ".update", ".fetchurl")):
+        if (name, value) in known or not name.endswith(("url", ".update")):
             continue
         if name.endswith(".update") and value.startswith("!"):
             findings.fault("it names a program", change.path)

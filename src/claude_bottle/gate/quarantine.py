@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -182,10 +181,6 @@ class Quarantine:
             return self.repository.git("merge-base", update.new, tip).decode().strip() or None
         except HostCommandFailed:  # the upstream is empty, or has no common commit
             return None
-
-    def remove(self) -> None:
-        """Remove all that is kept of the push."""
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     @cached_property
     def _paths(self) -> dict[str, bytes]:

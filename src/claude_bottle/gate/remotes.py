@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 GATE_HOST = "git.bottle.internal"
 """The name by which the guest reaches the gate."""
@@ -75,16 +74,6 @@ class Remote:
     def rule_for(self, ref: str) -> PushRule | None:
         """Return the first rule about a ref; None when it may not be pushed."""
         return next((rule for rule in self.push if rule.matches(ref)), None)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the remote as an object of JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Remote:
-        """Return the remote of an object that `to_json` made."""
-        rules = tuple(PushRule(one["ref"], one["approve"]) for one in found["push"])
-        return cls(found["name"], found["url"], found["fetch"], rules, tuple(found["not_secret"]))
 
 
 def is_remote_name(text: str) -> bool:

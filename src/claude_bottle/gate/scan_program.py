@@ -1,7 +1,8 @@
 """The program that finds secrets in objects of git; `secret_scan` runs it in a sandbox, because they are untrusted.
 
 It reads the output of `git cat-file --batch` from stdin and prints a line of JSON for each finding, the first of its
-kind in an object, then `[]` when it stopped before the end because there are too many.
+kind in an object: the `id` of the object, the `kind`, the number of the `line`, the `fingerprint` of the secret, and
+the `digest` of the whole line. It prints `[]` when it stopped before the end because there are too many.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def main() -> None:
     for id_, content in _objects(sys.stdin.buffer):
         seen: set[object] = set()
         for found in _findings(content, known):
-            if (same := (found["kind"], found["fingerprint"], found["text"])) in seen:
+            if (same := (found["kind"], found["fingerprint"], found["digest"])) in seen:
                 continue
             if printed == MOST_FINDINGS:
                 sys.stdout.write("[]\n")
@@ -44,10 +45,10 @@ def main() -> None:
 def _findings(content: bytes, known: dict[str, Detector]) -> Iterator[dict[str, object]]:
     if len(content) <= _LONGEST_POINTER and _POINTER.search(content):
         whole = content.decode("latin-1")
-        yield {"kind": LFS_POINTER, "line": 1, "fingerprint": line_digest(whole)[:16], "text": line_digest(whole)}
+        yield {"kind": LFS_POINTER, "line": 1, "fingerprint": line_digest(whole)[:16], "digest": line_digest(whole)}
     for number, line in enumerate(_lines(content), 1):
         for kind, value in secrets_in(line, known):
-            yield {"kind": kind, "line": number, "fingerprint": line_digest(value)[:16], "text": line_digest(line)}
+            yield {"kind": kind, "line": number, "fingerprint": line_digest(value)[:16], "digest": line_digest(line)}
 
 
 def line_digest(line: str) -> str:

@@ -51,7 +51,7 @@ def find_secrets(quarantine: Quarantine, *, not_secret: Collection[str] = ()) ->
     known: dict[bytes, set[str]] = {}
     for one in found:
         path = quarantine.path_of(one["id"])
-        if one["fingerprint"] in not_secret or (path and one["text"] in _known_lines(quarantine, path, known)):
+        if one["fingerprint"] in not_secret or (path and one["digest"] in _known_lines(quarantine, path, known)):
             continue
         shown = visible_line(os.fsdecode(path), 200) if path else f"the text of {one['id'][:12]}"
         secrets[Secret(one["kind"], f"{shown}, line {one['line']}", one["fingerprint"])] = None

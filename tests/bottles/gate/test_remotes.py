@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from claude_bottle.errors import ManifestError
-from claude_bottle.gate import PushRule, Remote
+from claude_bottle.gate import PushRule
 from claude_bottle.gate.remotes import check_pattern, is_plain_ref, other_spellings, same_place, transport_of
 from claude_bottle.manifest import Manifest
 
@@ -107,11 +107,6 @@ def test_a_pattern_matches_what_is_below_it_only() -> None:
     assert rule.matches("refs/heads/agent/a/b")
     assert not rule.matches("refs/heads/agent")
     assert not rule.matches("refs/heads/agents/x")
-
-
-def test_a_remote_survives_json() -> None:
-    remote = Remote("origin", "/srv/app", fetch=False, push=(PushRule("refs/heads/a", "always"),))
-    assert Remote.from_json(remote.to_json()) == remote
 
 
 def test_one_repository_has_one_remote() -> None:
