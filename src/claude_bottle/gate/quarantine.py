@@ -54,7 +54,6 @@ class Quarantine:
     def __init__(self, folder: Path, mirror: Repository, updates: Sequence[Update], limits: PushLimits) -> None:
         self.updates, self._limits, self._mirror = tuple(updates), limits, mirror
         self.repository = Repository.create(folder / "quarantine.git", mirror.folder)
-        self._folder = folder
         self._end = time.monotonic() + limits.seconds
 
     def receive(self, pack: IO[bytes]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 from claude_bottle.errors import BottleFailed
 from claude_bottle.guard.database import guard_database
 from claude_bottle.guard.journaling import recording
 from claude_bottle.guard.kinds import rule_text
-from claude_bottle.guard.presence import present_guard
+from claude_bottle.guard.presence import is_alive
 from claude_bottle.guard.requests import Request, Requests
 from claude_bottle.guard.settings import guard_dir, read_settings
 from claude_bottle.results import PendingReport, RequestInfo
@@ -17,11 +19,18 @@ _LONGEST_REASON = 2000
 
 
 def pending_report() -> PendingReport:
-    """Return the requests that wait for a person, oldest first, and how many exceeded the limits of bottles."""
+    """Return the requests that wait for a person, oldest first, and how many exceeded the limits of bottles.
+
+    It writes nothing, because the screen and the page read often. Requests of a killed guard are left out; the start
+    of another guard ends them.
+    """
+    now = time.time()
     with _requests() as requests:
-        requests.settle(_is_alive)
+        waiting = [
+            one for one in requests.in_state("pending") if one.expires_at > now and is_alive(one.slug, one.guard)
+        ]
         return {
-            "requests": [info_of(one) for one in requests.in_state("pending")],
+            "requests": [info_of(one) for one in waiting],
             "excess": [{"slug": one.slug, "count": one.count, "last_at": one.last_at} for one in requests.excess()],
         }
 
@@ -63,14 +72,9 @@ def _requests() -> Requests:
     return Requests(guard_database(), recording())
 
 
-def _is_alive(slug: str, guard: str) -> bool:
-    found = present_guard(guard_dir(slug))
-    return found is not None and found[0] == guard
-
-
 def _policy_now(request: Request) -> str | None:
     """Return the digest of the policy that the bottle of a request has now; None when its guard does not run."""
-    if not _is_alive(request.slug, request.guard):
+    if not is_alive(request.slug, request.guard):
         return None
     try:
         return read_settings(guard_dir(request.slug)).policy()

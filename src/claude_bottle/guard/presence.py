@@ -37,6 +37,12 @@ def present_guard(folder: Path) -> tuple[str, int] | None:
     return None
 
 
+def is_alive(slug: str, guard: str) -> bool:
+    """Return whether the guard with this name runs for a bottle."""
+    found = present_guard(guard_dir(slug))
+    return found is not None and found[0] == guard
+
+
 def guard_problem(slug: str) -> str:
     """Return why a running bottle has no network any more; "" while its guard runs, or when it has none."""
     folder = guard_dir(slug)

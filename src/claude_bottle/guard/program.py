@@ -25,7 +25,7 @@ from claude_bottle.guard.database import guard_database
 from claude_bottle.guard.journaling import recording
 from claude_bottle.guard.part import Guarded, Part
 from claude_bottle.guard.parts import parts_of
-from claude_bottle.guard.presence import hold_presence
+from claude_bottle.guard.presence import hold_presence, is_alive
 from claude_bottle.guard.requests import Asker, Request, Requests
 from claude_bottle.guard.settings import GuardSettings, read_settings
 from claude_bottle.guard.supervisor import BottleSupervisor
@@ -46,6 +46,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     hold_presence(folder, settings.guard)
     try:
         with Requests(guard_database(), recording()) as requests:
+            requests.settle(is_alive)
             _Guard(folder, settings, requests).run(listener)
     except BaseException:
         traceback.print_exc()

@@ -20,6 +20,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from claude_bottle.audit.journal import person
+from claude_bottle.guard.changes import requests_version
 from claude_bottle.page.safeguards import Safeguards
 from claude_bottle.page.site import Decider, Site
 from claude_bottle.page.tokens import Tokens, tokens_path
@@ -30,6 +31,7 @@ from pyro_mcp.errors import Conflict, InvalidRequest, PyroError
 _CONNECTION_SECONDS = 30.0
 _MOST_CONNECTIONS = 64
 _LOOK_SECONDS = 1.0
+_READ_SECONDS = 5.0  # deadlines pass, and guards die, without a change of the database
 _SEND_SECONDS = 120.0
 
 
@@ -70,7 +72,7 @@ class PageOptions:
 
 
 class Page:
-    """The page, which listens until `close`; `key` is the secret part of the address of its list."""
+    """The page, which listens until `close`. `say` gets lines about webhooks that fail."""
 
     def __init__(
         self, decider: Decider, options: PageOptions, hooks: Sequence[Webhook], say: Callable[[str], None]
@@ -151,16 +153,19 @@ class Page:
 
     def _tell(self) -> None:
         """Send one message about each new request, until the page stops."""
-        problem = ""
+        problem, seen, read_at = "", None, float("-inf")
         while self._sender is not None and not self._stopped.wait(_LOOK_SECONDS):
             try:
+                version = requests_version()
+                if version == seen and time.monotonic() - read_at < _READ_SECONDS:
+                    continue
                 pending = self._decider.pending()["requests"]
                 self._told &= {one["reference"] for one in pending}
                 for one in pending:
                     if one["reference"] not in self._told and not self._stopped.is_set():
                         self._told.add(one["reference"])
                         self._send(self._sender, one)
-                problem = ""
+                problem, seen, read_at = "", version, time.monotonic()
             except PyroError as error:
                 if problem != error.message:
                     self._say(f"the requests cannot be read: {error.message}")

@@ -11,12 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from claude_bottle.audit import Entry, Journal
 from claude_bottle.audit.line import LONGEST_LINE, entry_of
-from claude_bottle.guard.database import guard_database
+from claude_bottle.guard.changes import requests_version
 from claude_bottle.request_facts import HeldPushes
 from claude_bottle.results import BottleList, PendingReport, RequestInfo
 from pyro_mcp.errors import PyroError
@@ -84,7 +83,7 @@ class Feed:
                     self._tell(News(decisions=tuple(decisions)))
                     if any(one.kind in ("launch", "stop", "guard") for one in decisions):
                         self._agents_now.set()
-                version = database_version()
+                version = requests_version()
                 if version != seen or time.monotonic() - read_at > _REQUESTS_EVERY:
                     self._tell(News(requests=self._source.pending(), problems={"requests": ""}))
                     seen, read_at = version, time.monotonic()
@@ -120,18 +119,3 @@ class Tail:
                 return found
         except FileNotFoundError:
             return []
-
-
-def database_version() -> object:
-    """Return a value that changes when a request is made or decided."""
-    path = guard_database()
-    return _version(path), _version(path.with_name(f"{path.name}-wal"))
-
-
-def _version(path: Path) -> object:
-    """Return a value that changes with the file; an empty file counts as none, because readers make and remove it."""
-    try:
-        found = file_version(path)
-    except FileNotFoundError:
-        return None
-    return found if found[1] else None

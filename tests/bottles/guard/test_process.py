@@ -11,6 +11,7 @@ import pytest
 
 from claude_bottle.audit import user_journal
 from claude_bottle.bottles import Bottles
+from claude_bottle.guard.changes import requests_version
 from claude_bottle.guard.presence import guard_problem
 from pyro_mcp.errors import Conflict
 from pyro_mcp.network.policy.refused import Refused
@@ -188,6 +189,8 @@ def test_a_killed_guard_ends_its_gateway_and_its_requests_and_nobody_can_approve
     os.kill(bottle.pid, signal.SIGKILL)
 
     assert bottle.gateway.ended.wait(20) and bottle.ended() and "it has no network" in guard_problem("web-1")
+    before = requests_version()
+    assert pending() == [kept] and requests_version() == before
     with pytest.raises(Conflict, match="web-1 has ended"):
         Bottles().approve(killed)
     assert pending() == [kept] and guard_problem("web-2") == ""
@@ -210,3 +213,15 @@ def test_an_approval_does_not_outlive_its_launch(guard: Guard) -> None:
     assert "there is no request r1" in second.gateway.tool("capability_status", request="r1")["failed"]
     again = second.gateway.tool("request_capability", kind="host", host="files.example", reason="x")
     assert again["state"] == "pending" and second.gateway.rules.empty()
+
+
+def test_the_start_of_a_guard_ends_what_a_killed_one_has_left(guard: Guard) -> None:
+    bottle = guard(supervise=True)
+    bottle.gateway.tool("request_capability", kind="host", host="files.example", reason="x")
+    os.kill(bottle.pid, signal.SIGKILL)
+    assert bottle.gateway.ended.wait(20) and bottle.ended()
+    assert "ended" not in [one.decision for one in user_journal().entries(kind="approval")]
+
+    guard("web-2", supervise=True).gateway.tool("capability_status")
+
+    assert [one.decision for one in user_journal().entries(kind="approval")] == ["asked", "ended"]

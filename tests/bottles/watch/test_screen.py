@@ -13,9 +13,9 @@ from textual.widgets import Log, OptionList, Static
 
 from claude_bottle.audit import user_journal
 from claude_bottle.bottles import Bottles
+from claude_bottle.guard.changes import requests_version
 from claude_bottle.guard.database import guard_database
 from claude_bottle.watch.app import WatchApp
-from claude_bottle.watch.feed import database_version
 from claude_bottle.watch.lines import agent_lines
 from tests.bottles.asking import AskingBottle
 
@@ -199,11 +199,11 @@ def test_everything_fits_the_terminal_also_without_colours(
 def test_reading_the_requests_looks_like_no_change_of_them(asking: AskingBottle) -> None:
     asking.ask()
     Bottles().pending()
-    before = database_version()
-    assert Bottles().pending()["requests"] and database_version() == before
+    before = requests_version()
+    assert Bottles().pending()["requests"] and requests_version() == before
 
     asking.ask(rule={"host": "other.org:443"})
-    assert database_version() != before
+    assert requests_version() != before
 
 
 @pytest.mark.usefixtures("asking")
