@@ -166,10 +166,11 @@ class Page:
                         self._told.add(one["reference"])
                         self._send(self._sender, one)
                 problem, seen, read_at = "", version, time.monotonic()
-            except PyroError as error:
-                if problem != error.message:
-                    self._say(f"the requests cannot be read: {error.message}")
-                problem = error.message
+            except (PyroError, OSError) as error:
+                reason = error.message if isinstance(error, PyroError) else str(error)
+                if problem != reason:
+                    self._say(f"the requests cannot be read: {reason}")
+                problem = reason
 
     def _send(self, sender: Sender, one: RequestInfo) -> None:
         links = {
