@@ -22,4 +22,5 @@ __all__ = [
     "progress",
     "regular_file",
     "staging",
+    "token_bucket",
 ]

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from pyro_mcp.errors import TooManyRequests
+from pyro_mcp.host.token_bucket import TokenBucket
 
 _MOST_KEYS = 10_000
 
@@ -19,19 +20,16 @@ class Rates:
         self._per_second = per_second
         self._burst = burst
         self._clock = clock
-        self._buckets: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[bytes, TokenBucket] = OrderedDict()
 
     def take(self, token: str) -> None:
         """Count one call. Raises `TooManyRequests`."""
         key = hashlib.blake2b(token.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        now = self._clock()
-        left, then = self._buckets.pop(key, (float(self._burst), now))
-        left = min(self._burst, left + (now - then) * self._per_second)
-        if left < 1:
-            self._buckets[key] = (left, now)
+        bucket = self._buckets.pop(key, None) or TokenBucket(self._burst, self._per_second, self._clock)
+        self._buckets[key] = bucket
+        if len(self._buckets) > _MOST_KEYS:
+            self._buckets.popitem(last=False)
+        if not bucket.take():
             raise TooManyRequests(
                 f"More than {self._per_second:g} calls a second with one key", hint="wait a second, then go on"
             )
-        self._buckets[key] = (left - 1, now)
-        if len(self._buckets) > _MOST_KEYS:
-            self._buckets.popitem(last=False)

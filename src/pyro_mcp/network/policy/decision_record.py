@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Protocol
 
+from pyro_mcp.host.token_bucket import TokenBucket
 from pyro_mcp.network.policy.log import Attempt, NetworkLog, log_entry
 from pyro_mcp.network.policy.refused import Refused
 from pyro_mcp.results import NetworkLogEntry
@@ -38,7 +39,7 @@ class DecisionRecord:
         self._log = log
         self._supervisor = supervisor
         self._lock = threading.Lock()
-        self._left, self._since = float(_MOST_AT_ONCE), time.monotonic()
+        self._rate = TokenBucket(_MOST_AT_ONCE, _PER_SECOND)
         self._open = threading.BoundedSemaphore(_MOST_OPEN)
         self._counted, self._is_counting = 0, False
 
@@ -64,12 +65,10 @@ class DecisionRecord:
     def _may_record(self) -> bool:
         """Return whether one more refusal may be recorded, whose slot the caller releases; count it otherwise."""
         with self._lock:
-            now = time.monotonic()
-            self._left = min(float(_MOST_AT_ONCE), self._left + (now - self._since) * _PER_SECOND)
-            self._since = now
-            if self._left >= 1 and self._open.acquire(blocking=False):
-                self._left -= 1
-                return True
+            if self._open.acquire(blocking=False):
+                if self._rate.take():
+                    return True
+                self._open.release()
             self._counted += 1
             starts = not self._is_counting
             self._is_counting = True
