@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -14,7 +13,6 @@ from claude_bottle.budget.prices import Most, Prices, Unpriced
 from pyro_mcp.errors import PyroError
 from pyro_mcp.network import ModelRefusal, ModelRequest, ModelUsage, Reservation
 
-_SECONDS_BETWEEN_REFUSALS = 1.0
 Raises = Callable[[], Iterable[Limit]]
 """A function that returns what persons have added to the limits until now; `Limit.most` is the added amount."""
 Record = Callable[[Decision, str, dict[str, object]], None]
@@ -49,7 +47,6 @@ class Budget:
         self._is_priced = any(limit.unit == "usd" for limit in self._limits)
         self._open: dict[int, _Open] = {}
         self._lock = threading.Lock()
-        self._refused_at, self._unrecorded = -_SECONDS_BETWEEN_REFUSALS, 0
         ledger.begin(run, self._limits)
 
     def limits(self) -> tuple[Limit, ...]:
@@ -126,14 +123,8 @@ class Budget:
         return (spent.total + wanted).of(limit.unit) - freed.of(limit.unit) <= limit.most
 
     def _refuse(self, request: ModelRequest, text: str, rule: str, *, passing: bool = False) -> ModelRefusal:
-        """Return a refusal, and record it; in a flood, record only some, with the number of the others."""
-        with self._lock:
-            now = time.monotonic()
-            records = now - self._refused_at >= _SECONDS_BETWEEN_REFUSALS
-            others, self._unrecorded = (self._unrecorded, 0) if records else (0, self._unrecorded + 1)
-            self._refused_at = now if records else self._refused_at
-        if records:
-            self._record("refused", rule, {**_what(request), "reason": text, "others_before": others})
+        """Return a refusal, and record it."""
+        self._record("refused", rule, {**_what(request), "reason": text})
         advice = " It may fit when the requests that run now have ended." if passing else self._advice
         return ModelRefusal(f"{text}{advice}", passing=passing)
 

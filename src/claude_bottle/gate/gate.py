@@ -16,7 +16,6 @@ from claude_bottle.gate.mirror import Mirror, require_protocol
 from claude_bottle.gate.pkt_line import FLUSH, advertised_error, packet
 from claude_bottle.gate.push import Pushes
 from claude_bottle.gate.quarantine import PushLimits
-from claude_bottle.gate.refusal_rate import LimitedRefusals
 from claude_bottle.gate.remotes import Remote
 from claude_bottle.visible import visible_line
 from pyro_mcp.errors import InvalidRequest, PyroError
@@ -61,7 +60,7 @@ class Gate:
         limits: PushLimits | None = None,
     ) -> None:
         private_directory(folder)
-        self._record = record = LimitedRefusals(record)
+        self._record = record
         self._mirrors = {one.name: Mirror(folder / one.name, one, fresh_seconds=fresh_seconds) for one in remotes}
         self._pushes = {
             name: Pushes(

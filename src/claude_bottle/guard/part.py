@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from claude_bottle.audit import Decision, DecisionKind, Journal
+from claude_bottle.audit import Decision, DecisionKind
 from claude_bottle.guard.approvals import Approvals
+from claude_bottle.guard.bottle_journal import BottleJournal
 from claude_bottle.guard.settings import GuardSettings
 from pyro_mcp.errors import NotFound
 from pyro_mcp.network import ModelRefusal, ModelRequest, ModelUsage, Reservation
@@ -18,12 +19,12 @@ from pyro_mcp.results import NetworkLogEntry
 
 @dataclass(frozen=True)
 class Guarded:
-    """The bottle of a guard, its private folder, the guards' database, the journal, and the bottle's requests."""
+    """The bottle of a guard, its private folder, the guards' database, its journal, and the bottle's requests."""
 
     settings: GuardSettings
     folder: Path
     database: Path
-    journal: Journal
+    journal: BottleJournal
     approvals: Approvals
 
     @property
@@ -40,17 +41,7 @@ class Guarded:
         self, kind: DecisionKind, decision: Decision, *, rule: str, what: Mapping[str, object], who: str = "policy"
     ) -> None:
         """Add a decision about the bottle to the journal; raises `PyroError` if that is impossible."""
-        settings = self.settings
-        self.journal.add(
-            kind,
-            decision,
-            slug=settings.slug,
-            bottle=settings.bottle,
-            agent=settings.agent,
-            who=who,
-            rule=rule,
-            what=what,
-        )
+        self.journal.add(kind, decision, rule=rule, what=what, who=who)
 
     @property
     def config(self) -> Mapping[str, Any]:

@@ -21,6 +21,7 @@ from typing import NoReturn
 
 from claude_bottle.audit import Decision, user_journal
 from claude_bottle.guard.approvals import Approvals
+from claude_bottle.guard.bottle_journal import BottleJournal
 from claude_bottle.guard.database import guard_database
 from claude_bottle.guard.journaling import recording
 from claude_bottle.guard.part import Guarded, Part
@@ -61,7 +62,7 @@ class _Guard:
     def __init__(self, folder: Path, settings: GuardSettings, requests: Requests) -> None:
         self._settings, self._requests = settings, requests
         self._approvals = Approvals(requests, _asker(settings))
-        journal = user_journal()
+        journal = BottleJournal(user_journal(), settings)
         self._guarded = Guarded(settings, folder, guard_database(), journal, self._approvals)
         self._rules = Rules.from_json(settings.rules)
         self._lock = threading.Lock()
@@ -84,6 +85,7 @@ class _Guard:
         self._requests.end(self._settings.guard)
         for part in parts:
             part.close()
+        self._guarded.journal.close()
         self._record("ended", {})
 
     def _accept(self, listener: socket.socket, supervisor: BottleSupervisor) -> None:

@@ -14,6 +14,7 @@ from claude_bottle.bottles import Bottles
 from claude_bottle.gate.part import part
 from claude_bottle.gate.remotes import GATE_HOST
 from claude_bottle.guard.approvals import Approvals
+from claude_bottle.guard.bottle_journal import BottleJournal
 from claude_bottle.guard.database import guard_database
 from claude_bottle.guard.journaling import recording
 from claude_bottle.guard.part import Guarded
@@ -48,8 +49,9 @@ def guarded(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guarded]:
     settings.write(folder)
     hold_presence(folder, settings.guard)
     asker = Asker("g1", SLUG, "dev", "agent", settings.policy(), 600.0, 600.0)
+    journal = BottleJournal(user_journal(), settings)
     with Requests(guard_database(), recording()) as requests:
-        yield Guarded(settings, folder, guard_database(), user_journal(), Approvals(requests, asker))
+        yield Guarded(settings, folder, guard_database(), journal, Approvals(requests, asker))
 
 
 def test_a_person_sees_the_diff_of_a_held_push_and_approves_exactly_that(world: World, guarded: Guarded) -> None:

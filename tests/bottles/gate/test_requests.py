@@ -8,7 +8,6 @@ import urllib.parse
 
 from claude_bottle.gate.commands import ZERO
 from claude_bottle.gate.pkt_line import packet
-from claude_bottle.gate.refusal_rate import AT_ONCE, LimitedRefusals
 from tests.bottles.gate.raw import ask, commands, post
 from tests.bottles.gate.world import World, text
 
@@ -124,24 +123,6 @@ def test_what_is_no_http_ends_the_connection(world: World) -> None:
                     answer += data
             assert b" 200 " not in answer, sent[:100]
         assert ask(url, "GET", "/origin.git/info/refs?service=git-upload-pack")[0] == 200
-
-
-def test_refusals_without_end_do_not_fill_the_journal(world: World) -> None:
-    with world.gate(clone=False) as url:
-        statuses = [ask(url, "GET", "/")[0] for _ in range(AT_ONCE + 40)]
-    assert set(statuses) == {404}
-    assert AT_ONCE <= len(world.journal) < AT_ONCE + 40
-
-
-def test_the_number_of_unrecorded_refusals_is_in_the_next_line(world: World) -> None:
-    clock = [0.0]
-    limited = LimitedRefusals(world.record, lambda: clock[0])
-    for _ in range(AT_ONCE + 5):
-        limited("refused", who="policy", rule="", what={})
-    limited("allowed", who="policy", rule="", what={"push": 1})
-    clock[0] = 1.0
-    limited("refused", who="policy", rule="", what={})
-    assert [one["what"] for one in world.journal[AT_ONCE:]] == [{"push": 1}, {"omitted": 5}]
 
 
 def test_an_unknown_protocol_is_not_passed_to_git(world: World) -> None:

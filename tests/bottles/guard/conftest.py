@@ -77,6 +77,10 @@ class Gateway:
         """Report a refused connection; return what the guest reads with it."""
         return self.client.decided(log_entry("refused", Attempt("tcp", name, None, port), reason))
 
+    def allowed(self, name: str, port: int = 443) -> None:
+        """Report an allowed connection before it is made; raises `Refused` when the guard forbids it."""
+        self.client.decided(log_entry("allowed", Attempt("tcp", name, None, port)))
+
     def tool(self, name: str, **arguments: object) -> dict[str, Any]:
         """Call a tool of the agent; return its answer, or {"failed": TEXT}."""
         params = {"name": name, "arguments": arguments}

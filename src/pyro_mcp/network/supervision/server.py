@@ -165,7 +165,10 @@ class SupervisedGateway:
         _send(answer, reply, opened)
 
     def _decided(self, message: Message) -> Reply:
-        return {"text": self._supervisor.decided(cast(NetworkLogEntry, message["entry"]))}, None
+        try:
+            return {"text": self._supervisor.decided(cast(NetworkLogEntry, message["entry"]))}, None
+        except Conflict as error:
+            return {"refused": error.message}, None
 
     def _connect(self, message: Message) -> Reply:
         found = self._supervisor.connect(str(message["name"]))

@@ -26,7 +26,8 @@ class Supervisor(ModelSupervisor, Protocol):
     def decided(self, entry: NetworkLogEntry) -> str:
         """Record a decision of the gateway; for a refusal, return a text that the guest reads with the reason.
 
-        An allowed connection or request begins after this returns. A flood of refusals is not recorded one by one:
+        An allowed connection or request begins after this returns. Raise `Conflict` to refuse it: the guest reads the
+        message. A flood of refusals is not recorded one by one:
         the reason of an entry with the protocol "any" has their number.
         """
         ...
