@@ -30,7 +30,7 @@ AGENT_WINDOW, NOTIFY_WINDOW = 0, 1
 """The windows of a session: the agent's terminal, and the program that pushes messages into it."""
 LINE_BREAK = " ⏎ "
 """What a line break in a message becomes when it is typed."""
-COLOUR = re.compile(r"[a-z]{3,20}|colou?r[0-9]{1,3}|#[0-9a-fA-F]{6}")
+COLOUR = re.compile(r"#[0-9A-Fa-f]{6}|[A-Za-z][A-Za-z0-9]{0,39}", re.ASCII)
 """A colour of a border; a style may be more, such as a command that tmux runs."""
 
 _DEADLINE = 20.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -56,10 +55,13 @@ class PaneEvents:
 
     def wait(self, seconds: float) -> bool:
         """Return True after an event, False after `seconds` without one or when the session has ended."""
-        end = time.monotonic() + seconds
+        return self.ready(seconds) and self.take()
+
+    def ready(self, seconds: float = 0) -> bool:
+        """Return whether there is an event, or the session has ended, within `seconds`."""
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
-        return bool(poll.poll(max(0.0, end - time.monotonic()) * 1000)) and self.take()
+        return bool(poll.poll(max(0.0, seconds) * 1000))
 
     def take(self) -> bool:
         """Read the events that have come; return False when the session has ended."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from moot.runtimes.interface import AgentProcess, AgentStart, Runtime
+from moot.runtimes.interface import AgentProcess, AgentStart, Runtime, Watch
 from moot.runtimes.table import RUNTIMES, runtime_named
 
-__all__ = ["RUNTIMES", "AgentProcess", "AgentStart", "Runtime", "runtime_named"]
+__all__ = ["RUNTIMES", "AgentProcess", "AgentStart", "Runtime", "Watch", "runtime_named"]

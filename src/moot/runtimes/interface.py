@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -34,6 +35,13 @@ class AgentProcess:
     notify_alive: bool | None = None
 
 
+class Watch(Protocol):
+    """A watch on one agent."""
+
+    def wait(self, seconds: float) -> None:
+        """Return when the agent's terminal or run folder has changed, or after `seconds`; it may return early."""
+
+
 class Runtime(Protocol):
     """One place where agents of a team run. Methods raise errors of `pyro_mcp.errors`."""
 
@@ -59,8 +67,8 @@ class Runtime(Protocol):
     def agents(self) -> dict[str, AgentProcess]:
         """Return the agents that were started and not stopped, also those that have ended, by role."""
 
-    def wait(self, role: str, seconds: float) -> None:
-        """Return when the agent's terminal or run folder has changed, or after `seconds`; it may return early."""
+    def watch(self, role: str) -> AbstractContextManager[Watch]:
+        """Watch the agent's terminal and run folder while the block runs."""
 
     def screen(self, role: str) -> str:
         """Return the text on the agent's terminal. Raises `NotFound` when it was not started."""
@@ -68,8 +76,8 @@ class Runtime(Protocol):
     def press(self, role: str, key: str) -> None:
         """Press a key by its name in tmux, such as Enter."""
 
-    def send(self, role: str, text: str) -> None:
-        """Type one line into the agent's terminal, and Enter. Raises `NotFound` when it was not started."""
+    def send(self, role: str, text: str, *, accepted: Callable[[float], bool], pending: Callable[[str], bool]) -> bool:
+        """Type one line into the agent's terminal and Enter; return whether the agent took it (`Tmux.submit`)."""
 
     def attach(self, role: str) -> int:
         """Show the agent's terminal in ours until the user detaches; return an exit code."""

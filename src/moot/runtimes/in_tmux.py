@@ -1,0 +1,166 @@
+"""What runtimes with tmux share: a session for each role, a worktree, and start files; only the place differs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from moot.agent_place import AgentPlace, Commands, PlaceFiles
+from moot.pane_process import start_text
+from moot.runtimes.interface import AgentProcess, AgentStart, Watch
+from moot.tmux import AGENT_WINDOW, NOTIFY_WINDOW, Pane, Tmux, session_name
+from moot.tmux_events import PaneEvents
+from moot.worktrees import Worktrees, branch_name
+from pyro_mcp.errors import Conflict
+from pyro_mcp.host.files import private_directory
+from pyro_mcp.host.folder_watch import FolderWatch, watch_folder
+
+_WINDOWS = {AGENT_WINDOW: "agent", NOTIFY_WINDOW: "notify"}
+_PREFIX = session_name("")
+
+
+class InTmux:
+    """Agents in tmux sessions. `project` is the project's folder on this host, `seen` the same as agents see it.
+
+    `top` is the main worktree as agents see it; the project may be a folder in it.
+    """
+
+    name: str
+    files: PlaceFiles
+
+    def __init__(self, project: Path, *, seen: str, top: str, commands: Commands) -> None:
+        self.project, self.seen = project, seen
+        self.tmux = Tmux(seen, commands)
+        self.worktrees = Worktrees(top, commands)
+        self._below_top = os.path.relpath(seen, top)
+
+    def home(self) -> str:
+        """Return the home of the user that the agents are."""
+        raise NotImplementedError
+
+    def python(self) -> str:
+        """Return a Python that has this package, where the agents are."""
+        raise NotImplementedError
+
+    def environment(self, start: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the whole environment of a program that is started with these variables."""
+        raise NotImplementedError
+
+    def end_processes(self, tree: str, leaders: Sequence[int]) -> None:
+        """End what is left of an agent's processes after its session."""
+        raise NotImplementedError
+
+    def place(self, role: str) -> AgentPlace:
+        return AgentPlace(
+            role=role,
+            main=self.seen,
+            tree=self.worktrees.path(role),
+            run_folder=f"{self.seen}/.moot/run/{role}",
+            home=self.home(),
+            python=self.python(),
+        )
+
+    def make_place(self, role: str) -> AgentPlace:
+        self._run_folder(role)
+        self.worktrees.make(role)
+        return self.place(role)
+
+    def start(self, start: AgentStart) -> None:
+        session, tree = session_name(start.role), self.worktrees.path(start.role)
+        if self.tmux.pane(session) is not None:
+            raise Conflict(f"{start.role} has a session already", hint=f"'moot down {start.role}' ends it")
+        programs = {
+            AGENT_WINDOW: (start.argv, start.environment),
+            NOTIFY_WINDOW: (start.notify, start.notify_environment),
+        }
+        try:
+            for window, (argv, variables) in programs.items():
+                if argv:
+                    file = self._start_file(start.role, window)
+                    text = start_text(argv, self._folder(tree), self.environment(variables))
+                    self._write_private(self.project / file, text)
+                    first = [self.python(), "-P", "-m", "moot.pane_process", f"{self.seen}/{file}"]
+                    self.tmux.start(session, first, folder=tree, window=window, colour=start.colour)
+        except BaseException:
+            self.stop(start.role)
+            raise
+
+    def agents(self) -> dict[str, AgentProcess]:
+        panes = [one for one in self.tmux.panes() if one.session.startswith(_PREFIX)]
+        notify = {one.session: not one.dead for one in panes if one.window == NOTIFY_WINDOW}
+        agents = [one for one in panes if one.window == AGENT_WINDOW]
+        return {found.role: found for found in (_process(one, notify.get(one.session)) for one in agents)}
+
+    @contextmanager
+    def watch(self, role: str) -> Iterator[Watch]:
+        with watch_folder(self._run_folder(role)) as folder, self.tmux.events(session_name(role)) as events:
+            yield _Watch(folder, events)
+
+    def screen(self, role: str) -> str:
+        return self.tmux.screen(session_name(role))
+
+    def press(self, role: str, key: str) -> None:
+        self.tmux.press(session_name(role), key)
+
+    def send(self, role: str, text: str, *, accepted: Callable[[float], bool], pending: Callable[[str], bool]) -> bool:
+        return self.tmux.submit(session_name(role), text, accepted=accepted, pending=pending)
+
+    def attach(self, role: str) -> int:
+        return self.tmux.attach(session_name(role))
+
+    def detach(self, role: str) -> int:
+        return self.tmux.detach(session_name(role))
+
+    def stop(self, role: str) -> bool:
+        session, tree = session_name(role), self.worktrees.path(role)
+        leaders = [one.pid for one in self.tmux.panes() if one.session == session and not one.dead]
+        ended = self.tmux.kill(session)
+        self.end_processes(tree, leaders)
+        self.worktrees.unlock(role)
+        for name in ("state", *(f"{one}.start" for one in _WINDOWS.values())):
+            (self.project / ".moot/run" / role / name).unlink(missing_ok=True)
+        return ended
+
+    def close(self, roles: Sequence[str]) -> list[str]:
+        for path in self.worktrees.unlock_others(roles):
+            self.end_processes(path, [])
+        known = [one for one in self.worktrees.listed() if one.path == self.worktrees.path(Path(one.path).name)]
+        return [f"{one.path} (branch {one.branch or branch_name(Path(one.path).name)})" for one in known]
+
+    def _folder(self, tree: str) -> str:
+        return tree if self._below_top == "." else f"{tree}/{self._below_top}"
+
+    def _run_folder(self, role: str) -> Path:
+        private_directory(self.project / ".moot")
+        private_directory(self.project / ".moot/run")
+        return private_directory(self.project / ".moot/run" / role)
+
+    def _start_file(self, role: str, window: int) -> str:
+        return f".moot/run/{role}/{_WINDOWS[window]}.start"
+
+    def _write_private(self, path: Path, text: str) -> None:
+        path.unlink(missing_ok=True)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(fd, "w") as file:
+            file.write(text)
+
+
+class _Watch:
+    """A watch on a run folder and, until the session ends, on its terminals."""
+
+    def __init__(self, folder: FolderWatch, events: PaneEvents) -> None:
+        self._folder, self._events = folder, events
+        self._ended = False
+
+    def wait(self, seconds: float) -> None:
+        also = [] if self._ended else [self._events.fileno()]
+        self._folder.wait(seconds, also=also)
+        if not self._ended and self._events.ready():
+            self._ended = not self._events.take()
+
+
+def _process(pane: Pane, notify_alive: bool | None) -> AgentProcess:
+    role = pane.session.removeprefix(_PREFIX)
+    return AgentProcess(role, not pane.dead, pane.exit_status, notify_alive)

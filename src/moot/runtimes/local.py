@@ -1,0 +1,64 @@
+"""Agents on this host, as this user: tmux sessions and git worktrees here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from moot.agent_place import HostCommands, HostFiles, PlaceFiles
+from moot.agent_processes import end_agent_processes
+from moot.runtimes.in_tmux import InTmux
+from moot.worktrees import main_worktree
+from pyro_mcp.host.programs import find_program
+
+# Variables of the caller that would tell the agent that it is somewhere else: a terminal, a tmux server, a session of
+# a harness that runs 'moot up', or the role of the agent that runs it.
+_NOT_PASSED_ON = (
+    "TERM",
+    "COLORTERM",
+    "COLUMNS",
+    "LINES",
+    "CLAUDECODE",
+    "CLAUDE_CODE_ENTRYPOINT",
+    "CLAUDE_CODE_SSE_PORT",
+)
+_PREFIXES_NOT_PASSED_ON = ("TMUX", "CONVO_", "GIT_")
+
+
+class LocalRuntime(InTmux):
+    """Agents on this host; they inherit the environment of the caller, as programs of its shell do."""
+
+    name = "local"
+
+    def __init__(self, project: Path) -> None:
+        self.files: PlaceFiles = HostFiles()
+        commands = HostCommands()
+        top = main_worktree(str(project), commands)
+        super().__init__(project, seen=str(project), top=top, commands=commands)
+
+    def check(self) -> list[tuple[str, str, str]]:
+        found = {name: find_program(name) for name in ("tmux", "git")}
+        hint = "sudo apt-get install --no-install-recommends {}"
+        return [(name, str(path or ""), "" if path else hint.format(name)) for name, path in found.items()]
+
+    def prepare(self, say: Callable[[str], None]) -> None:
+        self.tmux.version()
+
+    def home(self) -> str:
+        return str(Path.home())
+
+    def python(self) -> str:
+        return sys.executable
+
+    def environment(self, start: Mapping[str, str]) -> Mapping[str, str]:
+        passed_on = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in _NOT_PASSED_ON and not name.startswith(_PREFIXES_NOT_PASSED_ON)
+        }
+        return {**passed_on, **start}
+
+    def end_processes(self, tree: str, leaders: Sequence[int]) -> None:
+        end_agent_processes(tree, leaders)
