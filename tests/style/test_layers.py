@@ -60,8 +60,8 @@ MOOT_SERVER = {layer: {*PUBLISHED, *_SHARED, *_OF_SPACES[:number]} for number, l
 _TEAM_LAYERS = (
     *("client_errors", "models", "response_format", "server_address", "space_client", "space_feed"),
     *("config", "auth"),
-    *("agent_place", "agent_state", "agent_processes", "pane_process", "tmux_events", "tmux", "worktrees"),
-    *("adapters", "runtimes", "scaffold"),
+    *("agent_place", "agent_state", "agent_processes", "pane_process", "tmux_events", "tmux", "worktrees", "harness"),
+    *("adapters", "hooks", "runtimes", "scaffold"),
 )
 _OF_TEAMS = [f"moot.{name}" for name in _TEAM_LAYERS]
 MOOT_TEAMS = {

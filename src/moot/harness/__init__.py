@@ -1,0 +1,13 @@
+"""Harnesses: the agent programs of a team, one module each, behind the protocol in `interface`.
+
+claude_code, codex, opencode    can be launched
+others                          have a name, but no launch yet
+user_files                      edits of JSON and TOML files of the user
+"""
+
+from __future__ import annotations
+
+from moot.harness.interface import AgentSettings, Harness
+from moot.harness.table import HARNESSES, harness_named
+
+__all__ = ["HARNESSES", "AgentSettings", "Harness", "harness_named"]

@@ -1,0 +1,155 @@
+"""Claude Code, as its release 2.1 behaves."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from moot.agent_place import AgentPlace, PlaceFiles
+from moot.harness.interface import (
+    CHANNEL_SERVER,
+    EFFORTS,
+    PERMISSION_MODES,
+    TOOLS_SERVER,
+    AgentSettings,
+    hook_command,
+    require_one_of,
+    server_commands,
+    server_variables,
+)
+from moot.harness.user_files import Json, edit_json, json_object, table_of
+
+_KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
+_OTHER_PROVIDERS = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
+_RULE, _PROMPT, _EXAMPLE = "\u2500" * 4, "\u276f", 'Try "'
+_CHANNEL_DIALOG = "Loading development channels"
+_CHANNEL_ANSWER = f"{_PROMPT} 1. I am using this for local development"
+_EVENTS: Mapping[str, str] = {
+    "SessionStart": "",
+    "UserPromptSubmit": "",
+    "PostToolUse": "",
+    "PostToolUseFailure": "",
+    "PermissionRequest": "",
+    "PermissionDenied": "",
+    # After Esc no Stop comes, only this, a minute later.
+    "Notification": "idle_prompt|permission_prompt|elicitation_dialog",
+    "Stop": "",
+    "StopFailure": "",
+    "SessionEnd": "",
+}
+"""The events with a hook of the launch, and the matcher of each."""
+_HOOK_SECONDS = 10
+
+
+class ClaudeCode:
+    """Claude Code in a terminal, with its MCP servers and hooks in files of the launch."""
+
+    name = "claude-code"
+    program = "claude"
+    install_hint = "install it with: npm install --global @anthropic-ai/claude-code"
+    pushes = True
+    reports_state = True
+    compact_command = "/compact"
+
+    def check(self, agent: AgentSettings, permission_mode: str) -> None:
+        require_one_of(agent, "effort", agent.effort, EFFORTS)
+        require_one_of(agent, "permission_mode", permission_mode, PERMISSION_MODES)
+
+    def argv(self, agent: AgentSettings, place: AgentPlace, *, prompt: str, permission_mode: str) -> list[str]:
+        argv = [self.program, "--permission-mode", permission_mode]
+        argv += ["--dangerously-load-development-channels", f"server:{CHANNEL_SERVER}"]
+        argv += ["--mcp-config", _mcp_file(place), "--settings", _settings_file(place)]
+        if agent.model is not None:
+            argv += ["--model", agent.model]
+        if agent.effort is not None:
+            argv += ["--effort", agent.effort]
+        return [*argv, "--", prompt] if prompt else argv
+
+    def variables(self, agent: AgentSettings, place: AgentPlace, *, permission_mode: str) -> Mapping[str, str]:
+        return {}
+
+    def seed(
+        self,
+        agent: AgentSettings,
+        place: AgentPlace,
+        files: PlaceFiles,
+        *,
+        environ: Mapping[str, str],
+        permission_mode: str,
+    ) -> None:
+        files.write(_mcp_file(place), _text(_servers(place)))
+        files.write(_settings_file(place), _text(_settings(place)))
+        edit_json(files, _configuration_file(place, environ), lambda found: _answer_first_questions(found, place.tree))
+
+    def logged_in(self, place: AgentPlace, files: PlaceFiles, *, environ: Mapping[str, str]) -> bool:
+        if any(environ.get(name) for name in (*_KEYS, *_OTHER_PROVIDERS)):
+            return True
+        folder = environ.get("CLAUDE_CONFIG_DIR") or f"{place.home}/.claude"
+        settings = json_object(files, f"{folder}/settings.json")
+        return bool(
+            json_object(files, f"{folder}/.credentials.json").get("claudeAiOauth")
+            or json_object(files, _configuration_file(place, environ)).get("primaryApiKey")
+            or settings.get("apiKeyHelper")
+            or any(table_of(settings, "env").get(name) for name in (*_KEYS, *_OTHER_PROVIDERS))
+        )
+
+    def startup_key(self, screen: str) -> str:
+        return "Enter" if _CHANNEL_DIALOG in screen and _CHANNEL_ANSWER in screen else ""
+
+    def prompt_is_empty(self, screen: str) -> bool | None:
+        """Return whether the box between the last two rules of the screen is empty, or has only its grey example."""
+        lines = [line.strip() for line in screen.splitlines()]
+        rules = [number for number, line in enumerate(lines) if line.startswith(_RULE)]
+        if len(rules) < 2 or rules[-1] == rules[-2] + 1 or not lines[rules[-2] + 1].startswith(_PROMPT):
+            return None
+        typed = " ".join(lines[rules[-2] + 1 : rules[-1]]).removeprefix(_PROMPT).strip()
+        return not typed or typed.startswith(_EXAMPLE)
+
+
+def _mcp_file(place: AgentPlace) -> str:
+    return f"{place.run_folder}/mcp.json"
+
+
+def _settings_file(place: AgentPlace) -> str:
+    return f"{place.run_folder}/settings.json"
+
+
+def _configuration_file(place: AgentPlace, environ: Mapping[str, str]) -> str:
+    return f"{environ.get('CLAUDE_CONFIG_DIR') or place.home}/.claude.json"
+
+
+def _servers(place: AgentPlace) -> dict[str, Any]:
+    variables = server_variables(place)
+    return {
+        "mcpServers": {
+            name: {"type": "stdio", "command": command[0], "args": command[1:], "env": variables}
+            for name, command in server_commands(place).items()
+        }
+    }
+
+
+def _settings(place: AgentPlace) -> dict[str, Any]:
+    return {
+        # Whoever starts a team in the mode bypassPermissions has chosen it in moot.toml.
+        "skipDangerousModePermissionPrompt": True,
+        # A suggested next prompt looks like a typed one, and nothing is typed for an agent while something is there.
+        "promptSuggestionEnabled": False,
+        "permissions": {"allow": [f"mcp__{TOOLS_SERVER}", f"mcp__{CHANNEL_SERVER}"]},
+        "hooks": {event: [{"matcher": matcher, "hooks": [_hook(place, event)]}] for event, matcher in _EVENTS.items()},
+    }
+
+
+def _hook(place: AgentPlace, event: str) -> dict[str, Any]:
+    return {"type": "command", "command": shlex.join(hook_command(place, event)), "timeout": _HOOK_SECONDS}
+
+
+def _answer_first_questions(found: Json, tree: str) -> None:
+    found["hasCompletedOnboarding"] = True
+    project = table_of(found, "projects", tree)
+    project["hasTrustDialogAccepted"] = project["hasCompletedProjectOnboarding"] = True
+
+
+def _text(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2) + "\n"

@@ -1,0 +1,95 @@
+"""OpenCode, as its release 1.18 behaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from moot.agent_place import AgentPlace, PlaceFiles
+from moot.harness.interface import (
+    EFFORTS,
+    PERMISSION_MODES,
+    UNATTENDED_MODES,
+    AgentSettings,
+    require_one_of,
+    server_commands,
+    server_variables,
+)
+from moot.harness.user_files import json_object
+from pyro_mcp.errors import InvalidRequest
+
+_KEYS = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "OPENROUTER_API_KEY", "GEMINI_API_KEY")
+_ASK = {"edit": "ask", "bash": "ask", "webfetch": "ask"}
+_PERMISSIONS: Mapping[str, Mapping[str, str]] = {
+    **{mode: {"*": "allow"} for mode in UNATTENDED_MODES},
+    "acceptEdits": {**_ASK, "edit": "allow"},
+    "default": _ASK,
+    "plan": {**_ASK, "edit": "deny"},
+}
+
+
+class OpenCode:
+    """OpenCode in a terminal, with its settings and a plugin in a folder of the launch."""
+
+    name = "opencode"
+    program = "opencode"
+    install_hint = "install it with: npm install --global opencode-ai"
+    pushes = False
+    reports_state = True
+    compact_command = "/compact"
+
+    def check(self, agent: AgentSettings, permission_mode: str) -> None:
+        require_one_of(agent, "effort", agent.effort, EFFORTS)
+        require_one_of(agent, "permission_mode", permission_mode, PERMISSION_MODES)
+        if agent.model is not None and "/" not in agent.model:
+            raise InvalidRequest(
+                f"agents.{agent.role}.model: opencode needs PROVIDER/MODEL, not {agent.model!r}",
+                hint="for example anthropic/claude-opus-4-1; remove the line to use its own default",
+            )
+
+    def argv(self, agent: AgentSettings, place: AgentPlace, *, prompt: str, permission_mode: str) -> list[str]:
+        argv = [self.program]
+        if agent.model is not None:
+            argv += ["--model", agent.model]
+        return [*argv, f"--prompt={prompt}"] if prompt else argv
+
+    def variables(self, agent: AgentSettings, place: AgentPlace, *, permission_mode: str) -> Mapping[str, str]:
+        return {"OPENCODE_CONFIG": _settings_file(place), "OPENCODE_DISABLE_AUTOUPDATE": "1"}
+
+    def seed(
+        self,
+        agent: AgentSettings,
+        place: AgentPlace,
+        files: PlaceFiles,
+        *,
+        environ: Mapping[str, str],
+        permission_mode: str,
+    ) -> None:
+        files.write(_settings_file(place), json.dumps(_settings(place, permission_mode), indent=2) + "\n")
+
+    def logged_in(self, place: AgentPlace, files: PlaceFiles, *, environ: Mapping[str, str]) -> bool:
+        data = environ.get("XDG_DATA_HOME") or f"{place.home}/.local/share"
+        return any(environ.get(name) for name in _KEYS) or bool(json_object(files, f"{data}/opencode/auth.json"))
+
+    def startup_key(self, screen: str) -> str:
+        return ""
+
+    def prompt_is_empty(self, screen: str) -> bool | None:
+        return None
+
+
+def _settings_file(place: AgentPlace) -> str:
+    return f"{place.run_folder}/opencode.json"
+
+
+def _settings(place: AgentPlace, permission_mode: str) -> dict[str, Any]:
+    variables = server_variables(place)
+    return {
+        "permission": _PERMISSIONS[permission_mode],
+        "share": "disabled",
+        "mcp": {
+            name: {"type": "local", "command": command, "environment": variables}
+            for name, command in server_commands(place).items()
+        },
+    }
