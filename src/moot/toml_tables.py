@@ -13,7 +13,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -100,9 +100,14 @@ class TableReader:
             raise InvalidRequest("\n".join(f"{self._source}: {_printable(one)}" for one in shown))
 
 
+def quoted(text: str) -> str:
+    """Return a text as a string of TOML."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def dotted(where: str, key: str) -> str:
     """Return the path of a key, as TOML writes it."""
-    shown = key if _PLAIN.fullmatch(key) and len(key) <= _LONGEST_SHOWN else json.dumps(shortened(key))
+    shown = key if _PLAIN.fullmatch(key) and len(key) <= _LONGEST_SHOWN else quoted(shortened(key))
     return f"{where}.{shown}" if where else shown
 
 
@@ -149,13 +154,13 @@ def a_number(least: float, most: float) -> Check:
     return check
 
 
-def one_of(known: tuple[str, ...]) -> Check:
+def one_of(known: Sequence[str]) -> Check:
     """Return the check of a text that is one of these."""
 
     def check(value: object) -> str:
         text = a_text(value)
         if text not in known:
-            raise ValueError(f"{shortened(text)!r} is not known; {_near_or_all(text, list(known))}")
+            raise ValueError(f"{shortened(text)!r} is not known; {_near_or_all(text, known)}")
         return text
 
     return check
@@ -220,8 +225,8 @@ def http_url(value: object) -> str:
     return text
 
 
-def _near_or_all(word: str, known: list[str]) -> str:
-    return near_match(word, known) or f"choose from {', '.join(known)}"
+def _near_or_all(word: str, known: Sequence[str]) -> str:
+    return near_match(word, known) or f"choose from {', '.join(known) or 'none'}"
 
 
 def _printable(text: str) -> str:

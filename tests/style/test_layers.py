@@ -53,7 +53,7 @@ _SPACE_LAYERS = (
 )
 _OF_SPACES = [f"moot.server.{name}" for name in _SPACE_LAYERS]
 # What the space server and the teams share.
-_SHARED = {f"moot.{name}" for name in ("id_encoding", "toml_tables", "team_profile")}
+_SHARED = {f"moot.{name}" for name in ("id_encoding", "toml_tables", "known_words", "team_profile")}
 MOOT_SERVER = {layer: {*PUBLISHED, *_SHARED, *_OF_SPACES[:number]} for number, layer in enumerate(_OF_SPACES)}
 
 # The layers of teams, from the bottom; each may import those before it, and nothing of the server.
@@ -152,7 +152,8 @@ MAY_IMPORT = {
     "moot": {*PUBLISHED, "claude_bottle"},
     "moot.id_encoding": set[str](),
     "moot.toml_tables": PUBLISHED,
-    "moot.team_profile": {*PUBLISHED, "moot.toml_tables"},
+    "moot.known_words": {*PUBLISHED, "moot.toml_tables"},
+    "moot.team_profile": {*PUBLISHED, "moot.toml_tables", "moot.known_words"},
     **MOOT_SERVER,
     **MOOT_TEAMS,
     "moot.cli": {*PUBLISHED, *_SHARED, *_OF_SPACES, *_OF_TEAMS},

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from moot.cli import data_options
-from moot.server.admin import templates
 from moot.server.admin.operator import Operator
+from moot.team_profile import builtin_templates
 from pyro_mcp.command_line import Verbs, print_json, table, verb
 from pyro_mcp.errors import HostNotReady
 
@@ -28,7 +28,7 @@ def add(verbs: Verbs) -> None:
     install = _verb(
         teams, "install", "make a space with the agents of a template", _install, "moot server team install loop-3"
     )
-    install.add_argument("template", metavar="TEMPLATE", help=", ".join(templates.TEMPLATES))
+    install.add_argument("template", metavar="TEMPLATE", help=", ".join(builtin_templates()))
     install.add_argument("--user", metavar="ID", help="the person who sponsors the agents, if there are several")
     install.add_argument("--space-name", metavar="NAME", help="name of the space; the template's by default")
     rooms = inner.add_parser("space", help="spaces").add_subparsers(metavar="COMMAND", required=True)

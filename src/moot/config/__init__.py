@@ -17,10 +17,10 @@ from moot.config.actors import (
     save_actors,
 )
 from moot.config.editing import set_value
-from moot.config.names import HARNESSES, PERMISSION_MODES, ROLE_NAME, RUNTIMES
 from moot.config.places import MOOT_DIR, MOOT_TOML, find_moot_toml, moot_folder, project_folder
 from moot.config.reading import AgentConfig, MootConfig, default_prompt, find_config, read_config, require_config
 from moot.config.secret_values import resolve_env
+from moot.known_words import HARNESSES, PERMISSION_MODES, ROLE_NAME, RUNTIMES
 
 __all__ = [
     "ACTORS_JSON",

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moot.config.names import (
+from moot.config.places import MOOT_TOML, find_moot_toml
+from moot.known_words import (
     EFFORTS,
     HARNESSES,
     PERMISSION_MODES,
@@ -20,7 +21,6 @@ from moot.config.names import (
     role_name,
     variable_name,
 )
-from moot.config.places import MOOT_TOML, find_moot_toml
 from moot.toml_tables import Check, TableReader, a_line, a_number, a_text, dotted, http_url, one_of, read_toml, table_of
 from pyro_mcp.errors import NotFound
 from pyro_mcp.hints import near_match

@@ -1,4 +1,4 @@
-"""The teams that can be installed: the roles of each, and the names of their agents."""
+"""The teams that can be installed: the agents of the templates of `moot.team_profile`."""
 
 from __future__ import annotations
 
@@ -10,47 +10,19 @@ from moot.server.identity.callers import Caller
 from moot.server.results import Installation, InstalledAgent
 from moot.server.spaces import participants, spaces
 from moot.server.spaces.spaces import Room
-from pyro_mcp.errors import InvalidRequest
+from moot.team_profile import builtin_profile, builtin_templates
+from pyro_mcp.errors import InvalidRequest, NotFound
 from pyro_mcp.hints import near_match
-
-_LOOP_4 = {"product": "Product", "spec": "Spec", "implementation": "Implementation", "qa": "QA"}
-TEMPLATES: Mapping[str, Mapping[str, str]] = {
-    "loop-3": {"leader": "Leader", "implementation": "Implementation", "qa": "Verifier"},
-    "loop-4": _LOOP_4,
-    "loop-4-observer": {**_LOOP_4, "librarian": "Librarian"},
-    "loop-4-parallel": {
-        "product": "Product",
-        "spec": "Spec",
-        "implementation_a": "Implementation A",
-        "implementation_b": "Implementation B",
-        "qa": "QA",
-    },
-    "loop-4-split-leader": {
-        "product": "Product",
-        "lead": "Lead",
-        "spec": "Spec",
-        "implementation": "Implementation",
-        "qa": "QA",
-    },
-    "loop-6": {
-        "product": "Product",
-        "leader": "Leader",
-        "spec": "Spec",
-        "implementation": "Implementation",
-        "qa": "QA",
-        "librarian": "Librarian",
-    },
-}
-"""The display name of each role, by template and role."""
 
 
 def roles_of(template: str) -> Mapping[str, str]:
-    """Return the roles of a template, also as `mootup/NAME`. Raises `InvalidRequest`."""
-    name = template.removeprefix("mootup/")
-    if name not in TEMPLATES:
-        hint = near_match(name, list(TEMPLATES)) or f"choose from {', '.join(TEMPLATES)}"
-        raise InvalidRequest(f"there is no template {name[:100]!r}", hint=hint)
-    return TEMPLATES[name]
+    """Return the display name of each role of a template, also as `mootup/NAME`. Raises `InvalidRequest`."""
+    try:
+        profile = builtin_profile(template)
+    except NotFound:
+        hint = near_match(template, builtin_templates()) or f"choose from {', '.join(builtin_templates())}"
+        raise InvalidRequest(f"there is no template {template[:100]!r}", hint=hint) from None
+    return {role.name: role.display_name for role in profile.roles}
 
 
 def add_agents(tx: Transaction, sponsor: Caller, room: Room, template: str) -> dict[str, str]:

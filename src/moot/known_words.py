@@ -1,4 +1,4 @@
-"""The words that `moot.toml` knows, and the characters that its names may have."""
+"""The words that `moot.toml` and `team.toml` know, and the characters that names in them may have."""
 
 from __future__ import annotations
 

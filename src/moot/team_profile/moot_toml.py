@@ -1,0 +1,46 @@
+"""The `moot.toml` that a team begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from moot.team_profile.profile import RoleProfile, TeamProfile
+from moot.toml_tables import quoted
+
+
+def generate_moot_toml(profile: TeamProfile, api_url: str, space_id: str | None = None) -> str:
+    """Return the text of the `moot.toml` of a team."""
+    roles = [role.name for role in profile.roles]
+    harness = profile.roles[0].harness if profile.roles else "claude-code"
+    interface = "product" if "product" in roles else next(iter(roles), "")
+    lines = [
+        "[convo]",
+        f"api_url = {quoted(api_url)}",
+        f"template = {quoted(profile.name)}",
+        f"space_id = {quoted(space_id)}" if space_id else '# space_id = ""  # the space that the agents join',
+    ]
+    for role in profile.roles:
+        lines += ["", f"[agents.{role.name}]", *_role(role)]
+    lines += [
+        "",
+        "[harness]",
+        f"type = {quoted(harness)}",
+        "# The agents act without asking: each can do what the place where it runs permits.",
+        'permissions = "dangerously-skip"',
+        f"human_interface = {quoted(interface)}",
+        'runtime = "local"  # or "devcontainer", "bottle"',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _role(role: RoleProfile) -> Iterator[str]:
+    """Yield the lines of a role; a role without a prompt gets the default one, not an empty one."""
+    yield f"display_name = {quoted(role.display_name)}"
+    yield 'profile = "devcontainer"'
+    if prompt := " ".join(role.startup_prompt.split()):
+        yield f"startup_prompt = {quoted(prompt)}"
+    if role.harness != "claude-code":
+        yield f"harness = {quoted(role.harness)}"
+    for key, value in (("model", role.model), ("effort", role.effort), ("theme", role.theme)):
+        if value:
+            yield f"{key} = {quoted(value)}"
