@@ -250,6 +250,12 @@ class SpaceClient:
         params = {"recipient_id": recipient_id, "state": state, "after_sequence": after_sequence, "limit": limit}
         return _many(Delivery, self.in_space(space_id, "GET", "deliveries", params=params))
 
+    def unread(self, space_id: str, actor_id: str) -> list[Delivery]:
+        """Return the deliveries to a participant that it has not acknowledged, the dead ones left out."""
+        states = ("pushed", "queued")
+        found = [one for state in states for one in self.deliveries_to(space_id, actor_id, state=state)]
+        return sorted(found, key=lambda one: one.sequence)
+
     def cursor(self, space_id: str) -> Cursor:
         """Return the caller's position in a space. Raises `NotFound` when it has not joined."""
         return _one(Cursor, self.in_space(space_id, "GET", "cursor"))

@@ -1,0 +1,358 @@
+"""The mailbox of one role: each message to its agent, by which road it was offered, and whether the agent has read it.
+
+waiting ──> offered ──> seen ──> acknowledged
+   ^           │
+   └───────────┘  the session of the agent ended, or the road did not deliver in time
+
+It is a SQLite file that the adapters, the notify daemon and the hooks of the role share. A message is claimed in a
+transaction before it is offered, so no two roads offer it at once. Each offer has a token that nobody else knows, and
+that is part of the text which the agent reads. A message is seen when the token appears in the conversation: in the
+prompt that a hook gets, or in the transcript. If the file is lost, the server sends what was not acknowledged again.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from moot.adapters.message_block import Message
+from moot.adapters.transcripts import conversation, tokens_in
+
+Road = Literal["channel", "hook", "tmux"]
+ACCEPT_SECONDS = {"channel": 10.0, "hook": 120.0, "tmux": 30.0}
+"""The time in which an idle agent must show that it has got what a road offered."""
+UNKNOWN_SECONDS = 300.0
+"""The same for an agent of which nobody knows whether it is idle."""
+_BUSY_SECONDS = 20.0
+_KEEP_SECONDS = 86_400.0
+_TABLES = """
+CREATE TABLE IF NOT EXISTS messages (
+    event_id TEXT PRIMARY KEY, space_id TEXT NOT NULL, sequence INTEGER NOT NULL, relevance TEXT NOT NULL,
+    speaker_id TEXT NOT NULL, speaker_name TEXT NOT NULL, speaker_type TEXT NOT NULL, text TEXT NOT NULL,
+    timestamp TEXT NOT NULL, thread_id TEXT, message_type TEXT,
+    urgent INTEGER NOT NULL, added_at REAL NOT NULL, token TEXT, seen_at REAL, acknowledged_at REAL);
+CREATE INDEX IF NOT EXISTS unseen ON messages (added_at) WHERE seen_at IS NULL;
+CREATE INDEX IF NOT EXISTS unacknowledged ON messages (seen_at) WHERE acknowledged_at IS NULL;
+CREATE TABLE IF NOT EXISTS offers (
+    token TEXT PRIMARY KEY, road TEXT NOT NULL, session TEXT NOT NULL, offered_at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS offered (token TEXT NOT NULL, event_id TEXT NOT NULL, PRIMARY KEY (token, event_id));
+CREATE TABLE IF NOT EXISTS positions (space_id TEXT PRIMARY KEY, position INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+_FIELDS = tuple(Message.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Messages that one road has claimed. Their text must contain `token`, see `message_block`."""
+
+    token: str
+    road: Road
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True)
+class Unread:
+    """How many messages wait for the agent."""
+
+    mentions: int
+    others: int
+
+
+class Mailbox:
+    """One mailbox, for any number of threads and processes."""
+
+    def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._lock = threading.RLock()
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._db = _opened(path)
+        except sqlite3.DatabaseError:
+            if not path.exists() or path.stat().st_size == 0:
+                raise
+            path.replace(path.with_suffix(".broken"))
+            self._db = _opened(path)
+
+    @classmethod
+    def existing(cls, path: Path) -> Mailbox | None:
+        """Return the mailbox in a file; None when there is no file."""
+        return cls(path) if path.exists() else None
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+    # Filled by the subscription
+
+    def add(self, message: Message) -> bool:
+        """Add a message; return whether it is new."""
+        values = [getattr(message, name) for name in _FIELDS]
+        with self._transaction() as db:
+            names = ", ".join((*_FIELDS, "urgent", "added_at"))
+            marks = ", ".join("?" * (len(_FIELDS) + 2))
+            added = db.execute(
+                f"INSERT OR IGNORE INTO messages ({names}) VALUES ({marks})",  # noqa: S608 - our own names
+                [*values, int(message.urgent), self._now()],
+            ).rowcount
+            self._forget_old(db)
+        return added == 1
+
+    def position(self, space_id: str) -> int | None:
+        """Return the number of the last event of a space whose messages are all here; None before the first."""
+        row = self._one("SELECT position FROM positions WHERE space_id = ?", space_id)
+        return None if row is None else int(row[0])
+
+    def reached(self, space_id: str, sequence: int) -> None:
+        """Record that all messages of a space up to this number are here."""
+        with self._transaction() as db:
+            db.execute(
+                "INSERT INTO positions VALUES (?, ?) ON CONFLICT (space_id)"
+                " DO UPDATE SET position = max(position, excluded.position)",
+                [space_id, sequence],
+            )
+
+    def fact(self, name: str) -> str | None:
+        """Return a fact that was noted for this role."""
+        row = self._one("SELECT value FROM facts WHERE name = ?", name)
+        return None if row is None else str(row[0])
+
+    def note(self, name: str, value: str | None) -> None:
+        """Note a fact for this role, across restarts; None forgets it."""
+        with self._transaction() as db:
+            _note(db, name, value)
+
+    # Sessions of the harness
+
+    @property
+    def session(self) -> str:
+        """Return the id of the agent's session; "" when no hook has told of one."""
+        return self.fact("session") or ""
+
+    def begin_session(self, session_id: str, transcript: Path | None = None) -> None:
+        """Record that the harness runs this session: what an earlier one has not read is offered again.
+
+        Call it at the start of a session, before anything is claimed for it.
+        """
+        if (before := self.fact("transcript")) is not None:
+            self.read_transcript(Path(before))
+        if transcript is not None:
+            self.read_transcript(transcript)
+        with self._transaction() as db:
+            _note(db, "session", session_id)
+            _note(db, "transcript", str(transcript) if transcript else None)
+            db.execute("DELETE FROM facts WHERE name LIKE 'failed:%'")
+            _void(db, "session <> ?", session_id)
+
+    def end_session(self) -> None:
+        """Record that the harness has ended: what it has not read is offered to the next session."""
+        if (before := self.fact("transcript")) is not None:
+            self.read_transcript(Path(before))
+        with self._transaction() as db:
+            _note(db, "session", None)
+            _void(db, "session <> ''")
+
+    # Roads
+
+    def claim(
+        self,
+        road: Road,
+        *,
+        idle_since: float | None = None,
+        urgent_only: bool = False,
+        least_age: float = 0.0,
+        most_messages: int = 20,
+        most_characters: int = 8000,
+    ) -> Offer | None:
+        """Claim the messages that this road offers next, the urgent and then the oldest first; None if there are none.
+
+        `idle_since` says that the agent is idle: then offers that were not accepted in time count as failed, also for
+        the road. `least_age` leaves other roads the first chance. At least one message comes, whatever its size.
+        """
+        with self._transaction() as db:
+            self._expire(db, idle_since)
+            if self._failed(db, road):
+                return None
+            rows = db.execute(
+                f"SELECT {', '.join(_FIELDS)} FROM messages WHERE seen_at IS NULL AND token IS NULL"  # noqa: S608
+                " AND added_at <= ? AND urgent >= ? ORDER BY urgent DESC, added_at, sequence LIMIT ?",
+                [self._now() - (0.0 if self._failed(db, "channel") else least_age), int(urgent_only), most_messages],
+            ).fetchall()
+            chosen: list[Message] = []
+            size = 0
+            for row in rows:
+                message = Message(**dict(zip(_FIELDS, row, strict=True)))
+                size += min(len(message.text), 2500) + 500
+                if chosen and size > most_characters:
+                    break
+                chosen.append(message)
+            if not chosen:
+                return None
+            token = f"ofr_{secrets.token_hex(12)}"
+            session = _fact(db, "session") or ""
+            db.execute("INSERT INTO offers VALUES (?, ?, ?, ?)", [token, road, session, self._now()])
+            pairs = [(token, one.event_id) for one in chosen]
+            db.executemany("INSERT INTO offered VALUES (?, ?)", pairs)
+            db.executemany("UPDATE messages SET token = ? WHERE event_id = ?", pairs)
+        return Offer(token, road, tuple(chosen))
+
+    def withdraw(self, offer: Offer) -> None:
+        """Let the messages of an offer wait again: it was not handed over."""
+        with self._transaction() as db:
+            _void(db, "token = ?", offer.token)
+
+    def road_failed(self, road: Road) -> None:
+        """Record that a road does not work in this session: it claims nothing more."""
+        with self._transaction() as db:
+            _note(db, f"failed:{road}", "1")
+            _void(db, "road = ?", road)
+
+    # Reading
+
+    def seen_in(self, text: str) -> int:
+        """Record that the agent has read the offers whose tokens are in a text; return how many messages they had."""
+        return self._seen_tokens(tokens_in(text))
+
+    def read_transcript(self, transcript: Path) -> int:
+        """Record what the agent has read according to a transcript, from where it was read last; return how many."""
+        name = f"read:{transcript}"
+        start = int(self.fact(name) or 0)
+        text, end = conversation(transcript, start)
+        found = self.seen_in(text)
+        if end != start:
+            self.note(name, str(end))
+        return found
+
+    def seen(self, event_ids: Sequence[str]) -> int:
+        """Record that the agent has read these messages, because a tool has returned them."""
+        with self._transaction() as db:
+            marks = ", ".join("?" * len(event_ids))
+            which = f"event_id IN ({marks}) AND seen_at IS NULL"
+            return db.execute(f"UPDATE messages SET seen_at = ? WHERE {which}", [self._now(), *event_ids]).rowcount  # noqa: S608
+
+    def accepted(self, offer: Offer) -> bool:
+        """Return whether all messages of an offer were seen."""
+        row = self._one(
+            "SELECT count(*) FROM messages JOIN offered USING (event_id) WHERE offered.token = ? AND seen_at IS NULL",
+            offer.token,
+        )
+        return row is not None and row[0] == 0
+
+    def unread(self) -> Unread:
+        """Return how many messages wait that no road offers now."""
+        row = self._one(
+            "SELECT coalesce(sum(relevance = 'mention'), 0), coalesce(sum(relevance <> 'mention'), 0) FROM messages"
+            " WHERE seen_at IS NULL AND token IS NULL"
+        )
+        assert row is not None
+        return Unread(int(row[0]), int(row[1]))
+
+    # Acknowledging at the server
+
+    def to_acknowledge(self, most: int = 200) -> dict[str, list[str]]:
+        """Return the ids of messages that were seen, and that the server does not know of, by space."""
+        found: dict[str, list[str]] = {}
+        with self._transaction() as db:
+            rows = db.execute(
+                "SELECT space_id, event_id FROM messages WHERE seen_at IS NOT NULL AND acknowledged_at IS NULL"
+                " ORDER BY seen_at LIMIT ?",
+                [most],
+            ).fetchall()
+        for space_id, event_id in rows:
+            found.setdefault(space_id, []).append(event_id)
+        return found
+
+    def acknowledged(self, event_ids: Sequence[str]) -> None:
+        """Record that the server has the acknowledgement of these messages."""
+        with self._transaction() as db:
+            db.executemany(
+                "UPDATE messages SET acknowledged_at = ? WHERE event_id = ?", [(self._now(), one) for one in event_ids]
+            )
+
+    def _forget_old(self, db: sqlite3.Connection) -> None:
+        old = [self._now() - _KEEP_SECONDS]
+        if db.execute("DELETE FROM messages WHERE acknowledged_at < ?", old).rowcount:
+            db.execute("DELETE FROM offered WHERE event_id NOT IN (SELECT event_id FROM messages)")
+            db.execute("DELETE FROM offers WHERE token NOT IN (SELECT token FROM offered)")
+
+    def _seen_tokens(self, tokens: set[str]) -> int:
+        if not tokens:
+            return 0
+        count = 0
+        with self._transaction() as db:
+            for token in tokens:
+                # Also of an offer that was void by then: the message must not come again.
+                which = "event_id IN (SELECT event_id FROM offered WHERE token = ?) AND seen_at IS NULL"
+                count += db.execute(f"UPDATE messages SET seen_at = ? WHERE {which}", [self._now(), token]).rowcount  # noqa: S608
+        return count
+
+    def _expire(self, db: sqlite3.Connection, idle_since: float | None) -> None:
+        """Void the offers that were not accepted in time; their roads have failed for this session."""
+        open_ones = "SELECT DISTINCT o.token, o.road, o.offered_at FROM offers o JOIN messages m USING (token)"
+        for token, road, offered_at in db.execute(f"{open_ones} WHERE m.seen_at IS NULL").fetchall():
+            if idle_since is None:
+                late = self._now() - offered_at > UNKNOWN_SECONDS and not _fact(db, "session")
+            else:
+                late = self._now() - max(offered_at, idle_since) > ACCEPT_SECONDS[road]
+            if late:
+                _note(db, f"failed:{road}", str(self._now()))
+                _void(db, "token = ?", token)
+
+    def _failed(self, db: sqlite3.Connection, road: str) -> bool:
+        """Return whether a road has failed: the channel for this session, another one for its time."""
+        since = _fact(db, f"failed:{road}")
+        return since is not None and (road == "channel" or self._now() - float(since) < ACCEPT_SECONDS[road])
+
+    def _one(self, statement: str, *values: object) -> Any:
+        with self._lock:
+            return self._db.execute(statement, values).fetchone()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    path.touch(mode=0o600)
+    db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.executescript(_TABLES)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _fact(db: sqlite3.Connection, name: str) -> str | None:
+    row = db.execute("SELECT value FROM facts WHERE name = ?", [name]).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _note(db: sqlite3.Connection, name: str, value: str | None) -> None:
+    db.execute("DELETE FROM facts WHERE name = ?", [name])
+    if value is not None:
+        db.execute("INSERT INTO facts VALUES (?, ?)", [name, value])
+
+
+def _void(db: sqlite3.Connection, which: str, *values: str) -> None:
+    """Let the messages of these offers wait again, those that were not seen."""
+    tokens = f"SELECT token FROM offers WHERE {which}"  # noqa: S608
+    db.execute(f"UPDATE messages SET token = NULL WHERE seen_at IS NULL AND token IN ({tokens})", values)  # noqa: S608

@@ -1,0 +1,107 @@
+"""A message as a block of text that a model reads: `<channel source="convo" …>`, in which nothing can be forged.
+
+The text of a message can contain no tag, because `<` is written as `&lt;`. The attributes come from the server: an
+agent cannot choose the `speaker_type` of its messages.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Relevance = Literal["mention", "thread_reply", "decision", "firehose"]
+RELEVANCES: tuple[Relevance, ...] = get_args(Relevance)
+MOST_CHARACTERS = 2000
+"""Of the text of one message; the rest is read with a tool."""
+_FIRST_LINES = {
+    "mention": "@you mentioned by {}:",
+    "thread_reply": "Thread reply from {}:",
+    "decision": "Decision event from {}:",
+    "firehose": "{}:",
+}
+# What draws nothing, or changes what is drawn before it: controls, overrides of direction, tag characters, and halves
+# of surrogate pairs. A line break and a tab stay.
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f\ud800-\udfff]"
+)
+_OPENING = re.compile("[<\uff1c\ufe64]")
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message to the agent, as the server sent it."""
+
+    event_id: str
+    space_id: str
+    sequence: int
+    relevance: Relevance
+    speaker_id: str
+    speaker_name: str
+    speaker_type: str
+    text: str
+    timestamp: str = ""
+    thread_id: str | None = None
+    message_type: str | None = None
+
+    @property
+    def urgent(self) -> bool:
+        """Return whether an agent in the middle of a turn should read it."""
+        return self.relevance == "mention"
+
+
+def harmless(text: str) -> str:
+    """Return a text in which all characters can be seen, and no tag begins."""
+    return _OPENING.sub("&lt;", visible(text))
+
+
+def visible(text: str) -> str:
+    """Return a text in which hidden characters are written as `\\u{…}`."""
+    return _HIDDEN.sub(lambda found: f"\\u{{{ord(found[0]):x}}}", text.replace("\r\n", "\n"))
+
+
+def attributes(message: Message, token: str) -> dict[str, str]:
+    """Return the attributes of a block. `offer` is known to nobody else, so it proves that the block was read."""
+    found = {
+        "space_id": message.space_id,
+        "event_type": message.relevance,
+        "event_id": message.event_id,
+        "speaker": message.speaker_id,
+        "speaker_name": message.speaker_name,
+        "speaker_type": message.speaker_type,
+        "thread_id": message.thread_id or "",
+        "message_type": message.message_type or "",
+        "sent_at": message.timestamp,
+        "offer": token,
+    }
+    return {name: " ".join(harmless(value).split()) for name, value in found.items() if value}
+
+
+def content(message: Message, most: int = MOST_CHARACTERS) -> str:
+    """Return the text of a block, at most so many characters of the message."""
+    name = " ".join(harmless(message.speaker_name).split())[:200]
+    first = _FIRST_LINES[message.relevance].format(f"{name} ({message.speaker_type or 'unknown'})")
+    text = harmless(message.text[:most])
+    if len(message.text) > most:
+        left = len(message.text) - most
+        text += f'\n... [{left} more characters; get_thread(event_id="{message.event_id}") returns all]'
+    return f"{first}\n{text}"
+
+
+def block(message: Message, token: str, most: int = MOST_CHARACTERS) -> str:
+    """Return a message as a block with a tag."""
+    quoted = {
+        name: value.replace("&", "&amp;").replace('"', "&quot;") for name, value in attributes(message, token).items()
+    }
+    head = "".join(f' {name}="{value}"' for name, value in quoted.items())
+    return f'<channel source="convo"{head}>\n{content(message, most)}\n</channel>'
+
+
+def blocks(messages: Iterable[Message], token: str) -> str:
+    """Return several messages, each in a block of its own."""
+    return "\n".join(block(one, token) for one in messages)
+
+
+def _quoted(value: str) -> str:
+    return value.replace("&lt;", "<").replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
