@@ -18,6 +18,7 @@ from moot.server.results import Event
 from moot.server.spaces import participants, spaces
 from moot.server.spaces.spaces import Room
 from tests.moot.server.postgresql import cluster, find_programs, new_database
+from tests.moot.server.running import Client, Server, running
 
 SPACE = "spc_1"
 
@@ -50,6 +51,43 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
     made = Database(new_database(request.getfixturevalue("postgresql")))
     yield made
     made.close()
+
+
+def _options(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    if request.param == "sqlite":
+        return ()
+    return ("--database-url", new_database(request.getfixturevalue("postgresql")))
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def storage(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """The options of a server with an empty database, of SQLite or PostgreSQL, for the tests of one module."""
+    return _options(request)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def own_storage(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """The options of a server with an empty database for one test."""
+    return _options(request)
+
+
+@pytest.fixture(scope="module")
+def server(storage: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running server, on each kind of database."""
+    with running(tmp_path_factory.mktemp("moot"), *storage) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def agents(server: Server) -> dict[str, Client]:
+    """The clients of the server's first agents, by their names."""
+    return server.agents()
+
+
+@pytest.fixture(scope="module")
+def space(server: Server) -> str:
+    """The id of the server's first space."""
+    return server.space()
 
 
 @dataclass(frozen=True)

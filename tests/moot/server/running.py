@@ -20,6 +20,8 @@ from typing import Any, cast
 from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 
+from moot.server.database.database import Database
+from moot.server.settings import Settings
 from tests.waiting import until
 
 START_SECONDS = 60.0
@@ -190,6 +192,16 @@ class Server:
         return (self.data.parent / "server.log").read_text()
 
     @property
+    def place(self) -> tuple[str, ...]:
+        """The options of `moot server` for the data of this server."""
+        return ("--data-dir", str(self.data), *self.options)
+
+    def opened(self) -> Database:
+        """Return the database of this server, which the caller closes."""
+        urls = dict(zip(self.options, self.options[1:], strict=False))
+        return Database(Settings(self.data, urls.get("--database-url", "")).database)
+
+    @property
     def person(self) -> Client:
         """The first user."""
         return Client(self.port, self.token)
@@ -220,6 +232,11 @@ def running(folder: Path, *options: str) -> Iterator[Server]:
     finally:
         if server.process is not None and server.process.poll() is None:
             server.kill()
+
+
+def id_of(client: Client) -> str:
+    """Return the actor id of a client."""
+    return str(client.get("/api/actors/me")["actor_id"])
 
 
 def moot(*words: str) -> subprocess.CompletedProcess[str]:

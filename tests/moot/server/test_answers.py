@@ -3,31 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
-from tests.moot.server.running import Client, Server, moot, running
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("moot")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def agents(server: Server) -> dict[str, Client]:
-    return server.agents()
-
-
-@pytest.fixture(scope="module")
-def space(server: Server) -> str:
-    return server.space()
-
-
-def id_of(client: Client) -> str:
-    return str(client.get("/api/actors/me")["actor_id"])
+from tests.moot.server.running import Client, Server, id_of, moot
 
 
 @pytest.mark.parametrize(
@@ -73,9 +52,8 @@ def test_null_takes_back_the_answer_of_a_question(agents: dict[str, Client], spa
 
 
 def test_a_team_is_installed_with_a_key_for_each_agent(server: Server) -> None:
-    data = ("--data-dir", str(server.data))
-    user = json.loads(moot("--json", "server", "user", "add", "Installer", *data).stdout)["actor_id"]
-    made = json.loads(moot("--json", "server", "team", "install", "loop-3", "--user", user, *data).stdout)
+    user = json.loads(moot("--json", "server", "user", "add", "Installer", *server.place).stdout)["actor_id"]
+    made = json.loads(moot("--json", "server", "team", "install", "loop-3", "--user", user, *server.place).stdout)
 
     assert made.keys() == {"space_id", "space_name", "actors"} and made["space_name"] == "loop-3"
     assert {role: one["display_name"] for role, one in made["actors"].items()} == {

@@ -138,13 +138,13 @@ class Project:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def project(storage: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     folder = tmp_path_factory.mktemp("published")
     for name in ("home", "project"):
         (folder / name).mkdir()
     subprocess.run(["git", "init", "--quiet", folder / "project"], check=True, timeout=30)
     environ = {"PATH": os.environ["PATH"], "HOME": str(folder / "home"), "PYTHONUNBUFFERED": "1"}
-    with running(folder) as server:
+    with running(folder, *storage) as server:
         made = Project(server, folder / "project", environ)
         address = f"http://127.0.0.1:{server.port}"
         assert "Authenticated as" in made.moot("login", "--token", server.token, "--api-url", address)
