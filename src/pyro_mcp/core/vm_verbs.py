@@ -9,6 +9,7 @@ from pyro_mcp.core.components import Components
 from pyro_mcp.engine import OUTPUT_CAP, OutputSink, Shape
 from pyro_mcp.machines import EGRESS, OFF, ExecOptions, NetworkPolicy
 from pyro_mcp.results import ReapProblem, ReapReport, VmDeleted, VmExecResult, VmInfo, VmNetworkInfo
+from pyro_mcp.workspaces import RepairReport
 
 
 class VmVerbs(Components):
@@ -94,10 +95,16 @@ class VmVerbs(Components):
 
         No other verb deletes a workspace because of its age. One that the database does not know is left alone.
         """
-        done = self._repair(reap=True)
-        problems: list[ReapProblem] = [{"id": id_, "problem": why} for id_, why in done.problems.items()]
-        report: ReapReport = {"count": len(done.deleted), "deleted": done.deleted}
-        return {**report, "problems": problems} if problems else report
+        return _reported(self._repair(reap=True))
+
+    def remove_leftovers(self) -> ReapReport:
+        """Remove the machines and files of dead processes; delete no workspace because of its age.
+
+        For programs that manage workspaces of their own (`MANAGED_BY`). If such a program is killed while
+        `create_workspace` runs, the new machine may run before its workspace is in the list; this removes it. Each verb
+        that makes a machine does the same first.
+        """
+        return _reported(self._repair())
 
     def run_in_vm(
         self,
@@ -136,3 +143,9 @@ class VmVerbs(Components):
             network=NetworkPolicy(EGRESS if network else OFF, trust_host_ca=trust_host_ca, host_mirrors=host_mirrors),
             progress=self._progress,
         )
+
+
+def _reported(done: RepairReport) -> ReapReport:
+    problems: list[ReapProblem] = [{"id": id_, "problem": why} for id_, why in done.problems.items()]
+    report: ReapReport = {"count": len(done.deleted), "deleted": done.deleted}
+    return {**report, "problems": problems} if problems else report

@@ -16,7 +16,10 @@ from claude_bottle.backend.interface import Bottle
 from claude_bottle.backend.pyro import backend, plan
 from claude_bottle.harness.agent_state import read_state
 from pyro_mcp import Pyro
+from pyro_mcp.engine.processes import find_processes
 from pyro_mcp.errors import PyroError
+from pyro_mcp.host.files import state_home
+from pyro_mcp.host.process_identity import Identity
 from tests.bottles.pyro.conftest import ENVIRONMENT, Launcher, Serve, ended, typing_into
 from tests.chat_hosts.model_api import Call, Story
 from tests.style.project import ROOT
@@ -25,12 +28,18 @@ from tests.waiting import until
 SMALL = {"environment": "debian:12", "resources": {"vcpu_count": 1, "mem_mib": 512}}
 
 
+def machines() -> list[Identity]:
+    """Return the processes that run in the folders of machines."""
+    return find_processes(str(state_home() / "machines"))
+
+
 @pytest.mark.parametrize(
     ("step", "number"),
     [
         ("starting a machine", signal.SIGINT),
         ("copying", signal.SIGINT),
         ("starting sleep", signal.SIGINT),
+        ("the machine has no workspace", signal.SIGKILL),
         ("copying", signal.SIGKILL),
     ],
 )
@@ -53,8 +62,10 @@ def test_a_launch_that_is_broken_off_leaves_nothing(
     assert client.returncode != 0
     if number == signal.SIGKILL:
         assert backend().slugs() == []
+        assert len(machines()) == 1
         backend().remove("test-1")  # what the next command does
     assert pyro.list_workspaces()["count"] == 0
+    assert machines() == []
 
 
 def test_a_launch_that_fails_in_the_guest_leaves_nothing(launcher: Launcher, pyro: Pyro) -> None:

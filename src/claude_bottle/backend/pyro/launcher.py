@@ -77,6 +77,7 @@ class PyroBackend:
                     self._pyro.delete_workspace(one["workspace_id"])
                 except NotFound:
                     continue
+        self._pyro.remove_leftovers()  # the machine of a launch that was killed before it had a label
 
     def _launched(self, plan: PyroPlan, say: Say) -> Bottle:
         bottle = plan.spec.manifest.bottle_of(plan.spec.agent_name)
