@@ -118,6 +118,7 @@ def plan_report(request: LaunchRequest, backend: Backend, plan: BottlePlan) -> P
         "problems": problems,
         "warnings": [
             *warnings,
+            *_personal_folder(request),
             *meter_warnings(_allowed(request), bottle),
             *_unreachable_secrets(request),
             *_keyless(request),
@@ -194,6 +195,17 @@ def _login(request: LaunchRequest) -> PlannedLogin | None:
         return None
     login = kept_login(request.spec.agent_name, request.harness.name)
     return {"kept_at": login.kept_at if login.files else None}
+
+
+def _personal_folder(request: LaunchRequest) -> Iterator[str]:
+    """Yield a warning if the copied folder has more than a project: a home, what is above it, or keys."""
+    folder, home = Path(request.spec.user_cwd).resolve(), Path.home().resolve()
+    if not request.spec.copy_cwd:
+        return
+    if home.is_relative_to(folder):
+        yield f"the copied folder {folder} is or contains your home, with its keys, logins and other projects"
+    elif (folder / ".ssh").exists():
+        yield f"the copied folder {folder} has a folder .ssh, and the agent can read the keys in it"
 
 
 def _keyless(request: LaunchRequest) -> Iterator[str]:

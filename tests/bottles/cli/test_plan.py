@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from claude_bottle import state
+from claude_bottle.bottles import Bottles
 from tests.bottles.cli.conftest import Cli, Write
 
 BOTTLE: dict[str, object] = {
@@ -195,3 +196,22 @@ def test_a_plan_as_json_has_limits_and_remotes_that_a_program_can_read(cli: Cli,
     assert "budget $1.50 for one run, 5,000 tokens for one day (UTC), 7 requests for all runs together" in shown
     assert "remotes in the copy: origin https://git.example/x.git" in shown
     assert "up is https://git.example/y.git: push refs/heads/agent/*, push refs/heads/wip without asking" in shown
+
+
+@pytest.mark.parametrize(
+    ("below", "warned"),
+    [(".", "is or contains your home"), ("..", "is or contains your home"), ("project", "has a folder .ssh")],
+)
+def test_a_plan_warns_before_more_than_a_project_is_copied(
+    agent: Write, project: Path, home: Path, below: str, warned: str
+) -> None:
+    agent("true")
+    keys = project / ".ssh"
+    keys.mkdir()
+    bottles = Bottles(folder=home / below)
+    found = " ".join(bottles.plan("web", backend="fake", copy_cwd=True)["warnings"])
+    assert f"the copied folder {(home / below).resolve()} {warned}" in found
+    assert "copied folder" not in " ".join(bottles.plan("web", backend="fake")["warnings"])
+    keys.rmdir()
+    ordinary = Bottles(folder=project).plan("web", backend="fake", copy_cwd=True)["warnings"]
+    assert "copied folder" not in " ".join(ordinary)
