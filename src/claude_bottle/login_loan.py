@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from claude_bottle import state
-from claude_bottle.backend.interface import Bottle
+from claude_bottle.backend.interface import Inside
 from claude_bottle.backend.table import backend_named
 from claude_bottle.errors import BottleFailed
 from claude_bottle.harness import harness_named
@@ -43,7 +43,7 @@ def has_login(record: Record) -> bool:
     return isinstance(record.harness, str) and kept_login(record.agent, record.harness).lent_to == record.slug
 
 
-def keep_login(record: Record, bottle: Bottle) -> str:
+def keep_login(record: Record, bottle: Inside) -> str:
     """Save the present login of a bottle, if a login was lent to it; return why that failed, else "".
 
     The bottle's files may be hostile: a file that is missing, too large, or not a JSON object changes nothing.
@@ -94,7 +94,7 @@ def _returned(agent: str, harness: str, login: KeptLogin) -> KeptLogin:
     )
 
 
-def _keep(agent: str, harness: str, login: KeptLogin, bottle: Bottle) -> KeptLogin:
+def _keep(agent: str, harness: str, login: KeptLogin, bottle: Inside) -> KeptLogin:
     """Read the files of a login in a bottle, and save them if they exist."""
     found = dict(_content(harness, bottle))
     if not found or found == login.files:
@@ -106,7 +106,7 @@ def _keep(agent: str, harness: str, login: KeptLogin, bottle: Bottle) -> KeptLog
     return changed
 
 
-def _content(harness: str, bottle: Bottle) -> Iterator[tuple[str, dict[str, Any]]]:
+def _content(harness: str, bottle: Inside) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the path and the kept content of each file; nothing if the first one, with the tokens, has none."""
     login = harness_named(harness).login
     for number, one in enumerate(login.files if login is not None else ()):

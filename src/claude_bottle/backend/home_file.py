@@ -15,16 +15,15 @@ if [ -f "$HOME/$1" ] && [ ! -L "$HOME/$1" ]; then exec head -c "$2" "$HOME/$1"; 
 if [ -e "$HOME/$1" ] || [ -L "$HOME/$1" ]; then exit {_NOT_REGULAR}; fi
 exit {_NOT_THERE}
 """
-_DEADLINE = 20.0
 
 
 class _Execute(Protocol):
     def __call__(self, argv: list[str], *, deadline_seconds: float) -> Outcome: ...
 
 
-def read_home(execute: _Execute, path: str, most: int) -> bytes | None:
+def read_home(execute: _Execute, path: str, most: int, deadline_seconds: float) -> bytes | None:
     """Return a file by way of a program in the bottle, as `Bottle.read_home` describes; `execute` runs that program."""
-    done = execute(["/bin/sh", "-c", _READ, "sh", path, str(most + 1)], deadline_seconds=_DEADLINE)
+    done = execute(["/bin/sh", "-c", _READ, "sh", path, str(most + 1)], deadline_seconds=deadline_seconds)
     if done.exit_code == _NOT_THERE:
         return None
     if done.exit_code != 0:

@@ -24,6 +24,8 @@ Say = Callable[[str], None]
 """Takes one line about the progress of a launch."""
 TREE = "/workspace"
 """The agent's working folder in every bottle."""
+HOME_SECONDS = 10.0
+"""How long a bottle may take to return a file of its home."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,20 @@ class Guest(Steps, Protocol):
         """Run a program to its end and return its standard output; raises when its exit code is not 0."""
 
 
-class Bottle(Protocol):
+class Inside(Protocol):
+    """The two ways to ask a launched bottle about itself. The guest may make both wait until their deadlines."""
+
+    def execute(self, argv: Sequence[str], *, stdin: bytes = b"", deadline_seconds: float = 60.0) -> Outcome:
+        """Run a program as the agent's user, in its tree and with its variables; raises `DeadlineExceeded`."""
+
+    def read_home(self, path: str, *, most: int, deadline_seconds: float = HOME_SECONDS) -> bytes | None:
+        """Return a regular file of at most `most` bytes below the home of the agent's user; None when there is none.
+
+        It works after the agent has ended too. Raises `BottleFailed` for a larger file, and for anything but a file.
+        """
+
+
+class Bottle(Inside, Protocol):
     """A launched bottle, found again by its slug; its agent may have ended."""
 
     slug: str
@@ -153,15 +168,6 @@ class Bottle(Protocol):
 
     def output(self, *, most: int) -> bytes:
         """Return the last `most` bytes that the agent wrote to its terminal."""
-
-    def execute(self, argv: Sequence[str], *, stdin: bytes = b"", deadline_seconds: float = 60.0) -> Outcome:
-        """Run a program as the agent's user, in its tree and with its variables."""
-
-    def read_home(self, path: str, *, most: int) -> bytes | None:
-        """Return a regular file of at most `most` bytes below the home of the agent's user; None when there is none.
-
-        It works after the agent has ended too. Raises `BottleFailed` for a larger file, and for anything but a file.
-        """
 
     def diff(self) -> TreeDiff:
         """Return what changed in the tree since the launch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from claude_bottle.backend.interface import Bottle
+from claude_bottle.backend.interface import Inside
 from pyro_mcp.errors import PyroError
 
 STATE_NAME = ".claude-bottle-state"
@@ -26,7 +26,7 @@ def report(word: str) -> str:
     return f'printf %s {word} > "$HOME/{STATE_NAME}.$$" && mv "$HOME/{STATE_NAME}.$$" "$HOME/{STATE_NAME}"'
 
 
-def read_state(bottle: Bottle) -> str:
+def read_state(bottle: Inside) -> str:
     """Return the state that the agent reported last; "running" when it reported none that is known.
 
     The agent can write the file itself, so the state is only shown, and nothing depends on it.

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from claude_bottle.backend.interface import Bottle
+from claude_bottle.backend.interface import Inside
 from claude_bottle.guard.names import MCP_SERVER
 from claude_bottle.harness.agent_state import HOOKS, read_state, report
 from claude_bottle.harness.interface import GuestPaths, HarnessKey, HarnessLogin, LoginFile
@@ -62,7 +62,7 @@ class ClaudeCode:
     def links(self, guest: GuestPaths) -> Mapping[str, str]:
         return {}
 
-    def state(self, bottle: Bottle) -> str:
+    def state(self, bottle: Inside) -> str:
         return read_state(bottle)
 
     def _configuration(self, guest: GuestPaths) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from claude_bottle.backend.interface import Bottle
+from claude_bottle.backend.interface import Inside
 from claude_bottle.harness.agent_state import read_state
 from claude_bottle.harness.interface import GuestPaths, HarnessKey, HarnessLogin
 
@@ -40,5 +40,5 @@ class AnyCommand:
     def links(self, guest: GuestPaths) -> Mapping[str, str]:
         return {}
 
-    def state(self, bottle: Bottle) -> str:
+    def state(self, bottle: Inside) -> str:
         return read_state(bottle)

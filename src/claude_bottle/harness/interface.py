@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from claude_bottle.backend.interface import Bottle
+from claude_bottle.backend.interface import Inside
 
 if TYPE_CHECKING:
     from claude_bottle.manifest import AgentConfig
@@ -76,5 +76,5 @@ class Harness(Protocol):
     def links(self, guest: GuestPaths) -> Mapping[str, str]:
         """Return the symbolic links that it needs in the guest: path → target."""
 
-    def state(self, bottle: Bottle) -> str:
+    def state(self, bottle: Inside) -> str:
         """Return what the agent does: "running", "idle" or "waiting for permission"; "running" when unknown."""

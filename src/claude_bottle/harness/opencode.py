@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from claude_bottle.backend.interface import Bottle
+from claude_bottle.backend.interface import Inside
 from claude_bottle.guard.names import MCP_SERVER
 from claude_bottle.harness.agent_state import STATE_NAME, read_state
 from claude_bottle.harness.interface import GuestPaths, HarnessKey, HarnessLogin, LoginFile
@@ -89,5 +89,5 @@ class OpenCode:
     def links(self, guest: GuestPaths) -> Mapping[str, str]:
         return {}
 
-    def state(self, bottle: Bottle) -> str:
+    def state(self, bottle: Inside) -> str:
         return read_state(bottle)

@@ -18,7 +18,7 @@ from claude_bottle.backend.docker.terminal import REPLAYED, Terminal
 from claude_bottle.backend.docker.tree import Tree
 from claude_bottle.backend.guest_output import GuestOutput
 from claude_bottle.backend.home_file import packed_file
-from claude_bottle.backend.interface import Guest, Outcome, TreeDiff
+from claude_bottle.backend.interface import HOME_SECONDS, Guest, Outcome, TreeDiff
 from claude_bottle.errors import BottleFailed
 from pyro_mcp.errors import DeadlineExceeded, NotFound
 from pyro_mcp.network import read_network_log
@@ -86,11 +86,13 @@ class DockerBottle:
             raise DeadlineExceeded(f"{argv[0]} did not end within {deadline_seconds:g} s in the bottle")
         return Outcome(done.exit_code, output.content, done.stderr)
 
-    def read_home(self, path: str, *, most: int) -> bytes | None:
+    def read_home(self, path: str, *, most: int, deadline_seconds: float = HOME_SECONDS) -> bytes | None:
         """Return a file below the home; docker packs it, so no program of the container runs for that."""
         where = f"{self._names.container}:{self.guest.home}/{path}"
         output = GuestOutput(f"~/{path}", most + _ARCHIVE_BYTES)
-        found = self._engine.run(["cp", where, "-"], on_stdout=output.take, check=False)
+        found = self._engine.run(
+            ["cp", where, "-"], on_stdout=output.take, check=False, deadline_seconds=deadline_seconds
+        )
         if found.exit_code != 0:
             said = found.stderr[-_SHOWN:].decode(errors="replace").strip()
             if any(words in said.lower() for words in _NOT_THERE):

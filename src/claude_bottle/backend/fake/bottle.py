@@ -17,9 +17,9 @@ from typing import BinaryIO
 
 from claude_bottle.backend.fake.supervisor import HEADER, SIZE
 from claude_bottle.backend.home_file import read_home
-from claude_bottle.backend.interface import Outcome, TreeDiff
+from claude_bottle.backend.interface import HOME_SECONDS, Outcome, TreeDiff
 from claude_bottle.errors import BottleFailed
-from pyro_mcp.errors import Conflict, InvalidRequest, PyroError
+from pyro_mcp.errors import Conflict, DeadlineExceeded, InvalidRequest, PyroError
 from pyro_mcp.host.process import run
 from pyro_mcp.host.process_identity import Identity, identify, kill
 
@@ -102,13 +102,22 @@ class FakeBottle:
 
     def execute(self, argv: Sequence[str], *, stdin: bytes = b"", deadline_seconds: float = 60.0) -> Outcome:
         environ = json.loads((self._stage / "agent.json").read_text())["environ"]
-        done = subprocess.run(
-            argv, input=stdin, capture_output=True, timeout=deadline_seconds, env=environ, cwd=self.tree, check=False
-        )
+        try:
+            done = subprocess.run(
+                argv,
+                input=stdin,
+                capture_output=True,
+                timeout=deadline_seconds,
+                env=environ,
+                cwd=self.tree,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DeadlineExceeded(f"{argv[0]} did not end within {deadline_seconds:g} s in the bottle") from error
         return Outcome(done.returncode, done.stdout, done.stderr)
 
-    def read_home(self, path: str, *, most: int) -> bytes | None:
-        return read_home(self.execute, path, most)
+    def read_home(self, path: str, *, most: int, deadline_seconds: float = HOME_SECONDS) -> bytes | None:
+        return read_home(self.execute, path, most, deadline_seconds)
 
     def diff(self) -> TreeDiff:
         self.git("add", "--all")

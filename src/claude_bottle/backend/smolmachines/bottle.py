@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from claude_bottle.backend.export_remarks import export_remarks
 from claude_bottle.backend.home_file import read_home
-from claude_bottle.backend.interface import TREE, Guest, Outcome, TreeDiff
+from claude_bottle.backend.interface import HOME_SECONDS, TREE, Guest, Outcome, TreeDiff
 from claude_bottle.backend.smolmachines import smolvm
 from claude_bottle.backend.smolmachines.guest import SmolGuest
 from claude_bottle.backend.smolmachines.programs import AGENT, MachineRunner, sessions, tree
@@ -90,8 +90,8 @@ class SmolBottle:
             raise BottleFailed(f"{argv[0]} did not end within {deadline_seconds:g} s in the bottle") from error
         return Outcome(done.exit_code, done.stdout, done.stderr)
 
-    def read_home(self, path: str, *, most: int) -> bytes | None:
-        return read_home(self.execute, path, most)
+    def read_home(self, path: str, *, most: int, deadline_seconds: float = HOME_SECONDS) -> bytes | None:
+        return read_home(self.execute, path, most, deadline_seconds)
 
     def diff(self) -> TreeDiff:
         return TreeDiff.of(diff(tree(self._name)))
