@@ -13,18 +13,20 @@ from claude_bottle.guard.requests import Asker, Request, Requests
 class Approvals:
     """The requests of the bottle `asker`; any thread may call all methods.
 
-    The agent sees a decision only when it has taken effect: see `refresh`.
+    `policy` returns the digest of the bottle's policy as it is now. An approval counts only while that is the policy
+    under which it was asked for. The agent sees a decision only when it has taken effect: see `refresh`.
     """
 
-    def __init__(self, requests: Requests, asker: Asker) -> None:
-        self._requests, self.asker = requests, asker
+    def __init__(self, requests: Requests, asker: Asker, policy: Callable[[], str]) -> None:
+        self._requests, self.asker, self._policy = requests, asker, policy
         self._changed = threading.Condition()
         self._effective: tuple[Request, ...] = ()
         self._announced: frozenset[int] = frozenset()
 
     def ask(self, kind: str, rule: Mapping[str, object], *, reason: str, asked_by: str = "agent") -> Request:
         """Record a request, or return the one that is pending or approved for this rule: see `Requests.ask`."""
-        found = self._requests.ask(self.asker, kind, rule, reason=reason, asked_by=asked_by)
+        asker = dataclasses.replace(self.asker, policy=self._policy())
+        found = self._requests.ask(asker, kind, rule, reason=reason, asked_by=asked_by)
         return self._as_it_counts(found)
 
     def get(self, number: int) -> Request:
@@ -39,12 +41,19 @@ class Approvals:
         """Return the approvals of one kind, or of all kinds, that are in effect."""
         now = time.time()
         with self._changed:
+            found = [one for one in self._effective if one.allows(now) and kind in ("", one.kind)]
+        present = self._policy() if found else ""
+        return [one for one in found if one.policy == present]
+
+    def had(self, kind: str, rule: Mapping[str, object]) -> bool:
+        """Return whether a person has approved exactly this rule at some time."""
+        with self._changed:
             found = self._effective
-        return [one for one in found if one.allows(now) and kind in ("", one.kind)]
+        return any(one.state in ("approved", "void") and (one.kind, one.rule) == (kind, rule) for one in found)
 
     def spent(self, number: int) -> None:
         """Mark an approval as used, just before its use; raises `Conflict` unless it is in effect."""
-        self._requests.spend(number, self.asker.guard)
+        self._requests.spend(number, self.asker.guard, self._policy())
 
     def wait(self, number: int, seconds: float) -> Request:
         """Wait until the decision about a request has taken effect, for a limited time; return the request."""
@@ -59,19 +68,26 @@ class Approvals:
         `apply` gets the approvals that are in effect now. If it raises, the agent still finds its requests pending,
         and the next call tries again.
         """
-        decided, now = self._decided(), time.time()
+        decided = self._decided()
         with self._changed:
             self._effective = tuple(decided)
-        apply([one for one in decided if one.allows(now)])
+        apply(self.granted())
         with self._changed:
             self._announced = frozenset(one.number for one in decided)
             self._changed.notify_all()
 
     def _decided(self) -> list[Request]:
-        """Expire the requests whose time is over; return the decided requests, as they are in the database."""
-        found = self._requests.of_guard(self.asker.guard)
-        if any(one.state == "pending" and one.expires_at <= time.time() for one in found):
+        """Return the decided requests, after those whose time or policy is over have expired or are void."""
+        found, now = self._requests.of_guard(self.asker.guard), time.time()
+        over = any(one.state == "pending" and one.expires_at <= now for one in found)
+        held = any(one.allows(now) for one in found)
+        present = self._policy() if held else ""
+        if over:
             self._requests.expire()
+        if held and any(one.allows(now) and one.policy != present for one in found):
+            self._requests.make_void(self.asker.guard, present)
+            over = True
+        if over:
             found = self._requests.of_guard(self.asker.guard)
         return [one for one in found if one.state != "pending"]
 

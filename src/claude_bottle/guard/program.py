@@ -61,7 +61,7 @@ class _Guard:
 
     def __init__(self, folder: Path, settings: GuardSettings, requests: Requests) -> None:
         self._settings, self._requests = settings, requests
-        self._approvals = Approvals(requests, _asker(settings))
+        self._approvals = Approvals(requests, _asker(settings), settings.policy)
         journal = BottleJournal(user_journal(), settings)
         self._guarded = Guarded(settings, folder, guard_database(), journal, self._approvals)
         self._rules = Rules.from_json(settings.rules)

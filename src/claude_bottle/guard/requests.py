@@ -6,10 +6,11 @@ its time is over, or its bottle ends:
     pending ──> approved   a person allowed it; it holds until `granted_until`, or until it is spent
            ├──> denied     a person refused it
            ├──> expired    nobody decided in time
-           ├──> void       a person allowed it after the policy had changed, so nothing is allowed
+           ├──> void       a person allowed it, but the policy has changed, so nothing is allowed
            └──> ended      its bottle ended first, however it ended
 
-No other change is possible, and each is made in one transaction that looks at the present state first.
+An approval that is in effect becomes void when the policy changes. No other change is possible, and each is made in one
+transaction that looks at the present state first.
 """
 
 from __future__ import annotations
@@ -240,16 +241,31 @@ class Requests:
             raise Conflict(f"the bottle {request.slug} has ended, so nothing can be allowed", hint="run it again")
         return decided
 
-    def spend(self, number: int, guard: str) -> None:
-        """Mark an approval as used; raises `Conflict` unless it is in effect."""
+    def spend(self, number: int, guard: str, policy: str) -> None:
+        """Mark an approval as used; raises `Conflict` unless it is in effect, under this policy."""
         with self._database.transaction() as connection:
             changed = connection.execute(
                 "UPDATE requests SET spent_at = ? WHERE number = ? AND guard = ? AND state = 'approved' "
-                "AND spent_at IS NULL AND granted_until > ?",
-                (self._now(), number, guard, self._now()),
+                "AND spent_at IS NULL AND granted_until > ? AND policy = ?",
+                (self._now(), number, guard, self._now(), policy),
             ).rowcount
         if changed != 1:
             raise Conflict(f"r{number} allows nothing any more", hint="ask again")
+
+    def make_void(self, guard: str, policy: str) -> None:
+        """Make the approvals of a launch void that are in effect, and were asked for under another policy."""
+        with self._database.transaction() as connection:
+            now = self._now()
+            query = (
+                "SELECT number FROM requests WHERE guard = ? AND state = 'approved' AND spent_at IS NULL "
+                "AND granted_until > ? AND policy <> ?"
+            )
+            for row in connection.execute(query, (guard, now, policy)).fetchall():
+                connection.execute(
+                    "UPDATE requests SET state = 'void', decided_by = 'policy', granted_until = ? WHERE number = ?",
+                    (now, row["number"]),
+                )
+                self._recorded(connection, int(row["number"]))
 
     def end(self, guard: str) -> None:
         """End all pending requests and all approvals of a launch whose guard ends."""

@@ -11,8 +11,10 @@ from typing import Any
 
 from claude_bottle.state import stage_dir
 from pyro_mcp.errors import HostNotReady
+from pyro_mcp.host.regular_file import NotSmallAndRegular, read_regular
 
 _FILE = "settings.json"
+_LARGEST_MANIFEST = 4 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,7 @@ class GuardSettings:
     def policy(self) -> str:
         """Return the digest of the bottle's policy: what it was launched with, and its manifest's files as they are.
 
-        So a change of the manifest after a request was made makes its approval void.
+        So a change of the manifest after a request was made makes its approval void, also one that was given before.
         """
         found = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode())
         for name in self.manifest_files:
@@ -65,8 +67,8 @@ def read_settings(folder: Path) -> GuardSettings:
 
 
 def _content(path: Path) -> bytes:
-    """Return the digest of a file's content; for a missing file, that of no content."""
+    """Return the digest of a file's content; zeros for a file that is missing, too large or not regular."""
     try:
-        return hashlib.sha256(path.read_bytes()).digest()
-    except OSError:
+        return hashlib.sha256(read_regular(path, most=_LARGEST_MANIFEST)[0]).digest()
+    except (OSError, NotSmallAndRegular):
         return bytes(hashlib.sha256().digest_size)

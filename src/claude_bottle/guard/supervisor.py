@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from claude_bottle.audit import Decision, DecisionKind
 from claude_bottle.guard.part import Guarded, Part
 from claude_bottle.guard.requests import Request
-from pyro_mcp.errors import PyroError
+from pyro_mcp.errors import Conflict, PyroError
 from pyro_mcp.network import ModelRefusal, ModelRequest, ModelUsage, Refusal, Reservation
 from pyro_mcp.results import NetworkLogEntry
 
@@ -22,12 +22,22 @@ class BottleSupervisor:
 
     def decided(self, entry: NetworkLogEntry) -> str:
         host = f"{entry['name'] or entry['address'] or ''}:{entry['port'] or ''}"
-        approval = self._approval("host", {"host": host}) if entry["verdict"] == "allowed" else None
-        self._record("egress", entry["verdict"], approval, rule=host, what=entry)
-        if entry["verdict"] != "refused":
+        if entry["verdict"] == "allowed":
+            self._allowed(entry, host)
             return ""
+        self._record("egress", "refused", None, rule=host, what=entry)
         said = [part.refusal_advice(entry) for part in self._parts]
         return "; ".join(text for text in said if text)
+
+    def _allowed(self, entry: NetworkLogEntry, host: str) -> None:
+        """Record what the gateway allows; raise `Conflict` if only an approval allowed it, which is over."""
+        rule = {"host": host}
+        approval = self._approval("host", rule)
+        if approval is None and self._guarded.approvals.had("host", rule):  # the gateway gets its new rules soon
+            reason = f"the approval of {host} is over, or void because the policy has changed"
+            self._record("egress", "refused", None, rule=host, what={**entry, "verdict": "refused", "reason": reason})
+            raise Conflict(reason)
+        self._record("egress", "allowed", approval, rule=host, what=entry)
 
     def connect(self, name: str) -> socket.socket | Refusal:
         part = self._by_name.get(name)

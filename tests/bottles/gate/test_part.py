@@ -51,7 +51,7 @@ def guarded(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guarded]:
     asker = Asker("g1", SLUG, "dev", "agent", settings.policy(), 600.0, 600.0)
     journal = BottleJournal(user_journal(), settings)
     with Requests(guard_database(), recording()) as requests:
-        yield Guarded(settings, folder, guard_database(), journal, Approvals(requests, asker))
+        yield Guarded(settings, folder, guard_database(), journal, Approvals(requests, asker, settings.policy))
 
 
 def test_a_person_sees_the_diff_of_a_held_push_and_approves_exactly_that(world: World, guarded: Guarded) -> None:

@@ -16,7 +16,7 @@ from pyro_mcp.errors import Conflict
 def decided(tmp_path: Path, asker: Asker) -> Iterator[tuple[Approvals, Request]]:
     """The requests of a bottle, and one of them, which a person has approved."""
     with Requests(tmp_path / "guard.db", lambda _: None) as requests:
-        approvals = Approvals(requests, asker)
+        approvals = Approvals(requests, asker, lambda: asker.policy)
         asked = approvals.ask("host", {"host": "pypi.org:443"}, reason="to fetch it")
         requests.decide(asked.reference, approve=True, who="person ann", policy=lambda one: one.policy)
         yield approvals, asked

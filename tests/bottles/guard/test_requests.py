@@ -135,11 +135,11 @@ def test_a_spent_approval_allows_nothing_more(
 ) -> None:
     request = asked(requests, asker)
     requests.decide(request.reference, approve=True, who="person ann", policy=unchanged)
-    requests.spend(1, "g1")
+    requests.spend(1, "g1", "p1")
 
     assert not requests.get(1).allows(clock.now)
     with pytest.raises(Conflict, match="allows nothing any more"):
-        requests.spend(1, "g1")
+        requests.spend(1, "g1", "p1")
 
 
 @pytest.mark.parametrize("guard", ["g2", ""])
@@ -152,7 +152,7 @@ def test_a_guard_has_no_part_in_the_requests_of_another(
     with pytest.raises(NotFound):
         requests.get(1, "g2")
     with pytest.raises(Conflict):
-        requests.spend(1, guard)
+        requests.spend(1, guard, "p1")
     assert requests.of_guard(guard) == []
 
 

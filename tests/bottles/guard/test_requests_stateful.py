@@ -115,12 +115,19 @@ class AnyOrder(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(sorted(self.known)))
         one = self.known[number]
         try:
-            self.requests.spend(number, one.guard)
+            self.requests.spend(number, one.guard, self.policy[one.guard])
         except Conflict:
-            assert not self._holds(one)
+            assert not self._holds(one) or self.policy[one.guard] != one.policy
             return
-        assert self._holds(one)
+        assert self._holds(one) and self.policy[one.guard] == one.policy
         one.until = 0.0
+
+    @rule(guard=GUARDS)
+    def notice_the_change(self, guard: str) -> None:
+        self.requests.make_void(guard, self.policy[guard])
+        for one in self.known.values():
+            if one.guard == guard and self._holds(one) and one.policy != self.policy[guard]:
+                one.state, one.until = "void", 0.0
 
     @rule(guard=GUARDS)
     def kill(self, guard: str) -> None:
