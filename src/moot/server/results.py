@@ -160,6 +160,7 @@ class Decision(BaseModel):
     status: DecisionState
     question_id: str | None
     resolved_by: str | None
+    resolved_by_type: ActorType | None
     resolved_at: str | None
     resolution: str | None
     created_at: str

@@ -17,6 +17,8 @@ from pyro_mcp.errors import InvalidRequest, NotFound
 
 _actors = tables.actors
 _SPACE_NAME = "Home"
+FIRST_TEMPLATE = "loop-4"
+"""The agents of a new person."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class NewUser:
 
 
 def add_user(
-    tx: Transaction, name: str, *, tenant_id: str | None = None, template: str = "loop-4", is_admin: bool = False
+    tx: Transaction, name: str, *, tenant_id: str | None = None, template: str = FIRST_TEMPLATE, is_admin: bool = False
 ) -> NewUser:
     """Make a person with a token, a default space and the agents of a template, which have no keys yet.
 

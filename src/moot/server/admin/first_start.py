@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import getpass
 
-from moot.server.admin.accounts import NewUser, add_user, is_empty
+from moot.server.admin.accounts import FIRST_TEMPLATE, NewUser, add_user, is_empty
+from moot.server.admin.templates import roles_of
 from moot.server.database.transaction import Transaction
+from moot.server.identity.names import SERVER, is_one_line
+
+_OTHERWISE = "operator"
 
 
 def first_user(tx: Transaction) -> NewUser | None:
     """Make the first person, with all that a team needs, in an empty database; None in any other."""
-    return add_user(tx, _name(), is_admin=True) if is_empty(tx) else None
+    return add_user(tx, first_name(), is_admin=True) if is_empty(tx) else None
 
 
 def welcome(user: NewUser, address: str) -> str:
@@ -29,8 +33,11 @@ def welcome(user: NewUser, address: str) -> str:
     )
 
 
-def _name() -> str:
+def first_name() -> str:
+    """Return the login name of this user, or another one when an agent has it or it cannot be shown."""
     try:
-        return getpass.getuser()
+        name = getpass.getuser()
     except (KeyError, OSError):
-        return "operator"
+        return _OTHERWISE
+    agents = {one.casefold() for one in (*roles_of(FIRST_TEMPLATE).values(), SERVER)}
+    return _OTHERWISE if name.casefold() in agents or not is_one_line(name) else name

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 from fastapi import Path, Query
 from pydantic import AfterValidator, Field
 
+from moot.server.identity.names import is_one_line
+
 _DEEPEST = 32
 _MOST_JSON_CHARACTERS = 65_536
 
@@ -42,14 +44,34 @@ def _size(value: object, depth: int) -> int:
     return 8 if not isinstance(value, int) or abs(value) < 2**63 else len(hex(value))
 
 
+def one_line(text: str) -> str:
+    """Return a text; raise `ValueError` when it is not one line of visible characters."""
+    if not text.strip() or not is_one_line(text):
+        raise ValueError("must be one line of visible characters")
+    return text
+
+
+def one_line_or_nothing(text: str) -> str:
+    """Return a text; raise `ValueError` when it has more than one line, or invisible characters."""
+    return one_line(text) if text else text
+
+
 # What `storable` refuses, as far as a schema can say it.
 _NO_NUL = {"pattern": "^[^\\u0000]*$"}
+_NO_CONTROLS = {"pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"}
 _STORABLE = AfterValidator(storable)
 _STORABLE_OR_NONE = AfterValidator(lambda text: text and storable(text))
 
 Identifier = Annotated[str, Field(min_length=1, max_length=200, json_schema_extra=_NO_NUL), _STORABLE]
 Word = Annotated[str, Field(max_length=200, json_schema_extra=_NO_NUL), _STORABLE]
 Name = Annotated[str, Field(min_length=1, max_length=500, json_schema_extra=_NO_NUL), _STORABLE]
+ShownName = Annotated[
+    str, Field(min_length=1, max_length=500, json_schema_extra=_NO_CONTROLS), _STORABLE, AfterValidator(one_line)
+]
+"""A name that texts for a model show: no line break in it can begin a line that looks like another message."""
+ShownWord = Annotated[
+    str, Field(max_length=200, json_schema_extra=_NO_CONTROLS), _STORABLE, AfterValidator(one_line_or_nothing)
+]
 Line = Annotated[str, Field(max_length=500, json_schema_extra=_NO_NUL), _STORABLE]
 Body = Annotated[str, Field(max_length=65_536, json_schema_extra=_NO_NUL), _STORABLE]
 Uri = Annotated[str, Field(max_length=2048, json_schema_extra=_NO_NUL), _STORABLE]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
-from moot.server.api.fields import Body, Identifier, JsonObject, Line, Name, Uri, Uris, Word
+from moot.server.api.fields import Body, Identifier, JsonObject, Line, Name, ShownName, ShownWord, Uri, Uris, Word
 from moot.server.identity.callers import Caller
 from moot.server.results import QuestionState, SpaceState, TimerType
 from pyro_mcp.errors import InvalidRequest
@@ -36,12 +36,12 @@ def left_out() -> Any:
 
 class NewSpace(BaseModel):
     space_id: Identifier | None = None
-    name: Name | None = None
+    name: ShownName | None = None
     description: Body = ""
 
 
 class SpaceChanges(BaseModel):
-    name: Name = left_out()
+    name: ShownName = left_out()
     description: Body = left_out()
     status: SpaceState = left_out()
     links: Uris = left_out()
@@ -57,7 +57,7 @@ class Join(BaseModel):
 
 
 class NewStatus(BaseModel):
-    status: Word | None
+    status: ShownWord | None
 
 
 class NewEvent(ByCaller):
@@ -107,14 +107,14 @@ class Acknowledgement(BaseModel):
 
 
 class NewActor(BaseModel):
-    display_name: Name
+    display_name: ShownName
     agent_profile: Line | None = None
 
 
 class ActorChanges(BaseModel):
     """Null clears `email`, `agent_profile` and `metadata`."""
 
-    display_name: Name = left_out()
+    display_name: ShownName = left_out()
     email: Name | None = None
     agent_profile: Name | None = None
     metadata: JsonObject | None = None
@@ -126,7 +126,7 @@ class Focus(BaseModel):
 
 
 class NewPersonalAccessToken(BaseModel):
-    name: Annotated[Name, Field(max_length=64)]
+    name: Annotated[ShownName, Field(max_length=64)]
     expires_in_days: Annotated[int, Field(ge=1, le=3650)] | None = None
 
 

@@ -6,6 +6,7 @@ its thread, and, when it is about a decision, to all participants; never to its 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ MENTION: Relevance = "mention"
 THREAD_REPLY: Relevance = "thread_reply"
 _QUEUED: DeliveryState = "queued"
 _MOST_MENTIONS = 200
+_WORD, _CONTINUES = re.compile(r"\w"), re.compile(r"\w|-\w")
 ACKNOWLEDGE_SECONDS = 24 * 3600.0
 """A message that its recipient has not acknowledged after this time is dead."""
 
@@ -81,9 +83,25 @@ def _mentions(tx: Transaction, room: Room, given: object, text: str) -> list[str
         _refuse_unknown(one for one in wanted if one not in known)
         found += wanted
     if "@" in text:
-        folded = text.casefold()
-        found += [actor_id for actor_id, name in _participants(tx, room) if f"@{name}".casefold() in folded]
+        found += _named(text, _participants(tx, room))
     return found
+
+
+def _named(text: str, participants: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the ids of those whose `@Name` is in a text as a word; of two at one place the longer counts."""
+    folded = text.casefold()
+    ends: dict[int, int] = {}
+    found: list[tuple[str, int, int]] = []
+    for actor_id, name in participants:
+        word = f"@{name}".casefold()
+        at = folded.find(word)
+        while at >= 0:
+            end = at + len(word)
+            if not _WORD.match(folded[at - 1 : at]) and not _CONTINUES.match(folded, end):
+                found.append((actor_id, at, end))
+                ends[at] = max(end, ends.get(at, 0))
+            at = folded.find(word, end)
+    return list(dict.fromkeys(actor_id for actor_id, at, end in found if ends[at] == end))
 
 
 def _refuse_unknown(unknown: Iterable[str]) -> None:

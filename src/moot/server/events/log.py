@@ -16,6 +16,7 @@ from moot.server.database.transaction import Transaction
 from moot.server.errors import TooLarge
 from moot.server.events import addressing
 from moot.server.events.reading import event_of, one
+from moot.server.identity import names
 from moot.server.identity.callers import Caller
 from moot.server.results import Event
 from moot.server.spaces import participants
@@ -44,7 +45,7 @@ class Speaker:
     kind: str
 
 
-SERVER = Speaker(addressing.SYSTEM, "Space", "system")
+SERVER = Speaker(addressing.SYSTEM, names.SERVER, "system")
 """The server itself, as a speaker."""
 _MOST_BYTES = 512 * 1024
 """The most JSON of one entry. Clients take frames of up to 1 MiB, and end the connection at a larger one."""

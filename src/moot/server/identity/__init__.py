@@ -2,6 +2,7 @@
 
 tokens      what a key looks like, and its hash
 callers     the caller that a key belongs to
+names       the names that actors may have
 actors      making, reading and changing actors; rotating keys
 personal    personal access tokens
 """

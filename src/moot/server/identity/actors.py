@@ -14,11 +14,20 @@ from moot.server.database.changes import AccessChanged
 from moot.server.database.transaction import Transaction
 from moot.server.errors import AgentConnected, Forbidden
 from moot.server.identity.callers import Caller
+from moot.server.identity.names import require_free
 from moot.server.identity.tokens import AGENT, hash_of, new_token, shown_prefix
-from moot.server.results import Actor, ActorWithKey
+from moot.server.results import Actor, ActorType, ActorWithKey
 from pyro_mcp.errors import Conflict, NotFound
 
 _actors = tables.actors
+
+
+_PREFIXES: Mapping[ActorType, str] = {"human": "usr", "agent": "agt"}
+
+
+def type_of(actor_id: str) -> ActorType:
+    """Return the type of an actor of this server, also of one that was deleted: its id begins with it."""
+    return "human" if actor_id.startswith(f"{_PREFIXES['human']}_") else "agent"
 
 
 def new_tenant(tx: Transaction, name: str) -> str:
@@ -29,17 +38,19 @@ def new_tenant(tx: Transaction, name: str) -> str:
 
 
 def new_human(tx: Transaction, tenant_id: str, name: str, *, email: str | None = None, is_admin: bool = False) -> str:
-    """Make a person of a tenant; return the id."""
+    """Make a person of a tenant; return the id. Raises `Conflict` for the name of another actor."""
+    require_free(tx, tenant_id, name, "human")
     values = {"display_name": name, "email": email, "is_admin": is_admin, "actor_type": "human"}
-    return _new(tx, "usr", {**values, "tenant_id": tenant_id})
+    return _new(tx, _PREFIXES["human"], {**values, "tenant_id": tenant_id})
 
 
 def new_agent(
     tx: Transaction, sponsor: Caller, name: str, *, profile: str | None = None, focus_space_id: str | None = None
 ) -> str:
-    """Make an agent without a key, sponsored by a person; return its id."""
+    """Make an agent without a key, sponsored by a person; return its id. Raises `Conflict` for a person's name."""
+    require_free(tx, sponsor.tenant_id, name, "agent")
     values = {"display_name": name, "agent_profile": profile, "sponsor_id": sponsor.actor_id, "actor_type": "agent"}
-    return _new(tx, "agt", {**values, "tenant_id": sponsor.tenant_id, "focus_space_id": focus_space_id})
+    return _new(tx, _PREFIXES["agent"], {**values, "tenant_id": sponsor.tenant_id, "focus_space_id": focus_space_id})
 
 
 def _new(tx: Transaction, prefix: str, values: Mapping[str, Any]) -> str:
@@ -112,9 +123,14 @@ def release(tx: Transaction, caller: Caller, actor_id: str) -> str:
 
 
 def change(tx: Transaction, caller: Caller, actor_id: str, changes: Mapping[str, Any]) -> Actor:
-    """Set fields of an actor, which is the caller or sponsored by the caller."""
+    """Set fields of an actor, which is the caller or sponsored by the caller. Only its sponsor renames an agent."""
     if actor_id != caller.actor_id:
         _sponsored_agent(tx, caller, actor_id)
+    if "display_name" in changes:
+        if actor_id == caller.actor_id and not caller.is_human:
+            raise Forbidden("Only the person who sponsors an agent may rename it")
+        kind: ActorType = "human" if actor_id == caller.actor_id else "agent"
+        require_free(tx, caller.tenant_id, changes["display_name"], kind, but=actor_id)
     tx.execute(update(_actors).where(_actors.c.actor_id == actor_id).values(**changes, updated_at=tx.now))
     return get(tx, caller, actor_id)
 

@@ -83,6 +83,6 @@ def _extract(events: Sequence[Event]) -> str:
         event = events[number]
         text = " ".join(event.text.split())
         text = text if len(text) <= _LINE_CHARACTERS else f"{text[:_LINE_CHARACTERS]}..."
-        lines.append(f"- [{event.timestamp[:19]}] {event.speaker_name}: {text}")
+        lines.append(f"- [{event.timestamp[:19]}] ({event.speaker_type}) {event.speaker_name}: {text}")
     head = f"{len(events)} events from {events[0].timestamp[:19]} to {events[-1].timestamp[:19]}; the main ones:"
     return "\n".join([head, *lines])

@@ -1,4 +1,7 @@
-"""Decisions: proposed, then once resolved or rejected. Each change is also a message, addressed to all."""
+"""Decisions: proposed, then once resolved or rejected. Each change is also a message, addressed to all.
+
+Any participant may resolve a decision, also its own: `resolved_by_type` says whether a person or an agent did.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from moot.server.database import tables
 from moot.server.database.transaction import Transaction
 from moot.server.events import log
 from moot.server.events.log import Draft
+from moot.server.identity.actors import type_of
 from moot.server.identity.callers import Caller
 from moot.server.objects import pages, questions
 from moot.server.results import Decision, DecisionCounts, DecisionState
@@ -77,6 +81,7 @@ def counts(tx: Transaction, caller: Caller, space_id: str) -> DecisionCounts:
 
 def _tell(tx: Transaction, caller: Caller, room: Room, *, decision_id: str, status: str, text: str) -> None:
     metadata = {"message_type": "decision", "decision_id": decision_id, "decision_status": status}
+    metadata["decision_by_type"] = caller.actor_type
     log.post(tx, caller, room, Draft(f"[DECISION {status}] {text}", metadata=metadata))
 
 
@@ -91,4 +96,5 @@ def _find(tx: Transaction, room: Room, decision_id: str) -> Decision:
 def _decision(row: Row[Any], room: Room) -> Decision:
     values = dict(row._mapping)
     del values["space_key"]
-    return Decision(space_id=room.space_id, **values)
+    by = values["resolved_by"]
+    return Decision(space_id=room.space_id, resolved_by_type=None if by is None else type_of(by), **values)

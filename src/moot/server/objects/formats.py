@@ -1,4 +1,8 @@
-"""Events, participants and activity as text for a model, in three levels of detail."""
+"""Events, participants and activity as text for a model, in three levels of detail.
+
+What actors wrote cannot look like an entry of its own: each line of it begins with `> `, and each head line says first
+whether the server knows the speaker as a person (human) or as a program (agent).
+"""
 
 from __future__ import annotations
 
@@ -22,15 +26,29 @@ def events(found: Sequence[Event], detail: Detail = "standard") -> str:
 def _event(event: Event, detail: Detail) -> str:
     moment, thread = event.timestamp[:19], f" [thread:{event.thread_id}]" if event.thread_id else ""
     if detail == "minimal":
-        return f"[{moment}] {event.speaker_name} ({event.event_id}){thread}"
-    lines = [f"**[{moment}] {event.speaker_name}** ({event.event_id}){thread}"]
+        return f"[{moment}] {_speaker(event)} ({event.event_id}){thread}"
+    lines = [f"**[{moment}] {_speaker(event)}** ({event.event_id}){thread}"]
     if detail == "full":
         metadata = event.metadata or {}
         mentions = ", ".join(f"@{one}" for one in metadata.get("mentions") or []) or "none"
         parent = f" | Parent: {event.parent_event_id}" if event.parent_event_id else ""
         kind = metadata.get("message_type") or "message"
         lines.append(f"Type: {kind} | Mentions: {mentions} | Refs: {len(event.references)}{parent}")
-    return "\n".join([*lines, event.text, ""])
+    return "\n".join([*lines, quoted(event.text), ""])
+
+
+def quoted(text: str) -> str:
+    """Return a text of an actor with a mark before each of its lines."""
+    return "\n".join(f"> {line}" for line in text.splitlines() or [""])
+
+
+def _speaker(event: Event) -> str:
+    return f"({event.speaker_type}) {_line(event.speaker_name)}"
+
+
+def _line(text: str) -> str:
+    """Return a text in one line."""
+    return " ".join(text.split())
 
 
 def mentions(found: Sequence[Event], detail: Detail = "standard", *, since: str | None = None) -> str:
@@ -41,9 +59,7 @@ def mentions(found: Sequence[Event], detail: Detail = "standard", *, since: str 
         return events(found, detail)
     after = f" since {since}" if since else ""
     latest = found[-1]
-    return (
-        f"{len(found)} mention(s){after}\nLatest: [{latest.timestamp[:19]}] {latest.speaker_name} ({latest.event_id})"
-    )
+    return f"{len(found)} mention(s){after}\nLatest: [{latest.timestamp[:19]}] {_speaker(latest)} ({latest.event_id})"
 
 
 def participants(found: Sequence[Participant], detail: Detail = "standard") -> str:
@@ -55,7 +71,7 @@ def participants(found: Sequence[Participant], detail: Detail = "standard") -> s
     if detail == "full":
         return "\n\n".join(_participant(one) for one in found)
     return "\n".join(
-        f"{one.name}: {one.status or 'no status'}"
+        f"{_line(one.name)}: {_line(one.status or 'no status')}"
         + (f" ({one.status_updated_at[11:16]})" if one.status_updated_at else "")
         for one in found
     )
@@ -68,8 +84,8 @@ def _participant(one: Participant) -> str:
         seconds = clock.seconds_since(one.last_seen_at)
         state = "Online" if seconds < _ONLINE_SECONDS else "Offline"
         joined += f" | Last seen: {int(seconds // 60)}m ago | {state}"
-    head = f"**{one.name}** ({one.participant_id}) {one.participant_type}{adapter}"
-    return f"{head}\nStatus: {one.status or 'no status'}\n{joined}"
+    head = f"**{_line(one.name)}** ({one.participant_id}) {one.participant_type}{adapter}"
+    return f"{head}\nStatus: {_line(one.status or 'no status')}\n{joined}"
 
 
 def activity(found: Activity, detail: Detail = "standard") -> str:
@@ -77,15 +93,17 @@ def activity(found: Activity, detail: Detail = "standard") -> str:
     lines = [f"Activity since {found.since}:", ""]
     for one in found.participants:
         if detail == "minimal":
-            lines.append(f"  {one.name}: {one.event_count} event(s), last {one.last_active[11:16]}")
+            lines.append(f"  {_line(one.name)}: {one.event_count} event(s), last {one.last_active[11:16]}")
             continue
-        lines.append(f"## {one.name} ({one.event_count} events, last active {one.last_active[:19]})")
+        lines.append(f"## {_line(one.name)} ({one.event_count} events, last active {one.last_active[:19]})")
         for item in one.summary_events:
             text = str(item["text"])
             kind = f"[{(item['metadata'] or {}).get('message_type') or 'message'}] " if detail == "full" else ""
             if detail == "standard" and len(text) > _ACTIVITY_CHARACTERS:
                 text = f"{text[:_ACTIVITY_CHARACTERS]}..."
-            lines.append(f"  [{str(item['timestamp'])[:19]}] {kind}{text}")
+            first, *rest = quoted(text).splitlines()
+            lines.append(f"  [{str(item['timestamp'])[:19]}] {kind}{first.removeprefix('> ')}")
+            lines += [f"  {line}" for line in rest]
     return "\n".join(lines)
 
 
@@ -95,7 +113,9 @@ def space_status(found: SpaceStatus, detail: Detail = "standard") -> str:
         return f"{found.status} | {found.event_count} events"
     if detail == "standard":
         return json.dumps(found.model_dump(), indent=2, ensure_ascii=False)
-    lines = [f"Space: {found.space_id}", f"Description: {found.description}", f"Status: {found.status}"]
+    lines = [f"Space: {found.space_id}", f"Description: {_line(found.description)}", f"Status: {found.status}"]
     lines += [f"Events: {found.event_count}", f"Last event: {found.last_event_at or 'none'}"]
     lines += [f"Started: {found.started_at[:19]}", "Participants:"]
-    return "\n".join([*lines, *(f"  {one.name}: {one.status or 'no status'}" for one in found.participants)])
+    return "\n".join(
+        [*lines, *(f"  {_line(one.name)}: {_line(one.status or 'no status')}" for one in found.participants)]
+    )

@@ -14,6 +14,7 @@ from moot.server.database.transaction import Transaction
 from moot.server.delivery import receipts, turns
 from moot.server.events import log, reading
 from moot.server.events.log import Draft
+from moot.server.events.reserved import require_unmarked
 from moot.server.identity.callers import Caller
 from moot.server.results import Cursor, Delivery, DeliveryState, Event
 from moot.server.spaces import spaces
@@ -28,6 +29,7 @@ _MOST_IN_TRANSCRIPT = 5000
 async def _post(call: Call, space_id: str, body: NewEvent | NewResponse, key: str | None) -> Event:
     def work(tx: Transaction, caller: Caller, room: Room) -> Event:
         body.check(caller)
+        require_unmarked(body.text, body.metadata)
         draft = Draft(
             body.text, body.parent_event_id, body.thread_id, body.references or (), body.metadata, idempotency_key=key
         )
@@ -56,6 +58,7 @@ def post_speech(space_id: InPath, body: NewSpeech, call: WithCall) -> Event:
 
     def work(tx: Transaction, caller: Caller, room: Room) -> Event:
         body.check(caller)
+        require_unmarked(body.text, None)
         return log.post(tx, caller, room, Draft(body.text, metadata={"message_type": "speech"}))
 
     return call.write_in(space_id, work)

@@ -154,8 +154,8 @@ def get_question(space_id: InPath, question_id: InPath, call: WithCall) -> Quest
 @router.patch("/questions/{question_id}")
 def change_question(space_id: InPath, question_id: InPath, body: QuestionChanges, call: WithCall) -> Question:
     """Answer, defer or reassign a question."""
-
-    return call.write_in(space_id, lambda tx, _, room: questions.change(tx, room, question_id, given_fields(body)))
+    changes = given_fields(body)
+    return call.write_in(space_id, lambda tx, caller, room: questions.change(tx, caller, room, question_id, changes))
 
 
 @router.get("/links")
