@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,6 +17,7 @@ from claude_bottle.page.markup import STYLE_HASH
 LARGEST_BODY = 4096
 _MOST_TOGETHER, _EACH_SECOND = 60.0, 2.0
 _MOST_CLIENTS = 1024
+_HOLDERS = "holders of a key or a token"  # no client has this address
 _FORM_TYPE = "application/x-www-form-urlencoded"
 
 # `same-origin`, not `no-referrer`: with the latter a browser sends "Origin: null" with a form of the page itself.
@@ -35,10 +37,20 @@ _HEADERS = {
 
 
 class Safeguards:
-    """The wrapper of `app` that passes on requests to one of `origins`, with a small body and at a limited rate."""
+    """The wrapper of `app` that passes on requests to one of `origins`, with a small body and at a limited rate.
 
-    def __init__(self, app: ASGIApp, origins: Iterable[str], now: Callable[[], float] = time.monotonic) -> None:
-        self._app = app
+    `knows` returns whether a path holds the page's key or a valid token. Such requests have a rate of their own: all
+    programs of this host, and all clients of a proxy, have one address, so a stranger could use up its rate.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        origins: Iterable[str],
+        knows: Callable[[str], bool],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app, self._knows = app, knows
         self._origins = frozenset(origins)
         self._hosts = frozenset(urlsplit(origin).netloc for origin in self._origins)
         self._rates = Rates(now)
@@ -47,7 +59,7 @@ class Safeguards:
         if scope["type"] != "http":
             return
         sender = _with_headers(send)
-        problem = self._problem(scope)
+        problem = self._problem(scope) if await self._has_rate(scope) else (429, "too many requests; wait a minute")
         if problem is None:
             body = await _body(receive)
             if body is not None:
@@ -56,12 +68,17 @@ class Safeguards:
             problem = (413, "the request is too large")
         await PlainTextResponse(f"{problem[1]}\n", problem[0], {"Connection": "close"})(scope, receive, sender)
 
+    async def _has_rate(self, scope: Scope) -> bool:
+        """Return whether one more request may come from a client, or from someone with a key or a token."""
+        client = (scope.get("client") or ("", 0))[0]
+        if self._rates.allow(client):
+            return True
+        return await run_in_threadpool(self._knows, scope["path"]) and self._rates.allow(_HOLDERS)
+
     def _problem(self, scope: Scope) -> tuple[int, str] | None:
         """Return the status and the reason of a refusal; None for a request that may go on."""
         headers, method = Headers(scope=scope), scope["method"]
-        client = (scope.get("client") or ("", 0))[0]
         checks = (
-            (not self._rates.allow(client), 429, "too many requests; wait a minute"),
             (_one(headers, "host") not in self._hosts, 421, "this is not the address of this page; see --url"),
             (method not in ("GET", "HEAD", "POST"), 405, "only GET and POST"),
             (_declared_length(headers) > LARGEST_BODY, 413, "the request is too large"),

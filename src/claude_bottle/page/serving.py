@@ -133,7 +133,7 @@ class Page:
         site = Site(self._decider, self._tokens, key=self._key, who=f"{person()} by the page")
         origins = {self.base_url, self.own_url, self.own_url.replace("//127.0.0.1:", "//localhost:")}
         config = uvicorn.Config(
-            Safeguards(site.app, origins),
+            Safeguards(site.app, origins, site.knows),
             http=_Bounded,
             ws="none",
             lifespan="off",

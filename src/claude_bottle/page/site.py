@@ -58,6 +58,11 @@ class Site:
             exception_handlers={PyroError: _failed, 404: _not_found},
         )
 
+    def knows(self, path: str) -> bool:
+        """Return whether a path has the key of the list, or a valid token."""
+        kind, _, word = path.lstrip("/").partition("/")
+        return self._is_key(word) if kind == "list" else kind == "t" and self._tokens.find(word) is not None
+
     async def _list(self, request: Request) -> Response:
         if not self._knows_key(request):
             return _answer(404, "Not found", _INVALID)
@@ -108,7 +113,10 @@ class Site:
         return (await run_in_threadpool(self._decider.pending))["requests"]
 
     def _knows_key(self, request: Request) -> bool:
-        return hmac.compare_digest(request.path_params["key"].encode(), self._key.encode())
+        return self._is_key(request.path_params["key"])
+
+    def _is_key(self, word: str) -> bool:
+        return hmac.compare_digest(word.encode(), self._key.encode())
 
 
 def _decision(word: str) -> Decision | None:

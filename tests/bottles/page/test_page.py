@@ -213,6 +213,29 @@ def test_a_client_that_asks_too_often_is_refused_for_a_while(client: Client) -> 
     assert statuses[-1] == 429 and len(statuses) > 60
 
 
+def test_a_stranger_of_the_same_address_cannot_use_up_the_rate_of_a_person(
+    client: Client, asking: AskingBottle
+) -> None:
+    request = asking.ask()
+    path = client.token_for(request.reference, "deny")
+    strange = f"{path[:-1]}{'A' if path[-1] != 'A' else 'B'}"
+    statuses = [client.get(strange).status]
+    while statuses[-1] != 429 and len(statuses) < 5000:
+        statuses.append(client.get(strange).status)
+
+    assert client.get(strange).status == client.get("/list/x").status == 429
+    assert client.get(client.list_path).status == client.get(path).status == 200
+    assert client.post(path, DENY).status == 200 and asking.state_of(request)[0] == "denied"
+    assert client.get(path).status in (404, 429)
+
+
+def test_a_person_has_a_rate_too(client: Client) -> None:
+    statuses = [client.get(client.list_path).status]
+    while statuses[-1] == 200 and len(statuses) < 5000:
+        statuses.append(client.get(client.list_path).status)
+    assert statuses[-1] == 429 and len(statuses) > 120
+
+
 def test_the_rates_of_clients_are_apart_and_come_back() -> None:
     now = [0.0]
     rates = Rates(lambda: now[0])
