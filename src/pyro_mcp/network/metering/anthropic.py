@@ -11,6 +11,7 @@ https://platform.claude.com/docs/en/build-with-claude/cache-diagnostics (`diagno
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,8 +36,9 @@ _FREE_KEYS = frozenset({
     "system", "temperature", "thinking", "tool_choice", "tools", "top_k", "top_p",
 })  # fmt: skip
 """The keys that do not change the price by themselves, or that are checked here."""
-_GUEST_TOOLS = ("bash_", "computer_", "memory_", "text_editor_")
-_BOUNDED_TOOLS = ("web_search_", "web_fetch_")
+_GUEST_TOOLS = re.compile(r"(bash|computer|memory|text_editor)_[0-9]{8}", re.ASCII)
+"""The types of tools that the guest runs, with their dates: a longer type, such as bash_code_execution, is another."""
+_BOUNDED_TOOLS = re.compile(r"(web_search|web_fetch)_[0-9]{8}", re.ASCII)
 _MOST_USES = 100
 _SYSTEM_TOKENS = 4096
 """More than the API adds by itself for tools (its documentation names up to 804 tokens)."""
@@ -108,9 +110,9 @@ def _server_tools(tools: Sequence[Json]) -> tuple[int, int]:
     uses = searches = 0
     for tool in tools:
         kind = tool.get("type")
-        if kind is None or kind == "custom" or (isinstance(kind, str) and kind.startswith(_GUEST_TOOLS)):
+        if kind is None or kind == "custom" or (isinstance(kind, str) and _GUEST_TOOLS.fullmatch(kind)):
             continue
-        if not isinstance(kind, str) or not kind.startswith(_BOUNDED_TOOLS):
+        if not isinstance(kind, str) or not _BOUNDED_TOOLS.fullmatch(kind):
             raise Uncountable(f"the API runs its tool {shortened(kind)} itself, without a bound on its cost")
         most = count_of(tool, "max_uses")
         if most is None or most > _MOST_USES:

@@ -75,11 +75,7 @@ def read_request(content: bytes, host: str, path: str) -> ModelRequest:
     document = read_document(content, seen.visit)
     if seen.has_audio:
         raise Uncountable("audio has a price of its own")
-    for tool in objects_of(document, "tools"):
-        if tool.get("type") not in _GUEST_TOOLS:
-            raise Uncountable(
-                f"the API runs its tool {shortened(tool.get('type'))} itself, without a bound on its cost"
-            )
+    _check_tools(document)
     read = _responses if path == RESPONSES else _chat
     bounded, most_output, rounds, unknown = read(document)
     tier = [] if document.get("service_tier") in _STANDARD_TIERS else ["service_tier"]
@@ -95,6 +91,15 @@ def read_request(content: bytes, host: str, path: str) -> ModelRequest:
         cache_writes="5m",  # newer models write to a cache without being asked
         unpriced=tuple([*unknown, *tier][:8]),
     )
+
+
+def _check_tools(holder: Json) -> None:
+    """Raise `Uncountable` unless the guest runs all tools of a request or a namespace."""
+    for tool in objects_of(holder, "tools"):
+        kind = tool.get("type")
+        if not isinstance(kind, str) or kind not in _GUEST_TOOLS:
+            raise Uncountable(f"the API runs its tool {shortened(kind)} itself, without a bound on its cost")
+        _check_tools(tool)
 
 
 def _responses(document: Json) -> tuple[bool, int | None, int, tuple[str, ...]]:
