@@ -311,6 +311,7 @@ class Bottles(ApprovalVerbs, AuditVerbs):
             created_at=time.time(),
             args=[*request.spec.args],
             manifest_files=[str(file) for file in request.loaded.files],
+            budget_file=request.loaded.budget_file(agent.bottle),
         )
 
     def _clear(self) -> None:

@@ -38,7 +38,10 @@ LAUNCHING, LAUNCHED, REMOVING = "launching", "launched", "removing"
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A launched bottle: `folder` is the working folder of its launch, `copied` tells if its tree is a copy of that."""
+    """A launched bottle: `folder` is the working folder of its launch, `copied` tells if its tree is a copy of that.
+
+    `budget_file` is the manifest's file whose launches of this bottle share the budgets of a day and of all runs.
+    """
 
     slug: str
     agent: str
@@ -51,6 +54,7 @@ class Record:
     phase: str = LAUNCHING
     args: list[str] = field(default_factory=list)
     manifest_files: list[str] = field(default_factory=list)
+    budget_file: str = ""
 
 
 # A record without a phase, with which nobody can say that its bottle was abandoned, is damaged too.

@@ -24,9 +24,8 @@ def part(guarded: Guarded) -> BudgetPart | None:
 
 
 def run_of(settings: GuardSettings) -> Run:
-    """Return the run of a launch: bottles of the same name from different manifests have budgets of their own."""
-    origin = settings.manifest_files[-1] if settings.manifest_files else ""
-    return Run(settings.guard, settings.slug, f"{settings.bottle} in {origin}")
+    """Return the run of a launch: bottles of the same name whose limits are in different files have other budgets."""
+    return Run(settings.guard, settings.slug, f"{settings.bottle} in {settings.budget_file}")
 
 
 class BudgetPart(Part):

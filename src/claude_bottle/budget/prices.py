@@ -150,10 +150,10 @@ class Prices:
 
 
 def dollars(picodollars: int) -> str:
-    """Return an amount for a person, rounded up: "$0.41", with more digits below a cent."""
+    """Return an amount for a person, rounded up: "$0.41", and below ten cents with at least two digits."""
     amount = Decimal(picodollars) / PICODOLLARS
-    digits = Decimal("0.01") if amount >= Decimal("0.1") or not picodollars else Decimal("0.0001")
-    return f"${amount.quantize(digits, ROUND_CEILING)}"
+    last = -2 if amount >= Decimal("0.1") or not picodollars else max(-12, min(-4, amount.adjusted() - 1))
+    return f"${amount.quantize(Decimal(1).scaleb(last), ROUND_CEILING):f}"
 
 
 def picodollars(amount: float) -> int:

@@ -9,6 +9,7 @@ from claude_bottle.budget.limits import SPANS, UNITS, Limit, Span, Unit, amount,
 from pyro_mcp.errors import Conflict, InvalidRequest
 
 _MOST = {"requests": 100_000, "tokens": 10**9, "usd": 10_000}
+_LEAST_DOLLARS = 0.0001
 
 
 def budget_rule(given: Mapping[str, object], config: Mapping[str, Any]) -> dict[str, object]:
@@ -33,11 +34,12 @@ def budget_rule(given: Mapping[str, object], config: Mapping[str, Any]) -> dict[
         )
     if not any((limit.span, limit.unit) == (span, unit) for limit in limits):
         raise Conflict(f"this bottle has no limit on the {unit} of the {span}", hint=f"there is one on: {listed}")
-    if isinstance(add, bool) or not isinstance(add, int | float) or not 0 < add <= _MOST[unit]:
-        raise InvalidRequest(f"add must be a number above 0, at most {_MOST[unit]:,}", hint="ask again")
+    least = _LEAST_DOLLARS if unit == "usd" else 1
+    if isinstance(add, bool) or not isinstance(add, int | float) or not least <= add <= _MOST[unit]:
+        raise InvalidRequest(f"add must be a number from {least:g} to {_MOST[unit]:,}", hint="ask again")
     if unit != "usd" and add != int(add):
         raise InvalidRequest(f"a number of {unit} is a whole number", hint="ask again")
-    return {"span": span, "unit": unit, "add": round(float(add), 6) if unit == "usd" else int(add)}
+    return {"span": span, "unit": unit, "add": round(float(add), 4) if unit == "usd" else int(add)}
 
 
 def budget_text(rule: Mapping[str, object]) -> str:

@@ -21,4 +21,5 @@ def settings_of(plan: BottlePlan, record: Record) -> GuardSettings:
         rules=rules_of(manifest, agent).to_json(),
         config=manifest.bottle_of(agent).model_dump(mode="json", exclude={"env"}),
         manifest_files=tuple(record.manifest_files),
+        budget_file=record.budget_file,
     )

@@ -22,7 +22,7 @@ class GuardSettings:
     """The bottle of one launch. `guard` names this launch alone; `rules` are those of its gateway as JSON.
 
     `config` is the bottle of the manifest as JSON, without its variables. `manifest_files` are the files that it came
-    from.
+    from; launches of the bottle by the same `budget_file` share the budgets of a day and of all runs.
     """
 
     guard: str
@@ -33,6 +33,7 @@ class GuardSettings:
     rules: Mapping[str, Any]
     config: Mapping[str, Any]
     manifest_files: tuple[str, ...]
+    budget_file: str = ""
 
     def write(self, folder: Path) -> None:
         """Write the settings into the new folder of a guard."""

@@ -57,6 +57,13 @@ class LoadedManifest:
         """The files that were read."""
         return tuple(self.levels.values())
 
+    def budget_file(self, bottle: str) -> str:
+        """Return the first file that limits the days or all runs of a bottle, else the last file; "" for no file."""
+        keys = [("bottles", bottle, "budget", span) for span in ("day", "bottle")]
+        found = {one.file for one in self.settings if one.where[:4] in keys}
+        files = [str(path) for path in self.files]
+        return next((file for file in files if file in found), files[-1] if files else "")
+
     @property
     def origins(self) -> Mapping[str, str]:
         """The file of each key that a file sets."""

@@ -166,7 +166,9 @@ def test_the_table_names_its_sources_and_is_complete() -> None:
     ("amount", "shown"),
     [
         (0, "$0.00"),
-        (1, "$0.0001"),
+        (1, "$0.000000000001"),
+        (1234 * 10**5, "$0.00013"),
+        (99 * 10**9, "$0.0990"),
         (PICODOLLARS // 2, "$0.50"),
         (PICODOLLARS // 2 + 1, "$0.51"),
         (5 * 10**9, "$0.0050"),

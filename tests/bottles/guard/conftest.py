@@ -142,7 +142,7 @@ def guard(home: Path) -> Iterator[Guard]:
     manifest.write_text("")
     started: list[Guarded] = []
 
-    def start(slug: str = "web-1", rules: Sequence[Any] = ("pypi.org",), **bottle: Any) -> Guarded:
+    def start(slug: str = "web-1", rules: Sequence[Any] = ("pypi.org",), project: str = "", **bottle: Any) -> Guarded:
         config = BottleConfig.model_validate(bottle)
         settings = GuardSettings(
             guard=new_guard_name(),
@@ -152,7 +152,8 @@ def guard(home: Path) -> Iterator[Guard]:
             backend="pyro",
             rules=Rules(tuple(rules)).to_json(),
             config=config.model_dump(mode="json"),
-            manifest_files=(str(manifest),),
+            manifest_files=(str(manifest), project) if project else (str(manifest),),
+            budget_file=str(manifest),
         )
         state.stage_dir(slug).mkdir(parents=True, mode=0o700, exist_ok=True)
         with guarding(settings) as path:

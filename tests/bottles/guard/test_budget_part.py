@@ -46,7 +46,7 @@ def test_a_killed_guard_leaves_what_was_reserved_for_the_day_and_the_bottle(guar
     os.kill(first.pid, signal.SIGKILL)
     assert first.ended()
 
-    second = guard("web-2", budget=budget)
+    second = guard("web-2", budget=budget, project="/srv/other/bottles.toml")  # whose file sets no limit
     verdict = second.gateway.client.model_request(ASKED)
 
     assert isinstance(verdict, ModelRefusal) and not verdict.passing
@@ -91,3 +91,13 @@ def test_what_cannot_be_raised_cannot_be_asked_for(guard: Guard) -> None:
     ):
         assert "failed" in gateway.tool("request_capability", kind="budget", budget=rule, reason="x", wait_seconds=0)
     assert not Bottles().pending()["requests"]
+
+
+def test_nobody_is_asked_for_a_sum_that_rounds_to_nothing(guard: Guard) -> None:
+    gateway = guard(budget={"usd": 1}, supervise=True).gateway
+    for add in (1e-9, 0.00009, float("nan")):
+        asked = gateway.tool("request_capability", kind="budget", budget={"unit": "usd", "add": add}, reason="x")
+        assert "add must be a number from 0.0001" in asked["failed"]
+    gateway.tool("request_capability", kind="budget", budget={"unit": "usd", "add": 0.0001}, reason="x")
+    [request] = Bottles().pending()["requests"]
+    assert request["allows"] == "use $0.0001 more of the model within this run"

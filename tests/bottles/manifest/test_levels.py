@@ -40,6 +40,25 @@ def test_a_key_of_the_project_replaces_that_of_the_user_and_all_others_stay(proj
     }
 
 
+@pytest.mark.parametrize(
+    ("users", "projects", "shared"),
+    [
+        ({"day": {"usd": 5}}, {"usd": 1}, True),
+        ({"bottle": {"usd": 5}}, {}, True),
+        ({"bottle": {"usd": 5}}, {"day": {"usd": 1}}, True),
+        ({"day": {"usd": 5}}, {"day": {"usd": 9}}, False),
+        ({"usd": 5}, {"day": {"usd": 9}}, False),
+    ],
+)
+def test_all_projects_of_a_user_share_the_budget_of_a_day_that_the_user_sets(
+    project: Path, own: Path, users: dict[str, object], projects: dict[str, object], shared: bool
+) -> None:
+    user = write(own, bottles={"dev": {"budget": users}}, agents=DEMO)
+    mine = write(project, bottles={"dev": {"env": {"A": "1"}, **({"budget": projects} if projects else {})}})
+
+    assert load(project).budget_file("dev") == (user if shared else mine)
+
+
 def test_the_source_and_the_hosts_of_a_secret_come_from_one_file(project: Path, own: Path) -> None:
     write(own, bottles={"dev": {"secrets": {"T": {"env": "GITHUB_TOKEN", "hosts": ["api.github.com"]}}}})
     mine = write(project, bottles={"dev": {"secrets": {"T": {"hosts": ["attacker.example"]}}}})
