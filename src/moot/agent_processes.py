@@ -19,7 +19,9 @@ from pyro_mcp.host.process_identity import Identity, alive, identify
 
 VARIABLE = "CONVO_WORKTREE"
 """The variable that marks a process as one of the agent that works in that worktree."""
-_GENTLE_SECONDS, _MOST_SECONDS = 5.0, 20.0
+GENTLE_SECONDS = 5.0
+"""How long a process may take to end by itself."""
+_MOST_SECONDS = 20.0
 
 
 def agent_processes(tree: str, leaders: Iterable[int] = ()) -> list[Identity]:
@@ -45,7 +47,7 @@ def end_agent_processes(tree: str, leaders: Iterable[int] = ()) -> int:
     They may start others meanwhile; those end too. Raises `DeadlineExceeded` when some are left after 20 s.
     """
     sessions = list(leaders)
-    end, gentle = time.monotonic() + _MOST_SECONDS, time.monotonic() + _GENTLE_SECONDS
+    end, gentle = time.monotonic() + _MOST_SECONDS, time.monotonic() + GENTLE_SECONDS
     signalled: set[Identity] = set()
     while found := agent_processes(tree, sessions):
         now = time.monotonic()

@@ -155,8 +155,10 @@ class Tmux:
 
     def screen(self, session: str, window: int = AGENT_WINDOW) -> str:
         """Return the text on a pane's screen, wrapped lines joined. Raises `NotFound` without such a pane."""
-        self._require(session, window)
-        return self._run(["capture-pane", "-p", "-J", "-t", _target(session, window)]).stdout.decode(errors="replace")
+        # Below the output of a dead pane tmux writes that it is dead, and moves the output up by one line for it.
+        first = ["-S", "-1"] if self._require(session, window).dead else []
+        words = ["capture-pane", "-p", "-J", *first, "-t", _target(session, window)]
+        return self._run(words).stdout.decode(errors="replace")
 
     def type_line(self, session: str, text: str) -> None:
         """Type `text` into the agent's terminal as one pasted line, without Enter; see `typed`."""
@@ -214,6 +216,10 @@ class Tmux:
         if count:
             self._ask(["detach-client", "-s", f"={session}"])
         return count
+
+    def ask(self, *words: str) -> str:
+        """Return what a command of tmux prints."""
+        return self._run(words).stdout.decode(errors="replace")
 
     def version(self) -> str:
         """Return what `tmux -V` prints. Raises `HostToolMissing`."""

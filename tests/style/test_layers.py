@@ -62,6 +62,7 @@ _TEAM_LAYERS = (
     *("config", "auth"),
     *("agent_place", "agent_state", "agent_processes", "pane_process", "tmux_events", "tmux", "worktrees", "harness"),
     *("adapters", "hooks", "runtimes", "scaffold"),
+    *("launching", "team_status", "team"),
 )
 _OF_TEAMS = [f"moot.{name}" for name in _TEAM_LAYERS]
 MOOT_TEAMS = {

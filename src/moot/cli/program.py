@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from moot.cli import serve, server
+from moot.cli import serve, server, team
 from pyro_mcp import __version__
 from pyro_mcp.command_line import Parser, Verbs, add_completion, add_verbs, answer_completion
 
-_VERBS = (serve, server)
+_VERBS = (serve, server, team)
 
 _EXAMPLES = """\
 examples:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from moot.agent_place import AgentPlace, Commands, PlaceFiles
+from moot.harness import Harness, harness_named
 from moot.pane_process import start_text
 from moot.runtimes.interface import AgentProcess, AgentStart, Watch
 from moot.tmux import AGENT_WINDOW, NOTIFY_WINDOW, Pane, Tmux, session_name
@@ -44,13 +45,19 @@ class InTmux:
         """Return a Python that has this package, where the agents are."""
         raise NotImplementedError
 
-    def environment(self, start: Mapping[str, str]) -> Mapping[str, str]:
+    def environment(self, variables: Mapping[str, str]) -> Mapping[str, str]:
         """Return the whole environment of a program that is started with these variables."""
         raise NotImplementedError
 
     def end_processes(self, tree: str, leaders: Sequence[int]) -> None:
         """End what is left of an agent's processes after its session."""
         raise NotImplementedError
+
+    def harness(self, name: str) -> Harness:
+        return harness_named(name)
+
+    def label(self, role: str) -> str:
+        return session_name(role)
 
     def place(self, role: str) -> AgentPlace:
         return AgentPlace(

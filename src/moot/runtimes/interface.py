@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from moot.agent_place import AgentPlace, PlaceFiles
+from moot.harness import Harness
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +56,20 @@ class Runtime(Protocol):
     def prepare(self, say: Callable[[str], None]) -> None:
         """Make what all agents share, such as a container. Called once before agents start; may take minutes."""
 
+    def harness(self, name: str) -> Harness:
+        """Return the harness of that name, as agents run here. Raises `InvalidRequest`."""
+
+    def has_program(self, name: str) -> bool:
+        """Return whether an agent would find this program in its PATH; called after `prepare`."""
+
+    def label(self, role: str) -> str:
+        """Return the name of the role's session or machine, for a person."""
+
     def place(self, role: str) -> AgentPlace:
         """Return the paths of a role; nothing is made."""
+
+    def environment(self, variables: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the whole environment of a program that is started with these variables, as far as it is known."""
 
     def make_place(self, role: str) -> AgentPlace:
         """Make the worktree and the run folder of a role, or find them again; what agents left there stays."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -46,19 +47,22 @@ class LocalRuntime(InTmux):
     def prepare(self, say: Callable[[str], None]) -> None:
         self.tmux.version()
 
+    def has_program(self, name: str) -> bool:
+        return shutil.which(name) is not None
+
     def home(self) -> str:
         return str(Path.home())
 
     def python(self) -> str:
         return sys.executable
 
-    def environment(self, start: Mapping[str, str]) -> Mapping[str, str]:
+    def environment(self, variables: Mapping[str, str]) -> Mapping[str, str]:
         passed_on = {
             name: value
             for name, value in os.environ.items()
             if name not in _NOT_PASSED_ON and not name.startswith(_PREFIXES_NOT_PASSED_ON)
         }
-        return {**passed_on, **start}
+        return {**passed_on, **variables}
 
     def end_processes(self, tree: str, leaders: Sequence[int]) -> None:
         end_agent_processes(tree, leaders)

