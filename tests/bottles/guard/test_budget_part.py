@@ -100,4 +100,4 @@ def test_nobody_is_asked_for_a_sum_that_rounds_to_nothing(guard: Guard) -> None:
         assert "add must be a number from 0.0001" in asked["failed"]
     gateway.tool("request_capability", kind="budget", budget={"unit": "usd", "add": 0.0001}, reason="x")
     [request] = Bottles().pending()["requests"]
-    assert request["allows"] == "use $0.0001 more of the model within this run"
+    assert request["allows"] == "use $0.00010 more of the model within this run"
