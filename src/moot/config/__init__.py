@@ -14,10 +14,11 @@ from moot.config.actors import (
     Actors,
     get_actor_key,
     load_actors,
+    prepare_moot_folder,
     save_actors,
 )
 from moot.config.editing import set_value
-from moot.config.places import MOOT_DIR, MOOT_TOML, find_moot_toml, moot_folder, project_folder
+from moot.config.places import MOOT_DIR, MOOT_TOML, find_moot_toml, in_main_worktree, moot_folder, project_folder
 from moot.config.reading import AgentConfig, MootConfig, default_prompt, find_config, read_config, require_config
 from moot.config.secret_values import resolve_env
 from moot.known_words import HARNESSES, PERMISSION_MODES, ROLE_NAME, RUNTIMES
@@ -38,8 +39,10 @@ __all__ = [
     "find_config",
     "find_moot_toml",
     "get_actor_key",
+    "in_main_worktree",
     "load_actors",
     "moot_folder",
+    "prepare_moot_folder",
     "project_folder",
     "read_config",
     "require_config",

@@ -21,11 +21,11 @@ from moot.known_words import (
     role_name,
     variable_name,
 )
+from moot.server_address import DEFAULT_API_URL
 from moot.toml_tables import Check, TableReader, a_line, a_number, a_text, dotted, http_url, one_of, read_toml, table_of
 from pyro_mcp.errors import NotFound
 from pyro_mcp.hints import near_match
 
-DEFAULT_API_URL = "https://mootup.io"
 _MOST_ROLES = 50
 _SECRET = re.compile(r"\$\{secret:(?P<name>[^}]*)\}?")
 _SECRET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)

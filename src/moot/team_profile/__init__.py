@@ -16,7 +16,14 @@ from moot.team_profile.profile import (
     TeamProfile,
     WorkflowProfile,
 )
-from moot.team_profile.templates import TEAMS_DIR, builtin_profile, builtin_templates, load_template, resolve_template
+from moot.team_profile.templates import (
+    TEAMS_DIR,
+    builtin_profile,
+    builtin_templates,
+    default_theme,
+    load_template,
+    resolve_template,
+)
 
 __all__ = [
     "TEAMS_DIR",
@@ -27,6 +34,7 @@ __all__ = [
     "WorkflowProfile",
     "builtin_profile",
     "builtin_templates",
+    "default_theme",
     "generate_claude_md",
     "generate_moot_toml",
     "load_template",

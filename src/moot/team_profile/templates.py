@@ -52,6 +52,12 @@ def load_template(name_or_path: str) -> tuple[TeamProfile, Path]:
     return TeamProfile.from_toml(folder / _FILE), folder
 
 
+def default_theme(role: str) -> str | None:
+    """Return the colour that a role with this name has in the templates; None when none has it."""
+    found = (builtin_profile(name).role(role.lower()) for name in builtin_templates())
+    return next((one.theme for one in found if one is not None), None)
+
+
 def _unknown(name: str) -> NotFound:
     hint = near_match(name, builtin_templates()) or "give a name from the list, or the path of a folder with team.toml"
     return NotFound(f"Template {name[:100]!r} not found. Available: {_all()}", hint=hint)

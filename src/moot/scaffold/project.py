@@ -1,0 +1,146 @@
+"""`moot init`: make a folder a project of a team of agents."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from moot.auth import Credential, require_credential
+from moot.config import ACTORS_JSON, Actors, in_main_worktree, load_actors
+from moot.scaffold.adoption import adopt, write_actors
+from moot.scaffold.files_of_project import update_gitignore
+from moot.scaffold.installation import install_files, update_suggestions, write_moot_toml
+from moot.scaffold.journal import Journal, journal_path, read_journal, write_journal
+from moot.scaffold.options import InitOptions, InitResult
+from moot.scaffold.plan import adoptable, plan_adoption, plan_new_team
+from moot.space_client import SpaceClient
+from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
+from pyro_mcp.host.files import locked, state_home
+
+
+def init(options: InitOptions, project: Path | None = None) -> InitResult:
+    """Give the agents of a team to a project, and the project its files. Raises `PyroError`.
+
+    A run that was interrupted is continued by the next one.
+    """
+    project = (project or Path.cwd()).absolute()
+    _require_main_worktree(project)
+    if not os.path.lexists(project / ".git"):
+        options.say(f"Warning: {project} doesn't look like a git repository; 'moot up' needs one (git init).")
+    with alone_in(project):
+        if options.update_suggestions:
+            return update_suggestions(options, project)
+        journal = read_journal(project)
+        if journal is None:
+            if load_actors(project) is not None and not (options.force or options.adopt_fresh_install):
+                raise Conflict(
+                    f"{ACTORS_JSON} already exists.",
+                    hint="'moot init --force' gives all agents new keys and writes all files anew\n"
+                    "'moot init --update-suggestions' only looks at the files again",
+                )
+            found = _new_journal(options, project)
+            if found is None:
+                return InitResult(aborted=True)
+            journal = found
+        else:
+            _announce_resumption(options, journal)
+        return _complete(options, project, journal)
+
+
+def _new_journal(options: InitOptions, project: Path) -> Journal | None:
+    """Ask the server, then the person; return the plan, None when the person refuses."""
+    credential = require_credential(options.profile, options.api_url)
+    options.say(f"Using profile {credential.profile} (authenticated on {credential.api_url})")
+    old = load_actors(project)
+    with SpaceClient(credential.api_url, credential.token) as space:
+        where = _where(space, credential, None if options.fresh else old)
+        agents = space.my_agents()
+        if options.fresh:
+            journal = plan_new_team(options, where, project, agents)
+            options.say(f"A new team of {len(journal.members)} agents in the new space {journal.space_name}:")
+        else:
+            options.say(f"Fetched your space: {where.space_id} ({where.space_name})")
+            journal = plan_adoption(options, where, project, agents, old)
+            number = len(adoptable(agents, where.space_id, force=options.force))
+            options.say(f"Found {number} {'agents' if options.force else 'keyless agents'} there:")
+    for one in journal.members:
+        options.say(f"  - {one.display_name:<16} ({one.actor_id or 'new'})")
+    if options.force and not options.agree("All these agents get new keys; their old keys end. Continue?"):
+        return None
+    if options.adopt_fresh_install and not options.agree("Files of the project are overwritten. Continue?"):
+        return None
+    return journal
+
+
+def _where(space: SpaceClient, credential: Credential, old: Actors | None) -> Journal:
+    """Return an empty plan for the space that the project has, else for the default space of the person."""
+    if old is not None and old.api_url == credential.api_url and old.space_id:
+        return Journal(old.api_url, old.space_id, old.space_name, "", ())
+    me = space.me()
+    if not me.default_space_id:
+        raise NotFound("your account has no default space", hint="'moot server user add' makes a person with one")
+    try:
+        name = str(space.call("GET", f"/api/spaces/{me.default_space_id}").get("name") or me.default_space_id)
+    except (InvalidRequest, NotFound):  # some servers have no such call; the name is only shown
+        name = me.default_space_id
+    return Journal(credential.api_url, me.default_space_id, name, "", ())
+
+
+def _announce_resumption(options: InitOptions, journal: Journal) -> None:
+    """Say that an interrupted run goes on. Raises `Conflict` when this run asks for something else."""
+    asked = options.template.removeprefix("mootup/") if options.template else None
+    other_template = asked is not None and journal.template not in (asked, str(Path(asked).absolute()))
+    other_roles = options.roles and set(options.roles) != {one.role for one in journal.members}
+    if other_template or other_roles or (options.fresh and not journal.new_space):
+        raise Conflict(
+            f"an interrupted 'moot init' for the team {journal.template or 'custom'} holds keys of agents",
+            hint="run 'moot init' without --template, --roles and --fresh to complete it",
+        )
+    left = sum(not one.api_key for one in journal.members)
+    options.say(f"Continuing an interrupted run: {left} of {len(journal.members)} agents need a key.")
+
+
+def _complete(options: InitOptions, project: Path, journal: Journal) -> InitResult:
+    """Do all that changes something. Each step may be repeated, and the journal is removed after the last."""
+    added = update_gitignore(project)  # before the first key is there
+    write_journal(project, journal)
+    options.say("\nRotating keys for keyless agents..." if not journal.new_space else "\nMaking agents...")
+    credential = require_credential(options.profile, journal.api_url)
+    with SpaceClient(credential.api_url, credential.token) as space:
+        journal = adopt(space, project, journal, options.say)
+    write_actors(project, journal)
+    options.say(f"Wrote {ACTORS_JSON:<24} ({len(journal.members)} agents, chmod 600)")
+    team, folder = journal.team()
+    moot_toml, warnings = write_moot_toml(options, project, journal, team)
+    if added:
+        options.say(f"Updated .gitignore             ({added} entries added)")
+    result = InitResult(journal.api_url, journal.space_id, journal.space_name, team.name, moot_toml=moot_toml)
+    result = replace(result, warnings=warnings).with_members(journal.members)
+    result = install_files(options, project, result, team, folder, rotated=True)
+    journal_path(project).unlink()
+    for one in warnings:
+        options.say(f"Warning: {one}")
+    options.say("\nDone. See .moot/init-report.md for details and next steps.")
+    return result
+
+
+def _require_main_worktree(project: Path) -> None:
+    main = in_main_worktree(project)
+    if main != project.resolve():
+        raise Conflict(f"{project} is a linked worktree", hint=f"run the command in the main one: cd {main}")
+
+
+@contextmanager
+def alone_in(project: Path) -> Iterator[None]:
+    """Let one process at a time work on a project; nothing is made in the project for it."""
+    name = hashlib.sha256(os.fsencode(project.resolve())).hexdigest()[:16]
+    path = state_home("moot") / f"init-{name}.lock"
+    with locked(path, deadline_seconds=0, what=f"'moot init' in {project}"):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
