@@ -12,19 +12,22 @@ from pathlib import Path
 from tests.style.imports import OURS
 from tests.style.project import ROOT, python_files
 
+# Each hook of a team is a script of its own, and imports the modules beside it.
+HOOKS = ROOT / "src/moot/templates/claude/hooks"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def imported_packages(source: Path) -> set[str]:
     """Return the top-level packages that the modules below `source` import from other distributions."""
     found: set[str] = set()
+    beside = {path.stem for path in HOOKS.glob("*.py")}
     for path in python_files(source):
         for node in ast.walk(ast.parse(path.read_text(), path)):
             if isinstance(node, ast.Import):
                 found.update(alias.name.partition(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
                 found.add(str(node.module).partition(".")[0])
-    return found - sys.stdlib_module_names - set(OURS)
+    return found - sys.stdlib_module_names - set(OURS) - beside
 
 
 def distributions_of(packages: set[str]) -> set[str]:

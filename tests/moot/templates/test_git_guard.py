@@ -1,0 +1,202 @@
+"""git-guard refuses each command that would change another worktree, however it is written, and no other command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.style.project import ROOT
+
+HOOK = ROOT / "src/moot/templates/claude/hooks/git-guard.sh"
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a repository with the worktrees of two roles; return its main worktree."""
+    main = tmp_path_factory.mktemp("team") / "main"
+    environ = {"PATH": os.environ["PATH"], "HOME": str(main.parent), "GIT_CONFIG_NOSYSTEM": "1"}
+    for line in (
+        f"init -q {main}",
+        f"-C {main} -c user.name=a -c user.email=a@b commit -q --allow-empty -m first",
+        f"-C {main} worktree add -q .worktrees/spec -b spec/work",
+        f"-C {main} worktree add -q .worktrees/qa -b qa/work",
+        f"-C {main} config alias.undo reset",
+        f"-C {main} config alias.elsewhere !cd../qa&&git\treset",
+        f"init -q {main.parent}/other",
+    ):
+        words = [word.replace("\t", " ").replace("!cd", "!cd ").replace("&&", " && ") for word in line.split(" ")]
+        subprocess.run(["git", *words], env=environ, check=True, timeout=30)
+    (main / ".worktrees/spec/src").mkdir()
+    return main
+
+
+def reason(team: Path, command: str, *, cwd: str = ".worktrees/spec", worktree: str | None = None) -> str:
+    """Return why the hook refuses a command of the role spec; "" when it lets it pass."""
+    given = {
+        "session_id": "s",
+        "cwd": str(team / cwd),
+        "hook_event_name": "PreToolUse",
+        "tool_name": "Bash",
+        "tool_input": {"command": command},
+    }
+    own = str(team / ".worktrees/spec") if worktree is None else worktree
+    ended = subprocess.run(
+        [HOOK],
+        input=json.dumps(given),
+        env={"PATH": os.environ["PATH"], "HOME": str(team.parent), "CONVO_WORKTREE": own},
+        cwd=team / cwd,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, ""), ended.stderr
+    if not ended.stdout:
+        return ""
+    answer = json.loads(ended.stdout)["hookSpecificOutput"]
+    assert (answer["hookEventName"], answer["permissionDecision"]) == ("PreToolUse", "deny")
+    return str(answer["permissionDecisionReason"])
+
+
+ELSEWHERE = [
+    "git -C {main} merge spec/work",
+    "git -C ../qa merge spec/work",
+    "git -C ../.. -C . commit -m x",
+    "git -c user.name=x -C {main} commit -m x",
+    "git --git-dir={main}/.git update-ref refs/heads/x HEAD",
+    "git --git-dir {main}/.git --work-tree {main} reset --hard",
+    "GIT_DIR={main}/.git git reset --hard",
+    "GIT_WORK_TREE=../qa git checkout .",
+    "export GIT_DIR={main}/.git; git reset --hard",
+    "cd {main} && git merge spec/work",
+    "cd ../qa; git clean -fd",
+    "cd ../qa\ngit clean -xfd",
+    "cd '../qa' && git clean -f -d",
+    'cd "{main}" && git checkout other',
+    "cd {main}; git switch other",
+    "cd {main}; git restore .",
+    "cd {main}; git stash",
+    "cd {main}; git stash drop",
+    "cd {main} && true; git add .",
+    "cd / ; cd {main} ; git reset --hard",
+    "cd $(dirname {main})/main && git reset --hard",
+    "cd `pwd` && git reset --hard",
+    "(cd {main}; git reset --hard)",
+    "(cd {main} && git status) && (cd ../qa && git reset --hard)",
+    "{{ cd {main}; git reset --hard; }}",
+    "if true; then cd {main}; fi; git reset --hard",
+    "for place in {main} ../qa; do git -C $place reset --hard; done",
+    "while cd ../qa; do git rm x; done",
+    "PLACE={main}; git -C $PLACE reset --hard",
+    'PLACE="{main}"; git -C "${{PLACE}}" reset --hard',
+    "G=git; cd {main}; $G reset --hard",
+    "OPTIONS='-C {main}'; git $OPTIONS reset --hard",
+    "git -C $UNKNOWN reset --hard",
+    "cd {main}; 'git' reset --hard",
+    "cd {main}; gi\\t reset --hard",
+    "cd {main}; /usr/bin/git reset --hard",
+    "cd {main}; env git reset --hard",
+    "env -C {main} git reset --hard",
+    "env GIT_DIR={main}/.git git reset --hard",
+    "cd {main}; command git reset --hard",
+    "cd {main}; nohup timeout -k 1 5 nice -n 3 git reset --hard",
+    "cd {main}; sudo -u root git reset --hard",
+    "cd {main}; echo x | xargs git rm",
+    "echo {main} | xargs -I% git -C % reset --hard",
+    "find {main} -maxdepth 0 -exec git -C {{}} reset --hard \\;",
+    "bash -c 'cd {main} && git reset --hard'",
+    'sh -c "git -C {main} reset --hard"',
+    "eval 'git -C {main}' reset --hard",
+    "echo 'git -C {main} reset --hard' | bash",
+    "bash <<'END'\ncd {main}\ngit reset --hard\nEND",
+    "bash <<< 'git -C {main} reset --hard'",
+    "cat <<END\n$(git -C {main} reset --hard)\nEND",
+    "echo $(git -C {main} reset --hard)",
+    "echo `git -C {main} reset --hard`",
+    'echo "x $(cd {main} && git reset --hard)"',
+    "cat <(git -C {main} reset --hard)",
+    "alias g='git -C {main}'; g reset --hard",
+    'g() {{ git "$@"; }}; cd {main}; g reset --hard',
+    "function g {{ git reset --hard; }}; cd {main}; g",
+    "cd {main}; git -c alias.x='reset --hard' x",
+    "git -c alias.x='!git -C {main} reset' x",
+    "cd {main}; git undo --hard",
+    "git elsewhere",
+    "cd {main}; git $WHAT",
+    "cd {main}; git \\\n  reset --hard",
+    "true && cd {main} || false; git reset --hard",
+    "git status; cd {main} | true; git -C {main} push",
+    "git -C {main} branch -D qa/work",
+    "git -C {main} tag v1",
+    "git -C {main} worktree remove ../qa",
+    "git -C {main} cherry-pick HEAD",
+    "git -C {main} rebase spec/work",
+    "git -C ../qa merge --ff-only spec/work",
+    "git -C ../../../other commit -m x",
+    "git -C {main} config user.name x",
+    "git -C {main} reset --hard 'unclosed",
+]
+
+
+@pytest.mark.parametrize("command", ELSEWHERE)
+def test_a_command_that_changes_another_worktree_is_refused(team: Path, command: str) -> None:
+    assert reason(team, command.format(main=team))
+
+
+def test_a_refusal_names_both_worktrees_and_what_is_allowed(team: Path) -> None:
+    found = reason(team, "git -C ../qa clean -fd")
+    assert f"'git clean' would run in {team}/.worktrees/qa" in found
+    assert f"your worktree is {team}/.worktrees/spec" in found
+    assert "--ff-only" in found
+
+
+@pytest.mark.parametrize("command", ["git merge x", "git clean -fd", "git stash", "git restore .", "git checkout -b x"])
+def test_a_shell_that_stands_in_another_worktree_is_refused(team: Path, command: str) -> None:
+    assert reason(team, command, cwd=".")
+    assert reason(team, command, cwd=".worktrees/qa")
+    assert reason(team, f"cd {team}/.worktrees/spec && {command}", cwd=".") == ""
+
+
+OWN = [
+    "",
+    "ls -la",
+    "git status",
+    "git commit -m 'it''s $(done)'",
+    "git commit -m \"$(cat <<'END'\nA subject: don't panic\n\ngit -C /elsewhere reset is only text here\nEND\n)\"",
+    "git add -A && git commit -m x && git push -u origin spec/work",
+    "git clean -fd; git stash; git stash pop; git restore .; git switch -c spec/x",
+    "cd src && git add . && cd .. && git commit -m x",
+    "cd {main}/.worktrees/spec && git reset --hard HEAD~1",
+    "git -C {main}/.worktrees/spec rebase main",
+    "git -C {main} log --oneline -5 | head",
+    "git -C {main} status; git -C ../qa diff HEAD~1; git -C ../qa show qa/work:x",
+    "cd {main} && git branch --show-current && git branch -a && git stash list && git worktree list",
+    "git -C {main} merge --ff-only spec/work",
+    "cd {main} && git pull --ff-only",
+    "(cd {main} && git log -1); git commit -m x",
+    "X=$(git -C {main} rev-parse HEAD); git reset --hard $X",
+    "for branch in $(git branch --list); do git log -1 $branch; done",
+    "if git diff --quiet; then echo clean; else git commit -am x; fi",
+    "cat > notes.md <<END\ncd {main}; git reset --hard\nEND\ngit add notes.md",
+    "echo 'git -C {main} reset --hard' > advice.txt",
+    "grep -rn 'git reset' . | head; git add x",
+    "mkdir -p /tmp/nothing-here && cd /tmp && ls",
+    "[[ -f x && -f y ]] && git add x y",
+    "case $1 in a) git add a ;; b) git add b ;; esac",
+    "git undo --soft HEAD",
+    "npm test 2>&1 | tee out.txt && git add -p",
+    "gitk; legit reset; git-lfs ls-files",
+]
+
+
+@pytest.mark.parametrize("command", OWN)
+def test_work_in_the_own_worktree_and_reading_elsewhere_pass(team: Path, command: str) -> None:
+    assert reason(team, command.format(main=team)) == ""
+
+
+def test_without_a_worktree_of_its_own_an_agent_is_not_guarded(team: Path) -> None:
+    assert reason(team, f"git -C {team} reset --hard", worktree="") == ""
