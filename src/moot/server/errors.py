@@ -10,7 +10,8 @@ PyroError
 │   ├── AgentConnected     409  the agent of this key is connected; it is rotated only by force
 │   └── TooManyRequests    429  more than the rate of one key, or too many connections; of `pyro_mcp.errors`
 └── HostNotReady
-    └── Unavailable        503  the database cannot be reached, or the server is stopping
+    └── Unavailable        503  the server is stopping or overloaded
+        └── DatabaseFailed 503  the database cannot be reached, is damaged, or takes too long
 """
 
 from __future__ import annotations
@@ -47,6 +48,12 @@ class AgentConnected(Conflict):
 
 class Unavailable(HostNotReady):
     code = "unavailable"
+
+
+class DatabaseFailed(Unavailable):
+    """The error of a database that does not answer. Its message, which may name hosts and users, is for the log."""
+
+    for_clients = "The database does not answer"
 
 
 _STATUSES: tuple[tuple[type[PyroError], int], ...] = (

@@ -46,9 +46,14 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
 
     @property
-    def database(self) -> str:
-        """The URL of the database."""
-        return self.database_url or f"sqlite:///{self.data_folder / DATABASE_FILE}"
+    def database(self) -> str | Path:
+        """The URL of PostgreSQL, or the file of SQLite."""
+        return self.database_url or self.data_folder / DATABASE_FILE
+
+    @property
+    def is_for_others(self) -> bool:
+        """Whether other hosts may reach the server."""
+        return self.host not in ("127.0.0.1", "::1", "localhost")
 
     @property
     def address(self) -> str:

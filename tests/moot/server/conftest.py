@@ -36,7 +36,7 @@ def postgresql() -> Iterator[str]:
 @pytest.fixture
 def sqlite(tmp_path: Path) -> Iterator[Database]:
     """An empty SQLite database with the newest schema."""
-    made = Database(f"sqlite:///{tmp_path / 'space.db'}")
+    made = Database(tmp_path / "space.db")
     made.upgrade()
     yield made
     made.close()

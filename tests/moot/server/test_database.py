@@ -5,8 +5,10 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import insert, select, text
 
@@ -23,8 +25,9 @@ from moot.server.database.changes import (
 )
 from moot.server.database.database import Database
 from moot.server.database.transaction import Transaction
-from moot.server.errors import Unavailable
+from moot.server.errors import DatabaseFailed, Unavailable
 from pyro_mcp.errors import InvalidRequest
+from tests.moot.server.postgresql import new_database
 
 
 def new_tenant(tx: Transaction, tenant_id: str) -> None:
@@ -138,7 +141,9 @@ def test_the_writer_goes_on_after_a_listener_has_failed(sqlite: Database) -> Non
     assert tenants_of(sqlite) == {"one"}
 
 
-@pytest.mark.parametrize("url", ["mysql://host/name", "nothing", ""])
+@pytest.mark.parametrize(
+    "url", ["mysql://host/name", "nothing", "", "sqlite:////tmp/space.db", "postgresql://user@host:abc/x"]
+)
 def test_another_database_is_refused(url: str) -> None:
     with pytest.raises(InvalidRequest):
         Database(url)
@@ -155,3 +160,29 @@ def test_a_change_reaches_another_server_process_as_it_is(change: Change) -> Non
 @pytest.mark.parametrize("text", ['["space", 1, ""]', '["EventsAdded"]'])
 def test_an_unknown_change_may_be_anything(text: str) -> None:
     assert decoded(text) == Anything()
+
+
+def test_commits_of_postgresql_are_flushed_and_waits_have_an_end(postgresql: str) -> None:
+    url = new_database(postgresql)
+    with psycopg.connect(url, autocommit=True) as connection:
+        name = connection.info.dbname
+        for setting in ("synchronous_commit = off", "default_transaction_isolation = 'serializable'"):
+            connection.execute(f"ALTER DATABASE {name} SET {setting}".encode())
+    wanted = ("synchronous_commit", "lock_timeout", "statement_timeout", "transaction_isolation")
+
+    def settings(tx: Transaction) -> list[object]:
+        return [tx.connection.execute(text(f"SHOW {one}")).scalar() for one in wanted]
+
+    with closing(Database(url)) as database:
+        assert database.write(settings) == ["on", "10s", "30s", "read committed"]
+        assert database.read(settings) == ["on", "10s", "30s", "repeatable read"]
+
+
+def test_a_statement_of_postgresql_that_takes_too_long_fails_alone(postgresql: str) -> None:
+    with closing(Database(new_database(postgresql))) as database:
+        database.write(lambda tx: tx.execute(text("SET SESSION statement_timeout = '50ms'")))
+
+        with pytest.raises(DatabaseFailed, match="timeout"):
+            database.write(lambda tx: tx.execute(text("SELECT pg_sleep(5)")))
+        database.write(lambda tx: new_tenant(tx, "next"))
+        assert tenants_of(database) == {"next"}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import http.client
+import re
 import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from websockets.sync.client import connect
 
-from tests.moot.server.running import ANSWER_SECONDS, Live, Server, free_port, moot
+from tests.moot.server.postgresql import new_database
+from tests.moot.server.running import ANSWER_SECONDS, Client, Live, Server, free_port, moot, running
 
 _NOBODY = "postgresql://nobody@127.0.0.1:1/none"
 
@@ -65,6 +68,8 @@ def test_calls_and_sockets_go_over_tls(server: Server, certificate: tuple[Path, 
         (("--port", "x"), "--port"),
         (("--database-url", "mysql://user@host/name"), "mysql"),
         (("--database-url", "nonsense"), "postgresql://"),
+        (("--database-url", "postgresql://user:a@b:c/d@host:abc/x"), "special characters"),
+        (("--database-url", "sqlite:////tmp/space.db"), "--data-dir"),
         (("--database-url", _NOBODY), "127.0.0.1"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
@@ -84,3 +89,31 @@ def test_a_wrong_option_is_refused_with_a_hint(
     assert result.returncode != 0 and words in result.stderr
     assert "Traceback" not in result.stderr
     assert "mootup_pat_" not in result.stdout
+
+
+def test_the_port_that_the_system_chooses_is_printed_and_others_are_warned_of(tmp_path: Path) -> None:
+    server = Server(0, tmp_path / "data", ("--host", "0.0.0.0"))  # noqa: S104 - what is tested
+    server.start()
+    try:
+        found = re.search(r"serving http://127\.0\.0\.1:(\d+)", "".join(server.said))
+        assert found is not None
+        assert Client(int(found[1]), server.token).get("/api/actors/me")["actor_type"] == "human"
+        assert f"--api-url http://127.0.0.1:{found[1]} " in "".join(server.said)
+        assert "unencrypted" in server.log() and "--tls-cert" in server.log()
+    finally:
+        server.kill()
+
+
+def test_a_host_of_this_computer_alone_is_not_warned_of(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        assert "unencrypted" not in server.log()
+
+
+def test_a_password_may_have_special_characters(postgresql: str, tmp_path: Path) -> None:
+    with psycopg.connect(postgresql.replace("NAME", "postgres"), autocommit=True) as connection:
+        connection.execute("CREATE ROLE \"odd@user\" SUPERUSER LOGIN PASSWORD 'a@b:c/d%e'")
+    user = re.sub("//[^@]*@", "//odd%40user:a%40b%3Ac%2Fd%25e@", new_database(postgresql))
+
+    with running(tmp_path, "--database-url", user) as server:
+        assert server.person.get("/ready") == {"status": "ready"}
+        assert "%40b" not in server.log() and "a@b" not in server.log()

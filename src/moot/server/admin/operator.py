@@ -15,7 +15,7 @@ from moot.server.events import pruning
 from moot.server.results import Installation, NewPersonalToken, PersonalToken, Space
 from moot.server.settings import DATABASE_FILE, Settings
 from moot.server.spaces import spaces
-from pyro_mcp.errors import NotFound
+from pyro_mcp.errors import InvalidRequest, NotFound
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,12 @@ class Operator:
     def prune(self, space_id: str, user: str | None, *, keep: int) -> int:
         """Remove the oldest messages of a space of a person's tenant; return how many."""
         with self._database() as database:
-            return database.write(
+            removed = 0
+            while part := database.write(
                 lambda tx: pruning.prune(tx, spaces.find(tx, accounts.person(tx, user), space_id), keep=keep)
-            )
+            ):
+                removed += part
+            return removed
 
     def backup(self, target: Path) -> None:
         """Copy the database into a new file."""
@@ -78,11 +81,11 @@ class Operator:
 
     def checks(self) -> list[Check]:
         """Return all checks of the data."""
-        with self._database() as database:
+        with self._database(newest=False) as database:
             return checks(database)
 
     @contextmanager
-    def _database(self) -> Iterator[Database]:
+    def _database(self, *, newest: bool = True) -> Iterator[Database]:
         if not self.settings.database_url and not (self.settings.data_folder / DATABASE_FILE).exists():
             raise NotFound(
                 f"there is no database in {self.settings.data_folder}",
@@ -90,6 +93,10 @@ class Operator:
             )
         database = Database(self.settings.database)
         try:
+            if newest:
+                database.require_newest()
             yield database
+        except UnicodeEncodeError as error:
+            raise InvalidRequest("a text that was given is not UTF-8", hint="write it in the encoding UTF-8") from error
         finally:
             database.close()

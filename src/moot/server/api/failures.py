@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
-from moot.server.errors import RequestTimeout, Unauthenticated, status_of
+from moot.server.errors import DatabaseFailed, RequestTimeout, Unauthenticated, status_of
 from moot.server.results import Problem
 from pyro_mcp.errors import InvalidRequest, NotFound, PyroError, TooManyRequests
 
@@ -31,10 +31,17 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 _log = logging.getLogger("moot.server")
 
 
+def detail_of(error: PyroError) -> str:
+    """Return what a client is told of an error; what a database driver says is for the log alone."""
+    if isinstance(error, DatabaseFailed):
+        return error.for_clients
+    return f"{error.message}: {error.hint}" if error.hint else error.message
+
+
 def answer(error: PyroError) -> JSONResponse:
     """Return the answer that tells a client of an error."""
     status = status_of(error)
-    detail = f"{error.message}: {error.hint}" if error.hint else error.message
+    detail = detail_of(error)
     headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
     if isinstance(error, TooManyRequests):
         headers = {"Retry-After": "1"}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import resource
 import signal
 import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -26,10 +29,12 @@ from moot.server.api.stuck import Stuck
 from moot.server.database.database import Database
 from moot.server.database.listening import listening
 from moot.server.delivery import connections
-from moot.server.settings import Settings
+from moot.server.settings import DATABASE_FILE, Settings
 from pyro_mcp.errors import Conflict, HostNotReady, InvalidRequest
 from pyro_mcp.host.files import locked, private_directory
 
+_log = logging.getLogger("moot.server")
+_UNENCRYPTED = "keys are sent unencrypted to %s: give --tls-cert and --tls-key, or let only a proxy with TLS connect"
 _BACKLOG = 1024
 _OPEN_FILES = 16_384
 _SECONDS_TO_LEAVE = 5
@@ -51,12 +56,15 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
     with ExitStack() as stack:
         database = stack.enter_context(opened(settings))
         listener = stack.enter_context(_bound(settings))
+        settings = replace(settings, port=listener.getsockname()[1])
+        if settings.is_for_others and settings.tls_certificate is None:
+            _log.warning(_UNENCRYPTED, settings.host)
         user = database.write(first_start.first_user)
         if user is not None:
             say(first_start.welcome(user, settings.address))
         state = ServerState(database, settings.limits)
         if database.is_postgresql:
-            stack.enter_context(listening(settings.database, state.feeds.hear))
+            stack.enter_context(listening(settings.database_url, state.feeds.hear))
         config = uvicorn.Config(
             create_app(state),
             **SOCKET_OPTIONS,
@@ -110,6 +118,7 @@ def opened(settings: Settings) -> Iterator[Database]:
             private_directory(settings.data_folder)
             lock = settings.data_folder / LOCK_FILE
             stack.enter_context(locked(lock, deadline_seconds=0, what=f"the database in {settings.data_folder}"))
+            _make_private(settings.data_folder / DATABASE_FILE)
         database = Database(settings.database)
         stack.callback(database.close)
         _require_utf8(database)
@@ -117,6 +126,13 @@ def opened(settings: Settings) -> Iterator[Database]:
         if not database.is_postgresql:
             database.write(connections.forget_all)
         yield database
+
+
+def _make_private(database: Path) -> None:
+    """Make the file of a database readable for this user alone, before SQLite makes it and others beside it."""
+    database.touch(mode=0o600)
+    if database.stat().st_mode & 0o077:
+        database.chmod(0o600)
 
 
 def _require_utf8(database: Database) -> None:

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as NoConnection
+from sqlalchemy.exc import SQLAlchemyError
 
 from moot.server.database import schema
 from moot.server.database.changes import Change
 from moot.server.database.engines import engines
+from moot.server.database.failures import breaks_all, database_failure
 from moot.server.database.transaction import Transaction
 from moot.server.database.writer import Writer
-from moot.server.errors import Unavailable
+from pyro_mcp.errors import HostNotReady
 
 Result = TypeVar("Result")
 Listener = Callable[[Sequence[Change]], None]
 
 
 class Database:
-    """A database of SQLite or PostgreSQL. Its methods may be called from any thread; `close` ends it."""
+    """A database of PostgreSQL at a URL, or of SQLite in a file.
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    Its methods may be called from any thread; `close` ends it. They raise `DatabaseFailed`.
+    """
+
+    def __init__(self, place: str | Path) -> None:
+        self.place = place
         self._listeners: list[Listener] = []
-        self._reading, self._writing = engines(url)
+        self._reading, self._writing = engines(place)
         self._writer = Writer(self._writing, self._tell)
 
     @property
@@ -34,8 +39,21 @@ class Database:
         return self._reading.dialect.name == "postgresql"
 
     def upgrade(self) -> None:
-        """Bring the schema to the newest version."""
-        schema.upgrade(self._writing)
+        """Bring the schema to the newest version. Raises `HostNotReady` when a newer program has made it."""
+        with _clear_errors("the database cannot be upgraded"):
+            with self._writing.begin() as connection:
+                _require_known(schema.version(connection))
+            schema.upgrade(self._writing)
+
+    def require_newest(self) -> None:
+        """Raise `HostNotReady` when the schema is not that of this program."""
+        found = self.schema_version()
+        _require_known(found)
+        if found != schema.newest():
+            raise HostNotReady(
+                f"the schema of the database is {found or 'missing'}, not {schema.newest()}",
+                hint="moot serve upgrades it when it starts",
+            )
 
     def schema_version(self) -> str:
         """Return the version of the schema in the database; "" when there is none."""
@@ -43,13 +61,8 @@ class Database:
 
     def read(self, work: Callable[[Transaction], Result]) -> Result:
         """Run a function that only reads, on one state of the database; return its result."""
-        try:
-            with self._reading.begin() as connection:
-                return work(Transaction(connection))
-        except OperationalError as error:
-            raise Unavailable(f"the database cannot be read: {error.orig}", hint="see the server's log") from error
-        except NoConnection as error:
-            raise Unavailable("the server is overloaded", hint="try again in a few seconds") from error
+        with _clear_errors("the database cannot be read"), self._reading.begin() as connection:
+            return work(Transaction(connection))
 
     def write(self, work: Callable[[Transaction], Result]) -> Result:
         """Run a function that writes; return its result after its changes are committed and on the disk."""
@@ -72,3 +85,21 @@ class Database:
     def _tell(self, changes: Sequence[Change]) -> None:
         for listener in self._listeners:
             listener(changes)
+
+
+@contextmanager
+def _clear_errors(what: str) -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        if breaks_all(error):
+            raise database_failure(error, what) from error
+        raise
+
+
+def _require_known(version: str) -> None:
+    if version and version not in schema.known():
+        raise HostNotReady(
+            f"the database is from a newer version of this program: its schema is {version}, not {schema.newest()}",
+            hint="upgrade pyro-mcp",
+        )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -12,26 +13,47 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from pyro_mcp.errors import InvalidRequest
 
 _READERS = 8
+_CONNECT_SECONDS = 10
+_FORM = "give postgresql://user@host/name; in a password, write special characters as % and two hexadecimal digits"
+_POSTGRESQL_SETTINGS = {
+    # A commit is on the disk when it returns, whatever the configuration of the database says.
+    "synchronous_commit": "on",
+    "lock_timeout": "10s",
+    "statement_timeout": "30s",
+    "idle_in_transaction_session_timeout": "60s",
+}
 _WRITE_LOCK = 0x6D6F6F74
 """The number of the advisory lock that PostgreSQL's writers of all server processes take."""
 
 
-def engines(url: str) -> tuple[Engine, Engine]:
-    """Return the engine for reading and the one for writing. Raises `InvalidRequest` for a URL of another database."""
+def engines(place: str | Path) -> tuple[Engine, Engine]:
+    """Return the engine for reading and the one for writing: of the URL of PostgreSQL, or of a file of SQLite.
+
+    Raises `InvalidRequest` for a URL of another database.
+    """
+    if isinstance(place, Path):
+        return _sqlite(URL.create("sqlite", database=str(place)))
+    return _postgresql(_parsed(place).set(drivername="postgresql+psycopg"))
+
+
+def driver_url(url: str) -> str:
+    """Return the URL of PostgreSQL as its own library reads it. Raises `InvalidRequest`."""
+    return _parsed(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _parsed(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except ArgumentError:
-        raise InvalidRequest("the database URL is not one", hint="postgresql://user@host/name") from None
+    except (ArgumentError, ValueError):
+        raise InvalidRequest("the database URL is not one", hint=_FORM) from None
     if parsed.get_backend_name() == "sqlite":
-        return _sqlite(url)
-    if parsed.get_backend_name() == "postgresql":
-        return _postgresql(str(parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)))
-    raise InvalidRequest(
-        f"the space server does not use {parsed.get_backend_name()}", hint="give postgresql://user@host/name"
-    )
+        raise InvalidRequest("SQLite has no URL here", hint="--data-dir names the folder of its file")
+    if parsed.get_backend_name() != "postgresql":
+        raise InvalidRequest(f"the space server does not use {parsed.get_backend_name()[:50]!r}", hint=_FORM)
+    return parsed
 
 
-def _sqlite(url: str) -> tuple[Engine, Engine]:
+def _sqlite(url: URL) -> tuple[Engine, Engine]:
     reading = create_engine(url, pool_size=_READERS, max_overflow=0, connect_args={"check_same_thread": False})
     writing = create_engine(url, pool_size=1, max_overflow=0, connect_args={"check_same_thread": False})
 
@@ -51,11 +73,22 @@ def _sqlite(url: str) -> tuple[Engine, Engine]:
     return reading, writing
 
 
-def _postgresql(url: str) -> tuple[Engine, Engine]:
+def _postgresql(url: URL) -> tuple[Engine, Engine]:
     # A reader's statements see one state of the database, as they do in SQLite.
-    options: dict[str, Any] = {"pool_pre_ping": True, "connect_args": {"client_encoding": "utf8"}}
+    driver: dict[str, Any] = {"client_encoding": "utf8", "connect_timeout": _CONNECT_SECONDS}
+    options: dict[str, Any] = {"pool_pre_ping": True, "connect_args": driver}
     reading = create_engine(url, pool_size=_READERS, max_overflow=0, isolation_level="REPEATABLE READ", **options)
-    writing = create_engine(url, pool_size=1, max_overflow=1, **options)
+    writing = create_engine(url, pool_size=1, max_overflow=1, isolation_level="READ COMMITTED", **options)
+
+    def settings(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        for name, value in _POSTGRESQL_SETTINGS.items():
+            cursor.execute(f"SET SESSION {name} = '{value}'")
+        cursor.close()
+        connection.commit()
+
+    for engine in (reading, writing):
+        event.listen(engine, "connect", settings)
 
     @event.listens_for(writing, "begin")
     def lock(connection: Connection) -> None:

@@ -11,6 +11,7 @@ import psycopg
 
 from moot.server.database.changes import Anything, decoded
 from moot.server.database.database import Listener
+from moot.server.database.engines import driver_url
 from moot.server.database.writer import CHANNEL
 
 _log = logging.getLogger("moot.server")
@@ -22,8 +23,7 @@ _RETRY_SECONDS = 1.0
 def listening(url: str, listener: Listener) -> Iterator[None]:
     """Call a function with the changes that all server processes commit, while the block runs."""
     end = threading.Event()
-    plain = url.replace("postgresql+psycopg://", "postgresql://", 1)
-    thread = threading.Thread(target=_listen, args=(plain, listener, end), name="moot-listener", daemon=True)
+    thread = threading.Thread(target=_listen, args=(driver_url(url), listener, end), name="moot-listener", daemon=True)
     thread.start()
     try:
         yield

@@ -14,6 +14,8 @@ from sqlalchemy import Connection, Engine
 def upgrade(engine: Engine) -> None:
     """Bring a database to the newest schema, in one transaction."""
     with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # a migration may take long
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
@@ -22,6 +24,11 @@ def upgrade(engine: Engine) -> None:
 def version(connection: Connection) -> str:
     """Return the version of the schema in a database; "" when there is none."""
     return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def known() -> frozenset[str]:
+    """Return the versions of the schema that this program knows."""
+    return frozenset(one.revision for one in ScriptDirectory.from_config(_config()).walk_revisions())
 
 
 def newest() -> str:

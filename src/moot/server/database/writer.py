@@ -10,9 +10,10 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from moot.server.database.changes import Change, encoded
+from moot.server.database.failures import breaks_all, database_failure
 from moot.server.database.transaction import Transaction
 from moot.server.errors import Unavailable
 
@@ -84,7 +85,7 @@ class Writer:
                             done.append((future, work(transaction), None))
                         changes += [one for one in transaction.changes if one not in changes]
                     except Exception as error:  # it is raised where the function was submitted
-                        if isinstance(error, OperationalError):
+                        if breaks_all(error):
                             raise
                         done.append((future, None, error))
                 if self._engine.dialect.name == "postgresql":
@@ -93,7 +94,7 @@ class Writer:
         except SQLAlchemyError as error:
             # Nothing of the transaction is in the database.
             for _, future in batch:
-                future.set_exception(_unavailable(error))
+                future.set_exception(database_failure(error, "the database did not accept a change"))
             return
         for future, result, failure in done:
             if failure is not None:
@@ -102,8 +103,3 @@ class Writer:
                 future.set_result(result)
         if changes:
             self._announce(changes)
-
-
-def _unavailable(error: SQLAlchemyError) -> Unavailable:
-    cause = str(getattr(error, "orig", error)).strip().partition("\n")[0]
-    return Unavailable(f"the database did not accept a change: {cause}", hint=_SEE_LOG)

@@ -22,6 +22,7 @@ from pyro_mcp.errors import Conflict, NotFound
 _actors = tables.actors
 
 
+MOST_AGENTS = 1000
 _PREFIXES: Mapping[ActorType, str] = {"human": "usr", "agent": "agt"}
 
 
@@ -49,6 +50,9 @@ def new_agent(
 ) -> str:
     """Make an agent without a key, sponsored by a person; return its id. Raises `Conflict` for a person's name."""
     require_free(tx, sponsor.tenant_id, name, "agent")
+    mine = select(func.count()).select_from(_actors).where(_actors.c.sponsor_id == sponsor.actor_id)
+    if tx.execute(mine.where(_actors.c.deleted_at.is_(None))).scalar_one() >= MOST_AGENTS:
+        raise Conflict(f"A person has at most {MOST_AGENTS} agents", hint="delete some")
     values = {"display_name": name, "agent_profile": profile, "sponsor_id": sponsor.actor_id, "actor_type": "agent"}
     return _new(tx, _PREFIXES["agent"], {**values, "tenant_id": sponsor.tenant_id, "focus_space_id": focus_space_id})
 

@@ -13,18 +13,28 @@ from moot.server.database.changes import AccessChanged
 from moot.server.database.transaction import Transaction
 from moot.server.errors import Forbidden
 from moot.server.identity.callers import Caller
+from moot.server.identity.names import is_one_line
 from moot.server.identity.tokens import PERSONAL, hash_of, new_token, shown_prefix
 from moot.server.results import NewPersonalToken, PersonalToken
-from pyro_mcp.errors import NotFound
+from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
 
 _DAY_SECONDS = 86_400
+_LONGEST_NAME = 64
+_MOST_DAYS = 3650
+_MOST_TOKENS = 100
 _credentials = tables.credentials
 
 
 def create(tx: Transaction, actor_id: str, name: str, *, expires_in_days: int | None = None) -> NewPersonalToken:
-    """Make a token for a person."""
+    """Make a token for a person. Raises `InvalidRequest`, and `Conflict` when it has too many."""
+    if not 0 < len(name) <= _LONGEST_NAME or not name.strip() or not is_one_line(name):
+        raise InvalidRequest(f"the name of a token is one line of 1 to {_LONGEST_NAME} visible characters")
+    if expires_in_days is not None and not 1 <= expires_in_days <= _MOST_DAYS:
+        raise InvalidRequest(f"a token expires after 1 to {_MOST_DAYS} days, or never")
+    if len(of_actor(tx, actor_id)) >= _MOST_TOKENS:
+        raise Conflict(f"A person has at most {_MOST_TOKENS} tokens", hint="revoke some: moot server token revoke ID")
     token = new_token(PERSONAL)
-    expires_at = clock.seconds_from_now(expires_in_days * _DAY_SECONDS) if expires_in_days else None
+    expires_at = clock.seconds_from_now(expires_in_days * _DAY_SECONDS) if expires_in_days is not None else None
     made = NewPersonalToken(
         token_id=new_id("pat"),
         name=name,

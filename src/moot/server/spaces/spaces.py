@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, bindparam, select, update
+from sqlalchemy import Row, bindparam, func, select, update
 
 from moot.id_encoding import new_id
 from moot.server.database import tables
@@ -16,6 +16,7 @@ from moot.server.identity.callers import Caller
 from moot.server.results import Space, SpaceState
 from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
 
+MOST_SPACES = 1000
 ACTIVE: SpaceState = "active"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:~-]{0,199}")
 _spaces = tables.spaces
@@ -106,6 +107,10 @@ def create(
             f"{space_id[:50]!r} cannot be the id of a space",
             hint="use up to 200 letters, digits and . _ : ~ - after a letter or digit",
         )
+    if space_id is None or not _exists(tx, caller, space_id):
+        mine = select(func.count()).select_from(_spaces).where(_spaces.c.tenant_id == caller.tenant_id)
+        if tx.execute(mine).scalar_one() >= MOST_SPACES:
+            raise Conflict(f"A tenant has at most {MOST_SPACES} spaces", hint="use one of them")
     space_id = space_id or new_id("spc")
     values = {
         "tenant_id": caller.tenant_id,
@@ -119,6 +124,10 @@ def create(
     }
     tx.insert_if_new(_spaces, values)
     return find(tx, caller, space_id)
+
+
+def _exists(tx: Transaction, caller: Caller, space_id: str) -> bool:
+    return tx.execute(_FIND, {"tenant": caller.tenant_id, "space": space_id}).first() is not None
 
 
 def change(tx: Transaction, room: Room, changes: Mapping[str, Any]) -> Room:

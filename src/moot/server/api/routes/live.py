@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from moot.server.api.call import WithCall, token_of
-from moot.server.api.failures import answer
+from moot.server.api.failures import answer, detail_of
 from moot.server.api.fields import Asked, InPath, storable
 from moot.server.api.state import ServerState
 from moot.server.database.transaction import Transaction
@@ -164,7 +164,7 @@ async def _take(state: ServerState, subscription: Subscription, frame: dict[str,
             reached = await asyncio.wrap_future(state.database.submit(acknowledge))
             reply: dict[str, object] = {"type": "acknowledged", "sequence": reached}
         except PyroError as error:
-            reply = {"type": "error", "code": error.code, "detail": error.message}
+            reply = {"type": "error", "code": error.code, "detail": detail_of(error)}
         subscription.asides.append(Frame(json.dumps(reply)))
         subscription.wake.set()
 

