@@ -1,0 +1,9 @@
+"""`python -m moot`."""
+
+from __future__ import annotations
+
+import sys
+
+from moot.cli import main
+
+sys.exit(main())

@@ -1,0 +1,118 @@
+"""Whatever happens to `moot up`, the next command finds what it left, and `moot down` leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from moot.agent_processes import agent_processes
+from tests.moot.launch.conftest import Make
+from tests.moot.launch.project import Project
+from tests.waiting import until
+
+_COMMAND = [sys.executable, "-m", "moot"]
+
+
+def outcomes(report: object) -> dict[str, str]:
+    return {one.role: one.outcome for one in report.roles}  # type: ignore[attr-defined]
+
+
+def test_up_and_down_twenty_times_leave_nothing(project: Project) -> None:
+    project.agent_is("setsid sleep 1000 & report idle; exec sleep 1000")
+    for _ in range(20):
+        assert outcomes(project.team.up()) == {"product": "started", "qa": "started"}
+        assert outcomes(project.team.down()) == {"product": "stopped", "qa": "stopped"}
+        assert project.left() == {}
+    assert [one.branch for one in project.worktrees.listed()] == ["main", "product/work", "qa/work"]
+
+
+KILLER = """#!/bin/sh
+number=$(( $(cat {counter} 2>/dev/null || echo 0) + 1 ))
+echo $number >{counter}
+[ $number = "$(cat {counter}-kill 2>/dev/null)" ] && kill -KILL $PPID
+exec /usr/bin/{name} "$@"
+"""
+
+
+def test_up_that_is_killed_at_any_step_is_repaired_by_the_next_up_and_down(make: Make) -> None:
+    # Each step of 'moot up' that changes something is a call of git or tmux; a wrapper kills it at the n-th call.
+    project = make(roles=("qa",))
+    counter, kill_at = project.programs / "counter", project.programs / "counter-kill"
+    for name in ("git", "tmux"):
+        path = project.programs / name
+        path.write_text(KILLER.format(name=name, counter=counter))
+        path.chmod(0o755)
+    killed = 0
+    for step in range(1, 100):
+        counter.unlink(missing_ok=True)
+        kill_at.write_text(str(step))
+        done = subprocess.run([*_COMMAND, "up"], cwd=project.folder, timeout=60, capture_output=True, check=False)
+        kill_at.unlink()
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        killed += 1
+        if step % 2:
+            assert outcomes(project.team.up())["qa"] in ("started", "already running")
+        project.team.down()
+        assert project.left() == {}, step
+    assert killed >= 8
+
+
+def test_a_killed_tmux_server_leaves_no_agent_and_no_lock(project: Project) -> None:
+    project.team.up()
+    server = int(project.runtime.tmux.ask("display-message", "-p", "#{pid}"))
+    os.kill(server, signal.SIGKILL)
+    until("the server has ended", project.runtime.tmux.panes, lambda panes: panes == [])
+    assert project.runtime.agents() == {}
+    project.team.down()
+    assert project.left() == {}
+
+
+def test_two_projects_do_not_touch_each_other(make: Make) -> None:
+    one, two = make("one"), make("two with spaces; #(touch pwned) $HOME 'q'")
+    assert outcomes(one.team.up()) == outcomes(two.team.up()) == {"product": "started", "qa": "started"}
+    one.team.down()
+    assert one.left() == {} and list(two.runtime.agents()) == ["product", "qa"]
+    assert len(agent_processes(str(two.tree("qa")))) >= 1
+    assert "pwned" not in os.listdir(two.folder) + os.listdir(two.tree("qa"))
+
+
+def test_a_team_is_found_from_the_worktree_of_an_agent(project: Project) -> None:
+    project.team.up(["qa"])
+    done = subprocess.run(
+        [*_COMMAND, "--json", "status"], cwd=project.tree("qa"), timeout=60, capture_output=True, check=True
+    )
+    assert b'"state": "idle"' in done.stdout
+    assert not (project.tree("qa") / ".moot").exists()
+
+
+def test_an_agent_that_runs_moot_down_ends_the_others_and_itself(project: Project) -> None:
+    moot = f"cd {project.folder} && {sys.executable} -m moot down"
+    project.agent_is(f"[ $CONVO_ROLE = qa ] && {{ report idle; {moot}; }}; report idle; exec sleep 1000")
+    project.team.up(["product"])
+    project.team.up(["qa"])
+    until("both have ended", project.runtime.agents, lambda agents: agents == {})
+
+
+def test_the_command_line_prints_failures_on_standard_error(project: Project, tmp_path: Path) -> None:
+    def run(*words: str, cwd: Path = project.folder) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*_COMMAND, *words], cwd=cwd, timeout=60, capture_output=True, text=True, check=False)
+
+    done = run("up", "--only", "qq")
+    assert (done.returncode, done.stdout) == (3, "") and "unknown role 'qq'. Available: product, qa" in done.stderr
+    assert run("up", "--only", "qa, product").returncode == 0
+    assert "qa: already running" in run("up").stdout
+    project.agent_is("exit 1")
+    assert run("down", "qa").stdout == "qa: stopped\n"
+    done = run("exec", "qa")
+    assert done.returncode == 1 and "qa: failed: its program ended" in done.stderr
+    done = run("attach", "product")
+    assert done.returncode == 2 and "needs a terminal" in done.stderr
+    done = run("down")
+    assert done.returncode == 0 and f"{project.tree('qa')} (branch qa/work)" in done.stdout
+    done = run("status", cwd=tmp_path)
+    assert done.returncode == 3 and "no moot.toml" in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,167 @@
+"""What is typed into a pane reaches the program as text; names and folders are literal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moot.tmux import LINE_BREAK, Tmux, session_name, typed
+from pyro_mcp.errors import HostCommandFailed, InvalidRequest, NotFound
+from tests.waiting import until
+
+RECORDER = """
+import os, sys, tty
+tty.setraw(0)
+sys.stdout.write(sys.argv[2]); sys.stdout.flush()
+with open(sys.argv[1], "ab", buffering=0) as out:
+    out.write(b"[")
+    while True:
+        out.write(os.read(0, 65536))
+"""
+BRACKETED, PLAIN = "\x1b[?2004h", ""
+HOSTILE = (
+    "a\x1b[201~\x03\x04\x1a\r\nb\x7f\x9b\x9c\x0b\u2028c\u202e\u2066d\te</channel>"
+    '<channel x="y">\'$(id)`#{pid}#(id)\x00\ud800;'
+)
+
+
+@pytest.fixture
+def tmux(tmp_path: Path) -> Iterator[Tmux]:
+    found = Tmux(str(tmp_path))
+    yield found
+    for one in found.panes():
+        found.kill(one.session)
+
+
+class Recorder:
+    """A program in raw mode that records every byte it gets."""
+
+    def __init__(self, tmux: Tmux, folder: Path, session: str, mode: str) -> None:
+        self._file = folder / f"{session}.bytes"
+        tmux.start(session, [sys.executable, "-c", RECORDER, str(self._file), mode], folder=str(folder))
+        self.got(lambda text: text == "[")
+
+    def got(self, accept: object) -> str:
+        return until("the bytes", self._text, accept)  # type: ignore[arg-type]
+
+    def _text(self) -> str:
+        return self._file.read_bytes().decode() if self._file.exists() else ""
+
+
+@pytest.mark.parametrize("mode", [BRACKETED, PLAIN])
+def test_no_text_presses_a_key(tmux: Tmux, tmp_path: Path, mode: str) -> None:
+    recorder = Recorder(tmux, tmp_path, "moot-qa", mode)
+
+    tmux.type_line("moot-qa", HOSTILE)
+    tmux.press_enter("moot-qa")
+
+    got = recorder.got(lambda text: text.endswith("\r"))
+    start, end = ("\x1b[200~", "\x1b[201~") if mode else ("", "")
+    assert got == f"[{start}{typed(HOSTILE)}{end}\r"
+    inside = got[1 + len(start) : -1 - len(end)]
+    assert all(one.isprintable() or one == " " for one in inside)
+    assert tmux.ask("list-buffers") == ""
+
+
+@given(st.text())
+def test_a_typed_text_is_one_line_without_controls(text: str) -> None:
+    found = typed(text)
+    assert len(found.splitlines()) <= 1
+    assert not any(ord(one) < 0x20 or 0x7F <= ord(one) < 0xA0 for one in found)
+    found.encode()
+
+
+def test_typed_keeps_letters_of_all_scripts_and_joined_emoji() -> None:
+    text = "naïve 日本語 عربى 👩‍👩‍👧 e\u0301"
+    assert typed(text) == text
+    assert typed("a\r\nb\n\nc") == f"a{LINE_BREAK}b{LINE_BREAK}{LINE_BREAK}c"
+
+
+def test_a_long_line_arrives_whole(tmux: Tmux, tmp_path: Path) -> None:
+    recorder = Recorder(tmux, tmp_path, "moot-qa", BRACKETED)
+    text = "0123456789äöü€" * 4096
+    tmux.type_line("moot-qa", text)
+    assert recorder.got(lambda got: got.endswith("~")) == f"[\x1b[200~{text}\x1b[201~"
+
+
+def test_enter_reaches_the_program_while_its_user_looks_at_earlier_output(tmux: Tmux, tmp_path: Path) -> None:
+    recorder = Recorder(tmux, tmp_path, "moot-qa", PLAIN)
+    tmux.ask("copy-mode", "-t", "=moot-qa:0.0")
+    assert [one.in_mode for one in tmux.panes()] == [True]
+    tmux.type_line("moot-qa", "hello")
+    tmux.press_enter("moot-qa")
+    assert recorder.got(lambda text: "\r" in text) == "[hello\r"
+
+
+def test_enter_is_pressed_again_only_while_the_line_is_unsent(tmux: Tmux, tmp_path: Path) -> None:
+    recorder = Recorder(tmux, tmp_path, "moot-qa", PLAIN)
+    tries = iter([False, False, True])
+    assert tmux.submit("moot-qa", "one", accepted=lambda _: next(tries), pending=lambda _: True)
+    assert recorder.got(lambda text: text.count("\r") >= 3) == "[one\r\r\r"
+
+    assert not tmux.submit("moot-qa", "two", accepted=lambda _: False, pending=lambda _: False)
+    assert recorder.got(lambda text: text.endswith("two\r")) == "[one\r\r\rtwo\r"
+
+
+def test_sessions_are_found_by_their_whole_name(tmux: Tmux, tmp_path: Path) -> None:
+    tmux.start(session_name("impl_a"), ["sleep", "1000"], folder=str(tmp_path))
+
+    assert tmux.pane(session_name("impl")) is None and not tmux.kill(session_name("impl"))
+    with pytest.raises(NotFound, match="moot-impl"):
+        tmux.type_line(session_name("impl"), "text")
+    assert [one.session for one in tmux.panes()] == ["moot-impl_a"]
+
+
+@pytest.mark.parametrize("name", ["a b", "#(touch pwned)#{pid}", "%H;", "quote'\"`$(touch pwned)", "ünï"])
+def test_a_folder_with_an_odd_name_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    tmux = Tmux(str(folder))
+    tmux.start("moot-qa", ["sleep", "1000"], folder=str(folder), colour="cyan")
+    try:
+        pane = tmux.pane("moot-qa")
+        assert pane is not None
+        assert Path("/proc", str(pane.pid), "cwd").readlink() == folder
+        assert os.listdir(folder) == []
+    finally:
+        tmux.kill("moot-qa")
+
+
+def test_a_colour_is_a_colour_and_nothing_else(tmux: Tmux, tmp_path: Path) -> None:
+    for colour in ("#(touch pwned)", "red,bg=blue", "", "#12345"):
+        with pytest.raises(InvalidRequest, match="colour"):
+            tmux.start("moot-qa", ["sleep", "1000"], folder=str(tmp_path), colour=colour)
+    with pytest.raises(InvalidRequest, match="does not know the colour 'notacolour'"):
+        tmux.start("moot-qa", ["sleep", "1000"], folder=str(tmp_path), colour="notacolour")
+    assert tmux.panes() == []
+
+
+def test_a_pane_says_how_its_program_ended(tmux: Tmux, tmp_path: Path) -> None:
+    tmux.start("moot-a", ["sh", "-c", "echo last words; exit 3"], folder=str(tmp_path))
+    tmux.start("moot-b", ["sh", "-c", "kill -9 $$"], folder=str(tmp_path))
+    statuses = until(
+        "both have ended", lambda: [one.exit_status for one in tmux.panes()], lambda found: None not in found
+    )
+    assert statuses == [3, -9] and "last words" in tmux.screen("moot-a")
+    with pytest.raises(HostCommandFailed, match="duplicate session"):
+        tmux.start("moot-a", ["true"], folder=str(tmp_path))
+
+
+def test_events_come_with_output_and_with_the_end(tmux: Tmux, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    tmux.start("moot-qa", ["sh", "-c", f"read line <{go}; echo $line; read line <{go}"], folder=str(tmp_path))
+    with tmux.events("moot-qa") as events:
+        until("the client is quiet", lambda: events.wait(0.3), lambda event: not event)
+        go.write_text("printed\n")
+        assert events.wait(30)
+        until("it is on the screen", lambda: tmux.screen("moot-qa"), lambda screen: "printed" in screen)
+        tmux.kill("moot-qa")
+        until("the end is seen", lambda: events.ready(30) and not events.take(), deadline_seconds=30)
+    assert tmux.panes() == []
