@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from moot.agent_state import RUNNING, WAITING, read_state
+from moot.auth import NotLoggedIn, require_credential
 from moot.config import Actors, MootConfig, load_actors
 from moot.models import ContextEvent
 from moot.runtimes import AgentProcess, Runtime
@@ -87,7 +87,7 @@ class StatusReport:
         space_id = self._config.space_id or (actors.space_id if actors else "")
         if actors is None or not space_id:
             return {}, [], "the project has no agents or no space yet: run 'moot init'"
-        token = ""
+        token = _token(self._config.api_url)
         keys = [token, *(one.api_key for one in actors.actors.values())]
         key = next((one for one in keys if one), "")
         try:
@@ -97,7 +97,19 @@ class StatusReport:
                 messages = _messages_to_person(space, space_id) if token else []
         except PyroError as error:
             return {}, [], error.message
-        return unread, messages, ""
+        return (
+            unread,
+            messages,
+            "" if token else "you are not logged in there, so messages to you are not shown: run 'moot login'",
+        )
+
+
+def _token(api_url: str) -> str:
+    """Return the person's token for a server, "" when nobody has logged in there."""
+    try:
+        return require_credential(api_url=api_url).token
+    except NotLoggedIn:
+        return ""
 
 
 def _messages_to_person(space: SpaceClient, space_id: str) -> list[Waiting]:
@@ -141,8 +153,3 @@ def _waiting(roles: Sequence[RoleStatus]) -> list[Waiting]:
 
 def _code(exit_code: int | None) -> str:
     return "" if exit_code is None else f" with exit code {exit_code}"
-
-
-def log_path(root: Path, program: str, role: str) -> Path:
-    """Return the log of one of the programs `mcp`, `channel` and `notify` of a role."""
-    return root / ".moot/logs" / f"{program}-{role}.log"

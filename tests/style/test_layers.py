@@ -62,7 +62,7 @@ _TEAM_LAYERS = (
     *("config", "auth"),
     *("agent_place", "agent_state", "agent_processes", "pane_process", "tmux_events", "tmux", "worktrees", "harness"),
     *("adapters", "hooks", "runtimes", "scaffold"),
-    *("launching", "team_status", "team"),
+    *("launching", "team_status", "team", "team_doctor"),
 )
 _OF_TEAMS = [f"moot.{name}" for name in _TEAM_LAYERS]
 MOOT_TEAMS = {
@@ -157,6 +157,7 @@ MAY_IMPORT = {
     "moot.team_profile": {*PUBLISHED, "moot.toml_tables", "moot.known_words"},
     **MOOT_SERVER,
     **MOOT_TEAMS,
+    "moot.__main__": {"moot.cli"},
     "moot.cli": {*PUBLISHED, *_SHARED, *_OF_SPACES, *_OF_TEAMS},
 }
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 
-from moot.cli import config, init, login, serve, server, team
+from moot.cli import config, doctor, init, login, serve, server, team
 from pyro_mcp import __version__
 from pyro_mcp.command_line import Parser, Verbs, add_completion, add_verbs, answer_completion
 
-_VERBS = (login, init, config, team, serve, server)
+_VERBS = (login, init, config, team, doctor, serve, server)
 
 _EXAMPLES = """\
 examples:
   moot serve                                  a space server for this host
   moot login                                  the token that it has printed
   moot init --template loop-4                 agents for this project
+  moot up                                     start them
+  moot status                                 what waits for you, what they do
   moot server token create --name laptop      one more token
   moot server backup space-copy.db            a copy, also while the server runs
 

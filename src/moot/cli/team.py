@@ -113,7 +113,7 @@ def _overview(found: TeamStatus) -> str:
     heading = ["ROLE", "STATE", "SINCE", "UNREAD", "HARNESS", "SESSION"]
     lines.append(table([heading, *(_row(one) for one in found.roles)]))
     if found.server_problem:
-        lines += ["", f"The space server is not asked: {shown(found.server_problem)}"]
+        lines += ["", f"Space server: {shown(found.server_problem)}"]
     return "\n".join(lines)
 
 
