@@ -33,7 +33,7 @@ from moot.models import (
 from moot.server_address import DEFAULT_API_URL, ServerAddress
 from pyro_mcp.errors import DeadlineExceeded
 
-__all__ = ["DEFAULT_API_URL", "SpaceClient"]
+__all__ = ["DEFAULT_API_URL", "SpaceClient", "part"]
 
 EXPLICIT = {"X-Moot-Acknowledge": "explicit"}
 """The header of a client that acknowledges each message itself: the server infers nothing from its calls."""
@@ -137,16 +137,16 @@ class SpaceClient:
     def rotate_key(self, actor_id: str, *, force: bool = False) -> ActorWithKey:
         """Give an agent a new key; the old one is invalid at once. Raises `Conflict` for a connected one."""
         headers = {"X-Force-Rotate": "true"} if force else {}
-        return _one(ActorWithKey, self.call("POST", f"/api/actors/{_part(actor_id)}/rotate-key", headers=headers))
+        return _one(ActorWithKey, self.call("POST", f"/api/actors/{part(actor_id)}/rotate-key", headers=headers))
 
     def first_key(self, actor_id: str) -> ActorWithKey:
         """Give an agent without a key its first one."""
-        return _one(ActorWithKey, self.call("POST", f"/api/agents/{_part(actor_id)}/first-key"))
+        return _one(ActorWithKey, self.call("POST", f"/api/agents/{part(actor_id)}/first-key"))
 
     def new_agent(self, tenant_id: str, display_name: str, agent_profile: str | None = None) -> ActorWithKey:
         """Make an agent that the caller sponsors."""
         body = {"display_name": display_name, "agent_profile": agent_profile}
-        return _one(ActorWithKey, self.call("POST", f"/api/tenants/{_part(tenant_id)}/agents", body))
+        return _one(ActorWithKey, self.call("POST", f"/api/tenants/{part(tenant_id)}/agents", body))
 
     def set_focus(self, actor_ids: Sequence[str], space_id: str | None) -> list[Actor]:
         """Set the space in which agents should work."""
@@ -188,7 +188,7 @@ class SpaceClient:
 
     def set_status(self, space_id: str, actor_id: str, status: str) -> Participant:
         """Set what the caller says about itself in a space."""
-        path = f"participants/{_part(actor_id)}/status"
+        path = f"participants/{part(actor_id)}/status"
         return _one(Participant, self.in_space(space_id, "PATCH", path, {"status": status}))
 
     # The log
@@ -228,20 +228,20 @@ class SpaceClient:
 
     def event(self, space_id: str, event_id: str) -> ContextEvent:
         """Return one event."""
-        return _one(ContextEvent, self.in_space(space_id, "GET", f"events/{_part(event_id)}"))
+        return _one(ContextEvent, self.in_space(space_id, "GET", f"events/{part(event_id)}"))
 
     def mentions(
         self, space_id: str, actor_id: str, *, since: str | None = None, limit: int | None = None
     ) -> list[ContextEvent]:
         """Return the first messages after `since` that mention an actor, or else the last ones; the oldest first."""
         params = {"since": since, "limit": limit}
-        return _many(ContextEvent, self.in_space(space_id, "GET", f"mentions/{_part(actor_id)}", params=params))
+        return _many(ContextEvent, self.in_space(space_id, "GET", f"mentions/{part(actor_id)}", params=params))
 
     # Deliveries
 
     def deliveries_of(self, space_id: str, event_id: str) -> list[Delivery]:
         """Return the deliveries of a message, one for each recipient."""
-        return _many(Delivery, self.in_space(space_id, "GET", f"events/{_part(event_id)}/deliveries"))
+        return _many(Delivery, self.in_space(space_id, "GET", f"events/{part(event_id)}/deliveries"))
 
     def deliveries_to(
         self, space_id: str, recipient_id: str, *, state: str | None = None, after_sequence: int = 0, limit: int = 1000
@@ -276,11 +276,11 @@ class SpaceClient:
         headers: Mapping[str, str] | None = None,
     ) -> Any:
         """Return the JSON of the answer to a call below `/api/spaces/{space_id}`."""
-        whole = f"/api/spaces/{_part(space_id)}" + (f"/{path}" if path else "")
+        whole = f"/api/spaces/{part(space_id)}" + (f"/{path}" if path else "")
         return self.call(method, whole, body, params=params, headers=headers)
 
 
-def _part(text: str) -> str:
+def part(text: str) -> str:
     """Return a text as one part of a path: an id that a model made up stays within it."""
     return quote(text.encode(errors="replace"), safe="") if text not in ("", ".", "..") else "-"
 

@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pyro_mcp import Pyro
 from pyro_mcp.engine.fake import FakeEngine, outcome
-from pyro_mcp.mcp_server.http import address, listen, new_token, over_http
 from pyro_mcp.mcp_server.protocol import Protocol
+from pyro_mcp.mcp_transport.http import address, listen, new_token, over_http
 from tests.conformance.fixtures import fixtures
 
 

@@ -22,8 +22,8 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from pyro_mcp.errors import Conflict, InvalidRequest
-from pyro_mcp.mcp_server.admission import HEAD_SECONDS, MOST_WAITING
-from pyro_mcp.mcp_server.http import find_token, listen
+from pyro_mcp.mcp_transport.admission import HEAD_SECONDS, MOST_WAITING
+from pyro_mcp.mcp_transport.http import find_token, listen
 from tests.mcp_server.conftest import environment, serving
 
 HELLO = json.dumps(

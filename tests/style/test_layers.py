@@ -35,6 +35,7 @@ PUBLISHED = {
     "pyro_mcp.results",
     "pyro_mcp.command_line",
     "pyro_mcp.host",
+    "pyro_mcp.mcp_transport",
     "pyro_mcp.redaction",
     "pyro_mcp.network",
     "pyro_mcp.sessions",
@@ -141,7 +142,8 @@ MAY_IMPORT = {
         "pyro_mcp.sessions",
         "pyro_mcp.workspaces",
     },
-    "pyro_mcp.mcp_server": {*_GROUND, "pyro_mcp._version", "pyro_mcp.core", "pyro_mcp.host"},
+    "pyro_mcp.mcp_transport": _GROUND,
+    "pyro_mcp.mcp_server": {*_GROUND, "pyro_mcp._version", "pyro_mcp.core", "pyro_mcp.host", "pyro_mcp.mcp_transport"},
     "pyro_mcp.sdk": {"pyro_mcp.core", "pyro_mcp.mcp_server", "pyro_mcp.serving"},
     "pyro_mcp": {"pyro_mcp._version", "pyro_mcp.sdk", "pyro_mcp.core"},
     "pyro_mcp.command_line": {"pyro_mcp.errors", "pyro_mcp.hints"},
@@ -164,6 +166,7 @@ MAY_IMPORT = {
 # Packages whose modules are used directly; every other package is used by its own name alone.
 USED_BY_MODULE = {
     "pyro_mcp.host",
+    "pyro_mcp.mcp_transport",
     "pyro_mcp.guest_protocol",
     *(layer for layer in MAY_IMPORT if layer.startswith(("pyro_mcp.network.", "moot.server.", "claude_bottle."))),
 }

@@ -15,8 +15,8 @@ from pyro_mcp.cli.program import command_parser
 from pyro_mcp.command_line import verbs
 from pyro_mcp.errors import InvalidRequest, NotFound
 from pyro_mcp.hints import VERBS, Argument, CommandWords, Hint, Verb, render_hints
-from pyro_mcp.mcp_server.http import listen
 from pyro_mcp.mcp_server.profiles import BY_NAME
+from pyro_mcp.mcp_transport.http import listen
 from pyro_mcp.redaction import Mask
 from pyro_mcp.serving import ServeKeywords
 from tests.style.project import ROOT, python_files, shown

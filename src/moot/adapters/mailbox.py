@@ -43,6 +43,7 @@ CREATE INDEX IF NOT EXISTS unacknowledged ON messages (seen_at) WHERE acknowledg
 CREATE TABLE IF NOT EXISTS offers (
     token TEXT PRIMARY KEY, road TEXT NOT NULL, session TEXT NOT NULL, offered_at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS offered (token TEXT NOT NULL, event_id TEXT NOT NULL, PRIMARY KEY (token, event_id));
+CREATE TABLE IF NOT EXISTS returned (event_id TEXT PRIMARY KEY, returned_at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS positions (space_id TEXT PRIMARY KEY, position INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
@@ -103,6 +104,11 @@ class Mailbox:
                 f"INSERT OR IGNORE INTO messages ({names}) VALUES ({marks})",  # noqa: S608 - our own names
                 [*values, int(message.urgent), self._now()],
             ).rowcount
+            db.execute(
+                "UPDATE messages SET seen_at = returned_at FROM returned"
+                " WHERE returned.event_id = messages.event_id AND seen_at IS NULL AND messages.event_id = ?",
+                [message.event_id],
+            )
             self._forget_old(db)
         return added == 1
 
@@ -209,10 +215,15 @@ class Mailbox:
         with self._transaction() as db:
             _void(db, "token = ?", offer.token)
 
+    def restart_road(self, road: Road) -> None:
+        """Let what a road has offered without a session wait again: its process is new, and so is the agent's."""
+        with self._transaction() as db:
+            _void(db, "road = ? AND session = ''", road)
+
     def road_failed(self, road: Road) -> None:
         """Record that a road does not work in this session: it claims nothing more."""
         with self._transaction() as db:
-            _note(db, f"failed:{road}", "1")
+            _note(db, f"failed:{road}", str(self._now()))
             _void(db, "road = ?", road)
 
     # Reading
@@ -232,8 +243,9 @@ class Mailbox:
         return found
 
     def seen(self, event_ids: Sequence[str]) -> int:
-        """Record that the agent has read these messages, because a tool has returned them."""
+        """Record that the agent has read these messages, because a tool has returned them, also before they come."""
         with self._transaction() as db:
+            db.executemany("INSERT OR REPLACE INTO returned VALUES (?, ?)", [(one, self._now()) for one in event_ids])
             marks = ", ".join("?" * len(event_ids))
             which = f"event_id IN ({marks}) AND seen_at IS NULL"
             return db.execute(f"UPDATE messages SET seen_at = ? WHERE {which}", [self._now(), *event_ids]).rowcount  # noqa: S608
@@ -263,7 +275,7 @@ class Mailbox:
         with self._transaction() as db:
             rows = db.execute(
                 "SELECT space_id, event_id FROM messages WHERE seen_at IS NOT NULL AND acknowledged_at IS NULL"
-                " ORDER BY seen_at LIMIT ?",
+                " AND space_id <> '' ORDER BY seen_at LIMIT ?",
                 [most],
             ).fetchall()
         for space_id, event_id in rows:
@@ -282,6 +294,7 @@ class Mailbox:
         if db.execute("DELETE FROM messages WHERE acknowledged_at < ?", old).rowcount:
             db.execute("DELETE FROM offered WHERE event_id NOT IN (SELECT event_id FROM messages)")
             db.execute("DELETE FROM offers WHERE token NOT IN (SELECT token FROM offered)")
+            db.execute("DELETE FROM returned WHERE returned_at < ?", old)
 
     def _seen_tokens(self, tokens: set[str]) -> int:
         if not tokens:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Relevance = Literal["mention", "thread_reply", "decision", "firehose"]
+Relevance = Literal["mention", "thread_reply", "decision", "firehose", "agent_interval"]
 RELEVANCES: tuple[Relevance, ...] = get_args(Relevance)
 MOST_CHARACTERS = 2000
 """Of the text of one message; the rest is read with a tool."""
@@ -20,6 +20,7 @@ _FIRST_LINES = {
     "thread_reply": "Thread reply from {}:",
     "decision": "Decision event from {}:",
     "firehose": "{}:",
+    "agent_interval": "The interval that {} has set:",
 }
 # What draws nothing, or changes what is drawn before it: controls, overrides of direction, tag characters, and halves
 # of surrogate pairs. A line break and a tab stay.

@@ -55,7 +55,7 @@ class WorkspaceServer:
         They send the token of `token_file`, or else of `$PYRO_MCP_TOKEN`, or else a new one. `announce` is told the
         address, and the token when it is new. Raises `InvalidRequest` for an unsafe token, `Conflict` for a taken port.
         """
-        from pyro_mcp.mcp_server import http  # noqa: PLC0415 - slow to import, and stdio does without
+        from pyro_mcp.mcp_transport import http  # noqa: PLC0415 - slow to import, and stdio does without
 
         known = http.find_token(token_file)
         token = known or http.new_token()

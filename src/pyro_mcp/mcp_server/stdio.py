@@ -12,9 +12,9 @@ import anyio
 import anyio.to_thread
 
 from pyro_mcp.mcp_server.catalogue import Catalogue
-from pyro_mcp.mcp_server.exit import leave_soon
 from pyro_mcp.mcp_server.greeting import Greeting
-from pyro_mcp.mcp_server.streams import Lines, Writer, claimed
+from pyro_mcp.mcp_transport.exit import leave_soon
+from pyro_mcp.mcp_transport.streams import Lines, Writer, claimed
 
 if TYPE_CHECKING:
     from mcp.server import Server

@@ -114,3 +114,16 @@ def test_what_a_client_does_without_a_turn_acknowledges_nothing(
 
     assert desk.write(method, route, {}).status == 200
     assert delivery_states(desk.sender, desk.space, event["event_id"])[desk.agent_id] == "pushed"
+
+
+def test_calls_of_a_client_that_acknowledges_itself_acknowledge_nothing(desk: Desk, live: Live) -> None:
+    event = desk.mention(live)
+    explicit = {"X-Moot-Acknowledge": "explicit"}
+    space = f"/api/spaces/{desk.space}"
+
+    assert desk.agent.call("POST", f"{space}/events", {"text": "x"}, headers=explicit).status == 200
+    for path in (f"events/{event['event_id']}", f"mentions/{desk.agent_id}"):
+        assert desk.agent.call("GET", f"{space}/{path}", headers=explicit).status == 200
+    assert delivery_states(desk.sender, desk.space, event["event_id"])[desk.agent_id] == "pushed"
+    assert desk.agent.call("POST", f"{space}/ack", {"event_ids": [event["event_id"]]}, headers=explicit).status == 200
+    assert delivery_states(desk.sender, desk.space, event["event_id"])[desk.agent_id] == "acknowledged"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
@@ -14,10 +14,13 @@ from moot.server.api.state import ServerState
 from moot.server.database.transaction import Transaction
 from moot.server.delivery import turns
 from moot.server.identity.callers import Caller, authenticate
+from moot.server.results import Event
 from moot.server.spaces import spaces
 from moot.server.spaces.spaces import Room
 
 Result = TypeVar("Result")
+ACKNOWLEDGES, EXPLICIT = "x-moot-acknowledge", "explicit"
+"""The header of a client that acknowledges each message itself, and its value."""
 WorkInSpace = Callable[[Transaction, Caller, Room], Result]
 
 
@@ -27,6 +30,8 @@ class Call:
 
     state: ServerState
     token: str
+    explicit: bool = False
+    """Whether the client acknowledges each message itself, so that its calls acknowledge nothing."""
 
     def read(self, work: Callable[[Transaction, Caller], Result]) -> Result:
         """Run a function that only reads; return its result."""
@@ -41,24 +46,31 @@ class Call:
 
         Raises `NotFound`, and `Conflict` when the space must be active and is not.
         """
-        return self.write(_in_space(space_id, work, active=active))
+        return self.write(self._in_space(space_id, work, active=active))
 
     async def written_in(self, space_id: str, work: WorkInSpace[Result]) -> Result:
         """Do what `write_in` does, without a thread that waits, so that any number of calls can share a commit."""
-        inside = _in_space(space_id, work, active=True)
+        inside = self._in_space(space_id, work, active=True)
         future = self.state.database.submit(lambda tx: inside(tx, authenticate(tx, self.token)))
         return await asyncio.wrap_future(future)
 
+    def has_read(self, space_id: str, events: Sequence[Event]) -> None:
+        """Acknowledge those of these messages that are addressed to the caller, who gets them as a result."""
+        if not self.explicit:
+            self.write(lambda tx, caller: turns.has_read(tx, caller, space_id, events))
 
-def _in_space(space_id: str, work: WorkInSpace[Result], *, active: bool) -> Callable[[Transaction, Caller], Result]:
-    find = spaces.find_active if active else spaces.find
+    def _in_space(
+        self, space_id: str, work: WorkInSpace[Result], *, active: bool
+    ) -> Callable[[Transaction, Caller], Result]:
+        find = spaces.find_active if active else spaces.find
 
-    def inside(tx: Transaction, caller: Caller) -> Result:
-        room = find(tx, caller, space_id)
-        turns.wrote(tx, caller, room)
-        return work(tx, caller, room)
+        def inside(tx: Transaction, caller: Caller) -> Result:
+            room = find(tx, caller, space_id)
+            if not self.explicit:
+                turns.wrote(tx, caller, room)
+            return work(tx, caller, room)
 
-    return inside
+        return inside
 
 
 def token_of(connection: HTTPConnection) -> str:
@@ -71,7 +83,7 @@ async def _call(connection: HTTPConnection) -> Call:
     state: ServerState = connection.app.state.server
     token = token_of(connection)
     state.rates.take(token)
-    return Call(state, token)
+    return Call(state, token, connection.headers.get(ACKNOWLEDGES, "").lower() == EXPLICIT)
 
 
 WithCall = Annotated[Call, Depends(_call)]

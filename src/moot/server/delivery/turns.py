@@ -1,7 +1,8 @@
 """The calls that acknowledge messages, because they show that the recipient has had a turn since the push.
 
-A client can acknowledge each message explicitly. The published client does not, so the server infers it from other
-calls: a model decides on each call of the MCP adapter, in a turn that began with everything that was pushed before. So
+A client can acknowledge each message explicitly, and says so with the header `X-Moot-Acknowledge: explicit`; then its
+calls acknowledge nothing. The published client does not, so the server infers it from other calls: a model decides on
+each call of the MCP adapter, in a turn that began with everything that was pushed before. So
 
 * a write into a space acknowledges all messages that were pushed to the writer there before. To join a space and to
   send a heartbeat are no such writes: the published channel adapter does both without a turn;

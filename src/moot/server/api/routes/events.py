@@ -11,7 +11,7 @@ from moot.server.api.call import Call, WithCall
 from moot.server.api.fields import Asked, InPath, Moment, count
 from moot.server.api.requests import Acknowledgement, NewEvent, NewResponse, NewSpeech
 from moot.server.database.transaction import Transaction
-from moot.server.delivery import receipts, turns
+from moot.server.delivery import receipts
 from moot.server.events import log, reading
 from moot.server.events.log import Draft
 from moot.server.events.reserved import require_unmarked
@@ -81,7 +81,7 @@ def list_events(
 def get_event(space_id: InPath, event_id: InPath, call: WithCall) -> Event:
     """Return one event."""
     event = call.read(lambda tx, caller: reading.one(tx, spaces.find(tx, caller, space_id), event_id))
-    call.write(lambda tx, caller: turns.has_read(tx, caller, space_id, [event]))
+    call.has_read(space_id, [event])
     return event
 
 
@@ -105,7 +105,7 @@ def list_mentions(
     events = call.read(
         lambda tx, caller: reading.mentions(tx, spaces.find(tx, caller, space_id), participant_id, limit, since=since)
     )
-    call.write(lambda tx, caller: turns.has_read(tx, caller, space_id, events))
+    call.has_read(space_id, events)
     return events
 
 

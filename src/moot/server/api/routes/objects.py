@@ -22,7 +22,6 @@ from moot.server.api.requests import (
     given_fields,
 )
 from moot.server.database.transaction import Transaction
-from moot.server.delivery import turns
 from moot.server.events import searching
 from moot.server.identity.callers import Caller
 from moot.server.objects import activity, archives, decisions, links, pages, questions, threads, timers
@@ -70,7 +69,7 @@ def begin_thread(space_id: InPath, body: NewThread, call: WithCall) -> Thread:
 def get_thread(space_id: InPath, thread_or_event_id: InPath, call: WithCall) -> ThreadWithMessages:
     """Return a thread by its id, or by an event in it, with its last 1,000 messages."""
     found = call.read(lambda tx, caller: threads.get(tx, caller, space_id, thread_or_event_id))
-    call.write(lambda tx, caller: turns.has_read(tx, caller, space_id, found.messages))
+    call.has_read(space_id, found.messages)
     return found
 
 

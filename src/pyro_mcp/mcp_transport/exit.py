@@ -8,8 +8,8 @@ import threading
 _SECONDS_TO_LEAVE = 15.0
 
 
-def leave_soon(status: int) -> None:
+def leave_soon(status: int, *, seconds: float = _SECONDS_TO_LEAVE) -> None:
     """Have this process end in some seconds; what that leaves undone is repaired by whoever comes next."""
-    last = threading.Timer(_SECONDS_TO_LEAVE, os._exit, [status])
+    last = threading.Timer(seconds, os._exit, [status])
     last.daemon = True
     last.start()

@@ -21,8 +21,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pyro_mcp.errors import Conflict, InvalidRequest
 from pyro_mcp.hints import Argument, Hint
-from pyro_mcp.mcp_server.admission import MOST_WAITING, WaitingRoom, protocol_with
-from pyro_mcp.mcp_server.exit import leave_soon
+from pyro_mcp.mcp_transport.admission import MOST_WAITING, WaitingRoom, protocol_with
+from pyro_mcp.mcp_transport.exit import leave_soon
 
 PATH = "/mcp"
 TOKEN_VARIABLE = "PYRO_MCP_TOKEN"  # noqa: S105
@@ -33,15 +33,15 @@ _LARGEST_BODY = 64 * 1024 * 1024
 _SECONDS_TO_LEAVE = 2
 
 
-def find_token(token_file: str | Path | None = None) -> str | None:
-    """Return the token of a file, or else of the environment; None if neither has one.
+def find_token(token_file: str | Path | None = None, *, variable: str = TOKEN_VARIABLE) -> str | None:
+    """Return the token of a file, or else of a variable of the environment; None if neither has one.
 
     Raises `InvalidRequest` for a token that is too short, or whose file others may read.
     """
     if token_file is not None:
         return _sound(_read_private(Path(token_file)), f"the token in {token_file}")
-    given = os.environ.get(TOKEN_VARIABLE)
-    return None if given is None else _sound(given, f"the token in {TOKEN_VARIABLE}")
+    given = os.environ.get(variable)
+    return None if given is None else _sound(given, f"the token in {variable}")
 
 
 def new_token() -> str:
@@ -113,11 +113,17 @@ def address(listener: socket.socket) -> str:
 
 
 def over_http(
-    server: Server[Any], listener: socket.socket, token: str, outermost: Callable[[ASGIApp], ASGIApp] | None = None
+    server: Server[Any],
+    listener: socket.socket,
+    token: str,
+    outermost: Callable[[ASGIApp], ASGIApp] | None = None,
+    *,
+    leave_seconds: float | None = None,
 ) -> None:
     """Serve any number of clients until a signal ends it; commands that run then are killed.
 
-    `outermost` wraps the application: what it does to a request comes before the token is asked for.
+    `outermost` wraps the application: what it does to a request comes before the token is asked for. At most
+    `leave_seconds` after a signal the process ends, whatever it does then.
     """
     port = listener.getsockname()[1]
     names = [f"{_ADDRESS}:{port}", f"localhost:{port}"]
@@ -139,12 +145,16 @@ def over_http(
         lifespan="on",
         timeout_graceful_shutdown=_SECONDS_TO_LEAVE,
     )
-    anyio.run(_Leaving(config).serve, [listener])
+    anyio.run(_Leaving(config, leave_seconds).serve, [listener])
 
 
 class _Leaving(uvicorn.Server):
     """Ends soon after a signal also when something cannot be interrupted."""
 
+    def __init__(self, config: uvicorn.Config, leave_seconds: float | None) -> None:
+        super().__init__(config)
+        self._leave = {} if leave_seconds is None else {"seconds": leave_seconds}
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        leave_soon(128 + sig)
+        leave_soon(128 + sig, **self._leave)
         super().handle_exit(sig, frame)

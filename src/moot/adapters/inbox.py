@@ -1,0 +1,262 @@
+"""The subscription of an agent: it fills the mailbox, and tells the server what the agent has read.
+
+Each process of a role has one, so that any of them suffices. It follows every active space of the agent from the
+position in the mailbox on; a space without one from the first message that the agent has not acknowledged. The server
+says which messages are addressed to the agent; for most of them the event itself shows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from moot.adapters.desk import Desk
+from moot.adapters.message_block import RELEVANCES, Message, Relevance
+from moot.client_errors import NotAuthenticated
+from moot.models import ContextEvent
+from moot.space_feed import Feed, open_feed
+from pyro_mcp.errors import NotFound, PyroError
+
+POLL_SECONDS = 30.0
+_HEARTBEAT_SECONDS = 60.0
+_ACKNOWLEDGE_SECONDS = 0.5
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.25, 30.0
+_STABLE_SECONDS = 5.0
+_log = logging.getLogger("convo.inbox")
+Result = TypeVar("Result")
+
+
+class Inbox:
+    """The subscriptions of one desk, on an event loop in a thread of its own. `on_new` is called in that thread."""
+
+    def __init__(self, desk: Desk, adapter: str, on_new: Callable[[], None] = lambda: None) -> None:
+        self._desk = desk
+        self._adapter = adapter
+        self._on_new = on_new
+        self._spaces: dict[str, asyncio.Task[None]] = {}
+        self._my_threads: set[str] = set()
+        self._reached: dict[str, int] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="inbox", daemon=True)
+
+    def start(self) -> None:
+        """Begin; the thread ends with the process, and what it had not stored comes again."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the subscriptions."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5.0)
+
+    def subscriptions(self) -> list[str]:
+        """Return the spaces that are followed."""
+        return sorted(self._spaces)
+
+    def subscribe(self, space_id: str) -> bool:
+        """Follow a space, which the agent joins; return whether that is new. Raises `PyroError`."""
+        if space_id in self._spaces:
+            return False
+        self._desk.client.join(space_id, self._adapter)
+        self._desk.mailbox.note(_left(space_id), None)
+        return self._on_loop(lambda: self._follow(space_id))
+
+    def unsubscribe(self, space_id: str) -> bool:
+        """Stop following a space, also after a restart; return whether it was followed."""
+        self._desk.mailbox.note(_left(space_id), "1")
+        return self._on_loop(lambda: self._leave(space_id))
+
+    def discover(self) -> list[str]:
+        """Follow the agent's active spaces that it has not left; return the new ones. Raises `PyroError`."""
+        found = [one.space_id for one in self._desk.client.my_spaces()]
+        wanted = [one for one in found if self._desk.mailbox.fact(_left(one)) is None]
+        return [one for one in wanted if self._on_loop(lambda one=one: self._follow(one))]  # type: ignore[misc]
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        for work in (self._discover_again(), self._acknowledge_again()):
+            self._loop.create_task(work)
+        self._loop.run_forever()
+
+    def _on_loop(self, function: Callable[[], Result]) -> Result:
+        async def call() -> Result:
+            return function()
+
+        return asyncio.run_coroutine_threadsafe(call(), self._loop).result(10.0)
+
+    def _follow(self, space_id: str) -> bool:
+        if space_id in self._spaces:
+            return False
+        self._spaces[space_id] = self._loop.create_task(self._stay_in(space_id))
+        return True
+
+    def _leave(self, space_id: str) -> bool:
+        task = self._spaces.pop(space_id, None)
+        if task is not None:
+            task.cancel()
+        return task is not None
+
+    async def _discover_again(self) -> None:
+        wait = _SHORTEST_WAIT
+        while True:
+            try:
+                await asyncio.to_thread(self._desk.join, self._adapter)
+                await asyncio.to_thread(self.discover)
+                wait = POLL_SECONDS
+            except Exception as error:  # noqa: BLE001 - without this task, no space would be found any more
+                _log.warning("cannot look for spaces, and try again: %s", error)
+                wait = min(2 * wait, _LONGEST_WAIT)
+            await asyncio.sleep(wait)
+
+    async def _stay_in(self, space_id: str) -> None:
+        wait = _SHORTEST_WAIT
+        while True:
+            began = time.monotonic()
+            try:
+                await self._listen(space_id)
+            except NotAuthenticated as error:
+                _log.error("%s: %s", space_id, error)
+                wait = _LONGEST_WAIT
+            except Exception as error:  # noqa: BLE001 - the subscription must go on after any failure
+                _log.info("%s: %s", space_id, error)
+            if time.monotonic() - began > _STABLE_SECONDS:
+                wait = _SHORTEST_WAIT
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - so that agents do not come back at once
+            wait = min(2 * wait, _LONGEST_WAIT)
+
+    async def _listen(self, space_id: str) -> None:
+        """Follow a space over one connection. Raises `PyroError` at its end."""
+        since = await asyncio.to_thread(self._start_position, space_id)
+        async with open_feed(self._desk.client.address, space_id, since) as feed:
+            beating = asyncio.create_task(_beat(feed))
+            try:
+                async for frame in feed:
+                    await self._take(space_id, frame)
+            finally:
+                beating.cancel()
+
+    def _start_position(self, space_id: str) -> int:
+        """Return the event after which the agent may lack messages."""
+        mailbox, client = self._desk.mailbox, self._desk.client
+        known = mailbox.position(space_id)
+        if known is None:
+            known = client.cursor(space_id).pushed_sequence
+            unread = client.unread(space_id, self._desk.me.actor_id)
+            known = min([known, *(one.sequence - 1 for one in unread)])
+            mailbox.reached(space_id, known)
+        return known
+
+    async def _take(self, space_id: str, frame: dict[str, Any]) -> None:
+        if frame.get("type") == "gap":
+            self._reached[space_id] = int(frame.get("up_to_sequence", 0))
+        if frame.get("type") != "context_event":
+            return
+        try:
+            event = ContextEvent.model_validate(frame.get("data"))
+        except ValidationError as error:
+            _log.error("%s: an event of the server is none: %s", space_id, error)
+            return
+        relevance = await self._relevance(space_id, event)
+        if relevance is not None and self._desk.mailbox.add(_message(space_id, event, relevance)):
+            self._on_new()
+        if not frame.get("again"):
+            self._reached[space_id] = event.sequence
+
+    async def _relevance(self, space_id: str, event: ContextEvent) -> Relevance | None:
+        """Return why an event is for the agent; None when it is not. Raises `PyroError`."""
+        me, metadata = self._desk.me, event.metadata or {}
+        if event.speaker_id == me.actor_id:
+            self._my_threads |= {event.thread_id} if event.thread_id else set()
+            return None
+        mentions = metadata.get("mentions")
+        if isinstance(mentions, list) and me.actor_id in mentions:
+            return "mention"
+        if event.thread_id in self._my_threads:
+            known: Relevance | None = "thread_reply"
+        else:
+            known = None
+        if f"@{me.display_name}".casefold() in event.text.casefold() or (event.thread_id and known is None):
+            known = await asyncio.to_thread(self._ask, space_id, event) or known
+        if known is None and (event.text.startswith("[DECISION") or metadata.get("message_type") == "decision"):
+            known = await asyncio.to_thread(self._ask, space_id, event)
+        return known or ("firehose" if self._desk.role.firehose else None)
+
+    def _ask(self, space_id: str, event: ContextEvent) -> Relevance | None:
+        """Return why the server delivers an event to the agent; None when it does not."""
+        try:
+            deliveries = self._desk.client.deliveries_of(space_id, event.event_id)
+        except NotFound:
+            return None  # it was pruned meanwhile
+        mine = next((one for one in deliveries if one.recipient_id == self._desk.me.actor_id), None)
+        if mine is None:
+            return None
+        if mine.relevance == "thread_reply" and event.thread_id:
+            self._my_threads.add(event.thread_id)
+        return next((one for one in RELEVANCES if one == mine.relevance), "mention")
+
+    async def _acknowledge_again(self) -> None:
+        wait = _ACKNOWLEDGE_SECONDS
+        while True:
+            await asyncio.sleep(wait)
+            try:
+                for space_id, sequence in list(self._reached.items()):
+                    self._desk.mailbox.reached(space_id, sequence)
+                    if self._reached.get(space_id) == sequence:
+                        del self._reached[space_id]
+                await asyncio.to_thread(self.acknowledge)
+                wait = _ACKNOWLEDGE_SECONDS
+            except Exception as error:  # noqa: BLE001 - without this task, every message would come again
+                _log.info("cannot acknowledge yet: %s", error)
+                wait = min(2 * wait, _LONGEST_WAIT)
+
+    def acknowledge(self) -> None:
+        """Tell the server what the agent has read. Raises `PyroError`."""
+        mailbox, client = self._desk.mailbox, self._desk.client
+        for space_id, event_ids in mailbox.to_acknowledge().items():
+            try:
+                client.acknowledge(space_id, event_ids)
+            except NotFound:
+                _one_by_one(lambda one, space_id=space_id: client.acknowledge(space_id, [one]), event_ids)  # type: ignore[misc]
+            mailbox.acknowledged(event_ids)
+
+
+def _one_by_one(acknowledge: Callable[[str], None], event_ids: Sequence[str]) -> None:
+    """Acknowledge messages of which some were pruned."""
+    for one in event_ids:
+        with suppress(NotFound):
+            acknowledge(one)
+
+
+async def _beat(feed: Feed) -> None:
+    with suppress(PyroError):  # the reader gets it too
+        while True:
+            await asyncio.sleep(_HEARTBEAT_SECONDS)
+            await feed.heartbeat()
+
+
+def _left(space_id: str) -> str:
+    return f"left:{space_id}"
+
+
+def _message(space_id: str, event: ContextEvent, relevance: Relevance) -> Message:
+    kind = (event.metadata or {}).get("message_type")
+    return Message(
+        event_id=event.event_id,
+        space_id=space_id,
+        sequence=event.sequence,
+        relevance=relevance,
+        speaker_id=event.speaker_id,
+        speaker_name=event.speaker_name,
+        speaker_type=event.speaker_type,
+        text=event.text,
+        timestamp=event.timestamp,
+        thread_id=event.thread_id,
+        message_type=str(kind) if kind is not None else None,
+    )

@@ -1,0 +1,71 @@
+"""`python -m moot.adapters.mcp_runner [--transport stdio|http] [--port N] [--token-file FILE]`
+
+The tools of the space as an MCP server, for the role that CONVO_ROLE names. Over HTTP it listens on 127.0.0.1 only, for
+clients that send the bearer token of the file, or else of MOOT_MCP_TOKEN, or else a new one, which it prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from moot.adapters.desk import Desk, Role, log_to_file
+from moot.adapters.inbox import Inbox
+from moot.adapters.mcp_adapter import MCPSpaceAdapter
+from moot.adapters.stdio import LEAVE_SECONDS, serve_stdio
+from moot.adapters.tools_spaces import ADAPTER
+from pyro_mcp.errors import PyroError
+
+TOKEN_VARIABLE = "MOOT_MCP_TOKEN"  # noqa: S105
+DEFAULT_PORT = 8100
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Serve until the client or a signal ends it; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m moot.adapters.mcp_runner", description=(__doc__ or "").split("\n\n")[1]
+    )
+    parser.add_argument("--transport", choices=("stdio", "http"), default="stdio")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="of 127.0.0.1, with http; 0 for a free one")
+    parser.add_argument("--token-file", help="a file of mode 0600 with the bearer token, with http")
+    given = parser.parse_args(words)
+    try:
+        role = Role.from_environment()
+        log_to_file(role, "mcp")
+        desk = Desk(role)
+        Inbox(desk, ADAPTER).start()
+        adapter = MCPSpaceAdapter(desk)
+        if given.transport == "http":
+            _serve_http(adapter, given.port, given.token_file)
+            return 0
+
+        async def serve(read: Any, write: Any) -> None:
+            server = adapter.lowlevel
+            await server.run(read, write, server.create_initialization_options())
+
+        return serve_stdio(serve)
+    except PyroError as error:
+        print(f"moot: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+
+
+def _serve_http(adapter: MCPSpaceAdapter, port: int, token_file: str | None) -> None:
+    from pyro_mcp.mcp_transport import http  # noqa: PLC0415 - slow to import, and stdio does without
+
+    known = http.find_token(token_file, variable=TOKEN_VARIABLE)
+    token = known or http.new_token()
+    with http.listen(port) as listener:
+        print(f"serving {http.address(listener)}", flush=True)  # noqa: T201
+        if known is None:
+            print(f"bearer token: {token}", flush=True)  # noqa: T201
+        http.over_http(adapter.lowlevel, listener, token, leave_seconds=LEAVE_SECONDS)
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # a thread in a call to the server would be waited for
