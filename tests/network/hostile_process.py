@@ -1,8 +1,8 @@
 """A hostile program in the place of one process of a gateway.
 
-`python -m tests.network.hostile_process relay|policy|free USER PID CALL` confines itself as that process does ("free":
-not at all), then tries to get more than it was given, and prints a JSON object: each attempt, and "ok" or the name of
-the error. With a CALL it makes that system call only.
+`python -m tests.network.hostile_process relay|policy|confined|free USER PID CALL` confines itself as that process does,
+or as any process that computes only ("free": not at all). Then it tries to get more than it was given, and prints a
+JSON object: each attempt, and "ok" or the name of the error. With a CALL it makes that system call only.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from pyro_mcp.host import privileges
+from pyro_mcp.host.confinement import confine
 from pyro_mcp.host.seccomp import load_filter
 from pyro_mcp.host.syscalls import NUMBER
 from pyro_mcp.network.gateway.program import resolver_folders
@@ -101,6 +102,9 @@ def seal(role: str, user: int | None) -> None:
     """Become that process, as `gateway` does it, in a child; the parent ends like the child."""
     if role == "free":
         return
+    if role == "confined":
+        confine(["/usr"])
+        return
     privileges.new_namespaces()
     child = os.fork()
     if child:
@@ -122,6 +126,7 @@ def main() -> None:
     seal(role, int(user) if user else None)
     if deadly:
         called(deadly, 0, 0, 0, 0, 0)
+        print("survived", flush=True)  # noqa: T201
         os._exit(0)
     print(json.dumps(attack(int(neighbour))), flush=True)  # noqa: T201
     os._exit(0)

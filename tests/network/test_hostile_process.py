@@ -59,7 +59,7 @@ def attacked(role: str, home: Path, runner: Callable[..., subprocess.CompletedPr
     return found
 
 
-@pytest.mark.parametrize("role", ["relay", "policy"])
+@pytest.mark.parametrize("role", ["relay", "policy", "confined"])
 @pytest.mark.parametrize("runner", [run, run_as_an_ordinary_user], ids=["us", "an ordinary user"])
 def test_a_hostile_process_gets_no_file_process_or_memory_beyond_its_own(
     role: str, runner: Callable[..., subprocess.CompletedProcess[str]], home: Path
@@ -79,6 +79,12 @@ def test_a_hostile_relay_process_reads_nothing_and_has_internet_sockets_in_an_em
     assert found["sockets"] == [socket.AF_INET]
 
 
+def test_a_hostile_confined_process_reads_nothing_and_makes_no_socket(home: Path) -> None:
+    found = attacked("confined", home)
+    assert found["read"] != "ok"
+    assert found["sockets"] == []
+
+
 def test_a_hostile_policy_process_has_the_sockets_that_its_work_takes(home: Path) -> None:
     wanted = {socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK}
     assert set(attacked("policy", home)["sockets"]) <= wanted
@@ -88,6 +94,11 @@ def test_a_hostile_policy_process_has_the_sockets_that_its_work_takes(home: Path
 def test_a_hostile_process_is_killed_for_what_serves_attacks_alone(role: str, home: Path) -> None:
     codes = {name: run(role, home, name).returncode for name in DEADLY}
     assert codes == dict.fromkeys(DEADLY, -signal.SIGSYS & 0xFF)
+
+
+def test_a_confined_process_is_killed_for_what_serves_attacks_alone(home: Path) -> None:
+    assert run("confined", home, "getpid").stdout == "survived\n"
+    assert {name: run("confined", home, name).stdout for name in DEADLY} == dict.fromkeys(DEADLY, "")
 
 
 def test_a_free_program_gets_nearly_all_of_it(home: Path) -> None:

@@ -76,7 +76,7 @@ _BOTTLE_LAYERS = (
     *("errors", "visible", "results", "database", "audit", "state", "logins"),
     *("gate.remotes", "manifest", "guard.names"),
     *("guard.settings", "guard.presence", "guard.database", "guard.changes", "guard.requests", "guard.approvals"),
-    *("guard.bottle_journal", "guard.part", "budget", "gate"),
+    *("guard.front_process", "guard.front", "guard.bottle_journal", "guard.part", "budget", "gate"),
     *("backend.archive_entry", "backend.interface", "harness", "provision", "backend"),
     *("login_loan", "bottle_info", "guard"),
     *("launch_records", "launch", "planning", "trust_report", "network_report", "request_facts", "demo"),

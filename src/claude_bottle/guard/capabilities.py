@@ -16,7 +16,7 @@ from pyro_mcp.errors import PyroError
 from pyro_mcp.results import NetworkLogEntry
 
 if TYPE_CHECKING:
-    from claude_bottle.guard.mcp import AgentServer
+    from claude_bottle.guard.tool_calls import AgentTools
 
 _NOT_ALLOWED = re.compile(r"not in the allow list|(tcp|udp) port [0-9]+ is not in the allow list")
 _TOOL = "request_capability"
@@ -38,18 +38,18 @@ class Capabilities(Part):
         self._asks_when_refused = bool(supervise.get("ask_when_refused"))
         self._secrets = {name for name, one in guarded.config.get("secrets", {}).items() if one.get("ask")}
         self._lifetime = Lifetime(guarded)
-        self._server: AgentServer | None = None
+        self._server: AgentTools | None = None
         self._lock = threading.Lock()
         if supervise:
             self.names = (GUARD_HOST,)
 
     def connect(self, name: str) -> socket.socket:
         """Return a connection to the MCP server, which starts with the first one."""
-        from claude_bottle.guard.mcp import AgentServer  # noqa: PLC0415 - slow to import, and many agents never ask
+        from claude_bottle.guard.tool_calls import AgentTools  # noqa: PLC0415 - many agents never ask
 
         with self._lock:
             if self._server is None:
-                self._server = AgentServer(self._guarded, self.kinds)
+                self._server = AgentTools(self._guarded, self.kinds)
         return self._server.connect()
 
     def refusal_advice(self, entry: NetworkLogEntry) -> str:
@@ -80,6 +80,11 @@ class Capabilities(Part):
         except PyroError as error:
             return error.message
         return f"the secret {secret} is used only when a person has approved it; {_told(asked)}"
+
+    def close(self) -> None:
+        with self._lock:
+            if self._server is not None:
+                self._server.close()
 
     def changed(self) -> None:
         """Extend the lifetime of the bottle by what was approved."""

@@ -14,6 +14,7 @@ A program, a lock or a file that fails raises an error of `pyro_mcp.errors`, wit
 """
 
 __all__ = [
+    "confinement",
     "files",
     "folder_watch",
     "process",
