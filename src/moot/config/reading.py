@@ -127,7 +127,7 @@ def config_of(document: Mapping[str, Any], path: Path) -> MootConfig:
         default_model=harness.get("model"),
         default_effort=harness.get("effort"),
         default_reasoning_effort=harness.get("model_reasoning_effort"),
-        launch_stagger_seconds=harness.get("launch_stagger_seconds", 2.0),
+        launch_stagger_seconds=harness.get("launch_stagger_seconds", 0.0),
         human_interface=chosen,
         agents=agents,
     )

@@ -11,7 +11,7 @@ from moot.id_encoding import new_id
 from moot.models import Actor
 from moot.scaffold.journal import Journal, Member
 from moot.scaffold.options import InitOptions
-from moot.scaffold.role_keys import require_distinct, role_key
+from moot.scaffold.role_keys import require_distinct, role_key, visible_name
 from moot.scaffold.team_choice import choose_team, template_source
 from moot.team_profile import TeamProfile, load_template
 from pyro_mcp.errors import Conflict, InvalidRequest, NotFound, PyroError
@@ -91,15 +91,14 @@ def _of_team(team: TeamProfile, roles: Sequence[str], agents: Sequence[Actor]) -
 
 def _of_agents(agents: Sequence[Actor], roles: Sequence[str]) -> list[Member]:
     """Return a member for each agent, its role from its name; with `roles`, for these alone."""
-    names = {one.actor_id: one.display_name for one in agents}
-    found = {key: Member(key, names[actor_id], actor_id) for actor_id, key in require_distinct(names).items()}
+    found = {one.role: one for one in _members(agents)}
     return [found.get(role) or Member(_checked(role), _titled(role)) for role in roles or found]
 
 
 def _extra(agents: Sequence[Actor], members: Sequence[Member]) -> list[Member]:
     """Return a member for each agent that waits for a key beside those of the team."""
     taken = {one.role for one in members}
-    found = [Member(key, name, actor_id) for actor_id, name, key in _keys(agents)]
+    found = _members(agents)
     if twice := next((one for one in found if one.role in taken), None):
         raise Conflict(
             f"the agent {twice.display_name!r} ({twice.actor_id}) would be a second role {twice.role!r}",
@@ -108,9 +107,11 @@ def _extra(agents: Sequence[Actor], members: Sequence[Member]) -> list[Member]:
     return found
 
 
-def _keys(agents: Sequence[Actor]) -> list[tuple[str, str, str]]:
+def _members(agents: Sequence[Actor]) -> list[Member]:
+    """Return a member for each agent, its role from its name."""
     names = {one.actor_id: one.display_name for one in agents}
-    return [(actor_id, names[actor_id], key) for actor_id, key in require_distinct(names).items()]
+    roles = require_distinct(names)
+    return [Member(roles[actor_id], visible_name(name), actor_id) for actor_id, name in names.items()]
 
 
 def _require_free(

@@ -12,6 +12,7 @@ from pyro_mcp.errors import Conflict
 CUSTOM = "custom"
 """The name of a team that no template describes."""
 _LONGEST = 64
+_LONGEST_NAME = 500
 
 
 def role_key(display_name: str) -> str:
@@ -19,6 +20,12 @@ def role_key(display_name: str) -> str:
     plain = unicodedata.normalize("NFKD", display_name).encode("ascii", "ignore").decode().lower()
     key = re.sub(r"[^a-z0-9-]+", "_", plain).strip("_-")[:_LONGEST].rstrip("_-")
     return key or "agent"
+
+
+def visible_name(display_name: str) -> str:
+    """Return the name of an agent as our files have it: one line that can be shown."""
+    shown = "".join(one if one.isprintable() else "?" for one in display_name)[:_LONGEST_NAME]
+    return shown if shown.strip() else "agent"
 
 
 def infer_template(names: Iterable[str]) -> TeamProfile | None:
