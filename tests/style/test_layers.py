@@ -168,6 +168,7 @@ USED_BY_MODULE = {
     "pyro_mcp.host",
     "pyro_mcp.mcp_transport",
     "pyro_mcp.guest_protocol",
+    "moot.adapters",
     *(layer for layer in MAY_IMPORT if layer.startswith(("pyro_mcp.network.", "moot.server.", "claude_bottle."))),
 }
 

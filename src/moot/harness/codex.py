@@ -24,7 +24,7 @@ from pyro_mcp.errors import InvalidRequest
 
 _MODELS_OF_ANOTHER = ("opus", "sonnet", "haiku", "best", "default", "opusplan", "claude-")
 _SANDBOX = {"acceptEdits": "workspace-write", "default": "workspace-write", "plan": "read-only"}
-_EVENTS = ("SessionStart", "UserPromptSubmit", "PostToolUse", "PermissionRequest", "Stop")
+_EVENTS = ("SessionStart", "UserPromptSubmit", "PostToolUse", "PermissionRequest", "Stop", "Interrupt", "SessionEnd")
 _HOOK_SECONDS = 10
 
 
@@ -56,7 +56,8 @@ class Codex:
             argv += ["--ask-for-approval", "on-request", "--sandbox", _SANDBOX[permission_mode]]
         if agent.model is not None:
             argv += ["--model", agent.model]
-        settings = {} if agent.effort is None else {"model_reasoning_effort": json.dumps(agent.effort)}
+        effort = agent.model_reasoning_effort or agent.effort
+        settings = {} if effort is None else {"model_reasoning_effort": json.dumps(effort)}
         for name, value in {**settings, **_servers(place), **_hooks(place)}.items():
             argv += ["--config", f"{name}={value}"]
         return [*argv, "--", prompt] if prompt else argv
@@ -103,7 +104,7 @@ def _servers(place: AgentPlace) -> dict[str, str]:
 def _hooks(place: AgentPlace) -> dict[str, str]:
     found = {}
     for event in _EVENTS:
-        command = json.dumps(shlex.join(hook_command(place, event)))
+        command = json.dumps(shlex.join([*hook_command(place, event), "codex"]))
         hook = f'{{ type = "command", command = {command}, timeout = {_HOOK_SECONDS} }}'
         found[f"hooks.{event}"] = f"[{{ hooks = [{hook}] }}]"
     return found
