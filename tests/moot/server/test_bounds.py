@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from starlette.types import Message, Scope
 
 from moot.server.api.app import create_app
+from moot.server.api.metrics import Metrics
 from moot.server.api.rates import Rates
 from moot.server.api.routes.live import pump
 from moot.server.api.state import ServerState
-from moot.server.delivery import connections, feeds
-from moot.server.delivery.feeds import TOO_SLOW, Closed, Frame
+from moot.server.database.transaction import Transaction
+from moot.server.delivery import connections, feeds, receipts
+from moot.server.delivery.feeds import TOO_SLOW, Closed, Frame, Subscription
+from moot.server.events import reading
+from moot.server.identity import actors, personal
 from moot.server.settings import Limits
-from pyro_mcp.errors import TooManyRequests
+from moot.server.spaces import spaces
+from pyro_mcp.errors import Conflict, TooManyRequests
 from tests.moot.server.conftest import SPACE, Team
 
 
@@ -152,3 +158,86 @@ def test_a_body_that_comes_in_parts_is_bounded(team: Team) -> None:
     does_not = _post(state, [b'{"text": "', b"x" * 50, b"x" * 50, b'"}'], team.keys["spec"])
 
     assert (fits[0]["status"], does_not[0]["status"]) == (200, 413)
+
+
+def test_a_list_of_events_is_bounded_in_bytes_and_goes_on(team: Team) -> None:
+    text, number = "x" * 60_000, 200
+    for _ in range(number):
+        team.post(team.spec, text)
+    seen = 0
+    while found := team.database.read(lambda tx, after=seen: reading.after(tx, team.room(), after, 200)):  # type: ignore[misc]
+        assert sum(len(event.text) for event in found) <= 8 << 20
+        assert [event.sequence for event in found] == list(range(seen + 1, seen + 1 + len(found)))
+        seen += len(found)
+    assert seen == number
+    last = team.database.read(lambda tx: reading.between(tx, team.room(), None, None, 5000))
+    assert 100 < len(last) < number and last[-1].sequence == number
+
+
+def test_what_is_sent_again_comes_in_parts_and_each_once(team: Team) -> None:
+    number = 2 * receipts.MOST_SENT_AGAIN + 3
+    for one in range(number):
+        team.post(team.spec, f"@QA {one}")
+    room = team.room()
+    team.database.write(lambda tx: receipts.send_skipped(tx, room, team.qa.actor_id, (0, number)))
+    state = ServerState(team.database)
+    got: list[int] = []
+
+    async def send(frame: Frame) -> None:
+        got.append(frame.again)
+        if len(got) == number:
+            await asyncio.to_thread(team.post, team.spec, "the last one")
+        if frame.sequence:
+            raise TOO_SLOW
+
+    async def story() -> None:
+        state.feeds.start()
+        subscription = Subscription(room, team.qa, team.keys["qa"], number)
+        state.feeds.subscribe(subscription)
+        with pytest.raises(Closed):
+            await asyncio.wait_for(pump(state, subscription, send), 30)
+
+    asyncio.run(story())
+
+    assert got == [*range(1, number + 1), 0]
+
+
+def test_a_client_waits_until_it_is_within_its_rate() -> None:
+    rates = Rates(1000.0, 2)
+
+    async def story() -> float:
+        started = asyncio.get_running_loop().time()
+        for _ in range(12):
+            await rates.wait("a")
+        return asyncio.get_running_loop().time() - started
+
+    assert asyncio.run(story()) >= 0.009
+
+
+def test_a_client_cannot_choose_the_labels_of_metrics() -> None:
+    metrics = Metrics()
+    for method in ("GET", 'X"} 1\n', "BREW"):
+        metrics.request(method, "/health", 200, 0.1)
+
+    assert 'method="other",route="/health",status="200"} 2' in metrics.text({})
+
+
+@pytest.mark.parametrize(
+    ("work", "name", "there"),
+    [
+        (lambda team, tx: personal.create(tx, team.person.actor_id, "t"), "identity.personal._MOST_TOKENS", 1),
+        (lambda team, tx: actors.new_agent(tx, team.person, "a"), "identity.actors.MOST_AGENTS", 2),
+        (lambda team, tx: spaces.create(tx, team.person), "spaces.spaces.MOST_SPACES", 1),
+    ],
+    ids=["tokens", "agents", "spaces"],
+)
+def test_tokens_agents_and_spaces_are_bounded(
+    team: Team, work: Callable[[Team, Transaction], object], name: str, there: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"moot.server.{name}", 3)
+    made = [team.database.write(lambda tx: work(team, tx)) for _ in range(3 - there)]
+
+    with pytest.raises(Conflict, match="at most 3"):
+        team.database.write(lambda tx: work(team, tx))
+    assert len(made) == 3 - there
+    assert team.database.write(lambda tx: spaces.create(tx, team.person, SPACE)).space_id == SPACE

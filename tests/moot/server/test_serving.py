@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import socket
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -169,8 +171,6 @@ def test_a_status_reaches_a_socket(agents: dict[str, Client], space: str) -> Non
 
 
 def test_a_stream_of_server_sent_events_resumes(agents: dict[str, Client], space: str) -> None:
-    import http.client  # noqa: PLC0415
-
     spec, qa = agents["Spec"], agents["QA"]
     first, second = (spec.post(f"/api/spaces/{space}/events", {"text": text}) for text in ("one", "two"))
     connection = http.client.HTTPConnection("127.0.0.1", qa.port, timeout=30)
@@ -302,6 +302,48 @@ def test_a_taken_port_is_refused_and_nothing_is_made(server: Server, tmp_path: P
 
     assert result.returncode == 4 and "--port" in result.stderr
     assert "mootup_pat_" not in result.stdout
+
+
+def test_a_key_in_the_address_is_for_live_connections_alone(agents: dict[str, Client], space: str) -> None:
+    spec = agents["Spec"]
+    anonymous = Client(spec.port)
+
+    assert anonymous.call("GET", f"/api/actors/me?token={spec.key}").status == 401
+    assert anonymous.call("GET", f"/api/spaces/{space}/events?token={spec.key}").status == 401
+    with spec.live(space) as live:
+        live.send(type="ack", sequence=0)
+        live.frame("acknowledged")
+    connection = http.client.HTTPConnection("127.0.0.1", spec.port, timeout=30)
+    connection.request("GET", f"/api/spaces/{space}/events/stream?token={spec.key}")
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+def test_the_index_page_repeats_nothing_of_the_client(server: Server) -> None:
+    answer = Client(server.port).call("GET", "/", headers={"Host": "evil.example"})
+
+    assert answer.status == 200 and "evil" not in answer.body
+
+
+def test_the_log_has_no_traceback_for_what_a_client_does(server: Server, agents: dict[str, Client], space: str) -> None:
+    qa = agents["QA"]
+    with qa.live(space, qa.newest(space)) as live:
+        live.socket.send(b"binary")
+        event = agents["Spec"].post(f"/api/spaces/{space}/events", {"text": "after a binary frame"})
+        assert live.event() == event
+
+    assert "Traceback" not in server.log()
+
+
+def test_a_body_that_is_half_sent_at_the_stop_leaves_no_traceback(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as half:
+            head = f"POST /api/spaces HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.token}\r\n"
+            half.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{".encode())
+            assert server.person.get("/health") == {"status": "ok"}
+            assert server.stop() == 0
+            assert half.recv(4096).startswith(b"HTTP/1.1 503 ")
+        assert "Traceback" not in server.log()
 
 
 def test_metrics_count_requests(server: Server) -> None:

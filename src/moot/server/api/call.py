@@ -74,16 +74,32 @@ class Call:
 
 
 def token_of(connection: HTTPConnection) -> str:
-    """Return the key that a client sent: in the header, or else in the query, where a browser can put it."""
+    """Return the key that a client sent in the header; "" for none."""
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else connection.query_params.get("token", "")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def token_of_live(connection: HTTPConnection) -> str:
+    """Return the key of a client that subscribes: in the header or, as a browser can send no header, in the query.
+
+    Other calls take no key from the query, because addresses are kept in histories and in the logs of proxies.
+    """
+    return token_of(connection) or connection.query_params.get("token", "")
 
 
 async def _call(connection: HTTPConnection) -> Call:
+    return _counted(connection, token_of(connection))
+
+
+async def _live_call(connection: HTTPConnection) -> Call:
+    return _counted(connection, token_of_live(connection))
+
+
+def _counted(connection: HTTPConnection, token: str) -> Call:
     state: ServerState = connection.app.state.server
-    token = token_of(connection)
     state.rates.take(token)
     return Call(state, token, connection.headers.get(ACKNOWLEDGES, "").lower() == EXPLICIT)
 
 
 WithCall = Annotated[Call, Depends(_call)]
+WithLiveCall = Annotated[Call, Depends(_live_call)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections import OrderedDict
@@ -21,6 +22,16 @@ class Rates:
         self._burst = burst
         self._clock = clock
         self._buckets: OrderedDict[bytes, TokenBucket] = OrderedDict()
+
+    async def wait(self, token: str) -> None:
+        """Count one call; if there were too many, wait first until this one is within the rate."""
+        while True:
+            try:
+                self.take(token)
+            except TooManyRequests:
+                await asyncio.sleep(1 / self._per_second)
+            else:
+                return
 
     def take(self, token: str) -> None:
         """Count one call. Raises `TooManyRequests`."""

@@ -26,7 +26,9 @@ from pyro_mcp.errors import NotFound, PyroError
 
 _log = logging.getLogger("moot.server")
 _KEPT_FRAMES = 512
+_MOST_KEPT = 8 << 20
 _PAGE = 200
+_LONG_PAGE = 4 << 20
 _MOST_ASIDES = 100
 
 
@@ -102,6 +104,16 @@ class _Feed:
             return None
         first = position + 1 - self.frames[0].sequence
         return [self.frames[number] for number in range(first, min(first + _PAGE, len(self.frames)))]
+
+    def add(self, frames: Sequence[Frame]) -> None:
+        """Keep frames after the newest one; forget the oldest, so that a bounded number of bytes is kept."""
+        if frames[0].sequence > self.newest + 1:  # some were pruned; the kept frames have no hole
+            self.frames.clear()
+        self.frames.extend(frames)
+        self.newest = frames[-1].sequence
+        kept = sum(len(one.text) for one in self.frames)
+        while kept > _MOST_KEPT and len(self.frames) > 1:
+            kept -= len(self.frames.popleft().text)
 
     def wake(self) -> None:
         for subscription in self.subscriptions:
@@ -182,7 +194,10 @@ class Feeds:
             del self._feeds[subscription.room.key]
 
     async def next_frames(self, subscription: Subscription) -> list[Frame]:
-        """Wait for the next frames to send. Raises `Closed`."""
+        """Wait for the next frames to send. Raises `Closed`.
+
+        While `send_again` is set, the caller first records what it has sent: what is not recorded comes again.
+        """
         feed = self._feeds[subscription.room.key]
         while True:
             subscription.wake.clear()
@@ -190,13 +205,16 @@ class Feeds:
                 raise subscription.ending
             frames = [subscription.asides.popleft() for _ in range(len(subscription.asides))]
             if subscription.send_again:
-                subscription.send_again = False
-                frames += await asyncio.to_thread(self._again, subscription)
+                again = await asyncio.to_thread(self._again, subscription)
+                subscription.send_again = len(again) == receipts.MOST_SENT_AGAIN
+                frames += again
             new = feed.after(subscription.position)
             frames += new if new is not None else await asyncio.to_thread(self._page, subscription)
             if frames:
                 return frames
             await subscription.wake.wait()
+            if subscription.send_again:
+                return []  # the caller first records what was sent
 
     def look(self) -> None:
         """Look for events that were not announced, because the database was away or another process was killed."""
@@ -219,11 +237,9 @@ class Feeds:
                 feed.stale = False
                 frames = await asyncio.to_thread(self._frames_after, feed.room, feed.newest)
                 if frames:
-                    if frames[0].sequence > feed.newest + 1:  # some were pruned; the kept frames have no hole
-                        feed.frames.clear()
-                    feed.frames.extend(frames)
-                    feed.newest = frames[-1].sequence
-                    feed.stale = len(frames) == _PAGE or feed.stale
+                    feed.add(frames)
+                    # A long page may have been cut by its size.
+                    feed.stale = len(frames) == _PAGE or sum(len(one.text) for one in frames) > _LONG_PAGE or feed.stale
                     feed.wake()
         except PyroError as error:
             _log.error("new events cannot be read, and are looked for again: %s", error)

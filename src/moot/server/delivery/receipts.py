@@ -23,6 +23,7 @@ ACKNOWLEDGED: DeliveryState = "acknowledged"
 DEAD: DeliveryState = "dead"
 _OPEN = (QUEUED, PUSHED)
 _MOST_UNREAD = 1000
+MOST_SENT_AGAIN = 16
 Span = tuple[int, int]
 """A part of a log: after the first number, up to the second."""
 _deliveries = tables.deliveries
@@ -190,12 +191,12 @@ def revive(tx: Transaction, room: Room, actor_id: str, sequence: int) -> Deliver
 
 
 def to_send_again(tx: Transaction, room: Room, actor_id: str) -> list[Event]:
-    """Return the messages that are to be sent to a recipient although its cursor has passed them."""
+    """Return the first messages that are to be sent to a recipient although its cursor has passed them."""
     which = (*_mine(room.key, actor_id), _deliveries.c.state == QUEUED, _deliveries.c.again.is_(True))
     events = tables.events
     same = and_(events.c.space_key == _deliveries.c.space_key, events.c.sequence == _deliveries.c.sequence)
     statement = select(events).join(_deliveries, same).where(*which).order_by(events.c.sequence)
-    return [event_of(row, room.space_id) for row in tx.rows(statement)]
+    return [event_of(row, room.space_id) for row in tx.rows(statement.limit(MOST_SENT_AGAIN))]
 
 
 def record_sent_again(tx: Transaction, space_key: int, actor_id: str, sequence: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, select
+from sqlalchemy import ColumnElement, Row, Select, func, select
 
 from moot.server.database import tables
 from moot.server.database.transaction import Transaction
@@ -15,6 +15,9 @@ from moot.server.spaces.spaces import Room
 from pyro_mcp.errors import NotFound
 
 _events = tables.events
+_MOST_BYTES = 8 << 20
+"""The most that one list of events has; it has at least one event."""
+_ROWS_AT_ONCE = 20
 
 
 def event_of(row: Row[Any], space_id: str) -> Event:
@@ -61,21 +64,34 @@ def page(
 
 
 def after(tx: Transaction, room: Room, sequence: int, limit: int, *where: ColumnElement[bool]) -> list[Event]:
-    """Return the first events after a sequence number."""
+    """Return the first events after a sequence number; fewer than `limit` are no sign that there are no more."""
     statement = (
         select(_events)
         .where(_events.c.space_key == room.key, _events.c.sequence > sequence, *where)
         .order_by(_events.c.sequence)
         .limit(limit)
     )
-    return [event_of(row, room.space_id) for row in tx.rows(statement)]
+    return _within_bytes(tx, room, statement)
+
+
+def _within_bytes(tx: Transaction, room: Room, statement: Select[Any]) -> list[Event]:
+    """Return the first events of a query, as many as an answer may have; read no more rows than that takes."""
+    found: list[Event] = []
+    left = _MOST_BYTES
+    with tx.execute(statement.execution_options(yield_per=_ROWS_AT_ONCE)) as rows:
+        for row in rows:
+            left -= len(row.text) + len(str(row.reference_uris)) + len(str(row.metadata or ""))
+            if left < 0 and found:
+                break
+            found.append(event_of(row, room.space_id))
+    return found
 
 
 def _last(tx: Transaction, room: Room, limit: int, *where: ColumnElement[bool]) -> list[Event]:
     statement = (
         select(_events).where(_events.c.space_key == room.key, *where).order_by(_events.c.sequence.desc()).limit(limit)
     )
-    return [event_of(row, room.space_id) for row in reversed(tx.rows(statement))]
+    return _within_bytes(tx, room, statement)[::-1]
 
 
 def mentions(tx: Transaction, room: Room, actor_id: str, limit: int, *, since: str | None = None) -> list[Event]:
@@ -95,11 +111,9 @@ def mentions(tx: Transaction, room: Room, actor_id: str, limit: int, *, since: s
         .limit(limit)
     )
     if since is None:
-        rows = list(reversed(tx.rows(statement.order_by(deliveries.c.sequence.desc()))))
-    else:
-        later = deliveries.c.sequence > sequence_of(tx, room, since)
-        rows = list(tx.rows(statement.where(later).order_by(deliveries.c.sequence)))
-    return [event_of(row, room.space_id) for row in rows]
+        return _within_bytes(tx, room, statement.order_by(deliveries.c.sequence.desc()))[::-1]
+    later = deliveries.c.sequence > sequence_of(tx, room, since)
+    return _within_bytes(tx, room, statement.where(later).order_by(deliveries.c.sequence))
 
 
 def news(

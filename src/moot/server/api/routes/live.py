@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
-from moot.server.api.call import WithCall, token_of
+from moot.server.api.call import WithLiveCall, token_of_live
 from moot.server.api.failures import answer, detail_of
 from moot.server.api.fields import Asked, InPath, storable
 from moot.server.api.state import ServerState
@@ -45,6 +45,8 @@ async def _subscribed(
         actor_id, key = found.caller.actor_id, found.room.key
         return found, gap, connections.opened(tx, actor_id, key, most=limits.sockets_per_actor)
 
+    # Before anything is written: a client without a valid key costs one read.
+    await asyncio.to_thread(state.database.read, lambda tx: authenticate(tx, token))
     await state.pushes.flush()
     subscription, gap, connection_id = await asyncio.wrap_future(state.database.submit(begin))
     state.connections.add(connection_id)
@@ -64,6 +66,8 @@ async def pump(state: ServerState, subscription: Subscription, send: Callable[[F
     """Send each frame as it comes, until the subscription ends. Raises `Closed`."""
     while True:
         try:
+            if subscription.send_again:
+                await state.pushes.flush()
             frames = await state.feeds.next_frames(subscription)
         except PyroError as error:
             raise UNAVAILABLE from error
@@ -89,7 +93,9 @@ async def live_socket(socket: WebSocket, space_id: str, since: str | None = None
     try:
         for given in (space_id, since or ""):
             _require_word(given)
-        async with _subscribed(state, token_of(socket), space_id, since) as (subscription, gap):
+        token = token_of_live(socket)
+        state.rates.take(token)
+        async with _subscribed(state, token, space_id, since) as (subscription, gap):
             await socket.accept()
             await _serve(state, socket, subscription, gap)
     except PyroError as error:
@@ -128,11 +134,12 @@ async def _serve(state: ServerState, socket: WebSocket, subscription: Subscripti
 
 
 async def _receive(state: ServerState, socket: WebSocket, subscription: Subscription) -> None:
-    """Handle the frames of a client: heartbeats and acknowledgements. Ignore others."""
-    while True:
-        text = await socket.receive_text()
+    """Handle the frames of a client, heartbeats and acknowledgements, at the rate of its key. Ignore others."""
+    while (message := await socket.receive())["type"] != "websocket.disconnect":
+        await state.rates.wait(subscription.token)
+        text = message.get("text")  # a binary frame has none
         try:
-            frame = json.loads(text) if len(text) <= _LARGEST_FRAME else None
+            frame = json.loads(text) if text and len(text) <= _LARGEST_FRAME else None
         except (ValueError, RecursionError):
             frame = None
         if isinstance(frame, dict):
@@ -226,6 +233,6 @@ def _body(text: str, *, more: bool = True) -> Message:
 @router.get(
     "/events/stream", response_class=Response, responses={200: {"content": {"text/event-stream": {"schema": _TEXT}}}}
 )
-async def live_stream(request: Request, space_id: InPath, call: WithCall, since: Asked = None) -> Response:
+async def live_stream(request: Request, space_id: InPath, call: WithLiveCall, since: Asked = None) -> Response:
     """Send each event of a space as a server-sent event, after `since` or the header Last-Event-ID."""
     return _EventStream(call.state, call.token, space_id, since or request.headers.get("last-event-id"))
