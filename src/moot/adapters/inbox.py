@@ -73,10 +73,13 @@ class Inbox:
         self._desk.mailbox.note(_left(space_id), "1")
         return self._on_loop(lambda: self._leave(space_id))
 
-    def discover(self) -> list[str]:
+    def discover(self, *, also_left: bool = False) -> list[str]:
         """Follow the agent's active spaces that it has not left; return the new ones. Raises `PyroError`."""
+        mailbox = self._desk.mailbox
         found = [one.space_id for one in self._desk.client.my_spaces()]
-        wanted = [one for one in found if self._desk.mailbox.fact(_left(one)) is None]
+        wanted = [one for one in found if also_left or mailbox.fact(_left(one)) is None]
+        for one in wanted:
+            mailbox.note(_left(one), None)
         return [one for one in wanted if self._on_loop(lambda one=one: self._follow(one))]  # type: ignore[misc]
 
     def _run(self) -> None:
@@ -164,8 +167,12 @@ class Inbox:
             _log.error("%s: an event of the server is none: %s", space_id, error)
             return
         relevance = await self._relevance(space_id, event)
-        if relevance is not None and self._desk.mailbox.add(_message(space_id, event, relevance)):
-            self._on_new()
+        if relevance is not None:
+            if self._desk.mailbox.fact(_left(space_id)) is not None:  # another process of the role was told to leave
+                self._leave(space_id)
+                return
+            if self._desk.mailbox.add(_message(space_id, event, relevance)):
+                self._on_new()
         if not frame.get("again"):
             self._reached[space_id] = event.sequence
 

@@ -6,8 +6,9 @@ waiting ──> offered ──> seen ──> acknowledged
 
 It is a SQLite file that the adapters, the notify daemon and the hooks of the role share. A message is claimed in a
 transaction before it is offered, so no two roads offer it at once. Each offer has a token that nobody else knows, and
-that is part of the text which the agent reads. A message is seen when the token appears in the conversation: in the
-prompt that a hook gets, or in the transcript. If the file is lost, the server sends what was not acknowledged again.
+that is part of the text which the agent reads. An offer is accepted when the token is in a prompt that a hook gets. It
+is seen when the token is in the transcript, because a harness may be killed in between. If the file is lost, the server
+sends what was not acknowledged again.
 """
 
 from __future__ import annotations
@@ -22,31 +23,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from moot.adapters.mailbox_file import fact_of, note, opened, void
 from moot.adapters.message_block import Message
 from moot.adapters.transcripts import conversation, tokens_in
 
 Road = Literal["channel", "hook", "tmux"]
 ACCEPT_SECONDS = {"channel": 10.0, "hook": 120.0, "tmux": 30.0}
 """The time in which an idle agent must show that it has got what a road offered."""
+UNDOUBTED_SECONDS = 60.0
+"""The time after which an accepted offer counts as seen in a session that goes on, whatever its transcript shows."""
 UNKNOWN_SECONDS = 300.0
 """The same for an agent of which nobody knows whether it is idle."""
-_BUSY_SECONDS = 20.0
 _KEEP_SECONDS = 86_400.0
-_TABLES = """
-CREATE TABLE IF NOT EXISTS messages (
-    event_id TEXT PRIMARY KEY, space_id TEXT NOT NULL, sequence INTEGER NOT NULL, relevance TEXT NOT NULL,
-    speaker_id TEXT NOT NULL, speaker_name TEXT NOT NULL, speaker_type TEXT NOT NULL, text TEXT NOT NULL,
-    timestamp TEXT NOT NULL, thread_id TEXT, message_type TEXT,
-    urgent INTEGER NOT NULL, added_at REAL NOT NULL, token TEXT, seen_at REAL, acknowledged_at REAL);
-CREATE INDEX IF NOT EXISTS unseen ON messages (added_at) WHERE seen_at IS NULL;
-CREATE INDEX IF NOT EXISTS unacknowledged ON messages (seen_at) WHERE acknowledged_at IS NULL;
-CREATE TABLE IF NOT EXISTS offers (
-    token TEXT PRIMARY KEY, road TEXT NOT NULL, session TEXT NOT NULL, offered_at REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS offered (token TEXT NOT NULL, event_id TEXT NOT NULL, PRIMARY KEY (token, event_id));
-CREATE TABLE IF NOT EXISTS returned (event_id TEXT PRIMARY KEY, returned_at REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS positions (space_id TEXT PRIMARY KEY, position INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-"""
 _FIELDS = tuple(Message.__dataclass_fields__)
 
 
@@ -75,12 +63,12 @@ class Mailbox:
         self._lock = threading.RLock()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            self._db = _opened(path)
+            self._db = opened(path)
         except sqlite3.DatabaseError:
             if not path.exists() or path.stat().st_size == 0:
                 raise
             path.replace(path.with_suffix(".broken"))
-            self._db = _opened(path)
+            self._db = opened(path)
 
     @classmethod
     def existing(cls, path: Path) -> Mailbox | None:
@@ -134,7 +122,7 @@ class Mailbox:
     def note(self, name: str, value: str | None) -> None:
         """Note a fact for this role, across restarts; None forgets it."""
         with self._transaction() as db:
-            _note(db, name, value)
+            note(db, name, value)
 
     # Sessions of the harness
 
@@ -149,22 +137,22 @@ class Mailbox:
         Call it at the start of a session, before anything is claimed for it.
         """
         if (before := self.fact("transcript")) is not None:
-            self.read_transcript(Path(before))
+            self._seen_in_transcript(Path(before))
         if transcript is not None:
-            self.read_transcript(transcript)
+            self._seen_in_transcript(transcript)
         with self._transaction() as db:
-            _note(db, "session", session_id)
-            _note(db, "transcript", str(transcript) if transcript else None)
+            note(db, "session", session_id)
+            note(db, "transcript", str(transcript) if transcript else None)
             db.execute("DELETE FROM facts WHERE name LIKE 'failed:%'")
-            _void(db, "session <> ?", session_id)
+            void(db, "session <> ?", session_id)
 
     def end_session(self) -> None:
         """Record that the harness has ended: what it has not read is offered to the next session."""
         if (before := self.fact("transcript")) is not None:
-            self.read_transcript(Path(before))
+            self._seen_in_transcript(Path(before))
         with self._transaction() as db:
-            _note(db, "session", None)
-            _void(db, "session <> ''")
+            note(db, "session", None)
+            void(db, "session <> ''")
 
     # Roads
 
@@ -203,8 +191,8 @@ class Mailbox:
             if not chosen:
                 return None
             token = f"ofr_{secrets.token_hex(12)}"
-            session = _fact(db, "session") or ""
-            db.execute("INSERT INTO offers VALUES (?, ?, ?, ?)", [token, road, session, self._now()])
+            session = fact_of(db, "session") or ""
+            db.execute("INSERT INTO offers VALUES (?, ?, ?, ?, NULL)", [token, road, session, self._now()])
             pairs = [(token, one.event_id) for one in chosen]
             db.executemany("INSERT INTO offered VALUES (?, ?)", pairs)
             db.executemany("UPDATE messages SET token = ? WHERE event_id = ?", pairs)
@@ -213,31 +201,50 @@ class Mailbox:
     def withdraw(self, offer: Offer) -> None:
         """Let the messages of an offer wait again: it was not handed over."""
         with self._transaction() as db:
-            _void(db, "token = ?", offer.token)
+            void(db, "token = ?", offer.token)
 
     def restart_road(self, road: Road) -> None:
         """Let what a road has offered without a session wait again: its process is new, and so is the agent's."""
         with self._transaction() as db:
-            _void(db, "road = ? AND session = ''", road)
+            void(db, "road = ? AND session = ''", road)
 
     def road_failed(self, road: Road) -> None:
         """Record that a road does not work in this session: it claims nothing more."""
         with self._transaction() as db:
-            _note(db, f"failed:{road}", str(self._now()))
-            _void(db, "road = ?", road)
+            note(db, f"failed:{road}", str(self._now()))
+            void(db, "road = ?", road)
 
     # Reading
 
     def seen_in(self, text: str) -> int:
-        """Record that the agent has read the offers whose tokens are in a text; return how many messages they had."""
-        return self._seen_tokens(tokens_in(text))
+        """Record that the harness has given a text to the agent; return how many messages of offers it has.
+
+        They are seen at once when the session has no transcript, which would show it.
+        """
+        tokens = tokens_in(text)
+        if self.fact("transcript") is None:
+            return self._seen_tokens(tokens)
+        with self._transaction() as db:
+            for token in tokens:
+                db.execute("UPDATE offers SET accepted_at = ? WHERE token = ?", [self._now(), token])
+            marks = ", ".join("?" * len(tokens))
+            found = f"SELECT count(*) FROM offered WHERE token IN ({marks})"  # noqa: S608
+            return int(db.execute(found, list(tokens)).fetchone()[0])
 
     def read_transcript(self, transcript: Path) -> int:
         """Record what the agent has read according to a transcript, from where it was read last; return how many."""
+        found = self._seen_in_transcript(transcript)
+        with self._transaction() as db:
+            undoubted = "SELECT token FROM offers WHERE session = ? AND accepted_at < ?"
+            which = [fact_of(db, "session") or "", self._now() - UNDOUBTED_SECONDS]
+            tokens = {row[0] for row in db.execute(undoubted, which)}
+        return found + self._seen_tokens(tokens)
+
+    def _seen_in_transcript(self, transcript: Path) -> int:
         name = f"read:{transcript}"
         start = int(self.fact(name) or 0)
         text, end = conversation(transcript, start)
-        found = self.seen_in(text)
+        found = self._seen_tokens(tokens_in(text))
         if end != start:
             self.note(name, str(end))
         return found
@@ -250,10 +257,16 @@ class Mailbox:
             which = f"event_id IN ({marks}) AND seen_at IS NULL"
             return db.execute(f"UPDATE messages SET seen_at = ? WHERE {which}", [self._now(), *event_ids]).rowcount  # noqa: S608
 
+    def is_seen(self, event_id: str) -> bool:
+        """Return whether a message was seen, or is not here any more."""
+        row = self._one("SELECT seen_at FROM messages WHERE event_id = ?", event_id)
+        return row is None or row[0] is not None
+
     def accepted(self, offer: Offer) -> bool:
-        """Return whether all messages of an offer were seen."""
+        """Return whether the harness has given an offer to the agent."""
         row = self._one(
-            "SELECT count(*) FROM messages JOIN offered USING (event_id) WHERE offered.token = ? AND seen_at IS NULL",
+            "SELECT count(*) FROM messages JOIN offered USING (event_id) JOIN offers ON offers.token = offered.token"
+            " WHERE offered.token = ? AND seen_at IS NULL AND accepted_at IS NULL",
             offer.token,
         )
         return row is not None and row[0] == 0
@@ -310,18 +323,19 @@ class Mailbox:
     def _expire(self, db: sqlite3.Connection, idle_since: float | None) -> None:
         """Void the offers that were not accepted in time; their roads have failed for this session."""
         open_ones = "SELECT DISTINCT o.token, o.road, o.offered_at FROM offers o JOIN messages m USING (token)"
-        for token, road, offered_at in db.execute(f"{open_ones} WHERE m.seen_at IS NULL").fetchall():
+        unseen = f"{open_ones} WHERE m.seen_at IS NULL AND o.accepted_at IS NULL"
+        for token, road, offered_at in db.execute(unseen).fetchall():
             if idle_since is None:
-                late = self._now() - offered_at > UNKNOWN_SECONDS and not _fact(db, "session")
+                late = self._now() - offered_at > UNKNOWN_SECONDS and not fact_of(db, "session")
             else:
                 late = self._now() - max(offered_at, idle_since) > ACCEPT_SECONDS[road]
             if late:
-                _note(db, f"failed:{road}", str(self._now()))
-                _void(db, "token = ?", token)
+                note(db, f"failed:{road}", str(self._now()))
+                void(db, "token = ?", token)
 
     def _failed(self, db: sqlite3.Connection, road: str) -> bool:
         """Return whether a road has failed: the channel for this session, another one for its time."""
-        since = _fact(db, f"failed:{road}")
+        since = fact_of(db, f"failed:{road}")
         return since is not None and (road == "channel" or self._now() - float(since) < ACCEPT_SECONDS[road])
 
     def _one(self, statement: str, *values: object) -> Any:
@@ -339,33 +353,3 @@ class Mailbox:
                     self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    path.touch(mode=0o600)
-    db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    try:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.executescript(_TABLES)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _fact(db: sqlite3.Connection, name: str) -> str | None:
-    row = db.execute("SELECT value FROM facts WHERE name = ?", [name]).fetchone()
-    return None if row is None else str(row[0])
-
-
-def _note(db: sqlite3.Connection, name: str, value: str | None) -> None:
-    db.execute("DELETE FROM facts WHERE name = ?", [name])
-    if value is not None:
-        db.execute("INSERT INTO facts VALUES (?, ?)", [name, value])
-
-
-def _void(db: sqlite3.Connection, which: str, *values: str) -> None:
-    """Let the messages of these offers wait again, those that were not seen."""
-    tokens = f"SELECT token FROM offers WHERE {which}"  # noqa: S608
-    db.execute(f"UPDATE messages SET token = NULL WHERE seen_at IS NULL AND token IN ({tokens})", values)  # noqa: S608

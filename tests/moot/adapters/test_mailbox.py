@@ -206,3 +206,36 @@ def test_nobody_else_reads_a_mailbox_and_a_broken_one_begins_anew(tmp_path: Path
     made = Mailbox(path)
     assert made.add(message(1))
     made.close()
+
+
+def test_an_accepted_offer_is_seen_when_the_transcript_shows_it_or_the_session_goes_on(
+    mailbox: Mailbox, clock: Clock, tmp_path: Path
+) -> None:
+    transcript = tmp_path / "t.jsonl"
+    mailbox.begin_session("s1", transcript)
+    mailbox.add(message(1))
+    offer = mailbox.claim("tmux")
+    assert offer is not None
+    assert mailbox.seen_in(offer.token) == 1
+    assert mailbox.accepted(offer) and mailbox.to_acknowledge() == {}
+    clock.now += UNKNOWN_SECONDS
+    assert mailbox.claim("tmux", idle_since=1000.0) is None
+    mailbox.read_transcript(transcript)
+    assert mailbox.to_acknowledge() == {"spc_1": ["evt_1"]}
+
+
+def test_a_prompt_that_its_harness_did_not_survive_is_offered_again(mailbox: Mailbox, tmp_path: Path) -> None:
+    mailbox.begin_session("s1", tmp_path / "s1.jsonl")
+    mailbox.add(message(1))
+    offer = mailbox.claim("tmux")
+    assert offer is not None
+    mailbox.seen_in(offer.token)
+    mailbox.begin_session("s2", tmp_path / "s2.jsonl")
+    assert mailbox.claim("hook") is not None
+
+
+def test_what_a_tool_returned_before_the_subscription_brings_it_is_not_offered(mailbox: Mailbox) -> None:
+    mailbox.seen(["evt_1"])
+    mailbox.add(message(1))
+    assert mailbox.claim("hook") is None
+    assert mailbox.to_acknowledge() == {"spc_1": ["evt_1"]}

@@ -1,0 +1,77 @@
+"""`python -m moot.adapters.notify_runner [--session NAME]`: types messages into the terminal of an idle agent.
+
+The session is that of the option, else of CONVO_TMUX_SESSION, else moot-<role>. It ends by SIGTERM, SIGINT or SIGHUP.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from moot.adapters.desk import Desk, Role, log_to_file
+from moot.adapters.inbox import Inbox
+from moot.adapters.tmux_delivery import TmuxDelivery
+from moot.config import find_config, project_folder
+from moot.harness import Harness, harness_named
+from moot.tmux import Tmux, session_name
+from pyro_mcp.errors import PyroError
+from pyro_mcp.mcp_transport.exit import leave_soon
+
+ADAPTER = "tmux"
+_STEP_SECONDS = 0.5
+_LEAVE_SECONDS = 0.5
+_log = logging.getLogger("convo.notify")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Deliver until a signal ends it; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m moot.adapters.notify_runner", description=(__doc__ or "").strip())
+    parser.add_argument("--session", help="the tmux session of the agent")
+    given = parser.parse_args(words)
+    ended, wake = threading.Event(), threading.Event()
+    status = 0
+
+    def end(number: int, _frame: object) -> None:
+        nonlocal status
+        status = 128 + number
+        leave_soon(status, seconds=_LEAVE_SECONDS)  # a step may wait for tmux
+        ended.set()
+        wake.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, end)
+    try:
+        role = Role.from_environment()
+        log_to_file(role, "notify")
+        desk = Desk(role)
+        Inbox(desk, ADAPTER, on_new=wake.set).start()
+        session = given.session or os.environ.get("CONVO_TMUX_SESSION") or session_name(role.name)
+        delivery = TmuxDelivery(desk, Tmux(str(project_folder())), session, _harness(role.name))
+    except PyroError as error:
+        print(f"moot: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    while not ended.is_set():
+        try:
+            delivery.step()
+        except Exception as error:  # noqa: BLE001 - the daemon must outlive any failure of one step
+            _log.exception("a step failed, and is tried again: %s", error)
+        wake.wait(_STEP_SECONDS)
+        wake.clear()
+    return status
+
+
+def _harness(role: str) -> Harness:
+    config = find_config()
+    agent = config.agents.get(role) if config else None
+    return harness_named(agent.harness if agent else "claude-code")
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # a thread in a call to the server would be waited for

@@ -1,0 +1,128 @@
+"""Messages typed into the terminal of an idle agent: the road that works for every harness.
+
+It types only when the agent is idle by the word of its hooks, and nothing is typed at its prompt: a person may be
+writing there, and in a dialog Enter would be an answer. A harness without hooks has only its screen to tell. The line
+is one line whatever the message has in it (`moot.tmux`), and Enter counts only when the harness has taken the line: its
+hook has seen the offer's token, or its prompt is empty again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from moot.adapters.desk import Desk
+from moot.adapters.mailbox import Offer
+from moot.adapters.message_block import blocks
+from moot.agent_state import IDLE, read_state
+from moot.tmux import Tmux
+from pyro_mcp.errors import HostCommandFailed, NotFound
+
+CHANNEL_FIRST_SECONDS = 2.0
+"""The time that a message has for the channel before it is typed."""
+_LOOK_SECONDS = 0.05
+_QUIET_SECONDS = 5.0
+_MOST_MESSAGES, _MOST_CHARACTERS = 5, 6000
+_log = logging.getLogger("convo.tmux")
+
+
+class Screen(Protocol):
+    """What a harness knows of its screen."""
+
+    reports_state: bool
+
+    def prompt_is_empty(self, screen: str) -> bool | None: ...
+
+
+class TmuxDelivery:
+    """The road `tmux` of one desk: `step` types what waits, if it may."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        tmux: Tmux,
+        session: str,
+        harness: Screen,
+        *,
+        now: Callable[[], float] = time.time,
+        channel_first_seconds: float = CHANNEL_FIRST_SECONDS,
+    ) -> None:
+        self._desk = desk
+        self._tmux = tmux
+        self._session = session
+        self._harness = harness
+        self._now = now
+        self._channel_first = channel_first_seconds
+        self._last: tuple[str, float] = ("", 0.0)
+
+    def step(self) -> bool:
+        """Type the next messages; return whether the harness has taken them. False when nothing was typed."""
+        try:
+            idle_since = self._idle_since()
+            if idle_since is None:
+                return False
+            offer = self._desk.mailbox.claim(
+                "tmux",
+                idle_since=idle_since,
+                least_age=self._channel_first,
+                most_messages=_MOST_MESSAGES,
+                most_characters=_MOST_CHARACTERS,
+            )
+            return offer is not None and self._type(offer)
+        except (NotFound, HostCommandFailed) as error:  # the session has ended meanwhile
+            _log.info("%s: %s", self._session, error)
+            return False
+
+    def _idle_since(self) -> float | None:
+        """Return since when the agent waits for a prompt; None when it does not, or nobody can tell."""
+        pane = self._tmux.pane(self._session)
+        if pane is None or pane.dead or pane.in_mode:
+            return None
+        state = read_state(self._desk.role.run_folder)
+        if self._harness.reports_state and (state is None or state.word != IDLE):
+            return None
+        screen = self._tmux.screen(self._session)
+        empty = self._harness.prompt_is_empty(screen)
+        if empty is False or (empty is None and not self._harness.reports_state):
+            return None
+        if self._harness.reports_state:
+            return state.time if state else None
+        if screen != self._last[0]:
+            self._last = (screen, self._now())
+        since = self._last[1]
+        return since if self._now() - since > _QUIET_SECONDS else None
+
+    def _type(self, offer: Offer) -> bool:
+        text = blocks(offer.messages, offer.token)
+        try:
+            taken = self._tmux.submit(
+                self._session,
+                text,
+                accepted=lambda seconds: self._accepted(offer, seconds),
+                pending=self._still_typed,
+            )
+        except (NotFound, HostCommandFailed):
+            self._desk.mailbox.withdraw(offer)
+            raise
+        if not taken:
+            _log.warning("%s has not taken %d message(s) yet", self._session, len(offer.messages))
+        elif not self._harness.reports_state:
+            self._desk.mailbox.seen_in(offer.token)  # no hook will say so
+        return taken
+
+    def _still_typed(self, screen: str) -> bool:
+        return self._harness.prompt_is_empty(screen) is False
+
+    def _accepted(self, offer: Offer, seconds: float) -> bool:
+        """Wait until the harness has taken a line; return whether it has."""
+        end = time.monotonic() + seconds
+        while True:
+            if self._desk.mailbox.accepted(offer):
+                return True
+            if not self._harness.reports_state and self._harness.prompt_is_empty(self._tmux.screen(self._session)):
+                return True
+            if time.monotonic() > end:
+                return False
+            time.sleep(_LOOK_SECONDS)
