@@ -72,7 +72,7 @@ def update_suggestions(options: InitOptions, project: Path) -> InitResult:
     """Look at the files again, without the network, and stage those that the project has its own version of."""
     actors = load_actors(project)
     if actors is None:
-        raise NotFound(f"{ACTORS_JSON} not found. Run `moot init` first.")
+        raise NotFound(f"{ACTORS_JSON} not found.", hint="run 'moot init' first")
     members = tuple(Member(role, one.display_name, one.actor_id) for role, one in actors.actors.items())
     template, team = choose_team(None, project, [one.display_name for one in members])
     team = team_of(team or TeamProfile("custom"), members)

@@ -14,6 +14,7 @@ from moot.scaffold.journal import journal_path, read_journal
 from moot.space_client import SpaceClient
 from pyro_mcp.errors import Busy, Conflict, PyroError
 from tests.moot.client.people import Person, in_child, kill_at_rename
+from tests.moot.server.running import Client
 
 _LOOP_4 = ["product", "spec", "implementation", "qa"]
 _TEAM: dict[str, Any] = {"template": "loop-6", "roles": ("product", "leader", "librarian")}
@@ -159,8 +160,8 @@ def test_a_second_run_is_refused_and_force_makes_new_keys(person: Person) -> Non
 def test_a_connected_agent_loses_its_key_only_by_force(person: Person) -> None:
     person.init()
     key = person.actors().actors["qa"].api_key
-    socket = person.server.person.__class__(person.server.port, key)
-    with socket.live(person.user.space_id):
+    client = Client(person.server.port, key)
+    with client.live(person.user.space_id):
         person.init(force=True)
     assert person.actors().actors["qa"].api_key != key
 
