@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import re
 import socket
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from claude_bottle.errors import UpstreamFailed
-from claude_bottle.gate.http import Exchange, Server
+from claude_bottle.gate.exchange import Exchange
 from claude_bottle.gate.interface import PushApprovals, Record
 from claude_bottle.gate.mirror import Mirror, require_protocol
 from claude_bottle.gate.pkt_line import FLUSH, advertised_error, packet
 from claude_bottle.gate.push import Pushes
 from claude_bottle.gate.quarantine import PushLimits
 from claude_bottle.gate.remotes import Remote
+from claude_bottle.guard.front import Front
 from claude_bottle.visible import visible_line
-from pyro_mcp.errors import InvalidRequest, PyroError
+from pyro_mcp.errors import PyroError
 from pyro_mcp.host.files import private_directory
 
 FETCH, PUSH = "git-upload-pack", "git-receive-pack"
-_MOST_CONNECTIONS = 16
+_MOST_REQUESTS = 16
 _MOST_FETCH_REQUEST = 16 << 20
 _TARGET = re.compile(
     r"/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,63})\.git/"
@@ -74,34 +74,20 @@ class Gate:
             )
             for name, mirror in self._mirrors.items()
         }
-        self._connections: set[socket.socket] = set()
-        self._lock = threading.Lock()
+        self._front = Front("claude_bottle.gate.http_front", folder / "http", self._serve, most_calls=_MOST_REQUESTS)
 
     def connect(self) -> socket.socket:
-        """Return a new connection to the gate; raise `InvalidRequest` when the guest has too many."""
-        ours, theirs = socket.socketpair()
-        with self._lock:
-            if len(self._connections) >= _MOST_CONNECTIONS:
-                ours.close()
-                theirs.close()
-                raise InvalidRequest(f"the git gate serves {_MOST_CONNECTIONS} connections at once; close one")
-            self._connections.add(ours)
-        threading.Thread(target=self._serve, args=(ours,), name="git-gate", daemon=True).start()
-        return theirs
+        """Return a new connection to the gate; raises `PyroError`."""
+        return self._front.connect()
 
     def close(self) -> None:
         """End all connections."""
-        with self._lock:
-            for one in self._connections:
-                one.shutdown(socket.SHUT_RDWR)
+        self._front.close()
 
-    def _serve(self, connection: socket.socket) -> None:
-        try:
-            Server(connection, self._handle).serve()
-        finally:
-            with self._lock:
-                self._connections.discard(connection)
-            connection.close()
+    def _serve(self, call: socket.socket) -> None:
+        """Answer one request, which the front has read."""
+        with Exchange.of(call) as exchange:
+            self._handle(exchange)
 
     def _handle(self, exchange: Exchange) -> None:
         try:

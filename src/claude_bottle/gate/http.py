@@ -1,4 +1,7 @@
-"""A small HTTP/1.1 server for one connection: requests are read as they come, answers are sent as they are made."""
+"""A small HTTP/1.1 server for one connection: requests are read as they come, answers are sent as they are made.
+
+It runs in `http_front`, a confined process.
+"""
 
 from __future__ import annotations
 
@@ -26,24 +29,17 @@ class Exchange:
     target: str
     headers: dict[str, str]
     _server: Server = field(repr=False)
-    answered: bool = False
 
-    def body(self, *, most: int) -> Iterator[bytes]:
-        """Yield the body, unpacked when it is gzip; raise `InvalidRequest` when it has more than `most` bytes."""
+    def body(self) -> Iterator[bytes]:
+        """Yield the body in pieces of at most 64 KiB, unpacked when it is gzip; raise `InvalidRequest`."""
         encoding = self.headers.get("content-encoding", "identity").lower()
         if encoding not in ("identity", "gzip", "x-gzip"):
             raise InvalidRequest(f"the content encoding {encoding[:40]!r} is not known here")
         pieces = self._server.body()
-        seen = 0
-        for piece in pieces if encoding == "identity" else _unpacked(pieces):
-            seen += len(piece)
-            if seen > most:
-                raise InvalidRequest(f"the request is larger than {most >> 20} MiB, the limit of the git gate")
-            yield piece
+        yield from pieces if encoding == "identity" else _unpacked(pieces)
 
     def start(self, status: int, content_type: str) -> None:
         """Begin the answer."""
-        self.answered = True
         self._server.start(status, content_type)
 
     def write(self, data: bytes) -> None:
@@ -54,12 +50,6 @@ class Exchange:
     def end(self) -> None:
         """End the answer."""
         self._server.end()
-
-    def answer(self, status: int, content_type: str, body: bytes) -> None:
-        """Send a whole answer."""
-        self.start(status, content_type)
-        self.write(body)
-        self.end()
 
 
 class Server:

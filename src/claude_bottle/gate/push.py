@@ -18,8 +18,8 @@ from typing import IO, Any
 from claude_bottle.errors import UpstreamFailed
 from claude_bottle.gate.commands import Commands, Update, asks, push_rule, read_commands, require_allowed, rule_key
 from claude_bottle.gate.content import check_content
+from claude_bottle.gate.exchange import Exchange
 from claude_bottle.gate.git import Repository
-from claude_bottle.gate.http import Exchange
 from claude_bottle.gate.interface import PushApprovals, Record
 from claude_bottle.gate.mirror import Mirror
 from claude_bottle.gate.pkt_line import progress, report
