@@ -204,12 +204,15 @@ class Bottles(ApprovalVerbs, AuditVerbs):
                 "connections": [dict(one) for one in asked_for] if connections else [],
             }
 
-    def diff(self, slug: str) -> DiffReport:
-        """Return what changed in the tree since the launch."""
+    def diff(self, slug: str, *, binary: bool = False) -> DiffReport:
+        """Return what changed in the tree since the launch; with `binary`, `git apply` makes the same files elsewhere.
+
+        Without it, files that are not text are only named.
+        """
         with own_errors():
             self._clear()
             record = state.read(_named(slug))
-            diff = bottle_of(record).diff()
+            diff = bottle_of(record).diff(binary=binary)
             return {
                 "slug": record.slug,
                 "changed": diff.changed,

@@ -62,7 +62,7 @@ _TEAM_LAYERS = (
     *("client_errors", "models", "response_format", "server_address", "space_client", "space_feed"),
     *("config", "auth"),
     *("agent_place", "agent_state", "agent_processes", "pane_process", "tmux_events", "tmux", "worktrees", "harness"),
-    *("adapters", "hooks", "runtimes", "scaffold"),
+    *("adapters", "hooks", "bottled", "runtimes", "scaffold"),
     *("launching", "team_status", "team", "team_doctor"),
 )
 _OF_TEAMS = [f"moot.{name}" for name in _TEAM_LAYERS]
@@ -150,7 +150,7 @@ MAY_IMPORT = {
     "pyro_mcp.cli": {*_FACE, "pyro_mcp.command_line", "pyro_mcp.terminal"},
     "pyro_mcp.chat_hosts": {*_GROUND, "pyro_mcp.host"},
     "pyro_mcp.workspace_use_case_smokes": _FACE,
-    "claude_bottle": {*PUBLISHED, "claude_bottle.manifest"},
+    "claude_bottle": {*PUBLISHED, "claude_bottle.manifest", "claude_bottle.bottles"},
     **BOTTLES,
     "moot": {*PUBLISHED, "claude_bottle"},
     "moot.id_encoding": set[str](),
@@ -169,6 +169,7 @@ USED_BY_MODULE = {
     "pyro_mcp.mcp_transport",
     "pyro_mcp.guest_protocol",
     "moot.adapters",
+    "moot.bottled",
     *(layer for layer in MAY_IMPORT if layer.startswith(("pyro_mcp.network.", "moot.server.", "claude_bottle."))),
 }
 

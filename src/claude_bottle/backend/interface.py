@@ -169,8 +169,8 @@ class Bottle(Inside, Protocol):
     def output(self, *, most: int) -> bytes:
         """Return the last `most` bytes that the agent wrote to its terminal."""
 
-    def diff(self) -> TreeDiff:
-        """Return what changed in the tree since the launch."""
+    def diff(self, *, binary: bool = False) -> TreeDiff:
+        """Return what changed in the tree since the launch; the patch has files that are not text only if `binary`."""
 
     def export(self, path: str, target: Path, *, overwrite: bool = False) -> Sequence[str]:
         """Copy a file or folder of the tree to the host; what the guest wrote is hostile.

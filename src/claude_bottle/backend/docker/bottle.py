@@ -100,8 +100,8 @@ class DockerBottle:
             raise BottleFailed(f"~/{path} could not be read: {said}")
         return packed_file(output.content, path, most)
 
-    def diff(self) -> TreeDiff:
-        return self._tree.diff()
+    def diff(self, *, binary: bool = False) -> TreeDiff:
+        return self._tree.diff(binary=binary)
 
     def export(self, path: str, target: Path, *, overwrite: bool = False) -> Sequence[str]:
         return self._tree.export(path, target, overwrite=overwrite)

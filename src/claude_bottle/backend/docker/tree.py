@@ -55,9 +55,9 @@ class Tree:
         )
         copier(["copy", _MERGED, _BASELINE], on_stdout=lambda _: None)
 
-    def diff(self) -> TreeDiff:
+    def diff(self, *, binary: bool = False) -> TreeDiff:
         """Return what changed since the tree was seeded."""
-        return TreeDiff.of(diff(_guest_tree(ToolContainer(self._engine, self._names))))
+        return TreeDiff.of(diff(_guest_tree(ToolContainer(self._engine, self._names)), binary=binary))
 
     def export(self, path: str, target: Path, *, overwrite: bool) -> Sequence[str]:
         """Copy a file or folder to the host; return remarks about it. See `pyro_mcp.trees.export`."""

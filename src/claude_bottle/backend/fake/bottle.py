@@ -119,10 +119,13 @@ class FakeBottle:
     def read_home(self, path: str, *, most: int, deadline_seconds: float = HOME_SECONDS) -> bytes | None:
         return read_home(self.execute, path, most, deadline_seconds)
 
-    def diff(self) -> TreeDiff:
+    def diff(self, *, binary: bool = False) -> TreeDiff:
         self.git("add", "--all")
         pipes = [str(one.relative_to(self.tree)) for one in self.tree.rglob("*") if one.is_fifo()]
-        return TreeDiff(self.git("diff", "--cached", "HEAD").decode(errors="replace"), pipes)
+        words = ["diff", "--cached", *(["--binary"] if binary else []), "HEAD"]
+        noted = self._stage / "refs"
+        changed = noted.exists() and noted.read_bytes() != self._refs()
+        return TreeDiff(self.git(*words).decode(errors="replace"), pipes, git_changes=int(changed))
 
     def export(self, path: str, target: Path, *, overwrite: bool = False) -> Sequence[str]:
         source = (self.tree / path).resolve()
@@ -159,6 +162,14 @@ class FakeBottle:
         return run(
             ["git", *where, "-c", "user.name=x", "-c", "user.email=x@localhost", *words], deadline_seconds=60
         ).stdout
+
+    def note_refs(self) -> None:
+        """Remember the branches and stashes of the tree: `diff` says whether they have changed."""
+        (self._stage / "refs").write_bytes(self._refs())
+
+    def _refs(self) -> bytes:
+        argv = ["git", f"--git-dir={self.tree / '.git'}", "for-each-ref"]
+        return run(argv, deadline_seconds=60, check=False).stdout
 
     def _supervisor(self) -> Identity | None:
         """Return the supervisor if it runs."""

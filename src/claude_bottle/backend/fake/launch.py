@@ -71,6 +71,7 @@ class FakeBackend:
             bottle.git("init", "--quiet")
             bottle.git("add", "--all")
             bottle.git("commit", "--quiet", "--allow-empty", "--message=baseline")
+            bottle.note_refs()
             _step("provision", "provisioning", say)
             agent = plan.spec.manifest.agent(plan.spec.agent_name)
             Path(bottle.guest.home).mkdir()

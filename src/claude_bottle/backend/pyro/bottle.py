@@ -62,8 +62,8 @@ class PyroBottle:
     def read_home(self, path: str, *, most: int, deadline_seconds: float = HOME_SECONDS) -> bytes | None:
         return read_home(self.execute, path, most, deadline_seconds)
 
-    def diff(self) -> TreeDiff:
-        return TreeDiff.of(self._pyro.diff_workspace(self._id))
+    def diff(self, *, binary: bool = False) -> TreeDiff:
+        return TreeDiff.of(self._pyro.diff_workspace(self._id, binary=binary))
 
     def export(self, path: str, target: Path, *, overwrite: bool = False) -> Sequence[str]:
         done = self._pyro.export_workspace(self._id, path or TREE, output_path=target, overwrite=overwrite)

@@ -93,8 +93,8 @@ class SmolBottle:
     def read_home(self, path: str, *, most: int, deadline_seconds: float = HOME_SECONDS) -> bytes | None:
         return read_home(self.execute, path, most, deadline_seconds)
 
-    def diff(self) -> TreeDiff:
-        return TreeDiff.of(diff(tree(self._name)))
+    def diff(self, *, binary: bool = False) -> TreeDiff:
+        return TreeDiff.of(diff(tree(self._name), binary=binary))
 
     def export(self, path: str, target: Path, *, overwrite: bool = False) -> Sequence[str]:
         state = private_directory(self._stage / "exports")
