@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from moot.agent_state import WAITING, read_state
+from moot.bottled.work import HandedBack
 from moot.config import MootConfig, require_config
 from moot.launching import FAILED, Launch, RoleReport, Say, require_roles, role_lock
 from moot.runtimes import Runtime, runtime_named
@@ -127,6 +128,16 @@ class Team:
             return TeamReport([RoleReport(role, NOT_RUNNING, self._runtime.label(role))])
         count = self._runtime.detach(role)
         return TeamReport([RoleReport(role, "detached", self._runtime.label(role), f"{count} terminals")])
+
+    def diff(self, role: str, *, apply: bool = False) -> HandedBack:
+        """Return what an agent has changed in its bottle; with `apply`, also commit it to the branch of the role.
+
+        Raises `InvalidRequest` for agents that are not in bottles, `NotFound` when the role has no bottle, and
+        `Conflict` when the changes do not merge into the branch.
+        """
+        role = self._config.agent(role).role
+        with role_lock(private_directory(self._config.root / ".moot" / "run"), role):
+            return self._runtime.changes(role, hand_back=apply)
 
     def _stop(self, role: str) -> str:
         with role_lock(private_directory(self._config.root / ".moot" / "run"), role):

