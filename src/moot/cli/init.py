@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from moot.team_profile import builtin_templates
 from pyro_mcp.command_line import Verbs, print_json, verb
 
 
@@ -12,7 +13,9 @@ def add(verbs: Verbs) -> None:
     parser = verb(
         verbs, "init", "give this project a team of agents, with their keys", _init, example="moot init -t loop-4"
     )
-    parser.add_argument("-t", "--template", metavar="NAME", help="a template, or the folder of one (what fits)")
+    parser.add_argument(
+        "-t", "--template", metavar="NAME", help=f"{', '.join(builtin_templates())}, or the folder of one (what fits)"
+    )
     parser.add_argument("--roles", metavar="R1,R2", help="only these roles of the team")
     parser.add_argument("--fresh", action="store_true", help="make a new team in a space of its own")
     parser.add_argument("--force", action="store_true", help="new keys for all agents, and a new moot.toml")

@@ -6,13 +6,15 @@ import argparse
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moot.cli import data_options
-from moot.server.admin.operator import Operator
 from moot.team_profile import builtin_templates
 from pyro_mcp.command_line import Verbs, print_json, table, verb
 from pyro_mcp.errors import HostNotReady
+
+if TYPE_CHECKING:
+    from moot.server.admin.operator import Operator
 
 
 def add(verbs: Verbs) -> None:
@@ -71,6 +73,8 @@ def _verb(
 
 
 def _operator(arguments: argparse.Namespace) -> Operator:
+    from moot.server.admin.operator import Operator  # noqa: PLC0415 - the database library is slow to import
+
     return Operator(data_options.settings_of(arguments))
 
 

@@ -152,3 +152,10 @@ def test_a_damaged_file_is_an_error_with_its_field(project: Path) -> None:
     assert done.returncode == 2
     assert "agents.qa.modle: there is no such key; did you mean 'model'?" in done.stderr
     assert "agents.qa.effort: 'x' is not known" in done.stderr
+
+
+def test_the_parser_loads_no_database_web_or_http_library() -> None:
+    heavy = {"sqlalchemy", "fastapi", "pydantic", "httpx2", "websockets", "tomlkit"}
+    program = "import sys; from moot.cli.program import command_parser; command_parser(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert heavy & set(done.stdout.split()) == set()
