@@ -79,6 +79,11 @@ class Desk:
         self._joined: set[str] = set()
         self._lock = threading.Lock()
 
+    def close(self) -> None:
+        """Close the connections and the mailbox."""
+        self.client.close()
+        self.mailbox.close()
+
     @cached_property
     def me(self) -> Actor:
         """Return the agent that the key belongs to."""

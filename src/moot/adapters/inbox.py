@@ -114,7 +114,7 @@ class Inbox:
                 await asyncio.to_thread(self.discover)
                 wait = POLL_SECONDS
             except Exception as error:  # noqa: BLE001 - without this task, no space would be found any more
-                _log.warning("cannot look for spaces, and try again: %s", error)
+                _log.info("cannot look for spaces, and try again: %s", error)
                 wait = min(2 * wait, _LONGEST_WAIT)
             await asyncio.sleep(wait)
 

@@ -141,9 +141,10 @@ class Mailbox:
         if transcript is not None:
             self._seen_in_transcript(transcript)
         with self._transaction() as db:
+            if fact_of(db, "session") != session_id:  # else its conversation was compacted
+                db.execute("DELETE FROM facts WHERE name LIKE 'failed:%'")
             note(db, "session", session_id)
             note(db, "transcript", str(transcript) if transcript else None)
-            db.execute("DELETE FROM facts WHERE name LIKE 'failed:%'")
             void(db, "session <> ?", session_id)
 
     def end_session(self) -> None:
@@ -171,6 +172,8 @@ class Mailbox:
         `idle_since` says that the agent is idle: then offers that were not accepted in time count as failed, also for
         the road. `least_age` leaves other roads the first chance. At least one message comes, whatever its size.
         """
+        if (transcript := self.fact("transcript")) is not None:
+            self._seen_in_transcript(Path(transcript))  # no hook runs after a turn that a person has interrupted
         with self._transaction() as db:
             self._expire(db, idle_since)
             if self._failed(db, road):
@@ -234,6 +237,8 @@ class Mailbox:
     def read_transcript(self, transcript: Path) -> int:
         """Record what the agent has read according to a transcript, from where it was read last; return how many."""
         found = self._seen_in_transcript(transcript)
+        if self.fact("transcript") is None:  # the session began before the mailbox was made
+            self.note("transcript", str(transcript))
         with self._transaction() as db:
             undoubted = "SELECT token FROM offers WHERE session = ? AND accepted_at < ?"
             which = [fact_of(db, "session") or "", self._now() - UNDOUBTED_SECONDS]

@@ -239,3 +239,23 @@ def test_what_a_tool_returned_before_the_subscription_brings_it_is_not_offered(m
     mailbox.add(message(1))
     assert mailbox.claim("hook") is None
     assert mailbox.to_acknowledge() == {"spc_1": ["evt_1"]}
+
+
+def test_a_claim_reads_the_transcript_first(mailbox: Mailbox, clock: Clock, tmp_path: Path) -> None:
+    transcript = tmp_path / "t.jsonl"
+    mailbox.read_transcript(transcript)  # a hook of a session that began before the mailbox was made
+    mailbox.add(message(1))
+    offer = mailbox.claim("hook")
+    assert offer is not None
+    transcript.write_text(json.dumps({"type": "attachment", "content": offer.token}) + "\n")
+    clock.now += 2 * ACCEPT_SECONDS["hook"]
+    assert mailbox.claim("tmux", idle_since=1000.0) is None
+    assert mailbox.to_acknowledge() == {"spc_1": ["evt_1"]}
+
+
+def test_a_compacted_conversation_is_the_same_session(mailbox: Mailbox) -> None:
+    mailbox.begin_session("s1")
+    mailbox.road_failed("channel")
+    mailbox.begin_session("s1")
+    mailbox.add(message(1))
+    assert mailbox.claim("channel") is None
