@@ -41,6 +41,7 @@ def add(verbs: Verbs) -> None:
     prune.add_argument("space", metavar="ID", help="the space")
     prune.add_argument("--keep", type=int, required=True, metavar="N", help="keep the last N messages")
     prune.add_argument("--user", metavar="ID", help="a person of the space's tenant, if there are several")
+    _add_tenants(inner)
     backup = _verb(
         inner, "backup", "copy the SQLite database, also while a server runs", _backup, "moot server backup copy.db"
     )
@@ -48,6 +49,19 @@ def add(verbs: Verbs) -> None:
     restore = _verb(inner, "restore", "replace the database by a backup", _restore, "moot server restore copy.db")
     restore.add_argument("file", type=Path, metavar="FILE", help="a file that 'moot server backup' has made")
     _verb(inner, "doctor", "check the data of a server", _doctor, "moot server doctor")
+
+
+def _add_tenants(inner: Verbs) -> None:
+    tenants = inner.add_parser("tenant", help="groups of people and agents").add_subparsers(
+        metavar="COMMAND", required=True
+    )
+    _verb(tenants, "list", "list all tenants", _list_tenants, "moot server tenant list")
+    for name, purpose, act in (
+        ("suspend", "refuse all calls of a tenant", _suspend),
+        ("resume", "accept the calls of a tenant again", _resume),
+    ):
+        one = _verb(tenants, name, purpose, act, f"moot server tenant {name} ten_1")
+        one.add_argument("tenant", metavar="ID", help="its id, from 'moot server tenant list'")
 
 
 def _add_tokens(inner: Verbs) -> None:
@@ -110,6 +124,23 @@ def _install(arguments: argparse.Namespace) -> int:
     rows = [(role, one.actor_id, one.api_key) for role, one in made.actors.items()]
     text = f"space {made.space_id} ({made.space_name})\n" + table([("ROLE", "AGENT", "KEY"), *rows])
     return _show(arguments, made.model_dump(), text)
+
+
+def _list_tenants(arguments: argparse.Namespace) -> int:
+    found = _operator(arguments).tenants()
+    rows = [(one.tenant_id, "suspended" if one.suspended_at else "active", str(one.actors), one.name) for one in found]
+    text = table([("TENANT", "STATE", "ACTORS", "NAME"), *rows])
+    return _show(arguments, {"tenants": [asdict(one) for one in found]}, text)
+
+
+def _suspend(arguments: argparse.Namespace) -> int:
+    _operator(arguments).suspend(arguments.tenant)
+    return _show(arguments, {"suspended": arguments.tenant}, f"{arguments.tenant} is suspended")
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    _operator(arguments).resume(arguments.tenant)
+    return _show(arguments, {"resumed": arguments.tenant}, f"{arguments.tenant} is active")
 
 
 def _list_spaces(arguments: argparse.Namespace) -> int:

@@ -307,9 +307,60 @@ class InstalledAgent(BaseModel):
 class Installation(BaseModel):
     """A team that was installed: a space and its agents by role."""
 
+    installation_id: str
+    team_id: str
     space_id: str
     space_name: str
     actors: dict[str, InstalledAgent]
+
+
+class Invite(BaseModel):
+    """An invitation of a person into a tenant, without its code."""
+
+    invite_id: str
+    created_by: str
+    created_at: str
+    expires_at: str
+    redeemed_at: str | None
+    redeemed_by: str | None
+
+
+class NewInvite(Invite):
+    """A new invitation; `code` is shown this once."""
+
+    code: str
+
+
+class RedeemedInvite(BaseModel):
+    """A person who was invited, and the token that is shown this once."""
+
+    actor_id: str
+    display_name: str
+    tenant_id: str
+    default_space_id: str
+    token: str
+
+
+class PromptRule(BaseModel):
+    """An instruction of a person for the agents of a tenant, or of one space when `space_id` is not null."""
+
+    rule_id: str
+    space_id: str | None
+    name: str
+    text: str
+    enabled: bool
+    created_by: str
+    created_at: str
+    updated_at: str
+
+
+class FetchedKey(BaseModel):
+    """A key that a person has let a program fetch."""
+
+    access_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - what OAuth calls it
+    expires_in: int
+    scope: str
 
 
 class Done(BaseModel):

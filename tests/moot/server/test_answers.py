@@ -55,7 +55,10 @@ def test_a_team_is_installed_with_a_key_for_each_agent(server: Server) -> None:
     user = json.loads(moot("--json", "server", "user", "add", "Installer", *server.place).stdout)["actor_id"]
     made = json.loads(moot("--json", "server", "team", "install", "loop-3", "--user", user, *server.place).stdout)
 
-    assert made.keys() == {"space_id", "space_name", "actors"} and made["space_name"] == "loop-3"
+    assert (
+        made.keys() == {"installation_id", "team_id", "space_id", "space_name", "actors"}
+        and made["space_name"] == "loop-3"
+    )
     assert {role: one["display_name"] for role, one in made["actors"].items()} == {
         "leader": "Leader",
         "implementation": "Implementation",

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from moot.server.admin import accounts, backups, templates
+from moot.server.admin import accounts, backups, templates, tenants
 from moot.server.admin.accounts import NewUser
 from moot.server.admin.checks import Check, checks
+from moot.server.admin.tenants import Tenant
 from moot.server.database.database import Database
 from moot.server.events import pruning
 from moot.server.results import Installation, NewPersonalToken, PersonalToken, Space
@@ -54,6 +55,21 @@ class Operator:
             return database.write(
                 lambda tx: templates.install(tx, accounts.person(tx, user), template, space_name=space_name)
             )
+
+    def tenants(self) -> list[Tenant]:
+        """Return all tenants."""
+        with self._database() as database:
+            return database.read(tenants.all_tenants)
+
+    def suspend(self, tenant_id: str) -> None:
+        """Refuse all calls of a tenant."""
+        with self._database() as database:
+            database.write(lambda tx: tenants.suspend(tx, tenant_id))
+
+    def resume(self, tenant_id: str) -> None:
+        """Accept the calls of a tenant again."""
+        with self._database() as database:
+            database.write(lambda tx: tenants.resume(tx, tenant_id))
 
     def spaces(self) -> list[tuple[str, Space]]:
         """Return all spaces, each with the id of its tenant."""

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+from sqlalchemy import Row, insert, select
+
+from moot.id_encoding import new_id
+from moot.server.database import tables
 from moot.server.database.transaction import Transaction
 from moot.server.identity import actors
 from moot.server.identity.callers import Caller
@@ -11,8 +16,10 @@ from moot.server.results import Installation, InstalledAgent
 from moot.server.spaces import participants, spaces
 from moot.server.spaces.spaces import Room
 from moot.team_profile import builtin_profile, builtin_templates
-from pyro_mcp.errors import InvalidRequest, NotFound
+from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
 from pyro_mcp.hints import near_match
+
+_installations = tables.installations
 
 
 def roles_of(template: str) -> Mapping[str, str]:
@@ -35,8 +42,26 @@ def add_agents(tx: Transaction, sponsor: Caller, room: Room, template: str) -> d
     return made
 
 
-def install(tx: Transaction, sponsor: Caller, template: str, *, space_name: str | None = None) -> Installation:
-    """Make a space with the agents of a template; each of them has a key."""
+def install(
+    tx: Transaction,
+    sponsor: Caller,
+    template: str,
+    *,
+    space_name: str | None = None,
+    idempotency_key: str | None = None,
+) -> Installation:
+    """Make a space with the agents of a template; each of them has a key.
+
+    A second call with the same idempotency key returns the same team, with new keys instead of the first ones. Raises
+    `Conflict` when that call named another template, and `AgentConnected` when one of the first keys is in use.
+    """
+    if idempotency_key is not None:
+        mine = (_installations.c.actor_id == sponsor.actor_id, _installations.c.idempotency_key == idempotency_key)
+        before = tx.first(select(_installations).where(*mine))
+        if before is not None:
+            if before.template != template:
+                raise Conflict(f"This idempotency key belongs to an installation of {before.template}")
+            return _installed_before(tx, sponsor, before)
     roles = roles_of(template)
     room = spaces.create(tx, sponsor, name=space_name or template.removeprefix("mootup/"))
     participants.join(tx, room, sponsor.actor_id)
@@ -44,4 +69,19 @@ def install(tx: Transaction, sponsor: Caller, template: str, *, space_name: str 
     for role, actor_id in add_agents(tx, sponsor, room, template).items():
         key = actors.first_key(tx, sponsor, actor_id).api_key
         found[role] = InstalledAgent(actor_id=actor_id, api_key=key, display_name=roles[role])
-    return Installation(space_id=room.space_id, space_name=room.name, actors=found)
+    ids = {"installation_id": new_id("ins"), "team_id": new_id("tea")}
+    agents = {role: agent.actor_id for role, agent in found.items()}
+    who = {"tenant_id": sponsor.tenant_id, "actor_id": sponsor.actor_id, "idempotency_key": idempotency_key}
+    what = {"template": template, "space_id": room.space_id, "agents": agents, "created_at": tx.now}
+    tx.execute(insert(_installations).values(**ids, **who, **what))
+    return Installation(**ids, space_id=room.space_id, space_name=room.name, actors=found)
+
+
+def _installed_before(tx: Transaction, sponsor: Caller, row: Row[Any]) -> Installation:
+    found = {}
+    for role, actor_id in row.agents.items():
+        agent = actors.rotate_key(tx, sponsor, actor_id, force=False)
+        found[role] = InstalledAgent(actor_id=actor_id, api_key=agent.api_key, display_name=agent.display_name)
+    room = spaces.find(tx, sponsor, row.space_id)
+    ids = {"installation_id": row.installation_id, "team_id": row.team_id}
+    return Installation(**ids, space_id=room.space_id, space_name=room.name, actors=found)

@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from moot.server.api.state import ServerState
 from moot.server.database.transaction import Transaction
 from moot.server.delivery import turns
-from moot.server.identity.callers import Caller, authenticate
+from moot.server.identity.callers import INSTALL, Caller, authenticate
 from moot.server.results import Event
 from moot.server.spaces import spaces
 from moot.server.spaces.spaces import Room
@@ -40,6 +40,10 @@ class Call:
     def write(self, work: Callable[[Transaction, Caller], Result]) -> Result:
         """Run a function that writes; return its result after its changes are on the disk."""
         return self.state.database.write(lambda tx: work(tx, authenticate(tx, self.token)))
+
+    def install(self, work: Callable[[Transaction, Caller], Result]) -> Result:
+        """Run a function that writes, also for a key that may only install teams; return its result."""
+        return self.state.database.write(lambda tx: work(tx, authenticate(tx, self.token, scope=INSTALL)))
 
     def write_in(self, space_id: str, work: WorkInSpace[Result], *, active: bool = True) -> Result:
         """Run a function that writes into a space, acknowledge what the caller got there before; return the result.

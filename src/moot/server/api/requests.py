@@ -130,6 +130,41 @@ class NewPersonalAccessToken(BaseModel):
     expires_in_days: Annotated[int, Field(ge=1, le=3650)] | None = None
 
 
+class TeamToInstall(BaseModel):
+    """A template by its name, also as `mootup/NAME`. Each template has one version."""
+
+    archetype_id: Identifier
+    archetype_version: Word | None = None
+    space_name: ShownName | None = None
+
+
+class NewInvitation(BaseModel):
+    expires_in_days: Annotated[int, Field(ge=1, le=90)] = 7
+
+
+class Redemption(BaseModel):
+    code: Identifier
+    display_name: ShownName
+
+
+class NewPromptRule(BaseModel):
+    """A rule for one space, or for all spaces of the tenant when `space_id` is null."""
+
+    name: ShownName
+    text: Body
+    space_id: Word | None = None
+    enabled: bool = True
+
+
+class PromptRuleChanges(BaseModel):
+    """Null clears `space_id`."""
+
+    name: ShownName = left_out()
+    text: Body = left_out()
+    space_id: Word | None = None
+    enabled: bool = left_out()
+
+
 class NewThread(BaseModel):
     parent_event_id: Identifier
     subject: Name | None = None

@@ -11,6 +11,7 @@ from moot.server.database.transaction import Transaction
 from moot.server.errors import Forbidden, Unauthenticated
 from moot.server.identity.tokens import hash_of
 
+GRANTED_KIND = "oauth"
 _HINT = "send a key: Authorization: Bearer …"
 
 
@@ -23,6 +24,7 @@ class Caller:
     actor_type: str
     display_name: str
     is_admin: bool
+    credential_id: str = ""
 
     @property
     def is_human(self) -> bool:
@@ -37,6 +39,8 @@ _FIND = (
         tables.actors.c.actor_type,
         tables.actors.c.display_name,
         tables.actors.c.is_admin,
+        tables.credentials.c.credential_id,
+        tables.credentials.c.kind,
         tables.credentials.c.expires_at,
         tables.tenants.c.suspended_at,
     )
@@ -49,8 +53,12 @@ _FIND = (
 )
 
 
-def authenticate(tx: Transaction, token: str) -> Caller:
-    """Return the caller that this key belongs to.
+INSTALL = "team:install"
+"""The scope of the keys that programs fetch by OAuth: they may install teams, and nothing else."""
+
+
+def authenticate(tx: Transaction, token: str, *, scope: str = "") -> Caller:
+    """Return the caller that this key belongs to. A key with a scope is good for calls of this `scope` alone.
 
     Raises `Unauthenticated` when the key is unknown, revoked or expired, and `Forbidden` when its tenant is suspended.
     """
@@ -61,4 +69,6 @@ def authenticate(tx: Transaction, token: str) -> Caller:
         raise Unauthenticated("This key is not valid", hint="ask for a new one: moot server token create")
     if found.suspended_at is not None:
         raise Forbidden("Tenant is suspended")
-    return Caller(*found[:5])  # type: ignore[call-arg] # the columns are in the order of its fields
+    if found.kind == GRANTED_KIND and scope != INSTALL:
+        raise Forbidden("This key may only install teams", hint="use a personal access token")
+    return Caller(*found[:6])  # type: ignore[call-arg] # the columns are in the order of its fields

@@ -12,6 +12,7 @@ from moot.server.database import tables
 from moot.server.database.changes import AccessChanged
 from moot.server.database.transaction import Transaction
 from moot.server.errors import Forbidden
+from moot.server.identity import derived
 from moot.server.identity.callers import Caller
 from moot.server.identity.names import is_one_line
 from moot.server.identity.tokens import PERSONAL, hash_of, new_token, shown_prefix
@@ -70,6 +71,7 @@ def revoke(tx: Transaction, actor_id: str, token_id: str) -> None:
     )
     if tx.execute(update(_credentials).where(*one).values(revoked_at=tx.now)).rowcount == 0:
         raise NotFound(f"There is no token {token_id}")
+    derived.revoke(tx, token_id)
     tx.announce(AccessChanged(actor_id))
 
 

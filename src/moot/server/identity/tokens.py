@@ -9,11 +9,17 @@ PERSONAL = "mootup_pat_"
 """How a personal access token of a person begins."""
 AGENT = "convo_"
 """How the key of an agent begins."""
+SESSION = "moot_session_"
+"""How the key of a browser's session begins."""
+GRANTED = "moot_oauth_"
+"""How a key begins that a person has let a program fetch."""
+CODE = "moot_code_"
+"""How a code begins that is used once: an invitation, or the right to fetch a key."""
 _SHOWN = 8
 
 
 def new_token(beginning: str) -> str:
-    """Return a new key that begins with `PERSONAL` or `AGENT`."""
+    """Return a new key that begins as its kind does."""
     return f"{beginning}{secrets.token_urlsafe(32)}"
 
 
