@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from claude_bottle.bottles import Bottles
     from claude_bottle.manifest import LoadedManifest, Manifest
     from claude_bottle.manifest import load as load_manifest
+    from claude_bottle.results import BottleInfo
 
-__all__ = ["Bottles", "LoadedManifest", "Manifest", "load_manifest"]
+__all__ = ["BottleInfo", "Bottles", "LoadedManifest", "Manifest", "load_manifest"]
 
 
 def __getattr__(name: str) -> object:
@@ -23,6 +24,10 @@ def __getattr__(name: str) -> object:
         from claude_bottle.bottles import Bottles  # noqa: PLC0415
 
         return Bottles
+    if name == "BottleInfo":
+        from claude_bottle.results import BottleInfo  # noqa: PLC0415
+
+        return BottleInfo
     if name in __all__:
         from claude_bottle import manifest  # noqa: PLC0415
 

@@ -150,7 +150,7 @@ MAY_IMPORT = {
     "pyro_mcp.cli": {*_FACE, "pyro_mcp.command_line", "pyro_mcp.terminal"},
     "pyro_mcp.chat_hosts": {*_GROUND, "pyro_mcp.host"},
     "pyro_mcp.workspace_use_case_smokes": _FACE,
-    "claude_bottle": {*PUBLISHED, "claude_bottle.manifest", "claude_bottle.bottles"},
+    "claude_bottle": {*PUBLISHED, "claude_bottle.manifest", "claude_bottle.bottles", "claude_bottle.results"},
     **BOTTLES,
     "moot": {*PUBLISHED, "claude_bottle"},
     "moot.id_encoding": set[str](),

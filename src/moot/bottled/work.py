@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moot.worktrees import Worktrees, branch_name
-from pyro_mcp.errors import Conflict, HostCommandFailed, NotFound
+from pyro_mcp.errors import Busy, Conflict, HostCommandFailed, NotFound, PyroError
 from pyro_mcp.host.files import private_directory, write_private
 from pyro_mcp.host.process import Completed, run
 
 if TYPE_CHECKING:
-    from claude_bottle import Bottles
+    from claude_bottle import BottleInfo, Bottles
 
 _GIT_SECONDS = 120.0
 _REMOVAL_SECONDS = 600.0
@@ -67,7 +67,10 @@ class RoleWork:
 
     def slugs(self, bottles: Bottles) -> list[str]:
         """Return the bottles of this role."""
-        return [one["slug"] for one in bottles.list()["bottles"] if one["folder"] == str(self.tree)]
+        return [one["slug"] for one in self._bottles(bottles)]
+
+    def _bottles(self, bottles: Bottles) -> list[BottleInfo]:
+        return [one for one in bottles.list()["bottles"] if one["folder"] == str(self.tree)]
 
     def changes(self, bottles: Bottles) -> HandedBack:
         """Return what the agent has changed since its start. Raises `NotFound` without a bottle."""
@@ -104,20 +107,36 @@ class RoleWork:
     def end(self, bottles: Bottles) -> bool:
         """Stop the bottles of this role; first keep a copy of each tree with changes that nobody has fetched.
 
-        Returns whether there was one. A bottle whose tree cannot be copied is not stopped, and the error says why.
+        Returns whether there was one. Raises `Busy` while one is launched, and `Conflict` for a bottle whose tree
+        cannot be copied, which is not stopped.
         """
-        slugs = self.slugs(bottles)
-        for slug in slugs:
-            found = bottles.diff(slug, binary=True)
-            known = not found["not_in_patch"] and self._read()[2] == _digest(found["diff"])
-            if not known or found["git_changes"]:
-                copy = private_directory(self._moot / "kept") / slug
-                bottles.export(slug, ".", output=copy, overwrite=True)
-                if known and not self._has_other_commits(copy):
-                    run(["rm", "-rf", "--", copy], deadline_seconds=_REMOVAL_SECONDS)
+        found = self._bottles(bottles)
+        for one in found:
+            slug = one["slug"]
+            if one["state"] == "launching":
+                raise Busy(f"{self.role} is being launched in the bottle {slug}", hint="try again when it runs")
+            if one["state"] != "gone":
+                self._keep(bottles, slug)
             bottles.stop(slug)
         self._remove_tree()
-        return bool(slugs)
+        return bool(found)
+
+    def _keep(self, bottles: Bottles, slug: str) -> None:
+        """Copy the tree of a bottle to the host if nobody has fetched all that is in it."""
+        try:
+            found = bottles.diff(slug, binary=True)
+            known = not found["not_in_patch"] and self._read()[2] == _digest(found["diff"])
+            if known and not found["git_changes"]:
+                return
+            copy = private_directory(self._moot / "kept") / slug
+            bottles.export(slug, ".", output=copy, overwrite=True)
+            if known and not self._has_other_commits(copy):
+                run(["rm", "-rf", "--", copy], deadline_seconds=_REMOVAL_SECONDS)
+        except PyroError as error:
+            raise Conflict(
+                f"the work of {self.role} in the bottle {slug} cannot be saved: {error.message}",
+                hint=f"'claude-bottle stop {slug}' removes the bottle without saving its work",
+            ) from error
 
     def _has_other_commits(self, copy: Path) -> bool:
         """Return whether a branch or a stash of a copied tree has something else than what is here already."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from claude_bottle import Bottles, load_manifest
@@ -20,7 +21,7 @@ from moot.config import read_config
 from moot.harness import AgentSettings, Harness, harness_named
 from moot.runtimes.local import LocalRuntime
 from pyro_mcp import Pyro
-from pyro_mcp.errors import HostNotReady
+from pyro_mcp.errors import Busy, HostNotReady
 
 _ANY_PORT = 9
 _KEY = "ANTHROPIC_API_KEY"
@@ -58,8 +59,12 @@ class BottleRuntime(LocalRuntime):
         return True  # it is in the bottle's environment; the launch says when it is not
 
     def stop(self, role: str) -> bool:
-        ended = super().stop(role)  # first, so that nobody types into the bottle any more
-        return self.work(role).end(Bottles(folder=self.project)) or ended
+        work, bottles = self.work(role), Bottles(folder=self.project)
+        had = False
+        with suppress(Busy):  # the program in the session is launching it: when that has ended, nothing is left of it
+            had = work.end(bottles)
+        ended = super().stop(role)
+        return work.end(bottles) or had or ended
 
     def close(self, roles: Sequence[str]) -> list[str]:
         kept = super().close(roles)
