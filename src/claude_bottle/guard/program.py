@@ -8,7 +8,6 @@ connected any more; its gateway ends with it.
 from __future__ import annotations
 
 import os
-import resource
 import socket
 import threading
 import time
@@ -31,6 +30,7 @@ from claude_bottle.guard.requests import Asker, Request, Requests
 from claude_bottle.guard.settings import GuardSettings, read_settings
 from claude_bottle.guard.supervisor import BottleSupervisor
 from pyro_mcp.errors import Conflict, PyroError
+from pyro_mcp.host.confinement import restrict
 from pyro_mcp.host.folder_watch import watch_folder
 from pyro_mcp.network import Rules, SupervisedGateway, serve_supervisor
 
@@ -41,7 +41,7 @@ _LONGEST_WAIT = 1.0
 def main(arguments: Sequence[str]) -> NoReturn:
     """Guard one bottle to its end; never returns."""
     folder, listener = Path(arguments[0]), socket.socket(fileno=int(arguments[1]))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    restrict()
     os.umask(0o077)
     settings = read_settings(folder)
     hold_presence(folder, settings.guard)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import socket
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from pyro_mcp.host import privileges
 from pyro_mcp.host.seccomp import (
     COUNT_READABLE,
     CREATE_FLAGS,
+    NEVER,
     SET_NAME,
     SET_NON_BLOCKING,
     THREADS_ONLY,
@@ -24,6 +26,7 @@ from pyro_mcp.host.seccomp import (
     When,
     allow_list,
     any_of,
+    deny_list,
     load_filter,
 )
 
@@ -48,6 +51,11 @@ READ_ONLY = When([[Check(2, 0, mask=CREATE_FLAGS | _WRITING)]])
 """The rule that openat(2) only reads."""
 # Python looks for modules in the folders that it can see.
 _IMPORTING = "access faccessat faccessat2 getcwd getdents64 lstat newfstatat readlink readlinkat stat statx"
+# What starts programs, and what bwrap does.
+_FOR_PROGRAMS = frozenset({
+    "chroot", "fork", "fsconfig", "fsmount", "fsopen", "fspick", "mount", "mount_setattr", "move_mount", "open_tree",
+    "pivot_root", "setdomainname", "sethostname", "setns", "umount2", "unshare", "vfork",
+})  # fmt: skip
 _DESCRIPTORS = 512
 _NOBODY = 65534
 
@@ -75,6 +83,16 @@ def confine(visible: Sequence[str]) -> None:
     privileges.limit_memory_and_threads()
     privileges.drop_privileges(user)
     load_filter(_filter())
+
+
+def restrict() -> None:
+    """Take from this process and its future children what serves attacks alone, for good; it must have one thread.
+
+    They gain no privileges from a program's file, leave no core, and may make none of the calls by which a process
+    reads or changes others, the kernel, its clock or its modules. They can still make sandboxes. Raises `OSError`.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    load_filter(deny_list(NEVER - _FOR_PROGRAMS | {"io_uring_setup"}))
 
 
 def python_folders() -> list[str]:

@@ -109,6 +109,18 @@ def allow_list(allowed: Collection[str], conditional: Mapping[str, When], *, dea
     return b"".join([*program, *answers])
 
 
+def deny_list(denied: Collection[str]) -> bytes:
+    """Return the filter that refuses these calls (by name) with EPERM, and all calls of other ABIs with ENOSYS."""
+    foreign = _step(_RETURN, _ERRNO | errno.ENOSYS)
+    program = [
+        _step(_LOAD, _ARCHITECTURE), _step(_EQUAL, _X86_64, 1, 0), foreign,
+        _step(_LOAD, _CALL), _step(_NOT_LESS, _X32, 0, 1), foreign,
+    ]  # fmt: skip
+    numbers = sorted(NUMBER[name] for name in denied)
+    program += [_step(_EQUAL, number, len(numbers) - index, 0) for index, number in enumerate(numbers)]
+    return b"".join([*program, _step(_RETURN, _ALLOW), _step(_RETURN, _ERRNO | errno.EPERM)])
+
+
 def _conditional(when: When) -> Iterator[bytes]:
     """Yield the instructions for one call. They always return, so the accumulator need not be restored."""
     for checks in when.alternatives:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,3 +128,36 @@ def test_a_front_that_always_ends_is_not_started_without_end(tmp_path: Path) -> 
 
     until("the refusal to start it again", said, lambda found: "has ended too often" in found)
     front.close()
+
+
+def test_a_guard_and_its_programs_cannot_attack_other_processes_or_gain_privileges(guard: Guard) -> None:
+    found = status(guard().pid)
+    assert (found["Seccomp"], found["NoNewPrivs"]) == ("2", "1")
+
+
+_RESTRICTED = """
+import ctypes, os, sys
+from pathlib import Path
+from claude_bottle.gate.git import Repository, upstream_git
+from pyro_mcp.host.confinement import restrict
+from pyro_mcp.host.syscalls import NUMBER
+restrict()
+libc = ctypes.CDLL(None, use_errno=True)
+for name in ("ptrace", "process_vm_readv", "bpf", "keyctl", "io_uring_setup", "init_module", "pidfd_getfd"):
+    assert libc.syscall(NUMBER[name], 0, 0, 0, 0, 0) == -1, name
+    print(name, os.strerror(ctypes.get_errno()))
+folder = Path(sys.argv[1])
+mirror = Repository.create(folder / "mirror.git")
+print(mirror.git("for-each-ref"), upstream_git(
+    ["ls-remote", str(mirror.folder)], folder=mirror.folder, transport="file", writable=[], seconds=60).stdout)
+"""
+
+
+def test_a_restricted_process_still_runs_git_in_its_sandboxes(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", _RESTRICTED, str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.returncode == 0, done.stderr
+    *denied, git = done.stdout.splitlines()
+    assert git == "b'' b''"
+    assert {line.partition(" ")[2] for line in denied} == {"Operation not permitted"}
