@@ -22,13 +22,13 @@ from claude_bottle.audit import Decision, user_journal
 from claude_bottle.guard.approvals import Approvals
 from claude_bottle.guard.bottle_journal import BottleJournal
 from claude_bottle.guard.database import guard_database
+from claude_bottle.guard.gateway_guard import GatewayGuard
 from claude_bottle.guard.journaling import recording
 from claude_bottle.guard.part import Guarded, Part
 from claude_bottle.guard.parts import parts_of
 from claude_bottle.guard.presence import hold_presence, is_alive
 from claude_bottle.guard.requests import Asker, Request, Requests
 from claude_bottle.guard.settings import GuardSettings, read_settings
-from claude_bottle.guard.supervisor import BottleSupervisor
 from pyro_mcp.errors import Conflict, PyroError
 from pyro_mcp.host.confinement import restrict
 from pyro_mcp.host.folder_watch import watch_folder
@@ -75,7 +75,7 @@ class _Guard:
         """Serve the gateway until the launch is over and the gateway has ended."""
         self._record("started", {"rules": dict(self._settings.rules)})
         parts = parts_of(self._guarded)
-        supervisor = BottleSupervisor(self._guarded, parts)
+        supervisor = GatewayGuard(self._guarded, parts)
         threading.Thread(target=self._accept, args=(listener, supervisor), daemon=True).start()
         threading.Thread(target=self._follow, args=(parts,), daemon=True).start()
         while os.read(0, 1):
@@ -88,7 +88,7 @@ class _Guard:
         self._guarded.journal.close()
         self._record("ended", {})
 
-    def _accept(self, listener: socket.socket, supervisor: BottleSupervisor) -> None:
+    def _accept(self, listener: socket.socket, supervisor: GatewayGuard) -> None:
         while True:
             channel, _ = listener.accept()
             # Locked, because the gateway may run, and the launch be over, before we know of it.

@@ -38,7 +38,8 @@ LONGEST_REASON = 1000
 LARGEST_RULE = 16 * 1024
 _KEPT_SECONDS = 30 * 24 * 3600.0
 _DIGEST_SHOWN = 8
-_REFERENCE = re.compile(rf"r([0-9]{{1,9}})-([0-9a-f]{{{_DIGEST_SHOWN}}})", re.ASCII)
+_ID = re.compile(r"r([0-9]{1,9})", re.ASCII)
+_REFERENCE = re.compile(rf"{_ID.pattern}-([0-9a-f]{{{_DIGEST_SHOWN}}})", re.ASCII)
 
 _VERSIONS: tuple[Version, ...] = (
     (
@@ -122,6 +123,14 @@ class Excess:
 def canonical(rule: Mapping[str, object]) -> str:
     """Return a rule as JSON in its canonical form, of which the digest is made."""
     return json.dumps(rule, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def parse_id(text: object) -> int:
+    """Return the number in the id of a request, such as r7; raises `InvalidRequest`."""
+    found = _ID.fullmatch(text) if isinstance(text, str) else None
+    if not found:
+        raise InvalidRequest("that is not the id of a request", hint="an id is r and a number, such as r7")
+    return int(found[1])
 
 
 def parse_reference(text: str) -> tuple[int, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from claude_bottle.guard.kinds import KINDS, rule_of, rule_text
 from claude_bottle.guard.part import Guarded
-from claude_bottle.guard.requests import Request
+from claude_bottle.guard.requests import Request, parse_id
 from pyro_mcp.errors import InvalidRequest
 
 REQUEST, STATUS = "request_capability", "capability_status"
@@ -100,10 +100,7 @@ def _status(guarded: Guarded, given: Mapping[str, Any]) -> dict[str, Any]:
     name = given.get("request")
     if name is None:
         return {"requests": [_answer(one) for one in guarded.approvals.all()[-_MOST_LISTED:]]}
-    number = name[1:] if isinstance(name, str) and name[:1] == "r" else ""
-    if not (number.isascii() and number.isdigit() and len(number) < 10):
-        raise InvalidRequest("that is not the id of a request", hint="an id is r and a number, such as r7")
-    return _answer(guarded.approvals.wait(int(number), _wait_seconds(given)))
+    return _answer(guarded.approvals.wait(parse_id(name), _wait_seconds(given)))
 
 
 def _wait_seconds(given: Mapping[str, Any]) -> float:

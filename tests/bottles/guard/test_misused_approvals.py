@@ -15,10 +15,10 @@ from claude_bottle.audit import user_journal
 from claude_bottle.bottles import Bottles
 from claude_bottle.guard.approvals import Approvals
 from claude_bottle.guard.bottle_journal import BottleJournal
+from claude_bottle.guard.gateway_guard import GatewayGuard
 from claude_bottle.guard.part import Guarded
 from claude_bottle.guard.requests import Asker, Request, Requests
 from claude_bottle.guard.settings import GuardSettings
-from claude_bottle.guard.supervisor import BottleSupervisor
 from pyro_mcp.errors import Conflict, PyroError
 from pyro_mcp.network.policy.log import Attempt, log_entry
 from pyro_mcp.network.policy.refused import Refused
@@ -43,12 +43,12 @@ def approvals(requests: Requests, asker: Asker, policy: list[str], monkeypatch: 
 
 
 @pytest.fixture
-def supervisor(approvals: Approvals, home: Path) -> Iterator[BottleSupervisor]:
+def supervisor(approvals: Approvals, home: Path) -> Iterator[GatewayGuard]:
     settings = GuardSettings(
         guard="g1", slug="web-1", bottle="small", agent="web", backend="pyro", rules={}, config={}, manifest_files=()
     )  # fmt: skip
     journal = BottleJournal(user_journal(), settings)
-    yield BottleSupervisor(Guarded(settings, home, home, journal, approvals), [])
+    yield GatewayGuard(Guarded(settings, home, home, journal, approvals), [])
     journal.close()
 
 
@@ -102,7 +102,7 @@ def test_a_void_approval_does_not_come_back_with_the_old_policy(
 
 @pytest.mark.parametrize("over", ["policy", "time"])
 def test_a_connection_needs_its_approval_also_while_the_gateway_has_the_old_rules(
-    approve: Approve, supervisor: BottleSupervisor, policy: list[str], clock: Clock, over: str
+    approve: Approve, supervisor: GatewayGuard, policy: list[str], clock: Clock, over: str
 ) -> None:
     approve()
     supervisor.decided(ENTRY)
@@ -264,7 +264,7 @@ def test_a_reference_that_was_not_given_out_decides_nothing(
 
 
 def test_an_approval_is_for_its_rule_and_its_kind_only(
-    approve: Approve, supervisor: BottleSupervisor, approvals: Approvals
+    approve: Approve, supervisor: GatewayGuard, approvals: Approvals
 ) -> None:
     approve("host", {"host": "files.example:443"})
 

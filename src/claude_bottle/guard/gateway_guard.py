@@ -1,4 +1,4 @@
-"""The supervisor of a bottle's gateway: it records each decision, and asks the parts of the guard."""
+"""The guard as the supervisor of its gateway: it records each decision, and asks the parts of the guard."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from claude_bottle.audit import Decision, DecisionKind
 from claude_bottle.guard.part import Guarded, Part
 from claude_bottle.guard.requests import Request
-from pyro_mcp.errors import Conflict, PyroError
+from pyro_mcp.errors import Conflict, PyroError, TooManyRequests
 from pyro_mcp.network import ModelRefusal, ModelRequest, ModelUsage, Refusal, Reservation
 from pyro_mcp.results import NetworkLogEntry
 
 
-class BottleSupervisor:
-    """The `Supervisor` that combines the parts; it allows only what is recorded in the journal."""
+class GatewayGuard:
+    """The guard of one bottle for its gateway: a `Supervisor` that combines the parts, and records what they decide."""
 
     def __init__(self, guarded: Guarded, parts: Sequence[Part]) -> None:
         self._guarded, self._parts = guarded, tuple(parts)
@@ -52,7 +52,10 @@ class BottleSupervisor:
         reason = next((text for part in self._parts if (text := part.secret_use(secret, host, method, path))), "")
         approval = None if reason else self._approval("secret", {"host": host, "secret": secret})
         what = {"host": host, "method": method, "path": path, "reason": reason}
-        self._record("secret", "refused" if reason else "allowed", approval, rule=secret, what=what)
+        try:
+            self._record("secret", "refused" if reason else "allowed", approval, rule=secret, what=what)
+        except TooManyRequests as error:
+            return error.message
         return reason
 
     def model_request(self, request: ModelRequest) -> Reservation | ModelRefusal:
