@@ -1,6 +1,6 @@
 """The processes of an agent: all that inherited its environment, and all in the sessions of its terminals.
 
-python -P -m moot.agent_processes /repository/.worktrees/qa      end them, in a container
+python -P -m moot.agent_processes /repository/.worktrees/qa 4711      end them, in a container
 """
 
 from __future__ import annotations
@@ -112,9 +112,8 @@ def _own_line() -> set[int]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """End the processes of the agents that work in these worktrees."""
-    for tree in arguments:
-        end_agent_processes(tree)
+    """End the processes of the agent of the worktree `arguments[0]`; the others are the leaders of its terminals."""
+    end_agent_processes(arguments[0], [int(one) for one in arguments[1:]])
     return 0
 
 

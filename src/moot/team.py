@@ -16,14 +16,16 @@ from typing import Any
 
 from moot.agent_state import WAITING, read_state
 from moot.bottled.work import HandedBack
-from moot.config import MootConfig, require_config
+from moot.config import MootConfig, project_folder, require_config, without_agents
 from moot.launching import FAILED, Launch, RoleReport, Say, require_roles, role_lock
 from moot.runtimes import Runtime, runtime_named
 from moot.team_status import StatusReport, TeamStatus
 from pyro_mcp.errors import Conflict, NotFound, PyroError, own_error
 from pyro_mcp.hints import near_match
-from pyro_mcp.host.files import private_directory
+from pyro_mcp.host.files import private_directory, write_atomic
 
+_RUNTIME_FILE = ".moot/run/runtime"
+"""The name of the runtime of the last launch."""
 STOPPED, NOT_RUNNING, SENT, SKIPPED = "stopped", "not running", "sent", "skipped"
 
 
@@ -61,6 +63,23 @@ class Team:
         config = require_config(folder)
         return cls(config, runtime_named(config.runtime, config.root), say=say)
 
+    @classmethod
+    def to_end(cls, folder: Path | None = None, *, say: Say = quiet) -> Team:
+        """Return the team of a project, also when its `moot.toml` is not valid or gone: what runs can be ended.
+
+        Raises what `of_folder` raises where nothing was ever started.
+        """
+        try:
+            return cls.of_folder(folder, say=say)
+        except PyroError as error:
+            root = project_folder(folder)
+            recorded = root / _RUNTIME_FILE
+            if not recorded.is_file():
+                raise
+            say(f"{error.message}\nEnding what was started nevertheless.")
+            config = without_agents(root, recorded.read_text().strip())
+            return cls(config, runtime_named(config.runtime, root), say=say)
+
     def up(self, only: Sequence[str] | None = None) -> TeamReport:
         """Start all agents, or those of the roles `only`; those that run already stay as they are.
 
@@ -69,7 +88,7 @@ class Team:
         roles = require_roles(self._config, only)
         if not roles:
             raise NotFound(f"{self._config.path} has no agents", hint="'moot init' writes them")
-        return TeamReport(Launch(self._config, self._runtime, self._say).run(roles))
+        return TeamReport(self._launch().run(roles))
 
     def exec(self, role: str, *, prompt: str | None = None) -> TeamReport:
         """Start the agent of one role, with `prompt` instead of its startup prompt.
@@ -83,8 +102,7 @@ class Team:
                 f"{role} runs already, so its prompt was not given to it",
                 hint=f"'moot attach {role}' to type it, or 'moot down {role}' first",
             )
-        launch = Launch(self._config, self._runtime, self._say)
-        return TeamReport(launch.run([agent.role], prompt=prompt, may_log_in=False))
+        return TeamReport(self._launch().run([agent.role], prompt=prompt, may_log_in=False))
 
     def down(self, role: str | None = None) -> TeamReport:
         """End one agent, or all of them and whatever a killed 'moot up' left. Work stays: worktrees and branches."""
@@ -138,6 +156,11 @@ class Team:
         role = self._config.agent(role).role
         with role_lock(private_directory(self._config.root / ".moot" / "run"), role):
             return self._runtime.changes(role, hand_back=apply)
+
+    def _launch(self) -> Launch:
+        private_directory(self._config.root / ".moot")
+        write_atomic(self._config.root / _RUNTIME_FILE, self._runtime.name)
+        return Launch(self._config, self._runtime, self._say)
 
     def _stop(self, role: str) -> str:
         with role_lock(private_directory(self._config.root / ".moot" / "run"), role):

@@ -42,6 +42,12 @@ def _team(arguments: argparse.Namespace) -> Team:
     return Team.of_folder(say=lambda text: print(text, file=sys.stderr if arguments.json else sys.stdout, flush=True))
 
 
+def _team_to_end() -> Team:
+    from moot.team import Team  # noqa: PLC0415
+
+    return Team.to_end(say=lambda text: print(text, file=sys.stderr, flush=True))
+
+
 def _up(arguments: argparse.Namespace) -> int:
     only = None if arguments.only is None else arguments.only.split(",")
     report = _team(arguments).up(only)
@@ -57,7 +63,7 @@ def _exec(arguments: argparse.Namespace) -> int:
 
 
 def _down(arguments: argparse.Namespace) -> int:
-    report = _team(arguments).down(arguments.role)
+    report = _team_to_end().down(arguments.role)
     status = _shown(report, arguments)
     if report.kept and not arguments.json:
         print("Kept, with the work in them:")

@@ -19,7 +19,15 @@ from moot.config.actors import (
 )
 from moot.config.editing import set_value
 from moot.config.places import MOOT_DIR, MOOT_TOML, find_moot_toml, in_main_worktree, moot_folder, project_folder
-from moot.config.reading import AgentConfig, MootConfig, default_prompt, find_config, read_config, require_config
+from moot.config.reading import (
+    AgentConfig,
+    MootConfig,
+    default_prompt,
+    find_config,
+    read_config,
+    require_config,
+    without_agents,
+)
 from moot.config.secret_values import resolve_env
 from moot.known_words import HARNESSES, PERMISSION_MODES, ROLE_NAME, RUNTIMES
 
@@ -49,4 +57,5 @@ __all__ = [
     "resolve_env",
     "save_actors",
     "set_value",
+    "without_agents",
 ]

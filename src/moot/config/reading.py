@@ -103,6 +103,11 @@ def read_config(path: Path) -> MootConfig:
     return config_of(read_toml(path), path)
 
 
+def without_agents(root: Path, runtime: str) -> MootConfig:
+    """Return the configuration of a project that has no valid one, with a runtime and without agents."""
+    return config_of({"harness": {"runtime": runtime}}, root / MOOT_TOML)
+
+
 def config_of(document: Mapping[str, Any], path: Path) -> MootConfig:
     """Return the configuration in a document; `path` is where it is or will be. Raises `InvalidRequest`."""
     reader = TableReader(path.name if path.name == MOOT_TOML else str(path))

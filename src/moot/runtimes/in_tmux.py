@@ -147,10 +147,11 @@ class InTmux:
     def _folder(self, tree: str) -> str:
         return tree if self._below_top == "." else f"{tree}/{self._below_top}"
 
-    def _run_folder(self, role: str) -> Path:
+    def _run_folder(self, role: str = "") -> Path:
+        """Make the run folder of a role, or the folder of all of them; return it."""
         private_directory(self.project / ".moot")
-        private_directory(self.project / ".moot/run")
-        return private_directory(self.project / ".moot/run" / role)
+        above = private_directory(self.project / ".moot/run")
+        return private_directory(above / role) if role else above
 
     def _start_file(self, role: str, window: int) -> str:
         return f".moot/run/{role}/{_WINDOWS[window]}.start"

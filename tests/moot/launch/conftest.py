@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from moot.team import Team
 from tests.moot.launch.project import READY, Project, make_project
 
 Make = Callable[..., Project]
@@ -30,7 +31,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
 
     yield one
     for project in made:
-        project.team.down()
+        Team.to_end(project.folder).down()
     assert [project.left() for project in made] == [{} for _ in made]
 
 

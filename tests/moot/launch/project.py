@@ -12,7 +12,7 @@ from pathlib import Path
 from moot.agent_processes import agent_processes
 from moot.config import ActorKey, Actors, read_config, save_actors
 from moot.runtimes.local import LocalRuntime
-from moot.team import Team
+from moot.team import Team, TeamReport
 from moot.worktrees import Worktrees
 
 NOBODY_LISTENS = "http://127.0.0.1:9"  # the discard port: a connection to it is refused
@@ -71,6 +71,16 @@ class Project:
             "start files": sorted(self.folder.glob(".moot/run/*/*.start")),
         }
         return {what: one for what, one in found.items() if one}
+
+
+def outcomes(report: TeamReport) -> dict[str, str]:
+    """Return what became of each role."""
+    return {one.role: one.outcome for one in report.roles}
+
+
+def started(report: TeamReport) -> None:
+    """Check that every role was started."""
+    assert [one for one in report.roles if one.outcome != "started"] == []
 
 
 def moot_toml(roles: Mapping[str, Mapping[str, object]], **harness: object) -> str:

@@ -10,20 +10,16 @@ from pathlib import Path
 
 from moot.agent_processes import agent_processes
 from tests.moot.launch.conftest import Make
-from tests.moot.launch.project import Project
+from tests.moot.launch.project import Project, outcomes, started
 from tests.waiting import until
 
 _COMMAND = [sys.executable, "-m", "moot"]
 
 
-def outcomes(report: object) -> dict[str, str]:
-    return {one.role: one.outcome for one in report.roles}  # type: ignore[attr-defined]
-
-
 def test_up_and_down_twenty_times_leave_nothing(project: Project) -> None:
     project.agent_is("setsid sleep 1000 & report idle; exec sleep 1000")
     for _ in range(20):
-        assert outcomes(project.team.up()) == {"product": "started", "qa": "started"}
+        started(project.team.up())
         assert outcomes(project.team.down()) == {"product": "stopped", "qa": "stopped"}
         assert project.left() == {}
     assert [one.branch for one in project.worktrees.listed()] == ["main", "product/work", "qa/work"]
@@ -63,12 +59,20 @@ def test_up_that_is_killed_at_any_step_is_repaired_by_the_next_up_and_down(make:
 
 
 def test_a_killed_tmux_server_leaves_no_agent_and_no_lock(project: Project) -> None:
-    project.team.up()
+    started(project.team.up())
     server = int(project.runtime.tmux.ask("display-message", "-p", "#{pid}"))
     os.kill(server, signal.SIGKILL)
     until("the server has ended", project.runtime.tmux.panes, lambda panes: panes == [])
     assert project.runtime.agents() == {}
     project.team.down()
+    assert project.left() == {}
+
+
+def test_down_ends_a_team_whose_file_is_not_valid_any_more(project: Project) -> None:
+    started(project.team.up(["qa"]))
+    (project.folder / "moot.toml").write_text("broken")
+    done = subprocess.run([*_COMMAND, "down"], cwd=project.folder, timeout=60, capture_output=True, check=True)
+    assert b"qa: stopped" in done.stdout and b"moot.toml" in done.stderr
     assert project.left() == {}
 
 
@@ -82,7 +86,7 @@ def test_two_projects_do_not_touch_each_other(make: Make) -> None:
 
 
 def test_a_team_is_found_from_the_worktree_of_an_agent(project: Project) -> None:
-    project.team.up(["qa"])
+    started(project.team.up(["qa"]))
     done = subprocess.run(
         [*_COMMAND, "--json", "status"], cwd=project.tree("qa"), timeout=60, capture_output=True, check=True
     )
@@ -93,7 +97,7 @@ def test_a_team_is_found_from_the_worktree_of_an_agent(project: Project) -> None
 def test_an_agent_that_runs_moot_down_ends_the_others_and_itself(project: Project) -> None:
     moot = f"cd {project.folder} && {sys.executable} -m moot down"
     project.agent_is(f"[ $CONVO_ROLE = qa ] && {{ report idle; {moot}; }}; report idle; exec sleep 1000")
-    project.team.up(["product"])
+    started(project.team.up(["product"]))
     project.team.up(["qa"])
     until("both have ended", project.runtime.agents, lambda agents: agents == {})
 

@@ -11,18 +11,14 @@ from moot import agent_processes
 from moot.agent_state import IDLE, WAITING
 from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
 from tests.moot.launch.conftest import Make
-from tests.moot.launch.project import KEY, Project
+from tests.moot.launch.project import KEY, Project, outcomes, started
 from tests.waiting import until
-
-
-def outcomes(report: object) -> dict[str, str]:
-    return {one.role: one.outcome for one in report.roles}  # type: ignore[attr-defined]
 
 
 def test_up_starts_each_role_in_its_own_session_and_worktree(project: Project) -> None:
     project.agent_is('pwd >"$RUN/folder"; git branch --show-current >"$RUN/branch"; report idle; exec sleep 1000')
 
-    assert outcomes(project.team.up()) == {"product": "started", "qa": "started"}
+    started(project.team.up())
 
     assert {one.session for one in project.runtime.tmux.panes()} == {"moot-product", "moot-qa"}
     assert (project.run_folder("qa") / "folder").read_text() == f"{project.tree('qa')}\n"
@@ -31,7 +27,7 @@ def test_up_starts_each_role_in_its_own_session_and_worktree(project: Project) -
 
 
 def test_up_again_leaves_running_agents_alone_and_replaces_those_that_ended(project: Project) -> None:
-    project.team.up()
+    started(project.team.up())
     first = project.runtime.tmux.pane("moot-product")
     project.runtime.tmux.press("moot-qa", "C-c")
     until("qa has ended", lambda: project.runtime.agents()["qa"].alive, lambda alive: not alive)
@@ -98,7 +94,7 @@ def test_no_key_or_secret_is_on_a_command_line_or_in_tmux(
     project = make(roles={"qa": {"env": {"TOKEN": "${secret:token}"}}})
     project.agent_is('printf "%s %s" "$TOKEN" "$ANTHROPIC_API_KEY" >"$RUN/seen"; report idle; exec sleep 1000')
 
-    project.team.up()
+    started(project.team.up())
 
     assert (project.run_folder("qa") / "seen").read_text() == "s3cr3t-value sk-of-the-user"
     tmux = project.runtime.tmux
@@ -123,7 +119,7 @@ def _readable(path: Path) -> bool:
 
 def test_down_ends_everything_and_keeps_the_work(project: Project) -> None:
     project.agent_is("setsid sleep 1000 & report idle; exec sleep 1000")
-    project.team.up()
+    started(project.team.up())
     (project.tree("qa") / "notes").write_text("work\n")
 
     report = project.team.down()
@@ -135,7 +131,7 @@ def test_down_ends_everything_and_keeps_the_work(project: Project) -> None:
 
 
 def test_down_of_one_role_leaves_the_others(project: Project) -> None:
-    project.team.up()
+    started(project.team.up())
     assert outcomes(project.team.down("qa")) == {"qa": "stopped"}
     assert list(project.runtime.agents()) == ["product"]
     assert outcomes(project.team.down("nobody")) == {"nobody": "not running"}
@@ -144,7 +140,7 @@ def test_down_of_one_role_leaves_the_others(project: Project) -> None:
 def test_down_ends_an_agent_that_ignores_signals(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent_processes, "GENTLE_SECONDS", 0.2)
     project.agent_is("trap '' HUP TERM INT; report idle; while :; do sleep 1000; done")
-    project.team.up(["qa"])
+    started(project.team.up(["qa"]))
     project.team.down()
     assert project.left() == {}
 
@@ -160,7 +156,7 @@ def test_status_shows_first_what_waits_for_a_person(make: Make) -> None:
         esac
         exec sleep 1000"""
     )
-    project.team.up(["product", "qa", "spec"])
+    started(project.team.up(["product", "qa", "spec"]))
     until("qa has ended", lambda: project.runtime.agents()["qa"].exit_code, lambda code: code == 7)
 
     found = project.team.status()
