@@ -35,6 +35,8 @@ UNDOUBTED_SECONDS = 60.0
 UNKNOWN_SECONDS = 300.0
 """The same for an agent of which nobody knows whether it is idle."""
 _KEEP_SECONDS = 86_400.0
+_FAILED_SECONDS = 3600.0
+"""The time in which a new session does not try a road that has failed in another one."""
 _FIELDS = tuple(Message.__dataclass_fields__)
 
 
@@ -142,7 +144,8 @@ class Mailbox:
             self._seen_in_transcript(transcript)
         with self._transaction() as db:
             if fact_of(db, "session") != session_id:  # else its conversation was compacted
-                db.execute("DELETE FROM facts WHERE name LIKE 'failed:%'")
+                old = [self._now() - _FAILED_SECONDS]
+                db.execute("DELETE FROM facts WHERE name LIKE 'failed:%' AND CAST(value AS REAL) < ?", old)
             note(db, "session", session_id)
             note(db, "transcript", str(transcript) if transcript else None)
             void(db, "session <> ?", session_id)

@@ -121,6 +121,9 @@ def test_an_idle_agent_that_does_not_accept_gets_the_message_by_the_next_road(ma
     mailbox.add(message(2))
     assert mailbox.claim("channel") is None, "the channel does not work in this session"
     mailbox.begin_session("s2")
+    assert mailbox.claim("channel") is None, "it failed a moment ago"
+    clock.now += 3601
+    mailbox.begin_session("s3")
     assert mailbox.claim("channel") is not None
 
 
