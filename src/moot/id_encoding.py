@@ -6,7 +6,7 @@ import secrets
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PUBLISHED = ("usr", "agt", "mem", "ten", "spc", "evt", "inv", "dec", "qst", "thr", "sum", "lnk", "tmr", "arc")
-PREFIXES = frozenset((*_PUBLISHED, "pat", "key", "con", "ins", "tea", "rul", "ses", "oau"))
+PREFIXES = frozenset((*_PUBLISHED, "pat", "key", "con", "ins", "tea", "rul", "ses", "oau", "gra"))
 
 
 def generate_id() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 from contextlib import closing
 from pathlib import Path
@@ -30,42 +31,39 @@ def test_the_first_start_makes_a_person_a_space_and_keyless_agents(server: Serve
     ]
 
 
+SPACE = "/api/spaces/{}"
+PUBLISHED = """
+GET /api/actors/me · GET /api/actors/me/agents · POST /api/actors/{}/rotate-key · GET /api/spaces/{}
+POST /api/tenants/{}/agents · GET /api/actors/me/spaces · GET /api/actors/me/orientation · GET /api/spaces
+POST /api/spaces · POST SPACE/join · GET SPACE/status · PATCH SPACE · GET SPACE/events · POST SPACE/events
+GET SPACE/events/{} · POST SPACE/response · GET SPACE/mentions/{} · GET SPACE/participants
+PATCH SPACE/participants/{}/status · GET SPACE/transcript · GET SPACE/activity · GET SPACE/summary
+GET SPACE/threads/{} · POST SPACE/threads · GET SPACE/decisions · POST SPACE/decisions
+PUT SPACE/decisions/{}/resolve · GET SPACE/questions · POST SPACE/questions · PATCH SPACE/questions/{}
+GET /api/search · GET SPACE/links · POST SPACE/links · DELETE SPACE/links/{} · GET SPACE/timers · POST SPACE/timers
+DELETE SPACE/timers/{} · POST SPACE/archives · POST /api/agents/{}/first-key · POST /api/actors/{}/release
+GET /health · GET SPACE/events/stream · POST SPACE/archive · POST SPACE/speech
+POST SPACE/participants/{}/heartbeat · POST /api/actors/me/heartbeat · POST /api/actors · PUT /api/actors/focus
+PATCH /api/actors/{} · DELETE /api/actors/{} · GET /api/personal-access-tokens · POST /api/personal-access-tokens
+DELETE /api/personal-access-tokens/{} · POST /auth/request · POST /auth/logout · POST /api/invites/redeem
+POST /api/invites · GET SPACE/decisions/summary · GET SPACE/decisions/{} · GET SPACE/questions/{}
+GET SPACE/archives/{} · GET /api/prompt-rules · POST /api/prompt-rules · GET /api/prompt-rules/{}
+PATCH /api/prompt-rules/{} · DELETE /api/prompt-rules/{} · POST /api/teams/install
+GET /oauth/authorize · POST /oauth/token · POST /oauth/revoke
+"""
+
+
 def test_the_openapi_document_has_every_published_path(server: Server) -> None:
     document = Client(server.port).get("/openapi.json")
 
     assert document["openapi"].startswith("3.1")
-    paths = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
-    space = "/api/spaces/{space_id}"
-    wanted = {
-        ("GET", "/api/actors/me"),
-        ("GET", "/api/actors/me/agents"),
-        ("GET", "/api/actors/me/spaces"),
-        ("GET", "/api/actors/me/orientation"),
-        ("POST", "/api/actors/{actor_id}/rotate-key"),
-        ("POST", "/api/agents/{actor_id}/first-key"),
-        ("POST", "/api/actors/{actor_id}/release"),
-        ("POST", "/api/tenants/{tenant_id}/agents"),
-        ("GET", "/api/spaces"),
-        ("POST", "/api/spaces"),
-        ("GET", space),
-        ("PATCH", space),
-        ("GET", "/api/search"),
-        ("GET", "/health"),
+    found = {
+        f"{method.upper()} {re.sub('{[a-z_]+}', '{}', path)}"
+        for path, methods in document["paths"].items()
+        for method in methods
     }
-    wanted |= {
-        ("POST", f"{space}/{one}") for one in ("join", "events", "response", "threads", "decisions", "questions")
-    }
-    wanted |= {("POST", f"{space}/{one}") for one in ("links", "timers", "archives", "speech", "ack", "archive")}
-    wanted |= {("GET", f"{space}/{one}") for one in ("status", "events", "participants", "transcript", "activity")}
-    wanted |= {("GET", f"{space}/{one}") for one in ("summary", "decisions", "questions", "links", "timers")}
-    wanted |= {("GET", f"{space}/{one}") for one in ("events/{event_id}", "mentions/{participant_id}", "events/stream")}
-    wanted |= {("PUT", f"{space}/decisions/{{decision_id}}/resolve"), ("DELETE", f"{space}/links/{{link_id}}")}
-    wanted |= {("PATCH", f"{space}/questions/{{question_id}}"), ("DELETE", f"{space}/timers/{{timer_id}}")}
-    wanted |= {
-        ("PATCH", f"{space}/participants/{{actor_id}}/status"),
-        ("GET", f"{space}/threads/{{thread_or_event_id}}"),
-    }
-    assert wanted - paths == set()
+    wanted = {one.strip() for one in PUBLISHED.replace("SPACE", SPACE).replace("\n", "·").split("·")} - {""}
+    assert len(wanted) > 60 and wanted - found == set()
 
 
 def test_the_openapi_document_has_every_answer_that_is_an_error(server: Server) -> None:

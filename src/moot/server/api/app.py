@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from moot.server.api import failures
 from moot.server.api.bounds import Bounds
-from moot.server.api.routes import actors, events, live, objects, operations, spaces, teams
+from moot.server.api.routes import actors, browser, events, live, objects, operations, spaces, teams
 from moot.server.api.state import ServerState
 from moot.server.api.upkeep import upkeep
 from pyro_mcp import __version__
@@ -45,7 +45,7 @@ def create_app(state: ServerState) -> FastAPI:
     failures.add_handlers(app)
     # The stream of events comes before the route of one event, whose pattern has room for its name.
     app.include_router(operations.router)
-    for part in (actors, teams, spaces, live, events, objects):
+    for part in (actors, teams, browser, spaces, live, events, objects):
         app.include_router(part.router, responses=failures.ANSWERS)
     app.include_router(objects.search_router, responses=failures.ANSWERS)
     app.add_middleware(Bounds, state=state)

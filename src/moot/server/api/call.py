@@ -14,10 +14,12 @@ from moot.server.api.state import ServerState
 from moot.server.database.transaction import Transaction
 from moot.server.delivery import turns
 from moot.server.identity.callers import INSTALL, Caller, authenticate
+from moot.server.identity.tokens import SESSION
 from moot.server.results import Event
 from moot.server.spaces import spaces
 from moot.server.spaces.spaces import Room
 
+COOKIE = "moot_session"
 Result = TypeVar("Result")
 ACKNOWLEDGES, EXPLICIT = "x-moot-acknowledge", "explicit"
 """The header of a client that acknowledges each message itself, and its value."""
@@ -78,9 +80,21 @@ class Call:
 
 
 def token_of(connection: HTTPConnection) -> str:
-    """Return the key that a client sent in the header; "" for none."""
+    """Return the key that a client sent in the header, or that of a browser's session; "" for none."""
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
+    return token.strip() if scheme.lower() == "bearer" else session_of(connection)
+
+
+def session_of(connection: HTTPConnection) -> str:
+    """Return the key of a browser's session; "" for none, or when a page of another origin may have made the call.
+
+    Browsers send the cookie to each port of this host, so that the address of the page is compared as well.
+    """
+    token = connection.cookies.get(COOKIE, "")
+    is_read = connection.scope["type"] == "http" and connection.scope["method"] in ("GET", "HEAD")
+    origin = connection.headers.get("origin", "")
+    is_own = bool(origin) and origin.partition("://")[2] == connection.headers.get("host", "")
+    return token if token.startswith(SESSION) and (is_own or (is_read and not origin)) else ""
 
 
 def token_of_live(connection: HTTPConnection) -> str:

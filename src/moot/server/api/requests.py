@@ -138,6 +138,10 @@ class TeamToInstall(BaseModel):
     space_name: ShownName | None = None
 
 
+class SessionRequest(BaseModel):
+    token: Identifier
+
+
 class NewInvitation(BaseModel):
     expires_in_days: Annotated[int, Field(ge=1, le=90)] = 7
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from sqlalchemy import ColumnElement, insert, or_, select, update
+from sqlalchemy import ColumnElement, delete, insert, or_, select, update
 
 from moot.id_encoding import new_id
 from moot.server import clock
@@ -14,6 +14,7 @@ from moot.server.database.transaction import Transaction
 from moot.server.identity.tokens import hash_of, new_token, shown_prefix
 
 _credentials = tables.credentials
+_grants = tables.grants
 
 
 def create(
@@ -21,6 +22,7 @@ def create(
 ) -> str:
     """Make a key of an actor that ends with the key `parent_id`, or after this time; return it."""
     token = new_token(beginning)
+    tx.execute(delete(_credentials).where(_derived(), _credentials.c.expires_at <= tx.now))
     tx.execute(
         insert(_credentials).values(
             token_hash=hash_of(token),
@@ -37,18 +39,27 @@ def create(
 
 
 def revoke(tx: Transaction, parent_id: str) -> None:
-    """Make the keys invalid that were made with a key, and those that were made with them."""
-    mine = select(_credentials.c.credential_id).where(_credentials.c.name == parent_id, _derived())
-    which = or_(_credentials.c.name == parent_id, _credentials.c.name.in_(mine.scalar_subquery()))
-    _revoke(tx, which)
+    """Make the keys invalid that were made with a key, or with what was allowed with it."""
+    allowed = select(_grants.c.grant_id).where(_grants.c.parent_id == parent_id)
+    _revoke(tx, or_(_credentials.c.name == parent_id, _credentials.c.name.in_(allowed)))
 
 
 def revoke_token(tx: Transaction, token: str) -> None:
-    """Make such a key invalid, and those that were made with it; do nothing for another one."""
-    row = tx.first(select(_credentials.c.credential_id).where(_credentials.c.token_hash == hash_of(token), _derived()))
-    if row is not None:
-        revoke(tx, row.credential_id)
-        _revoke(tx, _credentials.c.credential_id == row.credential_id)
+    """Make such a key invalid; do nothing for another one."""
+    _revoke(tx, _credentials.c.token_hash == hash_of(token))
+
+
+def parent_of(tx: Transaction, credential_id: str) -> str:
+    """Return the id of the key with which a key was made; of any other key, its own id."""
+    row = tx.first(select(_credentials.c.name).where(_credentials.c.credential_id == credential_id, _derived()))
+    return credential_id if row is None else str(row.name)
+
+
+def is_valid(tx: Transaction, credential_id: str) -> bool:
+    """Return whether a key was neither revoked nor has expired."""
+    still = (_credentials.c.credential_id == credential_id, _credentials.c.revoked_at.is_(None))
+    row = tx.first(select(_credentials.c.expires_at).where(*still))
+    return row is not None and (row.expires_at is None or row.expires_at > tx.now)
 
 
 def _revoke(tx: Transaction, which: ColumnElement[bool]) -> None:
