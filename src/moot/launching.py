@@ -106,6 +106,7 @@ class Launch:
                 f"there is no key for the role {agent.role} in .moot/actors.json",
                 hint="'moot init' adopts the agents and writes their keys",
             )
+        actors.require_server(self._config.api_url)
         resolve_env(agent)
         return True
 

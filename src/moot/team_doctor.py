@@ -144,6 +144,7 @@ def _key(config: MootConfig, actors: Actors, role: str) -> str:
     one = actors.actors.get(role)
     if one is None or not one.api_key:
         raise _missing("there is no key in .moot/actors.json", "'moot init' adopts the agents and writes their keys")
+    actors.require_server(config.api_url)
     with SpaceClient(config.api_url, one.api_key, timeout_seconds=_SERVER_SECONDS) as space:
         me = space.me()
     if me.actor_id != one.actor_id:

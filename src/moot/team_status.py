@@ -91,6 +91,7 @@ class StatusReport:
         keys = [token, *(one.api_key for one in actors.actors.values())]
         key = next((one for one in keys if one), "")
         try:
+            actors.require_server(self._config.api_url)
             with SpaceClient(self._config.api_url, key, timeout_seconds=_SERVER_SECONDS) as space:
                 known = {role: one for role, one in actors.actors.items() if role in self._config.agents}
                 unread = {role: len(space.unread(space_id, one.actor_id)) for role, one in known.items()}

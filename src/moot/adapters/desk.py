@@ -51,6 +51,8 @@ class Role:
                 f"there is no key for the role {name!r}" if name else "CONVO_ROLE is not set, so there is no key",
                 hint="run 'moot init' in the project, or set CONVO_ROLE to a role of .moot/actors.json",
             )
+        if mine and actors and config and key == mine.api_key:
+            actors.require_server(config.api_url)
         api_url = os.environ.get("CONVO_API_URL") or (config.api_url if config else None)
         space_id = os.environ.get("CONVO_SPACE_ID") or (config.space_id if config else None)
         return cls(

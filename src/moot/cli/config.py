@@ -85,10 +85,10 @@ def _as_json(config: MootConfig) -> dict[str, Any]:
 
 
 def _set(arguments: argparse.Namespace) -> int:
-    from moot.config import require_config, set_value  # noqa: PLC0415
+    from moot.config import require_config, set_in_project  # noqa: PLC0415
 
     config = require_config()
-    set_value(config.path, arguments.key, arguments.value)
+    set_in_project(config.path, arguments.key, arguments.value)
     if arguments.json:
         print_json({"path": str(config.path), "key": arguments.key, "value": arguments.value})
     else:

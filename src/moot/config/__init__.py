@@ -17,7 +17,7 @@ from moot.config.actors import (
     prepare_moot_folder,
     save_actors,
 )
-from moot.config.editing import set_value
+from moot.config.editing import set_in_project, set_value
 from moot.config.places import MOOT_DIR, MOOT_TOML, find_moot_toml, in_main_worktree, moot_folder, project_folder
 from moot.config.reading import (
     AgentConfig,
@@ -56,6 +56,7 @@ __all__ = [
     "require_config",
     "resolve_env",
     "save_actors",
+    "set_in_project",
     "set_value",
     "without_agents",
 ]

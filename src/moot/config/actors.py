@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from moot.config.places import MOOT_DIR, moot_folder
-from pyro_mcp.errors import HostNotReady, InvalidRequest
+from pyro_mcp.errors import Conflict, HostNotReady, InvalidRequest
 from pyro_mcp.host.files import private_directory, write_durable
 from pyro_mcp.host.regular_file import NotSmallAndRegular, read_regular
 
@@ -34,6 +34,15 @@ class Actors:
     space_name: str
     api_url: str
     actors: Mapping[str, ActorKey]
+
+    def require_server(self, api_url: str) -> None:
+        """Raise `Conflict` when `moot.toml`, which anybody may have committed, names another server for the keys."""
+        if self.api_url and self.api_url != api_url:
+            raise Conflict(
+                f"moot.toml names the server {api_url}, but the keys of the agents are for {self.api_url}",
+                hint=f"'moot config set api_url {self.api_url}' restores it;\n"
+                f"'moot config set api_url {api_url}' lets the keys be sent to that server: do it only if it is yours",
+            )
 
 
 def load_actors(start: Path | None = None) -> Actors | None:

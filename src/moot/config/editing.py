@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from moot.config.reading import config_of
+from moot.config.actors import load_actors, save_actors
+from moot.config.reading import config_of, read_config
 from moot.toml_tables import parse_toml
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.hints import near_match
@@ -31,6 +33,14 @@ def set_value(path: Path, key: str, value: str) -> None:
             _write(path, key, value)
         finally:
             path.with_name(f".{path.name}.lock").unlink(missing_ok=True)
+
+
+def set_in_project(path: Path, key: str, value: str) -> None:
+    """Set a key as `set_value` does, for a person: with `api_url`, the agents' keys are for that server from now on."""
+    set_value(path, key, value)
+    actors = load_actors(path.parent) if key == "api_url" else None
+    if actors is not None:
+        save_actors(replace(actors, api_url=read_config(path).api_url), path.parent)
 
 
 def _write(path: Path, key: str, value: str) -> None:

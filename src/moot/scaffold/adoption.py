@@ -15,10 +15,11 @@ from pathlib import Path
 from moot.config import ActorKey, Actors, load_actors, prepare_moot_folder, save_actors
 from moot.scaffold.journal import Journal, Member, write_journal
 from moot.space_client import SpaceClient
-from pyro_mcp.errors import PyroError
+from pyro_mcp.errors import NotFound, PyroError
 from pyro_mcp.host.files import write_durable
 
 _AGAIN = "the keys so far are safe in .moot/adoption.json; run the same command again to go on"
+_GONE = "if the server was set up anew, remove .moot/adoption.json to begin again; the keys in it are of no use then"
 _ADAPTER = "moot"
 
 
@@ -35,7 +36,8 @@ def adopt(space: SpaceClient, folder: Path, journal: Journal, say: Callable[[str
             except PyroError as error:
                 status = f" ({error.details['status']})" if "status" in error.details else ""
                 error.message = f"rotate-key failed for {member.display_name}{status}: {error.message}"
-                error.hint = "\n".join(filter(None, [error.hint, _AGAIN]))
+                gone = _GONE if isinstance(error, NotFound) else _AGAIN
+                error.hint = "\n".join(filter(None, [error.hint, gone]))
                 raise
         say(f"  {member.display_name:<{width}} ✓")
     _focus(space, journal)

@@ -97,6 +97,8 @@ def read_journal(folder: Path) -> Journal | None:
     path = journal_path(folder)
     try:
         content, _ = read_regular(path, most=_LARGEST)
+        if path.stat().st_mode & 0o077:  # as in a repository that somebody prepared
+            raise NotSmallAndRegular("was not written by 'moot init': others can read it; remove it")
         found = json.loads(content)
         members = tuple(Member(**one) for one in found.pop("members"))
         return Journal(**{**found, "members": members, "known": tuple(found.pop("known"))})

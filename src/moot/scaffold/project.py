@@ -65,8 +65,12 @@ def _new_journal(options: InitOptions, project: Path) -> Journal | None:
         else:
             options.say(f"Fetched your space: {where.space_id} ({where.space_name})")
             journal = plan_adoption(options, where, project, agents, old)
-            number = len(adoptable(agents, where.space_id, force=options.force))
-            options.say(f"Found {number} {'agents' if options.force else 'keyless agents'} there:")
+            free = adoptable(agents, where.space_id, force=options.force)
+            what = "agents" if options.force else "keyless agents"
+            more = (
+                "" if {one.actor_id for one in free} == {one.actor_id for one in journal.members} else " The team gets:"
+            )
+            options.say(f"Found {len(free)} {what} there{'.' if more else ':'}{more}")
     for one in journal.members:
         options.say(f"  - {one.display_name:<16} ({one.actor_id or 'new'})")
     if options.force and not options.agree("All these agents get new keys; their old keys end. Continue?"):
@@ -90,6 +94,12 @@ def _where(space: SpaceClient, credential: Credential, old: Actors | None) -> Jo
     return Journal(credential.api_url, me.default_space_id, name, "", ())
 
 
+def _heading(journal: Journal) -> str:
+    if all(one.api_key for one in journal.members):
+        return "The agents keep their keys:"
+    return "Making agents..." if journal.new_space else "Rotating keys for keyless agents..."
+
+
 def _announce_resumption(options: InitOptions, journal: Journal) -> None:
     """Say that an interrupted run goes on. Raises `Conflict` when this run asks for something else."""
     asked = options.template.removeprefix("mootup/") if options.template else None
@@ -108,7 +118,7 @@ def _complete(options: InitOptions, project: Path, journal: Journal) -> InitResu
     """Do all that changes something. Each step may be repeated, and the journal is removed after the last."""
     added = update_gitignore(project)  # before the first key is there
     write_journal(project, journal)
-    options.say("\nRotating keys for keyless agents..." if not journal.new_space else "\nMaking agents...")
+    options.say(f"\n{_heading(journal)}")
     credential = require_credential(options.profile, journal.api_url)
     with SpaceClient(credential.api_url, credential.token) as space:
         journal = adopt(space, project, journal, options.say)

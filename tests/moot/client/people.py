@@ -85,12 +85,15 @@ def in_child(work: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
+_WATCHED = {"adoption.json", "actors.json", "moot.toml", ".gitignore", "CLAUDE.md", "init-report.md"}
+
+
 def kill_at_rename(number: int) -> None:
-    """Let this process be killed just before the rename with this number, counted from 1."""
+    """Let this process be killed just before it puts this file in its place, counted from 1; see `_WATCHED`."""
     seen = [0]
 
-    def hook(event: str, _arguments: object) -> None:
-        if event == "os.rename":
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "os.rename" and os.path.basename(arguments[1]) in _WATCHED:
             seen[0] += 1
             if seen[0] == number:
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moot.adapters.desk import Role
 from moot.config import (
     ActorKey,
     Actors,
@@ -24,12 +25,13 @@ from moot.config import (
     require_config,
     resolve_env,
     save_actors,
+    set_in_project,
     set_value,
 )
 from moot.config.editing import changed
 from moot.config.reading import config_of
 from moot.toml_tables import quoted
-from pyro_mcp.errors import HostNotReady, InvalidRequest, NotFound
+from pyro_mcp.errors import Conflict, HostNotReady, InvalidRequest, NotFound
 
 _SAMPLE = """\
 # the team of the shop
@@ -319,3 +321,23 @@ def test_an_agent_is_frozen(tmp_path: Path) -> None:
     agent = read_config(_written(tmp_path, _SAMPLE)).agent("qa")
     with pytest.raises(dataclasses.FrozenInstanceError):
         agent.role = "x"  # type: ignore[misc]
+
+
+def test_keys_are_not_for_a_server_that_somebody_put_into_moot_toml(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = _written(tmp_path, '[convo]\napi_url = "http://evil.example"\n[agents.qa]\n')
+    save_actors(Actors("spc_1", "Home", "http://127.0.0.1:8000", {"qa": ActorKey("agt_1", "convo_1", "QA")}), tmp_path)
+    actors = load_actors()
+    assert actors is not None
+    monkeypatch.setenv("CONVO_ROLE", "qa")
+
+    with pytest.raises(Conflict, match=r"names the server http://evil\.example, but the keys") as raised:
+        actors.require_server(read_config(path).api_url)
+    assert "moot config set api_url http://127.0.0.1:8000" in raised.value.hint
+    with pytest.raises(Conflict):
+        Role.from_environment()
+
+    set_in_project(path, "api_url", "http://localhost:8000/")
+    assert Role.from_environment().api_url == "http://localhost:8000"
