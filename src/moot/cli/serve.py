@@ -7,6 +7,7 @@ from pathlib import Path
 
 from moot.cli import data_options
 from moot.server import logs
+from moot.server.settings import Limits, limits_in
 from pyro_mcp.command_line import Verbs, verb
 
 _LEVELS = ("debug", "info", "warning", "error")
@@ -21,6 +22,7 @@ def add(verbs: Verbs) -> None:
     data_options.add(parser)
     parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain in PEM, for HTTPS")
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="private key in PEM, for HTTPS")
+    parser.add_argument("--settings", type=Path, metavar="FILE", help="limits, in TOML: see docs/space.md")
     parser.add_argument(
         "--log-level", choices=_LEVELS, default="info", metavar="LEVEL", help=f"{', '.join(_LEVELS)} (info)"
     )
@@ -36,6 +38,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         port=arguments.port,
         tls_certificate=arguments.tls_cert,
         tls_key=arguments.tls_key,
+        limits=limits_in(arguments.settings) if arguments.settings else Limits(),
     )
     serve(settings, lambda text: print(text, flush=True))
     return 0

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from moot.toml_tables import TableReader, a_number, read_toml
+from pyro_mcp.errors import InvalidRequest
 
 DATABASE_FILE = "space.db"
 
@@ -30,6 +34,42 @@ class Limits:
     """A subscriber that takes longer than this to receive one frame is dropped."""
     resumed_events: int = 1000
     """The most missed events that a subscriber gets if it does not give `since`."""
+    acknowledge_seconds: float = 24 * 3600.0
+    """A message that its recipient has not acknowledged after this time is dead."""
+
+
+RANGES: Mapping[str, tuple[int, int]] = {
+    "body_bytes": (65_536, 1 << 20),
+    "body_seconds": (1, 600),
+    "requests_per_second": (1, 100_000),
+    "burst": (1, 100_000),
+    "sockets_per_actor": (1, 10_000),
+    "sockets": (1, 100_000),
+    "push_seconds": (1, 30),
+    "resumed_events": (1, 100_000),
+    "acknowledge_seconds": (60, 366 * 86_400),
+}
+
+
+def limits_in(file: Path) -> Limits:
+    """Return the limits in the table `[limits]` of a file in TOML; those that it leaves out are the usual ones.
+
+    Raises `InvalidRequest` when the file has anything else, or cannot be read.
+    """
+    try:
+        document = read_toml(file)
+    except OSError as error:
+        raise InvalidRequest(f"{file} cannot be read: {error.strerror}") from error
+    reader = TableReader(str(file))
+    checks = {name: a_number(*bounds) for name, bounds in RANGES.items()}
+    found: dict[str, dict[str, float]] = {}
+    reader.read(document, "", {"limits": lambda table: found.update(limits=reader.read(table, "limits", checks))})
+    usual = vars(Limits())
+    for name, value in found.get("limits", {}).items():
+        if isinstance(usual[name], int) and value != int(value):
+            reader.report(f"limits.{name}", "must be a whole number")
+    reader.finish()
+    return Limits(**{name: type(usual[name])(value) for name, value in found.get("limits", {}).items()})
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,22 @@ import re
 import ssl
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import select
 from websockets.sync.client import connect
 
+from moot.server import settings
+from moot.server.database import tables
+from moot.server.settings import Limits, limits_in
+from pyro_mcp.errors import InvalidRequest
 from tests.moot.server.postgresql import new_database
-from tests.moot.server.running import ANSWER_SECONDS, Client, Live, Server, free_port, moot, running
+from tests.moot.server.running import ANSWER_SECONDS, Client, Live, Server, free_port, id_of, moot, running
+from tests.style.project import ROOT
 
 _NOBODY = "postgresql://nobody@127.0.0.1:1/none"
 
@@ -117,3 +125,49 @@ def test_a_password_may_have_special_characters(postgresql: str, tmp_path: Path)
     with running(tmp_path, "--database-url", user) as server:
         assert server.person.get("/ready") == {"status": "ready"}
         assert "%40b" not in server.log() and "a@b" not in server.log()
+
+
+def test_the_limits_are_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("[limits]\nacknowledge_seconds = 3600\nburst = 5\nrequests_per_second = 1\n")
+    with running(tmp_path, "--settings", str(file)) as server:
+        space, me = server.space(), id_of(server.person)
+        body = {"text": "x", "metadata": {"mentions": [server.person.get("/api/actors/me/agents")[0]["actor_id"]]}}
+        server.person.post(f"/api/spaces/{space}/events", body)
+        answers = [server.person.call("GET", f"/api/actors/{me}").status for _ in range(5)]
+        assert answers[-1] == 429
+        with closing(server.opened()) as database:
+            row = database.read(lambda tx: tx.rows(select(tables.deliveries))[0])
+    waits = datetime.fromisoformat(row.deadline_at) - datetime.fromisoformat(row.queued_at)
+    assert 3599 < waits.total_seconds() < 3601
+
+
+def test_each_limit_has_its_range_and_the_documentation_names_all() -> None:
+    text = (ROOT / "docs/space.md").read_text()
+
+    for name, usual in vars(Limits()).items():
+        least, most = settings.RANGES[name]
+        assert least <= usual <= most and f"`{name}`" in text, name
+    assert set(settings.RANGES) == set(vars(Limits()))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[limits]\nburts = 5", "burst"),
+        ("[limits]\nburst = 0", "limits.burst: must be between"),
+        ("[limits]\nburst = 1.5", "whole"),
+        ("[limits]\nburst = true", "limits.burst"),
+        ("[limit]", "limits"),
+        ("limits = 1", "table"),
+        ("[", "correct that line"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_file_of_settings_that_means_nothing_is_refused(text: str | None, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    if text is not None:
+        file.write_text(text)
+
+    with pytest.raises(InvalidRequest, match=words):
+        limits_in(file)

@@ -119,7 +119,7 @@ def opened(settings: Settings) -> Iterator[Database]:
             lock = settings.data_folder / LOCK_FILE
             stack.enter_context(locked(lock, deadline_seconds=0, what=f"the database in {settings.data_folder}"))
             _make_private(settings.data_folder / DATABASE_FILE)
-        database = Database(settings.database)
+        database = Database(settings.database, acknowledge_seconds=settings.limits.acknowledge_seconds)
         stack.callback(database.close)
         _require_utf8(database)
         database.upgrade()

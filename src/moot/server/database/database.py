@@ -16,6 +16,7 @@ from moot.server.database.engines import engines
 from moot.server.database.failures import breaks_all, database_failure
 from moot.server.database.transaction import Transaction
 from moot.server.database.writer import Writer
+from moot.server.settings import Limits
 from pyro_mcp.errors import HostNotReady
 
 Result = TypeVar("Result")
@@ -28,11 +29,11 @@ class Database:
     Its methods may be called from any thread; `close` ends it. They raise `DatabaseFailed`.
     """
 
-    def __init__(self, place: str | Path) -> None:
+    def __init__(self, place: str | Path, *, acknowledge_seconds: float = Limits.acknowledge_seconds) -> None:
         self.place = place
         self._listeners: list[Listener] = []
         self._reading, self._writing = engines(place)
-        self._writer = Writer(self._writing, self._tell)
+        self._writer = Writer(self._writing, self._tell, acknowledge_seconds=acknowledge_seconds)
 
     @property
     def is_postgresql(self) -> bool:

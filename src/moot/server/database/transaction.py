@@ -12,6 +12,7 @@ from sqlalchemy.sql.schema import Table
 
 from moot.server import clock
 from moot.server.database.changes import Change
+from moot.server.settings import Limits
 
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
@@ -23,6 +24,8 @@ class Transaction:
     connection: Connection
     now: str = field(default_factory=clock.now)
     changes: list[Change] = field(default_factory=list)
+    acknowledge_seconds: float = Limits.acknowledge_seconds
+    """The time after which a message that is queued now is dead."""
 
     def execute(self, statement: Executable, parameters: Parameters | None = None) -> CursorResult[Any]:
         return self.connection.execute(statement, parameters)

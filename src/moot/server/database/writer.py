@@ -30,8 +30,11 @@ Work = Callable[[Transaction], Any]
 class Writer:
     """A thread with a queue of functions. Each function has a savepoint: when it fails, only its part is undone."""
 
-    def __init__(self, engine: Engine, announce: Callable[[Sequence[Change]], None]) -> None:
+    def __init__(
+        self, engine: Engine, announce: Callable[[Sequence[Change]], None], *, acknowledge_seconds: float
+    ) -> None:
         self._engine = engine
+        self._acknowledge_seconds = acknowledge_seconds
         self._announce = announce
         self._waiting: deque[tuple[Work, Future[Any]]] = deque()
         self._changed = threading.Condition()
@@ -79,7 +82,7 @@ class Writer:
         try:
             with self._engine.begin() as connection:
                 for work, future in batch:
-                    transaction = Transaction(connection)
+                    transaction = Transaction(connection, acknowledge_seconds=self._acknowledge_seconds)
                     try:
                         with connection.begin_nested():
                             done.append((future, work(transaction), None))

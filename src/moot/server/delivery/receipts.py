@@ -11,7 +11,7 @@ from moot.server import clock
 from moot.server.database import tables
 from moot.server.database.changes import SentAgain
 from moot.server.database.transaction import Transaction
-from moot.server.events.addressing import ACKNOWLEDGE_SECONDS, MENTION
+from moot.server.events.addressing import MENTION
 from moot.server.events.reading import event_of
 from moot.server.results import Cursor, Delivery, DeliveryState, Event
 from moot.server.spaces.spaces import Room
@@ -55,7 +55,7 @@ def pushed(tx: Transaction, spans: Mapping[tuple[int, str], Sequence[Span]]) -> 
             inside = (*_mine(space_key, actor_id), _deliveries.c.sequence > after, _deliveries.c.sequence <= up_to)
             tx.execute(update(_deliveries).where(*inside, _WAITING).values(state=PUSHED, pushed_at=tx.now))
             alive = {"state": PUSHED, "pushed_at": tx.now, "dead_at": None, "reason": None, "again": False}
-            deadline = clock.seconds_from_now(ACKNOWLEDGE_SECONDS)
+            deadline = clock.seconds_from_now(tx.acknowledge_seconds)
             dead = (*inside, _deliveries.c.state == DEAD)
             tx.execute(update(_deliveries).where(*dead).values(**alive, deadline_at=deadline))
         _advance(tx, space_key, actor_id, max((up_to for _, up_to in sent), default=0))
@@ -178,7 +178,7 @@ def revive(tx: Transaction, room: Room, actor_id: str, sequence: int) -> Deliver
             dead_at=None,
             reason=None,
             again=True,
-            deadline_at=clock.seconds_from_now(ACKNOWLEDGE_SECONDS),
+            deadline_at=clock.seconds_from_now(tx.acknowledge_seconds),
         )
     )
     found = _list(tx, room, *one)

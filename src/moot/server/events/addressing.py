@@ -27,8 +27,6 @@ THREAD_REPLY: Relevance = "thread_reply"
 _QUEUED: DeliveryState = "queued"
 _MOST_MENTIONS = 200
 _WORD, _CONTINUES = re.compile(r"\w"), re.compile(r"\w|-\w")
-ACKNOWLEDGE_SECONDS = 24 * 3600.0
-"""A message that its recipient has not acknowledged after this time is dead."""
 
 
 def queue(
@@ -59,7 +57,7 @@ def queue(
             "sequence": sequence,
             "state": _QUEUED,
             "queued_at": tx.now,
-            "deadline_at": clock.seconds_from_now(ACKNOWLEDGE_SECONDS),
+            "deadline_at": clock.seconds_from_now(tx.acknowledge_seconds),
         }
         rows = [{**row, "recipient_id": actor_id, "relevance": why} for actor_id, why in relevance.items()]
         tx.execute(insert(tables.deliveries), rows)
