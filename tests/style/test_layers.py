@@ -61,7 +61,7 @@ MOOT_SERVER = {layer: {*PUBLISHED, *_SHARED, *_OF_SPACES[:number]} for number, l
 _TEAM_LAYERS = (
     *("client_errors", "models", "response_format", "server_address", "space_client", "space_feed"),
     *("config", "auth"),
-    *("agent_place", "agent_state", "agent_processes", "pane_process", "tmux_events", "tmux", "worktrees", "harness"),
+    *("agent_place", "agent_state", "agent_processes", "pane_process", "tmux", "worktrees", "harness"),
     *("adapters", "hooks", "bottled", "runtimes", "scaffold"),
     *("launching", "team_status", "team", "team_doctor"),
 )

@@ -13,7 +13,6 @@ from moot.harness import Harness, harness_named
 from moot.pane_process import start_text
 from moot.runtimes.interface import AgentProcess, AgentStart, Watch
 from moot.tmux import AGENT_WINDOW, NOTIFY_WINDOW, Pane, Tmux, session_name
-from moot.tmux_events import PaneEvents
 from moot.worktrees import Worktrees, branch_name
 from pyro_mcp.errors import Conflict, InvalidRequest
 from pyro_mcp.host.files import private_directory
@@ -21,6 +20,7 @@ from pyro_mcp.host.folder_watch import FolderWatch, watch_folder
 
 _WINDOWS = {AGENT_WINDOW: "agent", NOTIFY_WINDOW: "notify"}
 _PREFIX = session_name("")
+_LOOK_AGAIN = 0.2
 
 
 class InTmux:
@@ -103,8 +103,8 @@ class InTmux:
 
     @contextmanager
     def watch(self, role: str) -> Iterator[Watch]:
-        with watch_folder(self._run_folder(role)) as folder, self.tmux.events(session_name(role)) as events:
-            yield _Watch(folder, events)
+        with watch_folder(self._run_folder(role)) as folder:
+            yield _Watch(folder)
 
     def screen(self, role: str) -> str:
         return self.tmux.screen(session_name(role))
@@ -164,17 +164,13 @@ class InTmux:
 
 
 class _Watch:
-    """A watch on a run folder and, until the session ends, on its terminals."""
+    """A watch on a run folder. Nothing announces what changes on the terminal, so it returns early to look there."""
 
-    def __init__(self, folder: FolderWatch, events: PaneEvents) -> None:
-        self._folder, self._events = folder, events
-        self._ended = False
+    def __init__(self, folder: FolderWatch) -> None:
+        self._folder = folder
 
     def wait(self, seconds: float) -> None:
-        also = [] if self._ended else [self._events.fileno()]
-        self._folder.wait(seconds, also=also)
-        if not self._ended and self._events.ready():
-            self._ended = not self._events.take()
+        self._folder.wait(min(seconds, _LOOK_AGAIN))
 
 
 def _process(pane: Pane, notify_alive: bool | None) -> AgentProcess:

@@ -80,7 +80,8 @@ def outcomes(report: TeamReport) -> dict[str, str]:
 
 def started(report: TeamReport) -> None:
     """Check that every role was started."""
-    assert [one for one in report.roles if one.outcome != "started"] == []
+    others = [one for one in report.roles if one.outcome != "started"]
+    assert not others, others
 
 
 def moot_toml(roles: Mapping[str, Mapping[str, object]], **harness: object) -> str:

@@ -156,7 +156,7 @@ def test_status_shows_first_what_waits_for_a_person(make: Make) -> None:
         esac
         exec sleep 1000"""
     )
-    started(project.team.up(["product", "qa", "spec"]))
+    project.team.up(["product", "qa", "spec"])
     until("qa has ended", lambda: project.runtime.agents()["qa"].exit_code, lambda code: code == 7)
 
     found = project.team.status()

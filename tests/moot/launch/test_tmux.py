@@ -151,17 +151,3 @@ def test_a_pane_says_how_its_program_ended(tmux: Tmux, tmp_path: Path) -> None:
     assert statuses == [3, -9] and "last words" in tmux.screen("moot-a")
     with pytest.raises(HostCommandFailed, match="duplicate session"):
         tmux.start("moot-a", ["true"], folder=str(tmp_path))
-
-
-def test_events_come_with_output_and_with_the_end(tmux: Tmux, tmp_path: Path) -> None:
-    go = tmp_path / "go"
-    os.mkfifo(go)
-    tmux.start("moot-qa", ["sh", "-c", f"read line <{go}; echo $line; read line <{go}"], folder=str(tmp_path))
-    with tmux.events("moot-qa") as events:
-        until("the client is quiet", lambda: events.wait(0.3), lambda event: not event)
-        go.write_text("printed\n")
-        assert events.wait(30)
-        until("it is on the screen", lambda: tmux.screen("moot-qa"), lambda screen: "printed" in screen)
-        tmux.kill("moot-qa")
-        until("the end is seen", lambda: events.ready(30) and not events.take(), deadline_seconds=30)
-    assert tmux.panes() == []
