@@ -31,6 +31,7 @@ def main(words: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="team-storm-") as folder, team(Path(folder)) as found:
         report = storm(found, messages=given.messages, kills=given.kills, seed=given.seed, agents=given.agents)
     print(_table(report))
+    print(*report.doubles, sep="\n")
     return 1 if report.faults else 0
 
 

@@ -32,6 +32,8 @@ from moot.agent_state import IDLE, read_state
 NAME, VERSION = "convo-channel", "0.1.0"
 METHOD = "notifications/claude/channel"
 ADAPTER = "channel"
+FIRST_HOOK_SECONDS = 30.0
+"""The time that the hook of a session's start has to run; a harness that has not run one then has no hooks."""
 _LOOK_SECONDS = 0.25
 _CLIENT = "claude-code"
 _INSTRUCTIONS = (
@@ -106,6 +108,7 @@ class ChannelAdapter(ToolServer):
     def __init__(self, desk: Desk, *, now: Callable[[], float] = time.time) -> None:
         self._at = Pushed(desk, Inbox(desk, ADAPTER), Intervals(desk))
         self._now = now
+        self._began = now()
         self._initialized = anyio.Event()
         self._is_claude = False
         super().__init__(NAME, self._at, TOOLS, instructions=_INSTRUCTIONS)
@@ -150,7 +153,11 @@ class ChannelAdapter(ToolServer):
             desk.mailbox.road_failed("channel")
             return None
         state = read_state(desk.role.run_folder)
-        if state is not None and state.word != IDLE:
+        if state is None:
+            if self._now() - self._began < FIRST_HOOK_SECONDS:
+                return None
+        elif state.word != IDLE or state.time < self._began:
+            # A state from before this process is that of an earlier session, whose offers the next hook makes void.
             return None
         return desk.mailbox.claim("channel", idle_since=state.time if state else None, most_messages=1)
 

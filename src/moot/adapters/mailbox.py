@@ -265,6 +265,10 @@ class Mailbox:
             which = f"event_id IN ({marks}) AND seen_at IS NULL"
             return db.execute(f"UPDATE messages SET seen_at = ? WHERE {which}", [self._now(), *event_ids]).rowcount  # noqa: S608
 
+    def is_here(self, event_id: str) -> bool:
+        """Return whether a message has come."""
+        return self._one("SELECT 1 FROM messages WHERE event_id = ?", event_id) is not None
+
     def is_seen(self, event_id: str) -> bool:
         """Return whether a message was seen, or is not here any more."""
         row = self._one("SELECT seen_at FROM messages WHERE event_id = ?", event_id)

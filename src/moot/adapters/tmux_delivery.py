@@ -9,8 +9,10 @@ hook has seen the offer's token, or its prompt is empty again.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from moot.adapters.desk import Desk
@@ -81,7 +83,7 @@ class TmuxDelivery:
         if pane is None or pane.dead or pane.in_mode:
             return None
         state = read_state(self._desk.role.run_folder)
-        if self._harness.reports_state and (state is None or state.word != IDLE):
+        if self._harness.reports_state and (state is None or state.word != IDLE or state.time < _started(pane.pid)):
             return None
         screen = self._tmux.screen(self._session)
         empty = self._harness.prompt_is_empty(screen)
@@ -95,17 +97,13 @@ class TmuxDelivery:
         return since if self._now() - since > _QUIET_SECONDS else None
 
     def _type(self, offer: Offer) -> bool:
-        text = blocks(offer.messages, offer.token)
-        try:
-            taken = self._tmux.submit(
-                self._session,
-                text,
-                accepted=lambda seconds: self._accepted(offer, seconds),
-                pending=self._still_typed,
-            )
-        except (NotFound, HostCommandFailed):
-            self._desk.mailbox.withdraw(offer)
-            raise
+        # If this fails, the line may be typed all the same: the end of the session or of its time makes the offer void.
+        taken = self._tmux.submit(
+            self._session,
+            blocks(offer.messages, offer.token),
+            accepted=lambda seconds: self._accepted(offer, seconds),
+            pending=self._still_typed,
+        )
         if not taken:
             _log.warning("%s has not taken %d message(s) yet", self._session, len(offer.messages))
         elif not self._harness.reports_state:
@@ -126,3 +124,13 @@ class TmuxDelivery:
             if time.monotonic() > end:
                 return False
             time.sleep(_LOOK_SECONDS)
+
+
+def _started(pid: int) -> float:
+    """Return when a process was started: a state from before is that of an earlier session; 0.0 if it has ended."""
+    try:
+        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")

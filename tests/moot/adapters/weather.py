@@ -47,6 +47,8 @@ class Report:
     doubled: int = 0
     not_acknowledged: int = 0
     keys_in_dialogs: int = 0
+    doubles: list[str] = field(default_factory=list)
+    """For each message that was read twice: where."""
 
     @property
     def faults(self) -> int:
@@ -189,6 +191,7 @@ def _wait_until_acknowledged(team: Team, sent: dict[str, list[str]]) -> int:
 def _judge(crews: list[Crew], sent: dict[str, list[str]], report: Report) -> None:
     for crew in crews:
         read: Counter[str] = Counter()
+        where: dict[str, list[str]] = {}
         for transcript in sorted(crew.folder.glob("transcript-*.jsonl")):
             for line in transcript.read_text().splitlines():
                 entry = json.loads(line)
@@ -196,9 +199,12 @@ def _judge(crews: list[Crew], sent: dict[str, list[str]], report: Report) -> Non
                 read.update(found)
                 road = "hook" if entry["type"] == "attachment" else _road(entry["content"])
                 report.roads[road] += len(found)
+                for one in found:
+                    where.setdefault(one, []).append(f"{road} in {transcript.stem}")
         mine = {event for event, roles in sent.items() if crew.role in roles}
         report.lost += len(mine - set(read))
         report.doubled += sum(count - 1 for count in read.values()) + len(set(read) - mine)
+        report.doubles += [f"{crew.role}: {one}: {', '.join(where[one])}" for one in read if read[one] > 1]
         violations = crew.folder / "violations"
         report.keys_in_dialogs += len(violations.read_text().splitlines()) if violations.exists() else 0
 
