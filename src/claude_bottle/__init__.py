@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from claude_bottle.bottles import Bottles
-    from claude_bottle.manifest import LoadedManifest, Manifest
+    from claude_bottle.manifest import LoadedManifest, Manifest, require_trust
     from claude_bottle.manifest import load as load_manifest
     from claude_bottle.results import BottleInfo
 
-__all__ = ["BottleInfo", "Bottles", "LoadedManifest", "Manifest", "load_manifest"]
+__all__ = ["BottleInfo", "Bottles", "LoadedManifest", "Manifest", "load_manifest", "require_trust"]
 
 
 def __getattr__(name: str) -> object:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from claude_bottle import Bottles, load_manifest
+from claude_bottle import Bottles, load_manifest, require_trust
 from moot.agent_place import AgentPlace, PlaceFiles
 from moot.bottled.role_manifest import TEAM, harness_in_bottle, role_manifest
 from moot.bottled.window import BACKEND_VARIABLE, DEFAULT_BACKEND, window_words
@@ -127,6 +127,7 @@ class HarnessInBottle:
         loaded = role_manifest(
             self._project, config, port=_ANY_PORT, prompt="", permission_mode=permission_mode, environ={}
         )
+        require_trust(loaded)
         bottle, own = loaded.manifest.bottle_of(agent.role), loaded.manifest.agent(agent.role)
         if own.login is None and _KEY not in {**environ, **bottle.secrets}:
             raise HostNotReady(

@@ -18,7 +18,7 @@ from moot.bottled.work import kept_work
 from moot.config import read_config
 from moot.runtimes.bottle import BottleRuntime
 from moot.team import Team
-from tests.moot.launch.project import Project, make_project
+from tests.moot.launch.project import Project, make_project, moot_toml
 from tests.waiting import until
 
 ROLE = "qa"
@@ -88,6 +88,34 @@ def test_up_and_down_again_and_again_leave_nothing(bottled: Bottled) -> None:
         assert bottled.outcomes(bottled.team.down()) == {ROLE: "stopped"}
         assert bottled.left() == {}
     assert kept_work(bottled.project.folder) == []
+
+
+def test_the_manifest_of_a_project_must_be_approved_before_anything_starts(bottled: Bottled) -> None:
+    (bottled.project.folder / "bottles.toml").write_text('[bottles.qa]\negress = ["evil.example"]\n')
+    (report,) = bottled.team.up().roles
+    assert report.outcome == "failed" and "claude-bottle trust" in f"{report.message} {report.hint}"
+    assert bottled.bottles.list()["count"] == 0
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"harness": "codex"}, "the runtime bottle does not run codex"),
+        ({"env": {"TOKEN": "${secret:token}"}}, "agents.qa.env.TOKEN has a secret"),
+    ],
+)
+def test_what_no_bottle_may_have_is_refused_before_anything_starts(
+    bottled: Bottled, home: Path, monkeypatch: pytest.MonkeyPatch, table: dict[str, object], said: str
+) -> None:
+    secrets = home / "secrets"
+    secrets.mkdir(mode=0o700)
+    (secrets / "token").write_text("value")
+    monkeypatch.setenv("MOOT_SECRETS_DIR", str(secrets))
+    (bottled.project.folder / "moot.toml").write_text(moot_toml({ROLE: table}))
+    team = Team(read_config(bottled.project.folder / "moot.toml"), bottled.runtime)
+    (report,) = team.up().roles
+    assert report.outcome == "failed" and said in report.message
+    assert bottled.bottles.list()["count"] == 0
 
 
 def test_down_says_where_work_is_that_nobody_has_fetched(bottled: Bottled) -> None:
