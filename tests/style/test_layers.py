@@ -30,6 +30,7 @@ _MACHINES = {
 _WORKSPACES = {*_MACHINES, "pyro_mcp.guest_protocol", "pyro_mcp.machines", "pyro_mcp.trees"}
 PUBLISHED = {
     "pyro_mcp",
+    "pyro_mcp.agent_programs",
     "pyro_mcp.errors",
     "pyro_mcp.hints",
     "pyro_mcp.results",
@@ -63,7 +64,7 @@ _TEAM_LAYERS = (
     *("config", "auth"),
     *("agent_place", "agent_state", "agent_processes", "pane_process", "tmux", "worktrees", "harness"),
     *("adapters", "hooks", "bottled", "runtimes", "scaffold"),
-    *("launching", "team_status", "team", "team_doctor"),
+    *("launching", "team_status", "team", "team_doctor", "demo"),
 )
 _OF_TEAMS = [f"moot.{name}" for name in _TEAM_LAYERS]
 MOOT_TEAMS = {
@@ -95,6 +96,7 @@ MAY_IMPORT = {
     "pyro_mcp.host": {"pyro_mcp.errors", "pyro_mcp.hints"},
     "pyro_mcp.guest_protocol": {"pyro_mcp.errors"},
     "pyro_mcp.environments": {*_GROUND, "pyro_mcp.host"},
+    "pyro_mcp.agent_programs": {"pyro_mcp.environments", "pyro_mcp.host"},
     "pyro_mcp.redaction": {"pyro_mcp.errors"},
     "pyro_mcp.terminal": {"pyro_mcp.errors"},
     "pyro_mcp.network": {

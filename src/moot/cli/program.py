@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from moot.cli import config, diff, doctor, init, login, serve, server, team
+from moot.cli import config, demo, diff, doctor, init, login, serve, server, team
 from pyro_mcp import __version__
 from pyro_mcp.command_line import Parser, Verbs, add_completion, add_verbs, answer_completion
 
-_VERBS = (login, init, config, team, diff, doctor, serve, server)
+_VERBS = (login, init, config, team, diff, doctor, demo, serve, server)
 
 _EXAMPLES = """\
 examples:
@@ -17,6 +17,7 @@ examples:
   moot init --template loop-4                 agents for this project
   moot up                                     start them
   moot status                                 what waits for you, what they do
+  moot demo                                   two real agents; needs no account
   moot server token create --name laptop      one more token
   moot server backup space-copy.db            a copy, also while the server runs
 

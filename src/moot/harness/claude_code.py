@@ -81,7 +81,7 @@ class ClaudeCode:
     ) -> None:
         files.write(_mcp_file(place), _text(_servers(place)))
         files.write(_settings_file(place), _text(_settings(place)))
-        edit_json(files, _configuration_file(place, environ), lambda found: _answer_first_questions(found, place.tree))
+        edit_json(files, _configuration_file(place, environ), lambda found: _answer_first_questions(found, place))
 
     def logged_in(self, place: AgentPlace, files: PlaceFiles, *, environ: Mapping[str, str]) -> bool:
         if any(environ.get(name) for name in (*_KEYS, *_OTHER_PROVIDERS)):
@@ -145,10 +145,11 @@ def _hook(place: AgentPlace, event: str) -> dict[str, Any]:
     return {"type": "command", "command": shlex.join(hook_command(place, event)), "timeout": _HOOK_SECONDS}
 
 
-def _answer_first_questions(found: Json, tree: str) -> None:
+def _answer_first_questions(found: Json, place: AgentPlace) -> None:
+    """Record what a person would answer; of a worktree of git, Claude Code looks up the trust of the main worktree."""
     found["hasCompletedOnboarding"] = True
-    project = table_of(found, "projects", tree)
-    project["hasTrustDialogAccepted"] = project["hasCompletedProjectOnboarding"] = True
+    for folder in (place.tree, place.main, place.tree.partition("/.worktrees/")[0]):
+        table_of(found, "projects", folder)["hasTrustDialogAccepted"] = True
 
 
 def _text(document: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyro_mcp.environments.catalog import CLAUDE_CODE
 from pyro_mcp.environments.custom import CustomDetails, StreamedSource
 from pyro_mcp.environments.dockerfile import Instruction, parse_dockerfile
 from pyro_mcp.environments.dockerignore import ignored_by
@@ -9,11 +10,13 @@ from pyro_mcp.environments.kernel import GuestKernel
 from pyro_mcp.environments.kernel_modules import load_order
 from pyro_mcp.environments.layer import LayerEntry, LayerWriter
 from pyro_mcp.environments.names import normalize_image_name
+from pyro_mcp.environments.npm_packages import install_package
 from pyro_mcp.environments.root_export import RootExport, export_root, new_file
 from pyro_mcp.environments.store import EnvironmentStore, RootImage
 from pyro_mcp.environments.user_namespace import user_namespace_command
 
 __all__ = [
+    "CLAUDE_CODE",
     "CustomDetails",
     "EnvironmentStore",
     "GuestKernel",
@@ -25,6 +28,7 @@ __all__ = [
     "StreamedSource",
     "export_root",
     "ignored_by",
+    "install_package",
     "load_order",
     "new_file",
     "normalize_image_name",
