@@ -16,7 +16,8 @@ from urllib.parse import SplitResult, quote, urlencode, urlsplit
 from pyro_mcp.errors import InvalidRequest
 
 CERTIFICATES_VARIABLE = "SSL_CERT_FILE"
-DEFAULT_API_URL = "http://localhost:8000"
+DEFAULT_API_URL = "http://127.0.0.1:8000"
+"""Where `moot serve` listens. `localhost` may also be ::1, where another user's program could wait for a key."""
 _SCHEMES = {"http": "ws", "https": "wss"}
 
 

@@ -17,7 +17,7 @@ def add(verbs: Verbs) -> None:
     parser.add_argument(
         "--token", metavar="TOKEN", help="personal access token; asked for, or read from standard input, by default"
     )
-    parser.add_argument("--api-url", metavar="URL", help="the server (that of 'moot serve': http://localhost:8000)")
+    parser.add_argument("--api-url", metavar="URL", help="the server (that of 'moot serve': http://127.0.0.1:8000)")
     parser.add_argument("--profile", default="default", metavar="NAME", help="where to store it (default)")
 
 

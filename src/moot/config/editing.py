@@ -26,7 +26,7 @@ def set_value(path: Path, key: str, value: str) -> None:
     A placeholder in a comment (`# key = …`) becomes the key.
     """
     if key not in SETTABLE:
-        hint = near_match(key, SETTABLE) or f"Settable keys: {', '.join(SETTABLE)}"
+        hint = near_match(key, SETTABLE) or f"write the rest of {path.name} with an editor; 'moot config' checks it"
         raise InvalidRequest(f"cannot set {key!r}. Settable keys: {', '.join(SETTABLE)}", hint=hint)
     with locked(path.with_name(f".{path.name}.lock"), deadline_seconds=_LOCK_SECONDS, what=path.name):
         try:
