@@ -261,8 +261,8 @@ class Launch:
                     answered += 1
                 if time.monotonic() >= end:
                     raise DeadlineExceeded(
-                        f"it runs, but has not reported itself in {self._ready_seconds:g} s",
-                        hint=f"look at it: moot attach {role}",
+                        f"it runs, but has not reported itself in {self._ready_seconds:g} s:\n{last_lines(screen)}",
+                        hint=f"it may wait for an answer: moot attach {role}",
                     )
                 watch.wait(_LOOK_AGAIN)
         return False

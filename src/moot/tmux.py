@@ -56,6 +56,7 @@ _FIELDS = (
 )
 _NO_SERVER = re.compile(
     r"no server running on |error connecting to .* \((No such file or directory|Connection refused)\)"
+    r"|no sessions|no current target|server exited|lost server"
 )
 _NOT_THERE = re.compile(r"can't find (session|window|pane)")
 
