@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,10 +30,14 @@ _FETCH_SECONDS = 300
 
 @dataclass
 class Served:
-    """An upstream: its address, and how often somebody came without the credential."""
+    """An upstream: its address, and how often somebody came without the credential.
+
+    `hold` is called with a service of git before and after it gets each request that has arrived.
+    """
 
     url: str
     refused: list[str] = field(default_factory=list)
+    hold: Callable[[str, str], None] = lambda _service, _when: None
 
 
 @contextmanager
@@ -62,7 +66,10 @@ def https_upstream(world: World) -> Iterator[Served]:
                 return
             environ = _cgi_variables(self, world.root)
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            service = self.path.rpartition("/")[2]
+            served.hold(service, "before")
             done = subprocess.run(["git", "http-backend"], env=environ, input=body, capture_output=True, check=True)
+            served.hold(service, "after")
             head, _, content = done.stdout.partition(b"\r\n\r\n")
             fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
             self.send_response(int(fields.pop("Status", "200").split(" ")[0]))

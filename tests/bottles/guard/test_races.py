@@ -18,7 +18,7 @@ from tests.bottles.clock import Clock
 from tests.bottles.guard.conftest import Guard, Policy
 
 # A command that stops for ever at a step of its decision, which it names on standard output.
-_STOPPED = """
+STOPPED = """
 import signal, sys
 from claude_bottle.guard import decisions
 from claude_bottle.guard.requests import Requests
@@ -41,7 +41,7 @@ def test_a_command_that_is_killed_decides_wholly_or_not_at_all(guard: Guard, ste
     bottle = guard(supervise=True)
     bottle.gateway.tool("request_capability", kind="host", host="files.example", reason="x")
     [request] = Bottles().pending()["requests"]
-    argv = [sys.executable, "-c", _STOPPED, step, request["reference"]]
+    argv = [sys.executable, "-c", STOPPED, step, request["reference"]]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as command:
         assert command.stdout is not None and command.stdout.readline().strip() == step
         command.send_signal(signal.SIGKILL)
