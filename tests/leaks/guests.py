@@ -22,7 +22,7 @@ from pyro_mcp.host.files import cache_home
 from tests.leaks.cases import ALLOWED, RULES
 
 ENVIRONMENT = "debian:12"
-_IMAGE = "debian-for-the-lab"
+LAB_IMAGE = "debian-for-the-lab"
 # What the policy "egress" of a workspace allows: every public address, and every name of the lab.
 _EVERYTHING_PUBLIC = ["0.0.0.0/0:*", "*.test:*"]
 _LISTS: Mapping[str, Sequence[object]] = {"off": [], "egress": _EVERYTHING_PUBLIC, "list": ALLOWED, "rules": RULES}
@@ -123,14 +123,14 @@ def guests_of(kind: str, folder: Path) -> Iterator[Guests]:
     if kind == "workspace":
         yield Workspaces()
     elif kind == "docker":
-        with _engine(folder):
-            yield Bottles(kind, f"oci:{_IMAGE}")
+        with engine(folder):
+            yield Bottles(kind, f"oci:{LAB_IMAGE}")
     else:
         yield Bottles(kind, ENVIRONMENT)
 
 
 @contextmanager
-def _engine(folder: Path) -> Iterator[None]:
+def engine(folder: Path) -> Iterator[None]:
     """Start a Docker Engine in this process's namespaces, with the lab's image; `folder` is for its files."""
     with started_engine(in_memory=True) as address:
         os.environ["DOCKER_HOST"] = address
@@ -139,10 +139,10 @@ def _engine(folder: Path) -> Iterator[None]:
         subprocess.run(["fsck.erofs", f"--extract={root}", image], check=True, timeout=120, capture_output=True)
         pack = subprocess.Popen(["tar", "--create", f"--directory={root}", "."], stdout=subprocess.PIPE)
         with pack:
-            load = ["docker", "import", "--change", "ENV PATH=/usr/local/bin:/usr/bin:/bin", "-", _IMAGE]
+            load = ["docker", "import", "--change", "ENV PATH=/usr/local/bin:/usr/bin:/bin", "-", LAB_IMAGE]
             subprocess.run(load, stdin=pack.stdout, check=True, timeout=120, capture_output=True)
         shutil.rmtree(root)
         yield
 
 
-__all__ = ["Bottles", "Guests", "NoEngine", "Workspaces", "guests_of"]
+__all__ = ["LAB_IMAGE", "Bottles", "Guests", "NoEngine", "Workspaces", "engine", "guests_of"]
