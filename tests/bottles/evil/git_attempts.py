@@ -35,7 +35,7 @@ def has_object(stage: Stage, id_: str) -> bool:
 
 @attempt(
     "T10",
-    "refs that are not declared: main, tags, notes, pull requests, names like the declared one, all, `--mirror`",
+    "refs that are not declared: main, tags, notes, pull requests, names like the declared one, `--mirror`",
     control=_APPROVED,
     oracle=_UPSTREAM,
 )

@@ -1,4 +1,4 @@
-"""The real Claude Code asks a person for a host, and gets it only then: `python -m … BACKEND FOLDER`.
+"""A real agent asks a person for a host, and gets it only then: `python -m … BACKEND FOLDER AGENT`.
 
 It runs in namespaces of its own, on the host of the lab of tests/leaks: the canaries' own log tells what has reached
 them. Prints one JSON object.
@@ -9,13 +9,15 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +32,7 @@ from tests.chat_hosts.model_api import Call, Model, Story, served
 from tests.leaks.guests import Workspaces
 from tests.leaks.lab import Lab, knock, settle
 from tests.leaks.world import OTHER
+from tests.style.project import ROOT
 from tests.waiting import until
 
 KEY = "sk-ant-the-real-value-0123456789"
@@ -52,12 +55,49 @@ echo forged
 """
 
 
-def fetch(token: str) -> Call:
-    return Call("Bash", {"command": f"curl -sS --max-time 9 http://other.test/{token}; echo", "description": "fetch"})
+@dataclass(frozen=True)
+class Agent:
+    """A real agent: its model's API, its tool for commands, and its words for one turn."""
+
+    api: str
+    tool: str
+    argument: str
+    model: str
+    words: tuple[str, ...]
+    program: Path | None = None
+    """The folder of its program on this host; None when the environment has it."""
+
+    def fetch(self, token: str) -> Call:
+        """Return the call that fetches a path of the host with the canary."""
+        command = f"curl -sS --max-time 9 http://other.test/{token}; echo"
+        return Call(self.tool, {self.argument: command, "description": "fetch"})
+
+
+_HOSTS = ROOT / "build/hosts/node_modules"
+CODEX = _HOSTS / "@openai/codex/vendor/x86_64-unknown-linux-musl/bin"
+OPENCODE = _HOSTS / "opencode-linux-x64-baseline/bin"
+CLAUDE_API = "api.anthropic.com"
+AGENTS = {
+    "claude": Agent(CLAUDE_API, "Bash", "command", "claude-sonnet-4-5", ("-p",)),
+    "codex": Agent("api.openai.com", "exec_command", "cmd", "gpt-5", ("exec",), CODEX),
+    "opencode": Agent(CLAUDE_API, "bash", "command", "anthropic/claude-sonnet-4-5", ("run",), OPENCODE),
+}
+
+
+def short_story(told: dict[str, Any], waiting: threading.Event, agent: Agent) -> Story:
+    """Try the host, ask for it, wait for the person, and try the host again."""
+    told["refused"] = yield agent.fetch("token-before")
+    told["asked"] = yield Call("request_capability", {"kind": "host", "host": "other.test:80", "reason": REASON})
+    told["still"] = yield Call("capability_status", {"request": "r1"})
+    waiting.set()
+    told["decided"] = yield Call("capability_status", {"request": "r1", "wait_seconds": 50})
+    told["reached"] = yield agent.fetch("token-after")
+    return "I have what I need."
 
 
 def story(told: dict[str, Any], waiting: threading.Event, page: Page) -> Story:
     """Try the host, ask for it, try to approve it alone, wait for the person, and try the host again."""
+    fetch = AGENTS["claude"].fetch
     told["refused"] = yield fetch("token-before")
     asked = yield Call("request_capability", {"kind": "host", "host": "other.test:80", "reason": REASON})
     told["asked"] = asked
@@ -100,26 +140,35 @@ def _alive(lab: Lab) -> bool:
     return False
 
 
-def launch(folder: Path, backend: str, api: str) -> Bottles:
-    bottle: Mapping[str, Any] = {
-        "egress": [{"host": "api.anthropic.com", "upstream": api}],
+def bottles_of(folder: Path, backend: str, api: str, name: str) -> Bottles:
+    """Return the bottles of a manifest whose agent is this one, and whose folder has the agent's program."""
+    agent, tree = AGENTS[name], folder / "tree"
+    tree.mkdir()
+    bottle: dict[str, Any] = {
+        "egress": [{"host": agent.api, "upstream": api}],
         "supervise": True,
         **({} if backend == "docker" else {"accelerator": os.environ["PYRO_ACCELERATOR"]}),
     }
+    if agent.program is not None:
+        shutil.copytree(agent.program, tree / "bin")
+        bottle["env"] = {"PATH": "/workspace/bin:/usr/local/bin:/usr/bin:/bin"}
+    tester = {"bottle": "b", "harness": name, "model": agent.model}
     path = folder / "bottles.json"
-    path.write_text(json.dumps({"bottles": {"b": bottle}, "agents": {"tester": {"bottle": "b"}}}))
-    return Bottles(folder=folder, manifest=load(file=path))
+    path.write_text(json.dumps({"bottles": {"b": bottle}, "agents": {"tester": tester}}))
+    return Bottles(folder=tree, manifest=load(file=path))
 
 
-def run(lab: Lab, backend: str, folder: Path) -> dict[str, Any]:
+def run(lab: Lab, backend: str, folder: Path, name: str) -> dict[str, Any]:
     told: dict[str, Any] = {}
     waiting = threading.Event()
     page = Page(Bottles(), PageOptions(), [], print)
-    model = Model(story(told, waiting, page))
+    agent = AGENTS[name]
+    model = Model(story(told, waiting, page) if name == "claude" else short_story(told, waiting, agent))
     with served_page(page), socket.create_server(("127.0.0.1", 0)) as listening, served(model, listening) as api:
-        bottles = launch(folder, backend, api)
+        bottles = bottles_of(folder, backend, api, name)
         told["alive"] = _alive(lab)
-        slug = bottles.run("tester", backend=backend, args=("-p", "get what you need"))["slug"]
+        words = (*agent.words, "get what you need")
+        slug = bottles.run("tester", backend=backend, copy_cwd=agent.program is not None, args=words)["slug"]
         try:
             told["waited"] = waiting.wait(_SECONDS)
             told["arrived_before"] = tokens(lab)
@@ -128,7 +177,7 @@ def run(lab: Lab, backend: str, folder: Path) -> dict[str, Any]:
             first_end = bottle_of(state.read(slug)).ends_at()
             for request in reversed(told["pending"]):
                 command("approve", request["reference"])
-            told["longer"] = _longer(slug, first_end)
+            told["longer"] = _longer(slug, first_end) if len(told["pending"]) > 1 else 0.0
             told["ended"] = _ended(bottles, slug)
             told["output"] = bottles.logs(slug)["output"]
             told["arrived_after"] = tokens(lab, "token-after")
@@ -186,14 +235,14 @@ def _ended(bottles: Bottles, slug: str) -> bool:
 
 
 def main() -> None:
-    backend, folder = sys.argv[1], Path(sys.argv[2])
-    os.environ["ANTHROPIC_API_KEY"] = KEY
+    backend, folder, name = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+    os.environ |= dict.fromkeys(("ANTHROPIC_API_KEY", "OPENAI_API_KEY"), KEY)
     with ExitStack() as stack:
         try:
             if backend == "docker":
                 os.environ["DOCKER_HOST"] = stack.enter_context(started_engine(in_memory=True))
             lab = stack.enter_context(Lab(folder, Workspaces()).running())
-            told: dict[str, Any] | None = run(lab, backend, folder)
+            told: dict[str, Any] | None = run(lab, backend, folder, name)
         except NoEngine:
             told = None
     print(json.dumps(told))  # noqa: T201

