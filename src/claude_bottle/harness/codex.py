@@ -65,7 +65,8 @@ class Codex:
             lines += ["[model_providers.bottle]", *(f"{key} = {json.dumps(value)}" for key, value in provider.items())]
         if guest.mcp_url is not None:
             lines += [f"[mcp_servers.{MCP_SERVER}]", f"url = {json.dumps(guest.mcp_url)}"]
-            lines += ["startup_timeout_sec = 60", "tool_timeout_sec = 120"]
+            # Its first turn begins only when it has the tools of a server that is required.
+            lines += ["required = true", "startup_timeout_sec = 60", "tool_timeout_sec = 120"]
         hooks = [
             f'[[hooks.{event}]]\n[[hooks.{event}.hooks]]\ntype = "command"\ncommand = {json.dumps(report(word))}\n'
             for event, word in HOOKS.items()
