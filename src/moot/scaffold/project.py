@@ -134,7 +134,8 @@ def _complete(options: InitOptions, project: Path, journal: Journal) -> InitResu
     journal_path(project).unlink()
     for one in warnings:
         options.say(f"Warning: {one}")
-    options.say("\nDone. See .moot/init-report.md for details and next steps.")
+    options.say("\nCommit the new files before 'moot up': agents see only what is committed.")
+    options.say("Done. See .moot/init-report.md for details and next steps.")
     return result
 
 

@@ -44,7 +44,8 @@ def report_text(result: InitResult, *, rotated: bool) -> str:
         for one in staged:
             lines += ["", f"### `{one.path}`", "", f"- The project's own: `{_own(one.kind, one.name)}`"]
     after = " once your agent has reviewed the files above" if staged else ""
-    lines += ["", "## Next step", "", f"Run `moot up`{after}."]
+    commit = "Commit the new files: the worktree of an agent has only what is committed."
+    lines += ["", "## Next step", "", commit, f"Then run `moot up`{after}."]
     return "\n".join(lines) + "\n"
 
 
