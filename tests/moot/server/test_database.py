@@ -19,6 +19,7 @@ from moot.server.database.changes import (
     Change,
     EventsAdded,
     ParticipantChanged,
+    Released,
     SentAgain,
     decoded,
     encoded,
@@ -151,7 +152,14 @@ def test_another_database_is_refused(url: str) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [EventsAdded(1), ParticipantChanged(1, "agt_1"), SentAgain(1, "agt_1"), AccessChanged("agt_1"), Anything()],
+    [
+        EventsAdded(1),
+        ParticipantChanged(1, "agt_1"),
+        SentAgain(1, "agt_1"),
+        AccessChanged("agt_1"),
+        Released("agt_1"),
+        Anything(),
+    ],
 )
 def test_a_change_reaches_another_server_process_as_it_is(change: Change) -> None:
     assert decoded(encoded(change)) == change

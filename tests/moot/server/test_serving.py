@@ -206,6 +206,20 @@ def test_rotating_a_key_ends_the_old_one_and_its_socket_at_once(server: Server, 
     assert Client(server.port, new["api_key"]).get("/api/actors/me")["api_key_prefix"] == new["api_key"][:8]
 
 
+def test_releasing_an_agent_ends_its_connections(server: Server, space: str) -> None:
+    agent = server.person.post("/api/actors", {"display_name": "Released"})
+    client, path = Client(server.port, agent["api_key"]), f"/api/actors/{agent['actor_id']}"
+    client.post(f"/api/spaces/{space}/join", {})
+    with client.live(space) as live:
+        assert server.person.post(f"{path}/release") == {"status": "released"}
+
+        with pytest.raises(ConnectionClosed) as closed:
+            live.event()
+    assert closed.value.rcvd is not None and closed.value.rcvd.code == 4403
+    assert server.person.post(f"{path}/release") == {"status": "already_released"}
+    assert server.person.post(f"{path}/rotate-key")["api_key"] != client.key
+
+
 def test_a_token_that_the_command_line_revokes_ends_its_socket(server: Server, space: str) -> None:
     made = json.loads(moot("--json", "server", "token", "create", "--name", "laptop", *server.place).stdout)
     with Client(server.port, made["token"]).live(space, server.person.newest(space)) as live:

@@ -31,7 +31,14 @@ class SentAgain:
 
 @dataclass(frozen=True)
 class AccessChanged:
-    """A key of an actor was revoked, or its connections are to end."""
+    """A key of an actor was revoked, or its tenant was suspended."""
+
+    actor_id: str
+
+
+@dataclass(frozen=True)
+class Released:
+    """The connections of an actor are to end."""
 
     actor_id: str
 
@@ -41,8 +48,10 @@ class Anything:
     """Nobody knows what has changed: the process has not listened for a time."""
 
 
-Change = EventsAdded | ParticipantChanged | SentAgain | AccessChanged | Anything
-_BY_NAME = {kind.__name__: kind for kind in (EventsAdded, ParticipantChanged, SentAgain, AccessChanged, Anything)}
+Change = EventsAdded | ParticipantChanged | SentAgain | AccessChanged | Released | Anything
+_BY_NAME = {
+    kind.__name__: kind for kind in (EventsAdded, ParticipantChanged, SentAgain, AccessChanged, Released, Anything)
+}
 
 
 def encoded(change: Change) -> str:

@@ -13,7 +13,15 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from moot.server.database.changes import AccessChanged, Anything, Change, EventsAdded, ParticipantChanged, SentAgain
+from moot.server.database.changes import (
+    AccessChanged,
+    Anything,
+    Change,
+    EventsAdded,
+    ParticipantChanged,
+    Released,
+    SentAgain,
+)
 from moot.server.database.database import Database
 from moot.server.database.transaction import Transaction
 from moot.server.delivery import receipts
@@ -44,6 +52,7 @@ class Closed(Exception):
 RESTART = Closed(1012, "the server restarts; resume with since")
 REVOKED = Closed(4401, "the key is not valid any more")
 UNAVAILABLE = Closed(1013, "the database does not answer; resume with since")
+RELEASED = Closed(4403, "the sponsor has ended the connections of this agent")
 TOO_SLOW = Closed(4408, "too slow; resume with since")
 
 
@@ -157,6 +166,10 @@ class Feeds:
                     self._heard([EventsAdded(key) for key in self._feeds])
                 case AccessChanged(actor_id):
                     self._begin(self._check([one for one in self.subscriptions() if one.caller.actor_id == actor_id]))
+                case Released(actor_id):
+                    for one in self.subscriptions():
+                        if one.caller.actor_id == actor_id:
+                            one.end(RELEASED)
                 case _:
                     if (feed := self._feeds.get(change.space_key)) is not None:
                         self._heard_in(feed, change)

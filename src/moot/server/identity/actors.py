@@ -10,7 +10,7 @@ from sqlalchemy import Row, Select, and_, exists, func, insert, select, update
 from moot.id_encoding import new_id
 from moot.server import clock
 from moot.server.database import tables
-from moot.server.database.changes import AccessChanged
+from moot.server.database.changes import AccessChanged, Released
 from moot.server.database.transaction import Transaction
 from moot.server.errors import AgentConnected, Forbidden
 from moot.server.identity.callers import Caller
@@ -122,7 +122,7 @@ def release(tx: Transaction, caller: Caller, actor_id: str) -> str:
     """End the connections of an agent; return `released`, or `already_released` when it has none."""
     agent = _sponsored_agent(tx, caller, actor_id)
     tx.execute(tables.connections.delete().where(tables.connections.c.actor_id == actor_id))
-    tx.announce(AccessChanged(actor_id))
+    tx.announce(Released(actor_id))
     return "released" if agent.is_connected else "already_released"
 
 

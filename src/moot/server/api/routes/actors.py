@@ -128,7 +128,7 @@ def first_key(actor_id: InPath, call: WithCall) -> ActorWithKey:
 
 @router.post("/actors/{actor_id}/release")
 def release(actor_id: InPath, call: WithCall) -> Done:
-    """Forget the connections of an agent, so that its key can be rotated."""
+    """End the connections of an agent, so that its key can be rotated."""
     return Done(status=call.write(lambda tx, caller: actors.release(tx, caller, actor_id)))
 
 

@@ -87,7 +87,8 @@ async def live_socket(socket: WebSocket, space_id: str, since: str | None = None
     """Send each event of a space as a frame, and take acknowledgements and heartbeats.
 
     Close codes: 1012 the server restarts, 1013 the database does not answer, 4401 the key is not valid any more,
-    4408 too slow. A client then connects again with `since`, the number of the last event that it has got.
+    4403 the sponsor has ended the connections, 4408 too slow. A client then connects again with `since`, the number of
+    the last event that it has got.
     """
     state: ServerState = socket.app.state.server
     try:
