@@ -156,8 +156,8 @@ def log_to_file(role: Role, adapter: str) -> None:
     file = RotatingFileHandler(path, maxBytes=_MOST_LOG_BYTES, backupCount=1, encoding="utf-8", errors="replace")
     console = logging.StreamHandler(sys.stderr)
     console.setLevel(logging.WARNING)
-    level = os.environ.get("MOOT_LOG_LEVEL", "INFO").upper()
+    level = os.environ.get("MOOT_LOG_LEVEL", "DEBUG").upper()
     known = logging.getLevelNamesMapping()
-    logging.basicConfig(level=known.get(level, logging.INFO), format=_FORMAT, handlers=[file, console], force=True)
-    for chatty in ("httpx2", "httpcore2", "websockets", "mcp"):
+    logging.basicConfig(level=known.get(level, logging.DEBUG), format=_FORMAT, handlers=[file, console], force=True)
+    for chatty in ("asyncio", "httpx2", "httpcore2", "websockets", "mcp"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
