@@ -22,6 +22,7 @@ from pyro_mcp.host.files import (
     private_directory,
     state_home,
     write_atomic,
+    write_durable,
     write_private,
 )
 
@@ -288,3 +289,34 @@ def test_a_folder_without_parents_is_not_made_below_a_folder_that_is_gone(tmp_pa
         write_atomic(tmp_path / "gone/folder/file", "text", parents=False)
     assert list(tmp_path.iterdir()) == []
     assert private_directory(tmp_path / "folder", parents=False).stat().st_mode & 0o777 == 0o700
+
+
+def test_a_durable_file_is_flushed_before_it_has_its_name_and_its_name_is_flushed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, flushed = tmp_path / "keys", []
+
+    def fsync(fd: int) -> None:
+        flushed.append((Path(os.readlink(f"/proc/self/fd/{fd}")).is_dir(), path.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_durable(path, "first")
+    assert flushed == [(False, False), (True, True)]
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("first", 0o600)
+
+    write_durable(path, b"second", mode=0o644)
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("second", 0o644)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_durable_write_that_fails_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "keys"
+    write_durable(path, "old")
+
+    def full(_fd: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(NoSpace):
+        write_durable(path, "new")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]

@@ -12,7 +12,7 @@ import pytest
 
 from moot.scaffold.journal import journal_path, read_journal
 from moot.space_client import SpaceClient
-from pyro_mcp.errors import Busy, Conflict, PyroError
+from pyro_mcp.errors import Busy, Conflict, InvalidRequest, NotFound, PyroError
 from tests.moot.client.people import Person, in_child, kill_at_rename
 from tests.moot.server.running import Client
 
@@ -173,3 +173,30 @@ def test_agents_that_the_new_team_leaves_out_keep_their_keys_in_a_second_file(pe
     assert list(person.actors().actors) == ["product", "qa"]
     kept = list((person.project / ".moot").glob("actors-*.json"))
     assert len(kept) == 1 and stat.S_IMODE(kept[0].stat().st_mode) == 0o600
+
+
+def test_a_journal_that_came_with_a_repository_is_refused(person: Person) -> None:
+    journal_path(person.project).parent.mkdir(mode=0o700)
+    journal_path(person.project).write_text("{}")
+    journal_path(person.project).chmod(0o644)
+
+    with pytest.raises(InvalidRequest, match="was not written by 'moot init'"):
+        person.init()
+    journal_path(person.project).chmod(0o600)
+    with pytest.raises(InvalidRequest, match=r"adoption\.json is damaged"):
+        person.init()
+
+
+def test_agents_that_the_server_does_not_know_any_more_are_said(person: Person) -> None:
+    def first_run() -> None:
+        kill_at_rename(4)
+        person.init()
+
+    assert in_child(first_run) == -signal.SIGKILL
+    with person.client() as space:
+        for one in space.my_agents():
+            space.call("DELETE", f"/api/actors/{one.actor_id}")
+
+    with pytest.raises(NotFound, match="rotate-key failed for") as raised:
+        person.init()
+    assert "remove .moot/adoption.json" in raised.value.hint
