@@ -58,6 +58,8 @@ def turn(place: AgentPlace, story: Story, argv: Sequence[str], environ: Mapping[
     """Run an agent for one turn; return what it prints, and its requests that offer tools. `{model}` is the address."""
     model = Model(story)
     with socket.create_server(("127.0.0.1", 0)) as listening, served(model, listening) as address:
+        for path in Path(place.run_folder).glob("opencode.json"):
+            path.write_text(path.read_text().replace("{model}", address))
         ended = subprocess.run(
             [word.replace("{model}", address) for word in argv],
             cwd=place.tree,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from moot.agent_place import AgentPlace, PlaceFiles
 from moot.harness.interface import (
@@ -21,6 +22,53 @@ from pyro_mcp.errors import InvalidRequest
 
 _KEYS = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "OPENROUTER_API_KEY", "GEMINI_API_KEY")
 _ASK = {"edit": "ask", "bash": "ask", "webfetch": "ask"}
+_PLUGIN = """\
+// Reports what the agent does, and hands it messages from its space at the end of a tool.
+import { spawnSync } from "node:child_process"
+
+const hook = (event, input) => {
+  const [program, ...words] = COMMAND
+  const ended = spawnSync(program, [...words, event, RUN_FOLDER, "opencode"], {
+    input: JSON.stringify(input),
+    encoding: "utf8",
+    timeout: 10000,
+  })
+  try {
+    return JSON.parse(ended.stdout).hookSpecificOutput.additionalContext
+  } catch {
+    return ""
+  }
+}
+const words = {
+  "session.created": () => "SessionStart",
+  "session.idle": () => "Interrupt",
+  "session.error": () => "StopFailure",
+  "permission.asked": () => "PermissionRequest",
+  "permission.updated": () => "PermissionRequest",
+  "permission.replied": () => "PermissionDenied",
+}
+
+export const Moot = async () => {
+  hook("SessionStart", {})
+  return {
+    event: async ({ event }) => {
+      if (words[event.type] && !event.properties?.info?.parentID) {
+        hook(words[event.type](), { session_id: event.properties?.sessionID ?? event.properties?.info?.id ?? "" })
+      }
+    },
+    "chat.message": async (input, output) => {
+      const prompt = output.parts.map((part) => part.text ?? "").join("\\n")
+      hook("UserPromptSubmit", { session_id: input.sessionID, prompt })
+    },
+    "tool.execute.after": async (input, output) => {
+      const found = hook("PostToolUse", { session_id: input.sessionID })
+      if (found && typeof output.output === "string") {
+        output.output += "\\n\\n" + found
+      }
+    },
+  }
+}
+"""
 _PERMISSIONS: Mapping[str, Mapping[str, str]] = {
     **{mode: {"*": "allow"} for mode in UNATTENDED_MODES},
     "acceptEdits": {**_ASK, "edit": "allow"},
@@ -67,6 +115,9 @@ class OpenCode:
         permission_mode: str,
     ) -> None:
         files.write(_settings_file(place), json.dumps(_settings(place, permission_mode), indent=2) + "\n")
+        command = [place.python, "-P", "-m", "moot.hooks"]
+        constants = f"const COMMAND = {json.dumps(command)}\nconst RUN_FOLDER = {json.dumps(place.run_folder)}\n"
+        files.write(_plugin_file(place), constants + _PLUGIN)
 
     def logged_in(self, place: AgentPlace, files: PlaceFiles, *, environ: Mapping[str, str]) -> bool:
         data = environ.get("XDG_DATA_HOME") or f"{place.home}/.local/share"
@@ -83,11 +134,16 @@ def _settings_file(place: AgentPlace) -> str:
     return f"{place.run_folder}/opencode.json"
 
 
+def _plugin_file(place: AgentPlace) -> str:
+    return f"{place.run_folder}/opencode-plugin.js"
+
+
 def _settings(place: AgentPlace, permission_mode: str) -> dict[str, Any]:
     variables = server_variables(place)
     return {
         "permission": _PERMISSIONS[permission_mode],
         "share": "disabled",
+        "plugin": [f"file://{quote(_plugin_file(place))}"],
         "mcp": {
             name: {"type": "local", "command": command, "environment": variables}
             for name, command in server_commands(place).items()

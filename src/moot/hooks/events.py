@@ -39,7 +39,7 @@ def answer(event: str, run_folder: str, given: Json, *, harness: str = "claude-c
         return None
     if given.get("agent_id"):
         return None  # within a subagent: the agent goes on waiting for it, and would not see a message
-    text = _messages(event, folder, given)
+    text = _messages(event, folder, given, harness)
     word = _word(event, given)
     if word is not None:
         write_state(folder, RUNNING if text and event == "Stop" else word, str(given.get("session_id") or ""))
@@ -59,7 +59,7 @@ def _word(event: str, given: Json) -> str | None:
     return _WORDS.get(event)
 
 
-def _messages(event: str, folder: Path, given: Json) -> str:
+def _messages(event: str, folder: Path, given: Json, harness: str) -> str:
     """Record what the agent has read; return the messages that it gets now, "" for none."""
     box = Mailbox.existing(folder / "mailbox.db")
     if box is None:
@@ -75,11 +75,15 @@ def _messages(event: str, folder: Path, given: Json) -> str:
             box.seen_in(str(given.get("prompt") or ""))
         if event == "SessionEnd":
             box.end_session()
-        if event not in _OFFERING:
+        if event not in (_BETWEEN_TOOLS if harness == "opencode" else _OFFERING):
             return ""
         between = event in _BETWEEN_TOOLS
         most = _MOST_BETWEEN_TOOLS if between else _MOST_AT_REST
         offer = box.claim("hook", urgent_only=between, most_characters=most)
-        return "" if offer is None else _FIRST_LINE + blocks(offer.messages, offer.token)
+        if offer is None:
+            return ""
+        if harness == "opencode":  # it has no transcript, and its plugin puts the text into the tool's result
+            box.seen_in(offer.token)
+        return _FIRST_LINE + blocks(offer.messages, offer.token)
     finally:
         box.close()

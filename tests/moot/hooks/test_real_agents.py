@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -14,6 +15,7 @@ from moot.harness import harness_named
 from tests.chat_hosts.model_api import Call, Story
 from tests.moot.harness_places import PYTHON, Settings, message, place_in, state_of, turn
 
+MODEL = "anthropic/claude-sonnet-4-5"
 KEY = "sk-ant-0123456789abcdefghijklmnop"
 
 
@@ -47,6 +49,41 @@ def codex(place: AgentPlace, story: Story) -> tuple[str, list[str]]:
     settings |= {f"model_providers.scripted.{name}": value for name, value in provider.items()}
     options = [word for name, value in settings.items() for word in ("--config", f"{name}={value}")]
     return turn(place, story, [argv[0], "exec", "--skip-git-repo-check", *options, *argv[1:]], {})
+
+
+def opencode(place: AgentPlace, story: Story) -> tuple[str, list[str]]:
+    """Run one turn of OpenCode in a role's place, without MCP servers."""
+    harness, agent = harness_named("opencode"), Settings()
+    harness.seed(agent, place, HostFiles(), environ={}, permission_mode="bypassPermissions")
+    path = Path(place.run_folder, "opencode.json")
+    options = {"baseURL": "{model}/v1", "apiKey": "key"}
+    settings = json.loads(path.read_text()) | {"provider": {"anthropic": {"options": options}}, "mcp": {}}
+    path.write_text(json.dumps(settings | {"model": MODEL, "small_model": MODEL}))
+    for folder in (Path(place.home, ".config/opencode"), Path(place.run_folder)):
+        (folder / "node_modules").mkdir(parents=True)  # else it installs a package from a registry
+        (folder / "package-lock.json").write_text('{"packages": {"": {"dependencies": {"@opencode-ai/plugin": "*"}}}}')
+    variables = harness.variables(agent, place, permission_mode="bypassPermissions")
+    quiet = {"OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_LSP_DOWNLOAD": "1"}
+    return turn(place, story, ["opencode", "run", "do it"], {**variables, **quiet})
+
+
+def test_opencode_gets_mentions_at_the_end_of_a_tool(place: AgentPlace) -> None:
+    box = Mailbox(Path(place.run_folder, "mailbox.db"))
+    states: list[str] = []
+
+    def story() -> Story:
+        states.append(state_of(place))
+        box.add(message(1, "Stop the release."))
+        yield Call("bash", {"command": "echo worked", "description": "work"})
+        states.append(state_of(place))
+        return "I have done it."
+
+    _, asked = opencode(place, story())
+    assert ["Stop the release" in one for one in asked] == [False, True]
+    assert states == ["running", "running"]
+    assert state_of(place) == "idle"
+    assert box.to_acknowledge() == {"spc_1": ["evt_1"]}
+    assert not list(Path(place.main, ".moot/logs").iterdir()), "a hook failed"
 
 
 @pytest.mark.parametrize(
