@@ -22,6 +22,7 @@ VARIABLE = "CONVO_WORKTREE"
 GENTLE_SECONDS = 5.0
 """How long a process may take to end by itself."""
 _MOST_SECONDS = 20.0
+_TMUX_CLIENTS = ("tmux", "tmux: client")
 
 
 def agent_processes(tree: str, leaders: Iterable[int] = ()) -> list[Identity]:
@@ -64,6 +65,21 @@ def end_agent_processes(tree: str, leaders: Iterable[int] = ()) -> int:
         signalled |= set(found)
         wait_for_end(found, max(0.05, gentle - time.monotonic()))
     return len(signalled)
+
+
+def wait_for_starts(run_folder: str) -> None:
+    """Wait until no client of tmux is about to start a program of this run folder, at most 5 s.
+
+    The client of a launch that was killed goes on, and would make the session after it was looked for.
+    """
+    mark = os.fsencode(f"{run_folder}/")
+    found = []
+    for entry in os.listdir("/proc"):
+        with suppress(OSError):
+            name = Path("/proc", entry, "comm").read_text().strip() if entry.isdigit() else ""
+            if name in _TMUX_CLIENTS and mark in Path("/proc", entry, "cmdline").read_bytes():
+                found.append(identify(int(entry)))
+    wait_for_end([one for one in found if one is not None], GENTLE_SECONDS)
 
 
 def wait_for_end(processes: Iterable[Identity], seconds: float) -> bool:

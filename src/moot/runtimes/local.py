@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from moot.agent_place import HostCommands, HostFiles, PlaceFiles
-from moot.agent_processes import end_agent_processes
+from moot.agent_processes import end_agent_processes, wait_for_starts
 from moot.runtimes.in_tmux import InTmux
 from moot.worktrees import main_worktree
 from pyro_mcp.host.programs import find_program
@@ -63,6 +63,10 @@ class LocalRuntime(InTmux):
             if name not in _NOT_PASSED_ON and not name.startswith(_PREFIXES_NOT_PASSED_ON)
         }
         return {**passed_on, **variables}
+
+    def stop(self, role: str) -> bool:
+        wait_for_starts(str(self._run_folder(role)))
+        return super().stop(role)
 
     def end_processes(self, tree: str, leaders: Sequence[int]) -> None:
         end_agent_processes(tree, leaders)

@@ -58,6 +58,19 @@ def test_up_that_is_killed_at_any_step_is_repaired_by_the_next_up_and_down(make:
     assert killed >= 8
 
 
+def test_a_session_that_a_killed_up_is_about_to_make_is_not_left(make: Make) -> None:
+    project = make(roles=("qa",))
+    path = project.programs / "tmux"
+    path.write_text(
+        '#!/bin/sh\ncase "$*" in *new-session*) kill -KILL $PPID; sleep 0.5 ;; esac\nexec /usr/bin/tmux "$@"\n'
+    )
+    path.chmod(0o755)
+    done = subprocess.run([*_COMMAND, "up"], cwd=project.folder, timeout=60, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert outcomes(project.team.down()) == {"qa": "stopped"}
+    assert project.left() == {}
+
+
 def test_a_killed_tmux_server_leaves_no_agent_and_no_lock(project: Project) -> None:
     started(project.team.up())
     server = int(project.runtime.tmux.ask("display-message", "-p", "#{pid}"))
