@@ -115,7 +115,12 @@ def test_an_agent_in_a_machine_takes_a_task_and_hands_its_work_over(
 
         mentions = workshop.client(OTHER).get(f"/api/spaces/{workshop.space}/mentions/{workshop.ids[OTHER]}")
         assert "fixed; please test" in json.dumps(mentions)
-        until("the agent is idle", lambda: read_state(workshop.run_folder(ROLE)), lambda at: at and at.word == IDLE)
+        until(
+            "the agent is idle",
+            lambda: read_state(workshop.run_folder(ROLE)),
+            lambda at: at and at.word == IDLE,
+            deadline_seconds=120,
+        )
         workshop.post(OTHER, AGAIN, to=[ROLE])
         until("the second story has ended", lambda: model.closing == "Better.", deadline_seconds=120)
         assert model.failure is None
