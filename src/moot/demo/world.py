@@ -52,7 +52,7 @@ class World:
             {
                 "HOME": str(self.home),
                 "PATH": os.pathsep.join([str(self.folder / "bin"), os.environ.get("PATH", os.defpath)]),
-                "TMUX_TMPDIR": str(self.folder),
+                "TMPDIR": str(self.folder / "tmp"),
                 "MOOT_SECRETS_DIR": str(self.folder / "secrets"),
                 "TERM": "xterm-256color",
                 "GIT_CONFIG_GLOBAL": str(self.home / ".gitconfig"),
@@ -62,7 +62,7 @@ class World:
 
     def make(self, files: Mapping[str, str], keys: Mapping[str, str]) -> None:
         """Make the folders, the project's repository, and what Claude Code would ask at its first start."""
-        for name in ("home", "project", "bin", "secrets"):
+        for name in ("home", "project", "bin", "secrets", "tmp"):
             (self.folder / name).mkdir(mode=0o700)
         (self.folder / "bin/claude").symlink_to(self.claude)
         for name, key in keys.items():

@@ -53,7 +53,7 @@ def test_two_real_agents_hand_over_work_and_nothing_is_left(environ: dict[str, s
         ("qa", "implementation", 1, "acknowledged"),
     ]
     assert report["left"] == 0
-    assert left(environ) == []
+    assert list(Path(environ["TMPDIR"]).iterdir()) == []
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
