@@ -104,7 +104,7 @@ class Launch:
         if actors is None or not getattr(actors.actors.get(agent.role), "api_key", ""):
             raise NotFound(
                 f"there is no key for the role {agent.role} in .moot/actors.json",
-                hint="'moot init' adopts the agents and writes their keys",
+                hint="'moot init' gives the agents keys and writes the file",
             )
         actors.require_server(self._config.api_url)
         resolve_env(agent)
@@ -193,7 +193,7 @@ class Launch:
             for one in group:
                 error = HostNotReady(
                     f"{one.harness.program} is not logged in",
-                    hint=f"a cold start needs the role {interface}: run 'moot up' with it, and log in in its terminal",
+                    hint=f"start the role {interface} too ('moot up' does), and log in in its terminal",
                 )
                 self._failed(one.agent.role, error)
         return first, [one for one in prepared if one not in first and one.agent.role not in self._reports]
@@ -214,14 +214,14 @@ class Launch:
         self._say(f"First-time setup: {one.harness.program} is not logged in yet.")
         self._say(f"  1. In another terminal: moot attach {role}")
         self._say("  2. Log in there, and answer what it asks.")
-        self._say("  3. Leave it open or detach; the other agents start as soon as the login is there.")
+        self._say("  3. Stay attached or detach; the other agents start as soon as you are logged in.")
         end = time.monotonic() + LOGIN_SECONDS
         with self._runtime.watch(role) as watch:
             while not self._logged_in(one):
                 self._require_alive(role)
                 if time.monotonic() >= end:
                     raise DeadlineExceeded(
-                        f"nobody has logged in {one.harness.program} in 15 minutes", hint="run 'moot up' again"
+                        f"nobody logged in to {one.harness.program} within 15 minutes", hint="run 'moot up' again"
                     )
                 watch.wait(_LOOK_AGAIN)
         return True
@@ -261,7 +261,7 @@ class Launch:
                     answered += 1
                 if time.monotonic() >= end:
                     raise DeadlineExceeded(
-                        f"it runs, but has not reported itself in {self._ready_seconds:g} s:\n{last_lines(screen)}",
+                        f"its program runs, but was not ready within {self._ready_seconds:g} s:\n{last_lines(screen)}",
                         hint=f"it may wait for an answer: moot attach {role}",
                     )
                 watch.wait(_LOOK_AGAIN)

@@ -115,7 +115,7 @@ class SpaceClient:
     # Actors
 
     def health(self) -> Any:
-        """Return the server's word on itself; needs no key."""
+        """Return the server's description of itself; needs no key."""
         return self.call("GET", "/health")
 
     def me(self) -> Actor:
@@ -308,5 +308,5 @@ def _unexpected(kind: type[BaseModel], error: ValidationError) -> ServerFailed:
     where = ".".join(str(part) for part in first["loc"])
     return ServerFailed(
         f"the server's answer is no {kind.__name__}: {where}: {first['msg']}",
-        hint="does the server have the version of this client?",
+        hint="use a server of the same version as this client",
     )

@@ -95,4 +95,4 @@ def _ended(error: ConnectionClosed) -> Disconnected | NotAuthenticated:
     frame = error.rcvd
     if frame is not None and frame.code == _REVOKED:
         return NotAuthenticated("the key is not valid any more", hint="get a new one: moot init --force")
-    return Disconnected(f"the connection ended: {frame.reason or frame.code if frame else 'without a word'}")
+    return Disconnected(f"the connection ended: {frame.reason or frame.code if frame else 'without a reason'}")

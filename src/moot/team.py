@@ -76,7 +76,7 @@ class Team:
             recorded = root / _RUNTIME_FILE
             if not recorded.is_file():
                 raise
-            say(f"{error.message}\nEnding what was started nevertheless.")
+            say(f"{error.message}\nEnding the agents that were started anyway.")
             config = without_agents(root, recorded.read_text().strip())
             return cls(config, runtime_named(config.runtime, root), say=say)
 
@@ -174,13 +174,15 @@ class Team:
         before = read_state(run_folder)
         harness = self._runtime.harness(self._config.agents[role].harness)
         if not harness.compact_command:
-            raise Conflict(f"{harness.name} has no command for this", hint="")
+            hint = f"start the agent anew: 'moot down {role}', then 'moot exec {role}'"
+            raise Conflict(f"{harness.name} has no command that shortens a conversation", hint=hint)
         if before is not None and before.word == WAITING:
             raise Conflict(f"{role} waits for permission", hint=f"answer it first: moot attach {role}")
         empty = harness.prompt_is_empty(self._runtime.screen(role))
         if not empty:
             raise Conflict(
-                f"something is typed at the prompt of {role}, or it shows a dialog", hint=f"moot attach {role}"
+                f"something is typed at the prompt of {role}, or it shows a dialog",
+                hint=f"look at it: moot attach {role}",
             )
 
         def pending(screen: str) -> bool:

@@ -84,7 +84,9 @@ class Doctor:
         yield Check("space server", True, f"{config.api_url} answers")
         yield self._attempt("your login", lambda: _person(config))
         if actors is None:
-            yield Check("keys", False, "there is no .moot/actors.json", "'moot init' adopts the agents")
+            yield Check(
+                "keys", False, "there is no .moot/actors.json", "'moot init' gives the agents keys and writes the file"
+            )
         else:
             yield _private(moot_folder(config.root) / "actors.json")
             for role in config.roles:
@@ -143,7 +145,7 @@ def _person(config: MootConfig) -> str:
 def _key(config: MootConfig, actors: Actors, role: str) -> str:
     one = actors.actors.get(role)
     if one is None or not one.api_key:
-        raise _missing("there is no key in .moot/actors.json", "'moot init' adopts the agents and writes their keys")
+        raise _missing("there is no key in .moot/actors.json", "'moot init' gives the agents keys and writes the file")
     actors.require_server(config.api_url)
     with SpaceClient(config.api_url, one.api_key, timeout_seconds=_SERVER_SECONDS) as space:
         me = space.me()

@@ -54,7 +54,7 @@ class Pushed:
 
 @changes
 def subscribe(at: Pushed, space_id: str | None = None) -> str:
-    """Get the messages of a space pushed; without an id, those of all your active spaces."""
+    """Have the messages of a space pushed to you; without an id, those of all your active spaces."""
     if space_id is not None:
         if not at.inbox.subscribe(space_id):
             return f"Already subscribed to {space_id}"
@@ -68,7 +68,7 @@ def subscribe(at: Pushed, space_id: str | None = None) -> str:
 
 @removes
 def unsubscribe(at: Pushed, space_id: str | None = None) -> str:
-    """Get the messages of a space pushed no more, also after a restart; without an id, those of all spaces."""
+    """Stop having messages of a space pushed to you, also after a restart; without an id, those of all spaces."""
     if space_id is not None:
         left = at.inbox.unsubscribe(space_id)
         return f"Unsubscribed from {space_id}" if left else f"Not subscribed to {space_id}"
@@ -88,7 +88,7 @@ def set_interval(
     seconds: Annotated[int, Field(ge=60, le=86_400)],
     prompt: Annotated[str, Field(min_length=1, max_length=4096)],
 ) -> str:
-    """Get this prompt pushed every so many seconds, until clear_interval or the end of the session."""
+    """Have this prompt pushed to you every `seconds` seconds, until clear_interval or the end of the session."""
     at.intervals.set(seconds, prompt)
     return f"Interval set: every {seconds} s."
 
@@ -149,7 +149,7 @@ class ChannelAdapter(ToolServer):
         """Claim the next message to push; None while there is none, or another road is better."""
         desk = self._at.desk
         self._at.intervals.tick(self._now())
-        if not self._is_claude:  # it would drop the push without a word
+        if not self._is_claude:  # it would drop the push silently
             desk.mailbox.road_failed("channel")
             return None
         state = read_state(desk.role.run_folder)

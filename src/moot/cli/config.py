@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 def add(verbs: Verbs) -> None:
     group = verb(verbs, "config", "show or change the configuration of the project", _show, example="moot config")
-    inner = group.add_subparsers(title="commands", metavar="COMMAND", required=False)
+    inner = group.add_subparsers(title="commands", metavar="COMMAND", required=False, help="without one: show")
     verb(inner, "show", "show the configuration", _show, example="moot config show")
     change = verb(inner, "set", "set a key of [convo] in moot.toml", _set, example="moot config set space_id spc_1")
     change.add_argument("key", metavar="KEY", help="api_url, space_id or template")
     change.add_argument("value", metavar="VALUE", help="the new value")
     focus = verb(
-        inner, "focus", "let the agents of the project work in another space", _focus, example="moot config focus spc_1"
+        inner, "focus", "move the agents of the project to another space", _focus, example="moot config focus spc_1"
     )
     focus.add_argument("space_id", metavar="SPACE", help="the id of the space")
     focus.add_argument("--profile", metavar="NAME", help="the login to use (default)")
     provision = verb(
         inner, "provision", "make an agent for each role that has none", _provision, example="moot config provision"
     )
-    provision.add_argument("--fresh", action="store_true", help="make all agents anew")
+    provision.add_argument("--fresh", action="store_true", help="make new agents for all roles")
     provision.add_argument("--profile", metavar="NAME", help="the login to use (default)")
 
 
@@ -106,7 +106,7 @@ def _focus(arguments: argparse.Namespace) -> int:
         print_json({"space_id": arguments.space_id, "agents": moved})
     else:
         print(f"{len(moved)} agents work in {arguments.space_id}: {', '.join(moved)}")
-        print(f"Set [convo].space_id in {config.path.name}; 'moot down' and 'moot up' let running agents follow")
+        print(f"Set [convo].space_id in {config.path.name}; restart running agents: 'moot down', then 'moot up'")
     return 0
 
 

@@ -19,7 +19,7 @@ def add(verbs: Verbs) -> None:
     )
     parser.add_argument("role", metavar="ROLE", help="a role of moot.toml")
     parser.add_argument(
-        "--apply", action="store_true", help="commit it to the branch ROLE/work, in the role's worktree"
+        "--apply", action="store_true", help="commit the changes to the branch ROLE/work, in the role's worktree"
     )
 
 
@@ -40,5 +40,5 @@ def _diff(arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
         sys.stdout.buffer.write(found.patch.encode(errors="surrogateescape"))
     for one in found.left_out:
-        print(f"moot: not in it: {shown(one)}", file=sys.stderr)
+        print(f"moot: not in the patch: {shown(one)}", file=sys.stderr)
     return 0

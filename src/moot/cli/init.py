@@ -14,16 +14,19 @@ def add(verbs: Verbs) -> None:
         verbs, "init", "give this project a team of agents, with their keys", _init, example="moot init -t loop-4"
     )
     parser.add_argument(
-        "-t", "--template", metavar="NAME", help=f"{', '.join(builtin_templates())}, or the folder of one (what fits)"
+        "-t",
+        "--template",
+        metavar="NAME",
+        help=f"{', '.join(builtin_templates())}, or the folder of a template (default: what fits)",
     )
     parser.add_argument("--roles", metavar="R1,R2", help="only these roles of the team")
     parser.add_argument("--fresh", action="store_true", help="make a new team in a space of its own")
-    parser.add_argument("--force", action="store_true", help="new keys for all agents, and a new moot.toml")
+    parser.add_argument("--force", action="store_true", help="give all agents new keys, and write a new moot.toml")
     parser.add_argument(
         "--adopt-fresh-install", action="store_true", help="overwrite CLAUDE.md, skills, settings and dev container"
     )
-    parser.add_argument("--update-suggestions", action="store_true", help="only look at these files again")
-    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    parser.add_argument("--update-suggestions", action="store_true", help="only compare the same files again")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask for confirmation")
     parser.add_argument("--api-url", metavar="URL", help="the server, if you are logged in on several")
     parser.add_argument("--profile", metavar="NAME", help="the login to use (default)")
 

@@ -15,10 +15,14 @@ def add(verbs: Verbs) -> None:
         verbs, "login", "store a token for a space server", _login, example="moot login --api-url http://127.0.0.1:8000"
     )
     parser.add_argument(
-        "--token", metavar="TOKEN", help="personal access token; asked for, or read from standard input, by default"
+        "--token", metavar="TOKEN", help="personal access token; without it, moot asks for one or reads standard input"
     )
-    parser.add_argument("--api-url", metavar="URL", help="the server (that of 'moot serve': http://127.0.0.1:8000)")
-    parser.add_argument("--profile", default="default", metavar="NAME", help="where to store it (default)")
+    parser.add_argument(
+        "--api-url", metavar="URL", help="address of the server (http://127.0.0.1:8000, where 'moot serve' listens)"
+    )
+    parser.add_argument(
+        "--profile", default="default", metavar="NAME", help="a name for this login, if you have several (default)"
+    )
 
 
 def _login(arguments: argparse.Namespace) -> int:

@@ -12,18 +12,19 @@ _VERBS = (login, init, config, team, diff, doctor, demo, serve, server)
 
 _EXAMPLES = """\
 examples:
-  moot serve                                  a space server for this host
-  moot login                                  the token that it has printed
-  moot init --template loop-4                 agents for this project
-  moot up                                     start them
-  moot status                                 what waits for you, what they do
-  moot demo                                   two real agents; needs no account
-  moot server token create --name laptop      one more token
-  moot server backup space-copy.db            a copy, also while the server runs
+  moot serve                               run a space server on this host
+  moot login                               store the token that it printed
+  moot init --template loop-4              give this project four agents
+  moot up                                  start the agents
+  moot status                              show what waits for you
+  moot demo                                watch two agents; needs no account
+  moot server token create --name laptop   make one more token
+  moot server backup space-copy.db         copy the database of the server
 
 exit codes:
-  0 success   2 wrong usage   3 not found   4 wrong state, or busy
-  5 the host is not ready   10 a disk is full   130 interrupted
+  0 success   1 an agent failed   2 wrong usage   3 not found
+  4 wrong state, or busy   5 the host is not ready   10 a disk is full
+  130 interrupted
 """
 
 
@@ -31,7 +32,7 @@ def command_parser() -> argparse.ArgumentParser:
     """Return the parser of every verb."""
     parser = Parser(
         prog="moot",
-        description="Let coding agents and people meet in shared spaces of messages and decisions.",
+        description="Run teams of coding agents, and the server where they and people exchange messages.",
         epilog=_EXAMPLES,
     )
     verbs: Verbs = add_verbs(parser, version=__version__)

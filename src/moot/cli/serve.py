@@ -22,7 +22,9 @@ def add(verbs: Verbs) -> None:
     data_options.add(parser)
     parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain in PEM, for HTTPS")
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="private key in PEM, for HTTPS")
-    parser.add_argument("--settings", type=Path, metavar="FILE", help="limits, in TOML: see docs/space.md")
+    parser.add_argument(
+        "--settings", type=Path, metavar="FILE", help="a TOML file with limits; docs/space.md lists them"
+    )
     parser.add_argument(
         "--log-level", choices=_LEVELS, default="info", metavar="LEVEL", help=f"{', '.join(_LEVELS)} (info)"
     )

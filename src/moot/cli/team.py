@@ -23,13 +23,13 @@ def add(verbs: Verbs) -> None:
     one = verb(verbs, "exec", "start one agent", _exec, example="moot exec qa --prompt 'Test the branch spec/work.'")
     one.add_argument("role", metavar="ROLE", help=_ROLE)
     one.add_argument("--prompt", metavar="TEXT", help="its first prompt, instead of the one in moot.toml")
-    down = verb(verbs, "down", "end the agents, or one; worktrees and branches stay", _down, example="moot down")
-    down.add_argument("role", metavar="ROLE", nargs="?", help=f"{_ROLE}; all when it is left out")
+    down = verb(verbs, "down", "end all agents, or one; keep worktrees and branches", _down, example="moot down")
+    down.add_argument("role", metavar="ROLE", nargs="?", help=f"{_ROLE} (default: all)")
     verb(verbs, "status", "show what waits for you, and what each agent does", _status, example="moot status")
     compact = verb(
         verbs, "compact", "tell agents to shorten their conversation", _compact, example="moot compact implementation"
     )
-    compact.add_argument("role", metavar="ROLE", nargs="?", help=f"{_ROLE}; all that run when it is left out")
+    compact.add_argument("role", metavar="ROLE", nargs="?", help=f"{_ROLE} (default: all that run)")
     attach = verb(verbs, "attach", "show an agent's terminal in yours", _attach, example="moot attach product")
     attach.add_argument("role", metavar="ROLE", help=_ROLE)
     detach = verb(verbs, "detach", "close the terminals that show an agent", _detach, example="moot detach product")

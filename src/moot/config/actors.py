@@ -71,7 +71,7 @@ def read_actors(path: Path) -> Actors | None:
     except NotSmallAndRegular as error:
         raise InvalidRequest(f"{path}: {error}") from None
     except OSError as error:
-        raise HostNotReady(f"{path}: {error.strerror}", hint="its owner alone can read it") from error
+        raise HostNotReady(f"{path}: {error.strerror}", hint="only the user who owns it can read it") from error
     try:
         return _actors(json.loads(content))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):

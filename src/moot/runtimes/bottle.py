@@ -49,7 +49,7 @@ class BottleRuntime(LocalRuntime):
         wanted = {bottles[name].environment for name in (*self._roles(), TEAM) if name in bottles}
         for environment in sorted(wanted or {"debian:12-agent"}):
             if not pyro.inspect_environment(environment)["installed"]:
-                say(f"making the environment {environment}, once; this takes minutes")
+                say(f"Making the environment {environment}. This takes some minutes, and is done once.")
                 pyro.pull_environment(environment)
 
     def harness(self, name: str) -> Harness:

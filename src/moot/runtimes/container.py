@@ -131,7 +131,9 @@ def start_container(project: Path, say: Callable[[str], None]) -> Container:
         )
     found = find_container(project)
     if found is None:
-        raise HostCommandFailed("devcontainer up succeeded, but there is no running container", hint="see docker ps -a")
+        raise HostCommandFailed(
+            "devcontainer up succeeded, but there is no running container", hint="look at 'docker ps -a'"
+        )
     return found
 
 

@@ -54,7 +54,8 @@ class DevcontainerRuntime(InTmux):
         seen, seen_top = container.seen(str(project)), container.seen(top)
         if seen is None or seen_top is None:
             raise HostNotReady(
-                f"the repository {top} is not in the devcontainer", hint="let workspaceMount be the whole repository"
+                f"the repository {top} is not in the devcontainer",
+                hint="set workspaceMount in devcontainer.json to the whole repository",
             )
         commands = ContainerCommands(container)
         self.files = ContainerFiles(commands)
@@ -85,7 +86,7 @@ class DevcontainerRuntime(InTmux):
         if run_there(self.commands, ["test", "-w", f"{self.seen}/.moot/run"], check=False).exit_code != 0:
             raise HostNotReady(
                 f"{container.user} of the devcontainer cannot write to {self.seen}/.moot/run",
-                hint="let remoteUser be a user with your user id; as root of this host, root",
+                hint="set remoteUser in devcontainer.json to a user with your user id; if you are root, to root",
             )
 
     def has_program(self, name: str) -> bool:

@@ -19,7 +19,7 @@ from pyro_mcp.errors import NotFound, PyroError
 from pyro_mcp.host.files import write_durable
 
 _AGAIN = "the keys so far are safe in .moot/adoption.json; run the same command again to go on"
-_GONE = "if the server was set up anew, remove .moot/adoption.json to begin again; the keys in it are of no use then"
+_GONE = "if the server was set up anew, its keys are useless: remove .moot/adoption.json, then run the command again"
 _ADAPTER = "moot"
 
 

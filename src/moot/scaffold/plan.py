@@ -129,7 +129,7 @@ def _require_free(
         have = "has a key" if len(others) == 1 else "have keys"
         raise Conflict(
             f"{', '.join(others)} {have} already: another project uses this team",
-            hint=f"{_NEW_TEAM}; 'moot init --force' takes these agents over, and their keys there end",
+            hint=f"{_NEW_TEAM}; 'moot init --force' takes these agents over, and makes their keys there invalid",
         )
 
 
@@ -138,7 +138,7 @@ def _nothing(options: InitOptions) -> PyroError:
         return NotFound("no agents found in your default space to adopt.", hint=_NEW_TEAM)
     return NotFound(
         "no keyless agents found in your default space.",
-        hint=f"{_NEW_TEAM};\n'moot init --force' gives all agents new keys, and their old keys end",
+        hint=f"{_NEW_TEAM};\n'moot init --force' gives all agents new keys, and makes the old keys invalid",
     )
 
 

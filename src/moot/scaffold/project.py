@@ -40,7 +40,7 @@ def init(options: InitOptions, project: Path | None = None) -> InitResult:
                 raise Conflict(
                     f"{ACTORS_JSON} already exists.",
                     hint="'moot init --force' gives all agents new keys and writes all files anew\n"
-                    "'moot init --update-suggestions' only looks at the files again",
+                    "'moot init --update-suggestions' only compares the project's files again",
                 )
             found = _new_journal(options, project)
             if found is None:
@@ -73,9 +73,13 @@ def _new_journal(options: InitOptions, project: Path) -> Journal | None:
             options.say(f"Found {len(free)} {what} there{'.' if more else ':'}{more}")
     for one in journal.members:
         options.say(f"  - {one.display_name:<16} ({one.actor_id or 'new'})")
-    if options.force and not options.agree("All these agents get new keys; their old keys end. Continue?"):
+    if options.force and not options.agree(
+        "All these agents get new keys, and their old keys become invalid. Continue?"
+    ):
         return None
-    if options.adopt_fresh_install and not options.agree("Files of the project are overwritten. Continue?"):
+    if options.adopt_fresh_install and not options.agree(
+        "CLAUDE.md, .claude and .devcontainer of the project are overwritten. Continue?"
+    ):
         return None
     return journal
 

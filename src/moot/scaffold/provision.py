@@ -42,7 +42,7 @@ def _plan(config: MootConfig, space: SpaceClient, old: Actors | None, *, fresh: 
     here = old if old is not None and old.api_url == config.api_url else None
     space_id = config.space_id or (here.space_id if here else "") or space.me().default_space_id
     if not space_id:
-        raise HostNotReady("there is no space for the agents", hint="moot config set space_id ID")
+        raise HostNotReady("there is no space for the agents", hint="set one: 'moot config set space_id ID'")
     has = here.actors if here and not fresh else {}
     members = [Member(one.role, one.display_name) for one in config.agents.values() if one.role not in has]
     return Journal(

@@ -29,7 +29,7 @@ def report_text(result: InitResult, *, rotated: bool) -> str:
             "- `.gitignore` holds `.moot/`.",
         ]
     else:
-        lines.append(f"- Looked at the files again; the keys of {len(result.agents)} agents are as they were: {names}.")
+        lines.append(f"- Compared the files again; did not change the keys of {len(result.agents)} agents: {names}.")
     lines += [f"- Warning: {one}" for one in result.warnings]
     lines += ["", "## Files ready to use directly", ""]
     lines += [f"- `{one.path}`" for one in result.files if one.outcome != "staged"] or ["- None."]
@@ -44,7 +44,7 @@ def report_text(result: InitResult, *, rotated: bool) -> str:
         for one in staged:
             lines += ["", f"### `{one.path}`", "", f"- The project's own: `{_own(one.kind, one.name)}`"]
     after = " once your agent has reviewed the files above" if staged else ""
-    commit = "Commit the new files: the worktree of an agent has only what is committed."
+    commit = "Commit the new files: the worktree of an agent contains only committed files."
     lines += ["", "## Next step", "", commit, f"Then run `moot up`{after}."]
     return "\n".join(lines) + "\n"
 
