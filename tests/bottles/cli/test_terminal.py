@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from claude_bottle import state
+from claude_bottle.backend.fake.bottle import FakeBottle
 from tests.bottles.cli.conftest import COMMAND, Cli, Write, launched
 from tests.terminal.person import Person, at_terminal
 from tests.waiting import until
@@ -101,6 +110,40 @@ def test_an_ended_agent_shows_its_last_output(agent: Write, cli: Cli) -> None:
         person.wait_for(b"farewell")
         person.wait_for(b"ended with exit code 4")
         assert person.program.wait(30) == 4
+
+
+@pytest.mark.parametrize("connects", [True, False])
+def test_a_person_who_comes_while_the_agent_ends_sees_all_that_it_wrote(home: Path, connects: bool) -> None:
+    # The supervisor of an agent that has just ended accepts nobody; it writes the exit code, and ends.
+    (home / "output").write_bytes(b"farewell")
+    words = [sys.executable, "-c", "input(); open('exit', 'w').write('4')", str(home)]
+    seen: list[bytes] = []
+    with (
+        subprocess.Popen(words, stdin=subprocess.PIPE, cwd=home) as supervisor,
+        socket.socket(socket.AF_UNIX) as listening,
+        ThreadPoolExecutor(1) as threads,
+        quiet_person() as stdin,
+    ):
+        (home / "supervisor").write_text(str(supervisor.pid))
+        if connects:
+            listening.bind(str(home / "socket"))
+            listening.listen()
+        attached = threads.submit(FakeBottle("web-1", home).attach, stdin, seen.append)
+        if connects:
+            assert select.select([listening], [], [], 30)[0]
+            listening.close()
+        supervisor.communicate(b"\n", timeout=30)
+
+        assert attached.result(30) == 4
+    assert b"".join(seen) == b"farewell"
+
+
+@contextmanager
+def quiet_person() -> Iterator[BinaryIO]:
+    """Yield the input of a person who types nothing."""
+    theirs, ours = os.pipe()
+    with open(theirs, "rb") as stdin, open(ours, "wb"):
+        yield stdin
 
 
 def test_two_people_see_the_same(agent: Write) -> None:

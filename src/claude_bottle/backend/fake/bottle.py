@@ -10,12 +10,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from claude_bottle.backend.fake.supervisor import HEADER, SIZE
+from claude_bottle.backend.fake.supervisor import HEADER, REPLAYED, SIZE
 from claude_bottle.backend.home_file import read_home
 from claude_bottle.backend.interface import HOME_SECONDS, Outcome, TreeDiff
 from claude_bottle.errors import BottleFailed
@@ -64,34 +64,52 @@ class FakeBottle:
         run(command, deadline_seconds=_START_SECONDS)
 
     def exit_code(self) -> int | None:
+        supervisor = self._supervisor()  # looked up first: it writes the exit code just before it ends
         with suppress(FileNotFoundError):
             return int((self._stage / "exit").read_text())
-        return None if self._supervisor() else _KILLED
+        return None if supervisor else _KILLED
 
     def attach(
         self, stdin: BinaryIO, on_output: Callable[[bytes], None], *, interrupt: int | None = None
     ) -> int | None:
-        if self.exit_code() is not None:
-            on_output(self.output(most=64 * 1024))
+        heard = False
+
+        def hear(piece: bytes) -> None:
+            nonlocal heard
+            heard = True
+            on_output(piece)
+
+        if self.exit_code() is None and not self._pass_on(stdin, hear, interrupt):
             return self.exit_code()
-        with self._connected() as agent:
+        code = self._wait()
+        # A supervisor whose agent has ended accepts no connection any more; what was written is in its file.
+        if not heard and (written := self.output(most=REPLAYED)):
+            on_output(written)
+        return code
+
+    def _pass_on(self, stdin: BinaryIO, on_output: Callable[[bytes], None], interrupt: int | None) -> bool:
+        """Pass bytes on until somebody leaves or the agent has ended; return whether it has ended."""
+        with ExitStack() as stack:
+            try:
+                agent = stack.enter_context(self._connected())
+            except Conflict:
+                return True
             watched = [agent.fileno(), stdin.fileno(), *([] if interrupt is None else [interrupt])]
             while True:
                 ready = select.select(watched, [], [])[0]
                 if interrupt in ready:
-                    return self.exit_code()
+                    return False
                 if agent.fileno() in ready:
                     written = _received(agent)
                     if not written:
-                        break
+                        return True
                     on_output(written)
                 if stdin.fileno() in ready:
                     typed = os.read(stdin.fileno(), 65536)
                     if not typed:
-                        return self.exit_code()
+                        return False
                     with suppress(ConnectionError):  # the agent has just ended
                         agent.sendall(HEADER.pack(b"i", len(typed)) + typed)
-        return self._wait()
 
     def resize(self, columns: int, rows: int) -> None:
         with suppress(Conflict, ConnectionError), self._connected() as agent:
