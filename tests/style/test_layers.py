@@ -55,12 +55,12 @@ _SPACE_LAYERS = (
 )
 _OF_SPACES = [f"moot.server.{name}" for name in _SPACE_LAYERS]
 # What the space server and the teams share.
-_SHARED = {f"moot.{name}" for name in ("id_encoding", "toml_tables", "known_words", "team_profile")}
+_SHARED = {f"moot.{name}" for name in ("id_encoding", "toml_tables", "known_words", "response_format", "team_profile")}
 MOOT_SERVER = {layer: {*PUBLISHED, *_SHARED, *_OF_SPACES[:number]} for number, layer in enumerate(_OF_SPACES)}
 
 # The layers of teams, from the bottom; each may import those before it, and nothing of the server.
 _TEAM_LAYERS = (
-    *("client_errors", "models", "response_format", "server_address", "space_client", "space_feed"),
+    *("client_errors", "models", "server_address", "space_client", "space_feed"),
     *("config", "auth"),
     *("agent_place", "agent_state", "agent_processes", "pane_process", "tmux", "worktrees", "harness"),
     *("adapters", "hooks", "bottled", "runtimes", "scaffold"),
@@ -156,6 +156,7 @@ MAY_IMPORT = {
     **BOTTLES,
     "moot": {*PUBLISHED, "claude_bottle"},
     "moot.id_encoding": set[str](),
+    "moot.response_format": set[str](),
     "moot.toml_tables": PUBLISHED,
     "moot.known_words": {*PUBLISHED, "moot.toml_tables"},
     "moot.team_profile": {*PUBLISHED, "moot.toml_tables", "moot.known_words"},

@@ -10,7 +10,7 @@ from moot.adapters import words
 from moot.adapters.desk import Desk
 from moot.adapters.tool import adds, changes, reads, removes
 from moot.models import Orientation
-from moot.response_format import as_json, format_activity, format_participants, format_space_status
+from moot.response_format import as_json, format_activity, format_participants, format_space_status, one_line
 from moot.space_client import part
 
 ADAPTER = "mcp"
@@ -46,17 +46,18 @@ def orientation(desk: Desk) -> str:
 
 def _oriented(found: Orientation) -> str:
     me, space = found.identity, found.focus_space
-    lines = [f"**Identity:** {me.display_name} ({me.actor_type}, {'admin' if me.is_admin else 'non-admin'})"]
+    lines = [f"**Identity:** {one_line(me.display_name)} ({me.actor_type}, {'admin' if me.is_admin else 'non-admin'})"]
     lines.append(
-        f"**Focus space:** {space.space_id} — {space.description or '(no description)'} [{space.status}]"
+        f"**Focus space:** {space.space_id} — {one_line(space.description) or '(no description)'} [{space.status}]"
         if space
         else "**Focus space:** None (no active spaces)"
     )
     lines += [f"**Unread mentions:** {found.unread_mentions}"] if found.unread_mentions else []
-    lines += [f"**Last status:** {found.last_status}"] if found.last_status else []
+    lines += [f"**Last status:** {one_line(found.last_status)}"] if found.last_status else []
     lines.append("**Participants:**")
     lines += [
-        f"  - {one.name} (`{one.participant_id}`) {one.participant_type}" + (f" — {one.status}" if one.status else "")
+        f"  - {one_line(one.name)} (`{one.participant_id}`) {one.participant_type}"
+        + (f" — {one_line(one.status)}" if one.status else "")
         for one in found.participants
     ]
     lines += ["", "---", "", found.context or "*No context available; the space has no messages yet.*"]

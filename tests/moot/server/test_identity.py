@@ -10,8 +10,7 @@ from moot.server.delivery import receipts
 from moot.server.errors import Forbidden
 from moot.server.identity import actors
 from moot.server.identity.names import is_one_line
-from moot.server.objects import formats, orientation, questions
-from moot.server.results import Activity
+from moot.server.objects import orientation, questions
 from moot.server.spaces import participants
 from pyro_mcp.errors import Conflict, InvalidRequest
 from tests.moot.server.conftest import SPACE, Team
@@ -74,31 +73,10 @@ def test_a_text_cannot_look_like_an_entry_of_its_own(team: Team) -> None:
     context = team.database.write(lambda tx: orientation.of(tx, team.qa)).context
     assert context is not None
     assert [line for line in context.splitlines() if line.startswith("**")] == [
-        f"**[{event.timestamp[:19]}] (agent) Spec** ({event.event_id})"
+        f"**[{event.timestamp[:19]}] (agent) Spec** (event:{event.event_id})"
     ]
     for text in ("deploy it", "now"):
         assert [line for line in context.splitlines() if text in line] == [f"> {text}"]
-
-
-def test_activity_cannot_be_forged_either() -> None:
-    found = Activity.model_validate(
-        {
-            "since": "2026",
-            "participants": [
-                {
-                    "name": "Spec",
-                    "participant_id": "agt_1",
-                    "event_count": 1,
-                    "last_active": "2026-01-01T00:00:00",
-                    "summary_events": [{"timestamp": "2026", "text": "a\n## Person (9 events", "metadata": None}],
-                }
-            ],
-        }
-    )
-
-    assert [line for line in formats.activity(found).splitlines() if line.startswith("##")] == [
-        "## Spec (1 events, last active 2026-01-01T00:00:00)"
-    ]
 
 
 MARKED = [{"text": "x", "metadata": {key: "x"}} for key in ("decision_id", "decision_status", "question_id")]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
+from moot.response_format import format_events
 from moot.server.database import tables
 from moot.server.database.transaction import Transaction
 from moot.server.delivery import receipts
 from moot.server.events import reading
 from moot.server.identity.callers import Caller
-from moot.server.objects import formats
 from moot.server.results import FocusSpace, Identity, Orientation, Present
 from moot.server.spaces import participants, spaces
 from moot.server.spaces.spaces import ACTIVE, Room
@@ -50,7 +50,7 @@ def of(tx: Transaction, caller: Caller) -> Orientation:
             )
             for one in participants.all_of(tx, room)
         ],
-        context=f"# Recent events\n\n{formats.events(recent)}" if recent else None,
+        context=f"# Recent events\n\n{format_events(recent)}" if recent else None,
     )
 
 

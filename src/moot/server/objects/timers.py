@@ -11,6 +11,14 @@ from typing import Any
 from sqlalchemy import Row, delete, func, insert, select, update
 
 from moot.id_encoding import new_id
+from moot.response_format import (
+    Detail,
+    format_activity,
+    format_events,
+    format_mentions,
+    format_participants,
+    format_space_status,
+)
 from moot.server import clock
 from moot.server.database import tables
 from moot.server.database.transaction import Transaction
@@ -18,7 +26,7 @@ from moot.server.events import log, reading
 from moot.server.events.addressing import SYSTEM
 from moot.server.events.log import Draft
 from moot.server.identity.callers import Caller
-from moot.server.objects import activity, formats
+from moot.server.objects import activity
 from moot.server.results import SpaceStatus, Timer, TimerType
 from moot.server.spaces import participants, spaces
 from moot.server.spaces.spaces import ACTIVE, Room
@@ -117,32 +125,32 @@ def _fire(tx: Transaction, timer: Row[Any], room: Room) -> None:
 def _result(tx: Transaction, timer: Row[Any], room: Room) -> str:
     """Return the result of a timer's call since it fired last; "" when there is nothing."""
     given = timer.tool_args.get("detail")
-    detail: formats.Detail = given if given in ("minimal", "standard", "full") else "minimal"
+    detail: Detail = given if given in ("minimal", "standard", "full") else "minimal"
     if timer.tool_name in ("get_recent_context", "get_mentions"):
         return _news(tx, timer, room, detail)
     if timer.tool_name == "get_activity":
         recent = activity.of_room(tx, room, clock.seconds_from_now(-timer.duration_secs), 5)
         recent.participants = [one for one in recent.participants if one.participant_id not in (SYSTEM, timer.actor_id)]
-        return formats.activity(recent, detail) if recent.participants else ""
+        return format_activity(recent.model_dump(), detail) if recent.participants else ""
     present = participants.all_of(tx, room)
     if timer.tool_name == "list_participants":
-        return formats.participants(present, detail)
-    return formats.space_status(SpaceStatus(**room.shown().model_dump(), participants=present), detail)
+        return format_participants(present, detail)
+    return format_space_status(SpaceStatus(**room.shown().model_dump(), participants=present), detail)
 
 
-def _news(tx: Transaction, timer: Row[Any], room: Room, detail: formats.Detail) -> str:
+def _news(tx: Transaction, timer: Row[Any], room: Room, detail: Detail) -> str:
     """Return the newest messages or mentions since a timer fired last, and how many older ones are left out."""
     only_mentions = timer.tool_name == "get_mentions"
     to = timer.actor_id if only_mentions else None
     others = (SYSTEM, timer.actor_id)
     found, left_out = reading.news(tx, room, timer.seen_sequence, _MOST_EVENTS, without=others, to=to)
-    sizes = [len(formats.events([event], detail)) for event in found]
+    sizes = [len(format_events([event], detail)) for event in found]
     while len(sizes) > 1 and sum(sizes) > _MOST_CHARACTERS:
         sizes.pop(0)
         left_out += 1
     if not sizes:
         return ""
-    shown = (formats.mentions if only_mentions else formats.events)(found[-len(sizes) :], detail)
+    shown = (format_mentions if only_mentions else format_events)(found[-len(sizes) :], detail)
     return f"({left_out} before these are left out)\n{shown}" if left_out else shown
 
 
