@@ -24,7 +24,7 @@ from pyro_mcp.errors import Conflict, NotFound, PyroError, own_error
 from pyro_mcp.hints import near_match
 from pyro_mcp.host.files import private_directory, write_atomic
 
-_RUNTIME_FILE = ".moot/run/runtime"
+_RUNTIME_FILE = ".moot/runtime"
 """The name of the runtime of the last launch."""
 STOPPED, NOT_RUNNING, SENT, SKIPPED = "stopped", "not running", "sent", "skipped"
 
@@ -158,7 +158,6 @@ class Team:
             return self._runtime.changes(role, hand_back=apply)
 
     def _launch(self) -> Launch:
-        private_directory(self._config.root / ".moot")
         write_atomic(self._config.root / _RUNTIME_FILE, self._runtime.name)
         return Launch(self._config, self._runtime, self._say)
 

@@ -81,11 +81,12 @@ def test_a_killed_tmux_server_leaves_no_agent_and_no_lock(project: Project) -> N
     assert project.left() == {}
 
 
-def test_down_ends_a_team_whose_file_is_not_valid_any_more(project: Project) -> None:
-    started(project.team.up(["qa"]))
+def test_down_ends_a_team_whose_file_is_not_valid_any_more(make: Make) -> None:
+    project = make(roles=("runtime",))  # a role's name is not taken by a file of ours
+    started(project.team.up())
     (project.folder / "moot.toml").write_text("broken")
     done = subprocess.run([*_COMMAND, "down"], cwd=project.folder, timeout=60, capture_output=True, check=True)
-    assert b"qa: stopped" in done.stdout and b"moot.toml" in done.stderr
+    assert b"runtime: stopped" in done.stdout and b"moot.toml" in done.stderr
     assert project.left() == {}
 
 
