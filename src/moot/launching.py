@@ -107,7 +107,9 @@ class Launch:
                 hint="'moot init' gives the agents keys and writes the file",
             )
         actors.require_server(self._config.api_url)
-        resolve_env(agent)
+        variables = resolve_env(agent)
+        if self._runtime.is_root():
+            harness.check_root(self._config.permission_mode, self._runtime.environment(variables))
         return True
 
     # The start of one role

@@ -124,6 +124,8 @@ def _harness(config: MootConfig, runtime: Runtime, name: str) -> str:
         raise _missing(f"the program {harness.program} is not installed", harness.install_hint)
     place, mode = runtime.place(agents[0].role), config.permission_mode
     environ = runtime.environment({**harness.variables(agents[0], place, permission_mode=mode), **agents[0].env})
+    for agent in agents if runtime.is_root() else ():
+        harness.check_root(mode, runtime.environment(agent.env))
     if not harness.logged_in(place, runtime.files, environ=environ):
         raise _missing(
             f"{harness.program} is installed, and not logged in",

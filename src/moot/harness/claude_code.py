@@ -20,12 +20,18 @@ from moot.harness.interface import (
     server_variables,
 )
 from moot.harness.user_files import Json, edit_json, json_object, table_of
+from pyro_mcp.errors import HostNotReady
 
 _KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
 _OTHER_PROVIDERS = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
 _RULE, _PROMPT, _EXAMPLE = "\u2500" * 4, "\u276f", 'Try "'
 _CHANNEL_DIALOG = "Loading development channels"
 _CHANNEL_ANSWER = f"{_PROMPT} 1. I am using this for local development"
+_BYPASS = "bypassPermissions"
+_ROOT_HINT = (
+    'in [harness] of moot.toml, set runtime = "bottle", or another permission_mode such as "acceptEdits"; '
+    "or run moot as an ordinary user. In a container without anything of yours, IS_SANDBOX=1 allows it"
+)
 _EVENTS: Mapping[str, str] = {
     "SessionStart": "",
     "UserPromptSubmit": "",
@@ -56,6 +62,14 @@ class ClaudeCode:
     def check(self, agent: AgentSettings, permission_mode: str) -> None:
         require_one_of(agent, "effort", agent.effort, EFFORTS)
         require_one_of(agent, "permission_mode", permission_mode, PERMISSION_MODES)
+
+    def check_root(self, permission_mode: str, environ: Mapping[str, str]) -> None:
+        if permission_mode != _BYPASS or environ.get("IS_SANDBOX") == "1" or environ.get("CLAUDE_CODE_BUBBLEWRAP"):
+            return
+        raise HostNotReady(
+            f"Claude Code refuses permission_mode {_BYPASS} when root runs it",
+            hint=_ROOT_HINT,
+        )
 
     def argv(self, agent: AgentSettings, place: AgentPlace, *, prompt: str, permission_mode: str) -> list[str]:
         argv = [self.program, "--permission-mode", permission_mode]

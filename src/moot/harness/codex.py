@@ -47,6 +47,9 @@ class Codex:
                 hint="name a model of codex, or remove the line to use its own default",
             )
 
+    def check_root(self, permission_mode: str, environ: Mapping[str, str]) -> None:
+        pass  # it works for root too
+
     def argv(self, agent: AgentSettings, place: AgentPlace, *, prompt: str, permission_mode: str) -> list[str]:
         # The hooks of the launch run at once; those of other files too, as they do where a person has accepted them.
         argv = [self.program, "--dangerously-bypass-hook-trust"]

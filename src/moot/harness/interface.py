@@ -56,6 +56,9 @@ class Harness(Protocol):
     def check(self, agent: AgentSettings, permission_mode: str) -> None:
         """Raise `InvalidRequest` when this harness cannot be launched, or not with this model, effort or mode."""
 
+    def check_root(self, permission_mode: str, environ: Mapping[str, str]) -> None:
+        """Raise `HostNotReady` when the program refuses to work for root in this mode, with these variables."""
+
     def argv(self, agent: AgentSettings, place: AgentPlace, *, prompt: str, permission_mode: str) -> list[str]:
         """Return the whole command line; it holds no key. An empty prompt is left out."""
 

@@ -96,6 +96,9 @@ class OpenCode:
                 hint="for example anthropic/claude-opus-4-1; remove the line to use its own default",
             )
 
+    def check_root(self, permission_mode: str, environ: Mapping[str, str]) -> None:
+        pass  # it works for root too
+
     def argv(self, agent: AgentSettings, place: AgentPlace, *, prompt: str, permission_mode: str) -> list[str]:
         argv = [self.program]
         if agent.model is not None:

@@ -21,6 +21,9 @@ class _NotLaunchable:
     def check(self, agent: AgentSettings, permission_mode: str) -> None:
         self._refuse(agent)
 
+    def check_root(self, permission_mode: str, environ: Mapping[str, str]) -> None:
+        pass  # `check` refuses it for everybody
+
     def argv(self, agent: AgentSettings, place: AgentPlace, *, prompt: str, permission_mode: str) -> list[str]:
         self._refuse(agent)
 

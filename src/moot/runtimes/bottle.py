@@ -58,6 +58,9 @@ class BottleRuntime(LocalRuntime):
     def has_program(self, name: str) -> bool:
         return True  # it is in the bottle's environment; the launch says when it is not
 
+    def is_root(self) -> bool:
+        return False  # the bottle confines its agent, whoever that is there
+
     def stop(self, role: str) -> bool:
         work, bottles = self.work(role), Bottles(folder=self.project)
         had = False
@@ -106,6 +109,9 @@ class HarnessInBottle:
     def check(self, agent: AgentSettings, permission_mode: str) -> None:
         self._inside.check(agent, permission_mode)
         harness_in_bottle(agent.role, self.name)
+
+    def check_root(self, permission_mode: str, environ: Mapping[str, str]) -> None:
+        self._inside.check_root(permission_mode, environ)
 
     def argv(self, agent: AgentSettings, place: AgentPlace, *, prompt: str, permission_mode: str) -> list[str]:
         return window_words(place.python, prompt=prompt, permission_mode=permission_mode)

@@ -92,6 +92,9 @@ class DevcontainerRuntime(InTmux):
     def has_program(self, name: str) -> bool:
         return run_there(self.commands, ["bash", "-lc", 'command -v -- "$0"', name], check=False).exit_code == 0
 
+    def is_root(self) -> bool:
+        return self._container is not None and self._container.user.partition(":")[0] in ("root", "0")
+
     def home(self) -> str:
         return self._inside().get("HOME", "/")
 

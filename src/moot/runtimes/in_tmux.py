@@ -38,6 +38,10 @@ class InTmux:
         self.worktrees = Worktrees(top, commands)
         self._below_top = os.path.relpath(seen, top)
 
+    def is_root(self) -> bool:
+        """Return whether agents run as root."""
+        raise NotImplementedError
+
     def home(self) -> str:
         """Return the home of the user that the agents are."""
         raise NotImplementedError

@@ -63,6 +63,9 @@ class Runtime(Protocol):
     def has_program(self, name: str) -> bool:
         """Return whether an agent would find this program in its PATH; called after `prepare`."""
 
+    def is_root(self) -> bool:
+        """Return whether agents run as root, outside of what confines them; called after `prepare`."""
+
     def label(self, role: str) -> str:
         """Return the name of the role's session or machine, for a person."""
 

@@ -50,6 +50,9 @@ class LocalRuntime(InTmux):
     def has_program(self, name: str) -> bool:
         return shutil.which(name) is not None
 
+    def is_root(self) -> bool:
+        return os.geteuid() == 0
+
     def home(self) -> str:
         return str(Path.home())
 

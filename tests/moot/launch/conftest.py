@@ -20,6 +20,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-of-the-user")
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setenv("IS_SANDBOX", "1")  # tests run as root, and the agents are scripts
     made: list[Project] = []
 
     def one(name: str = "project", roles: Any = ("product", "qa"), **harness: object) -> Project:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from moot import agent_processes
 from moot.agent_state import IDLE, WAITING
 from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
 from tests.moot.launch.conftest import Make
-from tests.moot.launch.project import KEY, Project, outcomes, started
+from tests.moot.launch.project import KEY, READY, Project, outcomes, started
 from tests.waiting import until
 
 
@@ -55,6 +56,26 @@ def test_a_missing_program_is_named_before_a_worktree_is_made(
     report = project.team.up(["qa"]).roles[0]
     assert "claude is not installed" in report.message and "npm install" in report.hint
     assert not project.tree("qa").exists()
+
+
+def test_what_claude_code_refuses_to_root_is_refused_before_a_worktree_is_made(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("IS_SANDBOX")
+    roles = {"product": {}, "spec": {"harness": "codex"}, "qa": {"env": {"IS_SANDBOX": "1"}}}
+    project = make(roles=roles, permission_mode="bypassPermissions")
+    project.agent_is(READY, "codex")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-user")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+    report = project.team.up()
+
+    assert outcomes(report) == {"product": "failed", "spec": "started", "qa": "started"}
+    assert "bypassPermissions when root runs it" in report.roles[0].message
+    assert all(words in report.roles[0].hint for words in ("permission_mode", '"bottle"', "ordinary user"))
+    assert not project.tree("product").exists()
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert outcomes(project.team.up(["product"])) == {"product": "started"}
 
 
 def test_an_unknown_role_is_refused_before_anything_starts(project: Project) -> None:
