@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from moot.adapters.message_block import Message, Relevance
-from moot.agent_place import AgentPlace
-from moot.agent_state import read_state
+from moot.agents.place import AgentPlace
+from moot.agents.state import read_state
+from moot.mailbox.message_block import Message, Relevance
 from tests.chat_hosts.model_api import Model, Story, served
 from tests.style.project import ROOT
 

@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 from pydantic import ValidationError
 
-from moot.models import ContextEvent, Participant, SpaceStatus
+from moot.client.models import ContextEvent, Participant, SpaceStatus
 from moot.response_format import (
     format_activity,
     format_events,

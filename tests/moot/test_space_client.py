@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from moot.client_errors import NotAuthenticated, ServerFailed, Unreachable, problem
-from moot.server_address import ServerAddress
-from moot.space_client import SpaceClient
-from moot.space_feed import Disconnected, Feed, open_feed
+from moot.client.errors import NotAuthenticated, ServerFailed, Unreachable, problem
+from moot.client.server_address import ServerAddress
+from moot.client.space_client import SpaceClient
+from moot.client.space_feed import Disconnected, Feed, open_feed
 from pyro_mcp.errors import Conflict, DeadlineExceeded, InvalidRequest, NotFound, PyroError
 from tests.moot.server.running import Server, free_port, running
 

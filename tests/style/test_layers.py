@@ -60,11 +60,8 @@ MOOT_SERVER = {layer: {*PUBLISHED, *_SHARED, *_OF_SPACES[:number]} for number, l
 
 # The layers of teams, from the bottom; each may import those before it, and nothing of the server.
 _TEAM_LAYERS = (
-    *("client_errors", "models", "server_address", "space_client", "space_feed"),
-    *("config", "auth"),
-    *("agent_place", "agent_state", "agent_processes", "pane_process", "tmux", "worktrees", "harness"),
-    *("adapters", "hooks", "bottled", "runtimes", "scaffold"),
-    *("launching", "team_status", "team", "team_doctor", "demo"),
+    *("client", "config", "agents", "harness", "mailbox", "adapters", "hooks"),
+    *("bottled", "runtimes", "scaffold", "team", "demo"),
 )
 _OF_TEAMS = [f"moot.{name}" for name in _TEAM_LAYERS]
 MOOT_TEAMS = {
@@ -171,6 +168,9 @@ USED_BY_MODULE = {
     "pyro_mcp.host",
     "pyro_mcp.mcp_transport",
     "pyro_mcp.guest_protocol",
+    "moot.client",
+    "moot.agents",
+    "moot.mailbox",
     "moot.adapters",
     "moot.bottled",
     *(layer for layer in MAY_IMPORT if layer.startswith(("pyro_mcp.network.", "moot.server.", "claude_bottle."))),
@@ -248,7 +248,7 @@ def test_no_module_imports_itself_in_a_ring() -> None:
         ("../claude_bottle/manifest/git", "from claude_bottle.guard import requests"),
         ("../claude_bottle/gate/push", "def late():\n    from claude_bottle.guard.kinds import KINDS"),
         ("../moot/server/database/tables", "from moot.server.events import log"),
-        ("../moot/space_client", "from moot.server.events import log"),
+        ("../moot/client/space_client", "from moot.server.events import log"),
     ],
 )
 def test_an_import_against_the_table_is_seen(tmp_path: Path, module: str, line: str) -> None:

@@ -4,9 +4,7 @@ mcp_runner       an MCP server with the tools of the space, over stdio or HTTP
 channel_runner   an MCP server that pushes messages into a running agent, where its harness accepts that
 notify_runner    a daemon that types messages into the terminal of an idle agent
 
-mailbox          the messages to the agent, and by which road each was offered: shared by the adapters and the hooks
-message_block    a message as text that a model reads, in which no other message can be forged
-inbox            the subscription that fills the mailbox, and the acknowledgements to the server
+inbox            the subscription that fills the mailbox (`moot.mailbox`), and the acknowledgements to the server
 
 What Claude Code 2.1.329 does with a channel message, measured with the real program and a scripted model:
 

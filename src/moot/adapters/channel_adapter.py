@@ -23,11 +23,11 @@ from pydantic import Field
 from moot.adapters.desk import Desk
 from moot.adapters.inbox import Inbox
 from moot.adapters.intervals import Intervals
-from moot.adapters.mailbox import Offer
-from moot.adapters.message_block import attributes, content
 from moot.adapters.tool import Tool, changes, reads, removes
 from moot.adapters.tool_server import ToolServer
-from moot.agent_state import IDLE, read_state
+from moot.agents.state import IDLE, read_state
+from moot.mailbox.mailbox import Offer
+from moot.mailbox.message_block import attributes, content
 
 NAME, VERSION = "convo-channel", "0.1.0"
 METHOD = "notifications/claude/channel"

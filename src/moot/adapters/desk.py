@@ -15,12 +15,12 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
-from moot.adapters.mailbox import Mailbox
-from moot.client_errors import ServerFailed, Unreachable
+from moot.client.errors import ServerFailed, Unreachable
+from moot.client.models import Actor, ContextEvent
+from moot.client.server_address import DEFAULT_API_URL
+from moot.client.space_client import SpaceClient
 from moot.config import find_config, load_actors, moot_folder
-from moot.models import Actor, ContextEvent
-from moot.server_address import DEFAULT_API_URL
-from moot.space_client import SpaceClient
+from moot.mailbox.mailbox import Mailbox
 from pyro_mcp.errors import DeadlineExceeded, InvalidRequest
 
 _TRY_AGAIN_SECONDS = 20.0

@@ -19,10 +19,10 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from moot.adapters.desk import Desk
-from moot.adapters.message_block import RELEVANCES, Message, Relevance
-from moot.client_errors import NotAuthenticated
-from moot.models import ContextEvent
-from moot.space_feed import Feed, open_feed
+from moot.client.errors import NotAuthenticated
+from moot.client.models import ContextEvent
+from moot.client.space_feed import Feed, open_feed
+from moot.mailbox.message_block import RELEVANCES, Message, Relevance
 from pyro_mcp.errors import NotFound, PyroError
 
 POLL_SECONDS = 30.0

@@ -7,7 +7,7 @@ import time
 import uuid
 
 from moot.adapters.desk import Desk
-from moot.adapters.message_block import Message
+from moot.mailbox.message_block import Message
 
 _FACT = "interval"
 

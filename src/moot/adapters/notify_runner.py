@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from moot.adapters.desk import Desk, Role, log_to_file
 from moot.adapters.inbox import Inbox
 from moot.adapters.tmux_delivery import TmuxDelivery
+from moot.agents.tmux import Tmux, session_name
 from moot.config import find_config, project_folder
 from moot.harness import Harness, harness_named
-from moot.tmux import Tmux, session_name
 from pyro_mcp.errors import PyroError
 from pyro_mcp.mcp_transport.exit import leave_soon
 

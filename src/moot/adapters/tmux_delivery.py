@@ -2,8 +2,8 @@
 
 It types only when the agent is idle by the word of its hooks, and nothing is typed at its prompt: a person may be
 writing there, and in a dialog Enter would be an answer. A harness without hooks has only its screen to tell. The line
-is one line whatever the message has in it (`moot.tmux`), and Enter counts only when the harness has taken the line: its
-hook has seen the offer's token, or its prompt is empty again.
+is one line whatever the message has in it (`moot.agents.tmux`), and Enter counts only when the harness has taken the
+line: its hook has seen the offer's token, or its prompt is empty again.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Protocol
 
 from moot.adapters.desk import Desk
-from moot.adapters.mailbox import Offer
-from moot.adapters.message_block import blocks
-from moot.agent_state import IDLE, read_state
-from moot.tmux import Tmux
+from moot.agents.state import IDLE, read_state
+from moot.agents.tmux import Tmux
+from moot.mailbox.mailbox import Offer
+from moot.mailbox.message_block import blocks
 from pyro_mcp.errors import HostCommandFailed, NotFound
 
 CHANNEL_FIRST_SECONDS = 2.0

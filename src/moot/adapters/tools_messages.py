@@ -10,9 +10,9 @@ from pydantic import Field, TypeAdapter
 from moot.adapters import words
 from moot.adapters.desk import Desk
 from moot.adapters.tool import adds, reads
-from moot.models import ContextEvent
+from moot.client.models import ContextEvent
+from moot.client.space_client import part
 from moot.response_format import as_json, format_events, format_mentions
-from moot.space_client import part
 from pyro_mcp.errors import NotFound
 
 _SUMMARY_FROM = 50

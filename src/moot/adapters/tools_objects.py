@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 from moot.adapters import words
 from moot.adapters.desk import Desk
 from moot.adapters.tool import adds, changes, reads, removes
+from moot.client.space_client import part
 from moot.response_format import as_json
-from moot.space_client import part
 from pyro_mcp.errors import InvalidRequest
 
 _DURATION = re.compile(r"(\d{1,9})([smh])")

@@ -12,9 +12,9 @@ from pydantic import BaseModel, Field
 from moot.adapters.desk import Desk
 from moot.adapters.session_archive import describe, find_transcript
 from moot.adapters.tool import adds, reads
-from moot.client_errors import ServerFailed, Unreachable
+from moot.agents.tmux import Tmux, session_name
+from moot.client.errors import ServerFailed, Unreachable
 from moot.config import project_folder
-from moot.tmux import Tmux, session_name
 from pyro_mcp.errors import DeadlineExceeded, NotFound, PyroError
 
 _PAUSE_SECONDS = 0.25

@@ -9,9 +9,9 @@ from pydantic import BaseModel, Field
 from moot.adapters import words
 from moot.adapters.desk import Desk
 from moot.adapters.tool import adds, changes, reads, removes
-from moot.models import Orientation
+from moot.client.models import Orientation
+from moot.client.space_client import part
 from moot.response_format import as_json, format_activity, format_participants, format_space_status, one_line
-from moot.space_client import part
 
 ADAPTER = "mcp"
 

@@ -27,10 +27,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from moot.adapters.desk import Desk, Role, log_to_file
 from moot.adapters.inbox import Inbox
-from moot.adapters.mailbox import Mailbox
 from moot.adapters.mcp_adapter import MCPSpaceAdapter
 from moot.adapters.tools_spaces import ADAPTER
 from moot.bottled.guest_hooks import EVENTS, HOOK_SECONDS, SEEN_HEADER, TOKEN_VARIABLE
+from moot.mailbox.mailbox import Mailbox
 from pyro_mcp.errors import PyroError
 from pyro_mcp.mcp_transport import http
 

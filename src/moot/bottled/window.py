@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from claude_bottle import Bottles
+from moot.agents.worktrees import Worktrees, main_worktree
 from moot.bottled.guest_hooks import TOKEN_VARIABLE
 from moot.bottled.role_manifest import role_manifest
 from moot.bottled.work import RoleWork
 from moot.config import project_folder, require_config
-from moot.worktrees import Worktrees, main_worktree
 from pyro_mcp.errors import HostNotReady, PyroError
 from pyro_mcp.terminal import own_terminal
 

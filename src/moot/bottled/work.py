@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moot.worktrees import Worktrees, branch_name
+from moot.agents.worktrees import Worktrees, branch_name
 from pyro_mcp.errors import Busy, Conflict, HostCommandFailed, NotFound, PyroError
 from pyro_mcp.host.files import private_directory, write_private
 from pyro_mcp.host.process import Completed, run

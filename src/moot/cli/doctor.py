@@ -20,7 +20,7 @@ def add(verbs: Verbs) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from moot.team_doctor import Doctor  # noqa: PLC0415 - what a verb needs is imported when it runs
+    from moot.team import Doctor  # noqa: PLC0415 - what a verb needs is imported when it runs
 
     found = []
     for one in Doctor().checks():

@@ -26,8 +26,8 @@ def add(verbs: Verbs) -> None:
 
 
 def _login(arguments: argparse.Namespace) -> int:
-    from moot import auth  # noqa: PLC0415 - the HTTP library is slow to import
-    from moot.server_address import DEFAULT_API_URL  # noqa: PLC0415
+    from moot.client import auth  # noqa: PLC0415 - the HTTP library is slow to import
+    from moot.client.server_address import DEFAULT_API_URL  # noqa: PLC0415
 
     api_url = auth.checked_url(arguments.api_url or DEFAULT_API_URL)
     token = arguments.token if arguments.token is not None else _ask(auth.token_advice(api_url))

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pyro_mcp.command_line import Verbs, ago, print_json, shown, table, verb
 
 if TYPE_CHECKING:
-    from moot.team import Team, TeamReport
-    from moot.team_status import RoleStatus, TeamStatus
+    from moot.team import RoleStatus, Team, TeamReport, TeamStatus
 
 _FAILED = 1
 _ROLE = "a role of moot.toml"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moot.client.server_address import DEFAULT_API_URL
 from moot.config.places import MOOT_TOML, find_moot_toml
 from moot.known_words import (
     EFFORTS,
@@ -21,7 +22,6 @@ from moot.known_words import (
     role_name,
     variable_name,
 )
-from moot.server_address import DEFAULT_API_URL
 from moot.toml_tables import Check, TableReader, a_line, a_number, a_text, dotted, http_url, one_of, read_toml, table_of
 from pyro_mcp.errors import NotFound
 from pyro_mcp.hints import near_match

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from moot.client.models import ContextEvent
+from moot.client.space_client import SpaceClient
 from moot.demo.players import FILES, LAST_WORDS, implementation, qa
 from moot.demo.scripted_model import Player, serving
 from moot.demo.world import World, new_world, processes_of
-from moot.models import ContextEvent
-from moot.space_client import SpaceClient
 from pyro_mcp.agent_programs import claude_code
 from pyro_mcp.errors import DeadlineExceeded, PyroError
 from pyro_mcp.host.programs import require_program

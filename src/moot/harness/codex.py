@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import tomlkit
 
-from moot.agent_place import AgentPlace, PlaceFiles
+from moot.agents.place import AgentPlace, PlaceFiles
 from moot.harness.interface import (
     EFFORTS,
     PERMISSION_MODES,

@@ -1,6 +1,6 @@
 """The protocol of a harness: how it is started, what it finds prepared, and how its screen is read.
 
-A harness describes; the runtime of a team carries out, on this host or in a container (`moot.agent_place`).
+A harness describes; the runtime of a team carries out, on this host or in a container (`moot.agents.place`).
 
     harness = harness_named(agent.harness)
     harness.check(agent, permission_mode)              # raises before anything is made
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from moot.agent_place import AgentPlace, PlaceFiles
+from moot.agents.place import AgentPlace, PlaceFiles
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.hints import near_match
 

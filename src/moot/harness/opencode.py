@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from moot.agent_place import AgentPlace, PlaceFiles
+from moot.agents.place import AgentPlace, PlaceFiles
 from moot.harness.interface import (
     EFFORTS,
     PERMISSION_MODES,

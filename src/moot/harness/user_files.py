@@ -9,7 +9,7 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from moot.agent_place import PlaceFiles
+from moot.agents.place import PlaceFiles
 from pyro_mcp.errors import InvalidRequest
 
 Json = dict[str, Any]

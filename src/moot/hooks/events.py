@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from moot.adapters.mailbox import Mailbox
-from moot.adapters.message_block import blocks
-from moot.agent_state import IDLE, RUNNING, WAITING, write_state
+from moot.agents.state import IDLE, RUNNING, WAITING, write_state
+from moot.mailbox.mailbox import Mailbox
+from moot.mailbox.message_block import blocks
 
 Json = dict[str, Any]
 _WORDS = {

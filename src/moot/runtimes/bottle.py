@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from claude_bottle import Bottles, load_manifest, require_trust
-from moot.agent_place import AgentPlace, PlaceFiles
+from moot.agents.place import AgentPlace, PlaceFiles
 from moot.bottled.role_manifest import TEAM, harness_in_bottle, role_manifest
 from moot.bottled.window import BACKEND_VARIABLE, DEFAULT_BACKEND, window_words
 from moot.bottled.work import HandedBack, RoleWork, kept_work

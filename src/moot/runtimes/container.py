@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from moot.agent_place import run_there
+from moot.agents.place import run_there
 from pyro_mcp.errors import HostCommandFailed, HostToolMissing
 from pyro_mcp.host.process import run
 from pyro_mcp.host.programs import find_program

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from moot.agent_place import HostCommands, HostFiles, PlaceFiles, run_there
+from moot.agents.place import HostCommands, HostFiles, PlaceFiles, run_there
+from moot.agents.worktrees import main_worktree
 from moot.runtimes.container import (
     CLI_HINT,
     DOCKER_HINT,
@@ -22,7 +23,6 @@ from moot.runtimes.container import (
 )
 from moot.runtimes.in_tmux import InTmux
 from moot.runtimes.interface import AgentProcess
-from moot.worktrees import main_worktree
 from pyro_mcp.errors import HostNotReady, HostToolMissing
 from pyro_mcp.host.programs import find_program
 
@@ -76,7 +76,7 @@ class DevcontainerRuntime(InTmux):
                 f"the devcontainer has no {', '.join(missing)}",
                 hint="install it in .devcontainer/post-create.sh, then rebuild the container",
             )
-        words = [_PYTHON, "-P", "-c", "import moot.pane_process"]
+        words = [_PYTHON, "-P", "-c", "import moot.agents.pane_process"]
         if run_there(self.commands, words, check=False).exit_code != 0:
             raise HostNotReady(
                 f"{_PYTHON} of the devcontainer cannot import moot",
@@ -112,7 +112,7 @@ class DevcontainerRuntime(InTmux):
         return self._variables
 
     def end_processes(self, tree: str, leaders: Sequence[int]) -> None:
-        words = [_PYTHON, "-P", "-m", "moot.agent_processes", tree, *(str(one) for one in leaders)]
+        words = [_PYTHON, "-P", "-m", "moot.agents.processes", tree, *(str(one) for one in leaders)]
         run_there(self.commands, words, deadline_seconds=60)
 
     def agents(self) -> dict[str, AgentProcess]:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from moot.agent_place import AgentPlace, Commands, PlaceFiles
+from moot.agents.pane_process import start_text
+from moot.agents.place import AgentPlace, Commands, PlaceFiles
+from moot.agents.tmux import AGENT_WINDOW, NOTIFY_WINDOW, Pane, Tmux, session_name
+from moot.agents.worktrees import Worktrees, branch_name
 from moot.bottled.work import HandedBack
 from moot.harness import Harness, harness_named
-from moot.pane_process import start_text
 from moot.runtimes.interface import AgentProcess, AgentStart, Watch
-from moot.tmux import AGENT_WINDOW, NOTIFY_WINDOW, Pane, Tmux, session_name
-from moot.worktrees import Worktrees, branch_name
 from pyro_mcp.errors import Conflict, InvalidRequest
 from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.folder_watch import FolderWatch, watch_folder
@@ -93,7 +93,7 @@ class InTmux:
                     file = self._start_file(start.role, window)
                     text = start_text(argv, self._folder(tree), self.environment(variables))
                     self._write_private(self.project / file, text)
-                    first = [self.python(), "-P", "-m", "moot.pane_process", f"{self.seen}/{file}"]
+                    first = [self.python(), "-P", "-m", "moot.agents.pane_process", f"{self.seen}/{file}"]
                     self.tmux.start(session, first, folder=tree, window=window, colour=start.colour)
         except BaseException:
             self.stop(start.role)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from moot.agent_place import AgentPlace, PlaceFiles
+from moot.agents.place import AgentPlace, PlaceFiles
 from moot.bottled.work import HandedBack
 from moot.harness import Harness
 

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from moot.agent_place import HostCommands, HostFiles, PlaceFiles
-from moot.agent_processes import end_agent_processes, wait_for_starts
+from moot.agents.place import HostCommands, HostFiles, PlaceFiles
+from moot.agents.processes import end_agent_processes, wait_for_starts
+from moot.agents.worktrees import main_worktree
 from moot.runtimes.in_tmux import InTmux
-from moot.worktrees import main_worktree
 from pyro_mcp.host.programs import find_program
 
 # Variables of the caller that would tell the agent that it is somewhere else: a terminal, a tmux server, a session of

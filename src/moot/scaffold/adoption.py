@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from moot.client.space_client import SpaceClient
 from moot.config import ActorKey, Actors, load_actors, prepare_moot_folder, save_actors
 from moot.scaffold.journal import Journal, Member, write_journal
-from moot.space_client import SpaceClient
 from pyro_mcp.errors import NotFound, PyroError
 from pyro_mcp.host.files import write_durable
 

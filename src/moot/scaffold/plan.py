@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from moot.client.models import Actor
 from moot.config import Actors
 from moot.id_encoding import new_id
-from moot.models import Actor
 from moot.scaffold.journal import Journal, Member
 from moot.scaffold.options import InitOptions
 from moot.scaffold.role_keys import require_distinct, role_key, visible_name

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from moot.auth import Credential, require_credential
+from moot.client.auth import Credential, require_credential
+from moot.client.space_client import SpaceClient
 from moot.config import ACTORS_JSON, Actors, in_main_worktree, load_actors
 from moot.scaffold.adoption import adopt, write_actors
 from moot.scaffold.files_of_project import update_gitignore
@@ -17,7 +18,6 @@ from moot.scaffold.installation import install_files, update_suggestions, write_
 from moot.scaffold.journal import Journal, journal_path, read_journal, write_journal
 from moot.scaffold.options import InitOptions, InitResult
 from moot.scaffold.plan import adoptable, plan_adoption, plan_new_team
-from moot.space_client import SpaceClient
 from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
 from pyro_mcp.host.files import locked, state_home
 

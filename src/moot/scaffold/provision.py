@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from moot.auth import require_credential
+from moot.client.auth import require_credential
+from moot.client.space_client import SpaceClient
 from moot.config import Actors, MootConfig, load_actors, save_actors, set_value
 from moot.scaffold.adoption import adopt, write_actors
 from moot.scaffold.files_of_project import update_gitignore
 from moot.scaffold.journal import Journal, Member, journal_path, read_journal, write_journal
 from moot.scaffold.project import alone_in
-from moot.space_client import SpaceClient
 from pyro_mcp.errors import Conflict, HostNotReady, NotFound
 
 

@@ -22,9 +22,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from moot.adapters.mailbox import Mailbox
-from moot.adapters.message_block import blocks
-from moot.agent_state import IDLE, RUNNING, WAITING, write_state
+from moot.agents.state import IDLE, RUNNING, WAITING, write_state
+from moot.mailbox.mailbox import Mailbox
+from moot.mailbox.message_block import blocks
 
 RULE, PROMPT = "\u2500" * 60, "\u276f"
 

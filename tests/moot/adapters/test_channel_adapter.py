@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from moot.adapters.mailbox import Mailbox
-from moot.agent_state import write_state
+from moot.agents.state import write_state
+from moot.mailbox.mailbox import Mailbox
 from tests.moot.adapters.team import Team
 from tests.moot.server.running import delivery_states
 from tests.waiting import until

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from moot.adapters.mailbox import ACCEPT_SECONDS, UNKNOWN_SECONDS, Mailbox, Unread
-from moot.adapters.message_block import Message, Relevance, blocks
+from moot.mailbox.mailbox import ACCEPT_SECONDS, UNKNOWN_SECONDS, Mailbox, Unread
+from moot.mailbox.message_block import Message, Relevance, blocks
 
 
 class Clock:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moot.adapters.message_block import MOST_CHARACTERS, Message, block, content
+from moot.mailbox.message_block import MOST_CHARACTERS, Message, block, content
 
 TOKEN = "ofr_" + "a" * 24
 BREAK_OUTS = [

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 import pytest
 
 from moot.adapters.desk import Desk, Role
-from moot.adapters.message_block import Message
 from moot.adapters.tmux_delivery import TmuxDelivery
-from moot.agent_state import IDLE, WAITING, read_state, write_state
+from moot.agents.state import IDLE, WAITING, read_state, write_state
+from moot.agents.tmux import Tmux, session_name
 from moot.harness import harness_named
-from moot.tmux import Tmux, session_name
+from moot.mailbox.message_block import Message
 from tests.moot.adapters.team import Team
 from tests.moot.adapters.weather import Crew
 from tests.waiting import until

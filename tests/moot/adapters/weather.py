@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 
-from moot.tmux import Tmux, session_name
+from moot.agents.tmux import Tmux, session_name
 from tests.moot.adapters.team import Team
 
 _SECONDS = 900.0

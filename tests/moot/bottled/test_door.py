@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from moot.adapters.mailbox import Mailbox
-from moot.adapters.message_block import Message
-from moot.agent_state import read_state
+from moot.agents.state import read_state
 from moot.bottled.guest_hooks import EVENTS, SEEN_HEADER, TOKEN_VARIABLE, hooks
+from moot.mailbox.mailbox import Mailbox
+from moot.mailbox.message_block import Message
 from tests.moot.adapters.team import Team, team
 from tests.waiting import until
 

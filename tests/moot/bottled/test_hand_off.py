@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from moot.agent_state import IDLE, read_state
+from moot.agents.state import IDLE, read_state
 from moot.config import read_config
 from moot.runtimes.bottle import BottleRuntime
 from moot.team import Team as Agents

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from claude_bottle import BottleInfo, Bottles
-from moot.agent_processes import agent_processes
+from moot.agents.processes import agent_processes
 from moot.bottled.window import BACKEND_VARIABLE
 from moot.bottled.work import kept_work
 from moot.config import read_config

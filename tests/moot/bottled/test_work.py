@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from claude_bottle import Bottles, LoadedManifest, Manifest
+from moot.agents.worktrees import Worktrees
 from moot.bottled.work import RoleWork, kept_work
-from moot.worktrees import Worktrees
 from pyro_mcp.errors import Conflict, NotFound
 
 

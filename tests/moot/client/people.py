@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moot.auth import store_credential
+from moot.client.auth import store_credential
+from moot.client.space_client import SpaceClient
 from moot.config import Actors, load_actors
 from moot.scaffold import InitOptions, InitResult, init
 from moot.server.admin.accounts import NewUser
 from moot.server.admin.operator import Operator
 from moot.server.settings import Settings
-from moot.space_client import SpaceClient
 from tests.moot.server.running import Server
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from moot.client.space_client import SpaceClient
 from moot.scaffold.journal import journal_path, read_journal
-from moot.space_client import SpaceClient
 from pyro_mcp.errors import Busy, Conflict, InvalidRequest, NotFound, PyroError
 from tests.moot.client.people import Person, in_child, kill_at_rename
 from tests.moot.server.running import Client

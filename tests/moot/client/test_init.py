@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from moot.auth import store_credential
+from moot.client.auth import store_credential
 from moot.config import find_config, get_actor_key, read_config, require_config
 from moot.scaffold import InitOptions, init, provision, set_focus
 from moot.scaffold.files_of_project import GITIGNORE_ENTRIES, Bundle, install, update_gitignore

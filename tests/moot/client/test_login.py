@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from moot.auth import (
+from moot.client.auth import (
     NotLoggedIn,
     credentials_file,
     load_credential,
@@ -21,7 +21,7 @@ from moot.auth import (
     store_credential,
     token_advice,
 )
-from moot.client_errors import NotAuthenticated, ServerFailed, Unreachable
+from moot.client.errors import NotAuthenticated, ServerFailed, Unreachable
 from pyro_mcp.errors import HostNotReady, InvalidRequest, NotFound, PyroError
 from tests.moot.client.people import Person
 from tests.moot.server.running import free_port

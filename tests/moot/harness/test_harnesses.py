@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from moot.agent_place import AgentPlace, HostFiles
+from moot.agents.place import AgentPlace, HostFiles
 from moot.harness import HARNESSES, harness_named
 from pyro_mcp.errors import InvalidRequest
 from tests.moot.harness_places import Settings, place_in

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from moot.adapters.mailbox import Mailbox
-from moot.agent_place import AgentPlace, HostFiles
+from moot.agents.place import AgentPlace, HostFiles
 from moot.harness import harness_named
+from moot.mailbox.mailbox import Mailbox
 from tests.chat_hosts.model_api import Call, Story
 from tests.moot.harness_places import PYTHON, Settings, message, place_in, state_of, turn
 

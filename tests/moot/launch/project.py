@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from moot.agent_processes import agent_processes
+from moot.agents.processes import agent_processes
+from moot.agents.worktrees import Worktrees
 from moot.config import ActorKey, Actors, read_config, save_actors
 from moot.runtimes.local import LocalRuntime
 from moot.team import Team, TeamReport
-from moot.worktrees import Worktrees
 
 NOBODY_LISTENS = "http://127.0.0.1:9"  # the discard port: a connection to it is refused
 REPORT = """

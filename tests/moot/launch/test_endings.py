@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from moot.agent_processes import agent_processes
+from moot.agents.processes import agent_processes
 from tests.moot.launch.conftest import Make
 from tests.moot.launch.project import Project, outcomes, started
 from tests.waiting import until

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from moot.auth import store_credential
+from moot.client.auth import store_credential
 from moot.config import ActorKey, Actors, save_actors, set_value
-from moot.team_doctor import Check, Doctor
+from moot.team.doctor import Check, Doctor
 from tests.moot.launch.conftest import Make
 from tests.moot.launch.project import Project
 from tests.moot.server.running import Server, running

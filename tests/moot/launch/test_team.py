@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from moot import agent_processes
-from moot.agent_state import IDLE, WAITING
+from moot.agents import processes
+from moot.agents.state import IDLE, WAITING
 from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
 from tests.moot.launch.conftest import Make
 from tests.moot.launch.project import KEY, READY, Project, outcomes, started
@@ -159,7 +159,7 @@ def test_down_of_one_role_leaves_the_others(project: Project) -> None:
 
 
 def test_down_ends_an_agent_that_ignores_signals(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent_processes, "GENTLE_SECONDS", 0.2)
+    monkeypatch.setattr(processes, "GENTLE_SECONDS", 0.2)
     project.agent_is("trap '' HUP TERM INT; report idle; while :; do sleep 1000; done")
     started(project.team.up(["qa"]))
     project.team.down()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moot.tmux import LINE_BREAK, Tmux, session_name, typed
+from moot.agents.tmux import LINE_BREAK, Tmux, session_name, typed
 from pyro_mcp.errors import HostCommandFailed, InvalidRequest, NotFound
 from tests.waiting import until
 

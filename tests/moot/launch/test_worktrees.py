@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from moot.worktrees import LOCK_REASON, Worktrees, main_worktree
+from moot.agents.worktrees import LOCK_REASON, Worktrees, main_worktree
 from pyro_mcp.errors import Conflict, HostNotReady, NotFound
 from tests.moot.launch.conftest import Make
 from tests.moot.launch.project import Project

@@ -17,8 +17,8 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from moot.client_errors import NotAuthenticated, ServerFailed, problem, unreachable
-from moot.server_address import ServerAddress
+from moot.client.errors import NotAuthenticated, ServerFailed, problem, unreachable
+from moot.client.server_address import ServerAddress
 
 _OPEN_SECONDS = 10.0
 _LARGEST_FRAME = 4 * 1024 * 1024

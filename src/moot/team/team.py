@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moot.agent_state import WAITING, read_state
+from moot.agents.state import WAITING, read_state
 from moot.bottled.work import HandedBack
 from moot.config import MootConfig, project_folder, require_config, without_agents
-from moot.launching import FAILED, Launch, RoleReport, Say, require_roles, role_lock
 from moot.runtimes import Runtime, runtime_named
-from moot.team_status import StatusReport, TeamStatus
+from moot.team.launch import FAILED, Launch, RoleReport, Say, require_roles, role_lock
+from moot.team.status import StatusReport, TeamStatus
 from pyro_mcp.errors import Conflict, NotFound, PyroError, own_error
 from pyro_mcp.hints import near_match
 from pyro_mcp.host.files import private_directory, write_atomic

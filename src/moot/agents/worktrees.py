@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from moot.agent_place import Commands, HostCommands, run_there
+from moot.agents.place import Commands, HostCommands, run_there
 from pyro_mcp.errors import Conflict, HostCommandFailed, HostNotReady, NotFound
 from pyro_mcp.host.process import Completed
 

@@ -24,7 +24,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from moot.agent_place import Commands, HostCommands, run_there
+from moot.agents.place import Commands, HostCommands, run_there
 from pyro_mcp.errors import HostCommandFailed, InvalidRequest, NotFound
 from pyro_mcp.host.process import Completed, child_environment
 

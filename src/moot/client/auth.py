@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from moot.client_errors import NotAuthenticated
-from moot.server_address import DEFAULT_API_URL, ServerAddress
-from moot.space_client import SpaceClient
+from moot.client.errors import NotAuthenticated
+from moot.client.server_address import DEFAULT_API_URL, ServerAddress
+from moot.client.space_client import SpaceClient
 from moot.toml_tables import TableReader, a_line, dotted, http_url, quoted, read_toml
 from pyro_mcp.errors import HostNotReady, InvalidRequest
 from pyro_mcp.host.files import locked, private_directory, write_durable

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from moot.agent_place import AgentPlace
-from moot.agent_state import read_state
+from moot.agents.place import AgentPlace
+from moot.agents.state import read_state
+from moot.agents.tmux import session_name
 from moot.config import AgentConfig, MootConfig, load_actors, resolve_env
 from moot.harness import Harness
 from moot.runtimes import AgentStart, Runtime
-from moot.tmux import session_name
 from pyro_mcp.errors import Conflict, DeadlineExceeded, HostNotReady, InvalidRequest, NotFound, PyroError, own_error
 from pyro_mcp.host.files import locked, private_directory
 

@@ -1,6 +1,6 @@
 """The first process of a window: it becomes the program that a start file names, in that program's environment.
 
-    python -P -m moot.pane_process .moot/run/qa/agent.start
+    python -P -m moot.agents.pane_process .moot/run/qa/agent.start
 
 So no variable of a role, which may be a secret, is on a command line or in the environment of the tmux server. The
 file is removed before the program starts.

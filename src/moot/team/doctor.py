@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from moot.agent_place import Commands, HostCommands, run_there
-from moot.auth import require_credential
+from moot.agents.place import Commands, HostCommands, run_there
+from moot.client.auth import require_credential
+from moot.client.space_client import SpaceClient
 from moot.config import Actors, MootConfig, load_actors, moot_folder, require_config, resolve_env
 from moot.runtimes import Runtime, runtime_named
-from moot.space_client import SpaceClient
 from pyro_mcp.errors import PyroError
 
 _SERVER_SECONDS, _VERSION_SECONDS = 5.0, 20.0

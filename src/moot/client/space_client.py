@@ -3,7 +3,7 @@
     with SpaceClient("http://127.0.0.1:8000", key) as space:
         print(space.me().display_name)
 
-Every failure is a `PyroError` with a hint (`moot.client_errors`). `moot.space_feed` has the live part.
+Every failure is a `PyroError` with a hint (`moot.client.errors`). `moot.client.space_feed` has the live part.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from urllib.parse import quote
 import httpx2
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from moot.client_errors import ServerFailed, problem, unreachable
-from moot.models import (
+from moot.client.errors import ServerFailed, problem, unreachable
+from moot.client.models import (
     Actor,
     ActorWithKey,
     ContextEvent,
@@ -30,7 +30,7 @@ from moot.models import (
     Space,
     SpaceStatus,
 )
-from moot.server_address import DEFAULT_API_URL, ServerAddress
+from moot.client.server_address import DEFAULT_API_URL, ServerAddress
 from pyro_mcp.errors import DeadlineExceeded
 
 __all__ = ["DEFAULT_API_URL", "SpaceClient", "part"]

@@ -1,6 +1,6 @@
 """The processes of an agent: all that inherited its environment, and all in the sessions of its terminals.
 
-python -P -m moot.agent_processes /repository/.worktrees/qa 4711      end them, in a container
+python -P -m moot.agents.processes /repository/.worktrees/qa 4711      end them, in a container
 """
 
 from __future__ import annotations

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from moot.adapters.mailbox_file import fact_of, note, opened, void
-from moot.adapters.message_block import Message
-from moot.adapters.transcripts import conversation, tokens_in
+from moot.mailbox.mailbox_file import fact_of, note, opened, void
+from moot.mailbox.message_block import Message
+from moot.mailbox.transcripts import conversation, tokens_in
 
 Road = Literal["channel", "hook", "tmux"]
 ACCEPT_SECONDS = {"channel": 10.0, "hook": 120.0, "tmux": 30.0}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from moot.agent_state import RUNNING, WAITING, read_state
-from moot.auth import NotLoggedIn, require_credential
+from moot.agents.state import RUNNING, WAITING, read_state
+from moot.client.auth import NotLoggedIn, require_credential
+from moot.client.models import ContextEvent
+from moot.client.space_client import SpaceClient
 from moot.config import Actors, MootConfig, load_actors
-from moot.models import ContextEvent
 from moot.runtimes import AgentProcess, Runtime
-from moot.space_client import SpaceClient
 from pyro_mcp.errors import PyroError
 
 NOT_STARTED, DEAD = "not started", "dead"
