@@ -27,7 +27,7 @@ def main() -> None:
     if said and not any(call.get("name") == _STATUS for call in calls):
         print(
             "WARNING: handoff message with mentions detected, but no update_status in this turn. "
-            "Say in your status what you do now, or that you wait.",
+            "Call update_status to say what you do now, or that you wait.",
             file=sys.stderr,
         )
 
