@@ -12,7 +12,9 @@ EFFORTS = ("low", "medium", "high", "xhigh", "max")
 REASONING_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 PERMISSION_MODES = ("acceptEdits", "auto", "bypassPermissions", "default", "dontAsk", "plan")
 SKIP_PERMISSIONS = "dangerously-skip"
-"""The value of `permissions` that older files have; it means the permission mode `bypassPermissions`."""
+"""A value of `permissions`, which means the permission mode `bypassPermissions`; `moot init` writes it."""
+DEFAULT_PROFILE = "devcontainer"
+"""The profile of an agent whose table sets none; the server keeps it as `agent_profile`."""
 
 ROLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
 """A role names a tmux session, a branch, a folder and a key of TOML."""

@@ -11,6 +11,7 @@ from typing import Any
 from moot.client.server_address import DEFAULT_API_URL
 from moot.config.places import MOOT_TOML, find_moot_toml
 from moot.known_words import (
+    DEFAULT_PROFILE,
     EFFORTS,
     HARNESSES,
     PERMISSION_MODES,
@@ -116,6 +117,9 @@ def config_of(document: Mapping[str, Any], path: Path) -> MootConfig:
     convo = reader.read(found.get("convo", {}), "convo", _CONVO)
     harness = reader.read(found.get("harness", {}), "harness", _HARNESS)
     agents = _agents(reader, found.get("agents", {}), harness)
+    modes = [harness[key] for key in ("permission_mode", "permissions") if key in harness]
+    if len(set(modes)) > 1:
+        reader.report("harness.permissions", f"means {modes[1]}, but permission_mode is {modes[0]}: remove one of them")
     chosen = harness.get("human_interface") or ("product" if "product" in agents else next(iter(agents), ""))
     if agents and chosen not in agents:
         message = f"there is no role {chosen!r}; {near_match(chosen, agents) or 'choose from ' + ', '.join(agents)}"
@@ -128,7 +132,7 @@ def config_of(document: Mapping[str, Any], path: Path) -> MootConfig:
         template=convo.get("template"),
         harness_type=harness.get("type", "claude-code"),
         runtime=harness.get("runtime", "local"),
-        permission_mode=harness.get("permission_mode") or harness.get("permissions") or "bypassPermissions",
+        permission_mode=next(iter(modes), "bypassPermissions"),
         default_model=harness.get("model"),
         default_effort=harness.get("effort"),
         default_reasoning_effort=harness.get("model_reasoning_effort"),
@@ -171,7 +175,7 @@ def _agent(role: str, own: Mapping[str, Any], harness: Mapping[str, Any]) -> Age
     return AgentConfig(
         role=role,
         display_name=display_name,
-        profile=own.get("profile", "devcontainer"),
+        profile=own.get("profile", DEFAULT_PROFILE),
         startup_prompt=own.get("startup_prompt", "").strip() or default_prompt(display_name),
         harness=own.get("harness") or harness.get("type", "claude-code"),
         model=own.get("model", harness.get("model")),

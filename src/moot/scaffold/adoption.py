@@ -51,7 +51,7 @@ def _with_key(space: SpaceClient, folder: Path, journal: Journal, member: Member
         made = space.rotate_key(member.actor_id, force=journal.force)
     else:
         tenant_id = space.me().tenant_id or "-"
-        made = space.new_agent(tenant_id, member.display_name, member.role)
+        made = space.new_agent(tenant_id, member.display_name, member.profile)
     journal = journal.with_member(replace(member, actor_id=made.actor_id, api_key=made.api_key))
     write_journal(folder, journal)
     return journal
@@ -61,7 +61,7 @@ def _made_before(space: SpaceClient, journal: Journal, member: Member) -> str:
     """Return the id of the agent that an interrupted run has made for a member, "" when there is none."""
     taken = {*journal.known, *(one.actor_id for one in journal.members)}
     for one in space.my_agents():
-        same = one.display_name == member.display_name and one.agent_profile == member.role
+        same = one.display_name == member.display_name and one.agent_profile == member.profile
         if same and one.actor_id not in taken:
             return one.actor_id
     return ""

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from moot.config import MOOT_DIR, prepare_moot_folder
+from moot.known_words import DEFAULT_PROFILE
 from moot.scaffold.role_keys import default_role
 from moot.team_profile import RoleProfile, TeamProfile, load_template
 from pyro_mcp.errors import InvalidRequest
@@ -23,12 +24,13 @@ _NAME = "adoption.json"
 
 @dataclass(frozen=True)
 class Member:
-    """One agent of the plan. Without an id it is made; without a key it is given one."""
+    """One agent of the plan. Without an id it is made, with this profile; without a key it is given one."""
 
     role: str
     display_name: str
     actor_id: str = ""
     api_key: str = ""
+    profile: str = DEFAULT_PROFILE
 
 
 @dataclass(frozen=True)

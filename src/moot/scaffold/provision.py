@@ -44,7 +44,8 @@ def _plan(config: MootConfig, space: SpaceClient, old: Actors | None, *, fresh: 
     if not space_id:
         raise HostNotReady("there is no space for the agents", hint="set one: 'moot config set space_id ID'")
     has = here.actors if here and not fresh else {}
-    members = [Member(one.role, one.display_name) for one in config.agents.values() if one.role not in has]
+    new = [one for one in config.agents.values() if one.role not in has]
+    members = [Member(one.role, one.display_name, profile=one.profile) for one in new]
     return Journal(
         config.api_url,
         space_id,

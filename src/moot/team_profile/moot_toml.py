@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from moot.known_words import DEFAULT_PROFILE, SKIP_PERMISSIONS
 from moot.team_profile.profile import RoleProfile, TeamProfile
 from moot.toml_tables import quoted
 
@@ -26,7 +27,7 @@ def generate_moot_toml(profile: TeamProfile, api_url: str, space_id: str | None 
         "[harness]",
         f"type = {quoted(harness)}",
         "# The agents act without asking: each can do what the place where it runs permits.",
-        'permissions = "dangerously-skip"',
+        f"permissions = {quoted(SKIP_PERMISSIONS)}",
         f"human_interface = {quoted(interface)}",
         'runtime = "local"  # or "devcontainer", "bottle"',
     ]
@@ -36,7 +37,7 @@ def generate_moot_toml(profile: TeamProfile, api_url: str, space_id: str | None 
 def _role(role: RoleProfile) -> Iterator[str]:
     """Yield the lines of a role; a role without a prompt gets the default one, not an empty one."""
     yield f"display_name = {quoted(role.display_name)}"
-    yield 'profile = "devcontainer"'
+    yield f"profile = {quoted(DEFAULT_PROFILE)}"
     if prompt := " ".join(role.startup_prompt.split()):
         yield f"startup_prompt = {quoted(prompt)}"
     if role.harness != "claude-code":

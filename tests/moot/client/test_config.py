@@ -156,13 +156,17 @@ def test_a_fifo_or_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> Non
         read_config(tmp_path / "moot.toml")
 
 
-def test_permissions_of_older_files_have_their_effect(tmp_path: Path) -> None:
+def test_permissions_is_another_name_of_the_permission_mode(tmp_path: Path) -> None:
     def mode(text: str) -> str:
         return read_config(_written(tmp_path, f"[harness]\n{text}")).permission_mode
 
     assert mode('permissions = "dangerously-skip"') == "bypassPermissions"
     assert mode('permissions = "default"') == "default"
-    assert mode('permissions = "dangerously-skip"\npermission_mode = "plan"') == "plan"
+    assert mode('permissions = "dangerously-skip"\npermission_mode = "bypassPermissions"') == "bypassPermissions"
+    with pytest.raises(
+        InvalidRequest, match=r"harness\.permissions: means bypassPermissions, but permission_mode is plan"
+    ):
+        mode('permissions = "dangerously-skip"\npermission_mode = "plan"')
 
 
 def test_the_nearest_file_upwards_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -249,13 +249,14 @@ def test_provision_makes_the_agents_of_new_roles_alone(person: Person) -> None:
     person.init()
     old = person.actors()
     with (person.project / "moot.toml").open("a") as file:
-        file.write('\n[agents.tester]\ndisplay_name = "Tester"\n')
+        file.write('\n[agents.tester]\ndisplay_name = "Tester"\nprofile = "tests"\n')
     made = provision(require_config(), say=person.said.append)
 
     new = person.actors()
     assert list(made) == ["tester"] and new.actors["tester"].actor_id == made["tester"]
     assert {role: one for role, one in new.actors.items() if role != "tester"} == old.actors
-    assert person.agents()["Tester"].focus_space_id == person.user.space_id
+    tester = person.agents()["Tester"]
+    assert (tester.focus_space_id, tester.agent_profile) == (person.user.space_id, "tests")
     assert provision(require_config(), say=person.said.append) == {}
 
 
