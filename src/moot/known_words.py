@@ -16,13 +16,13 @@ SKIP_PERMISSIONS = "dangerously-skip"
 DEFAULT_PROFILE = "devcontainer"
 """The profile of an agent whose table sets none; the server keeps it as `agent_profile`."""
 
-ROLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
+_ROLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
 """A role names a tmux session, a branch, a folder and a key of TOML."""
 _MODEL = re.compile(r"[A-Za-z0-9_.:+/\[\]-]{1,200}", re.ASCII)
 _COLOUR = re.compile(r"#[0-9A-Fa-f]{6}|[A-Za-z][A-Za-z0-9]{0,39}", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 
-role_name = matching(ROLE_NAME, "is not a role: use 1 to 64 letters, digits, '_' and '-', the first a letter or digit")
+role_name = matching(_ROLE_NAME, "is not a role: use 1 to 64 letters, digits, '_' and '-', the first a letter or digit")
 model_name = matching(_MODEL, "is not the name of a model: use letters, digits and _ . : + / [ ] - without spaces")
 colour_name = matching(_COLOUR, "is not a colour of tmux, such as cyan, colour208 or #ff8700")
 

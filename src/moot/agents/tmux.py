@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from moot.agents.place import Commands, HostCommands, run_there
+from moot.known_words import colour_name
 from pyro_mcp.errors import HostCommandFailed, InvalidRequest, NotFound
 from pyro_mcp.host.process import Completed, child_environment
 
@@ -32,8 +33,6 @@ AGENT_WINDOW, NOTIFY_WINDOW = 0, 1
 """The windows of a session: the agent's terminal, and the program that pushes messages into it."""
 LINE_BREAK = " ⏎ "
 """What a line break in a message becomes when it is typed."""
-COLOUR = re.compile(r"#[0-9A-Fa-f]{6}|[A-Za-z][A-Za-z0-9]{0,39}", re.ASCII)
-"""A colour of a border; a style may be more, such as a command that tmux runs."""
 
 _DEADLINE = 20.0
 _JOINERS = "\u200c\u200d"  # they join letters and emoji
@@ -119,10 +118,8 @@ class Tmux:
 
         Raises `HostCommandFailed`, also when there is such a window. A session whose colour tmux refuses is not left.
         """
-        if colour is not None and not COLOUR.fullmatch(colour):
-            raise InvalidRequest(
-                f"{colour!r} is not a colour of a terminal", hint="for example cyan, colour33, #336699"
-            )
+        if colour is not None:
+            _require_colour(colour)
         place = ["-c", _literal(folder), "--", *argv]
         if window != AGENT_WINDOW:
             self._run(["new-window", "-d", "-n", "notify", "-t", f"={session}:{window}", *place])
@@ -252,6 +249,14 @@ class Tmux:
         if found.exit_code != 0 and not (_NO_SERVER.search(said) or _NOT_THERE.search(said)):
             raise HostCommandFailed(f"tmux {words[0]} failed: {said.strip() or 'it printed nothing'}")
         return found
+
+
+def _require_colour(colour: str) -> None:
+    """Raise `InvalidRequest` for what is more than a colour: a style can have a command that tmux runs."""
+    try:
+        colour_name(colour)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
 
 
 def _target(session: str, window: int) -> str:

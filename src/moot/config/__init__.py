@@ -29,16 +29,11 @@ from moot.config.reading import (
     without_agents,
 )
 from moot.config.secret_values import resolve_env
-from moot.known_words import HARNESSES, PERMISSION_MODES, ROLE_NAME, RUNTIMES
 
 __all__ = [
     "ACTORS_JSON",
-    "HARNESSES",
     "MOOT_DIR",
     "MOOT_TOML",
-    "PERMISSION_MODES",
-    "ROLE_NAME",
-    "RUNTIMES",
     "ActorKey",
     "Actors",
     "AgentConfig",

@@ -8,6 +8,6 @@ user_files                      edits of JSON and TOML files of the user
 from __future__ import annotations
 
 from moot.harness.interface import TOOLS_SERVER, AgentSettings, Harness
-from moot.harness.table import HARNESSES, harness_named
+from moot.harness.table import harness_named
 
-__all__ = ["HARNESSES", "TOOLS_SERVER", "AgentSettings", "Harness", "harness_named"]
+__all__ = ["TOOLS_SERVER", "AgentSettings", "Harness", "harness_named"]

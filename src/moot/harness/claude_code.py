@@ -10,12 +10,9 @@ from typing import Any
 from moot.agents.place import AgentPlace, PlaceFiles
 from moot.harness.interface import (
     CHANNEL_SERVER,
-    EFFORTS,
-    PERMISSION_MODES,
     TOOLS_SERVER,
     AgentSettings,
     hook_command,
-    require_one_of,
     server_commands,
     server_variables,
 )
@@ -59,9 +56,8 @@ class ClaudeCode:
     reports_state = True
     compact_command = "/compact"
 
-    def check(self, agent: AgentSettings, permission_mode: str) -> None:
-        require_one_of(agent, "effort", agent.effort, EFFORTS)
-        require_one_of(agent, "permission_mode", permission_mode, PERMISSION_MODES)
+    def check(self, agent: AgentSettings) -> None:
+        pass  # it takes every model, effort and mode that moot.toml can have
 
     def check_root(self, permission_mode: str, environ: Mapping[str, str]) -> None:
         if permission_mode != _BYPASS or environ.get("IS_SANDBOX") == "1" or environ.get("CLAUDE_CODE_BUBBLEWRAP"):

@@ -10,12 +10,9 @@ import tomlkit
 
 from moot.agents.place import AgentPlace, PlaceFiles
 from moot.harness.interface import (
-    EFFORTS,
-    PERMISSION_MODES,
     UNATTENDED_MODES,
     AgentSettings,
     hook_command,
-    require_one_of,
     server_commands,
     server_variables,
 )
@@ -38,9 +35,7 @@ class Codex:
     reports_state = True
     compact_command = "/compact"
 
-    def check(self, agent: AgentSettings, permission_mode: str) -> None:
-        require_one_of(agent, "effort", agent.effort, EFFORTS)
-        require_one_of(agent, "permission_mode", permission_mode, PERMISSION_MODES)
+    def check(self, agent: AgentSettings) -> None:
         if agent.model is not None and agent.model.startswith(_MODELS_OF_ANOTHER):
             raise InvalidRequest(
                 f"agents.{agent.role}.model: {agent.model!r} is a model of Claude Code",

@@ -3,23 +3,19 @@
 A harness describes; the runtime of a team carries out, on this host or in a container (`moot.agents.place`).
 
     harness = harness_named(agent.harness)
-    harness.check(agent, permission_mode)              # raises before anything is made
+    harness.check(agent)                               # raises before anything is made
     harness.seed(agent, place, files)
     argv = harness.argv(agent, place, prompt="Begin.", permission_mode=permission_mode)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 from moot.agents.place import AgentPlace, PlaceFiles
-from pyro_mcp.errors import InvalidRequest
-from pyro_mcp.hints import near_match
 
-PERMISSION_MODES = ("acceptEdits", "auto", "bypassPermissions", "default", "dontAsk", "plan")
 UNATTENDED_MODES = ("auto", "bypassPermissions", "dontAsk")
-EFFORTS = ("low", "medium", "high", "xhigh", "max")
 TOOLS_SERVER, CHANNEL_SERVER = "convo", "convo-channel"
 """The names of the two MCP servers of each agent, which skills, hooks and the flag for channels use."""
 _MODULES = {TOOLS_SERVER: "moot.adapters.mcp_runner", CHANNEL_SERVER: "moot.adapters.channel_runner"}
@@ -53,8 +49,8 @@ class Harness(Protocol):
     compact_command: str
     """The words, typed by a person, that make it shorten its conversation; "" for none."""
 
-    def check(self, agent: AgentSettings, permission_mode: str) -> None:
-        """Raise `InvalidRequest` when this harness cannot be launched, or not with this model, effort or mode."""
+    def check(self, agent: AgentSettings) -> None:
+        """Raise `InvalidRequest` when this harness cannot be launched, or not with the model of moot.toml."""
 
     def check_root(self, permission_mode: str, environ: Mapping[str, str]) -> None:
         """Raise `HostNotReady` when the program refuses to work for root in this mode, with these variables."""
@@ -103,11 +99,3 @@ def server_variables(place: AgentPlace) -> dict[str, str]:
 def hook_command(place: AgentPlace, event: str) -> list[str]:
     """Return the command of a hook of the launch."""
     return [place.python, "-P", "-m", "moot.hooks", event, place.run_folder]
-
-
-def require_one_of(agent: AgentSettings, field: str, value: str | None, known: Sequence[str]) -> None:
-    """Raise `InvalidRequest` when a value of moot.toml is none that the harness knows; None is always known."""
-    if value is not None and value not in known:
-        where = f"agents.{agent.role}.{field}" if field != "permission_mode" else f"harness.{field}"
-        hint = near_match(value, known) or f"choose from {', '.join(known)}"
-        raise InvalidRequest(f"{where}: {value[:100]!r} is not known to this harness", hint=hint)

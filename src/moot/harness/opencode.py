@@ -9,11 +9,8 @@ from urllib.parse import quote
 
 from moot.agents.place import AgentPlace, PlaceFiles
 from moot.harness.interface import (
-    EFFORTS,
-    PERMISSION_MODES,
     UNATTENDED_MODES,
     AgentSettings,
-    require_one_of,
     server_commands,
     server_variables,
 )
@@ -87,9 +84,7 @@ class OpenCode:
     reports_state = True
     compact_command = "/compact"
 
-    def check(self, agent: AgentSettings, permission_mode: str) -> None:
-        require_one_of(agent, "effort", agent.effort, EFFORTS)
-        require_one_of(agent, "permission_mode", permission_mode, PERMISSION_MODES)
+    def check(self, agent: AgentSettings) -> None:
         if agent.model is not None and "/" not in agent.model:
             raise InvalidRequest(
                 f"agents.{agent.role}.model: opencode needs PROVIDER/MODEL, not {agent.model!r}",

@@ -18,7 +18,7 @@ class _NotLaunchable:
     reports_state = False
     compact_command = ""
 
-    def check(self, agent: AgentSettings, permission_mode: str) -> None:
+    def check(self, agent: AgentSettings) -> None:
         self._refuse(agent)
 
     def check_root(self, permission_mode: str, environ: Mapping[str, str]) -> None:

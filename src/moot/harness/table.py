@@ -1,4 +1,4 @@
-"""The harnesses by name."""
+"""The class of each harness that moot.toml may name (`moot.known_words`)."""
 
 from __future__ import annotations
 
@@ -6,25 +6,19 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 
 from moot.harness.interface import Harness
-from pyro_mcp.errors import InvalidRequest
-from pyro_mcp.hints import near_match
 
-_WHERE: Mapping[str, tuple[str, str]] = {
+HARNESSES: Mapping[str, tuple[str, str]] = {
     "claude-code": ("claude_code", "ClaudeCode"),
     "codex": ("codex", "Codex"),
     "opencode": ("opencode", "OpenCode"),
     "cursor": ("others", "Cursor"),
     "aider": ("others", "Aider"),
 }
-HARNESSES = tuple(_WHERE)
-"""The names that moot.toml may have."""
+"""Each harness's name, its module, and its class there."""
 
 
 def harness_named(name: str) -> Harness:
-    """Return the harness of that name. Raises `InvalidRequest`."""
-    if name not in _WHERE:
-        hint = near_match(name, HARNESSES) or f"choose from {', '.join(HARNESSES)}"
-        raise InvalidRequest(f"there is no harness {name[:100]!r}", hint=hint)
-    module, kind = _WHERE[name]
+    """Return the harness of a name that moot.toml may have."""
+    module, kind = HARNESSES[name]
     made: Callable[[], Harness] = getattr(import_module(f"moot.harness.{module}"), kind)
     return made()

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from moot.runtimes.interface import AgentProcess, AgentStart, Runtime, Watch
-from moot.runtimes.table import RUNTIMES, runtime_named
+from moot.runtimes.table import runtime_named
 
-__all__ = ["RUNTIMES", "AgentProcess", "AgentStart", "Runtime", "Watch", "runtime_named"]
+__all__ = ["AgentProcess", "AgentStart", "Runtime", "Watch", "runtime_named"]

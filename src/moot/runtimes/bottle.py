@@ -106,8 +106,8 @@ class HarnessInBottle:
         self.reports_state = inside.reports_state
         self.compact_command = inside.compact_command
 
-    def check(self, agent: AgentSettings, permission_mode: str) -> None:
-        self._inside.check(agent, permission_mode)
+    def check(self, agent: AgentSettings) -> None:
+        self._inside.check(agent)
         harness_in_bottle(agent.role, self.name)
 
     def check_root(self, permission_mode: str, environ: Mapping[str, str]) -> None:

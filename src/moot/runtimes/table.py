@@ -1,4 +1,4 @@
-"""The runtimes by name; a new one is a file here, and a line in this table."""
+"""The class of each runtime that moot.toml may name (`moot.known_words`)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import cast
 
 from moot.runtimes.interface import Runtime
-from pyro_mcp.errors import InvalidRequest
-from pyro_mcp.hints import near_match
 
 RUNTIMES = {
     "local": "moot.runtimes.local:LocalRuntime",
@@ -16,13 +14,9 @@ RUNTIMES = {
     "bottle": "moot.runtimes.bottle:BottleRuntime",
 }
 """Each runtime's name, and its class, which takes the project's folder on this host."""
-DEFAULT = "local"
 
 
 def runtime_named(name: str, project: Path) -> Runtime:
-    """Return the runtime of a project. Raises `InvalidRequest` for an unknown name."""
-    if name not in RUNTIMES:
-        known = ", ".join(RUNTIMES)
-        raise InvalidRequest(f"there is no runtime {name!r}", hint=near_match(name, RUNTIMES) or f"choose from {known}")
+    """Return the runtime of a project, by a name that moot.toml may have."""
     module, _, attribute = RUNTIMES[name].partition(":")
     return cast("Runtime", getattr(import_module(module), attribute)(project))

@@ -119,7 +119,7 @@ def _harness(config: MootConfig, runtime: Runtime, name: str) -> str:
     agents = [one for one in config.agents.values() if one.harness == name]
     harness = runtime.harness(name)
     for agent in agents:
-        harness.check(agent, config.permission_mode)
+        harness.check(agent)
     if not runtime.has_program(harness.program):
         raise _missing(f"the program {harness.program} is not installed", harness.install_hint)
     place, mode = runtime.place(agents[0].role), config.permission_mode

@@ -97,7 +97,7 @@ class Launch:
 
     def _check(self, agent: AgentConfig) -> bool:
         harness = self._runtime.harness(agent.harness)
-        harness.check(agent, self._config.permission_mode)
+        harness.check(agent)
         if not self._runtime.has_program(harness.program):
             raise HostNotReady(f"the program {harness.program} is not installed", hint=harness.install_hint)
         actors = load_actors(self._config.root)
