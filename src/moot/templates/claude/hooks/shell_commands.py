@@ -1,0 +1,265 @@
+"""What bash does with a command line, as far as git-guard needs it: where each command runs, and with what variables.
+
+It follows `cd`, variables, subshells, aliases, `bash -c` and programs that start others, and hands each git command to
+a check. A place or a value that cannot be known is None.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from shell_words import Document, NotUnderstood, Operator, Reader, Word
+
+Places = frozenset[str | None]
+"""The folders in which a command may run; None for one that cannot be known."""
+Words = list[str | None]
+Variables = dict[str, str | None]
+_WRAPPERS = {
+    "command": "", "exec": "a", "builtin": "", "nohup": "", "time": "fo", "sudo": "ugpCrtTDRh", "doas": "uC",
+    "nice": "n", "ionice": "cnp", "setsid": "", "stdbuf": "ioe", "timeout": "ks", "xargs": "adEIiLlnPs", "env": "uCS",
+    "busybox": "", "chronic": "", "unbuffer": "", "flock": "wE",
+}  # fmt: skip
+_OPERANDS = {"timeout": 1, "flock": 1}
+_SHELLS = ("sh", "bash", "dash", "zsh", "ksh", "ash")
+_OPEN = ("if", "while", "until", "for", "case", "select")
+_CLOSE = ("fi", "done", "esac")
+_KEYWORDS = (*_OPEN, *_CLOSE, "then", "else", "elif", "do", "in", "{", "}", "!", "coproc", "function")
+_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\+?=(.*)", re.DOTALL)
+_MOST_STEPS, _DEEPEST = 2000, 20
+
+
+@dataclass
+class Shell:
+    """What is known of a shell at one point of a command line."""
+
+    git: Callable[[Shell, Words, Variables], None]
+    """The check of a git command: its words after `git`, and the variables that it gets beside those of the shell."""
+    places: Places
+    variables: Variables
+    aliases: dict[str, str] = field(default_factory=dict)
+    functions: set[str] = field(default_factory=set)
+    depth: int = 0
+    steps: list[int] = field(default_factory=lambda: [0])
+
+    def run(self, text: str) -> None:
+        """Follow a command line. Raises what the check of git raises, and `NotUnderstood`."""
+        if self.depth > _DEEPEST:
+            raise NotUnderstood("nested too deep")
+        self._follow(Reader(text, self._value).tokens())  # word by word: an assignment changes what later words mean
+
+    def inner(self) -> Shell:
+        """Return a subshell: what it changes does not come back."""
+        copy = Shell(self.git, self.places, dict(self.variables), dict(self.aliases), set(self.functions))
+        copy.depth, copy.steps = self.depth + 1, self.steps
+        return copy
+
+    def _value(self, name: str) -> str | None:
+        if name == "PWD":
+            return next(iter(self.places)) if len(self.places) == 1 else None
+        return self.variables.get(name)
+
+    def _follow(self, tokens: Iterable[Word | Operator | Document]) -> None:
+        words: list[Word] = []
+        line, begins = list[str](), False
+        outside: list[tuple[Places, Places, bool]] = []
+        chain, linked, compound, piped = self.places, False, 0, ""
+        for token in _ended(tokens):
+            if isinstance(token, Word):
+                line, begins = ([], False) if begins else (line, False)
+                words.append(token)
+                continue
+            if isinstance(token, Document):
+                self._document([*line, _program(words)], token)
+                continue
+            if token.text == "(" and len(words) == 1 and words[0].bare and words[0].text:
+                self.functions.add(words.pop().text or "")
+                continue
+            begins = token.text == "\n"
+            before = self.places
+            compound += self._without_keywords(words)
+            printed = self._simple(words, piped, maybe=compound > 0)
+            piped = printed if token.text in ("|", "|&") else ""
+            line.append(_program(words))
+            words = []
+            if token.text in ("&&", "||"):
+                linked = True
+                self.places = self.places | chain if token.text == "||" else self.places
+            elif token.text == "(":
+                outside.append((self.places, chain, linked))
+                chain, linked = self.places, False
+            elif token.text == ")" and outside:
+                self.places, chain, linked = outside.pop()
+            else:
+                if linked or token.text in ("|", "|&", "&"):
+                    self.places = self.places | chain | before
+                chain, linked = self.places, False
+
+    def _without_keywords(self, words: list[Word]) -> int:
+        """Remove the keywords before a command; return how many compound commands begin, minus those that end."""
+        begun = 0
+        while words and words[0].bare and words[0].text in _KEYWORDS:
+            keyword = words.pop(0).text
+            begun += (keyword in _OPEN) - (keyword in _CLOSE)
+            if keyword == "function" and words:
+                self.functions.add(words.pop(0).text or "")
+            if keyword in ("for", "select") and words:
+                self.variables[words[0].text or ""] = None
+                words.clear()
+        return begun
+
+    def _document(self, programs: list[str], document: Document) -> None:
+        """Follow a here-document: a script for a shell, or a text whose substitutions run."""
+        if any(name in _SHELLS for name in programs):
+            self.inner().run(document.text)
+        elif not document.quoted:
+            for body in re.findall(r"\$\(([^()]*)\)|`([^`]*)`", document.text):
+                self.inner().run(body[0] or body[1])
+
+    def _simple(self, words: list[Word], piped: str, *, maybe: bool) -> str:
+        """Follow one command; return what it would print, when it only prints."""
+        self.steps[0] += 1
+        if self.steps[0] > _MOST_STEPS:
+            raise NotUnderstood("too long")
+        for word in words:
+            for text in word.inner:
+                self.inner().run(text)
+        local: Variables = {}
+        while words and words[0].assigns:
+            value = words[0].text
+            local[words[0].assigns] = None if value is None else value.partition("=")[2]
+            words = words[1:]
+        if not words:
+            self.variables.update(local)
+            return ""
+        return self._command([value for word in words for value in word.values()], local, piped, maybe=maybe)
+
+    def _command(self, argv: Words, local: Variables, piped: str, *, maybe: bool) -> str:
+        """Follow a command that is no keyword; return what it would print, when it only prints."""
+        name, args = (argv[0] or "").rpartition("/")[2], argv[1:]
+        if argv[0] is None:
+            self.git(self, args or [None], local)  # the program may be git
+        elif name == "git":
+            self.git(self, args, local)
+        elif name in ("cd", "pushd", "popd"):
+            self._change([None] if name == "popd" else args, maybe=maybe)
+        elif name in self.aliases:
+            expansion, self.aliases = self.aliases[name], {}
+            self.run(joined([expansion, *(quoted(one) for one in args)]))
+        elif name in self.functions:
+            self.git(self, [None], local)
+        elif name in ("echo", "printf"):
+            return " ".join(one for one in args if one and not one.startswith("-"))
+        elif name in _WRAPPERS:
+            self._wrapped(name, _with_input(args) if name == "xargs" else args, local, piped)
+        else:
+            self._of_the_shell(name, args, local, piped)
+        return ""
+
+    def _of_the_shell(self, name: str, args: Words, local: Variables, piped: str) -> None:
+        """Follow a command that changes the shell, or that runs others."""
+        if name in ("export", "declare", "local", "readonly", "typeset"):
+            pairs = [_ASSIGNMENT.fullmatch(one) for one in args if one is not None]
+            self.variables.update({pair[1]: pair[2] for pair in pairs if pair})
+        elif name == "alias":
+            self.aliases.update({one.partition("=")[0]: one.partition("=")[2] for one in args if one})
+        elif name == "eval":
+            self.run(joined(args))
+        elif name in _SHELLS:
+            self._shell(args, piped)
+        elif name == "su" and "-c" in args[:-1]:
+            self.inner().run(args[args.index("-c") + 1] or "git")
+        elif name == "find":
+            for number, one in enumerate(args[:-1]):
+                if one in ("-exec", "-execdir", "-ok", "-okdir"):
+                    self._command(_filled(args[number + 1 :]), local, "", maybe=True)
+
+    def _wrapped(self, name: str, args: Words, local: Variables, piped: str) -> None:
+        """Follow the command that a program such as `env` or `timeout` starts."""
+        local, shell, operands = dict(local), self.inner(), _OPERANDS.get(name, 0)
+        while args:
+            word = args[0]
+            if word is not None and name in ("env", "sudo") and (found := _ASSIGNMENT.fullmatch(word)):
+                local[found[1]] = found[2]
+            elif word is not None and word.startswith("-") and len(word) > 1:
+                if name == "env" and word in ("-C", "--chdir"):
+                    shell._change(args[1:2], maybe=False)
+                if (name, word) in (("env", "-S"), ("env", "--split-string"), ("flock", "-c")):
+                    shell.run(joined(args[1:]))
+                    return
+                if len(word) == 2 and word[1] in _WRAPPERS[name]:
+                    args = args[1:]
+            elif operands:
+                operands -= 1
+            else:
+                break
+            args = args[1:]
+        if args:
+            shell._command(args, local, piped, maybe=False)
+
+    def _shell(self, args: Words, piped: str) -> None:
+        """Follow `bash -c TEXT`, and a shell that reads what the command before it prints."""
+        flags = [one for one in args if one is not None and one.startswith("-")]
+        if any("c" in one.lstrip("-") and not one.startswith("--") for one in flags):
+            rest = [one for one in args if one is None or not one.startswith("-")]
+            if rest and rest[0] is None:
+                self.git(self, [None], {})
+            self.inner().run(rest[0] or "" if rest else "")
+        elif piped and not [one for one in args if one not in flags]:
+            self.inner().run(piped)
+
+    def _change(self, args: Words, *, maybe: bool) -> None:
+        """Follow `cd`."""
+        targets = [one for one in args if one is None or not one.startswith("-") or one == "-"]
+        target = targets[0] if targets else self.variables.get("HOME")
+        if target is None or target == "-":
+            self.places = self.places | {None}
+            return
+        found = {self.path(place, target) for place in self.places}
+        sure = not maybe and all(place is not None and os.path.isdir(place) for place in found)
+        self.places = frozenset(found) if sure else frozenset(found) | self.places
+
+    def path(self, place: str | None, target: str) -> str | None:
+        """Return the absolute path of a word in a folder; None for what cannot be known."""
+        if target.startswith("~"):
+            home = self.variables.get("HOME")
+            target = (home or "") + target[1:] if target[1:2] in ("", "/") and home else os.path.expanduser(target)
+        if os.path.isabs(target):
+            return os.path.normpath(target)
+        return None if place is None else os.path.normpath(os.path.join(place, target))
+
+
+def _program(words: list[Word]) -> str:
+    """Return the name of the program that a command starts; "" when there is none, or it is unknown."""
+    return (words[0].text or "").rpartition("/")[2] if words else ""
+
+
+def _ended(tokens: Iterable[Word | Operator | Document]) -> Iterable[Word | Operator | Document]:
+    yield from tokens
+    yield Operator("\n")
+
+
+def _filled(words: Words, mark: str = "{}") -> Words:
+    """Return words with those that have the mark, which find and xargs fill in, as unknown."""
+    return [None if one is not None and mark in one else one for one in words]
+
+
+def _with_input(words: Words) -> Words:
+    """Return the words after xargs, with what it fills in as unknown."""
+    for number, one in enumerate(words):
+        if one is not None and one.startswith("-I"):
+            rest = words[number + 1 :] if one[2:] else words[number + 2 :]
+            return _filled(rest, one[2:] or str(words[number + 1] if rest else "{}"))
+    return [*words, None]
+
+
+def quoted(word: str | None) -> str:
+    """Return a word as bash writes it; one that is unknown stays so."""
+    return '"$@"' if word is None else "'" + word.replace("'", "'\\''") + "'"
+
+
+def joined(words: Words) -> str:
+    """Return words as one command line."""
+    return " ".join('"$@"' if word is None else word for word in words)
