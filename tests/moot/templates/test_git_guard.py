@@ -200,3 +200,13 @@ def test_work_in_the_own_worktree_and_reading_elsewhere_pass(team: Path, command
 
 def test_without_a_worktree_of_its_own_an_agent_is_not_guarded(team: Path) -> None:
     assert reason(team, f"git -C {team} reset --hard", worktree="") == ""
+
+
+def test_a_command_with_too_many_possible_folders_is_refused_in_time(team: Path) -> None:
+    maybe = "; ".join(f"cd maybe{number} || true" for number in range(19))
+    assert "known only when it runs" in reason(team, f"{maybe}; git reset --hard")
+
+
+def test_a_command_that_is_nested_too_deep_is_refused(team: Path) -> None:
+    nested = '"$(' * 400 + "cd ..; git reset --hard" + ')"' * 400
+    assert "could not be read" in reason(team, f"echo {nested}")

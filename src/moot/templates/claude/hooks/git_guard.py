@@ -11,12 +11,20 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import sys
 
 from git_check import GitCheck, Refused
 from git_facts import top_level
 from shell_commands import Shell
 from shell_words import NotUnderstood
+
+# Claude Code lets the command run when the hook has not answered within 10 s (see settings.json).
+_SECONDS = 6
+
+
+def _too_late(*_: object) -> None:
+    raise NotUnderstood("it takes too long to follow")
 
 
 def main() -> None:
@@ -28,11 +36,13 @@ def main() -> None:
         return
     cwd = str(given.get("cwd") or os.getcwd())
     check = GitCheck(top_level(own) or os.path.realpath(own))
+    signal.signal(signal.SIGALRM, _too_late)
+    signal.alarm(_SECONDS)
     try:
         Shell(check, frozenset({cwd}), dict(os.environ)).run(command)
-    except (Refused, NotUnderstood) as error:
+    except (Refused, NotUnderstood, RecursionError) as error:
         reason = str(error)
-        if isinstance(error, NotUnderstood):
+        if not isinstance(error, Refused):
             reason = f"this command could not be read ({error}), and it names git. Write it more simply."
             stays = not re.search(r"\bcd\b|-C|GIT_|--git-dir|--work-tree|pushd", command)
             if "git" not in command or (stays and top_level(cwd) == check.own):

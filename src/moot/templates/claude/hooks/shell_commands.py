@@ -29,6 +29,7 @@ _CLOSE = ("fi", "done", "esac")
 _KEYWORDS = (*_OPEN, *_CLOSE, "then", "else", "elif", "do", "in", "{", "}", "!", "coproc", "function")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\+?=(.*)", re.DOTALL)
 _MOST_STEPS, _DEEPEST = 2000, 20
+_MOST_PLACES = 64
 
 
 @dataclass
@@ -219,7 +220,9 @@ class Shell:
             return
         found = {self.path(place, target) for place in self.places}
         sure = not maybe and all(place is not None and os.path.isdir(place) for place in found)
-        self.places = frozenset(found) if sure else frozenset(found) | self.places
+        places = frozenset(found) if sure else frozenset(found) | self.places
+        # Each folder that does not exist doubles the number of places.
+        self.places = places if len(places) <= _MOST_PLACES else frozenset({None})
 
     def path(self, place: str | None, target: str) -> str | None:
         """Return the absolute path of a word in a folder; None for what cannot be known."""
