@@ -1,4 +1,4 @@
-"""A bottle that is asked for its state and its login in a short time, whatever its guest does."""
+"""The questions to a bottle about its state and its login, with one short deadline, whatever its guest does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GLANCE_SECONDS = 3.0
 
 
 class Glance:
-    """The inside of a bottle, for all questions of one command together: they take `seconds` at most."""
+    """The inside of a bottle for one command, whose questions take `seconds` at most, all together."""
 
     def __init__(self, bottle: Inside, *, seconds: float = GLANCE_SECONDS) -> None:
         self._bottle = bottle

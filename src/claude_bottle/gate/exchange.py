@@ -31,7 +31,7 @@ class Exchange:
     @classmethod
     @contextmanager
     def of(cls, call: socket.socket) -> Iterator[Exchange]:
-        """Yield the request that a front passes on by `call`; raises `OSError` for what no front sends."""
+        """Yield the request that a front passes on by `call`; raises `OSError` for what a front does not send."""
         with call.makefile("rb") as source:
             kind, data = receive_frame(source)
             try:

@@ -18,7 +18,7 @@ def send_frame(connection: socket.socket, kind: bytes, data: bytes = b"") -> Non
 
 
 def receive_frame(source: IO[bytes]) -> tuple[bytes, bytes]:
-    """Return the kind and the data of the next frame; raises `OSError` at the end, and for what is no frame."""
+    """Return the kind and the data of the next frame; raises `OSError` at the end, and for what is not a frame."""
     head = source.read(5)
     size = int.from_bytes(head[1:], "big")
     data = source.read(size) if len(head) == 5 and size <= _LARGEST else b""

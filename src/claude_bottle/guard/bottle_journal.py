@@ -1,8 +1,8 @@
-"""The lines of one bottle in the audit journal, so few that no guest can fill it.
+"""The lines of one bottle in the audit journal, limited in number so that no guest can fill the journal.
 
 A guest can repeat connections, uses of secrets, requests to models and refused pushes without end. Their lines are
-written one by one up to a rate. The first one beyond it says in its `what` that others follow which are counted; at the
-end of some seconds one more line has their number for each rule. So each decision is announced before it takes effect,
+written one by one up to a rate. The first one beyond it says in its `what` that later decisions are counted; some
+seconds later, one more line has their number for each rule. So each decision is announced before it takes effect,
 and each rule, host and reason is named. All other decisions have a line of their own, whatever the rate.
 """
 
@@ -22,7 +22,7 @@ from pyro_mcp.host.token_bucket import TokenBucket
 AT_ONCE, PER_SECOND = 500, 1.0
 """How many lines a bottle may write at once, and each second after these: of refusals, and of all others."""
 MOST_RULES = 100
-"""How many different rules are counted together; a further one is refused, or counted without its name."""
+"""The most rules that are counted by name at a time; a further one is refused, or counted without its name."""
 COUNT_SECONDS = 10.0
 _REPEATABLE = frozenset({("push", "refused"), *((kind, one) for kind in ("egress", "secret", "budget") for one in (
     "allowed", "refused", "used", "unknown"))})  # fmt: skip
@@ -88,7 +88,7 @@ class BottleJournal:
             self._write_counts()
 
     def _is_counted(self, pair: _Pair, rule: str, what: Mapping[str, object], who: str) -> bool:
-        """Count a decision, or announce that those which follow are counted; return False when it needs a line."""
+        """Count a decision, or announce that later ones are counted; return False if it needs a line of its own."""
         kind, decision = pair
         with self._lock:
             if self._failed:
@@ -155,7 +155,7 @@ class BottleJournal:
 
 
 def _name(kind: DecisionKind, rule: str, what: Mapping[str, object]) -> str:
-    """Return what a counted decision was about: its rule, host, model and reason, as far as they say something."""
+    """Return what a counted decision was about: those of its rule, host, model and reason that are not empty."""
     words = [*([] if kind == "budget" else [rule]), *(what.get(key) for key in ("host", "model", "reason"))]
     name = " ".join(word for word in words if isinstance(word, str) and word)
     return name.encode("ascii", "backslashreplace").decode()[:_LONGEST_NAME]

@@ -1,4 +1,4 @@
-"""The version of the database of requests: it tells readers whether to read again."""
+"""The version of the database of requests, by which readers see whether it has changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A front of the guard: a confined process that speaks HTTP with the guest, so that the guard reads no HTTP of it.
+"""A front of the guard: a confined process that speaks HTTP with the guest, so that the guard does not parse HTTP.
 
     guest ── gateway ── front ── call ── guard
 
@@ -28,7 +28,7 @@ _STARTS_AT_ONCE, _STARTS_PER_SECOND = 8, 0.1
 
 
 class Front:
-    """The front that the module `program` is, for any thread.
+    """The front that runs the module `program`; any thread may use it.
 
     `answer` gets the guard's end of each call, in a thread of its own, at most `most_calls` at once; afterwards it is
     closed.
@@ -106,7 +106,7 @@ class Front:
     def _serve(self, channel: socket.socket, process: subprocess.Popen[bytes]) -> None:
         """Answer the calls of one front until it ends."""
         try:
-            process.wait()  # what goes on is its child: see `confine`
+            process.wait()  # its child is the front: see `confine`
             while True:
                 self._slots.acquire()
                 call = _received(channel)
@@ -129,7 +129,7 @@ class Front:
 
 
 def _received(channel: socket.socket) -> socket.socket | None:
-    """Return the connection of the next call, None at the end of the front, or for a message that no front sends."""
+    """Return the connection of the next call; None at the end of the front, and for what a front does not send."""
     try:
         _, descriptors, _, _ = socket.recv_fds(channel, 1, 1, socket.MSG_CMSG_CLOEXEC)
     except OSError:

@@ -15,11 +15,11 @@ from typing import Any
 import anyio.to_thread
 import mcp_types as mcp
 import uvicorn
-from anyio._backends import _asyncio  # noqa: F401 - imported late otherwise
+from anyio._backends import _asyncio  # noqa: F401 - else anyio imports it after the confinement
 from mcp.server import Server
 from mcp.server.context import ServerRequestContext
 from mcp.server.transport_security import TransportSecuritySettings
-from uvicorn.lifespan import on  # noqa: F401 - imported late otherwise
+from uvicorn.lifespan import on  # noqa: F401 - else uvicorn imports it after the confinement
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from claude_bottle.guard.front_process import Caller, enter_front
@@ -92,7 +92,7 @@ def main() -> None:
         app,
         http=H11Protocol,
         ws="none",
-        log_level="error",  # a warning is for the guest to cause, as often as it likes
+        log_level="error",  # the guest could cause any number of warnings
         access_log=False,
         server_header=False,
         lifespan="on",

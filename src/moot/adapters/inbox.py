@@ -1,6 +1,6 @@
 """The subscription of an agent: it fills the mailbox, and tells the server what the agent has read.
 
-Each process of a role has one, so that any of them suffices. It follows every active space of the agent from the
+Each process of a role has a subscription of its own, so that one running process suffices. It follows every active space of the agent from the
 position in the mailbox on; a space without one from the first message that the agent has not acknowledged. The server
 says which messages are addressed to the agent; for most of them the event itself shows it.
 """
@@ -35,7 +35,7 @@ Result = TypeVar("Result")
 
 
 class Inbox:
-    """The subscriptions of one desk, on an event loop in a thread of its own. `on_new` is called in that thread."""
+    """The subscriptions of one desk, on an event loop in a thread of its own, which calls `on_new`."""
 
     def __init__(self, desk: Desk, adapter: str, on_new: Callable[[], None] = lambda: None) -> None:
         self._desk = desk
@@ -48,7 +48,7 @@ class Inbox:
         self._thread = threading.Thread(target=self._run, name="inbox", daemon=True)
 
     def start(self) -> None:
-        """Begin; the thread ends with the process, and what it had not stored comes again."""
+        """Start the thread. It ends with the process; the server then sends again what the thread had not stored."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -164,7 +164,7 @@ class Inbox:
         try:
             event = ContextEvent.model_validate(frame.get("data"))
         except ValidationError as error:
-            _log.error("%s: an event of the server is none: %s", space_id, error)
+            _log.error("%s: the server sent an invalid event: %s", space_id, error)
             return
         relevance = await self._relevance(space_id, event)
         if relevance is not None:

@@ -25,7 +25,7 @@ EVENTS = {
 """The events with a hook, and the matcher of each."""
 HOOK_SECONDS = 10
 _MOST_TOKENS = 40
-# An exit code of 2 would make Claude Code undo what the hook is about; a host that is away changes nothing.
+# An exit code of 2 would make Claude Code block the event of the hook; after 1, it goes on as if there were no hook.
 _SCRIPT = """\
 given=$(cat)
 transcript=$(printf %s "$given" | sed -n 's/.*"transcript_path":"\\([^"]*\\)".*/\\1/p' | head -n 1)

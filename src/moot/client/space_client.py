@@ -281,7 +281,7 @@ class SpaceClient:
 
 
 def part(text: str) -> str:
-    """Return a text as one part of a path: an id that a model made up stays within it."""
+    """Return a text as one part of a path, so that an id that a model made up leads to no other path."""
     return quote(text.encode(errors="replace"), safe="") if text not in ("", ".", "..") else "-"
 
 

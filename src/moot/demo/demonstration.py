@@ -104,7 +104,7 @@ def _variables(model: str) -> dict[str, str]:
 
 
 def _watch(players: dict[str, Player], world: World) -> None:
-    """Wait until both plays have come to their last words."""
+    """Wait until the scripts of both models have ended."""
     end = time.monotonic() + _PLAY_SECONDS
     for role, player in players.items():
         if not player.resting.wait(max(0.0, end - time.monotonic())):

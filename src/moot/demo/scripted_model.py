@@ -60,7 +60,7 @@ class Player:
     play: Play
     last_words: str
     resting: threading.Event = field(default_factory=threading.Event)
-    """Set when the model has said its last words, or has failed."""
+    """Set when the script of this model has ended, or has failed."""
     failure: str = ""
     messages: list[Message] = field(default_factory=list)
     """The messages that the agent has read, in order."""

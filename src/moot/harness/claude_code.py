@@ -142,7 +142,7 @@ def _servers(place: AgentPlace) -> dict[str, Any]:
 
 def _settings(place: AgentPlace) -> dict[str, Any]:
     return {
-        # Whoever starts a team in the mode bypassPermissions has chosen it in moot.toml.
+        # The user has chosen the mode bypassPermissions in moot.toml.
         "skipDangerousModePermissionPrompt": True,
         # A suggested next prompt looks like a typed one, and nothing is typed for an agent while something is there.
         "promptSuggestionEnabled": False,
@@ -156,7 +156,7 @@ def _hook(place: AgentPlace, event: str) -> dict[str, Any]:
 
 
 def _answer_first_questions(found: Json, place: AgentPlace) -> None:
-    """Record what a person would answer; of a worktree of git, Claude Code looks up the trust of the main worktree."""
+    """Record what a person would answer. For a git worktree, Claude Code looks for the trust of the main worktree."""
     found["hasCompletedOnboarding"] = True
     for folder in (place.tree, place.main, place.tree.partition("/.worktrees/")[0]):
         table_of(found, "projects", folder)["hasTrustDialogAccepted"] = True

@@ -46,7 +46,7 @@ class Codex:
         pass  # it works for root too
 
     def argv(self, agent: AgentSettings, place: AgentPlace, *, prompt: str, permission_mode: str) -> list[str]:
-        # The hooks of the launch run at once; those of other files too, as they do where a person has accepted them.
+        # Codex then runs the hooks of the launch without asking, and also the hooks of other files.
         argv = [self.program, "--dangerously-bypass-hook-trust"]
         if permission_mode in UNATTENDED_MODES:
             argv.append("--dangerously-bypass-approvals-and-sandbox")

@@ -22,7 +22,7 @@ _MODULES = {TOOLS_SERVER: "moot.adapters.mcp_runner", CHANNEL_SERVER: "moot.adap
 
 
 class AgentSettings(Protocol):
-    """What moot.toml says about one agent, as far as a harness needs it."""
+    """The part of moot.toml about one agent that a harness needs."""
 
     @property
     def role(self) -> str: ...

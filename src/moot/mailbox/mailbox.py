@@ -33,10 +33,10 @@ ACCEPT_SECONDS = {"channel": 10.0, "hook": 120.0, "tmux": 30.0}
 UNDOUBTED_SECONDS = 60.0
 """The time after which an accepted offer counts as seen in a session that goes on, whatever its transcript shows."""
 UNKNOWN_SECONDS = 300.0
-"""The same for an agent of which nobody knows whether it is idle."""
+"""The same for an agent whose state is unknown."""
 _KEEP_SECONDS = 86_400.0
 _FAILED_SECONDS = 3600.0
-"""The time in which a new session does not try a road that has failed in another one."""
+"""The time during which a new session does not use a road that failed in an earlier session."""
 _FIELDS = tuple(Message.__dataclass_fields__)
 
 
@@ -210,7 +210,7 @@ class Mailbox:
             void(db, "token = ?", offer.token)
 
     def restart_road(self, road: Road) -> None:
-        """Let what a road has offered without a session wait again: its process is new, and so is the agent's."""
+        """Let messages wait again that a road offered outside a session: its process and the agent's have restarted."""
         with self._transaction() as db:
             void(db, "road = ? AND session = ''", road)
 
@@ -333,7 +333,7 @@ class Mailbox:
         return count
 
     def _expire(self, db: sqlite3.Connection, idle_since: float | None) -> None:
-        """Void the offers that were not accepted in time; their roads have failed for this session."""
+        """Make the offers void that were not accepted in time; their roads have failed for this session."""
         open_ones = "SELECT DISTINCT o.token, o.road, o.offered_at FROM offers o JOIN messages m USING (token)"
         unseen = f"{open_ones} WHERE m.seen_at IS NULL AND o.accepted_at IS NULL"
         for token, road, offered_at in db.execute(unseen).fetchall():

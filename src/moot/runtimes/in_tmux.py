@@ -168,7 +168,7 @@ class InTmux:
 
 
 class _Watch:
-    """A watch on a run folder. Nothing announces what changes on the terminal, so it returns early to look there."""
+    """A watch on a run folder. It returns early, because no event announces a change on the terminal."""
 
     def __init__(self, folder: FolderWatch) -> None:
         self._folder = folder

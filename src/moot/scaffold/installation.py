@@ -20,7 +20,7 @@ from pyro_mcp.host.files import write_durable
 def write_moot_toml(
     options: InitOptions, project: Path, journal: Journal, team: TeamProfile
 ) -> tuple[str, tuple[str, ...]]:
-    """Write `moot.toml` unless the project has one; return what was done, and what does not fit in the one it has."""
+    """Write `moot.toml` unless the project has one; return what was done, and what is wrong in the one that it has."""
     path = project / MOOT_TOML
     if os.path.lexists(path) and not options.force and not journal.force:
         options.say(f"Skipped {MOOT_TOML:<22} (exists; re-run with --force to overwrite)")

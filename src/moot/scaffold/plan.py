@@ -1,4 +1,4 @@
-"""Decide which agents a project gets: those that wait for a key, and those that a team has and the server has not."""
+"""Decide which agents a project gets: those without a key, and those of the team that the server does not have."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from pyro_mcp.host.files import locked, state_home
 
 
 def init(options: InitOptions, project: Path | None = None) -> InitResult:
-    """Give the agents of a team to a project, and the project its files. Raises `PyroError`.
+    """Make a team's agents for a project, with their keys, and install the project's files. Raises `PyroError`.
 
     A run that was interrupted is continued by the next one.
     """
@@ -119,7 +119,7 @@ def _announce_resumption(options: InitOptions, journal: Journal) -> None:
 
 
 def _complete(options: InitOptions, project: Path, journal: Journal) -> InitResult:
-    """Do all that changes something. Each step may be repeated, and the journal is removed after the last."""
+    """Do all steps that change something. Each step may be repeated; after the last one, remove the journal."""
     added = update_gitignore(project)  # before the first key is there
     write_journal(project, journal)
     options.say(f"\n{_heading(journal)}")

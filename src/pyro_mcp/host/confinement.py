@@ -66,7 +66,7 @@ def _filter() -> bytes:
 
 
 def confine(visible: Sequence[str]) -> None:
-    """Confine this process for good, which must have one thread; it goes on as a child of the process that it was.
+    """Confine this process for good, which must have one thread; it continues in a child process.
 
     It keeps its open descriptors. It sees only the folders `visible`, read-only; it makes no file, no process and no
     socket but a pair; it has no network, no capability, limited memory, threads and descriptors, and namespaces of its
@@ -86,7 +86,7 @@ def confine(visible: Sequence[str]) -> None:
 
 
 def restrict() -> None:
-    """Take from this process and its future children what serves attacks alone, for good; it must have one thread.
+    """Forbid this process and its future children, for good, what only attacks need; it must have one thread.
 
     They gain no privileges from a program's file, leave no core, and may make none of the calls by which a process
     reads or changes others, the kernel, its clock or its modules. They can still make sandboxes. Raises `OSError`.

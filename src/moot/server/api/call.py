@@ -33,7 +33,7 @@ class Call:
     state: ServerState
     token: str
     explicit: bool = False
-    """Whether the client acknowledges each message itself, so that its calls acknowledge nothing."""
+    """Whether the client acknowledges each message itself; the server then infers nothing from its calls."""
 
     def read(self, work: Callable[[Transaction, Caller], Result]) -> Result:
         """Run a function that only reads; return its result."""

@@ -263,7 +263,7 @@ archives = Table(
     UniqueConstraint("space_key", "session_id"),
 )
 
-# Teams that were installed; the caller's own name for the call returns the same team again.
+# Teams that were installed; a call with the same idempotency key returns the same team.
 installations = Table(
     "installations",
     metadata,

@@ -127,7 +127,7 @@ async def revoke_key(request: Request) -> Done:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """Return the fields of a form. Raises `InvalidRequest` when the body is none."""
+    """Return the fields of a form. Raises `InvalidRequest` when the body is not a form."""
     try:
         text = (await request.body()).decode("ascii")
         fields = dict(parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=50))

@@ -11,7 +11,7 @@ metadata = MetaData(naming_convention=first.naming_convention)
 for _one in (tenants, actors):
     _one.to_metadata(metadata)
 
-# Teams that were installed; the caller's own name for the call returns the same team again.
+# Teams that were installed; a call with the same idempotency key returns the same team.
 installations = Table(
     "installations",
     metadata,
