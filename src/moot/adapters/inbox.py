@@ -1,8 +1,8 @@
 """The subscription of an agent: it fills the mailbox, and tells the server what the agent has read.
 
-Each process of a role has a subscription of its own, so that one running process suffices. It follows every active space of the agent from the
-position in the mailbox on; a space without one from the first message that the agent has not acknowledged. The server
-says which messages are addressed to the agent; for most of them the event itself shows it.
+Each process of a role has a subscription of its own, so that one running process suffices. It follows every active
+space of the agent from the position in the mailbox on; a space without one from the first message that the agent has
+not acknowledged. The server says which messages are addressed to the agent; for most of them the event itself shows it.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ _SCHEMES = {"http": "ws", "https": "wss"}
 
 @dataclass(frozen=True)
 class ServerAddress:
-    """The address of a space server, with the key of a caller. Raises `InvalidRequest` for a text that is not an address."""
+    """The address of a space server, with the key of a caller. Raises `InvalidRequest` for another text."""
 
     api_url: str
     key: str = field(default="", repr=False)

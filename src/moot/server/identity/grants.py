@@ -87,7 +87,7 @@ def allow(tx: Transaction, caller: Caller, wish: Wish) -> str:
 
 
 def fetch(tx: Transaction, given: Mapping[str, str]) -> str | None:
-    """Return the key for a code; None for one that is not valid. If a code is used twice, its first key becomes invalid."""
+    """Return the key for a code; None for an invalid one. If a code is used twice, the key becomes invalid."""
     row = tx.first(select(_grants).where(_grants.c.code_hash == hash_of(given.get("code", ""))))
     if row is None:
         return None
