@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from claude_bottle import BottleInfo, Bottles
+from claude_bottle import BottleInfo, Bottles, state
 from moot.agents.processes import agent_processes
 from moot.bottled.window import BACKEND_VARIABLE
 from moot.bottled.work import kept_work
@@ -55,7 +55,9 @@ class Bottled:
     def up(self) -> BottleInfo:
         """Start the team; return the bottle as soon as it can outlive the program that launched it."""
         assert self.outcomes(self.team.up()) == {ROLE: "started"}
-        return until("it is launched", lambda: self.bottles.list()["bottles"][0], lambda at: at["state"] != "launching")
+        (bottle,) = until("it is there", lambda: self.bottles.list()["bottles"])
+        until("it is launched", lambda: state.read(bottle["slug"]).phase, state.LAUNCHED.__eq__)
+        return bottle
 
     def outcomes(self, report: object) -> dict[str, str]:
         return {one.role: one.outcome for one in report.roles}  # type: ignore[attr-defined]
