@@ -24,6 +24,8 @@ _OTHER_PROVIDERS = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE
 _RULE, _PROMPT, _EXAMPLE = "\u2500" * 4, "\u276f", 'Try "'
 _CHANNEL_DIALOG = "Loading development channels"
 _CHANNEL_ANSWER = f"{_PROMPT} 1. I am using this for local development"
+_KEY_DIALOG = "Detected a custom API key in your environment"
+_DIALOG_END = "Enter to confirm"
 _BYPASS = "bypassPermissions"
 _ROOT_HINT = (
     'in [harness] of moot.toml, set runtime = "bottle", or another permission_mode such as "acceptEdits"; '
@@ -107,6 +109,12 @@ class ClaudeCode:
 
     def startup_key(self, screen: str) -> str:
         return "Enter" if _CHANNEL_DIALOG in screen and _CHANNEL_ANSWER in screen else ""
+
+    def startup_question(self, screen: str) -> str:
+        lines = [line.strip() for line in screen.splitlines() if line.strip()]
+        if not lines or not lines[-1].startswith(_DIALOG_END) or self.startup_key(screen):
+            return ""
+        return "whether it may use your ANTHROPIC_API_KEY" if _KEY_DIALOG in screen else "something in a dialog"
 
     def prompt_is_empty(self, screen: str) -> bool | None:
         """Return whether the box between the last two rules of the screen is empty, or has only its grey example."""

@@ -81,6 +81,9 @@ class Codex:
     def startup_key(self, screen: str) -> str:
         return ""
 
+    def startup_question(self, screen: str) -> str:
+        return ""
+
     def prompt_is_empty(self, screen: str) -> bool | None:
         return None
 

@@ -82,6 +82,9 @@ class Harness(Protocol):
     def startup_key(self, screen: str) -> str:
         """Return the tmux key that answers the start-up dialog on this screen; "" when it shows none of ours."""
 
+    def startup_question(self, screen: str) -> str:
+        """Return what a start-up dialog on this screen asks a person, such as "whether …"; "" when there is none."""
+
     def prompt_is_empty(self, screen: str) -> bool | None:
         """Return whether nothing is typed at the prompt of this screen; None when the screen shows no prompt."""
 

@@ -124,6 +124,9 @@ class OpenCode:
     def startup_key(self, screen: str) -> str:
         return ""
 
+    def startup_question(self, screen: str) -> str:
+        return ""
+
     def prompt_is_empty(self, screen: str) -> bool | None:
         return None
 

