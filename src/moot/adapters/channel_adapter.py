@@ -26,6 +26,7 @@ from moot.adapters.intervals import Intervals
 from moot.adapters.tool import Tool, changes, reads, removes
 from moot.adapters.tool_server import ToolServer
 from moot.agents.state import IDLE, read_state
+from moot.harness import harness_named
 from moot.mailbox.mailbox import Offer
 from moot.mailbox.message_block import attributes, content
 
@@ -164,7 +165,9 @@ class ChannelAdapter(ToolServer):
 
 def _notification(offer: Offer) -> mcp.JSONRPCNotification:
     message = offer.messages[0]
-    # The client escapes the attributes, and breaks only `</channel` in the content.
-    meta = {"agent_id": message.speaker_id} if message.relevance == "agent_interval" else {}
-    params = {"content": content(message), "meta": {**attributes(message, offer.token), **meta}}
+    # The client escapes the attributes, breaks only `</channel` in the content, and takes both for a prompt.
+    inert = harness_named(_CLIENT).inert
+    found = attributes(message, offer.token)
+    found |= {"agent_id": message.speaker_id} if message.relevance == "agent_interval" else {}
+    params = {"content": inert(content(message)), "meta": {name: inert(value) for name, value in found.items()}}
     return mcp.JSONRPCNotification(jsonrpc="2.0", method=METHOD, params=params)

@@ -2,8 +2,9 @@
 
 It types only when the agent is idle by the word of its hooks, and nothing is typed at its prompt: a person may be
 writing there, and in a dialog Enter would be an answer. A harness without hooks has only its screen to tell. The line
-is one line whatever the message has in it (`moot.agents.tmux`), and Enter counts only when the harness has taken the
-line: its hook has seen the offer's token, or its prompt is empty again.
+is one line whatever the message has in it (`moot.agents.tmux`), and nothing in it is a command of the harness (its
+`inert`). Enter counts only when the harness has taken the line: its hook has seen the offer's token, or its prompt is
+empty again.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class Screen(Protocol):
     reports_state: bool
 
     def prompt_is_empty(self, screen: str) -> bool | None: ...
+
+    def inert(self, text: str) -> str: ...
 
 
 class TmuxDelivery:
@@ -100,7 +103,7 @@ class TmuxDelivery:
         # If this fails, the line may be typed all the same: the end of the session or of its time makes the offer void.
         taken = self._tmux.submit(
             self._session,
-            blocks(offer.messages, offer.token),
+            self._harness.inert(blocks(offer.messages, offer.token)),
             accepted=lambda seconds: self._accepted(offer, seconds),
             pending=self._still_typed,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -31,6 +32,8 @@ _ROOT_HINT = (
     'in [harness] of moot.toml, set runtime = "bottle", or another permission_mode such as "acceptEdits"; '
     "or run moot as an ordinary user. In a container without anything of yours, IS_SANDBOX=1 allows it"
 )
+_REFERENCE = re.compile("(?<![A-Za-z0-9_])@")
+_MODE_WORD = re.compile("(ultra)(code|plan|review|think)", re.IGNORECASE)
 _EVENTS: Mapping[str, str] = {
     "SessionStart": "",
     "UserPromptSubmit": "",
@@ -124,6 +127,14 @@ class ClaudeCode:
             return None
         typed = " ".join(lines[rules[-2] + 1 : rules[-1]]).removeprefix(_PROMPT).strip()
         return not typed or typed.startswith(_EXAMPLE)
+
+    def inert(self, text: str) -> str:
+        """Return a text in which no `@path` puts a file into the conversation, and no word changes the turn.
+
+        Claude Code reads the file, or calls the agent, after an `@` that is the first character or follows a space; it
+        has no permission rule for that. "ultrathink" and "ultracode" set the effort of the turn, or begin a workflow.
+        """
+        return _MODE_WORD.sub(r"\1-\2", _REFERENCE.sub(r"\\@", text))
 
 
 def _mcp_file(place: AgentPlace) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 
@@ -22,6 +23,7 @@ from pyro_mcp.errors import InvalidRequest
 _MODELS_OF_ANOTHER = ("opus", "sonnet", "haiku", "best", "default", "opusplan", "claude-")
 _SANDBOX = {"acceptEdits": "workspace-write", "default": "workspace-write", "plan": "read-only"}
 _EVENTS = ("SessionStart", "UserPromptSubmit", "PostToolUse", "PermissionRequest", "Stop", "Interrupt", "SessionEnd")
+_SKILL = re.compile(r"\$(?=[^\s\d])")
 _HOOK_SECONDS = 10
 
 
@@ -86,6 +88,10 @@ class Codex:
 
     def prompt_is_empty(self, screen: str) -> bool | None:
         return None
+
+    def inert(self, text: str) -> str:
+        """Return a text in which no `$name` calls a skill, wherever it is."""
+        return _SKILL.sub("$ ", text)
 
 
 def _folder(place: AgentPlace, environ: Mapping[str, str]) -> str:

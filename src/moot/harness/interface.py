@@ -88,6 +88,9 @@ class Harness(Protocol):
     def prompt_is_empty(self, screen: str) -> bool | None:
         """Return whether nothing is typed at the prompt of this screen; None when the screen shows no prompt."""
 
+    def inert(self, text: str) -> str:
+        """Return a text of somebody else with nothing that is a command in a prompt of this harness."""
+
 
 def server_commands(place: AgentPlace) -> dict[str, list[str]]:
     """Return the commands of an agent's MCP servers by name."""

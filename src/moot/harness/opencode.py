@@ -130,6 +130,10 @@ class OpenCode:
     def prompt_is_empty(self, screen: str) -> bool | None:
         return None
 
+    def inert(self, text: str) -> str:
+        """Return the text: OpenCode refers to a file only where its user has chosen it in a menu."""
+        return text
+
 
 def _settings_file(place: AgentPlace) -> str:
     return f"{place.run_folder}/opencode.json"

@@ -53,6 +53,9 @@ class _NotLaunchable:
     def prompt_is_empty(self, screen: str) -> bool | None:
         return None
 
+    def inert(self, text: str) -> str:
+        return text
+
     def _refuse(self, agent: AgentSettings) -> NoReturn:
         raise InvalidRequest(
             f"agents.{agent.role}.harness: {self.name} cannot be launched by moot",

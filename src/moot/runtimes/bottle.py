@@ -152,3 +152,6 @@ class HarnessInBottle:
 
     def prompt_is_empty(self, screen: str) -> bool | None:
         return self._inside.prompt_is_empty(screen)
+
+    def inert(self, text: str) -> str:
+        return self._inside.inert(text)

@@ -177,3 +177,16 @@ def test_only_the_dialog_of_the_channel_flag_is_answered() -> None:
     assert claude.startup_key(dialog.replace(f"{mark} 1", "  1").replace("  2", f"{mark} 2")) == ""
     assert claude.startup_key(f"Do you trust this folder?\n {mark} 1. Yes") == ""
     assert [harness_named(name).startup_key(dialog) for name in HARNESSES if name != "claude-code"] == [""] * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("claude-code", "@a ada@b.c\n@QA (@x", "\\@a ada@b.c\n\\@QA (\\@x"),
+        ("claude-code", "ULTRAthink", "ULTRA-think"),
+        ("codex", "$a costs $5 or 5$ [$b](c)", "$ a costs $5 or 5$ [$ b](c)"),
+        ("opencode", "@a $b", "@a $b"),
+    ],
+)
+def test_a_text_of_somebody_else_is_no_command_of_a_prompt(name: str, text: str, found: str) -> None:
+    assert harness_named(name).inert(text) == found

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from moot.agents.place import AgentPlace, HostFiles
+from moot.agents.tmux import typed
 from moot.harness import harness_named
 from moot.mailbox.mailbox import Mailbox
+from moot.mailbox.message_block import blocks
 from tests.chat_hosts.model_api import Call, Story
 from tests.moot.harness_places import PYTHON, Settings, message, place_in, state_of, turn
 
@@ -24,22 +26,22 @@ def place(tmp_path: Path) -> AgentPlace:
     return place_in(tmp_path)
 
 
-def claude(place: AgentPlace, story: Story) -> tuple[str, list[str]]:
+def claude(place: AgentPlace, story: Story, prompt: str = "do it") -> tuple[str, list[str]]:
     """Run one turn of Claude Code in a role's place, without MCP servers, which have tests of their own."""
     harness, agent, environ = harness_named("claude-code"), Settings(), {"ANTHROPIC_API_KEY": KEY}
     harness.seed(agent, place, HostFiles(), environ=environ, permission_mode="acceptEdits")
     Path(place.run_folder, "mcp.json").write_text('{"mcpServers": {}}')
-    argv = harness.argv(agent, place, prompt="do it", permission_mode="acceptEdits")
+    argv = harness.argv(agent, place, prompt=prompt, permission_mode="acceptEdits")
     quiet = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1"}
     environ |= {"ANTHROPIC_BASE_URL": "{model}", **quiet}
     return turn(place, story, [argv[0], "--print", *argv[1:]], environ)
 
 
-def codex(place: AgentPlace, story: Story) -> tuple[str, list[str]]:
+def codex(place: AgentPlace, story: Story, prompt: str = "do it") -> tuple[str, list[str]]:
     """Run one turn of Codex in a role's place, without MCP servers."""
     harness, agent = harness_named("codex"), Settings()
     harness.seed(agent, place, HostFiles(), environ={}, permission_mode="bypassPermissions")
-    words = harness.argv(agent, place, prompt="do it", permission_mode="bypassPermissions")
+    words = harness.argv(agent, place, prompt=prompt, permission_mode="bypassPermissions")
     argv = list(words)
     for number, word in reversed(list(enumerate(words))):
         if word.startswith("mcp_servers."):
@@ -119,6 +121,48 @@ def test_an_agent_gets_messages_at_the_prompt_between_tools_and_before_it_rests(
     assert state_of(place) == "idle"
     assert {one: sorted(ids) for one, ids in box.to_acknowledge().items()} == {"spc_1": ["evt_1", "evt_2", "evt_3"]}
     assert not list(Path(place.main, ".moot/logs").iterdir()), "a hook failed"
+
+
+def rest() -> Story:
+    """Do nothing, and end the turn."""
+    yield from ()
+    return "I have read it."
+
+
+REFERENCES = ("@{}", '@"{}"', "\u00a0@{}", "(@{})", ".@{}", "see:\n@{}", "@@{}")
+
+
+def test_no_message_puts_a_file_into_the_conversation_of_claude_code_or_changes_its_turn(place: AgentPlace) -> None:
+    box = Mailbox(Path(place.run_folder, "mailbox.db"))
+    files = []
+    for number, form in enumerate(REFERENCES, 1):
+        files.append(Path(place.main, f"outside{number}"))
+        files[-1].write_text(f"SECRET{number}")
+        box.add(message(number, f"x {form.format(files[-1])} UltraThink ultracode"))
+    Path(place.tree, "you").write_text("SECRET")
+    offer = box.claim("tmux", most_messages=3)
+    assert offer is not None and len(offer.messages) == 3, "the rest comes by the hook"
+    inert = harness_named("claude-code").inert(blocks(offer.messages, offer.token))
+    _, asked = claude(place, rest(), typed(inert))
+    request = asked[-1]
+    assert all(str(one) in request for one in files), "all messages have arrived"
+    assert "SECRET" not in request
+    assert "requesting deeper reasoning" not in request and "opting this turn into" not in request
+
+
+def test_no_message_calls_a_skill_of_codex(place: AgentPlace) -> None:
+    forms = ("${0}", "\\${0}", "'${0}'", "[${0}]({1})")
+    texts = []
+    for number, form in enumerate(forms):
+        skill = Path(place.tree, f".agents/skills/skill{number}/SKILL.md")
+        skill.parent.mkdir(parents=True)
+        skill.write_text(f"---\nname: skill{number}\ndescription: one\n---\nSECRET")
+        texts.append(form.format(skill.parent.name, skill))
+    subprocess.run(["git", "init", "--quiet", place.tree], check=True)
+    text = typed(harness_named("codex").inert(blocks([message(1, " ".join(texts))], "ofr_" + "a" * 24)))
+    _, asked = codex(place, rest(), text)
+    assert all(f"skill{number}" in asked[-1] for number in range(len(forms)))
+    assert "SECRET" not in asked[-1]
 
 
 def test_an_agent_works_on_when_its_hooks_cannot(place: AgentPlace) -> None:
