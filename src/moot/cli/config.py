@@ -12,6 +12,12 @@ from pyro_mcp.command_line import Verbs, print_json, verb
 if TYPE_CHECKING:
     from moot.config import AgentConfig, MootConfig
 
+_OF_AGENT = (
+    *("display_name", "profile", "startup_prompt", "harness", "model", "effort", "model_reasoning_effort"),
+    *("theme", "env"),
+)
+"""The keys of a role's table in `moot.toml`."""
+
 
 def add(verbs: Verbs) -> None:
     group = verb(verbs, "config", "show or change the configuration of the project", _show, example="moot config")
@@ -80,8 +86,20 @@ def _theme(agent: AgentConfig) -> str:
 
 
 def _as_json(config: MootConfig) -> dict[str, Any]:
-    agents = {role: {**asdict(agent), "own": sorted(agent.own)} for role, agent in config.agents.items()}
-    return {**asdict(config), "path": str(config.path), "agents": agents}
+    """Return the configuration as the tables of `moot.toml`, with the defaults."""
+    convo = {"api_url": config.api_url, "space_id": config.space_id, "template": config.template}
+    harness = {
+        "type": config.harness_type,
+        "runtime": config.runtime,
+        "permission_mode": config.permission_mode,
+        "model": config.default_model,
+        "effort": config.default_effort,
+        "model_reasoning_effort": config.default_reasoning_effort,
+        "launch_stagger_seconds": config.launch_stagger_seconds,
+        "human_interface": config.human_interface,
+    }
+    agents = {role: {name: getattr(agent, name) for name in _OF_AGENT} for role, agent in config.agents.items()}
+    return {"path": str(config.path), "convo": convo, "harness": harness, "agents": agents}
 
 
 def _set(arguments: argparse.Namespace) -> int:
@@ -103,7 +121,7 @@ def _focus(arguments: argparse.Namespace) -> int:
     config = require_config()
     moved = set_focus(config, arguments.space_id, profile=arguments.profile)
     if arguments.json:
-        print_json({"space_id": arguments.space_id, "agents": moved})
+        print_json({"space_id": arguments.space_id, "agents": {role: asdict(one) for role, one in moved.items()}})
     else:
         print(f"{len(moved)} agents work in {arguments.space_id}: {', '.join(moved)}")
         print(f"Set [convo].space_id in {config.path.name}; restart running agents: 'moot down', then 'moot up'")
@@ -122,9 +140,9 @@ def _provision(arguments: argparse.Namespace) -> int:
         say=lambda line: print(line, file=out, flush=True),
     )
     if arguments.json:
-        print_json({"agents": made})
+        print_json({"agents": {role: asdict(one) for role, one in made.items()}})
     elif made:
-        print("\n".join(f"Provisioned {role}: {actor_id}" for role, actor_id in made.items()))
+        print("\n".join(f"Provisioned {role}: {one.actor_id}" for role, one in made.items()))
         print(f"Wrote .moot/actors.json ({len(made)} agents)")
     else:
         print("Each role of moot.toml has an agent with a key already.")

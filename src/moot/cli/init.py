@@ -49,8 +49,8 @@ def _init(arguments: argparse.Namespace) -> int:
         )
     )
     if arguments.json:
-        print_json(result.as_json())
-    elif result.aborted:
+        print_json({"aborted": True} if result is None else result.as_json())
+    elif result is None:
         print("Aborted.")
     return 0
 

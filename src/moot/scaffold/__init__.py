@@ -7,8 +7,8 @@
 
 from __future__ import annotations
 
-from moot.scaffold.options import InitOptions, InitResult
+from moot.scaffold.options import InitOptions, InitResult, RoleAgent
 from moot.scaffold.project import init
 from moot.scaffold.provision import provision, set_focus
 
-__all__ = ["InitOptions", "InitResult", "init", "provision", "set_focus"]
+__all__ = ["InitOptions", "InitResult", "RoleAgent", "init", "provision", "set_focus"]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from moot.scaffold.files_of_project import Installed
-from moot.scaffold.journal import Member
 
 
 def _silent(_line: str) -> None:
@@ -36,33 +35,27 @@ class InitOptions:
 
 
 @dataclass(frozen=True)
+class RoleAgent:
+    """The agent of a role, without its key."""
+
+    actor_id: str
+    display_name: str
+
+
+@dataclass(frozen=True)
 class InitResult:
-    """What `moot init` has done. `aborted` says that a question was answered with no."""
+    """What `moot init` has done. `agents` has the roles; `moot_toml` is `written`, or `kept` for one that was there."""
 
-    api_url: str = ""
-    space_id: str = ""
-    space_name: str = ""
-    template: str = ""
-    agents: tuple[Mapping[str, str], ...] = ()
-    files: tuple[Installed, ...] = ()
-    moot_toml: str = ""
-    report: Path | None = None
-    warnings: tuple[str, ...] = field(default=())
-    aborted: bool = False
-
-    def with_members(self, members: Iterable[Member]) -> InitResult:
-        """Return the result with these agents."""
-        agents = ({"role": one.role, "actor_id": one.actor_id, "display_name": one.display_name} for one in members)
-        return replace(self, agents=tuple(agents))
+    api_url: str
+    space_id: str
+    space_name: str
+    template: str
+    agents: Mapping[str, RoleAgent]
+    files: tuple[Installed, ...]
+    moot_toml: Literal["written", "kept"]
+    report: Path
+    warnings: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as JSON values."""
-        return {
-            **{name: getattr(self, name) for name in ("api_url", "space_id", "space_name", "template")},
-            "agents": list(self.agents),
-            "files": [vars(one) for one in self.files],
-            "moot_toml": self.moot_toml,
-            "report": str(self.report) if self.report else None,
-            "warnings": list(self.warnings),
-            "aborted": self.aborted,
-        }
+        return {**asdict(self), "report": str(self.report)}

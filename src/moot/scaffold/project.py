@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from moot.client.auth import Credential, require_credential
@@ -14,7 +13,7 @@ from moot.client.space_client import SpaceClient
 from moot.config import ACTORS_JSON, Actors, in_main_worktree, load_actors
 from moot.scaffold.adoption import adopt, write_actors
 from moot.scaffold.files_of_project import update_gitignore
-from moot.scaffold.installation import install_files, update_suggestions, write_moot_toml
+from moot.scaffold.installation import install_and_report, update_suggestions, write_moot_toml
 from moot.scaffold.journal import Journal, journal_path, read_journal, write_journal
 from moot.scaffold.options import InitOptions, InitResult
 from moot.scaffold.plan import adoptable, plan_adoption, plan_new_team
@@ -22,10 +21,10 @@ from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
 from pyro_mcp.host.files import locked, state_home
 
 
-def init(options: InitOptions, project: Path | None = None) -> InitResult:
-    """Make a team's agents for a project, with their keys, and install the project's files. Raises `PyroError`.
+def init(options: InitOptions, project: Path | None = None) -> InitResult | None:
+    """Make a team's agents for a project, with their keys, and install its files; return None if the person refuses.
 
-    A run that was interrupted is continued by the next one.
+    A run that was interrupted is continued by the next one. Raises `PyroError`.
     """
     project = (project or Path.cwd()).absolute()
     _require_main_worktree(project)
@@ -44,7 +43,7 @@ def init(options: InitOptions, project: Path | None = None) -> InitResult:
                 )
             found = _new_journal(options, project)
             if found is None:
-                return InitResult(aborted=True)
+                return None
             journal = found
         else:
             _announce_resumption(options, journal)
@@ -132,9 +131,9 @@ def _complete(options: InitOptions, project: Path, journal: Journal) -> InitResu
     moot_toml, warnings = write_moot_toml(options, project, journal, team)
     if added:
         options.say(f"Updated .gitignore             ({added} entries added)")
-    result = InitResult(journal.api_url, journal.space_id, journal.space_name, team.name, moot_toml=moot_toml)
-    result = replace(result, warnings=warnings).with_members(journal.members)
-    result = install_files(options, project, result, team, folder, rotated=True)
+    result = install_and_report(
+        options, project, journal, team, folder, moot_toml=moot_toml, warnings=warnings, rotated=True
+    )
     journal_path(project).unlink()
     for one in warnings:
         options.say(f"Warning: {one}")

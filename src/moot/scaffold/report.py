@@ -10,7 +10,7 @@ from moot.scaffold.options import InitResult
 def report_text(result: InitResult, *, rotated: bool) -> str:
     """Return the report. `rotated` says that this run gave keys to agents."""
     staged = [one for one in result.files if one.outcome == "staged"]
-    names = ", ".join(one["display_name"] for one in result.agents)
+    names = ", ".join(one.display_name for one in result.agents.values())
     lines = [
         "# moot init report",
         "",
@@ -25,7 +25,7 @@ def report_text(result: InitResult, *, rotated: bool) -> str:
         lines += [
             f"- Gave keys to {len(result.agents)} agents: {names}.",
             "- Wrote `.moot/actors.json` (chmod 600).",
-            f"- `moot.toml`: {result.moot_toml}.",
+            "- Wrote `moot.toml`." if result.moot_toml == "written" else "- Kept `moot.toml` as it was.",
             "- `.gitignore` holds `.moot/`.",
         ]
     else:

@@ -38,7 +38,9 @@ class Person:
     def init(self, **options: Any) -> InitResult:
         """Run `moot init` in the project."""
         self.said.clear()
-        return init(InitOptions(say=self.said.append, **options), self.project)
+        found = init(InitOptions(say=self.said.append, **options), self.project)
+        assert found is not None
+        return found
 
     def client(self) -> SpaceClient:
         return SpaceClient(self.api_url, self.user.token)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from moot.client.space_client import SpaceClient
+from moot.scaffold import InitOptions, init
 from moot.scaffold.journal import journal_path, read_journal
 from pyro_mcp.errors import Busy, Conflict, InvalidRequest, NotFound, PyroError
 from tests.moot.client.people import Person, in_child, kill_at_rename
@@ -26,7 +27,7 @@ def test_adoption_gives_each_agent_a_key_that_only_this_user_can_read(person: Pe
     result = person.init()
 
     actors = person.actors()
-    assert list(actors.actors) == _LOOP_4 == [one["role"] for one in result.agents]
+    assert list(actors.actors) == _LOOP_4 == list(result.agents)
     assert (actors.space_id, actors.space_name, actors.api_url) == (person.user.space_id, "Home", person.api_url)
     path = person.project / ".moot" / "actors.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -146,7 +147,7 @@ def test_a_second_run_is_refused_and_force_makes_new_keys(person: Person) -> Non
     assert "--force" in raised.value.hint and "--update-suggestions" in raised.value.hint
     assert person.actors() == old
 
-    assert person.init(force=True, agree=lambda _question: False).aborted
+    assert init(InitOptions(force=True, agree=lambda _question: False), person.project) is None
     assert person.actors() == old
 
     person.init(force=True)

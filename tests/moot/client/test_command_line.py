@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -15,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomlkit
 
 from moot.cli import main
 from tests.moot.client.people import Person
+from tests.style.project import ROOT
 
 
 @dataclass
@@ -75,12 +78,18 @@ def test_a_new_user_goes_from_login_to_a_project(person: Person) -> None:
     assert shown[:2] == [f"API URL: {person.api_url}", f"Space ID: {person.user.space_id}"]
     assert "  product          harness=claude-code  model=opus  effort=(unset)  theme=blue" in shown
     assert moot("config", "show").stdout.splitlines() == shown
-    assert answered("config")["agents"]["qa"]["model"] == "sonnet"
+    config = answered("config")
+    assert config["agents"]["qa"]["model"] == "sonnet"
     assert moot("config", "set", "template", "mine").stdout == "Set [convo].template = 'mine' in moot.toml\n"
     assert answered("config", "set", "space_id", "spc_2")["value"] == "spc_2"
-    assert answered("config", "focus", person.user.space_id)["agents"] == ["product", "spec", "implementation", "qa"]
+    agents = {
+        role: {"actor_id": one.actor_id, "display_name": one.display_name}
+        for role, one in person.actors().actors.items()
+    }
+    assert answered("config", "focus", person.user.space_id)["agents"] == agents
     assert answered("config", "provision")["agents"] == {}
-    assert answered("init", "--update-suggestions")["agents"][0]["role"] == "product"
+    again = answered("init", "--update-suggestions")
+    assert (again["agents"], again["moot_toml"]) == (agents, "kept")
     keys = {one.api_key for one in person.actors().actors.values()}
     assert not any(key in moot("config", "--json").stdout for key in keys)
 
@@ -92,9 +101,33 @@ def test_a_new_user_goes_from_login_to_a_project(person: Person) -> None:
     for answer in ("", "n\n", "yeah\n"):
         asked = moot("init", "--force", typed=answer)
         assert asked.returncode == 0 and asked.stdout.endswith("Aborted.\n")
+    assert json.loads(moot("init", "--force", "--json").stdout) == {"aborted": True}
     assert {one.api_key for one in person.actors().actors.values()} == keys
     assert moot("init", "--force", typed=" YES \n").returncode == 0
     assert not {one.api_key for one in person.actors().actors.values()} & keys
+
+
+@pytest.mark.usefixtures("home")
+def test_the_configuration_as_json_has_the_keys_of_moot_toml(project: Path) -> None:
+    (project / "moot.toml").write_text('[harness]\nmodel = "m"\n[agents.qa]\nenv = {A = "${secret:a}"}\n')
+
+    shown = answered("config")
+    path = shown.pop("path")
+
+    assert Path(path) == project / "moot.toml"
+    assert (shown["harness"]["model"], shown["agents"]["qa"]["model"]) == ("m", "m")
+    assert shown["agents"]["qa"]["env"] == {"A": "${secret:a}"}
+    # As a file, without what is not set, it means the same.
+    (project / "moot.toml").write_text(tomlkit.dumps(_set(shown)))
+    assert answered("config") == {"path": path, **shown}
+    documented = (ROOT / "docs/teams.md").read_text()
+    keys = {*shown["convo"], *shown["harness"], *shown["agents"]["qa"]}
+    assert [key for key in keys if not re.search(rf"[`.]{key}`", documented)] == []
+
+
+def _set(table: dict[str, Any]) -> dict[str, Any]:
+    """Return a table without what is null."""
+    return {key: _set(one) if isinstance(one, dict) else one for key, one in table.items() if one is not None}
 
 
 def test_the_token_is_asked_for_without_an_echo(person: Person) -> None:
