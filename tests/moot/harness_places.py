@@ -35,7 +35,7 @@ def place_in(folder: Path) -> AgentPlace:
         (folder / name).mkdir(parents=True)
     return AgentPlace(
         role="spec",
-        main=str(folder),
+        project=str(folder),
         tree=str(folder / "tree"),
         run_folder=str(folder / ".moot/run/spec"),
         home=str(folder / "home"),

@@ -17,12 +17,12 @@ class AgentPlace:
     """The paths of one agent as its own programs see them; in a container they differ from the host's."""
 
     role: str
-    main: str
-    """The main worktree, which has `.moot`."""
+    project: str
+    """The folder of moot.toml and `.moot` in the main worktree."""
     tree: str
     """The worktree of the role, where the agent works."""
     run_folder: str
-    """`.moot/run/ROLE` of the main worktree: the state, the mailbox and the settings of the launch."""
+    """`.moot/run/ROLE` of the project: the state, the mailbox and the settings of the launch."""
     home: str
     python: str
     """A Python that has this package."""

@@ -1,8 +1,8 @@
 """The tmux server of one project: sessions of agents, their panes, and text that is typed into them.
 
-Each project has a server of its own, on a socket that is named by its main worktree, and no configuration file is
-read: a plugin of the user could restore sessions or start programs there. Every target is exact (`=name`); tmux takes
-another target as the beginning of a name.
+Each project has a server of its own, on a socket that is named by its folder, and no configuration file is read: a
+plugin of the user could restore sessions or start programs there. Every target is exact (`=name`); tmux takes another
+target as the beginning of a name.
 
 Text from a message can press no key. Control characters are replaced by their pictures and a line break by a sign,
 because tmux does not tell whether the program in the pane takes pasted text as such: where it does not, a line break
@@ -79,9 +79,9 @@ def session_name(role: str) -> str:
     return f"moot-{role}"
 
 
-def socket_name(main: str) -> str:
-    """Return the name of the socket of the project whose main worktree is `main`, as the agents see it."""
-    return f"moot-{hashlib.sha256(main.encode()).hexdigest()[:12]}"
+def socket_name(project: str) -> str:
+    """Return the name of the socket of a project, by the folder of its moot.toml as the agents see it."""
+    return f"moot-{hashlib.sha256(project.encode()).hexdigest()[:12]}"
 
 
 def typed(text: str) -> str:
@@ -107,9 +107,9 @@ def _visible(character: str) -> str:
 class Tmux:
     """The tmux server of one project, in the place where `commands` run."""
 
-    def __init__(self, main: str, commands: Commands | None = None) -> None:
+    def __init__(self, project: str, commands: Commands | None = None) -> None:
         self._commands = commands or HostCommands()
-        self._words = ["tmux", "-u", "-L", socket_name(main), "-f", "/dev/null"]
+        self._words = ["tmux", "-u", "-L", socket_name(project), "-f", "/dev/null"]
 
     def start(
         self, session: str, argv: Sequence[str], *, folder: str, window: int = AGENT_WINDOW, colour: str | None = None

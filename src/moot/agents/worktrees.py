@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from moot.agents.place import Commands, HostCommands, run_there
-from pyro_mcp.errors import Conflict, HostCommandFailed, HostNotReady, NotFound
+from pyro_mcp.errors import Conflict, HostNotReady
 from pyro_mcp.host.process import Completed
 
 FOLDER = ".worktrees"
@@ -32,21 +32,6 @@ class Worktree:
 def branch_name(role: str) -> str:
     """Return the branch of a role."""
     return f"{role}/work"
-
-
-def main_worktree(folder: str, commands: Commands | None = None) -> str:
-    """Return the main worktree of the repository that `folder` is in, also from one of its other worktrees.
-
-    Raises `NotFound` when `folder` is in no repository.
-    """
-    words = ["git", "-C", folder, "worktree", "list", "--porcelain", "-z"]
-    found = run_there(commands or HostCommands(), words, check=False)
-    if found.exit_code != 0:
-        said = found.stderr.decode(errors="replace").strip()
-        if "not a git repository" in said:
-            raise NotFound(f"{folder} is not in a git repository", hint="run 'git init' there, and commit something")
-        raise HostCommandFailed(f"git cannot list the worktrees of {folder}: {said}")
-    return _parsed(found.stdout)[0].path
 
 
 class Worktrees:

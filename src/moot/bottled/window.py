@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from claude_bottle import Bottles
-from moot.agents.worktrees import Worktrees, main_worktree
+from moot.agents.worktrees import Worktrees
 from moot.bottled.guest_hooks import TOKEN_VARIABLE
 from moot.bottled.role_manifest import role_manifest
 from moot.bottled.work import RoleWork
-from moot.config import project_folder, require_config
+from moot.config import main_worktree, project_folder, require_config
 from pyro_mcp.errors import HostNotReady, PyroError
 from pyro_mcp.terminal import own_terminal
 
@@ -54,7 +54,7 @@ def run_agent(role: str, *, prompt: str, permission_mode: str) -> int:
     """Launch the bottle of a role and show its terminal in ours until the agent ends; return its exit code."""
     project = project_folder()
     agent = require_config(project).agent(role)
-    work = RoleWork(project, role, Worktrees(main_worktree(str(project))))
+    work = RoleWork(project, role, Worktrees(str(main_worktree(project))))
     os.environ[TOKEN_VARIABLE] = secrets.token_urlsafe(32)
     environ = {name: os.environ[name] for name in _FOR_THE_GUEST if name in os.environ}
     with open_door() as port:

@@ -18,7 +18,15 @@ from moot.config.actors import (
     save_actors,
 )
 from moot.config.editing import set_in_project, set_value
-from moot.config.places import MOOT_DIR, MOOT_TOML, find_moot_toml, in_main_worktree, moot_folder, project_folder
+from moot.config.places import (
+    MOOT_DIR,
+    MOOT_TOML,
+    find_moot_toml,
+    in_main_worktree,
+    main_worktree,
+    moot_folder,
+    project_folder,
+)
 from moot.config.reading import (
     AgentConfig,
     MootConfig,
@@ -44,6 +52,7 @@ __all__ = [
     "get_actor_key",
     "in_main_worktree",
     "load_actors",
+    "main_worktree",
     "moot_folder",
     "prepare_moot_folder",
     "project_folder",

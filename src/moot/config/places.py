@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pyro_mcp.errors import HostToolMissing
+from pyro_mcp.errors import HostToolMissing, NotFound
 from pyro_mcp.host.process import run
 
 MOOT_TOML = "moot.toml"
@@ -30,7 +30,8 @@ def project_folder(start: Path | None = None) -> Path:
     start = start or Path.cwd()
     found = _nearest(start, (MOOT_TOML,)) or _nearest(start, (f"{MOOT_DIR}/actors.json",))
     if found is None:
-        found = _worktree_top(start) or start.absolute()
+        top = _worktree_of(start.resolve())
+        found = top if top is not None and (top / ".git").is_file() else start.absolute()
     return in_main_worktree(found)
 
 
@@ -42,11 +43,19 @@ def moot_folder(start: Path | None = None) -> Path:
 def in_main_worktree(folder: Path) -> Path:
     """Return the folder of the main worktree that corresponds to a folder of any worktree."""
     folder = folder.resolve()
-    top = _worktree_top(folder)
+    top = _worktree_of(folder)
+    return folder if top is None else _main_of(top) / folder.relative_to(top)
+
+
+def main_worktree(folder: Path) -> Path:
+    """Return the main worktree of the repository that `folder` is in, also from one of its other worktrees.
+
+    Raises `NotFound` when `folder` is in no repository.
+    """
+    top = _worktree_of(folder.resolve())
     if top is None:
-        return folder
-    main = _main_worktree(top)
-    return folder if main is None else main / folder.relative_to(top)
+        raise NotFound(f"{folder} is not in a git repository", hint="run 'git init' there, and commit something")
+    return _main_of(top)
 
 
 def _nearest(start: Path, names: tuple[str, ...]) -> Path | None:
@@ -58,26 +67,32 @@ def _nearest(start: Path, names: tuple[str, ...]) -> Path | None:
     return None
 
 
-def _worktree_top(folder: Path) -> Path | None:
-    """Return the top of the linked worktree or submodule that a folder is in: there `.git` is a file."""
-    folder = folder.resolve()
-    for one in (folder, *folder.parents):
-        if (one / ".git").is_dir():
-            return None
-        if (one / ".git").is_file():
-            return one
-    return None
+def _worktree_of(folder: Path) -> Path | None:
+    """Return the worktree of git that a folder is in."""
+    return next((one for one in (folder, *folder.parents) if (one / ".git").exists()), None)
 
 
-def _main_worktree(top: Path) -> Path | None:
-    """Return the main worktree of a linked one; None for a submodule, a bare repository, or without git."""
-    argv = ["git", "-C", str(top), "rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir"]
+def _main_of(top: Path) -> Path:
+    """Return the main worktree of a linked one; `top` itself for any other, for one of a bare repository, without git.
+
+    The `.git` of a linked worktree is a file; that of a submodule too, whose main worktree only its settings name.
+    """
+    if (top / ".git").is_dir():
+        return top
+    folders = _git(top, "rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir")
+    if len(folders) != 2 or folders[0] == folders[1]:
+        return top
+    common = Path(folders[1])
+    if common.name == ".git":
+        return common.parent if common.is_dir() else top
+    named = _git(top, f"--git-dir={common}", "config", "core.worktree")
+    return (common / named[0]).resolve() if named else top
+
+
+def _git(folder: Path, *words: str) -> list[str]:
+    """Return the lines that git prints; none when it fails or is not installed."""
     try:
-        done = run(argv, deadline_seconds=_GIT_SECONDS, check=False)
+        done = run(["git", "-C", str(folder), *words], deadline_seconds=_GIT_SECONDS, check=False)
     except HostToolMissing:
-        return None
-    lines = os.fsdecode(done.stdout).splitlines()
-    if done.exit_code != 0 or len(lines) != 2 or lines[0] == lines[1]:
-        return None
-    common = Path(lines[1])
-    return common.parent if common.name == ".git" and common.is_dir() else None
+        return []
+    return os.fsdecode(done.stdout).splitlines() if done.exit_code == 0 else []

@@ -177,7 +177,7 @@ def _hook(place: AgentPlace, event: str) -> dict[str, Any]:
 def _answer_first_questions(found: Json, place: AgentPlace) -> None:
     """Record what a person would answer. For a git worktree, Claude Code looks for the trust of the main worktree."""
     found["hasCompletedOnboarding"] = True
-    for folder in (place.tree, place.main, place.tree.partition("/.worktrees/")[0]):
+    for folder in (place.tree, place.project, place.tree.partition("/.worktrees/")[0]):
         table_of(found, "projects", folder)["hasTrustDialogAccepted"] = True
 
 

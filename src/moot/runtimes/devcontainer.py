@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from moot.agents.place import HostCommands, HostFiles, PlaceFiles, run_there
-from moot.agents.worktrees import main_worktree
+from moot.config import main_worktree
 from moot.runtimes.container import (
     CLI_HINT,
     DOCKER_HINT,
@@ -46,7 +46,7 @@ class DevcontainerRuntime(InTmux):
     def _enter(self, project: Path, container: Container | None) -> None:
         """Take the paths of a container; without one those that it would have."""
         self._container = container
-        top = main_worktree(str(project))
+        top = str(main_worktree(project))
         if container is None:
             self.files: PlaceFiles = HostFiles()
             super().__init__(project, seen=str(project), top=top, commands=HostCommands())

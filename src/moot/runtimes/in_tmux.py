@@ -67,7 +67,7 @@ class InTmux:
     def place(self, role: str) -> AgentPlace:
         return AgentPlace(
             role=role,
-            main=self.seen,
+            project=self.seen,
             tree=self.worktrees.path(role),
             run_folder=f"{self.seen}/.moot/run/{role}",
             home=self.home(),

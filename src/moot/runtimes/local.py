@@ -10,7 +10,7 @@ from pathlib import Path
 
 from moot.agents.place import HostCommands, HostFiles, PlaceFiles
 from moot.agents.processes import end_agent_processes, wait_for_starts
-from moot.agents.worktrees import main_worktree
+from moot.config import main_worktree
 from moot.runtimes.in_tmux import InTmux
 from pyro_mcp.host.programs import find_program
 
@@ -35,9 +35,7 @@ class LocalRuntime(InTmux):
 
     def __init__(self, project: Path) -> None:
         self.files: PlaceFiles = HostFiles()
-        commands = HostCommands()
-        top = main_worktree(str(project), commands)
-        super().__init__(project, seen=str(project), top=top, commands=commands)
+        super().__init__(project, seen=str(project), top=str(main_worktree(project)), commands=HostCommands())
 
     def check(self) -> list[tuple[str, str, str]]:
         found = {name: find_program(name) for name in ("tmux", "git")}

@@ -32,14 +32,14 @@ def test_moot_toml_can_name_each_harness_and_no_other() -> None:
 
 @pytest.mark.parametrize("name", ["cursor", "aider"])
 def test_a_harness_that_cannot_be_launched_says_so_before_anything_is_made(name: str, place: AgentPlace) -> None:
-    before = sorted(Path(place.main).rglob("*"))
+    before = sorted(Path(place.project).rglob("*"))
     harness, agent = harness_named(name), Settings(role="librarian")
     with pytest.raises(InvalidRequest, match=r"agents\.librarian\.harness") as refused:
         harness.check(agent)
     assert "claude-code, codex or opencode" in refused.value.hint
     with pytest.raises(InvalidRequest):
         harness.seed(agent, place, HostFiles(), environ={}, permission_mode="default")
-    assert sorted(Path(place.main).rglob("*")) == before
+    assert sorted(Path(place.project).rglob("*")) == before
 
 
 def test_claude_code_gets_its_options_and_the_prompt_last(place: AgentPlace) -> None:
@@ -60,7 +60,7 @@ def test_no_key_is_on_a_command_line_or_in_a_file(name: str, place: AgentPlace) 
     argv = harness.argv(Settings(), place, prompt="go", permission_mode="bypassPermissions")
     variables = harness.variables(Settings(), place, permission_mode="bypassPermissions")
     assert KEY not in f"{argv}{variables}"
-    written = [path for path in Path(place.main).rglob("*") if path.is_file()]
+    written = [path for path in Path(place.project).rglob("*") if path.is_file()]
     assert written
     for path in written:
         assert KEY not in path.read_text()
@@ -75,7 +75,7 @@ def test_claude_code_finds_its_servers_and_no_first_question(place: AgentPlace) 
     found = json.loads(settings.read_text())
     assert found["numStartups"] == 7 and found["hasCompletedOnboarding"] is True
     assert found["projects"][place.tree] == {"allowedTools": ["Bash"], "hasTrustDialogAccepted": True}
-    assert found["projects"][place.main]["hasTrustDialogAccepted"] is True
+    assert found["projects"][place.project]["hasTrustDialogAccepted"] is True
     servers = json.loads(Path(place.run_folder, "mcp.json").read_text())["mcpServers"]
     assert list(servers) == ["convo", "convo-channel"]
     assert servers["convo"]["args"] == ["-P", "-m", "moot.adapters.mcp_runner"]

@@ -85,7 +85,7 @@ def test_opencode_gets_mentions_at_the_end_of_a_tool(place: AgentPlace) -> None:
     assert states == ["running", "running"]
     assert state_of(place) == "idle"
     assert box.to_acknowledge() == {"spc_1": ["evt_1"]}
-    assert not list(Path(place.main, ".moot/logs").iterdir()), "a hook failed"
+    assert not list(Path(place.project, ".moot/logs").iterdir()), "a hook failed"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_an_agent_gets_messages_at_the_prompt_between_tools_and_before_it_rests(
     assert states == ["running", "running"]
     assert state_of(place) == "idle"
     assert {one: sorted(ids) for one, ids in box.to_acknowledge().items()} == {"spc_1": ["evt_1", "evt_2", "evt_3"]}
-    assert not list(Path(place.main, ".moot/logs").iterdir()), "a hook failed"
+    assert not list(Path(place.project, ".moot/logs").iterdir()), "a hook failed"
 
 
 def rest() -> Story:
@@ -175,7 +175,7 @@ def test_an_agent_works_on_when_its_hooks_cannot(place: AgentPlace) -> None:
 
     printed, _ = claude(place, story())
     assert "I have done it." in printed
-    log = Path(place.main, ".moot/logs/hooks-spec.log")
+    log = Path(place.project, ".moot/logs/hooks-spec.log")
     assert "IsADirectoryError" in log.read_text()
     assert log.stat().st_mode & 0o777 == 0o600
 

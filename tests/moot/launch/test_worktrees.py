@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from moot.agents.worktrees import LOCK_REASON, Worktrees, main_worktree
+from moot.agents.worktrees import LOCK_REASON, Worktrees
+from moot.config import main_worktree, project_folder
+from moot.runtimes.local import LocalRuntime
 from pyro_mcp.errors import Conflict, HostNotReady, NotFound
 from tests.moot.launch.conftest import Make
 from tests.moot.launch.project import Project
@@ -36,9 +38,20 @@ def test_an_existing_branch_is_used(project: Project) -> None:
 
 def test_the_main_worktree_is_found_from_a_role(project: Project) -> None:
     project.worktrees.make("qa")
-    assert main_worktree(str(project.tree("qa"))) == str(project.folder)
+    assert main_worktree(project.tree("qa")) == project.folder
     with pytest.raises(NotFound, match="not in a git repository"):
-        main_worktree(str(project.folder.parent))
+        main_worktree(project.folder.parent)
+
+
+def test_the_worktrees_of_a_submodule_are_in_it(project: Project, tmp_path: Path) -> None:
+    outer, inner = tmp_path / "outer", tmp_path / "outer/inner"
+    subprocess.run(["git", "init", "-q", outer], check=True, timeout=60)
+    words = ["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(project.folder), "inner"]
+    subprocess.run(["git", "-C", outer, *words], check=True, timeout=60)
+
+    tree = Path(LocalRuntime(inner).worktrees.make("qa"))
+    assert tree == inner / ".worktrees/qa"
+    assert main_worktree(tree) == project_folder(tree) == inner
 
 
 def test_a_lock_of_the_user_stays(project: Project) -> None:
