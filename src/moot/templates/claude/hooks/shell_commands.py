@@ -9,25 +9,23 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from shell_words import Document, NotUnderstood, Operator, Reader, Word
+from started_programs import STARTERS, git_among, read_start
 
 Places = frozenset[str | None]
 """The folders in which a command may run; None for one that cannot be known."""
 Words = list[str | None]
 Variables = dict[str, str | None]
-_WRAPPERS = {
-    "command": "", "exec": "a", "builtin": "", "nohup": "", "time": "fo", "sudo": "ugpCrtTDRh", "doas": "uC",
-    "nice": "n", "ionice": "cnp", "setsid": "", "stdbuf": "ioe", "timeout": "ks", "xargs": "adEIiLlnPs", "env": "uCS",
-    "busybox": "", "chronic": "", "unbuffer": "", "flock": "wE",
-}  # fmt: skip
-_OPERANDS = {"timeout": 1, "flock": 1}
+_IN_THIS_SHELL = ("command", "builtin", "exec", "time")
+"""Programs of `STARTERS` that bash runs itself, so that a `cd` after them stays."""
+_DECLARING = ("export", "declare", "local", "readonly", "typeset")
+_READING = ("read", "mapfile", "readarray", "getopts", "unset")
 _SHELLS = ("sh", "bash", "dash", "zsh", "ksh", "ash")
 _OPEN = ("if", "while", "until", "for", "case", "select")
 _CLOSE = ("fi", "done", "esac")
 _KEYWORDS = (*_OPEN, *_CLOSE, "then", "else", "elif", "do", "in", "{", "}", "!", "coproc", "function")
-_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\+?=(.*)", re.DOTALL)
 _MOST_STEPS, _DEEPEST = 2000, 20
 _MOST_PLACES = 64
 
@@ -41,6 +39,8 @@ class Shell:
     places: Places
     variables: Variables
     aliases: dict[str, str] = field(default_factory=dict)
+    pattern: bool = False
+    """Whether the next word is a pattern of `case`."""
     functions: set[str] = field(default_factory=set)
     depth: int = 0
     steps: list[int] = field(default_factory=lambda: [0])
@@ -53,9 +53,14 @@ class Shell:
 
     def inner(self) -> Shell:
         """Return a subshell: what it changes does not come back."""
-        copy = Shell(self.git, self.places, dict(self.variables), dict(self.aliases), set(self.functions))
-        copy.depth, copy.steps = self.depth + 1, self.steps
-        return copy
+        return replace(
+            self,
+            variables=dict(self.variables),
+            aliases=dict(self.aliases),
+            functions=set(self.functions),
+            pattern=False,
+            depth=self.depth + 1,
+        )
 
     def _value(self, name: str) -> str | None:
         if name == "PWD":
@@ -66,7 +71,7 @@ class Shell:
         words: list[Word] = []
         line, begins = list[str](), False
         outside: list[tuple[Places, Places, bool]] = []
-        chain, linked, compound, piped = self.places, False, 0, ""
+        chain, linked, compound, piped, defines = self.places, False, 0, "", False
         for token in _ended(tokens):
             if isinstance(token, Word):
                 line, begins = ([], False) if begins else (line, False)
@@ -77,10 +82,19 @@ class Shell:
                 continue
             if token.text == "(" and len(words) == 1 and words[0].bare and words[0].text:
                 self.functions.add(words.pop().text or "")
+                defines = True
+                continue
+            if token.text == ")" and defines:
+                defines = False
                 continue
             begins = token.text == "\n"
             before = self.places
             compound += self._without_keywords(words)
+            if self.pattern and token.text in ("(", "|", ")"):
+                self.pattern = token.text != ")"
+                words = []
+                continue
+            self.pattern = token.text == ";;" or (self.pattern and token.text == "\n")
             printed = self._simple(words, piped, maybe=compound > 0)
             piped = printed if token.text in ("|", "|&") else ""
             line.append(_program(words))
@@ -108,7 +122,13 @@ class Shell:
                 self.functions.add(words.pop(0).text or "")
             if keyword in ("for", "select") and words:
                 self.variables[words[0].text or ""] = None
+                self._substitutions(words)
                 words.clear()
+            if keyword == "case":
+                self._substitutions(words)
+                begin = next((number for number, one in enumerate(words) if one.text == "in"), len(words))
+                del words[: begin + 1]
+            self.pattern = keyword == "case" or (self.pattern and keyword != "esac")
         return begun
 
     def _document(self, programs: list[str], document: Document) -> None:
@@ -124,18 +144,32 @@ class Shell:
         self.steps[0] += 1
         if self.steps[0] > _MOST_STEPS:
             raise NotUnderstood("too long")
-        for word in words:
-            for text in word.inner:
-                self.inner().run(text)
+        self._substitutions(words)
         local: Variables = {}
         while words and words[0].assigns:
-            value = words[0].text
-            local[words[0].assigns] = None if value is None else value.partition("=")[2]
+            local[words[0].assigns] = self._assigned(words[0])
             words = words[1:]
         if not words:
             self.variables.update(local)
             return ""
+        if words[0].text in _DECLARING:
+            self.variables.update({one.assigns: self._assigned(one) for one in words[1:] if one.assigns})
         return self._command([value for word in words for value in word.values()], local, piped, maybe=maybe)
+
+    def _substitutions(self, words: Iterable[Word]) -> None:
+        for word in words:
+            for text in word.inner:
+                self.inner().run(text)
+
+    def _assigned(self, word: Word) -> str | None:
+        """Return what a variable gets; None for what is unknown, an element of an array too."""
+        name, _, value = (word.text or "").partition("=")
+        if word.text is None or "[" in name:
+            return None
+        if not name.endswith("+"):
+            return value
+        old = self.variables.get(word.assigns)
+        return None if old is None else old + value
 
     def _command(self, argv: Words, local: Variables, piped: str, *, maybe: bool) -> str:
         """Follow a command that is no keyword; return what it would print, when it only prints."""
@@ -145,25 +179,27 @@ class Shell:
         elif name == "git":
             self.git(self, args, local)
         elif name in ("cd", "pushd", "popd"):
-            self._change([None] if name == "popd" else args, maybe=maybe)
+            self._change(_moves(name, args), {**self.variables, **local}, maybe=maybe)
         elif name in self.aliases:
             expansion, self.aliases = self.aliases[name], {}
             self.run(joined([expansion, *(quoted(one) for one in args)]))
         elif name in self.functions:
             self.git(self, [None], local)
         elif name in ("echo", "printf"):
-            return " ".join(one for one in args if one and not one.startswith("-"))
-        elif name in _WRAPPERS:
-            self._wrapped(name, _with_input(args) if name == "xargs" else args, local, piped)
+            if name == "printf" and args[:1] == ["-v"]:
+                self.variables.update({one: None for one in args[1:2] if one})
+                return ""
+            return joined([one for one in args if one not in ("-n", "-e", "-ne", "-en", "--")])
+        elif name in STARTERS:
+            self._started(name, _with_input(args) if name == "xargs" else args, local, piped, maybe=maybe)
         else:
             self._of_the_shell(name, args, local, piped)
         return ""
 
     def _of_the_shell(self, name: str, args: Words, local: Variables, piped: str) -> None:
         """Follow a command that changes the shell, or that runs others."""
-        if name in ("export", "declare", "local", "readonly", "typeset"):
-            pairs = [_ASSIGNMENT.fullmatch(one) for one in args if one is not None]
-            self.variables.update({pair[1]: pair[2] for pair in pairs if pair})
+        if name in _READING:
+            self.variables.update({one: None for one in args if one})
         elif name == "alias":
             self.aliases.update({one.partition("=")[0]: one.partition("=")[2] for one in args if one})
         elif name == "eval":
@@ -176,29 +212,29 @@ class Shell:
             for number, one in enumerate(args[:-1]):
                 if one in ("-exec", "-execdir", "-ok", "-okdir"):
                     self._command(_filled(args[number + 1 :]), local, "", maybe=True)
+        elif name == "trap" and args:
+            self.inner().run(args[0] or "git")
+        elif (found := git_among(args)) is not None:
+            shell = self.inner()
+            shell.places = frozenset({None}) if found[1] else shell.places
+            shell.git(shell, found[0], local)
 
-    def _wrapped(self, name: str, args: Words, local: Variables, piped: str) -> None:
+    def _started(self, name: str, args: Words, local: Variables, piped: str, *, maybe: bool) -> None:
         """Follow the command that a program such as `env` or `timeout` starts."""
-        local, shell, operands = dict(local), self.inner(), _OPERANDS.get(name, 0)
-        while args:
-            word = args[0]
-            if word is not None and name in ("env", "sudo") and (found := _ASSIGNMENT.fullmatch(word)):
-                local[found[1]] = found[2]
-            elif word is not None and word.startswith("-") and len(word) > 1:
-                if name == "env" and word in ("-C", "--chdir"):
-                    shell._change(args[1:2], maybe=False)
-                if (name, word) in (("env", "-S"), ("env", "--split-string"), ("flock", "-c")):
-                    shell.run(joined(args[1:]))
-                    return
-                if len(word) == 2 and word[1] in _WRAPPERS[name]:
-                    args = args[1:]
-            elif operands:
-                operands -= 1
-            else:
-                break
-            args = args[1:]
-        if args:
-            shell._command(args, local, piped, maybe=False)
+        start, shell = read_start(name, args), self if name in _IN_THIS_SHELL else self.inner()
+        if name == "command" and start.values("v", "V"):
+            return  # it only says what the command is
+        for folder in start.values("C", "chdir") if name == "env" else start.values("D", "chdir"):
+            shell._go(folder, maybe=False)
+        if name == "sudo" and start.values("i", "login"):
+            shell.places = frozenset({None})
+        texts = start.values("S", "split-string") if name == "env" else start.values("c", "command")
+        if texts and name in ("env", "flock"):
+            shell.run(joined([*texts, *start.command]))
+        elif name == "watch":
+            shell.run(joined(start.command))
+        elif start.command:
+            shell._command(start.command, {**local, **start.variables}, piped, maybe=maybe)
 
     def _shell(self, args: Words, piped: str) -> None:
         """Follow `bash -c TEXT`, and a shell that reads what the command before it prints."""
@@ -211,11 +247,23 @@ class Shell:
         elif piped and not [one for one in args if one not in flags]:
             self.inner().run(piped)
 
-    def _change(self, args: Words, *, maybe: bool) -> None:
+    def _change(self, args: Words, variables: Variables, *, maybe: bool) -> None:
         """Follow `cd`."""
         targets = [one for one in args if one is None or not one.startswith("-") or one == "-"]
-        target = targets[0] if targets else self.variables.get("HOME")
-        if target is None or target == "-":
+        target = targets[0] if targets else variables.get("HOME")
+        search = variables.get("CDPATH", "")
+        if target == "-" or (search is None and _is_searched(target)):
+            target = None
+        before, places = self.places, frozenset[str | None]()
+        if search and target is not None and _is_searched(target):
+            found = (os.path.join(one, target) for one in search.split(":") if one)
+            places = frozenset(os.path.normpath(one) for one in found if os.path.isdir(one))
+        self._go(target, maybe=maybe)
+        # A folder that CDPATH leads to may not be there any more.
+        self.places = self.places | places | (before if places else frozenset())
+
+    def _go(self, target: str | None, *, maybe: bool) -> None:
+        if target is None:
             self.places = self.places | {None}
             return
         found = {self.path(place, target) for place in self.places}
@@ -226,12 +274,25 @@ class Shell:
 
     def path(self, place: str | None, target: str) -> str | None:
         """Return the absolute path of a word in a folder; None for what cannot be known."""
+        if target[:2] in ("~+", "~-") or (target[1:2].isdigit() and target[0] == "~"):
+            return None  # of the shell's stack of folders
         if target.startswith("~"):
             home = self.variables.get("HOME")
             target = (home or "") + target[1:] if target[1:2] in ("", "/") and home else os.path.expanduser(target)
         if os.path.isabs(target):
             return os.path.normpath(target)
         return None if place is None else os.path.normpath(os.path.join(place, target))
+
+
+def _moves(name: str, args: Words) -> Words:
+    """Return the arguments of `cd`, `pushd` or `popd` as `cd` has them; None for what depends on the stack."""
+    stack = name != "cd" and not [one for one in args if one is not None and one[:1] not in ("+", "-")]
+    return [None] if name == "popd" or stack else args
+
+
+def _is_searched(target: str | None) -> bool:
+    """Return whether `cd` looks for a folder in CDPATH."""
+    return target is not None and not target.startswith(("/", "~")) and target.split("/")[0] not in (".", "..")
 
 
 def _program(words: list[Word]) -> str:

@@ -16,6 +16,8 @@ _REDIRECTION = re.compile(r"\d*(?:<<<|<<-?|<>|<&|>\||>>|>&|&>>|&>|<|>)")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:\[[^]]*\])?\+?=")
 _HERE = re.compile(r"<<-?[ \t]*([\w.-]+|'[^'\n]*'|\"[^\"\n]*\")")
+_GLOB = re.compile(r"[*?]|\[.*\]", re.DOTALL)
+_BRACES = re.compile(r"\{[^{}]*(?:,|\.\.)[^{}]*\}")
 _LONGEST = 100_000
 
 
@@ -37,13 +39,18 @@ class Word:
     """The variable that it sets, if it is before a command; "" for none."""
     splits: bool = False
     """Whether bash splits its value at spaces."""
+    plain: str = ""
+    """Its characters that are not quoted."""
 
-    def add(self, text: str | None, *, splits: bool = False) -> None:
+    def add(self, text: str | None, *, splits: bool = False, plain: bool = False) -> None:
         self.text = None if text is None or self.text is None else self.text + text
         self.splits = self.splits or (splits and len((text or "").split()) > 1)
+        self.plain += (text or "") if plain or splits else ""
 
     def values(self) -> list[str | None]:
-        """Return the words that the command gets."""
+        """Return the words that the command gets; what bash puts for a pattern or for braces is unknown."""
+        if _GLOB.search(self.plain) or _BRACES.search(self.plain):
+            return [None]
         return list((self.text or "").split()) if self.splits else [self.text]
 
 
@@ -154,7 +161,7 @@ class Reader:
                 word.inner.append(self._balanced("(", ")"))
                 word.add(None)
             else:
-                word.add(char)
+                word.add(char, plain=True)
                 self._at += 1
         if self._at == begin:
             raise NotUnderstood(f"at {self._at}")
@@ -163,6 +170,15 @@ class Reader:
     def _until(self, quote: str, begin: int) -> str:
         end = self._text.find(quote, begin)
         if end < 0:
+            raise NotUnderstood("a quote is not closed")
+        self._at = end + 1
+        return self._text[begin:end]
+
+    def _until_unescaped(self, quote: str, begin: int) -> str:
+        end = begin
+        while self._text[end : end + 1] not in (quote, ""):
+            end += 2 if self._text[end] == "\\" else 1
+        if end >= len(self._text):
             raise NotUnderstood("a quote is not closed")
         self._at = end + 1
         return self._text[begin:end]
@@ -204,9 +220,11 @@ class Reader:
         elif text.startswith(("$'", '$"'), at):
             self._at = at + 1
             word.bare = False
-            word.add(self._until(text[at + 1], at + 2) if text[at + 1] == "'" else "")
             if text[at + 1] == '"':
                 self._double(word)
+            else:
+                value = self._until_unescaped("'", at + 2)
+                word.add(None if "\\" in value else value)  # escapes are not decoded
         elif found := _NAME.match(text, at + 1):
             self._at = found.end()
             word.add(self._lookup(found.group()), splits=splits)
