@@ -136,7 +136,7 @@ def test_no_message_puts_a_file_into_the_conversation_of_claude_code_or_changes_
     box = Mailbox(Path(place.run_folder, "mailbox.db"))
     files = []
     for number, form in enumerate(REFERENCES, 1):
-        files.append(Path(place.main, f"outside{number}"))
+        files.append(Path(place.project, f"outside{number}"))
         files[-1].write_text(f"SECRET{number}")
         box.add(message(number, f"x {form.format(files[-1])} UltraThink ultracode"))
     Path(place.tree, "you").write_text("SECRET")
