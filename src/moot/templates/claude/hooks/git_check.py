@@ -6,7 +6,8 @@ import os
 import subprocess
 from dataclasses import dataclass
 
-from git_facts import git_link, main_worktree, reads, top_level
+from git_facts import git_link, main_worktree, top_level
+from git_reading import only_forwards, reads
 from shell_commands import Places, Shell, Variables, Words, joined, quoted
 
 _BUILT_IN = (
@@ -50,7 +51,7 @@ class GitCheck:
         places = _of_variables(shell, places, variables)
         if command is not None and command not in _BUILT_IN:
             _follow_alias(shell, command, rest, aliases, places)
-        forward = command in ("merge", "pull") and "--ff-only" in rest
+        forward = only_forwards(command, rest)
         elsewhere = [place for place in places if not self._may_change(place, forward=forward)]
         if elsewhere:
             raise Refused(_reason(command, elsewhere[0], self.own))
