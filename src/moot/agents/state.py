@@ -11,9 +11,9 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-RUNNING, IDLE, WAITING = "running", "idle", "waiting for permission"
+RUNNING, IDLE, WAITING = "running", "idle", "waiting"
 WORDS = (RUNNING, IDLE, WAITING)
-"""What a hook can report."""
+"""What a hook can report; an agent that waits shows a permission prompt."""
 FILE = "state"
 _LARGEST = 4096
 

@@ -13,6 +13,19 @@ if TYPE_CHECKING:
     from moot.team import RoleStatus, Team, TeamReport, TeamStatus
 
 _FAILED = 1
+_SHOWN = {
+    "waiting": "waiting for permission",
+    "waiting_for_you": "waiting for you",
+    "already_running": "already running",
+    "not_running": "not running",
+    "not_started": "not started",
+}
+"""The states and outcomes that a person reads in other words."""
+_KEPT = {
+    "worktree": "{0.where} (branch {0.branch})",
+    "changes": "{0.where} (what an agent changed in its bottle)",
+    "container": "the devcontainer {0.where}",
+}
 _ROLE = "a role of moot.toml"
 
 
@@ -67,7 +80,7 @@ def _down(arguments: argparse.Namespace) -> int:
     if report.kept and not arguments.json:
         print("Kept, with the work in them:")
         for one in report.kept:
-            print(f"  {shown(one)}")
+            print(f"  {shown(_KEPT[one.what].format(one))}")
     return status
 
 
@@ -80,7 +93,11 @@ def _attach(arguments: argparse.Namespace) -> int:
 
 
 def _detach(arguments: argparse.Namespace) -> int:
-    return _shown(_team(arguments).detach(arguments.role), arguments)
+    report = _team(arguments).detach(arguments.role)
+    status = _shown(report, arguments)
+    if report.terminals is not None and not arguments.json:
+        print(f"{report.terminals} terminals closed")
+    return status
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -99,7 +116,9 @@ def _shown(report: TeamReport, arguments: argparse.Namespace) -> int:
     else:
         for one in report.roles:
             failed = one.outcome == "failed"
-            line = f"{one.role}: {one.outcome}" + (f" in {one.session}" if one.outcome == "started" else "")
+            line = f"{one.role}: {_SHOWN.get(one.outcome, one.outcome)}" + (
+                f" in {one.session}" if one.outcome == "started" else ""
+            )
             line += f": {one.message}" if one.message else ""
             stream = sys.stderr if failed else sys.stdout
             print(line, file=stream)
@@ -123,6 +142,6 @@ def _overview(found: TeamStatus) -> str:
 
 
 def _row(one: RoleStatus) -> list[str]:
-    state = one.state + (f" ({one.exit_code})" if one.exit_code is not None else "")
+    state = _SHOWN.get(one.state, one.state) + (f" ({one.exit_code})" if one.exit_code is not None else "")
     values: list[Any] = [one.role, state, ago(one.since) if one.since else "-"]
     return [*values, "-" if one.unread is None else str(one.unread), one.harness or "-", one.session]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from moot.runtimes.interface import AgentProcess, AgentStart, Runtime, Watch
+from moot.runtimes.interface import AgentProcess, AgentStart, Kept, Runtime, Watch
 from moot.runtimes.table import runtime_named
 
-__all__ = ["AgentProcess", "AgentStart", "Runtime", "Watch", "runtime_named"]
+__all__ = ["AgentProcess", "AgentStart", "Kept", "Runtime", "Watch", "runtime_named"]

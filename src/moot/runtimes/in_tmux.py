@@ -13,7 +13,7 @@ from moot.agents.tmux import AGENT_WINDOW, NOTIFY_WINDOW, Pane, Tmux, session_na
 from moot.agents.worktrees import Worktrees, branch_name
 from moot.bottled.work import HandedBack
 from moot.harness import Harness, harness_named
-from moot.runtimes.interface import AgentProcess, AgentStart, Watch
+from moot.runtimes.interface import AgentProcess, AgentStart, Kept, Watch
 from pyro_mcp.errors import Conflict, InvalidRequest
 from pyro_mcp.host.files import private_directory
 from pyro_mcp.host.folder_watch import FolderWatch, watch_folder
@@ -142,11 +142,11 @@ class InTmux:
             (self.project / ".moot/run" / role / name).unlink(missing_ok=True)
         return ended
 
-    def close(self, roles: Sequence[str]) -> list[str]:
+    def close(self, roles: Sequence[str]) -> list[Kept]:
         for path in self.worktrees.unlock_others(roles):
             self.end_processes(path, [])
         known = [one for one in self.worktrees.listed() if one.path == self.worktrees.path(Path(one.path).name)]
-        return [f"{one.path} (branch {one.branch or branch_name(Path(one.path).name)})" for one in known]
+        return [Kept("worktree", one.path, one.branch or branch_name(Path(one.path).name)) for one in known]
 
     def _folder(self, tree: str) -> str:
         return tree if self._below_top == "." else f"{tree}/{self._below_top}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from moot.agents.place import AgentPlace, PlaceFiles
 from moot.bottled.work import HandedBack
@@ -35,6 +35,15 @@ class AgentProcess:
     alive: bool
     exit_code: int | None = None
     notify_alive: bool | None = None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Something that is left on purpose when a team ends: the folder where it is, or the id of a container."""
+
+    what: Literal["worktree", "changes", "container"]
+    where: str
+    branch: str = ""
 
 
 class Watch(Protocol):
@@ -110,5 +119,5 @@ class Runtime(Protocol):
         """End the agent, the program that pushes messages, and every process they started; return whether there was
         one. Work stays; what a killed launch left of this role is removed."""
 
-    def close(self, roles: Sequence[str]) -> list[str]:
-        """Remove what is left of any launch but the agents of `roles`; return what is kept, in words for a person."""
+    def close(self, roles: Sequence[str]) -> list[Kept]:
+        """Remove what is left of any launch but the agents of `roles`; return what is kept."""

@@ -26,8 +26,8 @@ from pyro_mcp.host.files import locked, private_directory
 Say = Callable[[str], None]
 Result = TypeVar("Result")
 
-STARTED, ALREADY_RUNNING, FAILED = "started", "already running", "failed"
-WAITING_FOR_YOU = "waiting for you"
+STARTED, ALREADY_RUNNING, FAILED = "started", "already_running", "failed"
+WAITING_FOR_YOU = "waiting_for_you"
 """It runs, and shows a dialog that only a person may answer."""
 READY_SECONDS = 60.0
 LOGIN_SECONDS = 900.0

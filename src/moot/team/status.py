@@ -13,7 +13,7 @@ from moot.config import Actors, AgentConfig, MootConfig, load_actors
 from moot.runtimes import AgentProcess, Runtime
 from pyro_mcp.errors import PyroError
 
-NOT_STARTED, DEAD = "not started", "dead"
+NOT_STARTED, DEAD = "not_started", "dead"
 _SERVER_SECONDS = 5.0
 _SHOWN_MESSAGES, _SHOWN_TEXT = 20, 200
 

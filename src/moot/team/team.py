@@ -17,7 +17,7 @@ from typing import Any
 from moot.agents.state import WAITING, read_state
 from moot.bottled.work import HandedBack
 from moot.config import MootConfig, project_folder, require_config, without_agents
-from moot.runtimes import Runtime, runtime_named
+from moot.runtimes import Kept, Runtime, runtime_named
 from moot.team.launch import FAILED, Launch, RoleReport, Say, require_roles, role_lock
 from moot.team.status import StatusReport, TeamStatus
 from pyro_mcp.errors import Conflict, NotFound, PyroError, own_error
@@ -26,7 +26,7 @@ from pyro_mcp.host.files import private_directory, write_atomic
 
 _RUNTIME_FILE = ".moot/runtime"
 """The name of the runtime of the last launch."""
-STOPPED, NOT_RUNNING, SENT, SKIPPED = "stopped", "not running", "sent", "skipped"
+STOPPED, NOT_RUNNING, SENT, SKIPPED, DETACHED = "stopped", "not_running", "sent", "skipped", "detached"
 
 
 def quiet(_text: str) -> None:
@@ -35,10 +35,11 @@ def quiet(_text: str) -> None:
 
 @dataclass(frozen=True)
 class TeamReport:
-    """What a verb did with each role. `kept` names what is left on purpose, such as worktrees with work."""
+    """What a verb did with each role. `kept` is left on purpose; `terminals` were closed by `detach`, else None."""
 
     roles: list[RoleReport]
-    kept: list[str] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    terminals: int | None = None
 
     @property
     def failed(self) -> bool:
@@ -145,7 +146,7 @@ class Team:
         if role not in self._runtime.agents():
             return TeamReport([RoleReport(role, NOT_RUNNING, self._runtime.label(role))])
         count = self._runtime.detach(role)
-        return TeamReport([RoleReport(role, "detached", self._runtime.label(role), f"{count} terminals")])
+        return TeamReport([RoleReport(role, DETACHED, self._runtime.label(role))], terminals=count)
 
     def diff(self, role: str, *, apply: bool = False) -> HandedBack:
         """Return what an agent has changed in its bottle; with `apply`, also commit it to the branch of the role.

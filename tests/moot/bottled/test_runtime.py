@@ -16,6 +16,7 @@ from moot.agents.processes import agent_processes
 from moot.bottled.window import BACKEND_VARIABLE
 from moot.bottled.work import kept_work
 from moot.config import read_config
+from moot.runtimes import Kept
 from moot.runtimes.bottle import BottleRuntime
 from moot.team import Team
 from tests.moot.launch.project import Project, make_project, moot_toml
@@ -86,7 +87,7 @@ def test_up_and_down_again_and_again_leave_nothing(bottled: Bottled) -> None:
         bottle = bottled.up()
         assert (bottle["agent"], bottle["backend"], bottle["copied"]) == (ROLE, "fake", True)
         assert len(bottled.doors()) == 1
-        assert bottled.outcomes(bottled.team.up()) == {ROLE: "already running"}
+        assert bottled.outcomes(bottled.team.up()) == {ROLE: "already_running"}
         assert bottled.outcomes(bottled.team.down()) == {ROLE: "stopped"}
         assert bottled.left() == {}
     assert kept_work(bottled.project.folder) == []
@@ -127,7 +128,7 @@ def test_down_says_where_work_is_that_nobody_has_fetched(bottled: Bottled) -> No
     assert "CONVO_ROLE=qa" in patch and "convo_key_of_" not in patch, "the key of the space is not in the bottle"
     kept = bottled.team.down().kept
     (copy,) = kept_work(bottled.project.folder)
-    assert any(copy in one for one in kept) and "CONVO_ROLE=qa" in (Path(copy) / "work.txt").read_text()
+    assert Kept("changes", copy) in kept and "CONVO_ROLE=qa" in (Path(copy) / "work.txt").read_text()
 
 
 def test_work_that_was_applied_is_in_the_branch_and_not_kept_twice(bottled: Bottled) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.docker_engine import NoEngine, started_engine
-from moot.runtimes import AgentProcess, AgentStart
+from moot.runtimes import AgentProcess, AgentStart, Kept
 from moot.runtimes.devcontainer import DevcontainerRuntime
 from pyro_mcp.errors import HostNotReady, HostToolMissing
 from tests.moot.launch.project import Project, make_project
@@ -97,7 +97,7 @@ def test_an_agent_runs_in_the_devcontainer_and_ends_without_a_trace(project: Pro
 
     assert DevcontainerRuntime(project.folder).stop("qa")
     kept = runtime.close([])
-    assert "/workspaces/project/.worktrees/qa (branch qa/work)" in kept[0] and "devcontainer" in kept[1]
+    assert kept[0] == Kept("worktree", "/workspaces/project/.worktrees/qa", "qa/work") and kept[1].what == "container"
     listed = subprocess.run(
         runtime.commands.argv(["ps", "-eo", "args"]), check=True, capture_output=True, text=True, timeout=60
     ).stdout

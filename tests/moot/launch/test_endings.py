@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -52,7 +53,7 @@ def test_up_that_is_killed_at_any_step_is_repaired_by_the_next_up_and_down(make:
         assert done.returncode == -signal.SIGKILL, done.stderr
         killed += 1
         if step % 2:
-            assert outcomes(project.team.up())["qa"] in ("started", "already running")
+            assert outcomes(project.team.up())["qa"] in ("started", "already_running")
         project.team.down()
         assert project.left() == {}, step
     assert killed >= 8
@@ -124,6 +125,9 @@ def test_the_command_line_prints_failures_on_standard_error(project: Project, tm
     assert (done.returncode, done.stdout) == (3, "") and "unknown role 'qq'. Available: product, qa" in done.stderr
     assert run("up", "--only", "qa, product").returncode == 0
     assert "qa: already running" in run("up").stdout
+    assert [one["outcome"] for one in json.loads(run("--json", "up").stdout)["roles"]] == ["already_running"] * 2
+    found = json.loads(run("--json", "detach", "qa").stdout)
+    assert (found["terminals"], found["roles"][0]["outcome"], found["roles"][0]["message"]) == (0, "detached", "")
     project.agent_is("exit 1")
     assert run("down", "qa").stdout == "qa: stopped\n"
     done = run("exec", "qa")
@@ -132,5 +136,9 @@ def test_the_command_line_prints_failures_on_standard_error(project: Project, tm
     assert done.returncode == 2 and "needs a terminal" in done.stderr
     done = run("down")
     assert done.returncode == 0 and f"{project.tree('qa')} (branch qa/work)" in done.stdout
+    assert "not started" in run("status").stdout
+    assert [one["state"] for one in json.loads(run("--json", "status").stdout)["roles"]] == ["not_started"] * 2
+    kept = {"what": "worktree", "where": str(project.tree("qa")), "branch": "qa/work"}
+    assert kept in json.loads(run("--json", "down").stdout)["kept"]
     done = run("status", cwd=tmp_path)
     assert done.returncode == 3 and "no moot.toml" in done.stderr and "Traceback" not in done.stderr

@@ -33,7 +33,7 @@ def test_a_key_that_nobody_has_confirmed_is_reported_as_waiting_for_the_person(
 def _answer(project: Project) -> None:
     report = project.team.up()
 
-    assert outcomes(report) == {"qa": "waiting for you"} and not report.failed
+    assert outcomes(report) == {"qa": "waiting_for_you"} and not report.failed
     assert "your ANTHROPIC_API_KEY" in report.roles[0].message and "moot attach qa" in report.roles[0].hint
     first = project.team.status().waiting[0]
     assert (first.role, first.command) == ("qa", "moot attach qa") and "ANTHROPIC_API_KEY" in first.text

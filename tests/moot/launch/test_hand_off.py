@@ -70,7 +70,7 @@ def test_a_task_reaches_the_other_agent_once(tmp_path: Path, monkeypatch: pytest
 def _hand_over(project: Project, models: dict[str, Model]) -> None:
     started(project.team.up(["qa"]))
     states = until("qa waits", lambda: _states(project), lambda found: found["qa"] == "idle", deadline_seconds=60)
-    assert states["product"] == "not started"
+    assert states["product"] == "not_started"
     started(project.team.up(["product"]))
     until(
         "qa has read it",

@@ -60,8 +60,8 @@ def test_status_without_the_server_shows_the_rest(served: tuple[Project, Server]
     server.stop()
     found = project.team.status()
     assert {one.role: (one.state, one.unread) for one in found.roles} == {
-        "product": ("not started", None),
-        "qa": ("not started", None),
+        "product": ("not_started", None),
+        "qa": ("not_started", None),
     }
     assert str(server.port) in found.server_problem
 

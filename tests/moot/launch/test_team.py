@@ -10,6 +10,7 @@ import pytest
 
 from moot.agents import processes
 from moot.agents.state import IDLE, WAITING
+from moot.runtimes import Kept
 from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
 from tests.moot.launch.conftest import Make
 from tests.moot.launch.project import KEY, READY, Project, outcomes, started
@@ -33,7 +34,7 @@ def test_up_again_leaves_running_agents_alone_and_replaces_those_that_ended(proj
     project.runtime.tmux.press("moot-qa", "C-c")
     until("qa has ended", lambda: project.runtime.agents()["qa"].alive, lambda alive: not alive)
 
-    assert outcomes(project.team.up()) == {"product": "already running", "qa": "started"}
+    assert outcomes(project.team.up()) == {"product": "already_running", "qa": "started"}
     assert project.runtime.tmux.pane("moot-product") == first
 
 
@@ -146,16 +147,16 @@ def test_down_ends_everything_and_keeps_the_work(project: Project) -> None:
     report = project.team.down()
 
     assert outcomes(report) == {"product": "stopped", "qa": "stopped"}
-    assert [f"{project.tree('qa')} (branch qa/work)" in one for one in report.kept] == [False, True]
+    assert report.kept[1:] == [Kept("worktree", str(project.tree("qa")), "qa/work")]
     assert project.left() == {} and (project.tree("qa") / "notes").exists()
-    assert outcomes(project.team.down()) == {"product": "not running", "qa": "not running"}
+    assert outcomes(project.team.down()) == {"product": "not_running", "qa": "not_running"}
 
 
 def test_down_of_one_role_leaves_the_others(project: Project) -> None:
     started(project.team.up())
     assert outcomes(project.team.down("qa")) == {"qa": "stopped"}
     assert list(project.runtime.agents()) == ["product"]
-    assert outcomes(project.team.down("nobody")) == {"nobody": "not running"}
+    assert outcomes(project.team.down("nobody")) == {"nobody": "not_running"}
 
 
 def test_down_ends_an_agent_that_ignores_signals(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +172,7 @@ def test_status_shows_first_what_waits_for_a_person(make: Make) -> None:
     project.agent_is(
         """
         case $CONVO_ROLE in
-            product) report 'waiting for permission' ;;
+            product) report waiting ;;
             qa) report idle; exit 7 ;;
             *) report idle ;;
         esac
@@ -184,7 +185,7 @@ def test_status_shows_first_what_waits_for_a_person(make: Make) -> None:
 
     assert [(one.what, one.role) for one in found.waiting][:2] == [("permission", "product"), ("dead", "qa")]
     states = {one.role: one.state for one in found.roles}
-    assert states == {"product": WAITING, "qa": "dead", "spec": IDLE, "lead": "not started"}
+    assert states == {"product": WAITING, "qa": "dead", "spec": IDLE, "lead": "not_started"}
     assert "127.0.0.1:9" in found.server_problem
 
 
