@@ -86,7 +86,9 @@ class HostFiles:
                 return None
 
     def write(self, path: str, text: str, mode: int = 0o600) -> None:
-        target = Path(path).resolve()  # a user's settings file may be a link into a folder under version control
+        target = Path(path)
+        if ".moot" not in target.parts:
+            target = target.resolve()  # a user's settings file may be a link into a folder under version control
         with own_errors():
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             scratch = target.with_name(f".{target.name}-{secrets.token_hex(4)}")

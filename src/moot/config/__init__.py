@@ -18,6 +18,7 @@ from moot.config.actors import (
     save_actors,
 )
 from moot.config.editing import set_in_project, set_value
+from moot.config.own_folder import require_own_moot_folder
 from moot.config.places import (
     MOOT_DIR,
     MOOT_TOML,
@@ -58,6 +59,7 @@ __all__ = [
     "project_folder",
     "read_config",
     "require_config",
+    "require_own_moot_folder",
     "resolve_env",
     "save_actors",
     "set_in_project",

@@ -58,6 +58,11 @@ def main_worktree(folder: Path) -> Path:
     return _main_of(top)
 
 
+def tracked_files(project: Path, below: str) -> list[str]:
+    """Return the files of a folder of the project that git tracks; none without git."""
+    return _git(project, "ls-files", "--", below)
+
+
 def _nearest(start: Path, names: tuple[str, ...]) -> Path | None:
     """Return the nearest folder from `start` upwards, without the root, that has one of these files."""
     folder = start.absolute()

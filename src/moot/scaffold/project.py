@@ -10,7 +10,7 @@ from pathlib import Path
 
 from moot.client.auth import Credential, require_credential
 from moot.client.space_client import SpaceClient
-from moot.config import ACTORS_JSON, Actors, in_main_worktree, load_actors
+from moot.config import ACTORS_JSON, Actors, in_main_worktree, load_actors, require_own_moot_folder
 from moot.scaffold.adoption import adopt, write_actors
 from moot.scaffold.files_of_project import update_gitignore
 from moot.scaffold.installation import install_and_report, update_suggestions, write_moot_toml
@@ -28,6 +28,7 @@ def init(options: InitOptions, project: Path | None = None) -> InitResult | None
     """
     project = (project or Path.cwd()).absolute()
     _require_main_worktree(project)
+    require_own_moot_folder(project)
     if not os.path.lexists(project / ".git"):
         options.say(f"Warning: {project} doesn't look like a git repository; 'moot up' needs one (git init).")
     with alone_in(project):

@@ -323,7 +323,10 @@ class Launch:
 @contextmanager
 def role_lock(folder: Path, role: str) -> Iterator[None]:
     """Hold the lock of a role in the folder of all run folders, while it is started or stopped."""
-    with locked(folder / f"{role}.lock", deadline_seconds=_LOCK_SECONDS, what=f"the role {role}"):
+    path = folder / f"{role}.lock"
+    if path.is_symlink():  # made by somebody else, and the lock would make a file where it leads
+        path.unlink(missing_ok=True)
+    with locked(path, deadline_seconds=_LOCK_SECONDS, what=f"the role {role}"):
         yield
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from moot.agents.state import WAITING, read_state
 from moot.bottled.work import HandedBack
-from moot.config import MootConfig, project_folder, require_config, without_agents
+from moot.config import MootConfig, project_folder, require_config, require_own_moot_folder, without_agents
 from moot.runtimes import Kept, Runtime, runtime_named
 from moot.team.launch import FAILED, Launch, RoleReport, Say, require_roles, role_lock
 from moot.team.status import StatusReport, TeamStatus
@@ -159,6 +159,7 @@ class Team:
             return self._runtime.changes(role, hand_back=apply)
 
     def _launch(self) -> Launch:
+        require_own_moot_folder(self._config.root)
         write_atomic(self._config.root / _RUNTIME_FILE, self._runtime.name)
         return Launch(self._config, self._runtime, self._say)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -186,6 +187,18 @@ def test_a_journal_that_came_with_a_repository_is_refused(person: Person) -> Non
     journal_path(person.project).chmod(0o600)
     with pytest.raises(InvalidRequest, match=r"adoption\.json is damaged"):
         person.init()
+
+
+def test_a_folder_of_moot_that_came_with_a_repository_is_refused(person: Person) -> None:
+    subprocess.run(["git", "init", "--quiet"], cwd=person.project, check=True, timeout=60)
+    mailbox = person.project / ".moot/run/qa/mailbox.db"
+    mailbox.parent.mkdir(parents=True)
+    mailbox.write_text("a message with a forged sender")
+    subprocess.run(["git", "add", "."], cwd=person.project, check=True, timeout=60)
+
+    with pytest.raises(Conflict, match=r"git tracks \.moot/run/qa/mailbox\.db"):
+        person.init(template="loop-4")
+    assert not (person.project / ".moot/adoption.json").exists()
 
 
 def test_agents_that_the_server_does_not_know_any_more_are_said(person: Person) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from moot.agents import processes
+from moot.agents.place import HostFiles
 from moot.agents.state import IDLE, WAITING
 from moot.runtimes import Kept
 from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
@@ -220,3 +221,34 @@ def test_an_agent_without_a_login_waits_for_the_person_in_the_terminal_of_the_hu
     assert outcomes(project.team.up(["qa"])) == {"qa": "failed"}
 
     assert outcomes(project.team.up()) == {"qa": "started", "product": "started"}
+
+
+@pytest.mark.parametrize("link", [".moot/run/qa/settings.json", ".moot/run/qa", ".moot/run/qa.lock", ".moot/runtime"])
+def test_a_link_or_a_committed_file_in_the_folder_of_moot_is_refused(
+    project: Project, tmp_path: Path, link: str
+) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    path = project.folder / link
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.symlink_to(mine)
+
+    with pytest.raises(Conflict, match="is a symbolic link"):
+        project.team.up(["qa"])
+    project.git("add", "--force", link)
+    with pytest.raises(Conflict, match="git tracks"):
+        project.team.up(["qa"])
+
+    assert mine.read_text() == "mine" and not project.tree("qa").exists()
+    project.git("rm", "--quiet", "--force", "--cached", link)
+    path.unlink()
+
+
+def test_the_settings_of_an_agent_replace_a_link_and_those_of_the_user_follow_it(tmp_path: Path) -> None:
+    for folder, expected in ((".moot/run/qa", "mine"), ("home", "ours")):
+        mine, link = tmp_path / "mine", tmp_path / folder / "settings.json"
+        mine.write_text("mine")
+        link.parent.mkdir(parents=True)
+        link.symlink_to(mine)
+        HostFiles().write(str(link), "ours")
+        assert (link.read_text(), mine.read_text()) == ("ours", expected)
