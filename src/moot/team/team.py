@@ -17,15 +17,18 @@ from typing import Any
 from moot.agents.state import WAITING, read_state
 from moot.bottled.work import HandedBack
 from moot.config import MootConfig, project_folder, require_config, require_own_moot_folder, without_agents
+from moot.known_words import RUNTIMES
 from moot.runtimes import Kept, Runtime, runtime_named
 from moot.team.launch import FAILED, Launch, RoleReport, Say, require_roles, role_lock
 from moot.team.status import StatusReport, TeamStatus
 from pyro_mcp.errors import Conflict, NotFound, PyroError, own_error
 from pyro_mcp.hints import near_match
 from pyro_mcp.host.files import private_directory, write_atomic
+from pyro_mcp.host.regular_file import NotSmallAndRegular, read_regular
 
 _RUNTIME_FILE = ".moot/runtime"
 """The name of the runtime of the last launch."""
+_LONGEST_NAME = 100
 STOPPED, NOT_RUNNING, SENT, SKIPPED, DETACHED = "stopped", "not_running", "sent", "skipped", "detached"
 
 
@@ -62,24 +65,31 @@ class Team:
         Raises `NotFound` without a `moot.toml`, `InvalidRequest` for one that is not valid.
         """
         config = require_config(folder)
+        recorded = _recorded_runtime(config.root)
+        if recorded not in ("", config.runtime):
+            before = runtime_named(recorded, config.root)
+            if before.agents():
+                say(f"These agents were started with the runtime {recorded}; moot.toml names {config.runtime} now.")
+                return cls(config, before, say=say)
         return cls(config, runtime_named(config.runtime, config.root), say=say)
 
     @classmethod
     def to_end(cls, folder: Path | None = None, *, say: Say = quiet) -> Team:
-        """Return the team of a project, also when its `moot.toml` is not valid or gone: what runs can be ended.
+        """Return the team of a project with the runtime of its last launch, whatever `moot.toml` says now.
 
-        Raises what `of_folder` raises where nothing was ever started.
+        What runs can be ended also when that file is not valid or gone. Raises what `of_folder` raises where nothing
+        was ever started.
         """
+        root = project_folder(folder)
+        recorded = _recorded_runtime(root)
         try:
-            return cls.of_folder(folder, say=say)
+            config = require_config(folder)
         except PyroError as error:
-            root = project_folder(folder)
-            recorded = root / _RUNTIME_FILE
-            if not recorded.is_file():
+            if not recorded:
                 raise
             say(f"{error.message}\nEnding the agents that were started anyway.")
-            config = without_agents(root, recorded.read_text().strip())
-            return cls(config, runtime_named(config.runtime, root), say=say)
+            config = without_agents(root, recorded)
+        return cls(config, runtime_named(recorded or config.runtime, root), say=say)
 
     def up(self, only: Sequence[str] | None = None) -> TeamReport:
         """Start all agents, or those of the roles `only`; those that run already stay as they are.
@@ -160,6 +170,11 @@ class Team:
 
     def _launch(self) -> Launch:
         require_own_moot_folder(self._config.root)
+        if self._runtime.name != self._config.runtime:
+            raise Conflict(
+                f"agents run with the runtime {self._runtime.name}, and moot.toml names {self._config.runtime}",
+                hint="end them first: moot down",
+            )
         write_atomic(self._config.root / _RUNTIME_FILE, self._runtime.name)
         return Launch(self._config, self._runtime, self._say)
 
@@ -209,3 +224,13 @@ class Team:
         except (PyroError, OSError) as error:
             found = error if isinstance(error, PyroError) else own_error(error)
             return RoleReport(role, FAILED, self._runtime.label(role), found.message, found.hint)
+
+
+def _recorded_runtime(root: Path) -> str:
+    """Return the name of the runtime of the last launch, "" when there was none."""
+    try:
+        content, _ = read_regular(root / _RUNTIME_FILE, most=_LONGEST_NAME)
+    except (FileNotFoundError, NotSmallAndRegular):
+        return ""
+    name = content.decode(errors="replace").strip()
+    return name if name in RUNTIMES else ""

@@ -9,7 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from moot.agents.processes import agent_processes
+from moot.team import Team
+from pyro_mcp.errors import Conflict
 from tests.moot.launch.conftest import Make
 from tests.moot.launch.project import Project, outcomes, started
 from tests.waiting import until
@@ -89,6 +93,26 @@ def test_down_ends_a_team_whose_file_is_not_valid_any_more(make: Make) -> None:
     done = subprocess.run([*_COMMAND, "down"], cwd=project.folder, timeout=60, capture_output=True, check=True)
     assert b"runtime: stopped" in done.stdout and b"moot.toml" in done.stderr
     assert project.left() == {}
+
+
+def test_agents_are_seen_and_ended_in_the_runtime_where_they_were_started(make: Make) -> None:
+    project = make(roles=("qa",))
+    project.agent_is("exit 0", "docker")  # lists no container
+    started(project.team.up())
+    file = project.folder / "moot.toml"
+    file.write_text(file.read_text().replace("[harness]", '[harness]\nruntime = "devcontainer"'))
+
+    heard: list[str] = []
+    team = Team.of_folder(project.folder, say=heard.append)
+    assert [one.state for one in team.status().roles] == ["idle"]
+    assert heard == ["These agents were started with the runtime local; moot.toml names devcontainer now."]
+    with pytest.raises(Conflict, match="agents run with the runtime local"):
+        team.up()
+
+    assert outcomes(Team.to_end(project.folder).down()) == {"qa": "stopped"}
+    assert project.left() == {}
+    assert Team.of_folder(project.folder, say=heard.append).status().roles[0].state == "not_started"
+    assert len(heard) == 1
 
 
 def test_two_projects_do_not_touch_each_other(make: Make) -> None:
