@@ -20,7 +20,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Path:
     main = tmp_path_factory.mktemp("team") / "main"
     environ = {"PATH": os.environ["PATH"], "HOME": str(main.parent), "GIT_CONFIG_NOSYSTEM": "1"}
     for line in (
-        f"init -q {main}",
+        f"init -q -b main {main}",
         f"-C {main} -c user.name=a -c user.email=a@b commit -q --allow-empty -m first",
         f"-C {main} worktree add -q .worktrees/spec -b spec/work",
         f"-C {main} worktree add -q .worktrees/qa -b qa/work",
@@ -194,6 +194,30 @@ ELSEWHERE = [
     "git -C {main} symbolic-ref --delete HEAD",
     "git -C {main} remote -v prune origin",
     "git -C {main} reflog expire --all",
+    "git worktree remove --force {main}/.worktrees/qa",
+    "git worktree remove ../qa",
+    "git worktree remove qa",
+    "git worktree remove $WHICH",
+    "git worktree unlock ../qa; git worktree move ../qa ../qa2",
+    "git update-ref refs/heads/main HEAD~1",
+    "git update-ref -m why refs/heads/qa/work HEAD",
+    "git update-ref --stdin < x",
+    "git symbolic-ref HEAD refs/heads/main",
+    "git branch -m qa/work mine",
+    "git checkout -B main HEAD~1",
+    "git switch -C qa/work",
+    "git checkout --ignore-other-worktrees main",
+    "git fetch -u . +HEAD:main",
+    "git pull . +HEAD:qa/work",
+    "git push . +HEAD:main",
+    "git push {main} HEAD:qa/work",
+    "git filter-branch --tree-filter true -- --all",
+    "git -c core.worktree={main} reset --hard",
+    "git --config-env=core.worktree=D reset --hard",
+    "git config core.worktree {main}",
+    "GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=core.worktree GIT_CONFIG_VALUE_0={main} git reset --hard",
+    "git rebase -x 'git -C {main} reset --hard' main",
+    "git bisect run git -C {main} reset --hard",
 ]
 
 
@@ -275,3 +299,15 @@ def test_a_command_with_too_many_possible_folders_is_refused_in_time(team: Path)
 def test_a_command_that_is_nested_too_deep_is_refused(team: Path) -> None:
     nested = '"$(' * 400 + "cd ..; git reset --hard" + ')"' * 400
     assert "could not be read" in reason(team, f"echo {nested}")
+
+
+def test_a_stash_of_another_agent_is_neither_taken_nor_removed(team: Path) -> None:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for role in ("qa", "spec"):
+        (team / ".worktrees" / role / "new").write_text(role)
+        folder = team / ".worktrees" / role
+        subprocess.run(["git", "-C", folder, *identity, "stash", "push", "-qu", "-m", "x"], check=True, timeout=30)
+    assert reason(team, "git stash pop") == ""
+    assert reason(team, "git stash drop 0; git stash apply stash@{1}; git stash show -p stash@{1}") == ""
+    for command in ("git stash pop 1", "git stash drop -q stash@{1}", "git stash pop $WHICH", "git stash clear"):
+        assert "a stash of the branch qa/work" in reason(team, command)

@@ -44,7 +44,7 @@ def main() -> None:
         reason = str(error)
         if not isinstance(error, Refused):
             reason = f"this command could not be read ({error}), and it names git. Write it more simply."
-            stays = not re.search(r"\bcd\b|-C|GIT_|--git-dir|--work-tree|pushd", command)
+            stays = not re.search(r"\bcd\b|-C|GIT_|--git-dir|--work-tree|pushd|worktree|-ref|stash", command)
             if "git" not in command or (stays and top_level(cwd) == check.own):
                 return
         answer = {"hookEventName": "PreToolUse", "permissionDecision": "deny", "permissionDecisionReason": reason}
