@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pyro_mcp.command_line import Parser, add_verbs, print_json, run_command_line, verb
+from pyro_mcp.command_line import Parser, add_verbs, print_error, print_json, run_command_line, verb
 from pyro_mcp.errors import Conflict, NotFound
 
 Act = Callable[[argparse.Namespace], int]
@@ -129,3 +129,8 @@ def test_an_error_without_a_hint_is_one_line(capsys: pytest.CaptureFixture[str])
 
     assert run("pour", "tea", act=none) == 3
     assert capsys.readouterr().err == "brew: there is no cup\n"
+
+
+def test_an_error_is_shown_as_text_with_its_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    print_error("brew", NotFound("no cup \x1b[31m here", hint="look\nagain"))
+    assert capsys.readouterr().err == "brew: no cup \\x1b[31m here\n  look\n  again\n"

@@ -7,24 +7,22 @@ clients that send the bearer token of the file, or else of MOOT_MCP_TOKEN, or el
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from moot.adapters.desk import Desk, Role, log_to_file
+from moot.adapters.desk import Desk
 from moot.adapters.inbox import Inbox
 from moot.adapters.mcp_adapter import MCPSpaceAdapter
+from moot.adapters.program import run_adapter
 from moot.adapters.stdio import LEAVE_SECONDS, serve_stdio
 from moot.adapters.tools_spaces import ADAPTER
-from pyro_mcp.errors import PyroError
 
 TOKEN_VARIABLE = "MOOT_MCP_TOKEN"  # noqa: S105
 DEFAULT_PORT = 8100
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Serve until the client or a signal ends it; return the exit code."""
+def main(words: Sequence[str] | None = None) -> NoReturn:
+    """Serve until the client or a signal ends this process."""
     parser = argparse.ArgumentParser(
         prog="python -m moot.adapters.mcp_runner", description=(__doc__ or "").split("\n\n")[1]
     )
@@ -32,24 +30,24 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="of 127.0.0.1, with http; 0 for a free one")
     parser.add_argument("--token-file", help="a file of mode 0600 with the bearer token, with http")
     given = parser.parse_args(words)
-    try:
-        role = Role.from_environment()
-        log_to_file(role, "mcp")
-        desk = Desk(role)
+
+    def serve(desk: Desk) -> int:
         Inbox(desk, ADAPTER).start()
         adapter = MCPSpaceAdapter(desk)
-        if given.transport == "http":
-            _serve_http(adapter, given.port, given.token_file)
-            return 0
+        if given.transport == "stdio":
+            return _serve_stdio(adapter)
+        _serve_http(adapter, given.port, given.token_file)
+        return 0
 
-        async def serve(read: Any, write: Any) -> None:
-            server = adapter.lowlevel
-            await server.run(read, write, server.create_initialization_options())
+    run_adapter("mcp", serve)
 
-        return serve_stdio(serve)
-    except PyroError as error:
-        print(f"moot: {error}", file=sys.stderr)  # noqa: T201
-        return error.exit_code
+
+def _serve_stdio(adapter: MCPSpaceAdapter) -> int:
+    async def serve(read: Any, write: Any) -> None:
+        server = adapter.lowlevel
+        await server.run(read, write, server.create_initialization_options())
+
+    return serve_stdio(serve)
 
 
 def _serve_http(adapter: MCPSpaceAdapter, port: int, token_file: str | None) -> None:
@@ -65,7 +63,4 @@ def _serve_http(adapter: MCPSpaceAdapter, port: int, token_file: str | None) -> 
 
 
 if __name__ == "__main__":
-    status = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)  # a thread in a call to the server would be waited for
+    main()

@@ -9,17 +9,17 @@ import argparse
 import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Sequence
+from typing import NoReturn
 
-from moot.adapters.desk import Desk, Role, log_to_file
+from moot.adapters.desk import Desk
 from moot.adapters.inbox import Inbox
+from moot.adapters.program import run_adapter
 from moot.adapters.tmux_delivery import TmuxDelivery
 from moot.agents.tmux import Tmux, session_name
 from moot.config import find_config, project_folder
 from moot.harness import Harness, harness_named
-from pyro_mcp.errors import PyroError
 from pyro_mcp.mcp_transport.exit import leave_soon
 
 ADAPTER = "tmux"
@@ -28,8 +28,8 @@ _LEAVE_SECONDS = 0.5
 _log = logging.getLogger("convo.notify")
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Deliver until a signal ends it; return the exit code."""
+def main(words: Sequence[str] | None = None) -> NoReturn:
+    """Deliver until a signal ends this process."""
     parser = argparse.ArgumentParser(prog="python -m moot.adapters.notify_runner", description=(__doc__ or "").strip())
     parser.add_argument("--session", help="the tmux session of the agent")
     given = parser.parse_args(words)
@@ -45,24 +45,22 @@ def main(words: Sequence[str] | None = None) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, end)
-    try:
-        role = Role.from_environment()
-        log_to_file(role, "notify")
-        desk = Desk(role)
+
+    def serve(desk: Desk) -> int:
         Inbox(desk, ADAPTER, on_new=wake.set).start()
-        session = given.session or os.environ.get("CONVO_TMUX_SESSION") or session_name(role.name)
-        delivery = TmuxDelivery(desk, Tmux(str(project_folder())), session, _harness(role.name))
-    except PyroError as error:
-        print(f"moot: {error}", file=sys.stderr)  # noqa: T201
-        return error.exit_code
-    while not ended.is_set():
-        try:
-            delivery.step()
-        except Exception as error:  # noqa: BLE001 - the daemon must outlive any failure of one step
-            _log.exception("a step failed, and is tried again: %s", error)
-        wake.wait(_STEP_SECONDS)
-        wake.clear()
-    return status
+        role = desk.role.name
+        session = given.session or os.environ.get("CONVO_TMUX_SESSION") or session_name(role)
+        delivery = TmuxDelivery(desk, Tmux(str(project_folder())), session, _harness(role))
+        while not ended.is_set():
+            try:
+                delivery.step()
+            except Exception as error:  # noqa: BLE001 - the daemon must outlive any failure of one step
+                _log.exception("a step failed, and is tried again: %s", error)
+            wake.wait(_STEP_SECONDS)
+            wake.clear()
+        return status
+
+    run_adapter("notify", serve)
 
 
 def _harness(role: str) -> Harness:
@@ -72,6 +70,4 @@ def _harness(role: str) -> Harness:
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stderr.flush()
-    os._exit(code)  # a thread in a call to the server would be waited for
+    main()

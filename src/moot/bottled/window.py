@@ -18,12 +18,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from claude_bottle import Bottles
+from moot.adapters.program import reported
 from moot.agents.worktrees import Worktrees
 from moot.bottled.guest_hooks import TOKEN_VARIABLE
 from moot.bottled.role_manifest import role_manifest
 from moot.bottled.work import RoleWork
 from moot.config import main_worktree, project_folder, require_config
-from pyro_mcp.errors import HostNotReady, PyroError
+from pyro_mcp.errors import HostNotReady, InvalidRequest
 from pyro_mcp.terminal import own_terminal
 
 BACKEND_VARIABLE = "MOOT_BOTTLE_BACKEND"
@@ -42,16 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--permission-mode", required=True)
     parser.add_argument("--prompt", default="")
     given = parser.parse_args(arguments)
-    try:
-        return run_agent(os.environ["CONVO_ROLE"], prompt=given.prompt, permission_mode=given.permission_mode)
-    except PyroError as error:
-        hint = f"\nhint: {error.hint}" if error.hint else ""
-        sys.stderr.write(f"moot: {error.message}{hint}\n")
-        return error.exit_code
+    role = os.environ.get("CONVO_ROLE", "")
+    return reported(lambda: run_agent(role, prompt=given.prompt, permission_mode=given.permission_mode))
 
 
 def run_agent(role: str, *, prompt: str, permission_mode: str) -> int:
     """Launch the bottle of a role and show its terminal in ours until the agent ends; return its exit code."""
+    if not role:
+        raise InvalidRequest("CONVO_ROLE is not set", hint="'moot up' starts this program for a role")
     project = project_folder()
     agent = require_config(project).agent(role)
     work = RoleWork(project, role, Worktrees(str(main_worktree(project))))

@@ -31,7 +31,7 @@ from pyro_mcp.command_line.parser import (
     verb,
     verbs,
 )
-from pyro_mcp.command_line.program import run_command_line
+from pyro_mcp.command_line.program import print_error, run_command_line
 from pyro_mcp.command_line.render import (
     ProgressLine,
     ago,
@@ -56,6 +56,7 @@ __all__ = [
     "in_command_words",
     "own_actions",
     "paragraph",
+    "print_error",
     "print_json",
     "progress_line",
     "run_command_line",

@@ -93,17 +93,20 @@ def _split_at_dashes(words: list[str]) -> tuple[list[str], list[str] | None]:
 
 def _report(error: PyroError, arguments: argparse.Namespace, exit_code: int | None = None) -> int:
     """Print an error; return its exit code, or the `own_failure` of a verb that returns a command's exit code."""
-    hint = in_command_words(error.hint)
     if arguments.json:
+        hint = in_command_words(error.hint)
         told = {"code": error.code, "message": error.message, "hint": hint, **error.details}
         print(json.dumps({"error": told}, indent=2))
-    # What a guest has named or said may be in it, and must not reach the terminal as more than text.
-    for line in [
-        *f"{program_of(arguments.parser)}: {error.message}".splitlines(),
-        *(f"  {line}" for line in hint.splitlines()),
-    ]:
-        print("".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in line), file=sys.stderr)
+    print_error(program_of(arguments.parser), error)
     return getattr(arguments, "own_failure", error.exit_code) if exit_code is None else exit_code
+
+
+def print_error(program: str, error: PyroError) -> None:
+    """Print an error of a program on standard error, with its hint."""
+    hint = in_command_words(error.hint)
+    # What a guest has named or said may be in it, and must not reach the terminal as more than text.
+    for line in [*f"{program}: {error.message}".splitlines(), *(f"  {line}" for line in hint.splitlines())]:
+        print("".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in line), file=sys.stderr)
 
 
 def _unwind(number: int, _frame: FrameType | None) -> None:

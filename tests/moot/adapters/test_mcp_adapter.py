@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
 from jsonschema import Draft202012Validator
 from mcp.client.session import ClientSession
 
@@ -201,8 +202,11 @@ def test_reading_mentions_acknowledges_them_and_counting_them_does_not(workshop:
     in_time(work())
 
 
-def test_without_a_key_the_server_says_what_to_do(workshop: Team) -> None:
-    words = [sys.executable, "-P", "-m", "moot.adapters.mcp_runner"]
+@pytest.mark.parametrize(
+    "module", ["adapters.mcp_runner", "adapters.channel_runner", "adapters.notify_runner", "bottled.door"]
+)
+def test_without_a_key_the_program_says_what_to_do(workshop: Team, module: str) -> None:
+    words = [sys.executable, "-P", "-m", f"moot.{module}"]
     environment = workshop.environment("nobody")
     done = subprocess.run(
         words, env=environment, cwd=workshop.project, capture_output=True, text=True, timeout=60, check=False

@@ -141,3 +141,28 @@ def test_each_hook_of_the_guest_is_one_shell_script_without_the_token() -> None:
         script = hook["hooks"][0]["command"]
         assert subprocess.run(["sh", "-n", "-c", script], check=False).returncode == 0
         assert f"http://convo.bottle.internal/hook/{event} " in script and f"${TOKEN_VARIABLE}" in script
+
+
+@pytest.mark.parametrize(
+    ("words", "left_out", "message"),
+    [
+        (["moot.bottled.door"], TOKEN_VARIABLE, f"{TOKEN_VARIABLE} is not set"),
+        (["moot.bottled.window", "--permission-mode", "plan"], "CONVO_ROLE", "CONVO_ROLE is not set"),
+    ],
+)
+def test_without_its_variable_a_program_says_what_is_missing(
+    workshop: Team, words: list[str], left_out: str, message: str
+) -> None:
+    environ = workshop.environment(ROLE, **{TOKEN_VARIABLE: TOKEN})
+    del environ[left_out]
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", *words],
+        env=environ,
+        cwd=workshop.project,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2 and done.stderr.startswith(f"moot: {message}"), done.stderr
+    assert "Traceback" not in done.stderr
