@@ -20,6 +20,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from moot.agents.tmux import socket_name
+from moot.agents.tmux_socket import remove_dead_socket
 from pyro_mcp.errors import DeadlineExceeded, HostCommandFailed
 from pyro_mcp.host.files import abandoned_scratch, private_directory, scratch_path
 from pyro_mcp.host.process import child_environment, run
@@ -168,6 +170,7 @@ def remove(folder: Path) -> None:
         if time.monotonic() > end:
             raise DeadlineExceeded(f"processes of {folder} do not end: {', '.join(str(one.pid) for one in found)}")
         time.sleep(0.02)
+    remove_dead_socket(socket_name(str((folder / "project").resolve())))
     shutil.rmtree(folder, ignore_errors=True)
 
 

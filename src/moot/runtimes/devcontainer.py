@@ -115,6 +115,9 @@ class DevcontainerRuntime(InTmux):
         words = [_PYTHON, "-P", "-m", "moot.agents.processes", tree, *(str(one) for one in leaders)]
         run_there(self.commands, words, deadline_seconds=60)
 
+    def remove_socket(self, name: str) -> None:
+        run_there(self.commands, [_PYTHON, "-P", "-m", "moot.agents.tmux_socket", name], deadline_seconds=60)
+
     def agents(self) -> dict[str, AgentProcess]:
         return super().agents() if self._container is not None else {}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from moot.agents.pane_process import start_text
 from moot.agents.place import AgentPlace, Commands, PlaceFiles
-from moot.agents.tmux import AGENT_WINDOW, NOTIFY_WINDOW, Pane, Tmux, session_name
+from moot.agents.tmux import AGENT_WINDOW, NOTIFY_WINDOW, Pane, Tmux, session_name, socket_name
 from moot.agents.worktrees import Worktrees, branch_name
 from moot.bottled.work import HandedBack
 from moot.harness import Harness, harness_named
@@ -56,6 +56,10 @@ class InTmux:
 
     def end_processes(self, tree: str, leaders: Sequence[int]) -> None:
         """End what is left of an agent's processes after its session."""
+        raise NotImplementedError
+
+    def remove_socket(self, name: str) -> None:
+        """Remove the socket file of that name of a tmux server that has ended."""
         raise NotImplementedError
 
     def harness(self, name: str) -> Harness:
@@ -137,6 +141,8 @@ class InTmux:
         leaders = [one.pid for one in self.tmux.panes() if one.session == session and not one.dead]
         ended = self.tmux.kill(session)
         self.end_processes(tree, leaders)
+        if not self.tmux.panes():
+            self.remove_socket(socket_name(self.seen))
         self.worktrees.unlock(role)
         for name in ("state", *(f"{one}.start" for one in _WINDOWS.values())):
             (self.project / ".moot/run" / role / name).unlink(missing_ok=True)

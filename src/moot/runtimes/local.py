@@ -10,6 +10,7 @@ from pathlib import Path
 
 from moot.agents.place import HostCommands, HostFiles, PlaceFiles
 from moot.agents.processes import end_agent_processes, wait_for_starts
+from moot.agents.tmux_socket import remove_dead_socket
 from moot.config import main_worktree
 from moot.runtimes.in_tmux import InTmux
 from pyro_mcp.host.programs import find_program
@@ -71,3 +72,6 @@ class LocalRuntime(InTmux):
 
     def end_processes(self, tree: str, leaders: Sequence[int]) -> None:
         end_agent_processes(tree, leaders)
+
+    def remove_socket(self, name: str) -> None:
+        remove_dead_socket(name)

@@ -15,6 +15,8 @@ from typing import Any
 from mcp.client.session import ClientSession
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
+from moot.agents.tmux import socket_name
+from moot.agents.tmux_socket import remove_dead_socket
 from tests.moot.server.running import Client, Server, running
 
 
@@ -79,6 +81,7 @@ def team(folder: Path) -> Iterator[Team]:
         path.chmod(0o600)
         ids["person"] = str(server.person.get("/api/actors/me")["actor_id"])
         yield Team(server, project, keys, ids, space)
+        remove_dead_socket(socket_name(str(project)))
 
 
 def text_of(result: Any) -> str:

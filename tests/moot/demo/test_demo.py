@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from moot.agents.tmux import socket_name
 from moot.demo.world import new_world, processes_of
 from tests.style.project import ROOT
 
@@ -79,3 +80,4 @@ def test_a_demonstration_that_is_ended_early_leaves_nothing(environ: dict[str, s
         assert running.returncode == 130
     assert processes_of(folder) == []
     assert left(environ) == []
+    assert not Path(f"/tmp/tmux-{os.geteuid()}", socket_name(str(folder / "project"))).exists()

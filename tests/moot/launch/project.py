@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moot.agents.processes import agent_processes
+from moot.agents.tmux import socket_name
 from moot.agents.worktrees import Worktrees
 from moot.config import ActorKey, Actors, read_config, save_actors
 from moot.runtimes.local import LocalRuntime
@@ -22,6 +23,7 @@ report() {  # as the hooks of a harness do
 }
 RUN=$(dirname "$(dirname "$CONVO_WORKTREE")")/.moot/run/$CONVO_ROLE
 """
+SOCKETS = Path(f"/tmp/tmux-{os.geteuid()}")
 READY = "report idle; exec sleep 1000"
 KEY = "convo_key_of_"
 
@@ -68,6 +70,9 @@ class Project:
             "sessions": [one.session for one in self.runtime.tmux.panes()],
             "processes": [one for tree in self.folder.glob(".worktrees/*") for one in agent_processes(str(tree))],
             "locks": [one.path for one in self.worktrees.listed() if one.lock is not None],
+            "sockets": [
+                one for one in SOCKETS.glob(f"{socket_name(str(self.folder))}*") if not self.runtime.tmux.panes()
+            ],
             "start files": sorted(self.folder.glob(".moot/run/*/*.start")),
         }
         return {what: one for what, one in found.items() if one}

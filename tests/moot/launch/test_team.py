@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from moot.agents import processes
 from moot.agents.place import HostFiles
 from moot.agents.state import IDLE, WAITING
 from moot.runtimes import Kept
+from moot.runtimes.local import LocalRuntime
 from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
 from tests.moot.launch.conftest import Make
 from tests.moot.launch.project import KEY, READY, Project, outcomes, started
@@ -68,7 +68,7 @@ def test_what_claude_code_refuses_to_root_is_refused_before_a_worktree_is_made(
     project = make(roles=roles, permission_mode="bypassPermissions")
     project.agent_is(READY, "codex")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-user")
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(LocalRuntime, "is_root", lambda _: True)
 
     report = project.team.up()
 
@@ -76,7 +76,7 @@ def test_what_claude_code_refuses_to_root_is_refused_before_a_worktree_is_made(
     assert "bypassPermissions when root runs it" in report.roles[0].message
     assert all(words in report.roles[0].hint for words in ("permission_mode", '"bottle"', "ordinary user"))
     assert not project.tree("product").exists()
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(LocalRuntime, "is_root", lambda _: False)
     assert outcomes(project.team.up(["product"])) == {"product": "started"}
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moot.agents.tmux import LINE_BREAK, Tmux, session_name, typed
+from moot.agents import tmux_socket
+from moot.agents.tmux import LINE_BREAK, Tmux, session_name, socket_name, typed
+from moot.agents.tmux_socket import remove_dead_socket
 from pyro_mcp.errors import HostCommandFailed, InvalidRequest, NotFound
 from tests.waiting import until
 
@@ -37,6 +42,7 @@ def tmux(tmp_path: Path) -> Iterator[Tmux]:
     yield found
     for one in found.panes():
         found.kill(one.session)
+    remove_dead_socket(socket_name(str(tmp_path)))
 
 
 class Recorder:
@@ -53,6 +59,49 @@ class Recorder:
     def _text(self) -> str:
         # The last character may have been recorded in part.
         return self._file.read_bytes().decode(errors="replace") if self._file.exists() else ""
+
+
+def test_the_socket_file_of_a_server_that_has_ended_is_removed_and_no_other(tmux: Tmux, tmp_path: Path) -> None:
+    name = socket_name(str(tmp_path))
+    path = Path(f"/tmp/tmux-{os.geteuid()}", name)
+    assert not remove_dead_socket(name), "there is none"
+    tmux.start("moot-qa", ["sleep", "1000"], folder=str(tmp_path))
+    server = int(tmux.ask("display-message", "-p", "#{pid}"))
+    tmux.start("moot-spec", ["sleep", "1000"], folder=str(tmp_path))
+    tmux.kill("moot-qa")
+    assert Path(tmux.ask("display-message", "-p", "#{socket_path}").strip()) == path and path.is_socket()
+
+    os.kill(server, signal.SIGKILL)
+    until("it has ended", tmux.panes, lambda panes: panes == [])
+    assert path.is_socket()
+    assert remove_dead_socket(name) and not list(path.parent.glob(f"{name}*"))
+    path.write_text("no socket")
+    assert not remove_dead_socket(name) and path.read_text() == "no socket"
+    path.unlink()
+
+
+def test_servers_that_start_while_socket_files_are_removed_can_be_reached(
+    tmux: Tmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tmux_socket, "_END_SECONDS", 0.02)
+    name, over = socket_name(str(tmp_path)), threading.Event()
+
+    def remove() -> None:
+        while not over.is_set():
+            if not tmux.panes():
+                remove_dead_socket(name)
+
+    with ThreadPoolExecutor(1) as threads:
+        removing = threads.submit(remove)
+        try:
+            for _ in range(10):
+                tmux.start("moot-qa", ["sleep", "1000"], folder=str(tmp_path))
+                path = Path(tmux.ask("display-message", "-p", "#{socket_path}").strip())
+                assert tmux.pane("moot-qa") is not None and tmux.kill("moot-qa")
+                until("its socket file is removed", path.exists, lambda there: not there)
+        finally:
+            over.set()
+        removing.result(60)
 
 
 @pytest.mark.parametrize("mode", [BRACKETED, PLAIN])
