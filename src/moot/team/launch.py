@@ -34,7 +34,7 @@ LOGIN_SECONDS = 900.0
 """How long a person may take to log in, in the terminal of the first agent."""
 _LOCK_SECONDS = 30.0
 _LOOK_AGAIN = 1.0
-_EXIT_CODE_SECONDS = 2.0
+_EXIT_CODE_SECONDS = 15.0
 _MOST_KEYS = 10
 _SHOWN_LINES = 12
 
