@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
 import socket
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from moot.client import space_client
 from moot.client.errors import NotAuthenticated, ServerFailed, Unreachable, problem
 from moot.client.server_address import ServerAddress
 from moot.client.space_client import SpaceClient
@@ -137,6 +141,43 @@ def test_a_server_that_does_not_answer_is_not_waited_for_forever() -> None:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with SpaceClient(address, timeout_seconds=0.2) as client, pytest.raises(DeadlineExceeded):
             client.health()
+
+
+@contextmanager
+def answering(part: bytes, pause: float) -> Iterator[str]:
+    """A server whose answer consists of this part, again and again until the client has gone; yields its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            client, _ = listening.accept()
+            with client, suppress(OSError):
+                client.recv(65536)
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+                gone = select.poll()
+                gone.register(client, select.POLLRDHUP)
+                while not gone.poll(pause * 1000):
+                    client.sendall(part)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            thread.join(30)
+            assert not thread.is_alive()
+
+
+def test_an_answer_that_does_not_end_in_time_is_not_waited_for() -> None:
+    late = pytest.raises(DeadlineExceeded, match="did not answer within")
+    with answering(b" ", 0.05) as address, SpaceClient(address, timeout_seconds=0.5) as client, late:
+        client.health()
+
+
+def test_an_answer_without_end_does_not_take_all_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(space_client, "_LARGEST_ANSWER", 2**20)
+    too_large = pytest.raises(ServerFailed, match="larger than 1 MiB")
+    with answering(b" " * 65536, 0) as address, SpaceClient(address) as client, too_large:
+        client.health()
 
 
 @pytest.mark.parametrize(

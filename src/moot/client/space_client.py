@@ -9,6 +9,7 @@ Every failure is a `PyroError` with a hint (`moot.client.errors`). `moot.client.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
@@ -40,6 +41,7 @@ EXPLICIT = {"X-Moot-Acknowledge": "explicit"}
 _TIMEOUT_SECONDS = 30.0
 _CONNECT_RETRIES = 3
 _MOST_IDS = 200
+_LARGEST_ANSWER = 64 * 2**20
 Found = TypeVar("Found", bound=BaseModel)
 
 
@@ -88,29 +90,45 @@ class SpaceClient:
         sent = {"Content-Type": "application/json"} if content is not None else {}
         query = {name: _word(value) for name, value in (params or {}).items() if value is not None}
         try:
-            answer = self._http.request(
+            with self._http.stream(
                 method,
                 f"{self.address.base_url}{path}",
                 content=content,
                 params=query or None,
                 headers={**sent, **(headers or {})},
-            )
+            ) as answer:
+                found = self._body(answer, what, time.monotonic() + self._timeout)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
             raise unreachable(self.address.base_url, error) from error
         except httpx2.TimeoutException as error:
-            raise DeadlineExceeded(
-                f"{what}: the space server did not answer within {self._timeout:g} s", hint="try again"
-            ) from error
+            raise self._late(what) from error
         except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:
             raise ServerFailed(f"{what}: {error or type(error).__name__}", hint="try again") from error
         if not answer.is_success:
-            raise problem(answer.status_code, answer.content, what)
+            raise problem(answer.status_code, found, what)
         try:
-            return json.loads(answer.content)
-        except ValueError as error:
+            return json.loads(found)
+        except (ValueError, RecursionError) as error:
             raise ServerFailed(
                 f"{what}: the answer is not JSON", hint=f"is {self.address.base_url} a space server?"
             ) from error
+
+    def _body(self, answer: httpx2.Response, what: str, end: float) -> bytes:
+        """Read the body of an answer: httpx's own limit is for each read, so it does not bound all of them."""
+        found = bytearray()
+        for chunk in answer.iter_bytes():
+            found += chunk
+            if len(found) > _LARGEST_ANSWER:
+                raise ServerFailed(
+                    f"{what}: the answer is larger than {_LARGEST_ANSWER // 2**20} MiB",
+                    hint=f"is {self.address.base_url} a space server?",
+                )
+            if time.monotonic() > end:
+                raise self._late(what)
+        return bytes(found)
+
+    def _late(self, what: str) -> DeadlineExceeded:
+        return DeadlineExceeded(f"{what}: the space server did not answer within {self._timeout:g} s", hint="try again")
 
     # Actors
 
