@@ -58,8 +58,15 @@ export const Moot = async () => {
       hook("UserPromptSubmit", { session_id: input.sessionID, prompt })
     },
     "tool.execute.after": async (input, output) => {
+      // A tool of an MCP server has a list of contents. What is offered counts as read, so there must be a place for it.
+      const parts = Array.isArray(output?.content) ? output.content : undefined
+      if (parts === undefined && typeof output?.output !== "string") {
+        return
+      }
       const found = hook("PostToolUse", { session_id: input.sessionID })
-      if (found && typeof output.output === "string") {
+      if (found && parts !== undefined) {
+        parts.push({ type: "text", text: found })
+      } else if (found) {
         output.output += "\\n\\n" + found
       }
     },

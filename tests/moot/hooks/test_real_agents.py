@@ -53,13 +53,27 @@ def codex(place: AgentPlace, story: Story, prompt: str = "do it") -> tuple[str, 
     return turn(place, story, [argv[0], "exec", "--skip-git-repo-check", *options, *argv[1:]], {})
 
 
+ECHO_SERVER = """
+import json, sys
+ECHO = {"name": "echo", "description": "Echo.", "inputSchema": {"type": "object", "properties": {}}}
+VERSION = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "e", "version": "1"}}
+ANSWERS = {"initialize": VERSION, "tools/list": {"tools": [ECHO]}}
+for line in sys.stdin:
+    asked = json.loads(line)
+    found = ANSWERS.get(asked["method"], {"content": [{"type": "text", "text": "worked"}]})
+    if "id" in asked:
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": found}), flush=True)
+"""
+
+
 def opencode(place: AgentPlace, story: Story) -> tuple[str, list[str]]:
-    """Run one turn of OpenCode in a role's place, without MCP servers."""
+    """Run one turn of OpenCode in a role's place, with one MCP server, which has the tool `echo`."""
     harness, agent = harness_named("opencode"), Settings()
     harness.seed(agent, place, HostFiles(), environ={}, permission_mode="bypassPermissions")
     path = Path(place.run_folder, "opencode.json")
     options = {"baseURL": "{model}/v1", "apiKey": "key"}
     settings = json.loads(path.read_text()) | {"provider": {"anthropic": {"options": options}}, "mcp": {}}
+    settings["mcp"]["tests"] = {"type": "local", "command": [str(PYTHON), "-c", ECHO_SERVER]}
     path.write_text(json.dumps(settings | {"model": MODEL, "small_model": MODEL}))
     for folder in (Path(place.home, ".config/opencode"), Path(place.run_folder)):
         (folder / "node_modules").mkdir(parents=True)  # else it installs a package from a registry
@@ -69,14 +83,15 @@ def opencode(place: AgentPlace, story: Story) -> tuple[str, list[str]]:
     return turn(place, story, ["opencode", "run", "do it"], {**variables, **quiet})
 
 
-def test_opencode_gets_mentions_at_the_end_of_a_tool(place: AgentPlace) -> None:
+@pytest.mark.parametrize("tool", ["bash", "echo"])
+def test_opencode_gets_mentions_at_the_end_of_a_tool(place: AgentPlace, tool: str) -> None:
     box = Mailbox(Path(place.run_folder, "mailbox.db"))
     states: list[str] = []
 
     def story() -> Story:
         states.append(state_of(place))
         box.add(message(1, "Stop the release."))
-        yield Call("bash", {"command": "echo worked", "description": "work"})
+        yield Call(tool, {"command": "echo worked", "description": "work"} if tool == "bash" else {})
         states.append(state_of(place))
         return "I have done it."
 
