@@ -113,6 +113,36 @@ def test_a_subscriber_gets_once_and_in_order_what_it_missed(agents: dict[str, Cl
         assert live.event() == last
 
 
+def test_a_message_before_the_position_comes_over_each_connection_until_it_is_acknowledged(
+    server: Server, agents: dict[str, Client]
+) -> None:
+    space, late = str(server.person.post("/api/spaces", {})["space_id"]), agents["QA"]
+    body = {"text": "read this", "metadata": {"mentions": [id_of(late)]}}
+    sent = [server.person.post(f"/api/spaces/{space}/events", body) for _ in range(20)]
+    late.post(f"/api/spaces/{space}/join", {})
+    for _ in range(2):
+        with late.live(space, 20) as live:
+            frames = [live.frame() for _ in sent]
+            assert [one["data"] for one in frames] == sent and all(one["again"] for one in frames)
+            until_state(server.person, space, sent[-1], id_of(late), "pushed")
+    late.post(f"/api/spaces/{space}/ack", {"event_ids": [one["event_id"] for one in sent[:18]]})
+    with late.live(space, 20) as live:
+        assert [live.frame()["data"] for _ in range(2)] == sent[18:]
+        new = server.person.post(f"/api/spaces/{space}/events", {"text": "new"})
+        assert live.event() == new
+    with late.live(space) as live:
+        newer = server.person.post(f"/api/spaces/{space}/events", {"text": "newer"})
+        assert live.event() == newer, "a subscriber without a position gets each message once"
+
+
+def test_a_position_of_a_log_that_a_backup_has_replaced_is_none(server: Server, agents: dict[str, Client]) -> None:
+    space, qa = str(server.person.post("/api/spaces", {})["space_id"]), agents["QA"]
+    qa.post(f"/api/spaces/{space}/join", {})
+    event = server.person.post(f"/api/spaces/{space}/events", {"text": "after the backup"})
+    with qa.live(space, event["sequence"] + 5) as live:
+        assert live.event() == event
+
+
 def test_a_status_reaches_a_socket(agents: dict[str, Client], space: str) -> None:
     spec, qa = agents["Spec"], agents["QA"]
     with qa.live(space) as live:

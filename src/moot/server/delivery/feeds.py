@@ -87,6 +87,11 @@ class Subscription:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     asides: deque[Frame] = field(default_factory=lambda: deque(maxlen=_MOST_ASIDES))
     send_again: bool = True
+    sent_again: int | None = None
+    """The last message that was sent again, while those are looked for that an earlier connection may have lost.
+
+    Only a subscriber with a position is sent them: the others may not know a message that comes twice.
+    """
     ending: Closed | None = None
 
     def end(self, why: Closed) -> None:
@@ -218,8 +223,12 @@ class Feeds:
                 raise subscription.ending
             frames = [subscription.asides.popleft() for _ in range(len(subscription.asides))]
             if subscription.send_again:
+                subscription.send_again = False  # what is announced during the read sets it
                 again = await asyncio.to_thread(self._again, subscription)
-                subscription.send_again = len(again) == receipts.MOST_SENT_AGAIN
+                more = len(again) == receipts.MOST_SENT_AGAIN
+                subscription.send_again |= more
+                if subscription.sent_again is not None:
+                    subscription.sent_again = again[-1].again if more else None
                 frames += again
             new = feed.after(subscription.position)
             frames += new if new is not None else await asyncio.to_thread(self._page, subscription)
@@ -271,7 +280,8 @@ class Feeds:
 
     def _again(self, subscription: Subscription) -> list[Frame]:
         room, actor_id = subscription.room, subscription.caller.actor_id
-        events = self._database.read(lambda tx: receipts.to_send_again(tx, room, actor_id))
+        after = subscription.sent_again
+        events = self._database.read(lambda tx: receipts.to_send_again(tx, room, actor_id, pushed_after=after))
         return [Frame(event_frame(event, again=True), again=event.sequence) for event in events]
 
     async def _tell_of_participant(self, feed: _Feed, actor_id: str) -> None:
@@ -308,16 +318,19 @@ def _valid(tx: Transaction, token: str) -> bool:
 def start_position(tx: Transaction, room: Room, caller: Caller, since: str | None, *, most: int) -> tuple[int, int]:
     """Return the event after which a subscription begins, and the last missing one before its first (0 for none).
 
-    Without `since` it begins where the last one of this actor ended, but at most `most` events ago. An unknown event is
-    one that was pruned, where any were; otherwise raises `NotFound`.
+    Without `since` it begins where the last one of this actor ended, but at most `most` events ago. So it does with a
+    number after the last event: the log has been restored from a backup, so the number is one of another log. An
+    unknown event is one that was pruned, where any were; otherwise raises `NotFound`.
     """
+    position = None
     if since is not None:
         try:
-            position = min(reading.sequence_of(tx, room, since), room.last_sequence)
+            position = reading.sequence_of(tx, room, since)
         except NotFound:
             if not room.pruned_sequence:
                 raise
             position = 0
+    if position is not None and position <= room.last_sequence:
         receipts.claimed(tx, room, caller.actor_id, position)
         oldest = room.pruned_sequence
     else:
@@ -338,5 +351,5 @@ def open_subscription(
     room = spaces.find(tx, caller, space_id)
     participants.join(tx, room, caller.actor_id)
     position, gap = start_position(tx, room, caller, since, most=most)
-    subscription = Subscription(room, caller, token, position)
+    subscription = Subscription(room, caller, token, position, sent_again=None if since is None else 0)
     return subscription, gap_frame(room, gap) if gap else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, case, func, select, update
+from sqlalchemy import Row, and_, bindparam, case, func, or_, select, update
 
 from moot.server import clock
 from moot.server.database import tables
@@ -190,9 +190,15 @@ def revive(tx: Transaction, room: Room, actor_id: str, sequence: int) -> Deliver
     return found[0]
 
 
-def to_send_again(tx: Transaction, room: Room, actor_id: str) -> list[Event]:
-    """Return the first messages that are to be sent to a recipient although its cursor has passed them."""
-    which = (*_mine(room.key, actor_id), _deliveries.c.state == QUEUED, _deliveries.c.again.is_(True))
+def to_send_again(tx: Transaction, room: Room, actor_id: str, *, pushed_after: int | None = None) -> list[Event]:
+    """Return the first messages that are to be sent to a recipient although its cursor has passed them.
+
+    With `pushed_after` also those after that number that were sent over an earlier connection, and not acknowledged.
+    """
+    waiting = _deliveries.c.state == QUEUED
+    if pushed_after is not None:
+        waiting = or_(waiting, and_(_deliveries.c.state == PUSHED, _deliveries.c.sequence > pushed_after))
+    which = (*_mine(room.key, actor_id), waiting, _deliveries.c.again.is_(True))
     events = tables.events
     same = and_(events.c.space_key == _deliveries.c.space_key, events.c.sequence == _deliveries.c.sequence)
     statement = select(events).join(_deliveries, same).where(*which).order_by(events.c.sequence)
@@ -200,9 +206,9 @@ def to_send_again(tx: Transaction, room: Room, actor_id: str) -> list[Event]:
 
 
 def record_sent_again(tx: Transaction, space_key: int, actor_id: str, sequence: int) -> None:
-    """Record that a message was sent that the cursor had passed."""
+    """Record that a message was sent that the cursor had passed; no position shows whether it has arrived."""
     one = and_(*_mine(space_key, actor_id), _deliveries.c.sequence == sequence, _deliveries.c.state == QUEUED)
-    tx.execute(update(_deliveries).where(one).values(state=PUSHED, pushed_at=tx.now, again=False))
+    tx.execute(update(_deliveries).where(one).values(state=PUSHED, pushed_at=tx.now))
 
 
 def _mine(space_key: int, actor_id: str) -> tuple[Any, Any]:
