@@ -22,6 +22,7 @@ from moot.adapters.desk import Desk
 from moot.client.errors import NotAuthenticated
 from moot.client.models import ContextEvent
 from moot.client.space_feed import Feed, open_feed
+from moot.mailbox.mailbox import Place
 from moot.mailbox.message_block import RELEVANCES, Message, Relevance
 from pyro_mcp.errors import NotFound, PyroError
 
@@ -43,7 +44,7 @@ class Inbox:
         self._on_new = on_new
         self._spaces: dict[str, asyncio.Task[None]] = {}
         self._my_threads: set[str] = set()
-        self._reached: dict[str, int] = {}
+        self._reached: dict[str, Place] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="inbox", daemon=True)
 
@@ -136,6 +137,7 @@ class Inbox:
 
     async def _listen(self, space_id: str) -> None:
         """Follow a space over one connection. Raises `PyroError` at its end."""
+        self._store_reached(space_id)
         since = await asyncio.to_thread(self._start_position, space_id)
         async with open_feed(self._desk.client.address, space_id, since) as feed:
             beating = asyncio.create_task(_beat(feed))
@@ -147,18 +149,43 @@ class Inbox:
 
     def _start_position(self, space_id: str) -> int:
         """Return the event after which the agent may lack messages."""
-        mailbox, client = self._desk.mailbox, self._desk.client
-        known = mailbox.position(space_id)
-        if known is None:
-            known = client.cursor(space_id).pushed_sequence
-            unread = client.unread(space_id, self._desk.me.actor_id)
-            known = min([known, *(one.sequence - 1 for one in unread)])
-            mailbox.reached(space_id, known)
-        return known
+        known = self._desk.mailbox.place(space_id)
+        if known is None or not self._is_in_log(space_id, known):
+            known = self._start_over(space_id)
+        return known.sequence
+
+    def _is_in_log(self, space_id: str, place: Place) -> bool:
+        """Return whether the log has this event, or had it before it was pruned; not after a backup was restored."""
+        at = self._event_at(space_id, place.sequence)
+        if at is None:
+            return place.sequence <= self._desk.client.cursor(space_id).last_sequence
+        return at.sequence > place.sequence or place.event_id in (None, at.event_id)
+
+    def _event_at(self, space_id: str, sequence: int) -> ContextEvent | None:
+        """Return the event with this number, else the first one after it; None when there is none."""
+        found = self._desk.client.events(space_id, since=str(max(sequence - 1, 0)), limit=1)
+        return found[0] if found else None
+
+    def _start_over(self, space_id: str) -> Place:
+        """Return the place before the first message that the agent has not acknowledged.
+
+        The messages after it that the agent has acknowledged do not come again.
+        """
+        mailbox, client, me = self._desk.mailbox, self._desk.client, self._desk.me.actor_id
+        unread = client.unread(space_id, me)
+        first = min([client.cursor(space_id).pushed_sequence, *(one.sequence - 1 for one in unread)])
+        after = first
+        while read := client.deliveries_to(space_id, me, state="acknowledged", after_sequence=after):
+            mailbox.seen([one.event_id for one in read])
+            after = read[-1].sequence
+        at = self._event_at(space_id, first)
+        place = Place(first, at.event_id if at is not None and at.sequence == first else None)
+        mailbox.start_over(space_id, place)
+        return place
 
     async def _take(self, space_id: str, frame: dict[str, Any]) -> None:
         if frame.get("type") == "gap":
-            self._reached[space_id] = int(frame.get("up_to_sequence", 0))
+            self._reached[space_id] = Place(int(frame.get("up_to_sequence", 0)))
         if frame.get("type") != "context_event":
             return
         try:
@@ -174,7 +201,7 @@ class Inbox:
             if self._desk.mailbox.add(_message(space_id, event, relevance)):
                 self._on_new()
         if not frame.get("again"):
-            self._reached[space_id] = event.sequence
+            self._reached[space_id] = Place(event.sequence, event.event_id)
 
     async def _relevance(self, space_id: str, event: ContextEvent) -> Relevance | None:
         """Return why an event is for the agent; None when it is not. Raises `PyroError`."""
@@ -189,7 +216,7 @@ class Inbox:
             known: Relevance | None = "thread_reply"
         else:
             known = None
-        if f"@{me.display_name}".casefold() in event.text.casefold() or (event.thread_id and known is None):
+        if "@" in event.text or (event.thread_id and known is None):  # its name may have changed: the server knows
             known = await asyncio.to_thread(self._ask, space_id, event) or known
         if known is None and (event.text.startswith("[DECISION") or metadata.get("message_type") == "decision"):
             known = await asyncio.to_thread(self._ask, space_id, event)
@@ -213,15 +240,19 @@ class Inbox:
         while True:
             await asyncio.sleep(wait)
             try:
-                for space_id, sequence in list(self._reached.items()):
-                    self._desk.mailbox.reached(space_id, sequence)
-                    if self._reached.get(space_id) == sequence:
-                        del self._reached[space_id]
+                for space_id in list(self._reached):
+                    self._store_reached(space_id)
                 await asyncio.to_thread(self.acknowledge)
                 wait = _ACKNOWLEDGE_SECONDS
             except Exception as error:  # noqa: BLE001 - without this task, every message would come again
                 _log.info("cannot acknowledge yet: %s", error)
                 wait = min(2 * wait, _LONGEST_WAIT)
+
+    def _store_reached(self, space_id: str) -> None:
+        place = self._reached.get(space_id)
+        if place is not None:
+            self._desk.mailbox.reached(space_id, place)
+            del self._reached[space_id]
 
     def acknowledge(self) -> None:
         """Tell the server what the agent has read. Raises `PyroError`."""

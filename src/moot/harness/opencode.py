@@ -58,7 +58,7 @@ export const Moot = async () => {
       hook("UserPromptSubmit", { session_id: input.sessionID, prompt })
     },
     "tool.execute.after": async (input, output) => {
-      // A tool of an MCP server has a list of contents. What is offered counts as read, so there must be a place for it.
+      // A tool of an MCP server has a list of contents. What is offered counts as read, so it must have a place.
       const parts = Array.isArray(output?.content) ? output.content : undefined
       if (parts === undefined && typeof output?.output !== "string") {
         return

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from moot.mailbox.mailbox_file import fact_of, note, opened, void
+from moot.mailbox.mailbox_file import fact_of, leave_the_future, note, opened, void
 from moot.mailbox.message_block import Message
 from moot.mailbox.transcripts import conversation, tokens_in
 
@@ -47,6 +47,14 @@ class Offer:
     token: str
     road: Road
     messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """An event in the log of a space. Its id tells whether a log that has so many events is still the same one."""
+
+    sequence: int
+    event_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,19 +110,25 @@ class Mailbox:
             self._forget_old(db)
         return added == 1
 
-    def position(self, space_id: str) -> int | None:
-        """Return the number of the last event of a space whose messages are all here; None before the first."""
-        row = self._one("SELECT position FROM positions WHERE space_id = ?", space_id)
-        return None if row is None else int(row[0])
+    def place(self, space_id: str) -> Place | None:
+        """Return up to which event all messages of a space are here; None before the first."""
+        row = self._one("SELECT sequence, event_id FROM places WHERE space_id = ?", space_id)
+        return None if row is None else Place(*row)
 
-    def reached(self, space_id: str, sequence: int) -> None:
-        """Record that all messages of a space up to this number are here."""
+    def reached(self, space_id: str, place: Place) -> None:
+        """Record that all messages of a space up to this event are here; an earlier event changes nothing."""
         with self._transaction() as db:
             db.execute(
-                "INSERT INTO positions VALUES (?, ?) ON CONFLICT (space_id)"
-                " DO UPDATE SET position = max(position, excluded.position)",
-                [space_id, sequence],
+                "INSERT INTO places VALUES (?, ?, ?) ON CONFLICT (space_id) DO UPDATE"
+                " SET sequence = excluded.sequence, event_id = excluded.event_id WHERE excluded.sequence > sequence",
+                [space_id, place.sequence, place.event_id],
             )
+
+    def start_over(self, space_id: str, place: Place) -> None:
+        """Record the place in a log that is another one than before."""
+        with self._transaction() as db:
+            values = [space_id, place.sequence, place.event_id]
+            db.execute("INSERT OR REPLACE INTO places VALUES (?, ?, ?)", values)
 
     def fact(self, name: str) -> str | None:
         """Return a fact that was noted for this role."""
@@ -178,6 +192,7 @@ class Mailbox:
         if (transcript := self.fact("transcript")) is not None:
             self._seen_in_transcript(Path(transcript))  # no hook runs after a turn that a person has interrupted
         with self._transaction() as db:
+            leave_the_future(db, self._now())
             self._expire(db, idle_since)
             if self._failed(db, road):
                 return None
@@ -340,7 +355,7 @@ class Mailbox:
             if idle_since is None:
                 late = self._now() - offered_at > UNKNOWN_SECONDS and not fact_of(db, "session")
             else:
-                late = self._now() - max(offered_at, idle_since) > ACCEPT_SECONDS[road]
+                late = self._now() - max(offered_at, min(idle_since, self._now())) > ACCEPT_SECONDS[road]
             if late:
                 note(db, f"failed:{road}", str(self._now()))
                 void(db, "token = ?", token)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from moot.mailbox.mailbox import ACCEPT_SECONDS, UNKNOWN_SECONDS, Mailbox, Unread
+from moot.mailbox.mailbox import ACCEPT_SECONDS, UNKNOWN_SECONDS, Mailbox, Place, Unread
 from moot.mailbox.message_block import Message, Relevance, blocks
 
 
@@ -193,11 +193,27 @@ def test_another_road_waits_while_the_channel_may_work(mailbox: Mailbox) -> None
     assert mailbox.claim("tmux", least_age=2.0) is not None
 
 
-def test_positions_only_grow(mailbox: Mailbox) -> None:
-    assert mailbox.position("spc_1") is None
-    mailbox.reached("spc_1", 7)
-    mailbox.reached("spc_1", 5)
-    assert mailbox.position("spc_1") == 7
+def test_places_only_grow_until_the_log_is_another(mailbox: Mailbox) -> None:
+    assert mailbox.place("spc_1") is None
+    for number in (7, 5):
+        mailbox.reached("spc_1", Place(number, f"evt_{number}"))
+    assert mailbox.place("spc_1") == Place(7, "evt_7")
+    mailbox.start_over("spc_1", Place(3))
+    assert mailbox.place("spc_1") == Place(3)
+
+
+def test_nothing_waits_for_the_clock_to_reach_its_old_time(mailbox: Mailbox, clock: Clock) -> None:
+    mailbox.add(message(1))
+    assert mailbox.claim("tmux", idle_since=clock.now) is not None
+    mailbox.road_failed("hook")
+    mailbox.add(message(2))
+    clock.now -= 900
+    assert mailbox.claim("tmux", idle_since=clock.now + 900, least_age=2.0) is None, "the new one is of now"
+    clock.now += ACCEPT_SECONDS["tmux"] + 1
+    assert mailbox.claim("tmux", idle_since=clock.now - 60) is None, "the road has not delivered in time"
+    clock.now += ACCEPT_SECONDS["hook"]
+    offer = mailbox.claim("hook")
+    assert offer is not None and {one.event_id for one in offer.messages} == {"evt_1", "evt_2"}
 
 
 def test_nobody_else_reads_a_mailbox_and_a_broken_one_begins_anew(tmp_path: Path) -> None:
