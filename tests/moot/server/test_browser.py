@@ -9,7 +9,10 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+from sqlalchemy import select, update
 
+from moot.server import clock
+from moot.server.database import tables
 from tests.moot.server.running import Answer, Client, Server, id_of
 
 VERIFIER = "v" * 64
@@ -80,6 +83,23 @@ def test_a_session_begins_with_a_token_of_a_person_and_ends_with_it(server: Serv
     assert anonymous.call("POST", "/auth/request", {"token": agents["Spec"].key}).status == 403
     key = cookie.partition("=")[2]
     assert anonymous.call("POST", "/auth/request", {"token": key}).status == 401
+
+
+def test_a_session_and_a_fetched_key_end_when_the_token_expires(server: Server) -> None:
+    made = server.person.post("/api/personal-access-tokens", {"name": "short", "expires_in_days": 1})
+    database, credentials = server.opened(), tables.credentials.c
+    soon = clock.seconds_from_now(60)
+    change = update(tables.credentials).where(credentials.credential_id == made["token_id"]).values(expires_at=soon)
+    database.write(lambda tx: tx.execute(change))
+
+    assert Client(server.port).call("POST", "/auth/request", {"token": made["token"]}).status == 200
+    assert fetched(server, allowed(server, token=made["token"])).status == 200
+
+    kinds = credentials.kind.in_(("session", "oauth"))
+    query = select(credentials.kind, credentials.expires_at).where(kinds).where(credentials.expires_at <= soon)
+    found = database.read(lambda tx: {row.kind for row in tx.rows(query)})
+    database.close()
+    assert found == {"session", "oauth"}
 
 
 def test_a_program_that_a_person_allows_installs_a_team_and_does_nothing_else(server: Server) -> None:

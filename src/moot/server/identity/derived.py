@@ -20,8 +20,14 @@ _grants = tables.grants
 def create(
     tx: Transaction, actor_id: str, beginning: str, *, kind: Literal["session", "oauth"], parent_id: str, seconds: float
 ) -> str:
-    """Make a key of an actor that ends with the key `parent_id`, or after this time; return it."""
+    """Make a key of an actor that ends with the key or the grant `parent_id`, or after this time; return it."""
     token = new_token(beginning)
+    grantor = select(_grants.c.parent_id).where(_grants.c.grant_id == parent_id)
+    made_with = or_(_credentials.c.credential_id == parent_id, _credentials.c.credential_id.in_(grantor))
+    parent = tx.first(select(_credentials.c.expires_at).where(made_with))
+    ends = [clock.seconds_from_now(seconds)]
+    if parent is not None and parent.expires_at is not None:
+        ends.append(parent.expires_at)
     tx.execute(delete(_credentials).where(_derived(), _credentials.c.expires_at <= tx.now))
     tx.execute(
         insert(_credentials).values(
@@ -32,7 +38,7 @@ def create(
             name=parent_id,
             prefix=shown_prefix(token),
             created_at=tx.now,
-            expires_at=clock.seconds_from_now(seconds),
+            expires_at=min(ends),
         )
     )
     return token
