@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from claude_bottle.results import HeldPushReport, RequestInfo
-from claude_bottle.visible import visible
+from pyro_mcp.visible import visible
 
 _LONGEST_TEXT = 256 * 1024
 

@@ -42,6 +42,7 @@ PUBLISHED = {
     "pyro_mcp.sessions",
     "pyro_mcp.terminal",
     "pyro_mcp.trees",
+    "pyro_mcp.visible",
 }
 """What the packages above this one may use."""
 
@@ -71,7 +72,7 @@ MOOT_TEAMS = {
 # The layers of bottles, from the bottom; each may import those before it. The guard is in three places: its names, its
 # store of requests, and what uses backends.
 _BOTTLE_LAYERS = (
-    *("errors", "visible", "results", "database", "audit", "state", "logins"),
+    *("errors", "results", "database", "audit", "state", "logins"),
     *("gate.remotes", "manifest", "guard.names"),
     *("guard.settings", "guard.presence", "guard.database", "guard.changes", "guard.requests", "guard.approvals"),
     *("guard.front_process", "guard.front", "guard.bottle_journal", "guard.part", "budget", "gate"),
@@ -87,6 +88,7 @@ BOTTLES = {layer: {*PUBLISHED, *_OF_BOTTLES[:number]} for number, layer in enume
 MAY_IMPORT = {
     "pyro_mcp._version": set[str](),
     "pyro_mcp.hints": set[str](),
+    "pyro_mcp.visible": set[str](),
     "pyro_mcp.errors": {"pyro_mcp.hints"},
     "pyro_mcp.results": set[str](),
     "pyro_mcp.serving": {"pyro_mcp.errors", "pyro_mcp.hints"},

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from claude_bottle.bottles import Bottles
 from claude_bottle.request_facts import held_texts, request_text, span, titled
 from claude_bottle.results import PendingReport, RequestInfo
-from claude_bottle.visible import visible
 from pyro_mcp.command_line import Verbs, ago, paragraph, print_json, verb
+from pyro_mcp.visible import visible
 
 
 def add(verbs: Verbs) -> None:

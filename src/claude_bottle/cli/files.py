@@ -10,8 +10,8 @@ from pathlib import Path
 from claude_bottle.bottles import Bottles
 from claude_bottle.cli.launch_options import bottle_argument
 from claude_bottle.results import DiffReport
-from claude_bottle.visible import visible, visible_line
 from pyro_mcp.command_line import Verbs, print_json, progress_line, shown, verb
+from pyro_mcp.visible import visible, visible_line
 
 _MOST_NAMED = 20
 

@@ -16,9 +16,9 @@ from itertools import pairwise
 
 from claude_bottle.gate.quarantine import Change, Quarantine
 from claude_bottle.gate.remotes import Remote, same_place
-from claude_bottle.visible import visible_line
 from pyro_mcp.errors import HostCommandFailed
 from pyro_mcp.trees import program_that_runs
+from pyro_mcp.visible import visible_line
 
 _LINK, _SUBMODULE = "120000", "160000"
 _MOST_REMARKS, _MOST_PATHS = 60, 3

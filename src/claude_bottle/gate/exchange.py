@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from claude_bottle.gate.frames import DATA, END, HEAD, receive_frame, send_frame
-from claude_bottle.visible import visible_line
 from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.visible import visible_line
 
 HEADERS = ("content-type", "git-protocol")
 """The header fields that the gate looks at; the front passes on no other one."""

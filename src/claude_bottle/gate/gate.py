@@ -17,9 +17,9 @@ from claude_bottle.gate.push import Pushes
 from claude_bottle.gate.quarantine import PushLimits
 from claude_bottle.gate.remotes import Remote
 from claude_bottle.guard.front import Front
-from claude_bottle.visible import visible_line
 from pyro_mcp.errors import PyroError
 from pyro_mcp.host.files import private_directory
+from pyro_mcp.visible import visible_line
 
 FETCH, PUSH = "git-upload-pack", "git-receive-pack"
 _MOST_REQUESTS = 16

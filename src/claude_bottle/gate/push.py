@@ -28,9 +28,9 @@ from claude_bottle.gate.remotes import Remote
 from claude_bottle.gate.secret_scan import find_secrets
 from claude_bottle.gate.shown import HELD, HeldPush, describe
 from claude_bottle.guard.requests import LONGEST_REASON, Request
-from claude_bottle.visible import visible_line
 from pyro_mcp.errors import InvalidRequest, PyroError
 from pyro_mcp.host.files import private_directory
+from pyro_mcp.visible import visible_line
 
 RESULT = "application/x-git-receive-pack-result"
 MOST_HELD = 8

@@ -12,10 +12,10 @@ from pathlib import Path
 from claude_bottle.gate.git import sandbox
 from claude_bottle.gate.quarantine import Quarantine
 from claude_bottle.gate.scan_program import MOST_FINDINGS, line_digest
-from claude_bottle.visible import visible_line
 from pyro_mcp.errors import DeadlineExceeded, HostCommandFailed, InvalidRequest
 from pyro_mcp.host.files import temporary_folder
 from pyro_mcp.host.process import Limits, run
+from pyro_mcp.visible import visible_line
 
 _SECONDS = 180.0
 _LIMITS = Limits(memory_bytes=2 << 30, cpu_seconds=150, file_bytes=1 << 20)

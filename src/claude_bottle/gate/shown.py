@@ -14,9 +14,9 @@ from claude_bottle.gate.commands import ZERO, rule_key
 from claude_bottle.gate.git import Repository
 from claude_bottle.gate.quarantine import Quarantine
 from claude_bottle.gate.remotes import Remote, is_remote_name
-from claude_bottle.visible import visible, visible_line
 from pyro_mcp.errors import InvalidRequest
 from pyro_mcp.host.files import write_atomic
+from pyro_mcp.visible import visible, visible_line
 
 MOST_SHOWN = 4 << 20
 """The most bytes of a log or a diff that a person is shown; a larger push is not held but refused."""

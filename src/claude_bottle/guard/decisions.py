@@ -12,8 +12,8 @@ from claude_bottle.guard.presence import is_alive
 from claude_bottle.guard.requests import Request, Requests
 from claude_bottle.guard.settings import guard_dir, read_settings
 from claude_bottle.results import PendingReport, RequestInfo
-from claude_bottle.visible import visible_line
 from pyro_mcp.errors import Conflict, PyroError
+from pyro_mcp.visible import visible_line
 
 _LONGEST_REASON = 2000
 

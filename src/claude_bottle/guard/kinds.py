@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from claude_bottle.budget.model_hosts import leads_to_models
 from claude_bottle.guard.settings import GuardSettings
-from claude_bottle.visible import visible, visible_line
 from pyro_mcp.errors import Conflict, InvalidRequest
 from pyro_mcp.network import Rules
+from pyro_mcp.visible import visible, visible_line
 
 Given = Mapping[str, object]
 Rule = dict[str, object]

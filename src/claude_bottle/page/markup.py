@@ -10,7 +10,7 @@ from html import escape
 from claude_bottle.page.tokens import Decision
 from claude_bottle.request_facts import request_facts
 from claude_bottle.results import RequestInfo
-from claude_bottle.visible import visible
+from pyro_mcp.visible import visible
 
 _STYLE = (
     ":root{color-scheme:light dark}"

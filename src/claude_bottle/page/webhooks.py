@@ -26,8 +26,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from claude_bottle.results import RequestInfo
-from claude_bottle.visible import visible_line
 from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.visible import visible_line
 
 _LARGEST_FILE = 64 * 1024
 _MOST_HOOKS = 8

@@ -20,11 +20,11 @@ from textual.widgets.option_list import Option
 from claude_bottle.audit import Journal, user_journal
 from claude_bottle.request_facts import push_texts, request_text
 from claude_bottle.results import BottleList, PendingReport, RequestInfo
-from claude_bottle.visible import visible
 from claude_bottle.watch.confirm import Confirm
 from claude_bottle.watch.feed import Feed, News, Source
 from claude_bottle.watch.lines import agent_lines, decision_line, request_lines
 from pyro_mcp.errors import PyroError
+from pyro_mcp.visible import visible
 
 _MOST_LOG_LINES = 2000
 _TITLES = {

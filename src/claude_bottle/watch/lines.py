@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from claude_bottle.audit import Entry
 from claude_bottle.budget.report import use_text
 from claude_bottle.results import BottleInfo, RequestInfo
-from claude_bottle.visible import visible_line
 from pyro_mcp.command_line import until
+from pyro_mcp.visible import visible_line
 
 _LONGEST_CELL = 400
 

@@ -7,9 +7,12 @@ agent cannot choose the `speaker_type` of its messages.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
+
+from pyro_mcp.visible import is_invisible
 
 Relevance = Literal["mention", "thread_reply", "decision", "firehose", "agent_interval"]
 RELEVANCES: tuple[Relevance, ...] = get_args(Relevance)
@@ -22,11 +25,11 @@ _FIRST_LINES = {
     "firehose": "{}:",
     "agent_interval": "The interval that {} has set:",
 }
-# What draws nothing, or changes what is drawn before it: controls, overrides of direction, tag characters, and halves
-# of surrogate pairs. A line break and a tab stay.
-_HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f\ud800-\udfff]"
-)
+# What draws nothing, or changes what is drawn before it: controls, overrides of direction, tag characters, blanks that
+# are no spaces, and halves of surrogate pairs.
+_HIDDEN_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+# What stays of these: a line break and a tab, the joiners and the styles of emoji, and the signs before Arabic numbers.
+_SHOWN = frozenset("\n\t\u200c\u200d\ufe0e\ufe0f\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2")
 _OPENING = re.compile("[<\uff1c\ufe64]")
 
 
@@ -59,7 +62,11 @@ def harmless(text: str) -> str:
 
 def visible(text: str) -> str:
     """Return a text in which hidden characters are written as `\\u{…}`."""
-    return _HIDDEN.sub(lambda found: f"\\u{{{ord(found[0]):x}}}", text.replace("\r\n", "\n"))
+    return "".join(f"\\u{{{ord(one):x}}}" if _is_hidden(one) else one for one in text.replace("\r\n", "\n"))
+
+
+def _is_hidden(one: str) -> bool:
+    return one not in _SHOWN and (is_invisible(one) or unicodedata.category(one) in _HIDDEN_CATEGORIES)
 
 
 def attributes(message: Message, token: str) -> dict[str, str]:
@@ -102,7 +109,3 @@ def block(message: Message, token: str, most: int = MOST_CHARACTERS) -> str:
 def blocks(messages: Iterable[Message], token: str) -> str:
     """Return several messages, each in a block of its own."""
     return "\n".join(block(one, token) for one in messages)
-
-
-def _quoted(value: str) -> str:
-    return value.replace("&lt;", "<").replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")

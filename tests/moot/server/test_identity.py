@@ -16,7 +16,10 @@ from pyro_mcp.errors import Conflict, InvalidRequest
 from tests.moot.server.conftest import SPACE, Team
 from tests.moot.server.running import Client, Server, id_of
 
-LOOKALIKES = ("Person", "PERSON", "Per son", "\N{FULLWIDTH LATIN CAPITAL LETTER P}erson", "Space")
+LOOKALIKES = (
+    *("Person", "PERSON", "Per son", "\N{FULLWIDTH LATIN CAPITAL LETTER P}erson", "Space"),
+    *("Person\u3164", "\u2800Per\ufe0fson"),
+)
 
 
 @pytest.mark.parametrize("name", LOOKALIKES)

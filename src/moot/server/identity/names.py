@@ -10,6 +10,7 @@ from moot.server.database import tables
 from moot.server.database.transaction import Transaction
 from moot.server.results import ActorType
 from pyro_mcp.errors import Conflict, InvalidRequest
+from pyro_mcp.visible import is_invisible
 
 SERVER = "Space"
 """The name under which the server itself speaks."""
@@ -40,5 +41,6 @@ def require_free(tx: Transaction, tenant_id: str, name: str, kind: ActorType, *,
 
 
 def _looks(name: str) -> str:
-    """Return what two names that look the same have in common: letters without case, width and spaces."""
-    return "".join(unicodedata.normalize("NFKC", name).casefold().split())
+    """Return what two names that look the same have in common: letters without case, width, spaces and blanks."""
+    shown = (one for one in unicodedata.normalize("NFKC", name) if not is_invisible(one))
+    return "".join("".join(shown).casefold().split())

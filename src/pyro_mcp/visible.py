@@ -28,7 +28,7 @@ def visible(text: str, *, keep: str = "") -> str:
     found, marks = [], 0
     for one in text:
         marks = marks + 1 if unicodedata.combining(one) else 0
-        is_plain = (one.isprintable() and not _is_invisible(one)) or one in keep
+        is_plain = (one.isprintable() and not is_invisible(one)) or one in keep
         found.append(one if is_plain and marks <= _MOST_MARKS else _escape(one))
     return "".join(found)
 
@@ -42,7 +42,8 @@ def visible_line(text: str, most: int = 200) -> str:
     return line[: max(0, most - len(end))] + end
 
 
-def _is_invisible(character: str) -> bool:
+def is_invisible(character: str) -> bool:
+    """Return whether a character that Python calls printable has no shape of its own."""
     code = ord(character)
     return code >= _INVISIBLE[0][0] and any(first <= code <= last for first, last in _INVISIBLE)
 
