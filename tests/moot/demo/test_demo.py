@@ -58,7 +58,9 @@ def test_two_real_agents_hand_over_work_and_nothing_is_left(environ: dict[str, s
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
-def test_a_demonstration_that_is_ended_early_leaves_nothing(environ: dict[str, str], ending: signal.Signals) -> None:
+def test_a_demonstration_that_is_ended_early_leaves_nothing(
+    environ: dict[str, str], ending: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
     running = demo(environ)
     assert running.stdout is not None
     for line in running.stdout:
@@ -70,12 +72,9 @@ def test_a_demonstration_that_is_ended_early_leaves_nothing(environ: dict[str, s
     running.communicate(timeout=60)
     if ending == signal.SIGKILL:
         assert folder.exists()
-        tempfile.tempdir = environ["TMPDIR"]
-        try:
-            with new_world(PROGRAMS / "claude"):  # the next one
-                assert not folder.exists()
-        finally:
-            tempfile.tempdir = None
+        monkeypatch.setattr(tempfile, "tempdir", environ["TMPDIR"])
+        with new_world(PROGRAMS / "claude"):  # the next one
+            assert not folder.exists()
     else:
         assert running.returncode == 130
     assert processes_of(folder) == []
