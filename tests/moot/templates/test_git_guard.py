@@ -173,6 +173,11 @@ ELSEWHERE = [
     "uv run --directory {main} git reset --hard",
     "D='git -C {main} reset --hard'; echo $D | bash",
     "cd {main}; echo $UNKNOWN | bash",
+    "cd {main}; cd src; cd - && git reset --hard",
+    "cd - && git reset --hard",
+    "pushd {main}; pushd /tmp; popd; git reset --hard",
+    'cd {main}; git -C "$(pwd)" reset --hard',
+    'cd ../qa && cd "$(git rev-parse --show-toplevel)"; git reset --hard',
     "git -C {main} fetch -u . +spec/work:main",
     "cd {main}; git fetch --update-head-ok . spec/work:main",
     "git -C {main} fetch . +spec/work:other",
@@ -269,6 +274,10 @@ OWN = [
     "git undo --soft HEAD",
     "npm test 2>&1 | tee out.txt && git add -p",
     "gitk; legit reset; git-lfs ls-files",
+    "cd /tmp && ls; cd - && git commit -am x",
+    "pushd /tmp; make; popd; git commit -am x",
+    'git -C "$(pwd)" commit -m x; cd "$(git rev-parse --show-toplevel)" && git commit -m x',
+    "T=$(mktemp -d); cd $T && git init && git commit -m x",
     "git add *.py 'src/*' src/{{a,b}}.py && git commit -m 'Move [x] to {{y,z}}?'",
     "command -v git && command git commit -m x; builtin cd src && git add .",
     "env -i PATH=$PATH git commit -m x; timeout 5 git fetch; sudo -u root git add x",
@@ -311,3 +320,8 @@ def test_a_stash_of_another_agent_is_neither_taken_nor_removed(team: Path) -> No
     assert reason(team, "git stash drop 0; git stash apply stash@{1}; git stash show -p stash@{1}") == ""
     for command in ("git stash pop 1", "git stash drop -q stash@{1}", "git stash pop $WHICH", "git stash clear"):
         assert "a stash of the branch qa/work" in reason(team, command)
+
+
+@pytest.mark.parametrize("command", ["cd \ud800; git reset --hard", "cd x\0y; git reset --hard"])
+def test_a_path_that_no_file_can_have_is_refused(team: Path, command: str) -> None:
+    assert "could not be read" in reason(team, command)

@@ -112,3 +112,12 @@ def test_a_text_that_looks_like_a_call_does_not_count(tmp_path: Path) -> None:
 def test_without_a_transcript_nothing_is_said(tmp_path: Path) -> None:
     for path in ("/nowhere", "", None):
         assert run("handoff-status-check.sh", tmp_path, transcript_path=path) == ({}, "")
+
+
+@pytest.mark.parametrize("hook", ["git-guard.sh", "grep-baseline-diff.sh", "handoff-status-check.sh"])
+def test_an_input_of_another_shape_is_no_error(tmp_path: Path, hook: str) -> None:
+    transcript = tmp_path / "transcript.jsonl"
+    origin = {"type": "user", "message": {"content": "x"}, "origin": "y"}
+    transcript.write_text(json.dumps({"type": "user", "message": [1]}) + "\n" + json.dumps(origin) + "\n")
+    assert run(hook, tmp_path, tool_input=None, transcript_path=str(transcript)) == ({}, "")
+    assert run(hook, tmp_path, tool_input=["x"]) == ({}, "")

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 
 from git_check import GitCheck, Refused
@@ -30,25 +31,33 @@ def _too_late(*_: object) -> None:
 def main() -> None:
     """Read the hook's input; print a refusal, or nothing."""
     given = json.load(sys.stdin)
-    command = given.get("tool_input", {}).get("command") or ""
+    tool_input = given.get("tool_input") if isinstance(given, dict) else None
+    command = tool_input.get("command") if isinstance(tool_input, dict) else None
     own = os.environ.get("CONVO_WORKTREE", "")
     if not own or not isinstance(command, str):
         return
-    cwd = str(given.get("cwd") or os.getcwd())
-    check = GitCheck(top_level(own) or os.path.realpath(own))
     signal.signal(signal.SIGALRM, _too_late)
     signal.alarm(_SECONDS)
-    try:
-        Shell(check, frozenset({cwd}), dict(os.environ)).run(command)
-    except (Refused, NotUnderstood, RecursionError) as error:
-        reason = str(error)
-        if not isinstance(error, Refused):
-            reason = f"this command could not be read ({error}), and it names git. Write it more simply."
-            stays = not re.search(r"\bcd\b|-C|GIT_|--git-dir|--work-tree|pushd|worktree|-ref|stash", command)
-            if "git" not in command or (stays and top_level(cwd) == check.own):
-                return
+    reason = _refusal(command, str(given.get("cwd") or os.getcwd()), top_level(own) or os.path.realpath(own))
+    if reason:
         answer = {"hookEventName": "PreToolUse", "permissionDecision": "deny", "permissionDecisionReason": reason}
         print(json.dumps({"hookSpecificOutput": answer}))
+
+
+def _refusal(command: str, cwd: str, own: str) -> str:
+    """Return why a command is refused; "" when it is not."""
+    begins = None
+    try:
+        begins = top_level(cwd)
+        Shell(GitCheck(own), frozenset({cwd}), dict(os.environ)).run(command)
+    except Refused as error:
+        return str(error)
+    except (NotUnderstood, RecursionError, ValueError, OSError, subprocess.SubprocessError) as error:
+        # A path with a character that no path has is a ValueError.
+        stays = not re.search(r"\bcd\b|-C|GIT_|--git-dir|--work-tree|pushd|worktree|-ref|stash", command)
+        if "git" in command and not (stays and begins == own):
+            return f"this command could not be read ({error}), and it names git. Write it more simply."
+    return ""
 
 
 if __name__ == "__main__":

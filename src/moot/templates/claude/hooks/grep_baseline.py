@@ -1,6 +1,6 @@
 """Tell when the same search finds another number of lines than before in this session.
 
-The counts are in the agent's run folder, or in the user's cache folder: other users can neither read nor replace them.
+The counts are in the user's cache folder: other users can neither read nor replace them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ _MOST_SEARCHES = 500
 def main() -> None:
     """Compare the count with the last one, and keep it."""
     given = json.load(sys.stdin)
-    session, search = given.get("session_id"), given.get("tool_input") or {}
+    session, search = (given.get("session_id"), given.get("tool_input")) if isinstance(given, dict) else ("", None)
+    if not isinstance(search, dict):
+        return
     pattern, path = search.get("pattern"), search.get("path") or "."
     if not session or not pattern:
         return
@@ -46,7 +48,9 @@ def _text(response: object) -> str:
 
 
 def _folder() -> str:
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):  # a relative one counts for nothing (XDG Base Directory Specification)
+        base = os.path.expanduser("~/.cache")
     folder = os.path.join(base, "moot")
     os.makedirs(folder, mode=0o700, exist_ok=True)
     return folder

@@ -19,7 +19,8 @@ Json = dict[str, Any]
 
 def main() -> None:
     """Read the calls of the last turn, and warn."""
-    path = json.load(sys.stdin).get("transcript_path")
+    given = json.load(sys.stdin)
+    path = given.get("transcript_path") if isinstance(given, dict) else None
     if not isinstance(path, str) or not os.path.isfile(path):
         return
     calls = _last_turn(path)
@@ -43,7 +44,7 @@ def _last_turn(path: str) -> list[Json]:
     for entry in _entries(path):
         if entry.get("isSidechain"):
             continue
-        content = (entry.get("message") or {}).get("content")
+        content = _field(entry, "message", "content")
         if entry.get("type") == "user" and _is_prompt(entry, content):
             calls = []
         elif entry.get("type") == "assistant" and isinstance(content, list):
@@ -58,8 +59,13 @@ def _is_prompt(entry: Json, content: object) -> bool:
         content = texts[0] if texts and len(texts) == len(content) else ""
     if not isinstance(content, str) or not content.strip():
         return False
-    pushed = (entry.get("origin") or {}).get("kind") == "channel"
+    pushed = _field(entry, "origin", "kind") == "channel"
     return pushed or not (entry.get("isMeta") or content.lstrip().startswith("<system-reminder>"))
+
+
+def _field(entry: Json, name: str, inner: str) -> object:
+    value = entry.get(name)
+    return value.get(inner) if isinstance(value, dict) else None
 
 
 def _entries(path: str) -> Iterator[Json]:

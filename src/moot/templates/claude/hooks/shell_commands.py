@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
+from git_facts import top_level
 from shell_words import Document, NotUnderstood, Operator, Reader, Word
 from started_programs import STARTERS, git_among, read_start
 
@@ -39,6 +40,8 @@ class Shell:
     places: Places
     variables: Variables
     aliases: dict[str, str] = field(default_factory=dict)
+    left: Places = frozenset()
+    """The folders that it was in before: `cd -` and `popd` lead to one of them."""
     pattern: bool = False
     """Whether the next word is a pattern of `case`."""
     functions: set[str] = field(default_factory=set)
@@ -63,8 +66,14 @@ class Shell:
         )
 
     def _value(self, name: str) -> str | None:
-        if name == "PWD":
-            return next(iter(self.places)) if len(self.places) == 1 else None
+        """Return the value of a variable, or what a substitution prints."""
+        place = next(iter(self.places)) if len(self.places) == 1 else None
+        if name in ("PWD", "$(pwd)"):
+            return place
+        if name == "$(git rev-parse --show-toplevel)":
+            return None if place is None else top_level(place)
+        if name == "$(mktemp -d)":
+            return f"{self.variables.get('TMPDIR') or '/tmp'}/tmp.XXXXXXXXXX"
         return self.variables.get(name)
 
     def _follow(self, tokens: Iterable[Word | Operator | Document]) -> None:
@@ -252,6 +261,9 @@ class Shell:
         targets = [one for one in args if one is None or not one.startswith("-") or one == "-"]
         target = targets[0] if targets else variables.get("HOME")
         search = variables.get("CDPATH", "")
+        if target == "-" and self.left:
+            self.places, self.left = self.places | self.left, self.places | self.left
+            return
         if target == "-" or (search is None and _is_searched(target)):
             target = None
         before, places = self.places, frozenset[str | None]()
@@ -263,6 +275,7 @@ class Shell:
         self.places = self.places | places | (before if places else frozenset())
 
     def _go(self, target: str | None, *, maybe: bool) -> None:
+        self.left = self.left | self.places
         if target is None:
             self.places = self.places | {None}
             return
@@ -285,9 +298,9 @@ class Shell:
 
 
 def _moves(name: str, args: Words) -> Words:
-    """Return the arguments of `cd`, `pushd` or `popd` as `cd` has them; None for what depends on the stack."""
+    """Return the arguments of `cd`, `pushd` or `popd` as `cd` has them; "-" for what depends on the stack."""
     stack = name != "cd" and not [one for one in args if one is not None and one[:1] not in ("+", "-")]
-    return [None] if name == "popd" or stack else args
+    return ["-"] if name == "popd" or stack else args
 
 
 def _is_searched(target: str | None) -> bool:

@@ -73,7 +73,10 @@ Token = Word | Operator | Document
 
 
 class Reader:
-    """One pass over a command line; `lookup` returns the value of a variable, None when it is unknown."""
+    """One pass over a command line.
+
+    `lookup` returns the value of a variable, or what a substitution such as `$(pwd)` prints; None when it is unknown.
+    """
 
     def __init__(self, text: str, lookup: Lookup) -> None:
         if len(text) > _LONGEST:
@@ -210,8 +213,9 @@ class Reader:
             word.add(None)
         elif text.startswith("$(", at):
             self._at = at + 1
-            word.inner.append(self._balanced("(", ")"))
-            word.add(None)
+            body = self._balanced("(", ")")
+            word.inner.append(body)
+            word.add(self._lookup(f"$({body.strip()})"), splits=splits)
         elif text.startswith("${", at):
             self._at = at + 1
             name = self._balanced("{", "}")
