@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -36,6 +38,15 @@ class PlaceFiles(Protocol):
 
     def write(self, path: str, text: str, mode: int = 0o600) -> None:
         """Write a file, whole or not at all; make its folder (mode 0700) when it is missing."""
+
+    def make_lock(self, path: str, stale_seconds: int) -> bool:
+        """Make a folder that is a lock, and its parents; return False while somebody else holds it.
+
+        A lock that has not been renewed for `stale_seconds` is of a program that was killed, and is taken over.
+        """
+
+    def remove_lock(self, path: str) -> None:
+        """Remove a folder that `make_lock` has made."""
 
 
 class Commands(Protocol):
@@ -98,3 +109,22 @@ class HostFiles:
                 scratch.replace(target)
             finally:
                 scratch.unlink(missing_ok=True)
+
+    def make_lock(self, path: str, stale_seconds: int) -> bool:
+        lock = Path(path)
+        with own_errors():
+            lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                if time.time() - lock.stat().st_mtime > stale_seconds:
+                    lock.rmdir()
+            except FileNotFoundError:
+                pass
+            try:
+                lock.mkdir(mode=0o700)
+            except FileExistsError:
+                return False
+            return True
+
+    def remove_lock(self, path: str) -> None:
+        with own_errors(), suppress(FileNotFoundError):
+            Path(path).rmdir()

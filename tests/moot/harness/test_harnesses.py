@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,35 @@ def test_claude_code_finds_its_servers_and_no_first_question(place: AgentPlace) 
     assert list(servers) == ["convo", "convo-channel"]
     assert servers["convo"]["args"] == ["-P", "-m", "moot.adapters.mcp_runner"]
     assert servers["convo"]["env"] == {"CONVO_ROLE": "spec", "CONVO_WORKTREE": place.tree}
+
+
+def test_what_a_running_claude_code_writes_meanwhile_is_kept(place: AgentPlace) -> None:
+    settings, lock = Path(place.home, ".claude.json"), Path(place.home, ".claude.json.lock")
+    settings.write_text("{}")
+    lock.mkdir()  # Claude Code is about to write
+    with ThreadPoolExecutor(1) as threads:
+        seeding = threads.submit(
+            harness_named("claude-code").seed,
+            *(Settings(), place, HostFiles()),
+            environ={},
+            permission_mode="default",
+        )
+        with pytest.raises(TimeoutError):
+            seeding.result(0.3)
+        settings.write_text('{"numStartups": 8}')
+        lock.rmdir()
+        seeding.result(30)
+    found = json.loads(settings.read_text())
+    assert found["numStartups"] == 8 and found["hasCompletedOnboarding"] is True
+    assert not lock.exists()
+
+
+def test_the_lock_of_a_killed_claude_code_is_taken_over(place: AgentPlace) -> None:
+    lock = Path(place.home, ".claude.json.lock")
+    lock.mkdir()
+    os.utime(lock, (1, 1))
+    harness_named("claude-code").seed(Settings(), place, HostFiles(), environ={}, permission_mode="default")
+    assert Path(place.home, ".claude.json").exists() and not lock.exists()
 
 
 @pytest.mark.parametrize(

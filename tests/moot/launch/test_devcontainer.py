@@ -84,6 +84,10 @@ def test_an_agent_runs_in_the_devcontainer_and_ends_without_a_trace(project: Pro
     place = runtime.make_place("qa")
     runtime.files.write(f"{place.home}/.config/a b", "text\n")
     assert runtime.files.read(f"{place.home}/.config/a b") == "text\n" and runtime.files.read("/none") is None
+    lock = f"{place.home}/.config/lock"
+    assert [runtime.files.make_lock(lock, 10) for _ in range(2)] == [True, False]
+    runtime.files.remove_lock(lock)
+    assert runtime.files.make_lock(lock, 10)
     own = {"CONVO_WORKTREE": place.tree, "TOKEN": "s3cr3t"}
     script = 'echo "$TOKEN"; pwd; setsid sleep 1000 & sleep 1000'
     runtime.start(AgentStart(role="qa", argv=("sh", "-c", script), environment=own, colour="red"))
