@@ -16,6 +16,7 @@ from moot.client.auth import require_credential
 from moot.client.space_client import SpaceClient
 from moot.config import Actors, MootConfig, load_actors, moot_folder, require_config, resolve_env
 from moot.runtimes import Runtime, runtime_named
+from moot.team.committed_files import missing_text
 from pyro_mcp.errors import PyroError
 
 _SERVER_SECONDS, _VERSION_SECONDS = 5.0, 20.0
@@ -53,6 +54,12 @@ class Doctor:
         yield from self._runtime(config)
         yield from self._server(config)
         yield from _hooks(config.root)
+        try:
+            what, advice = missing_text(config.root, config.roles)
+        except PyroError as error:
+            what, advice = error.message, error.hint
+        if what:
+            yield Check("worktrees", False, what, advice)
 
     def _runtime(self, config: MootConfig) -> Iterator[Check]:
         try:

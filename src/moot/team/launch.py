@@ -20,6 +20,7 @@ from moot.agents.tmux import session_name
 from moot.config import AgentConfig, MootConfig, load_actors, resolve_env
 from moot.harness import Harness
 from moot.runtimes import AgentStart, Runtime
+from moot.team.committed_files import missing_text
 from pyro_mcp.errors import Conflict, DeadlineExceeded, HostNotReady, InvalidRequest, NotFound, PyroError, own_error
 from pyro_mcp.host.files import locked, private_directory
 
@@ -85,6 +86,7 @@ class Launch:
             self._report(role, ALREADY_RUNNING)
         checked = [one for one in agents if one.role not in running and self._guarded(one.role, self._check, one)]
         prepared = [one for agent in checked if (one := self._guarded(agent.role, self._prepare, agent))]
+        self._warn_of_missing_files([one.agent.role for one in prepared])
         first, later = self._in_order_of_login(prepared, may_log_in=may_log_in)
         for one in first:
             if self._guarded(one.agent.role, self._start, one, prompt) and self._guarded(
@@ -94,6 +96,11 @@ class Launch:
         started = [one for one in self._staggered(later, after=bool(first)) if self._start_one(one, prompt)]
         self._await_all(started)
         return [self._reports[role] for role in roles]
+
+    def _warn_of_missing_files(self, roles: Sequence[str]) -> None:
+        what, advice = missing_text(self._config.root, roles)
+        if what:
+            self._say(f"Warning: {what}.\n  " + advice.replace("\n", "\n  "))
 
     # What can be found out before anything is made
 

@@ -11,6 +11,7 @@ from moot.client.models import ContextEvent
 from moot.client.space_client import SpaceClient
 from moot.config import Actors, AgentConfig, MootConfig, load_actors
 from moot.runtimes import AgentProcess, Runtime
+from moot.team.committed_files import missing_text
 from pyro_mcp.errors import PyroError
 
 NOT_STARTED, DEAD = "not_started", "dead"
@@ -67,7 +68,13 @@ class StatusReport:
         unread, messages, problem = self._ask_server(actors)
         names = list(dict.fromkeys([*self._config.roles, *processes]))
         roles = [self._role(role, processes.get(role), unread.get(role)) for role in names]
-        return TeamStatus([*_waiting(roles), *messages], roles, problem)
+        uncommitted = self._uncommitted([role for role in self._config.roles if role in processes])
+        return TeamStatus([*_waiting(roles), *uncommitted, *messages], roles, problem)
+
+    def _uncommitted(self, roles: Sequence[str]) -> list[Waiting]:
+        """Return the agents whose worktrees lack the instructions and hooks of the project."""
+        found = ((role, missing_text(self._config.root, [role])[0]) for role in roles)
+        return [Waiting("files", role, text, "moot doctor") for role, text in found if text]
 
     def _role(self, role: str, process: AgentProcess | None, unread: int | None) -> RoleStatus:
         agent = self._config.agents.get(role)

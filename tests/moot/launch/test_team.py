@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from moot.agents.place import HostFiles
 from moot.agents.state import IDLE, WAITING
 from moot.runtimes import Kept
 from moot.runtimes.local import LocalRuntime
+from moot.team import Team
 from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
 from tests.moot.launch.conftest import Make
 from tests.moot.launch.project import KEY, READY, Project, outcomes, started
@@ -252,3 +254,28 @@ def test_the_settings_of_an_agent_replace_a_link_and_those_of_the_user_follow_it
         link.symlink_to(mine)
         HostFiles().write(str(link), "ours")
         assert (link.read_text(), mine.read_text()) == ("ours", expected)
+
+
+def test_files_that_nobody_has_committed_are_said_until_the_worktrees_have_them(make: Make) -> None:
+    project = make(roles=("qa",))
+    started(project.team.up())
+    (project.folder / ".claude").mkdir()
+    for name in ("CLAUDE.md", ".claude/settings.json"):
+        (project.folder / name).write_text("{}")
+    heard: list[str] = []
+    team = Team.of_folder(project.folder, say=heard.append)
+
+    assert [one.what for one in team.status().waiting] == ["files"]
+    team.down()
+    team.up()
+    assert "the worktree of qa has no CLAUDE.md and no .claude/settings.json" in heard[0]
+    project.git("add", ".")
+    project.git("commit", "--quiet", "--message=instructions")
+    merge = heard[0].splitlines()[-1].split()
+    assert merge == ["git", "-C", str(project.tree("qa")), "merge", "main"]
+    subprocess.run(merge, check=True, capture_output=True, timeout=60)
+
+    assert (project.tree("qa") / "CLAUDE.md").is_file() and team.status().waiting == []
+    team.down()
+    team.up()
+    assert len(heard) == 1
