@@ -80,6 +80,21 @@ def test_a_wrapper_finds_the_key_from_the_worktree_of_a_role(project: Path, wrap
     assert not list(project.parent.rglob("pwned"))
 
 
+def test_a_project_below_the_top_of_its_repository_has_its_own_keys_and_logs(project: Path) -> None:
+    inner = project / "services/shop"
+    tree = project / ".worktrees/spec/services/shop"
+    for folder in (inner, tree):
+        folder.mkdir(parents=True)
+        (folder / "moot.toml").write_text((project / "moot.toml").read_text())
+    (project / "moot.toml").unlink()
+    (project / ".moot").rename(inner / ".moot")
+    for folder in (inner, tree):
+        _, found = run("run-moot-mcp.sh", project, folder)
+        assert (found["CONVO_API_KEY"], found["CONVO_SPACE_ID"]) == ("convo_key_1", "spc_1")
+    assert (inner / ".moot/logs/mcp-spec.stderr.log").is_file()
+    assert not (project / ".moot").exists() and not (tree / ".moot").exists()
+
+
 @pytest.mark.parametrize("role", ["x'; touch pwned; '", "$(touch pwned)", "../../etc", 'a"\nimport os', "nobody"])
 def test_a_role_is_never_a_part_of_a_script(project: Path, role: str) -> None:
     _, found = run("run-moot-mcp.sh", project, project / ".worktrees/spec", role=role)

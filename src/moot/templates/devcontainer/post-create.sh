@@ -5,12 +5,13 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 sudo apt-get update
-sudo apt-get install --yes --no-install-recommends jq tmux
+sudo apt-get install --yes --no-install-recommends tmux
 npm install --global @anthropic-ai/claude-code
 pip install --user uv
 pip install --user 'pyro-mcp[moot]'
 
-# A container that is made again may have them already.
+# For a claude that you start yourself: the agents of 'moot up' get their own. A container that is made again may have
+# them already.
 for name in convo convo-channel; do
     claude mcp remove "$name" -s user >/dev/null 2>&1 || true
 done
@@ -21,7 +22,7 @@ claude mcp add convo-channel "$here/run-moot-channel.sh" -s user
 claude install
 
 cat >"$HOME/.tmux.conf" <<'END'
-# Ctrl-B belongs to the agent in the pane.
+# For a tmux that you start yourself, in which Ctrl-B is a key of Claude Code. 'moot up' reads no such file.
 unbind C-b
 set -g prefix C-Space
 bind C-Space send-prefix

@@ -11,7 +11,11 @@ while [[ $root != / && ! -f $root/moot.toml ]]; do
 done
 # The worktree of a role has moot.toml too, but .moot is only in the main worktree, which is the first of the list.
 main=$(git -C "$root" worktree list --porcelain 2>/dev/null | sed -n '1s/^worktree //p') || main=
-export MOOT_ROOT="${main:-$root}"
+below=$(git -C "$root" rev-parse --show-prefix 2>/dev/null) || below=
+export MOOT_ROOT="$root"
+if [[ -n $main && (-f $main/${below}moot.toml || -d $main/${below}.moot) ]]; then
+    MOOT_ROOT=$main/${below%/}
+fi
 
 log=/dev/null
 if [[ $CONVO_ROLE =~ ^[A-Za-z0-9][A-Za-z0-9_-]*$ ]] && mkdir -p -m 0700 "$MOOT_ROOT/.moot/logs"; then
