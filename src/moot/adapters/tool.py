@@ -137,7 +137,6 @@ def _valid(text: str) -> str:
 def _plain(schema: dict[str, Any]) -> dict[str, Any]:
     """Return a schema without the titles that pydantic adds."""
     found = {name: value for name, value in schema.items() if name != "title"}
-    for properties in [found.setdefault("properties", {})]:
-        for one in properties.values():
-            one.pop("title", None)
+    for one in found.setdefault("properties", {}).values():
+        one.pop("title", None)
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from mcp.server.context import ServerRequestContext
 from moot.adapters.tool import Tool, failure, result
 from pyro_mcp import __version__
 from pyro_mcp.errors import InvalidRequest, PyroError
+from pyro_mcp.hints import near_match
 
 _log = logging.getLogger("convo.mcp")
 
@@ -60,8 +60,8 @@ class ToolServer:
         try:
             tool = self._tools.get(name)
             if tool is None:
-                near = difflib.get_close_matches(name, self._tools, n=3) or list(self._tools)
-                raise InvalidRequest(f"there is no tool {name[:100]!r}", hint=f"there is: {', '.join(near)}")
+                hint = near_match(name, self._tools) or f"choose from {', '.join(self._tools)}"
+                raise InvalidRequest(f"there is no tool {name[:100]!r}", hint=hint)
             self._before()
             returned = tool.call(self._desk, given)
             return result(returned, self._notice())

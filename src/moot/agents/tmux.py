@@ -50,8 +50,8 @@ _OPTIONS = (
     ("-s", "set-clipboard", "off"),
 )
 _FIELDS = (
-    *("session_name", "window_index", "pane_pid", "pane_dead", "pane_dead_status", "pane_dead_signal"),
-    *("pane_in_mode", "pane_current_command"),
+    *("session_name", "window_index", "pane_pid"),
+    *("pane_dead", "pane_dead_status", "pane_dead_signal", "pane_in_mode"),
 )
 _NO_SERVER = re.compile(
     r"no server running on |error connecting to .* \((No such file or directory|Connection refused)\)"
@@ -71,7 +71,6 @@ class Pane:
     exit_status: int | None
     in_mode: bool
     """Whether its user looks at earlier output; keys then reach tmux instead of the program."""
-    command: str
 
 
 def session_name(role: str) -> str:
@@ -147,9 +146,9 @@ class Tmux:
 
     def panes(self) -> list[Pane]:
         """Return the panes of all sessions; [] without a server."""
-        fields = ":".join(f"#{{{name}}}" for name in _FIELDS)
-        found = self._ask(["list-panes", "-a", "-F", fields])
-        return [_pane(line) for line in found.stdout.decode(errors="replace").splitlines() if line.count(":") >= 7]
+        found = self._ask(["list-panes", "-a", "-F", ":".join(f"#{{{name}}}" for name in _FIELDS)])
+        lines = [line.split(":") for line in found.stdout.decode(errors="replace").splitlines()]
+        return [_pane(fields) for fields in lines if len(fields) == len(_FIELDS)]
 
     def pane(self, session: str, window: int = AGENT_WINDOW) -> Pane | None:
         """Return the pane of a window; None when there is none."""
@@ -273,10 +272,10 @@ def _literal(text: str) -> str:
     return text.replace("#", "##")
 
 
-def _pane(line: str) -> Pane:
-    session, window, pid, dead, status, signal, in_mode, command = line.split(":", 7)
+def _pane(fields: list[str]) -> Pane:
+    session, window, pid, dead, status, signal, in_mode = fields
     exit_status = -int(signal) if signal.isdigit() and int(signal) else int(status) if status.isdigit() else None
-    return Pane(session, int(window), int(pid), dead == "1", exit_status, in_mode == "1", command)
+    return Pane(session, int(window), int(pid), dead == "1", exit_status, in_mode == "1")
 
 
 def _terminal_variables() -> Mapping[str, str]:

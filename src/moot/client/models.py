@@ -136,17 +136,3 @@ class Cursor(BaseModel):
     pushed_sequence: int
     acknowledged_sequence: int
     last_sequence: int
-
-
-class InstalledAgent(BaseModel):
-    actor_id: str
-    api_key: str
-    display_name: str
-
-
-class Installation(BaseModel):
-    """A team that was installed: a space and its agents by role."""
-
-    space_id: str
-    space_name: str = ""
-    actors: dict[str, InstalledAgent] = {}

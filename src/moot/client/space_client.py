@@ -25,7 +25,6 @@ from moot.client.models import (
     ContextEvent,
     Cursor,
     Delivery,
-    Installation,
     Orientation,
     Participant,
     Space,
@@ -157,10 +156,6 @@ class SpaceClient:
         headers = {"X-Force-Rotate": "true"} if force else {}
         return _one(ActorWithKey, self.call("POST", f"/api/actors/{part(actor_id)}/rotate-key", headers=headers))
 
-    def first_key(self, actor_id: str) -> ActorWithKey:
-        """Give an agent without a key its first one."""
-        return _one(ActorWithKey, self.call("POST", f"/api/agents/{part(actor_id)}/first-key"))
-
     def new_agent(self, tenant_id: str, display_name: str, agent_profile: str | None = None) -> ActorWithKey:
         """Make an agent that the caller sponsors."""
         body = {"display_name": display_name, "agent_profile": agent_profile}
@@ -170,13 +165,6 @@ class SpaceClient:
         """Set the space in which agents should work."""
         body = {"actor_ids": list(actor_ids), "space_id": space_id}
         return _many(Actor, self.call("PUT", "/api/actors/focus", body))
-
-    def install_team(self, archetype_id: str, *, idempotency_key: str) -> Installation:
-        """Make a space with the agents of a template, with their keys; the same idempotency key makes it once."""
-        headers = {"Idempotency-Key": idempotency_key}
-        return _one(
-            Installation, self.call("POST", "/api/teams/install", {"archetype_id": archetype_id}, headers=headers)
-        )
 
     # Spaces
 

@@ -59,7 +59,6 @@ class ClaudeCode:
     name = "claude-code"
     program = "claude"
     install_hint = "install it with: npm install --global @anthropic-ai/claude-code"
-    pushes = True
     reports_state = True
     compact_command = "/compact"
 

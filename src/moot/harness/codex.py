@@ -33,7 +33,6 @@ class Codex:
     name = "codex"
     program = "codex"
     install_hint = "install it with: npm install --global @openai/codex"
-    pushes = False
     reports_state = True
     compact_command = "/compact"
 

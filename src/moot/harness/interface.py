@@ -42,8 +42,6 @@ class Harness(Protocol):
     program: str
     """The program that must be in PATH where the agent runs."""
     install_hint: str
-    pushes: bool
-    """Whether it may accept messages that an MCP server pushes into its conversation."""
     reports_state: bool
     """Whether its hooks write the state file."""
     compact_command: str

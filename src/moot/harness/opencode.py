@@ -87,7 +87,6 @@ class OpenCode:
     name = "opencode"
     program = "opencode"
     install_hint = "install it with: npm install --global opencode-ai"
-    pushes = False
     reports_state = True
     compact_command = "/compact"
 

@@ -14,7 +14,6 @@ class _NotLaunchable:
     name: str
     program: str
     install_hint = ""
-    pushes = False
     reports_state = False
     compact_command = ""
 

@@ -103,7 +103,6 @@ class HarnessInBottle:
         self._inside, self._project = inside, project
         self.name, self.install_hint = inside.name, inside.install_hint
         self.program = inside.program
-        self.pushes = False
         self.reports_state = inside.reports_state
         self.compact_command = inside.compact_command
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from moot.agents.place import Commands, HostCommands, run_there
+from moot.agents.place import HostCommands, run_there
 from moot.client.auth import require_credential
 from moot.client.space_client import SpaceClient
 from moot.config import Actors, MootConfig, load_actors, moot_folder, require_config, resolve_env
@@ -106,11 +106,11 @@ class Doctor:
             return Check(name, False, error.message, error.hint)
 
 
-def program_version(program: str, commands: Commands | None = None) -> Check:
+def program_version(program: str) -> Check:
     """Check the release of a program that prints it for `-V` or `--version`."""
     words = [program, "-V" if program == "tmux" else "--version"]
     try:
-        found = run_there(commands or HostCommands(), words, deadline_seconds=_VERSION_SECONDS).stdout.decode().strip()
+        found = run_there(HostCommands(), words, deadline_seconds=_VERSION_SECONDS).stdout.decode().strip()
     except PyroError as error:
         return Check(program, False, error.message, error.hint)
     numbers = re.search(r"(\d+)\.(\d+)", found)

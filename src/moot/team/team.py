@@ -29,7 +29,7 @@ from pyro_mcp.host.regular_file import NotSmallAndRegular, read_regular
 _RUNTIME_FILE = ".moot/runtime"
 """The name of the runtime of the last launch."""
 _LONGEST_NAME = 100
-STOPPED, NOT_RUNNING, SENT, SKIPPED, DETACHED = "stopped", "not_running", "sent", "skipped", "detached"
+STOPPED, NOT_RUNNING, SENT, DETACHED = "stopped", "not_running", "sent", "detached"
 
 
 def quiet(_text: str) -> None:
@@ -133,7 +133,7 @@ class Team:
     def compact(self, role: str | None = None) -> TeamReport:
         """Tell one agent, or all that run, to shorten their conversation.
 
-        One that waits for permission is skipped: there, Enter would be an answer.
+        For one that waits for permission it fails: there, Enter would be an answer.
         """
         roles = self._config.roles if role is None else [self._config.agent(role).role]
         return TeamReport([self._each(one, self._compact) for one in roles])

@@ -169,7 +169,7 @@ def test_failures_are_results_that_say_what_to_do(workshop: Team) -> None:
             assert "not_found" in await refused("cancel_call", timer_id="../../../actors/me")
             assert "detail" in await refused("get_mentions", detail="everything")
             assert "did you mean 'text'?" in await refused("share", txt="x")
-            assert "there is: share" in await refused("shares", text="x")
+            assert "did you mean 'share'?" in await refused("shares", text="x")
             assert "no participant agt_none" in await refused("share", text="x", mentions=["agt_none"])
             workshop.server.person.call("PATCH", f"/api/spaces/{workshop.space}", {"status": "paused"})
             assert "conflict" in await refused("share", text="x")
