@@ -56,10 +56,14 @@ class Worktrees:
     def make(self, role: str) -> str:
         """Make the worktree of a role if there is none, lock it, and return its path; work that is there stays.
 
-        What an earlier attempt left unfinished is made anew, and locks that a killed git left there are removed.
+        What an earlier attempt left unfinished is made anew, and locks that a killed git left there are removed. After
+        the repository was moved, git is told where the worktree is now.
         Raises `Conflict` when something else is in its place, `HostNotReady` in a repository without a commit.
         """
         found = self.find(role)
+        if found is None and self._is_astray(self.path(role)):
+            self._git("worktree", "repair", self.path(role), check=False)
+            found = self.find(role)
         if found is not None and found.lock == _UNFINISHED:
             self._git("worktree", "remove", "--force", "--force", found.path)
             found = None
@@ -112,6 +116,13 @@ class Worktrees:
                 hint=f"move away what is at {path}, or the worktree that has the branch {branch}",
             )
 
+    def _is_astray(self, path: str) -> bool:
+        """Return whether a worktree is there whose repository is not where it was.
+
+        One whose repository is there belongs to that one, as in a copy: `git worktree repair` would take it away.
+        """
+        return run_there(self._commands, ["sh", "-c", _IS_ASTRAY, "sh", path], check=False).exit_code == 0
+
     def _exists(self, path: str) -> bool:
         return run_there(self._commands, ["test", "-e", path], check=False).exit_code == 0
 
@@ -131,6 +142,11 @@ class Worktrees:
         return run_there(self._commands, argv, deadline_seconds=_DEADLINE, check=check)
 
 
+_IS_ASTRAY = """
+[ -f "$1/.git" ] || exit 1
+target=$(sed -n '1s/^gitdir: //p' "$1/.git")
+case "$target" in /*) [ ! -e "$target" ] ;; *) exit 1 ;; esac
+"""
 # Ends without removing anything when a process works in the folder $1 or below it; $2 is its git directory.
 _REMOVE_LOCKS = """
 ls "$2"/*.lock >/dev/null 2>&1 || exit 0

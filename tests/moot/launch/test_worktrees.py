@@ -71,6 +71,27 @@ def test_a_worktree_that_was_removed_by_hand_is_made_again(project: Project) -> 
     project.worktrees.unlock("qa")
 
 
+def test_a_repository_that_was_moved_keeps_its_worktrees_and_a_copy_does_not_take_them(
+    project: Project, tmp_path: Path
+) -> None:
+    project.worktrees.make("qa")
+    (project.tree("qa") / "new").write_text("work")
+    copy = Project(tmp_path / "copy", tmp_path)
+    shutil.copytree(project.folder, copy.folder)
+    with pytest.raises(Conflict, match="worktree of qa"):
+        copy.worktrees.make("qa")
+    assert project.worktrees.find("qa") is not None
+
+    shutil.rmtree(copy.folder)
+    project.folder.rename(copy.folder)
+    assert copy.worktrees.make("qa") == str(copy.tree("qa"))
+    assert copy.git("status", "--short", cwd=copy.tree("qa")) == "?? new\n"
+    copy.worktrees.unlock("qa")
+    copy.folder.rename(project.folder)
+    project.worktrees.make("qa")
+    project.worktrees.unlock("qa")
+
+
 def test_something_else_in_its_place_is_left_alone(project: Project) -> None:
     project.tree("qa").mkdir(parents=True)
     (project.tree("qa") / "theirs").write_text("x")
