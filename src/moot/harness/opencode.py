@@ -20,7 +20,8 @@ from pyro_mcp.errors import InvalidRequest
 _KEYS = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "OPENROUTER_API_KEY", "GEMINI_API_KEY")
 _ASK = {"edit": "ask", "bash": "ask", "webfetch": "ask"}
 _PLUGIN = """\
-// Reports what the agent does, and hands it messages from its space at the end of a tool.
+// Reports what the agent does, and hands it messages from its space at the end of a tool. The hook Added says that a
+// text is in the result of the tool, and its messages count as read; after Refused they wait again.
 import { spawnSync } from "node:child_process"
 
 const hook = (event, input) => {
@@ -45,29 +46,47 @@ const words = {
   "permission.replied": () => "PermissionDenied",
 }
 
+// A tool of an MCP server has an array of parts, of which OpenCode cuts the end off if they are long.
+const add = (output, text) => {
+  if (typeof output?.output === "string") {
+    output.output += "\\n\\n" + text
+    return true
+  }
+  if (Array.isArray(output?.content)) {
+    output.content.unshift({ type: "text", text })
+    return true
+  }
+  return false
+}
+
 export const Moot = async () => {
   hook("SessionStart", {})
+  const subagents = new Set()
   return {
     event: async ({ event }) => {
-      if (words[event.type] && !event.properties?.info?.parentID) {
-        hook(words[event.type](), { session_id: event.properties?.sessionID ?? event.properties?.info?.id ?? "" })
+      const info = event.properties?.info
+      if (info?.parentID && event.type.startsWith("session.")) {
+        subagents.add(info.id)
+      }
+      const session = event.properties?.sessionID ?? info?.id ?? ""
+      if (words[event.type] && !subagents.has(session)) {
+        hook(words[event.type](), { session_id: session })
       }
     },
     "chat.message": async (input, output) => {
+      if (subagents.has(input.sessionID)) {
+        return
+      }
       const prompt = output.parts.map((part) => part.text ?? "").join("\\n")
       hook("UserPromptSubmit", { session_id: input.sessionID, prompt })
     },
     "tool.execute.after": async (input, output) => {
-      // A tool of an MCP server has a list of contents. What is offered counts as read, so it must have a place.
-      const parts = Array.isArray(output?.content) ? output.content : undefined
-      if (parts === undefined && typeof output?.output !== "string") {
+      if (subagents.has(input.sessionID)) {
         return
       }
       const found = hook("PostToolUse", { session_id: input.sessionID })
-      if (found && parts !== undefined) {
-        parts.push({ type: "text", text: found })
-      } else if (found) {
-        output.output += "\\n\\n" + found
+      if (found) {
+        hook(add(output, found) ? "Added" : "Refused", { session_id: input.sessionID, text: found })
       }
     },
   }

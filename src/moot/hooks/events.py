@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from moot.agents.state import IDLE, RUNNING, WAITING, write_state
-from moot.mailbox.mailbox import Mailbox
+from moot.mailbox.mailbox import Mailbox, Offer
 from moot.mailbox.message_block import blocks
+from moot.mailbox.transcripts import tokens_in
 
 Json = dict[str, Any]
 _WORDS = {
@@ -27,6 +28,8 @@ _WORDS = {
 }
 _WORDS_OF_NOTIFICATIONS = {"idle_prompt": IDLE, "permission_prompt": WAITING, "elicitation_dialog": WAITING}
 _BETWEEN_TOOLS = ("PostToolUse", "PostToolUseFailure")
+_ADDED, _REFUSED = "Added", "Refused"
+"""What OpenCode's plugin tells of a text that it was to put into the result of a tool: there is no transcript."""
 _OFFERING = ("UserPromptSubmit", *_BETWEEN_TOOLS, "Stop")
 _MOST_BETWEEN_TOOLS, _MOST_AT_REST = 6_000, 16_000
 _FIRST_LINE = "New messages from your space. Answer with reply_to, or go on if nothing is asked of you.\n"
@@ -73,6 +76,11 @@ def _messages(event: str, folder: Path, given: Json, harness: str) -> str:
             box.read_transcript(path)
         if event == "UserPromptSubmit":
             box.seen_in(str(given.get("prompt") or ""))
+        if event == _ADDED:
+            box.seen_in(str(given.get("text") or ""))
+        if event == _REFUSED:
+            for token in tokens_in(str(given.get("text") or "")):
+                box.withdraw(Offer(token, "hook", ()))
         if event == "SessionEnd":
             box.end_session()
         if event not in (_BETWEEN_TOOLS if harness == "opencode" else _OFFERING):
@@ -82,8 +90,6 @@ def _messages(event: str, folder: Path, given: Json, harness: str) -> str:
         offer = box.claim("hook", urgent_only=between, most_characters=most)
         if offer is None:
             return ""
-        if harness == "opencode":  # it has no transcript, and its plugin puts the text into the tool's result
-            box.seen_in(offer.token)
         return _FIRST_LINE + blocks(offer.messages, offer.token)
     finally:
         box.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from moot.agents.place import AgentPlace, HostFiles
 from moot.agents.tmux import typed
 from moot.harness import harness_named
+from moot.hooks.events import answer
 from moot.mailbox.mailbox import Mailbox
 from moot.mailbox.message_block import blocks
 from tests.chat_hosts.model_api import Call, Story
@@ -53,27 +55,25 @@ def codex(place: AgentPlace, story: Story, prompt: str = "do it") -> tuple[str, 
     return turn(place, story, [argv[0], "exec", "--skip-git-repo-check", *options, *argv[1:]], {})
 
 
-ECHO_SERVER = """
-import json, sys
-ECHO = {"name": "echo", "description": "Echo.", "inputSchema": {"type": "object", "properties": {}}}
-VERSION = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "e", "version": "1"}}
-ANSWERS = {"initialize": VERSION, "tools/list": {"tools": [ECHO]}}
-for line in sys.stdin:
-    asked = json.loads(line)
-    found = ANSWERS.get(asked["method"], {"content": [{"type": "text", "text": "worked"}]})
-    if "id" in asked:
-        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": found}), flush=True)
+ONE_TOOL = """
+import sys
+from mcp.server.mcpserver import MCPServer
+server = MCPServer("tiny")
+@server.tool()
+def ping() -> str:
+    return "pong\\n" * int(sys.argv[1])
+server.run()
 """
 
 
-def opencode(place: AgentPlace, story: Story) -> tuple[str, list[str]]:
-    """Run one turn of OpenCode in a role's place, with one MCP server, which has the tool `echo`."""
+def opencode(place: AgentPlace, story: Story, *, words: int = 1) -> tuple[str, list[str]]:
+    """Run one turn of OpenCode in a role's place, with one MCP server, whose tool `ping` returns so many words."""
     harness, agent = harness_named("opencode"), Settings()
     harness.seed(agent, place, HostFiles(), environ={}, permission_mode="bypassPermissions")
     path = Path(place.run_folder, "opencode.json")
     options = {"baseURL": "{model}/v1", "apiKey": "key"}
-    settings = json.loads(path.read_text()) | {"provider": {"anthropic": {"options": options}}, "mcp": {}}
-    settings["mcp"]["tests"] = {"type": "local", "command": [str(PYTHON), "-c", ECHO_SERVER]}
+    tiny = {"type": "local", "command": [str(PYTHON), "-c", ONE_TOOL, str(words)], "enabled": True}
+    settings = json.loads(path.read_text()) | {"provider": {"anthropic": {"options": options}}, "mcp": {"tiny": tiny}}
     path.write_text(json.dumps(settings | {"model": MODEL, "small_model": MODEL}))
     for folder in (Path(place.home, ".config/opencode"), Path(place.run_folder)):
         (folder / "node_modules").mkdir(parents=True)  # else it installs a package from a registry
@@ -83,20 +83,29 @@ def opencode(place: AgentPlace, story: Story) -> tuple[str, list[str]]:
     return turn(place, story, ["opencode", "run", "do it"], {**variables, **quiet})
 
 
-@pytest.mark.parametrize("tool", ["bash", "echo"])
-def test_opencode_gets_mentions_at_the_end_of_a_tool(place: AgentPlace, tool: str) -> None:
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (Call("bash", {"command": "echo pong", "description": "work"}), 1),
+        (Call("ping", {}), 1),
+        (Call("ping", {}), 40_000),
+    ],
+    ids=["built-in tool", "MCP tool", "MCP tool with a long result"],
+)
+def test_opencode_gets_mentions_at_the_end_of_a_tool(place: AgentPlace, call: Call, words: int) -> None:
     box = Mailbox(Path(place.run_folder, "mailbox.db"))
     states: list[str] = []
 
     def story() -> Story:
         states.append(state_of(place))
         box.add(message(1, "Stop the release."))
-        yield Call(tool, {"command": "echo worked", "description": "work"} if tool == "bash" else {})
+        yield call
         states.append(state_of(place))
         return "I have done it."
 
-    _, asked = opencode(place, story())
+    _, asked = opencode(place, story(), words=words)
     assert ["Stop the release" in one for one in asked] == [False, True]
+    assert "pong" in asked[-1]
     assert states == ["running", "running"]
     assert state_of(place) == "idle"
     assert box.to_acknowledge() == {"spc_1": ["evt_1"]}
@@ -136,6 +145,24 @@ def test_an_agent_gets_messages_at_the_prompt_between_tools_and_before_it_rests(
     assert state_of(place) == "idle"
     assert {one: sorted(ids) for one, ids in box.to_acknowledge().items()} == {"spc_1": ["evt_1", "evt_2", "evt_3"]}
     assert not list(Path(place.project, ".moot/logs").iterdir()), "a hook failed"
+
+
+@pytest.mark.parametrize(("event", "unread"), [("Added", 0), ("Refused", 1)])
+def test_a_message_counts_as_read_by_opencode_only_when_its_plugin_has_added_it(
+    place: AgentPlace, event: str, unread: int
+) -> None:
+    folder = place.run_folder
+    with closing(Mailbox(Path(folder, "mailbox.db"))) as box:
+        answer("SessionStart", folder, {}, harness="opencode")
+        box.add(message(1, "Stop the release."))
+        found = answer("PostToolUse", folder, {}, harness="opencode")
+        assert found is not None
+        text = found["hookSpecificOutput"]["additionalContext"]
+        assert "Stop the release" in text
+        assert box.to_acknowledge() == {}, "it is only claimed"
+        assert answer(event, folder, {"text": text}, harness="opencode") is None
+        assert box.unread().mentions == unread
+        assert box.to_acknowledge() == ({} if unread else {"spc_1": ["evt_1"]})
 
 
 def rest() -> Story:
