@@ -35,6 +35,7 @@ class Screen(Protocol):
     """What a harness knows of its screen."""
 
     reports_state: bool
+    shows_prompt: bool
 
     def prompt_is_empty(self, screen: str) -> bool | None: ...
 
@@ -90,8 +91,8 @@ class TmuxDelivery:
             return None
         screen = self._tmux.screen(self._session)
         empty = self._harness.prompt_is_empty(screen)
-        if empty is False or (empty is None and not self._harness.reports_state):
-            return None
+        if empty is False or (empty is None and (self._harness.shows_prompt or not self._harness.reports_state)):
+            return None  # a person types, or has opened a dialog that no hook tells of, such as /model
         if self._harness.reports_state:
             return state.time if state else None
         if screen != self._last[0]:

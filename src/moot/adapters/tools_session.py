@@ -12,10 +12,11 @@ from pydantic import BaseModel, Field
 from moot.adapters.desk import Desk
 from moot.adapters.session_archive import describe, find_transcript
 from moot.adapters.tool import adds, reads
+from moot.agents.state import WAITING, read_state
 from moot.agents.tmux import Tmux, session_name
 from moot.client.errors import ServerFailed, Unreachable
 from moot.config import project_folder
-from pyro_mcp.errors import DeadlineExceeded, NotFound, PyroError
+from pyro_mcp.errors import Conflict, DeadlineExceeded, NotFound, PyroError
 
 _PAUSE_SECONDS = 0.25
 
@@ -43,6 +44,9 @@ def request_context_reset(
     mode: Annotated[Literal["compact", "clear"], Field(description="shorten your context, or empty it")] = "compact",
 ) -> str:
     """Shorten or empty your own context, after this turn. Call it when your work is stored elsewhere."""
+    state = read_state(desk.role.run_folder)
+    if state is not None and state.word == WAITING:
+        raise Conflict("A dialog waits for a person, and there Enter would be an answer", hint="try again after it")
     session = os.environ.get("CONVO_TMUX_SESSION") or session_name(desk.role.name)
     tmux = Tmux(str(project_folder()))
     lines = (

@@ -60,6 +60,7 @@ class ClaudeCode:
     program = "claude"
     install_hint = "install it with: npm install --global @anthropic-ai/claude-code"
     reports_state = True
+    shows_prompt = True
     compact_command = "/compact"
 
     def check(self, agent: AgentSettings) -> None:

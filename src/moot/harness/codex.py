@@ -34,6 +34,7 @@ class Codex:
     program = "codex"
     install_hint = "install it with: npm install --global @openai/codex"
     reports_state = True
+    shows_prompt = False
     compact_command = "/compact"
 
     def check(self, agent: AgentSettings) -> None:

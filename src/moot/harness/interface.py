@@ -44,6 +44,8 @@ class Harness(Protocol):
     install_hint: str
     reports_state: bool
     """Whether its hooks write the state file."""
+    shows_prompt: bool
+    """Whether `prompt_is_empty` finds its prompt; a screen without one then shows a dialog, or earlier output."""
     compact_command: str
     """The words, typed by a person, that make it shorten its conversation; "" for none."""
 

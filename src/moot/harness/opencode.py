@@ -107,6 +107,7 @@ class OpenCode:
     program = "opencode"
     install_hint = "install it with: npm install --global opencode-ai"
     reports_state = True
+    shows_prompt = False
     compact_command = "/compact"
 
     def check(self, agent: AgentSettings) -> None:

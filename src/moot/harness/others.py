@@ -15,6 +15,7 @@ class _NotLaunchable:
     program: str
     install_hint = ""
     reports_state = False
+    shows_prompt = False
     compact_command = ""
 
     def check(self, agent: AgentSettings) -> None:

@@ -42,10 +42,13 @@ def answer(event: str, run_folder: str, given: Json, *, harness: str = "claude-c
         return None
     if given.get("agent_id"):
         return None  # within a subagent: the agent goes on waiting for it, and would not see a message
-    text = _messages(event, folder, given, harness)
-    word = _word(event, given)
-    if word is not None:
-        write_state(folder, RUNNING if text and event == "Stop" else word, str(given.get("session_id") or ""))
+    text = ""
+    try:
+        text = _messages(event, folder, given, harness)
+    finally:  # also with a mailbox that cannot be read
+        word = _word(event, given)
+        if word is not None:
+            write_state(folder, RUNNING if text and event == "Stop" else word, str(given.get("session_id") or ""))
     if not text:
         return None
     if event == "Stop" and harness == "codex":

@@ -74,9 +74,9 @@ class Mailbox:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             self._db = opened(path)
-        except sqlite3.DatabaseError:
-            if not path.exists() or path.stat().st_size == 0:
-                raise
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise  # the disk is full, for example
             path.replace(path.with_suffix(".broken"))
             self._db = opened(path)
 

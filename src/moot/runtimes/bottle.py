@@ -103,7 +103,7 @@ class HarnessInBottle:
         self._inside, self._project = inside, project
         self.name, self.install_hint = inside.name, inside.install_hint
         self.program = inside.program
-        self.reports_state = inside.reports_state
+        self.reports_state, self.shows_prompt = inside.reports_state, inside.shows_prompt
         self.compact_command = inside.compact_command
 
     def check(self, agent: AgentSettings) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from moot.agents.state import IDLE, read_state
+from moot.hooks.events import answer
 from moot.mailbox.mailbox import ACCEPT_SECONDS, UNKNOWN_SECONDS, Mailbox, Place, Unread
 from moot.mailbox.message_block import Message, Relevance, blocks
 
@@ -224,6 +227,25 @@ def test_nobody_else_reads_a_mailbox_and_a_broken_one_begins_anew(tmp_path: Path
     path.write_bytes(b"this is no database" * 100)
     made = Mailbox(path)
     assert made.add(message(1))
+    made.close()
+
+
+def test_a_mailbox_that_cannot_be_opened_now_is_kept_and_the_hook_reports_the_state_all_the_same(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "spec"
+    made = Mailbox(folder / "mailbox.db")
+    made.add(message(1))
+    made.close()
+    hindrance = folder / "mailbox.db-wal"
+    hindrance.mkdir()
+    with pytest.raises(sqlite3.OperationalError):
+        answer("Stop", str(folder), {"session_id": "s"})
+    state = read_state(folder)
+    assert state is not None and state.word == IDLE
+    hindrance.rmdir()
+    made = Mailbox(folder / "mailbox.db")
+    assert made.unread() == Unread(mentions=1, others=0)
     made.close()
 
 

@@ -13,10 +13,12 @@ import pytest
 
 from moot.adapters.desk import Desk, Role
 from moot.adapters.tmux_delivery import TmuxDelivery
+from moot.adapters.tools_session import request_context_reset
 from moot.agents.state import IDLE, WAITING, read_state, write_state
 from moot.agents.tmux import Tmux, session_name
 from moot.harness import harness_named
 from moot.mailbox.message_block import Message
+from pyro_mcp.errors import Conflict
 from tests.moot.adapters.team import Team
 from tests.moot.adapters.weather import Crew
 from tests.waiting import until
@@ -80,6 +82,8 @@ def test_nothing_is_typed_in_a_turn_or_a_dialog_or_while_somebody_types(agent: A
     for word in ("running", WAITING):
         write_state(agent.crew.folder, word, "s")
         assert not agent.road.step()
+    with pytest.raises(Conflict):
+        request_context_reset.call(agent.desk, {})
     write_state(agent.crew.folder, IDLE, "s")
     agent.tmux.type_line(agent.session, "a person writes")
     until("it is on the screen", lambda: agent.tmux.screen(agent.session), lambda found: "writes" in found)
@@ -97,10 +101,23 @@ def test_an_agent_that_has_gone_leaves_its_messages_waiting(agent: Agent) -> Non
     agent.desk.mailbox.seen_in(offer.token)
 
 
+def test_nothing_is_typed_into_a_dialog_that_no_hook_tells_of(agent: Agent) -> None:
+    agent.add(5, "press nothing")
+    agent.tmux.kill(agent.session)
+    dialog = "printf 'Select model\\n\u276f 1. Default\\n  2. Opus\\n'; read -r answer; sleep 60"
+    agent.tmux.start(agent.session, ["sh", "-c", dialog], folder=str(agent.crew.folder))
+    until("the dialog", lambda: agent.tmux.screen(agent.session), lambda found: "Opus" in found)
+    write_state(agent.crew.folder, IDLE, "s")
+    assert not agent.road.step()
+    assert "press nothing" not in agent.tmux.screen(agent.session) and agent.desk.mailbox.unread().mentions == 1
+    agent.tmux.kill(agent.session)
+
+
 class Hookless:
     """A harness that tells of its agent only by its screen."""
 
     reports_state = False
+    shows_prompt = True
 
     def prompt_is_empty(self, screen: str) -> bool | None:
         return harness_named("claude-code").prompt_is_empty(screen)
