@@ -1,11 +1,15 @@
 """Worktrees and branches of roles: `.worktrees/ROLE` on branch `ROLE/work`, locked while the agent runs.
 
+For a project in a folder of its repository they are `.worktrees/FOLDER/ROLE` and `FOLDER/ROLE/work`: a repository may
+have several projects, with the same roles.
+
 git runs in the place of the agents, because git records absolute paths: those of a container mean nothing on the
 host, where the lock keeps `git worktree prune` from removing such a worktree.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,21 +33,30 @@ class Worktree:
     lock: str | None
 
 
-def branch_name(role: str) -> str:
-    """Return the branch of a role."""
-    return f"{role}/work"
-
-
 class Worktrees:
-    """The worktrees of roles in one repository; `main` is its main worktree, as the agents see it."""
+    """The worktrees of the roles of one project; `main` is the main worktree of its repository, as the agents see it.
 
-    def __init__(self, main: str, commands: Commands | None = None) -> None:
+    `project` is the project's folder; without it, the project is the whole repository.
+    """
+
+    def __init__(self, main: str, commands: Commands | None = None, *, project: str = "") -> None:
         self.main = main
+        self.below_top = os.path.relpath(os.path.realpath(project or main), os.path.realpath(main))
+        """The project's folder in the main worktree; "." for the main worktree itself."""
+        self._prefix = "" if self.below_top == "." else f"{self.below_top}/"
         self._commands = commands or HostCommands()
 
     def path(self, role: str) -> str:
         """Return where the worktree of a role is, or would be."""
-        return f"{self.main}/{FOLDER}/{role}"
+        return f"{self.main}/{FOLDER}/{self._prefix}{role}"
+
+    def branch(self, role: str) -> str:
+        """Return the branch of a role."""
+        return f"{self._prefix}{role}/work"
+
+    def of_roles(self) -> list[Worktree]:
+        """Return the worktrees of the project's roles that git knows, also of roles that it had earlier."""
+        return [one for one in self.listed() if one.path == self.path(os.path.basename(one.path))]
 
     def listed(self) -> list[Worktree]:
         """Return the worktrees that git knows, the main one first."""
@@ -95,13 +108,13 @@ class Worktrees:
     def unlock_others(self, running: Sequence[str]) -> list[str]:
         """Remove our locks from the worktrees of all roles but `running`; return the paths of those worktrees."""
         kept = {self.path(role) for role in running}
-        stale = [one.path for one in self.listed() if one.lock == LOCK_REASON and one.path not in kept]
+        stale = [one.path for one in self.of_roles() if one.lock == LOCK_REASON and one.path not in kept]
         for path in stale:
             self._git("worktree", "unlock", path)
         return stale
 
     def _add(self, role: str) -> None:
-        path, branch = self.path(role), branch_name(role)
+        path, branch = self.path(role), self.branch(role)
         if self._git("rev-parse", "--verify", "--quiet", "HEAD^{commit}", check=False).exit_code != 0:
             raise HostNotReady(
                 f"the repository {self.main} has no commit yet", hint="commit something: git commit --allow-empty"

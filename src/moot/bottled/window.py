@@ -53,7 +53,7 @@ def run_agent(role: str, *, prompt: str, permission_mode: str) -> int:
         raise InvalidRequest("CONVO_ROLE is not set", hint="'moot up' starts this program for a role")
     project = project_folder()
     agent = require_config(project).agent(role)
-    work = RoleWork(project, role, Worktrees(str(main_worktree(project))))
+    work = RoleWork(project, role, Worktrees(str(main_worktree(project)), project=str(project)))
     os.environ[TOKEN_VARIABLE] = secrets.token_urlsafe(32)
     environ = {name: os.environ[name] for name in _FOR_THE_GUEST if name in os.environ}
     with open_door() as port:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moot.agents.worktrees import Worktrees, branch_name
+from moot.agents.worktrees import Worktrees
 from pyro_mcp.errors import Busy, Conflict, HostCommandFailed, NotFound, PyroError
 from pyro_mcp.host.files import private_directory, write_private
 from pyro_mcp.host.process import Completed, run
@@ -57,7 +57,7 @@ class RoleWork:
     def begin(self) -> Path:
         """Make a new clone of the role's branch for a bottle, and return its folder."""
         self._remove_tree()
-        branch, main = branch_name(self.role), self._worktrees.main
+        branch, main = self._worktrees.branch(self.role), self._worktrees.main
         words = ["clone", "--quiet", "--no-hardlinks", "--single-branch", "--branch", branch, "--", main]
         run(["git", *words, str(self.tree)], deadline_seconds=_GIT_SECONDS)
         self._git(self.tree, "remote", "remove", "origin")
@@ -98,7 +98,7 @@ class RoleWork:
             self._git(worktree, "update-ref", self._ref, commit)
             said = (merged.stderr or merged.stdout).decode(errors="replace").strip()
             raise Conflict(
-                f"the changes of {self.role} do not merge into {branch_name(self.role)}: {said}",
+                f"the changes of {self.role} do not merge into {self._worktrees.branch(self.role)}: {said}",
                 hint=f"they are in the commit {commit[:12]}: run 'git merge {commit[:12]}' in {worktree}",
             )
         self._write(base, commit, _digest(changes.patch))

@@ -31,7 +31,7 @@ def _diff(arguments: argparse.Namespace) -> int:
         print_json(asdict(found))
         return 0
     if arguments.apply:
-        print(f"committed {found.commit} to {shown(found.role)}/work" if found.commit else "nothing new")
+        print(f"committed {found.commit} to the branch of {shown(found.role)}" if found.commit else "nothing new")
     elif not found.patch:
         print("no changes", file=sys.stderr)
     elif sys.stdout.isatty():

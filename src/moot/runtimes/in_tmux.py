@@ -10,7 +10,7 @@ from pathlib import Path
 from moot.agents.pane_process import start_text
 from moot.agents.place import AgentPlace, Commands, PlaceFiles
 from moot.agents.tmux import AGENT_WINDOW, NOTIFY_WINDOW, Pane, Tmux, session_name, socket_name
-from moot.agents.worktrees import Worktrees, branch_name
+from moot.agents.worktrees import Worktrees
 from moot.bottled.work import HandedBack
 from moot.harness import Harness, harness_named
 from moot.runtimes.interface import AgentProcess, AgentStart, Kept, Watch
@@ -35,8 +35,7 @@ class InTmux:
     def __init__(self, project: Path, *, seen: str, top: str, commands: Commands) -> None:
         self.project, self.seen = project, seen
         self.tmux = Tmux(seen, commands)
-        self.worktrees = Worktrees(top, commands)
-        self._below_top = os.path.relpath(seen, top)
+        self.worktrees = Worktrees(top, commands, project=seen)
 
     def is_root(self) -> bool:
         """Return whether agents run as root."""
@@ -130,7 +129,7 @@ class InTmux:
         return self.tmux.detach(session_name(role))
 
     def changes(self, role: str, *, hand_back: bool) -> HandedBack:
-        branch = branch_name(role)
+        branch = self.worktrees.branch(role)
         raise InvalidRequest(
             f"{role} works in a worktree of this host, so its changes are there: {self.worktrees.path(role)}",
             hint=f"'git diff HEAD...{branch}' shows its commits",
@@ -151,11 +150,11 @@ class InTmux:
     def close(self, roles: Sequence[str]) -> list[Kept]:
         for path in self.worktrees.unlock_others(roles):
             self.end_processes(path, [])
-        known = [one for one in self.worktrees.listed() if one.path == self.worktrees.path(Path(one.path).name)]
-        return [Kept("worktree", one.path, one.branch or branch_name(Path(one.path).name)) for one in known]
+        known = self.worktrees.of_roles()
+        return [Kept("worktree", one.path, one.branch or self.worktrees.branch(Path(one.path).name)) for one in known]
 
     def _folder(self, tree: str) -> str:
-        return tree if self._below_top == "." else f"{tree}/{self._below_top}"
+        return os.path.normpath(f"{tree}/{self.worktrees.below_top}")
 
     def _run_folder(self, role: str = "") -> Path:
         """Make the run folder of a role, or the folder of all of them; return it."""
