@@ -11,6 +11,7 @@ from pathlib import Path
 from moot.client.auth import Credential, require_credential
 from moot.client.space_client import SpaceClient
 from moot.config import ACTORS_JSON, Actors, in_main_worktree, load_actors, require_own_moot_folder
+from moot.runtimes import running_roles
 from moot.scaffold.adoption import adopt, write_actors
 from moot.scaffold.files_of_project import update_gitignore
 from moot.scaffold.installation import install_and_report, update_suggestions, write_moot_toml
@@ -35,6 +36,8 @@ def init(options: InitOptions, project: Path | None = None) -> InitResult | None
         if options.update_suggestions:
             return update_suggestions(options, project)
         journal = read_journal(project)
+        if options.force:
+            _require_no_agents(project)
         if journal is None:
             if load_actors(project) is not None and not (options.force or options.adopt_fresh_install):
                 raise Conflict(
@@ -147,6 +150,16 @@ def _require_main_worktree(project: Path) -> None:
     main = in_main_worktree(project)
     if main != project.resolve():
         raise Conflict(f"{project} is a linked worktree", hint=f"run the command in the main one: cd {main}")
+
+
+def _require_no_agents(project: Path) -> None:
+    """Raise `Conflict` when agents run: they would go on with keys that are not valid any more."""
+    running = running_roles(project)
+    if running:
+        raise Conflict(
+            f"agents run with the keys that would become invalid: {', '.join(running)}",
+            hint="end them first: moot down",
+        )
 
 
 @contextmanager

@@ -17,18 +17,13 @@ from typing import Any
 from moot.agents.state import WAITING, read_state
 from moot.bottled.work import HandedBack
 from moot.config import MootConfig, project_folder, require_config, require_own_moot_folder, without_agents
-from moot.known_words import RUNTIMES
-from moot.runtimes import Kept, Runtime, runtime_named
+from moot.runtimes import Kept, Runtime, record_runtime, recorded_runtime, runtime_named
 from moot.team.launch import FAILED, Launch, RoleReport, Say, require_roles, role_lock
 from moot.team.status import StatusReport, TeamStatus
 from pyro_mcp.errors import Conflict, NotFound, PyroError, own_error
 from pyro_mcp.hints import near_match
-from pyro_mcp.host.files import private_directory, write_atomic
-from pyro_mcp.host.regular_file import NotSmallAndRegular, read_regular
+from pyro_mcp.host.files import private_directory
 
-_RUNTIME_FILE = ".moot/runtime"
-"""The name of the runtime of the last launch."""
-_LONGEST_NAME = 100
 STOPPED, NOT_RUNNING, SENT, DETACHED = "stopped", "not_running", "sent", "detached"
 
 
@@ -65,7 +60,7 @@ class Team:
         Raises `NotFound` without a `moot.toml`, `InvalidRequest` for one that is not valid.
         """
         config = require_config(folder)
-        recorded = _recorded_runtime(config.root)
+        recorded = recorded_runtime(config.root)
         if recorded not in ("", config.runtime):
             before = runtime_named(recorded, config.root)
             if before.agents():
@@ -81,7 +76,7 @@ class Team:
         was ever started.
         """
         root = project_folder(folder)
-        recorded = _recorded_runtime(root)
+        recorded = recorded_runtime(root)
         try:
             config = require_config(folder)
         except PyroError as error:
@@ -175,7 +170,7 @@ class Team:
                 f"agents run with the runtime {self._runtime.name}, and moot.toml names {self._config.runtime}",
                 hint="end them first: moot down",
             )
-        write_atomic(self._config.root / _RUNTIME_FILE, self._runtime.name)
+        record_runtime(self._config.root, self._runtime.name)
         return Launch(self._config, self._runtime, self._say)
 
     def _stop(self, role: str) -> str:
@@ -224,13 +219,3 @@ class Team:
         except (PyroError, OSError) as error:
             found = error if isinstance(error, PyroError) else own_error(error)
             return RoleReport(role, FAILED, self._runtime.label(role), found.message, found.hint)
-
-
-def _recorded_runtime(root: Path) -> str:
-    """Return the name of the runtime of the last launch, "" when there was none."""
-    try:
-        content, _ = read_regular(root / _RUNTIME_FILE, most=_LONGEST_NAME)
-    except (FileNotFoundError, NotSmallAndRegular):
-        return ""
-    name = content.decode(errors="replace").strip()
-    return name if name in RUNTIMES else ""

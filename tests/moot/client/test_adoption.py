@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from moot.client.space_client import SpaceClient
+from moot.runtimes import record_runtime
+from moot.runtimes.local import LocalRuntime
 from moot.scaffold import InitOptions, init
 from moot.scaffold.journal import journal_path, read_journal
 from pyro_mcp.errors import Busy, Conflict, InvalidRequest, NotFound, PyroError
@@ -157,6 +159,22 @@ def test_a_second_run_is_refused_and_force_makes_new_keys(person: Person) -> Non
         role: one.actor_id for role, one in old.actors.items()
     }
     assert all(new.actors[role].api_key != one.api_key for role, one in old.actors.items())
+
+
+def test_force_is_refused_while_an_agent_runs_with_its_key(person: Person) -> None:
+    person.init()
+    old = person.actors()
+    record_runtime(person.project, "local")
+    tmux = LocalRuntime(person.project).tmux
+    tmux.start("moot-qa", ["sleep", "1000"], folder=str(person.project), window=0, colour=None)
+    try:
+        with pytest.raises(Conflict, match="keys that would become invalid: qa") as raised:
+            person.init(force=True)
+        assert "moot down" in raised.value.hint and person.actors() == old
+    finally:
+        tmux.kill("moot-qa")
+    person.init(force=True)
+    assert person.actors() != old
 
 
 def test_a_connected_agent_loses_its_key_only_by_force(person: Person) -> None:
