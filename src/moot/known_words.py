@@ -8,6 +8,8 @@ from moot.toml_tables import matching
 
 HARNESSES = ("claude-code", "codex", "opencode", "cursor", "aider")
 RUNTIMES = ("local", "devcontainer", "bottle")
+BOTTLE_BACKENDS = ("pyro", "docker", "smolmachines")
+"""Where the runtime `bottle` runs its bottles; the first is the default."""
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 REASONING_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 PERMISSION_MODES = ("acceptEdits", "auto", "bypassPermissions", "default", "dontAsk", "plan")

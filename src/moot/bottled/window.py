@@ -23,13 +23,18 @@ from moot.agents.worktrees import Worktrees
 from moot.bottled.guest_hooks import TOKEN_VARIABLE
 from moot.bottled.role_manifest import role_manifest
 from moot.bottled.work import RoleWork
-from moot.config import main_worktree, project_folder, require_config
+from moot.config import MootConfig, main_worktree, project_folder, require_config
 from pyro_mcp.errors import HostNotReady, InvalidRequest
 from pyro_mcp.terminal import own_terminal
 
 BACKEND_VARIABLE = "MOOT_BOTTLE_BACKEND"
-DEFAULT_BACKEND = "pyro"
+"""Names a backend in place of the one in moot.toml."""
 _FOR_THE_GUEST = ("CONVO_ROLE", "CONVO_SPACE_ID")
+
+
+def backend_of(config: MootConfig) -> str:
+    """Return where the bottles of a project run."""
+    return os.environ.get(BACKEND_VARIABLE) or config.bottle_backend
 
 
 def window_words(python: str, *, prompt: str, permission_mode: str) -> list[str]:
@@ -52,7 +57,8 @@ def run_agent(role: str, *, prompt: str, permission_mode: str) -> int:
     if not role:
         raise InvalidRequest("CONVO_ROLE is not set", hint="'moot up' starts this program for a role")
     project = project_folder()
-    agent = require_config(project).agent(role)
+    config = require_config(project)
+    agent = config.agent(role)
     work = RoleWork(project, role, Worktrees(str(main_worktree(project)), project=str(project)))
     os.environ[TOKEN_VARIABLE] = secrets.token_urlsafe(32)
     environ = {name: os.environ[name] for name in _FOR_THE_GUEST if name in os.environ}
@@ -61,8 +67,7 @@ def run_agent(role: str, *, prompt: str, permission_mode: str) -> int:
             project, agent, port=port, prompt=prompt, permission_mode=permission_mode, environ=environ
         )
         bottles = Bottles(folder=work.begin(), manifest=loaded, say=_say)
-        backend = os.environ.get(BACKEND_VARIABLE) or DEFAULT_BACKEND
-        with bottles.launching(role, backend=backend, copy_cwd=True) as launch:
+        with bottles.launching(role, backend=backend_of(config), copy_cwd=True) as launch:
             launch.keep()
         while (ended := _shown(bottles, launch.slug)) is None:
             _say(f"{launch.slug} goes on; showing its terminal again")

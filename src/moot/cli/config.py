@@ -91,6 +91,7 @@ def _as_json(config: MootConfig) -> dict[str, Any]:
     harness = {
         "type": config.harness_type,
         "runtime": config.runtime,
+        "bottle_backend": config.bottle_backend,
         "permission_mode": config.permission_mode,
         "model": config.default_model,
         "effort": config.default_effort,

@@ -11,6 +11,7 @@ from typing import Any
 from moot.client.server_address import DEFAULT_API_URL
 from moot.config.places import MOOT_TOML, find_moot_toml
 from moot.known_words import (
+    BOTTLE_BACKENDS,
     DEFAULT_PROFILE,
     EFFORTS,
     HARNESSES,
@@ -59,6 +60,7 @@ class MootConfig:
     template: str | None
     harness_type: str
     runtime: str
+    bottle_backend: str
     permission_mode: str
     default_model: str | None
     default_effort: str | None
@@ -132,6 +134,7 @@ def config_of(document: Mapping[str, Any], path: Path) -> MootConfig:
         template=convo.get("template"),
         harness_type=harness.get("type", "claude-code"),
         runtime=harness.get("runtime", "local"),
+        bottle_backend=harness.get("bottle_backend", BOTTLE_BACKENDS[0]),
         permission_mode=next(iter(modes), "bypassPermissions"),
         default_model=harness.get("model"),
         default_effort=harness.get("effort"),
@@ -225,6 +228,7 @@ _AGENT: Mapping[str, Check] = {
 _HARNESS: Mapping[str, Check] = {
     "type": one_of(HARNESSES),
     "runtime": one_of(RUNTIMES),
+    "bottle_backend": one_of(BOTTLE_BACKENDS),
     "permissions": _permissions,
     "permission_mode": one_of(PERMISSION_MODES),
     "launch_stagger_seconds": a_number(0, 3600),

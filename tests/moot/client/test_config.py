@@ -58,6 +58,7 @@ model_reasoning_effort = "high"
 permission_mode = "plan"
 launch_stagger_seconds = 1
 runtime = "bottle"
+bottle_backend = "docker"
 """
 
 
@@ -71,6 +72,7 @@ def test_a_value_comes_from_the_role_then_from_harness_then_from_a_default(tmp_p
     config = read_config(_written(tmp_path, _SAMPLE))
 
     assert (config.api_url, config.space_id, config.runtime) == ("http://127.0.0.1:8000", None, "bottle")
+    assert config.bottle_backend == "docker"
     assert (config.permission_mode, config.launch_stagger_seconds, config.human_interface) == ("plan", 1.0, "product")
     product, qa = config.agents.values()
     assert (product.display_name, product.harness, product.model) == ("Product", "opencode", "anthropic/claude-x:1[1m]")
@@ -118,6 +120,7 @@ def test_an_empty_file_has_the_defaults(tmp_path: Path) -> None:
         ("[convo]\nspace = 'x'", "convo.space: there is no such key; did you mean 'space_id'?"),
         ("[harnes]", "harnes: there is no such key; did you mean 'harness'?"),
         ("[harness]\ntype = 'pi'", "harness.type: 'pi' is not known"),
+        ("[harness]\nbottle_backend = 'lxc'", "harness.bottle_backend: 'lxc' is not known"),
         ("[harness]\npermissions = 'all'", "harness.permissions: 'all' is not known"),
         ("[harness]\nlaunch_stagger_seconds = -1", "harness.launch_stagger_seconds: must be between 0 and 3600"),
         ("[harness]\nlaunch_stagger_seconds = nan", "harness.launch_stagger_seconds: must be between"),
