@@ -70,7 +70,7 @@ def bottled(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bottled]:
     monkeypatch.setenv(BACKEND_VARIABLE, "fake")
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-of-the-user")
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    project = make_project(home / "project", {ROLE: {}}, permission_mode="bypassPermissions")
+    project = make_project(home / "project", {ROLE: {}}, runtime="bottle", permission_mode="bypassPermissions")
     project.agent_is(READY)
     manifest = home / ".config/claude-bottle/bottles.json"
     manifest.parent.mkdir(parents=True)
@@ -114,7 +114,7 @@ def test_what_no_bottle_may_have_is_refused_before_anything_starts(
     secrets.mkdir(mode=0o700)
     (secrets / "token").write_text("value")
     monkeypatch.setenv("MOOT_SECRETS_DIR", str(secrets))
-    (bottled.project.folder / "moot.toml").write_text(moot_toml({ROLE: table}))
+    (bottled.project.folder / "moot.toml").write_text(moot_toml({ROLE: table}, runtime="bottle"))
     team = Team(read_config(bottled.project.folder / "moot.toml"), bottled.runtime)
     (report,) = team.up().roles
     assert report.outcome == "failed" and said in report.message
