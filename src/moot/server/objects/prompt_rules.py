@@ -1,4 +1,7 @@
-"""Prompt rules: instructions of people for the agents of a tenant, or of one space of it."""
+"""Prompt rules: instructions of people for the agents of a tenant, or of one space of it.
+
+The server keeps them for clients that ask for them; it puts them into no answer to an agent.
+"""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def list_prompt_rules(call: WithCall, space_id: Asked = None) -> list[PromptRule
 
 @router.post("/prompt-rules", status_code=201)
 def add_prompt_rule(body: NewPromptRule, call: WithCall) -> PromptRule:
-    """Make a rule; only a person may."""
+    """Make a rule, which the server keeps for its clients; only a person may."""
     return call.write(lambda tx, caller: prompt_rules.add(tx, caller, body.model_dump()))
 
 
