@@ -138,6 +138,7 @@ def _overview(found: TeamStatus) -> str:
     lines.append(table([heading, *(_row(one) for one in found.roles)]))
     if found.server_problem:
         lines += ["", f"Space server: {shown(found.server_problem)}"]
+        lines += [f"  {shown(line)}" for line in found.server_hint.splitlines()]
     return "\n".join(lines)
 
 

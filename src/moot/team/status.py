@@ -53,6 +53,8 @@ class TeamStatus:
     waiting: list[Waiting]
     roles: list[RoleStatus]
     server_problem: str = ""
+    server_hint: str = ""
+    """What to do about that problem, "" for nothing."""
 
 
 class StatusReport:
@@ -65,11 +67,11 @@ class StatusReport:
         """Return the status of all roles, also of agents that run without being in moot.toml any more."""
         processes = self._runtime.agents()
         actors = load_actors(self._config.root)
-        unread, messages, problem = self._ask_server(actors)
+        unread, messages, problem, hint = self._ask_server(actors)
         names = list(dict.fromkeys([*self._config.roles, *processes]))
         roles = [self._role(role, processes.get(role), unread.get(role)) for role in names]
         uncommitted = self._uncommitted([role for role in self._config.roles if role in processes])
-        return TeamStatus([*_waiting(roles), *uncommitted, *messages], roles, problem)
+        return TeamStatus([*_waiting(roles), *uncommitted, *messages], roles, problem, hint)
 
     def _uncommitted(self, roles: Sequence[str]) -> list[Waiting]:
         """Return the agents whose worktrees lack the instructions and hooks of the project."""
@@ -101,11 +103,11 @@ class StatusReport:
         except PyroError:  # it has ended meanwhile
             return ""
 
-    def _ask_server(self, actors: Actors | None) -> tuple[dict[str, int], list[Waiting], str]:
-        """Return the unread messages of each role, those that wait for the person, and why there are none."""
+    def _ask_server(self, actors: Actors | None) -> tuple[dict[str, int], list[Waiting], str, str]:
+        """Return the unread messages of each role, those that wait for the person, why there are none, and a hint."""
         space_id = self._config.space_id or (actors.space_id if actors else "")
         if actors is None or not space_id:
-            return {}, [], "the project has no agents or no space yet: run 'moot init'"
+            return {}, [], "the project has no agents or no space yet", "run 'moot init'"
         token = _token(self._config.api_url)
         keys = [token, *(one.api_key for one in actors.actors.values())]
         key = next((one for one in keys if one), "")
@@ -116,12 +118,10 @@ class StatusReport:
                 unread = {role: len(space.unread(space_id, one.actor_id)) for role, one in known.items()}
                 messages = _messages_to_person(space, space_id) if token else []
         except PyroError as error:
-            return {}, [], error.message
-        return (
-            unread,
-            messages,
-            "" if token else "you are not logged in there, so messages to you are not shown: run 'moot login'",
-        )
+            return {}, [], error.message, error.hint
+        if not token:
+            return unread, messages, "you are not logged in there, so messages to you are not shown", "run 'moot login'"
+        return unread, messages, "", ""
 
 
 def _token(api_url: str) -> str:

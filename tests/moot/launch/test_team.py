@@ -189,7 +189,7 @@ def test_status_shows_first_what_waits_for_a_person(make: Make) -> None:
     assert [(one.what, one.role) for one in found.waiting][:2] == [("permission", "product"), ("dead", "qa")]
     states = {one.role: one.state for one in found.roles}
     assert states == {"product": WAITING, "qa": "dead", "spec": IDLE, "lead": "not_started"}
-    assert "127.0.0.1:9" in found.server_problem
+    assert "127.0.0.1:9" in found.server_problem and "moot serve" in found.server_hint
 
 
 def test_exec_starts_one_role_with_its_own_prompt(project: Project) -> None:
