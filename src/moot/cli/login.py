@@ -7,7 +7,7 @@ import getpass
 import sys
 from dataclasses import asdict
 
-from pyro_mcp.command_line import Verbs, print_json, verb
+from pyro_mcp.command_line import Verbs, print_json, shown, verb
 
 
 def add(verbs: Verbs) -> None:
@@ -35,7 +35,7 @@ def _login(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(asdict(done))
     else:
-        print(f"Authenticated as {done.display_name} ({done.actor_id}) on {done.api_url}")
+        print(f"Authenticated as {shown(done.display_name)} ({shown(done.actor_id)}) on {done.api_url}")
     return 0
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from moot.client.errors import NotAuthenticated
+from moot.client.errors import NotAuthenticated, Unreachable
 from moot.client.server_address import DEFAULT_API_URL, ServerAddress
 from moot.client.space_client import SpaceClient
 from moot.toml_tables import TableReader, a_line, dotted, http_url, quoted, read_toml
@@ -81,6 +81,9 @@ def login(token: str, api_url: str = DEFAULT_API_URL, profile: str = DEFAULT_PRO
         except NotAuthenticated as error:
             message = f"authentication failed (401): {api_url} does not know this token"
             raise NotAuthenticated(message, hint=token_advice(api_url)) from error
+        except Unreachable as error:
+            error.hint = "start it with `moot serve`, or name another with --api-url"
+            raise
     store_credential(token, api_url, me.actor_id, profile)
     return LoggedIn(me.actor_id, me.display_name, api_url, profile)
 

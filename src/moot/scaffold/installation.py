@@ -12,6 +12,7 @@ from moot.scaffold.files_of_project import TEMPLATES_DIR, Installed, bundles, in
 from moot.scaffold.journal import Journal, Member, journal_path, team_of
 from moot.scaffold.options import InitOptions, InitResult, RoleAgent
 from moot.scaffold.report import report_text
+from moot.scaffold.role_keys import visible_name
 from moot.scaffold.team_choice import choose_team
 from moot.team_profile import TeamProfile, generate_claude_md, generate_moot_toml, resolve_template
 from pyro_mcp.errors import NotFound, PyroError
@@ -59,7 +60,7 @@ def install_and_report(
 ) -> InitResult:
     """Install the files of a project and write the report; return what was done. `rotated`: agents got keys."""
     more = {"space_id": journal.space_id, "space_name": journal.space_name, "api_url": journal.api_url}
-    text = generate_claude_md(team, folder or TEMPLATES_DIR, project.name, more)
+    text = generate_claude_md(team, folder or TEMPLATES_DIR, visible_name(project.name or "project"), more)
     result = InitResult(
         journal.api_url,
         journal.space_id,

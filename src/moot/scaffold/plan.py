@@ -61,7 +61,7 @@ def plan_new_team(options: InitOptions, where: Journal, project: Path, agents: S
     return replace(
         where,
         space_id=new_id("spc"),
-        space_name=project.name or "project",
+        space_name=visible_name(project.name or "project"),
         template=template,
         members=tuple(members),
         known=tuple(one.actor_id for one in agents),

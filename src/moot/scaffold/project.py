@@ -18,6 +18,7 @@ from moot.scaffold.installation import install_and_report, update_suggestions, w
 from moot.scaffold.journal import Journal, journal_path, read_journal, write_journal
 from moot.scaffold.options import InitOptions, InitResult
 from moot.scaffold.plan import adoptable, plan_adoption, plan_new_team
+from moot.scaffold.role_keys import visible_name
 from pyro_mcp.errors import Conflict, InvalidRequest, NotFound
 from pyro_mcp.host.files import locked, state_home
 
@@ -90,7 +91,7 @@ def _new_journal(options: InitOptions, project: Path) -> Journal | None:
 def _where(space: SpaceClient, credential: Credential, old: Actors | None) -> Journal:
     """Return an empty plan for the space that the project has, else for the default space of the person."""
     if old is not None and old.api_url == credential.api_url and old.space_id:
-        return Journal(old.api_url, old.space_id, old.space_name, "", ())
+        return Journal(old.api_url, old.space_id, visible_name(old.space_name), "", ())
     me = space.me()
     if not me.default_space_id:
         raise NotFound("your account has no default space", hint="'moot server user add' makes a person with one")
@@ -98,13 +99,15 @@ def _where(space: SpaceClient, credential: Credential, old: Actors | None) -> Jo
         name = str(space.call("GET", f"/api/spaces/{me.default_space_id}").get("name") or me.default_space_id)
     except (InvalidRequest, NotFound):  # some servers have no such call; the name is only shown
         name = me.default_space_id
-    return Journal(credential.api_url, me.default_space_id, name, "", ())
+    return Journal(credential.api_url, me.default_space_id, visible_name(name), "", ())
 
 
 def _heading(journal: Journal) -> str:
     if all(one.api_key for one in journal.members):
         return "The agents keep their keys:"
-    return "Making agents..." if journal.new_space else "Rotating keys for keyless agents..."
+    if journal.new_space:
+        return "Making agents..."
+    return "Giving all agents new keys..." if journal.force else "Rotating keys for keyless agents..."
 
 
 def _announce_resumption(options: InitOptions, journal: Journal) -> None:

@@ -85,6 +85,14 @@ def test_a_second_project_gets_a_team_of_its_own_by_fresh(people: Callable[..., 
     assert require_config(person.project).space_id == second.space_id
 
 
+@pytest.mark.usefixtures("person")
+def test_a_folder_whose_name_the_server_would_refuse_gets_a_space(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"a\nb\xff")
+    (folder / ".git").mkdir(parents=True)
+    found = init(InitOptions(fresh=True, template="loop-3"), folder)
+    assert found is not None and found.space_name == "a?b?"
+
+
 def test_fresh_takes_any_roles(person: Person) -> None:
     person.init(fresh=True, roles=("writer", "code_reviewer"))
 

@@ -116,6 +116,7 @@ def test_a_server_that_is_not_there_is_a_clear_error() -> None:
     with pytest.raises(Unreachable, match="cannot reach the space server at") as raised:
         login("mootup_pat_x", f"http://127.0.0.1:{free_port()}")
     assert raised.value.exit_code == HostNotReady.exit_code and "moot serve" in raised.value.hint
+    assert "--api-url" in raised.value.hint and "moot.toml" not in raised.value.hint
     with pytest.raises(InvalidRequest, match="--api-url") as wrong:
         login("mootup_pat_x", "127.0.0.1:8000")
     assert "--api-url http" in wrong.value.hint
