@@ -176,9 +176,10 @@ class SpaceClient:
         """Return a space."""
         return _one(Space, self.in_space(space_id, "GET", ""))
 
-    def create_space(self, space_id: str) -> Space:
-        """Return the space with this id; make it first when there is none."""
-        return _one(Space, self.call("POST", "/api/spaces", {"space_id": space_id}))
+    def create_space(self, space_id: str, name: str | None = None) -> Space:
+        """Return the space with this id; make it first, with this name, when there is none."""
+        body = {"space_id": space_id} if name is None else {"space_id": space_id, "name": name}
+        return _one(Space, self.call("POST", "/api/spaces", body))
 
     def join(self, space_id: str, adapter: str) -> Participant:
         """Make the caller a participant; `adapter` is the name of its program."""

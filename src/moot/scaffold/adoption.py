@@ -27,7 +27,7 @@ def adopt(space: SpaceClient, folder: Path, journal: Journal, say: Callable[[str
     """Give each member of the plan a key; return the journal with all keys. A later call continues."""
     width = max([16, *(len(one.display_name) for one in journal.members)])
     if journal.new_space:
-        space.call("POST", "/api/spaces", {"space_id": journal.space_id, "name": journal.space_name})
+        space.create_space(journal.space_id, journal.space_name)
         space.join(journal.space_id, _ADAPTER)
     for member in journal.members:
         if not member.api_key:

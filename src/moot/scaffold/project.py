@@ -96,7 +96,7 @@ def _where(space: SpaceClient, credential: Credential, old: Actors | None) -> Jo
     if not me.default_space_id:
         raise NotFound("your account has no default space", hint="'moot server user add' makes a person with one")
     try:
-        name = str(space.call("GET", f"/api/spaces/{me.default_space_id}").get("name") or me.default_space_id)
+        name = space.space(me.default_space_id).name or me.default_space_id
     except (InvalidRequest, NotFound):  # some servers have no such call; the name is only shown
         name = me.default_space_id
     return Journal(credential.api_url, me.default_space_id, visible_name(name), "", ())
