@@ -13,6 +13,8 @@ BOTTLE_BACKENDS = ("pyro", "docker", "smolmachines")
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 REASONING_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 PERMISSION_MODES = ("acceptEdits", "auto", "bypassPermissions", "default", "dontAsk", "plan")
+DEFAULT_HARNESS, DEFAULT_RUNTIME, DEFAULT_PERMISSION_MODE = "claude-code", "local", "bypassPermissions"
+"""What a `moot.toml` without these words means."""
 SKIP_PERMISSIONS = "dangerously-skip"
 """A value of `permissions`, which means the permission mode `bypassPermissions`; `moot init` writes it."""
 DEFAULT_PROFILE = "devcontainer"

@@ -20,6 +20,7 @@ from moot.adapters.tmux_delivery import TmuxDelivery
 from moot.agents.tmux import Tmux, session_name
 from moot.config import find_config, project_folder
 from moot.harness import Harness, harness_named
+from moot.known_words import DEFAULT_HARNESS
 from pyro_mcp.mcp_transport.exit import leave_soon
 
 ADAPTER = "tmux"
@@ -66,7 +67,7 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
 def _harness(role: str) -> Harness:
     config = find_config()
     agent = config.agents.get(role) if config else None
-    return harness_named(agent.harness if agent else "claude-code")
+    return harness_named(agent.harness if agent else DEFAULT_HARNESS)
 
 
 if __name__ == "__main__":

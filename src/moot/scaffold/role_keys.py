@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 
+from moot.known_words import DEFAULT_HARNESS
 from moot.team_profile import RoleProfile, TeamProfile, builtin_profile, builtin_templates
 from pyro_mcp.errors import Conflict
 
@@ -43,7 +44,7 @@ def default_role(name: str, display_name: str) -> RoleProfile:
     """Return the role of an agent that no template describes; model and theme are those of a known name."""
     for template in builtin_templates():
         for role in builtin_profile(template).roles:
-            if role.display_name.casefold() == display_name.casefold() and role.harness == "claude-code":
+            if role.display_name.casefold() == display_name.casefold() and role.harness == DEFAULT_HARNESS:
                 return RoleProfile(name, display_name, model=role.model, theme=role.theme)
     return RoleProfile(name, display_name)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moot.known_words import EFFORTS, HARNESSES, colour_name, model_name, role_name
+from moot.known_words import DEFAULT_HARNESS, EFFORTS, HARNESSES, colour_name, model_name, role_name
 from moot.toml_tables import Check, TableReader, a_line, a_text, list_of, one_of, read_toml, table_of
 
 
@@ -17,7 +17,7 @@ class RoleProfile:
 
     name: str
     display_name: str
-    harness: str = "claude-code"
+    harness: str = DEFAULT_HARNESS
     responsibilities: str = ""
     startup_prompt: str = ""
     model: str | None = None

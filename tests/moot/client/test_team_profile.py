@@ -65,6 +65,14 @@ def test_the_moot_toml_of_a_template_is_valid(name: str, tmp_path: Path) -> None
     )
 
 
+def test_each_role_keeps_its_harness_in_the_file(tmp_path: Path) -> None:
+    harnesses = {"spec": "codex", "qa": "claude-code", "ops": "codex"}
+    profile = TeamProfile("mixed", roles=tuple(RoleProfile(name, name, kind) for name, kind in harnesses.items()))
+    path = tmp_path / "moot.toml"
+    path.write_text(generate_moot_toml(profile, "http://127.0.0.1:8000"))
+    assert {role: agent.harness for role, agent in read_config(path).agents.items()} == harnesses
+
+
 @pytest.mark.parametrize("name", _TEMPLATES)
 def test_the_instructions_of_a_template_have_no_unfilled_placeholder(name: str) -> None:
     profile, folder = load_template(name)
