@@ -1,6 +1,6 @@
 """Prompt rules: instructions of people for the agents of a tenant, or of one space of it.
 
-The server keeps them for clients that ask for them; it puts them into no answer to an agent.
+The server keeps them for clients that ask for them, and adds them to no other answer.
 """
 
 from __future__ import annotations
