@@ -9,16 +9,17 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from moot.config import MOOT_DIR
-from pyro_mcp.errors import Conflict
+from moot.config import MOOT_DIR, main_worktree
+from pyro_mcp.errors import Conflict, NotFound
 
 TEMPLATES_DIR = Path(str(files("moot"))) / "templates"
-GITIGNORE_ENTRIES = (f"{MOOT_DIR}/", ".agents.json", ".env.local", ".worktrees/")
+_WORKTREES = ".worktrees/"
+GITIGNORE_ENTRIES = (f"{MOOT_DIR}/", ".agents.json", ".env.local", _WORKTREES)
 _EXECUTABLE, _PLAIN = 0o755, 0o644
 
 
@@ -78,15 +79,28 @@ def install(project: Path, bundle: Bundle, *, overwrite: bool) -> Installed:
 
 
 def update_gitignore(project: Path) -> int:
-    """Add our entries to `.gitignore`, each unless a line has it; return how many were added."""
-    path = project / ".gitignore"
+    """Add our entries to `.gitignore`, each unless a line has it; return how many were added.
+
+    The worktrees of a project in a folder of its repository are at the top of the repository, so its entry is there.
+    """
+    try:
+        top = main_worktree(project)
+    except NotFound:
+        top = project
+    if top == project.resolve() or top == project:
+        return _ignore(project, GITIGNORE_ENTRIES)
+    return _ignore(project, GITIGNORE_ENTRIES[:-1]) + _ignore(top, (_WORKTREES,))
+
+
+def _ignore(folder: Path, entries: Sequence[str]) -> int:
+    path = folder / ".gitignore"
     old = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
     lines = {line.strip() for line in old.splitlines()}
-    missing = [entry for entry in GITIGNORE_ENTRIES if not lines & _spellings(entry)]
+    missing = [entry for entry in entries if not lines & _spellings(entry)]
     if missing:
         start = old if not old or old.endswith("\n") else f"{old}\n"
         text = f"{start}# moot\n" + "".join(f"{entry}\n" for entry in missing)
-        _put(project, path, text.encode("utf-8", "surrogateescape"))
+        _put(folder, path, text.encode("utf-8", "surrogateescape"))
     return len(missing)
 
 

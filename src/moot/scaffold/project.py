@@ -10,7 +10,7 @@ from pathlib import Path
 
 from moot.client.auth import Credential, require_credential
 from moot.client.space_client import SpaceClient
-from moot.config import ACTORS_JSON, Actors, in_main_worktree, load_actors, require_own_moot_folder
+from moot.config import ACTORS_JSON, Actors, in_main_worktree, load_actors, main_worktree, require_own_moot_folder
 from moot.runtimes import running_roles
 from moot.scaffold.adoption import adopt, write_actors
 from moot.scaffold.files_of_project import update_gitignore
@@ -31,7 +31,7 @@ def init(options: InitOptions, project: Path | None = None) -> InitResult | None
     project = (project or Path.cwd()).absolute()
     _require_main_worktree(project)
     require_own_moot_folder(project)
-    if not os.path.lexists(project / ".git"):
+    if not _is_in_repository(project):
         options.say(f"Warning: {project} doesn't look like a git repository; 'moot up' needs one (git init).")
     with alone_in(project):
         if options.update_suggestions:
@@ -147,6 +147,14 @@ def _complete(options: InitOptions, project: Path, journal: Journal) -> InitResu
     options.say("\nCommit the new files before 'moot up': agents see only what is committed.")
     options.say("Done. See .moot/init-report.md for details and next steps.")
     return result
+
+
+def _is_in_repository(project: Path) -> bool:
+    try:
+        main_worktree(project)
+    except NotFound:
+        return False
+    return True
 
 
 def _require_main_worktree(project: Path) -> None:

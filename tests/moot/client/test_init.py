@@ -115,6 +115,26 @@ def test_api_url_chooses_the_login_and_no_token_goes_elsewhere(person: Person) -
 
 
 @pytest.mark.usefixtures("home")
+def test_a_project_in_a_folder_of_its_repository_is_in_one(project: Path) -> None:
+    folder = project / "sub"
+    folder.mkdir()
+    said: list[str] = []
+    with pytest.raises(HostNotReady, match="not logged in"):
+        init(InitOptions(say=said.append), folder)
+    assert said == []
+
+
+def test_worktrees_are_ignored_at_the_top_of_the_repository(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    folder = tmp_path / "sub"
+    folder.mkdir()
+    assert update_gitignore(folder) == 4
+    assert ".worktrees/" not in (folder / ".gitignore").read_text()
+    assert (tmp_path / ".gitignore").read_text() == "# moot\n.worktrees/\n"
+    assert update_gitignore(folder) == 0
+
+
+@pytest.mark.usefixtures("home")
 def test_without_a_login_or_a_repository_the_cause_is_said(project: Path) -> None:
     (project / ".git").rmdir()
     said: list[str] = []
