@@ -14,13 +14,12 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from moot.adapters.desk import Desk
+from moot.adapters.harness_of_role import harness_of
 from moot.adapters.inbox import Inbox
 from moot.adapters.program import run_adapter
 from moot.adapters.tmux_delivery import TmuxDelivery
 from moot.agents.tmux import Tmux, session_name
-from moot.config import find_config, project_folder
-from moot.harness import Harness, harness_named
-from moot.known_words import DEFAULT_HARNESS
+from moot.config import project_folder
 from pyro_mcp.mcp_transport.exit import leave_soon
 
 ADAPTER = "tmux"
@@ -51,7 +50,7 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
         Inbox(desk, ADAPTER, on_new=wake.set).start()
         role = desk.role.name
         session = given.session or os.environ.get("CONVO_TMUX_SESSION") or session_name(role)
-        delivery = TmuxDelivery(desk, Tmux(str(project_folder())), session, _harness(role))
+        delivery = TmuxDelivery(desk, Tmux(str(project_folder())), session, harness_of(role))
         while not ended.is_set():
             try:
                 delivery.step()
@@ -62,12 +61,6 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
         return status
 
     run_adapter("notify", serve)
-
-
-def _harness(role: str) -> Harness:
-    config = find_config()
-    agent = config.agents.get(role) if config else None
-    return harness_named(agent.harness if agent else DEFAULT_HARNESS)
 
 
 if __name__ == "__main__":

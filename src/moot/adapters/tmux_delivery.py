@@ -1,10 +1,10 @@
 """Messages typed into the terminal of an idle agent: the road that works for every harness.
 
-It types only when the agent is idle by the word of its hooks, and nothing is typed at its prompt: a person may be
-writing there, and in a dialog Enter would be an answer. A harness without hooks has only its screen to tell. The line
-is one line whatever the message has in it (`moot.agents.tmux`), and nothing in it is a command of the harness (its
-`inert`). Enter counts only when the harness has taken the line: its hook has seen the offer's token, or its prompt is
-empty again.
+It types only when the agent is idle by the word of its hooks, and its screen shows that its prompt has the focus and is
+empty: a person may be writing there, and in a dialog Enter would be an answer (`moot.agents.prompt`). Dialogs that a
+person opens, such as `/model`, are on the screen only. The line is one line whatever the message has in it
+(`moot.agents.tmux`), and nothing in it is a command of the harness (its `inert`). Enter counts only when the harness
+has taken the line: its hook has seen the offer's token, or its prompt is empty again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Protocol
 
 from moot.adapters.desk import Desk
+from moot.agents.prompt import submit
+from moot.agents.screen import PromptReader
 from moot.agents.state import IDLE, read_state
 from moot.agents.tmux import Tmux
 from moot.mailbox.mailbox import Offer
@@ -31,13 +33,10 @@ _MOST_MESSAGES, _MOST_CHARACTERS = 5, 6000
 _log = logging.getLogger("convo.tmux")
 
 
-class Screen(Protocol):
-    """What a harness knows of its screen."""
+class TypedAt(PromptReader, Protocol):
+    """What the road needs to know of a harness."""
 
     reports_state: bool
-    shows_prompt: bool
-
-    def prompt_is_empty(self, screen: str) -> bool | None: ...
 
     def inert(self, text: str) -> str: ...
 
@@ -50,7 +49,7 @@ class TmuxDelivery:
         desk: Desk,
         tmux: Tmux,
         session: str,
-        harness: Screen,
+        harness: TypedAt,
         *,
         now: Callable[[], float] = time.time,
         channel_first_seconds: float = CHANNEL_FIRST_SECONDS,
@@ -61,7 +60,7 @@ class TmuxDelivery:
         self._harness = harness
         self._now = now
         self._channel_first = channel_first_seconds
-        self._last: tuple[str, float] = ("", 0.0)
+        self._last: tuple[tuple[str, ...], float] = ((), 0.0)
 
     def step(self) -> bool:
         """Type the next messages; return whether the harness has taken them. False when nothing was typed."""
@@ -89,24 +88,24 @@ class TmuxDelivery:
         state = read_state(self._desk.role.run_folder)
         if self._harness.reports_state and (state is None or state.word != IDLE or state.time < _started(pane.pid)):
             return None
-        screen = self._tmux.screen(self._session)
-        empty = self._harness.prompt_is_empty(screen)
-        if empty is False or (empty is None and (self._harness.shows_prompt or not self._harness.reports_state)):
-            return None  # a person types, or has opened a dialog that no hook tells of, such as /model
+        screen = self._tmux.look(self._session)
+        if self._harness.prompt_is_empty(screen) is not True:
+            return None
         if self._harness.reports_state:
             return state.time if state else None
-        if screen != self._last[0]:
-            self._last = (screen, self._now())
+        if screen.rows != self._last[0]:
+            self._last = (screen.rows, self._now())
         since = self._last[1]
         return since if self._now() - since > _QUIET_SECONDS else None
 
     def _type(self, offer: Offer) -> bool:
         # If this fails, the line may be typed all the same: the end of the session or of its time makes the offer void.
-        taken = self._tmux.submit(
+        taken = submit(
+            self._tmux,
             self._session,
+            self._harness,
             self._harness.inert(blocks(offer.messages, offer.token)),
             accepted=lambda seconds: self._accepted(offer, seconds),
-            pending=self._still_typed,
         )
         if not taken:
             _log.warning("%s has not taken %d message(s) yet", self._session, len(offer.messages))
@@ -114,16 +113,13 @@ class TmuxDelivery:
             self._desk.mailbox.seen_in(offer.token)  # no hook will say so
         return taken
 
-    def _still_typed(self, screen: str) -> bool:
-        return self._harness.prompt_is_empty(screen) is False
-
     def _accepted(self, offer: Offer, seconds: float) -> bool:
         """Wait until the harness has taken a line; return whether it has."""
         end = time.monotonic() + seconds
         while True:
             if self._desk.mailbox.accepted(offer):
                 return True
-            if not self._harness.reports_state and self._harness.prompt_is_empty(self._tmux.screen(self._session)):
+            if not self._harness.reports_state and self._harness.prompt_is_empty(self._tmux.look(self._session)):
                 return True
             if time.monotonic() > end:
                 return False

@@ -10,9 +10,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from moot.adapters.desk import Desk
+from moot.adapters.harness_of_role import harness_of
 from moot.adapters.session_archive import describe, find_transcript
 from moot.adapters.tool import adds, reads
-from moot.agents.state import WAITING, read_state
+from moot.agents.prompt import type_command
 from moot.agents.tmux import Tmux, session_name
 from moot.client.errors import ServerFailed, Unreachable
 from moot.config import project_folder
@@ -44,18 +45,16 @@ def request_context_reset(
     mode: Annotated[Literal["compact", "clear"], Field(description="shorten your context, or empty it")] = "compact",
 ) -> str:
     """Shorten or empty your own context, after this turn. Call it when your work is stored elsewhere."""
-    state = read_state(desk.role.run_folder)
-    if state is not None and state.word == WAITING:
-        raise Conflict("A dialog waits for a person, and there Enter would be an answer", hint="try again after it")
     session = os.environ.get("CONVO_TMUX_SESSION") or session_name(desk.role.name)
-    tmux = Tmux(str(project_folder()))
-    lines = (
-        ["/compact"] if mode == "compact" else ["/clear", f"You are {desk.role.name}. Call orientation() and go on."]
-    )
+    tmux, harness = Tmux(str(project_folder())), harness_of(desk.role.name)
+    lines = [harness.compact_command]
+    if mode == "clear":
+        lines = [harness.clear_command, f"You are {desk.role.name}. Call orientation() and go on."]
+    if not lines[0]:
+        raise Conflict(f"{harness.name} has no command for that", hint="ask a person to start you anew")
     try:
         for line in lines:
-            tmux.type_line(session, line)
-            tmux.press_enter(session)
+            type_command(tmux, session, harness, desk.role.run_folder, line)
     except NotFound as error:
         raise NotFound(
             f"No tmux session '{session}' found", hint="only agents that `moot up` started can do this"

@@ -21,10 +21,11 @@ import secrets
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from moot.agents.place import Commands, HostCommands, run_there
+from moot.agents.screen import Screen
 from moot.known_words import colour_name
 from pyro_mcp.errors import HostCommandFailed, InvalidRequest, NotFound
 from pyro_mcp.host.process import Completed, child_environment
@@ -161,6 +162,16 @@ class Tmux:
         words = ["capture-pane", "-p", "-J", *first, "-t", _target(session, window)]
         return self._run(words).stdout.decode(errors="replace")
 
+    def look(self, session: str) -> Screen:
+        """Return what the agent's terminal shows, and its cursor. Raises `NotFound` without such a pane."""
+        self._require(session, AGENT_WINDOW)
+        target = _target(session, AGENT_WINDOW)
+        cursor = "#{cursor_y} #{cursor_x} #{cursor_flag}"
+        found = self._run(["display-message", "-p", "-t", target, cursor, ";", "capture-pane", "-p", "-t", target])
+        first, *rows = found.stdout.decode(errors="replace").splitlines()
+        row, column, shown = first.split()
+        return Screen(tuple(one.rstrip() for one in rows), int(row), int(column), shown == "1")
+
     def type_line(self, session: str, text: str) -> None:
         """Type `text` into the agent's terminal as one pasted line, without Enter; see `typed`."""
         self._paste(session, typed(text).encode(), "-p")
@@ -168,24 +179,6 @@ class Tmux:
     def press_enter(self, session: str) -> None:
         """Press Enter in the agent's terminal; it reaches the program also while the user looks at earlier output."""
         self._paste(session, b"\r")
-
-    def submit(
-        self, session: str, text: str, *, accepted: Callable[[float], bool], pending: Callable[[str], bool]
-    ) -> bool:
-        """Type a line, press Enter, and return whether the program took it.
-
-        `accepted` waits at most that many seconds and returns whether the program has taken the line, by its hook for
-        example. When it has not, Enter is pressed again only if `pending` finds the line still unsent on the screen:
-        in a dialog Enter would be an answer.
-        """
-        self.type_line(session, text)
-        for _ in range(3):
-            self.press_enter(session)
-            if accepted(3.0):
-                return True
-            if not pending(self.screen(session)):
-                return accepted(3.0)
-        return False
 
     def press(self, session: str, key: str) -> None:
         """Press a key by its tmux name, such as `Enter` or `Down`; never for text of others."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from moot.agents.place import AgentPlace, PlaceFiles
+from moot.agents.screen import Screen
 from moot.harness.interface import (
     CHANNEL_SERVER,
     TOOLS_SERVER,
@@ -60,8 +61,8 @@ class ClaudeCode:
     program = "claude"
     install_hint = "install it with: npm install --global @anthropic-ai/claude-code"
     reports_state = True
-    shows_prompt = True
     compact_command = "/compact"
+    clear_command = "/clear"
 
     def check(self, agent: AgentSettings) -> None:
         pass  # it takes every model, effort and mode that moot.toml can have
@@ -123,14 +124,16 @@ class ClaudeCode:
             return ""
         return "whether it may use your ANTHROPIC_API_KEY" if _KEY_DIALOG in screen else "something in a dialog"
 
-    def prompt_is_empty(self, screen: str) -> bool | None:
-        """Return whether the box between the last two rules of the screen is empty, or has only its grey example."""
-        lines = [line.strip() for line in screen.splitlines()]
-        rules = [number for number, line in enumerate(lines) if line.startswith(_RULE)]
-        if len(rules) < 2 or rules[-1] == rules[-2] + 1 or not lines[rules[-2] + 1].startswith(_PROMPT):
+    def prompt_is_empty(self, screen: Screen) -> bool | None:
+        """Look at the box between two rules that the cursor is in; the grey example in it is not typed."""
+        top = next((row for row in range(screen.row, -1, -1) if screen.text(row).startswith(_RULE)), None)
+        end = next((row for row in range(screen.row, len(screen.rows)) if screen.text(row).startswith(_RULE)), None)
+        if top is None or end is None or not screen.text(top + 1).startswith(_PROMPT) or top == end:
             return None
-        typed = " ".join(lines[rules[-2] + 1 : rules[-1]]).removeprefix(_PROMPT).strip()
-        return not typed or typed.startswith(_EXAMPLE)
+        typed = " ".join(screen.rows[top + 1 : end]).removeprefix(_PROMPT).strip()
+        if typed and not typed.startswith(_EXAMPLE):
+            return False
+        return True if (screen.row, screen.column, end) == (top + 1, 2, top + 2) else None
 
     def inert(self, text: str) -> str:
         """Return a text in which no `@path` puts a file into the conversation, and no word changes the turn.

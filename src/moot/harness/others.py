@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from moot.agents.place import AgentPlace, PlaceFiles
+from moot.agents.screen import Screen
 from moot.harness.interface import AgentSettings
 from pyro_mcp.errors import InvalidRequest
 
@@ -15,8 +16,8 @@ class _NotLaunchable:
     program: str
     install_hint = ""
     reports_state = False
-    shows_prompt = False
     compact_command = ""
+    clear_command = ""
 
     def check(self, agent: AgentSettings) -> None:
         self._refuse(agent)
@@ -50,7 +51,7 @@ class _NotLaunchable:
     def startup_question(self, screen: str) -> str:
         return ""
 
-    def prompt_is_empty(self, screen: str) -> bool | None:
+    def prompt_is_empty(self, screen: Screen) -> bool | None:
         return None
 
     def inert(self, text: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from claude_bottle import Bottles, load_manifest, require_trust
 from moot.agents.place import AgentPlace, PlaceFiles
+from moot.agents.screen import Screen
 from moot.bottled.role_manifest import TEAM, harness_in_bottle, role_manifest
 from moot.bottled.window import backend_of, window_words
 from moot.bottled.work import HandedBack, RoleWork, kept_work
@@ -103,8 +104,8 @@ class HarnessInBottle:
         self._inside, self._project = inside, project
         self.name, self.install_hint = inside.name, inside.install_hint
         self.program = inside.program
-        self.reports_state, self.shows_prompt = inside.reports_state, inside.shows_prompt
-        self.compact_command = inside.compact_command
+        self.reports_state = inside.reports_state
+        self.compact_command, self.clear_command = inside.compact_command, inside.clear_command
 
     def check(self, agent: AgentSettings) -> None:
         self._inside.check(agent)
@@ -150,7 +151,7 @@ class HarnessInBottle:
     def startup_question(self, screen: str) -> str:
         return self._inside.startup_question(screen)
 
-    def prompt_is_empty(self, screen: str) -> bool | None:
+    def prompt_is_empty(self, screen: Screen) -> bool | None:
         return self._inside.prompt_is_empty(screen)
 
     def inert(self, text: str) -> str:

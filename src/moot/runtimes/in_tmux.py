@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from moot.agents.pane_process import start_text
 from moot.agents.place import AgentPlace, Commands, PlaceFiles
+from moot.agents.prompt import type_command
 from moot.agents.tmux import AGENT_WINDOW, NOTIFY_WINDOW, Pane, Tmux, session_name, socket_name
 from moot.agents.worktrees import Worktrees
 from moot.bottled.work import HandedBack
@@ -119,8 +120,8 @@ class InTmux:
     def press(self, role: str, key: str) -> None:
         self.tmux.press(session_name(role), key)
 
-    def send(self, role: str, text: str, *, accepted: Callable[[float], bool], pending: Callable[[str], bool]) -> bool:
-        return self.tmux.submit(session_name(role), text, accepted=accepted, pending=pending)
+    def type_command(self, role: str, harness: Harness, words: str) -> None:
+        type_command(self.tmux, session_name(role), harness, self.project / ".moot/run" / role, words)
 
     def attach(self, role: str) -> int:
         return self.tmux.attach(session_name(role))

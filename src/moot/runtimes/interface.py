@@ -102,8 +102,8 @@ class Runtime(Protocol):
     def press(self, role: str, key: str) -> None:
         """Press a key by its name in tmux, such as Enter."""
 
-    def send(self, role: str, text: str, *, accepted: Callable[[float], bool], pending: Callable[[str], bool]) -> bool:
-        """Type one line into the agent's terminal and Enter; return whether the agent took it (`Tmux.submit`)."""
+    def type_command(self, role: str, harness: Harness, words: str) -> None:
+        """Type a command at the agent's prompt. Raises `Conflict` (`moot.agents.prompt`)."""
 
     def attach(self, role: str) -> int:
         """Show the agent's terminal in ours until the user detaches; return an exit code."""

@@ -8,13 +8,11 @@ team.down()
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moot.agents.state import WAITING, read_state
 from moot.bottled.work import HandedBack
 from moot.config import MootConfig, project_folder, require_config, require_own_moot_folder, without_agents
 from moot.runtimes import Kept, Runtime, record_runtime, recorded_runtime, runtime_named
@@ -181,35 +179,11 @@ class Team:
         found = self._runtime.agents().get(role)
         if found is None or not found.alive:
             return NOT_RUNNING
-        run_folder = self._config.root / ".moot/run" / role
-        before = read_state(run_folder)
         harness = self._runtime.harness(self._config.agents[role].harness)
         if not harness.compact_command:
             hint = f"start the agent anew: 'moot down {role}', then 'moot exec {role}'"
             raise Conflict(f"{harness.name} has no command that shortens a conversation", hint=hint)
-        if before is not None and before.word == WAITING:
-            raise Conflict(f"{role} waits for permission", hint=f"answer it first: moot attach {role}")
-        empty = harness.prompt_is_empty(self._runtime.screen(role))
-        if not empty:
-            raise Conflict(
-                f"something is typed at the prompt of {role}, or it shows a dialog",
-                hint=f"look at it: moot attach {role}",
-            )
-
-        def pending(screen: str) -> bool:
-            return harness.prompt_is_empty(screen) is False
-
-        def accepted(seconds: float) -> bool:
-            end = time.monotonic() + seconds
-            with self._runtime.watch(role) as watch:
-                while (left := end - time.monotonic()) > 0:
-                    if harness.prompt_is_empty(self._runtime.screen(role)) is not False:
-                        return True
-                    watch.wait(left)
-            return False
-
-        if not self._runtime.send(role, harness.compact_command, accepted=accepted, pending=pending):
-            raise Conflict(f"{role} does not take the command", hint=f"look at it: moot attach {role}")
+        self._runtime.type_command(role, harness, harness.compact_command)
         return SENT
 
     def _each(self, role: str, act: Callable[[str], str]) -> RoleReport:

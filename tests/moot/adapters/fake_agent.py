@@ -107,7 +107,7 @@ class FakeAgent:
     def draw(self) -> None:
         """Show the prompt with what is typed at it, or the question for a permission."""
         middle = "Allow this command? Enter: yes" if self.asking else f"{PROMPT} {self.typed.decode(errors='replace')}"
-        os.write(1, f"\x1b[2J\x1b[H{RULE}\r\n{middle}\r\n{RULE}\r\n".encode())
+        os.write(1, f"\x1b[2J\x1b[H{RULE}\r\n{middle}\x1b7\r\n{RULE}\r\n\x1b8".encode())
 
     def wait(self, seconds: float) -> None:
         """Take what comes from the terminal and the channel for a time; in an idle moment at most until it comes."""

@@ -14,12 +14,13 @@ import pytest
 from moot.adapters.desk import Desk, Role
 from moot.adapters.tmux_delivery import TmuxDelivery
 from moot.adapters.tools_session import request_context_reset
+from moot.agents.screen import Screen
 from moot.agents.state import IDLE, WAITING, read_state, write_state
 from moot.agents.tmux import Tmux, session_name
 from moot.harness import harness_named
 from moot.mailbox.message_block import Message
 from pyro_mcp.errors import Conflict
-from tests.moot.adapters.team import Team
+from tests.moot.adapters.team import Team, in_time, text_of
 from tests.moot.adapters.weather import Crew
 from tests.waiting import until
 
@@ -92,6 +93,30 @@ def test_nothing_is_typed_in_a_turn_or_a_dialog_or_while_somebody_types(agent: A
     until("the agent has read both", agent.prompts, lambda found: found[-1:] == ["a person writes"])
 
 
+def test_a_context_reset_presses_no_key_in_a_dialog_and_reaches_an_empty_prompt(workshop: Team, agent: Agent) -> None:
+    async def work() -> None:
+        async with workshop.tools("implementation") as session:
+            write_state(agent.crew.folder, WAITING, "s")
+            refused = await session.call_tool("request_context_reset", {})
+            assert refused.is_error and "waits for permission" in text_of(refused)
+            write_state(agent.crew.folder, IDLE, "s")
+            agent.tmux.type_line(agent.session, "a person writes")
+            refused = await session.call_tool("request_context_reset", {"mode": "clear"})
+            assert refused.is_error and "something is typed at the prompt" in text_of(refused)
+            assert agent.prompts() == []
+            agent.tmux.press_enter(agent.session)
+            until("the agent has read it", agent.prompts, lambda found: found == ["a person writes"])
+            until(
+                "its turn is over",
+                lambda: read_state(agent.crew.folder),
+                lambda found: found is not None and found.word == IDLE,
+            )
+            assert not (await session.call_tool("request_context_reset", {})).is_error
+
+    in_time(work())
+    until("the agent has read both", agent.prompts, lambda found: found == ["a person writes", "/compact"])
+
+
 def test_an_agent_that_has_gone_leaves_its_messages_waiting(agent: Agent) -> None:
     agent.add(3, "are you there?")
     agent.crew.kill_agent()
@@ -117,9 +142,8 @@ class Hookless:
     """A harness that tells of its agent only by its screen."""
 
     reports_state = False
-    shows_prompt = True
 
-    def prompt_is_empty(self, screen: str) -> bool | None:
+    def prompt_is_empty(self, screen: Screen) -> bool | None:
         return harness_named("claude-code").prompt_is_empty(screen)
 
     def inert(self, text: str) -> str:

@@ -173,14 +173,6 @@ def test_a_login_is_found_in_a_file_or_in_the_environment(name: str, place: Agen
     assert not harness.logged_in(place, files, environ={})
 
 
-@pytest.mark.parametrize(
-    ("typed", "empty"), [("", True), (" half a sentence", False), (' Try "fix the tests"', True), (None, None)]
-)
-def test_a_prompt_of_claude_code_is_known_to_be_empty(typed: str | None, empty: bool | None) -> None:
-    box = "Do you want to proceed?" if typed is None else f"{RULE}\n{MARK}{typed}\n{RULE}"
-    assert harness_named("claude-code").prompt_is_empty(f"some output\n{box}\n  bypass permissions on\n") is empty
-
-
 def test_a_dialog_that_only_a_person_may_answer_is_known() -> None:
     claude, mark = harness_named("claude-code"), MARK
     lines = ["Detected a custom API key in your environment", "ANTHROPIC_API_KEY: sk-ant-...6789abcdefghijklmnop"]

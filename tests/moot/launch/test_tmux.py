@@ -149,16 +149,6 @@ def test_enter_reaches_the_program_while_its_user_looks_at_earlier_output(tmux: 
     assert recorder.got(lambda text: "\r" in text) == "[hello\r"
 
 
-def test_enter_is_pressed_again_only_while_the_line_is_unsent(tmux: Tmux, tmp_path: Path) -> None:
-    recorder = Recorder(tmux, tmp_path, "moot-qa", PLAIN)
-    tries = iter([False, False, True])
-    assert tmux.submit("moot-qa", "one", accepted=lambda _: next(tries), pending=lambda _: True)
-    assert recorder.got(lambda text: text.count("\r") >= 3) == "[one\r\r\r"
-
-    assert not tmux.submit("moot-qa", "two", accepted=lambda _: False, pending=lambda _: False)
-    assert recorder.got(lambda text: text.endswith("two\r")) == "[one\r\r\rtwo\r"
-
-
 def test_sessions_are_found_by_their_whole_name(tmux: Tmux, tmp_path: Path) -> None:
     tmux.start(session_name("impl_a"), ["sleep", "1000"], folder=str(tmp_path))
 
