@@ -27,6 +27,7 @@ from moot.mailbox.mailbox import Mailbox
 from moot.mailbox.message_block import blocks
 
 RULE, PROMPT = "\u2500" * 60, "\u276f"
+_LONGEST_SHOWN = 400
 
 
 class FakeAgent:
@@ -106,7 +107,10 @@ class FakeAgent:
 
     def draw(self) -> None:
         """Show the prompt with what is typed at it, or the question for a permission."""
-        middle = "Allow this command? Enter: yes" if self.asking else f"{PROMPT} {self.typed.decode(errors='replace')}"
+        typed = self.typed.decode(errors="replace")
+        if len(typed) > _LONGEST_SHOWN:  # so that the box fits the terminal
+            typed = f"[Pasted text of {len(typed)} characters]"
+        middle = "Allow this command? Enter: yes" if self.asking else f"{PROMPT} {typed}"
         os.write(1, f"\x1b[2J\x1b[H{RULE}\r\n{middle}\x1b7\r\n{RULE}\r\n\x1b8".encode())
 
     def wait(self, seconds: float) -> None:

@@ -43,7 +43,7 @@ def workshop(home: Path) -> Iterator[Team]:
         (found.project / "moot.toml").write_text(
             f'[convo]\napi_url = "http://127.0.0.1:{found.server.port}"\nspace_id = "{found.space}"\n'
             f'[agents.{ROLE}]\nstartup_prompt = "Take the task."\n'
-            '[harness]\nlaunch_stagger_seconds = 0\npermission_mode = "bypassPermissions"\n'
+            '[harness]\nruntime = "bottle"\nlaunch_stagger_seconds = 0\npermission_mode = "bypassPermissions"\n'
         )
         git(found.project, "init", "--quiet", "--initial-branch=main")
         git(found.project, "add", ".")
