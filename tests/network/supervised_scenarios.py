@@ -227,7 +227,7 @@ def a_flood_of_refusals_is_counted_and_does_not_delay_what_is_allowed(testbed: T
 def other_rules_count_at_once_and_cut_what_they_no_longer_allow(testbed: Testbed) -> None:
     path = testbed.folder / "supervisor"
     open_all = """
-        import select
+        import time
         def stream(host):
             line = socket.create_connection((host, 7000), 30)
             line.recv(100)
@@ -243,12 +243,16 @@ def other_rules_count_at_once_and_cut_what_they_no_longer_allow(testbed: Testbed
         lines = {f"{make.__name__} {name}": make(name) for name in names for make in (stream, flow)}
         print("open", flush=True)
         cut = [name for name, line in lines.items() if name == "stream web.test" and line.recv(1) == b""]
-        for name, line in lines.items():
+        def is_cut(line):
             try:
                 line.send(b"y")
-                cut += [] if line.recv(10) else [name]
+                return not line.recv(10)
             except OSError:
-                cut.append(name)
+                return True
+        end = time.monotonic() + 20  # the stream and the flow are cut one after the other
+        while not is_cut(lines["flow web.test"]) and time.monotonic() < end:
+            time.sleep(0.05)
+        cut += [name for name, line in lines.items() if is_cut(line)]
         print(sorted(set(cut)))
     """
     ports = ("7000", "7001")
