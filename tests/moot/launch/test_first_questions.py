@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from moot.agents.state import read_state
 from moot.team import Team
 from tests.moot.launch.project import NOBODY_LISTENS, Project, make_project, outcomes
 from tests.style.project import ROOT
@@ -39,5 +40,5 @@ def _answer(project: Project) -> None:
     assert (first.role, first.command) == ("qa", "moot attach qa") and "ANTHROPIC_API_KEY" in first.text
     for key in ("Up", "Enter"):
         project.runtime.press("qa", key)
-    until("it is idle", lambda: [one.state for one in project.team.status().roles], ["idle"].__eq__)
+    until("it has begun its work", lambda: read_state(project.folder / ".moot/run/qa") is not None)
     assert not [one for one in project.team.status().waiting if one.role]
