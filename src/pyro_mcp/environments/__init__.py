@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pyro_mcp.environments.catalog import CLAUDE_CODE
+from pathlib import Path
+
+from pyro_mcp.environments.catalog import CLAUDE_CODE, NpmPackage
 from pyro_mcp.environments.custom import CustomDetails, StreamedSource
 from pyro_mcp.environments.dockerfile import Instruction, parse_dockerfile
 from pyro_mcp.environments.dockerignore import ignored_by
@@ -10,7 +12,6 @@ from pyro_mcp.environments.kernel import GuestKernel
 from pyro_mcp.environments.kernel_modules import load_order
 from pyro_mcp.environments.layer import LayerEntry, LayerWriter
 from pyro_mcp.environments.names import normalize_image_name
-from pyro_mcp.environments.npm_packages import install_package
 from pyro_mcp.environments.root_export import RootExport, export_root, new_file
 from pyro_mcp.environments.store import EnvironmentStore, RootImage
 from pyro_mcp.environments.user_namespace import user_namespace_command
@@ -35,3 +36,11 @@ __all__ = [
     "parse_dockerfile",
     "user_namespace_command",
 ]
+
+
+def install_package(package: NpmPackage, root: Path, work: Path) -> None:
+    """Put the files and links of a package of npm's registry below `root`; raises `EnvironmentFailed`."""
+    # Imported here because it loads TLS, which few commands need.
+    from pyro_mcp.environments import npm_packages  # noqa: PLC0415
+
+    npm_packages.install_package(package, root, work)
