@@ -167,7 +167,7 @@ def test_a_folder_with_an_odd_name_is_taken_as_it_is(tmp_path: Path, name: str) 
     try:
         pane = tmux.pane("moot-qa")
         assert pane is not None
-        assert Path("/proc", str(pane.pid), "cwd").readlink() == folder
+        until("it is in its folder", Path("/proc", str(pane.pid), "cwd").readlink, folder.__eq__)
         assert os.listdir(folder) == []
     finally:
         tmux.kill("moot-qa")
@@ -188,6 +188,6 @@ def test_a_pane_says_how_its_program_ended(tmux: Tmux, tmp_path: Path) -> None:
     # tmux may know the exit status before it has read the last output; after that the pane is dead.
     panes = until("both have ended", tmux.panes, lambda found: all(one.dead and one.exit_status for one in found))
     assert [one.exit_status for one in panes] == [3, -9]
-    assert "last words" in tmux.screen("moot-a")
+    until("its output is shown", lambda: tmux.screen("moot-a"), lambda screen: "last words" in screen)
     with pytest.raises(HostCommandFailed, match="duplicate session"):
         tmux.start("moot-a", ["true"], folder=str(tmp_path))
